@@ -174,7 +174,7 @@ def speed(size: int, severity: int, rounds: int, names: list[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Classified:
+class ModelUnits:
     """A network and images: which of them it gets right, corrupted by ours and by the reference."""
 
     network: nn.Module
@@ -182,7 +182,7 @@ class Classified:
     y: Tensor
 
     @classmethod
-    def of(cls, data: Path) -> Classified:
+    def of(cls, data: Path) -> ModelUnits:
         """resnet8_cifar10 and 1,000 images, from a folder with models.py."""
         spec = importlib.util.spec_from_file_location("shared_networks", data / "models.py")
         shared = importlib.util.module_from_spec(spec)
@@ -204,7 +204,7 @@ class Classified:
 
 def agreement(data: Path, names: list[str]) -> None:
     """Prints resnet8_cifar10's accuracy on 1,000 images under both, for every corruption and severity."""
-    images = Classified.of(data)
+    images = ModelUnits.of(data)
     np.random.seed(0)
     cells = agreed = 0
     print(f"clean accuracy {images.right(images.x).mean():.3f}")
@@ -224,7 +224,7 @@ def agreement(data: Path, names: list[str]) -> None:
 
 def repeated(data: Path, names: list[str], draws: int) -> None:
     """As `agreement`, but the means of so many draws of both, and the standard error of their difference."""
-    images = Classified.of(data)
+    images = ModelUnits.of(data)
     np.random.seed(0)
     print("| corruption | severity | ours, mean (least, most) | reference | difference | standard error |")
     print("|---|---|---|---|---|---|")

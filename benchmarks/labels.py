@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from robustest_people import Responses, aggregate
+from robustest_people.rules.selection_gap import Answers, decide_selection_gap, selection_gap
+from robustest_people.rules.wrong_labels import decide_wrong
 
 import robustest
-from robustest import Responses, Verdict
-from robustest.data import aggregate
+from robustest import Verdict
 from robustest.decisions import Terms
-from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest.rules.people.wrong_labels import decide_wrong
 
 TERMS = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 WORLDS, IMAGES, SPREAD, BY_IMAGE = 200, 400, 0.1, 0.2

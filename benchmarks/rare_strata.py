@@ -24,6 +24,12 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+from robustest_people.rules.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
+from robustest_people.rules.replication import decide_gap, replication_gaps
+from robustest_people.rules.selection_gap import Answers, decide_selection_gap, selection_gap
+from robustest_people.rules.wrong_labels import decide_wrong
+from robustest_people.statistics.cells import Cells
+from robustest_people.statistics.two_way import difference_by_annotator, share_by_annotator
 from scipy.stats import t as student
 
 from robustest import Verdict
@@ -41,17 +47,11 @@ from robustest.decisions.rate import AgreementRule
 from robustest.decisions.rule import Decision, approximate
 from robustest.decisions.selection import SelectiveRule, decide_accepted
 from robustest.decisions.two_set_drop import TwoSetDropRule, exceeds
-from robustest.rules.people.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
-from robustest.rules.people.replication import decide_gap, replication_gaps
-from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest.rules.people.wrong_labels import decide_wrong
 from robustest.rules.synthetic import CoversRule
-from robustest.statistics.cells import Cells
 from robustest.statistics.class_shares import total_variation
 from robustest.statistics.differences.ratios import decide_ratio
 from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval, seeded_share_interval
 from robustest.statistics.resampling.training_draws import Trained
-from robustest.statistics.resampling.two_way import difference_by_annotator, share_by_annotator
 
 Random = np.random.Generator
 Passes = Callable[[Random, int, Terms], bool]

@@ -31,7 +31,7 @@ import torch
 from robustest import Factory, Linf, Result, Settings, context
 from robustest.engine.chunks import partition
 from robustest.measure import measure_robust_accuracy
-from robustest.run.schedule import Schedule, Work
+from robustest.run.driver import Schedule, Work
 
 PER_SAMPLE = 0.02
 """Simulated seconds: about what `standard` takes of a small network on one thread."""

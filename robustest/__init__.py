@@ -26,27 +26,20 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_class_evidence as assert_class_evidence
     from robustest.assertions import assert_consistency as assert_consistency
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
-    from robustest.assertions import assert_cue_noticed as assert_cue_noticed
     from robustest.assertions import assert_gradient_alignment as assert_gradient_alignment
     from robustest.assertions import assert_invertible_features as assert_invertible_features
-    from robustest.assertions import assert_label_agreement as assert_label_agreement
-    from robustest.assertions import assert_label_quality as assert_label_quality
     from robustest.assertions import assert_min_perturbation as assert_min_perturbation
-    from robustest.assertions import assert_multilabel_accuracy as assert_multilabel_accuracy
     from robustest.assertions import assert_no_backdoor_trigger as assert_no_backdoor_trigger
     from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
     from robustest.assertions import assert_nonrobust_reliance as assert_nonrobust_reliance
     from robustest.assertions import assert_ood_rejected as assert_ood_rejected
-    from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_robust_generalization as assert_robust_generalization
     from robustest.assertions import assert_robust_score as assert_robust_score
-    from robustest.assertions import assert_selection_gap as assert_selection_gap
     from robustest.assertions import assert_selective_accuracy as assert_selective_accuracy
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
-    from robustest.assertions import assert_simulatable as assert_simulatable
     from robustest.assertions import assert_smooth_landscape as assert_smooth_landscape
     from robustest.assertions import assert_sparse_head as assert_sparse_head
     from robustest.assertions import assert_stable_under_perturbations as assert_stable_under_perturbations
@@ -56,10 +49,8 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
     from robustest.assertions.strategies import assert_robust_to as assert_robust_to
     from robustest.bounds.smoothing import Smoothed as Smoothed
-    from robustest.claims.robustness.adversarial import Adversarial as Adversarial
-    from robustest.claims.robustness.adversarial import find_adversarial as find_adversarial
-    from robustest.data.answers.annotations import Annotations as Annotations
-    from robustest.data.answers.responses import Responses as Responses
+    from robustest.claims.robustness.attacking import Adversarial as Adversarial
+    from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
     from robustest.data.benchmarks.names import benchmark as benchmark
     from robustest.discovery import Discovery as Discovery
     from robustest.engine.evaluator import HealthWarning as HealthWarning
@@ -110,27 +101,20 @@ _HOME: dict[str, tuple[str, ...]] = {
         "assert_class_evidence",
         "assert_consistency",
         "assert_corruption_robustness",
-        "assert_cue_noticed",
         "assert_gradient_alignment",
         "assert_invertible_features",
-        "assert_label_agreement",
-        "assert_label_quality",
         "assert_min_perturbation",
-        "assert_multilabel_accuracy",
         "assert_no_backdoor_trigger",
         "assert_no_failure_direction",
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
         "assert_nonrobust_reliance",
         "assert_ood_rejected",
-        "assert_replication_gap",
         "assert_robust_accuracy",
         "assert_robust_generalization",
         "assert_robust_score",
-        "assert_selection_gap",
         "assert_selective_accuracy",
         "assert_shift_accuracy",
-        "assert_simulatable",
         "assert_smooth_landscape",
         "assert_sparse_head",
         "assert_stable_under_perturbations",
@@ -141,12 +125,10 @@ _HOME: dict[str, tuple[str, ...]] = {
     ),
     "assertions.strategies": ("assert_robust_to",),
     "bounds.smoothing": ("Smoothed",),
-    "claims.robustness.adversarial": (
+    "claims.robustness.attacking": (
         "Adversarial",
         "find_adversarial",
     ),
-    "data.answers.annotations": ("Annotations",),
-    "data.answers.responses": ("Responses",),
     "data.benchmarks.names": ("benchmark",),
     "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),

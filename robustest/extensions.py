@@ -39,14 +39,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pluggy
 
 from robustest.errors import PackError, RobustestError, expected, unknown
-from robustest.facts import Fact
-from robustest.results import Result
+from robustest.results import Fact, Result
 
 if TYPE_CHECKING:
     from robustest.attacks import Cascade, Searcher, Stage
     from robustest.cli.commands.init import Probe
     from robustest.kinds import Kind
-    from robustest.run.engines.engine import Engine
+    from robustest.run.workers import Engine
     from robustest.settings import Settings
     from robustest.shifts import ShiftFunction
     from robustest.tasks import Task

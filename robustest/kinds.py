@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from robustest.errors import ConfigError, expected
-from robustest.facts import Captions, Counts, Fact, facts_of, named
-from robustest.results import Result
+from robustest.results import Captions, Counts, Fact, Result, facts_of, named
 from robustest.words import clean_share
 
 OUTCOMES: Final = "outcomes"
@@ -59,7 +58,7 @@ class Quantity:
         """What must not be above its threshold; the arguments are the attributes of these names."""
         return cls(name=name, comparison="<=", threshold=threshold, statement=statement, **more)
 
-    def says(self, *about: object) -> str:
+    def state(self, *about: object) -> str:
         """The words of the claim without its threshold."""
         return self.statement.format(*about)
 
@@ -98,7 +97,7 @@ class Kind:
         name: `Result.kind`, e.g. "robust_accuracy".
         quantities: what it may measure, one for each threshold that asks for another; the first where none is given.
             Two may have one threshold, where something else decides which of them is measured: a task, say.
-        asks_too: further arguments that claim something, e.g. "no_worse_than".
+        further_claims: further arguments that claim something, e.g. "no_worse_than".
         together: whether all of these must be given at once; else one of them will do.
         limits: arguments that bound something else than the quantity and claim nothing alone, e.g. "max_copies".
         parameters: arguments whose numbers say what is claimed, e.g. "coverage", and so are part of the claim's key;
@@ -107,7 +106,7 @@ class Kind:
         advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
         captions: how reports name the parts of its results.
         lines: facts made of several details, for short reports too; None where each single detail is such a fact.
-        told: details that `lines` tell, or the statement, and that are no facts of their own.
+        hidden: details that are no facts, as `lines` or the statement have them.
 
     Raises:
         ConfigError: it has no name, or measures nothing.
@@ -115,7 +114,7 @@ class Kind:
 
     name: str
     quantities: tuple[Quantity, ...]
-    asks_too: tuple[str, ...] = ()
+    further_claims: tuple[str, ...] = ()
     together: bool = False
     limits: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
@@ -123,7 +122,7 @@ class Kind:
     advises: bool = False
     captions: Captions = field(default_factory=Captions)
     lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None
-    told: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -132,20 +131,18 @@ class Kind:
             raise ConfigError(expected(f"the kind {self.name!r} to measure one quantity or more", self.quantities))
         if self.axis and self.axis not in self.parameters:
             raise ConfigError(expected(f"the axis of {self.name!r} to be one of its parameters", self.axis))
-        if not self.captions.assertion:
-            object.__setattr__(self, "captions", replace(self.captions, assertion=f"assert_{self.name}"))
 
     @property
     def assertion(self) -> str:
-        """The name of its assertion."""
-        return self.captions.assertion
+        """Return the name of the assertion of this kind."""
+        return f"assert_{self.name}"
 
     @property
     def thresholds(self) -> tuple[str, ...]:
         """Arguments of which one or more must be given, or there is nothing to claim."""
-        return (*dict.fromkeys(one.threshold for one in self.quantities), *self.asks_too)
+        return (*dict.fromkeys(one.threshold for one in self.quantities), *self.further_claims)
 
-    def asked(self, threshold: str) -> Quantity:
+    def quantity_of(self, threshold: str) -> Quantity:
         """What a threshold asks for; the first where there are two.
 
         Args:
@@ -157,8 +154,8 @@ class Kind:
         """Everything that there is to say of details, what leads first; tables are left out."""
         names, parts = self.captions.names, _by_part(details)
         if self.lines is None:
-            return (*parts, *facts_of(details, names, without=self.told))
-        return (*self.lines(details), *parts, *facts_of(details, names, without=self.told, leads=False))
+            return (*parts, *facts_of(details, names, without=self.hidden))
+        return (*self.lines(details), *parts, *facts_of(details, names, without=self.hidden, leads=False))
 
     def describe(self, result: Result) -> Result:
         """Return a result of this kind with facts, captions, counts, trivial threshold and start of its fall."""

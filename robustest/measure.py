@@ -20,15 +20,8 @@ if TYPE_CHECKING:
     from robustest.claims.cues.spurious_feature import measure_no_spurious_feature as measure_no_spurious_feature
     from robustest.claims.datasets.accuracy import measure_accuracy as measure_accuracy
     from robustest.claims.datasets.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
-    from robustest.claims.datasets.replication import measure_replication_gap as measure_replication_gap
     from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
     from robustest.claims.datasets.worst_group import measure_worst_group_accuracy as measure_worst_group_accuracy
-    from robustest.claims.labels.cue_noticed import measure_cue_noticed as measure_cue_noticed
-    from robustest.claims.labels.label_agreement import measure_label_agreement as measure_label_agreement
-    from robustest.claims.labels.label_quality import measure_label_quality as measure_label_quality
-    from robustest.claims.labels.multilabel_accuracy import measure_multilabel_accuracy as measure_multilabel_accuracy
-    from robustest.claims.labels.selection_gap import measure_selection_gap as measure_selection_gap
-    from robustest.claims.labels.simulatable import measure_simulatable as measure_simulatable
     from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
     from robustest.claims.representations.gradient_alignment import (
         measure_gradient_alignment as measure_gradient_alignment,
@@ -74,15 +67,8 @@ _HOME: dict[str, tuple[str, ...]] = {
     "claims.cues.spurious_feature": ("measure_no_spurious_feature",),
     "claims.datasets.accuracy": ("measure_accuracy",),
     "claims.datasets.data_sets": ("measure_transfer_accuracy",),
-    "claims.datasets.replication": ("measure_replication_gap",),
     "claims.datasets.subpopulation": ("measure_subpopulation_shift",),
     "claims.datasets.worst_group": ("measure_worst_group_accuracy",),
-    "claims.labels.cue_noticed": ("measure_cue_noticed",),
-    "claims.labels.label_agreement": ("measure_label_agreement",),
-    "claims.labels.label_quality": ("measure_label_quality",),
-    "claims.labels.multilabel_accuracy": ("measure_multilabel_accuracy",),
-    "claims.labels.selection_gap": ("measure_selection_gap",),
-    "claims.labels.simulatable": ("measure_simulatable",),
     "claims.representations.class_evidence": ("measure_class_evidence",),
     "claims.representations.gradient_alignment": ("measure_gradient_alignment",),
     "claims.representations.invertible_features": ("measure_invertible_features",),

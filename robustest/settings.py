@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.errors import ConfigError, expected, unknown
+from robustest.health import HEALTH_CHECKS
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+|:all)?")
 
@@ -267,27 +268,6 @@ def _any_int(name: str, value: object) -> None:
     if type(value) is not int:
         raise ConfigError(expected(f"{name} to be a whole number", value))
 
-
-HEALTH_CHECKS: Mapping[str, str] = {
-    "batch_dependence": "a sample's answer depends on the samples beside it in the batch",
-    "black_box_beats_white_box": "an attack without gradients broke what gradients did not: they are masked",
-    "gradient_misleads": "the model does not change along its gradient as the gradient says: it is masked or wrong",
-    "history_dependence": "an answer depends on what the model was asked before",
-    "loss_does_not_rise": "the attack's steps never lowered the margin: the gradient does not lead anywhere",
-    "not_monotone": "half the radius broke samples that the whole radius did not: the search is being misled",
-    "precision_disagreement": "in bfloat16 the model answers unchanged samples otherwise, and not for near ties alone",
-    "quantised_input": "moving an input by less than a grey level changes no bit of the logits",
-    "random_forward": "the model answers the same input differently",
-    "saturated_softmax": "the softmax of the outputs is 0 or 1 to the last bit: cross-entropy has no gradient",
-    "softmax_outputs": "the model's outputs look like probabilities, not logits",
-    "train_mode": "parts of the model stayed in train mode, where they answer otherwise than in eval mode",
-    "unbounded_attack_fails": "an attack that may change the input at will did not succeed: its gradients are masked",
-    "unreached_input": "a part of the input had no gradient anywhere in the search, though the model reads it",
-    "weak_attack": "an audit by other means broke samples that the attack had left",
-    "weak_search": "nothing that counts as a search of the threat looked at what is taken to be safe",
-    "zero_gradient": "the gradient at the input is zero everywhere",
-}
-"""Names that `suppress` takes, and what each check found when it speaks."""
 
 _CHECKS: Mapping[str, Any] = {
     "attack": _attack,

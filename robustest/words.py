@@ -19,7 +19,7 @@ _PLAIN_DIVISOR = 10
 
 
 class Labelled(Protocol):
-    """A number, or words, with its name; see `robustest.facts.Fact`."""
+    """A number, or words, with its name; see `robustest.results.Fact`."""
 
     @property
     def label(self) -> str: ...
@@ -28,7 +28,7 @@ class Labelled(Protocol):
 
 
 class Required(Protocol):
-    """One number that a claim requires; see `robustest.facts.Limit`."""
+    """One number that a claim requires; see `robustest.results.Limit`."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +39,7 @@ class Required(Protocol):
 
 
 class Wording(Protocol):
-    """How reports name the parts of a result; see `robustest.facts.Captions`."""
+    """How reports name the parts of a result; see `robustest.results.Captions`."""
 
     @property
     def searched(self) -> str: ...

@@ -13,7 +13,7 @@ DUSK = rb.Kind(
     parameters=("by",),
     axis="by",
     quantities=(FLIPS,),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=rb.Captions(size="darkness", before="day", after="dusk", worst="Lost at dusk", names={"by": "light left"}),
 )
 
@@ -25,16 +25,16 @@ class Darken:
     by: float
     examples: int
 
-    def __call__(self, evaluator: rb.Evaluator, chunk: rb.Chunk) -> rb.Observed:
+    def __call__(self, evaluator: rb.Evaluator, chunk: rb.Chunk) -> rb.Observation:
         after, task = chunk.x * self.by, evaluator.task
         day, dusk = evaluator.logits(chunk.x), evaluator.logits(after)
         clean, predicted = task.predictions(day), task.predictions(dusk)
         words = {"clean": clean, "predicted": predicted, "before": chunk.x, "after": after, "most": self.examples}
         shown = rb.exhibits_of(chunk, predicted != clean, badness=-task.margin(dusk, clean), size=1 - self.by, **words)
-        return rb.Observed({"held": (predicted == clean).cpu().numpy()}, shown)
+        return rb.Observation({"held": (predicted == clean).cpu().numpy()}, shown)
 
 
-@rb.measures(DUSK)
+@rb.measurement(DUSK)
 def measure_dusk(
     model: object,
     data: object,
@@ -60,6 +60,6 @@ def measure_dusk(
     return rb.finish(plan, evidence, kind=DUSK, threshold=max_flip_rate, pairing=rb.Pairing(), **words)
 
 
-@rb.asserted(measure_dusk)
+@rb.assertion(measure_dusk)
 def assert_dusk() -> None:
     """Claim that darkness changes the predicted class of at most `max_flip_rate` of the samples."""

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from robustest.attacks import PGD, Searcher, Stage
 from robustest.extensions import Command, Section, hookimpl
-from robustest.facts import Fact
 from robustest.kinds import Kind, Quantity
 from robustest.packs import Probe, Result, Settings
-from robustest.run.engines.engine import InProcess
+from robustest.results import Fact
+from robustest.run.workers import InProcess
 from robustest.tasks import Classification, Task
 from robustest.threats import Linf, Threat
 

@@ -1,8 +1,7 @@
 """The quickstart's net, every eighth of its digits, and what people say of them."""
 
 import pytest
-
-from robustest import Responses
+from robustest_people import Responses
 
 from ..quickstart.model import digits, load  # noqa: TID252 - an example is no installed package
 from .people import answers

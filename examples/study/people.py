@@ -134,7 +134,7 @@ def answers(folder: Path, x: Tensor, y: Tensor, checks: tuple[Tensor, Tensor]) -
 
 def labels_by_number(study: Path, y: Tensor, checks: Tensor) -> Iterator[tuple[int, int]]:
     """The numbers of the study's images, with their labels."""
-    from robustest.studies import open_study
+    from robustest_people.studies import open_study
 
     planned = open_study(study)
     return zip(planned.numbers, [*y.tolist(), *checks.tolist()], strict=True)

@@ -1,6 +1,6 @@
 """What the net says is what people say, and people who do not look are not heard."""
 
-from robustest import assert_label_agreement
+from robustest_people import assert_label_agreement
 
 
 def test_the_net_says_what_people_say(robust_model, robust_data, robust_responses):

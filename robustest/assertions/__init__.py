@@ -4,8 +4,8 @@ Each is made of its measurement by `asserted`, and has its arguments; the claim 
 kinds of all of them, and of packs.
 """
 
-from robustest.assertions.asserted import asserted as asserted
-from robustest.assertions.asserted import kinds as kinds
+from robustest.assertions.assertion import assertion as assertion
+from robustest.assertions.assertion import kinds as kinds
 from robustest.claims.confidence.calibrated import measure_calibrated
 from robustest.claims.confidence.out_of_distribution import measure_ood_rejected
 from robustest.claims.confidence.selective import measure_selective_accuracy
@@ -14,15 +14,8 @@ from robustest.claims.cues.failure_direction import MAX_EXCESS, measure_no_failu
 from robustest.claims.cues.spurious_feature import measure_no_spurious_feature
 from robustest.claims.datasets.accuracy import measure_accuracy
 from robustest.claims.datasets.data_sets import measure_transfer_accuracy
-from robustest.claims.datasets.replication import measure_replication_gap
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
 from robustest.claims.datasets.worst_group import measure_worst_group_accuracy
-from robustest.claims.labels.cue_noticed import measure_cue_noticed
-from robustest.claims.labels.label_agreement import measure_label_agreement
-from robustest.claims.labels.label_quality import measure_label_quality
-from robustest.claims.labels.multilabel_accuracy import measure_multilabel_accuracy
-from robustest.claims.labels.selection_gap import measure_selection_gap
-from robustest.claims.labels.simulatable import measure_simulatable
 from robustest.claims.representations.class_evidence import measure_class_evidence
 from robustest.claims.representations.gradient_alignment import measure_gradient_alignment
 from robustest.claims.representations.invertible_features import measure_invertible_features
@@ -43,7 +36,7 @@ from robustest.claims.training.synthetic.synthetic_covers import measure_synthet
 from robustest.discovery.triggers import MAX_ANOMALY
 
 
-@asserted(measure_accuracy)
+@assertion(measure_accuracy)
 def assert_accuracy() -> None:
     """Claim that accuracy on samples as they are, or the mean of their scores, is at least `at_least`, or as it was.
 
@@ -53,7 +46,7 @@ def assert_accuracy() -> None:
     """
 
 
-@asserted(measure_robust_accuracy)
+@assertion(measure_robust_accuracy)
 def assert_robust_accuracy() -> None:
     """Claim that accuracy under the worst inputs inside a threat model is at least `at_least`, or no worse than it was.
 
@@ -63,7 +56,7 @@ def assert_robust_accuracy() -> None:
     """
 
 
-@asserted(measure_certified_accuracy)
+@assertion(measure_certified_accuracy)
 def assert_certified_accuracy() -> None:
     """Claim that at least `at_least` of the samples are proven to hold for every input inside a threat model.
 
@@ -73,7 +66,7 @@ def assert_certified_accuracy() -> None:
     """
 
 
-@asserted(measure_robust_score)
+@assertion(measure_robust_score)
 def assert_robust_score() -> None:
     """Claim that the mean of the worst scores inside a threat model is at least `at_least`.
 
@@ -83,7 +76,7 @@ def assert_robust_score() -> None:
     """
 
 
-@asserted(measure_min_perturbation)
+@assertion(measure_min_perturbation)
 def assert_min_perturbation() -> None:
     """Claim that half of the samples or more need a perturbation of at least `at_least` to become wrong.
 
@@ -93,7 +86,7 @@ def assert_min_perturbation() -> None:
     """
 
 
-@asserted(measure_no_universal_perturbation)
+@assertion(measure_no_universal_perturbation)
 def assert_no_universal_perturbation() -> None:
     """Claim that no one perturbation, learned on half of the samples, fools many of the other half.
 
@@ -103,7 +96,7 @@ def assert_no_universal_perturbation() -> None:
     """
 
 
-@asserted(measure_shift_accuracy)
+@assertion(measure_shift_accuracy)
 def assert_shift_accuracy() -> None:
     """Claim that accuracy under a shift is at least `at_least`, falls by `max_drop` at most, or is as it was.
 
@@ -113,7 +106,7 @@ def assert_shift_accuracy() -> None:
     """
 
 
-@asserted(measure_consistency)
+@assertion(measure_consistency)
 def assert_consistency() -> None:
     """Claim that a shift changes the predicted class of few samples, or of no more than it did.
 
@@ -123,7 +116,7 @@ def assert_consistency() -> None:
     """
 
 
-@asserted(measure_corruption_robustness)
+@assertion(measure_corruption_robustness)
 def assert_corruption_robustness() -> None:
     """Claim that mean accuracy under common corruptions is high, falls little, or that the mCE is low.
 
@@ -133,7 +126,7 @@ def assert_corruption_robustness() -> None:
     """
 
 
-@asserted(measure_stable_under_perturbations)
+@assertion(measure_stable_under_perturbations)
 def assert_stable_under_perturbations() -> None:
     """Claim that predictions change seldom, or little, from frame to frame of a perturbation.
 
@@ -143,7 +136,7 @@ def assert_stable_under_perturbations() -> None:
     """
 
 
-@asserted(measure_calibrated)
+@assertion(measure_calibrated)
 def assert_calibrated() -> None:
     """Claim that a model is right as often as its confidence says, by Brier score or by calibration error.
 
@@ -153,7 +146,7 @@ def assert_calibrated() -> None:
     """
 
 
-@asserted(measure_selective_accuracy)
+@assertion(measure_selective_accuracy)
 def assert_selective_accuracy() -> None:
     """Claim that accuracy is at least `at_least` on the share of samples that a model is surest of.
 
@@ -163,7 +156,7 @@ def assert_selective_accuracy() -> None:
     """
 
 
-@asserted(measure_ood_rejected)
+@assertion(measure_ood_rejected)
 def assert_ood_rejected() -> None:
     """Claim that few samples of none of a model's classes pass for its own where 95 % of its own do.
 
@@ -173,7 +166,7 @@ def assert_ood_rejected() -> None:
     """
 
 
-@asserted(measure_transfer_accuracy)
+@assertion(measure_transfer_accuracy)
 def assert_transfer_accuracy() -> None:
     """Claim that accuracy on a target data set is at least `at_least`, or at most `max_drop` below that on a source.
 
@@ -183,17 +176,7 @@ def assert_transfer_accuracy() -> None:
     """
 
 
-@asserted(measure_replication_gap)
-def assert_replication_gap() -> None:
-    """Claim that accuracy on a replicated data set is at most `max_gap` lower once both are equally hard.
-
-    Raises:
-        ClaimFailed: the gap is larger.
-        ClaimInconclusive: items and annotations do not settle it.
-    """
-
-
-@asserted(measure_subpopulation_shift)
+@assertion(measure_subpopulation_shift)
 def assert_subpopulation_shift() -> None:
     """Claim that accuracy falls by at most `max_drop` from the subclasses trained on to others of the same classes.
 
@@ -203,7 +186,7 @@ def assert_subpopulation_shift() -> None:
     """
 
 
-@asserted(measure_worst_group_accuracy)
+@assertion(measure_worst_group_accuracy)
 def assert_worst_group_accuracy() -> None:
     """Claim that accuracy is at least `at_least`, or as it was, in every group, however small.
 
@@ -214,7 +197,7 @@ def assert_worst_group_accuracy() -> None:
     """
 
 
-@asserted(measure_no_spurious_feature)
+@assertion(measure_no_spurious_feature)
 def assert_no_spurious_feature() -> None:
     """Claim that switching a cue, any of several, or any that a search finds, moves few predictions and little recall.
 
@@ -225,7 +208,7 @@ def assert_no_spurious_feature() -> None:
     """
 
 
-@asserted(measure_no_backdoor_trigger, max_anomaly=MAX_ANOMALY)
+@assertion(measure_no_backdoor_trigger, max_anomaly=MAX_ANOMALY)
 def assert_no_backdoor_trigger() -> None:
     """Claim that no class can be reached far more cheaply than the others by pasting a small patch.
 
@@ -235,7 +218,7 @@ def assert_no_backdoor_trigger() -> None:
     """
 
 
-@asserted(measure_no_failure_direction, max_excess_error=MAX_EXCESS)
+@assertion(measure_no_failure_direction, max_excess_error=MAX_EXCESS)
 def assert_no_failure_direction() -> None:
     """Claim that along no linear direction a class has many more errors than the looks of its samples foresee.
 
@@ -245,7 +228,7 @@ def assert_no_failure_direction() -> None:
     """
 
 
-@asserted(measure_sparse_head)
+@assertion(measure_sparse_head)
 def assert_sparse_head() -> None:
     """Claim that a linear head on a few of the model's own features classifies nearly as well as the model.
 
@@ -255,7 +238,7 @@ def assert_sparse_head() -> None:
     """
 
 
-@asserted(measure_gradient_alignment)
+@assertion(measure_gradient_alignment)
 def assert_gradient_alignment() -> None:
     """Claim that a model's gradients point along what separates its classes.
 
@@ -268,7 +251,7 @@ def assert_gradient_alignment() -> None:
     """
 
 
-@asserted(measure_invertible_features)
+@assertion(measure_invertible_features)
 def assert_invertible_features() -> None:
     """Claim that half of the images or more can be recovered from the model's features.
 
@@ -281,7 +264,7 @@ def assert_invertible_features() -> None:
     """
 
 
-@asserted(measure_class_evidence)
+@assertion(measure_class_evidence)
 def assert_class_evidence() -> None:
     """Claim that what drives the model to a class is evidence of that class for another model as well.
 
@@ -294,67 +277,7 @@ def assert_class_evidence() -> None:
     """
 
 
-@asserted(measure_label_agreement)
-def assert_label_agreement() -> None:
-    """Claim that the model says what those who looked at the samples select for them.
-
-    Raises:
-        ClaimFailed: it says it too seldom, or makes too many errors that nobody supports.
-        ClaimInconclusive: samples and answers do not settle it.
-    """
-
-
-@asserted(measure_selection_gap, at_most=0.05)
-def assert_selection_gap() -> None:
-    """Claim that annotators select prediction and label equally often, to within a margin, where the two differ.
-
-    Raises:
-        ClaimFailed: they prefer one of them by more.
-        ClaimInconclusive: images and annotators do not settle it.
-    """
-
-
-@asserted(measure_label_quality, max_error_rate=0.02)
-def assert_label_quality() -> None:
-    """Claim that at most so many labels of a data set are wrong, by a uniform sample that people looked at.
-
-    Raises:
-        ClaimFailed: more are wrong.
-        ClaimInconclusive: too few were looked at to settle it.
-    """
-
-
-@asserted(measure_simulatable, at_least=0.5)
-def assert_simulatable() -> None:
-    """Claim that people foresee what the model says.
-
-    Raises:
-        ClaimFailed: they foresee less.
-        ClaimInconclusive: the answers do not settle it, or nothing need be foreseen to give them.
-    """
-
-
-@asserted(measure_cue_noticed, at_least=0.0)
-def assert_cue_noticed() -> None:
-    """Claim that people call a cue spurious more often than a cue that is none.
-
-    Raises:
-        ClaimFailed: they do not, by as much.
-        ClaimInconclusive: the answers do not settle it, or people do not notice a planted cue either.
-    """
-
-
-@asserted(measure_multilabel_accuracy)
-def assert_multilabel_accuracy() -> None:
-    """Claim that the model says what samples show, of samples that may show several objects.
-
-    Raises:
-        ClaimFailed: it says it too seldom.
-        ClaimInconclusive: a population claim that these samples do not settle, or samples of which any answer is right.
-    """
-
-
-@asserted(measure_smooth_landscape)
+@assertion(measure_smooth_landscape)
 def assert_smooth_landscape() -> None:
     """Claim that a net's loss ranges less along its training than a reference's, on relative steps.
 
@@ -367,7 +290,7 @@ def assert_smooth_landscape() -> None:
     """
 
 
-@asserted(measure_synthetic_covers)
+@assertion(measure_synthetic_covers)
 def assert_synthetic_covers() -> None:
     """Claim that a synthetic set stands in for real data: what is learned from it, its labels, and that it copies none.
 
@@ -377,7 +300,7 @@ def assert_synthetic_covers() -> None:
     """
 
 
-@asserted(measure_robust_generalization)
+@assertion(measure_robust_generalization)
 def assert_robust_generalization() -> None:
     """Claim that robust accuracy on test samples is at most `max_gap` less than on the samples that were trained on.
 
@@ -387,7 +310,7 @@ def assert_robust_generalization() -> None:
     """
 
 
-@asserted(measure_nonrobust_reliance)
+@assertion(measure_nonrobust_reliance)
 def assert_nonrobust_reliance() -> None:
     """Claim that at most `max_transfer` of test samples are recognised from features that a threat moves alone.
 

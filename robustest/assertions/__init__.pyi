@@ -1,27 +1,21 @@
 # Made by tests/type_checks/stubs.py of the signatures that run.
 
 from collections.abc import Callable, Mapping, Sequence
-from numpy.typing import ArrayLike
 import os
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.cues.failure_direction import Embedding
-from robustest.claims.labels.multilabel_accuracy import Of
 from robustest.claims.representations.gradient_alignment import Evidences
 from robustest.claims.robustness.min_perturbation import Norm
 from robustest.claims.shifts.cells import Corruptions
 from robustest.claims.training.probes import Loss
 from robustest.cues import Cue
-from robustest.data.answers.annotations import Annotations
-from robustest.data.answers.responses import Responses
-from robustest.data.answers.suspects import Suspects
 from robustest.data.benchmarks import SequenceBenchmark
-from robustest.data.breeds import BreedsSplit
-from robustest.data.label_sets import Scores
+from robustest.data.hierarchies import BreedsSplit
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.discovery import Discovery
 from robustest.results import Result
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
+from robustest.run.comparison import Baseline
+from robustest.run.plan import Options
 from robustest.run.scores import Metric
 from robustest.run.training.trainings import TrainFn
 from robustest.shifts import Shift, ShiftFunction
@@ -29,8 +23,8 @@ from robustest.tasks import Task
 from robustest.threats import L2, Linf, Threat
 from torch import Tensor
 from typing import Literal, Unpack, overload
-from robustest.assertions.asserted import asserted as asserted
-from robustest.assertions.asserted import kinds as kinds
+from robustest.assertions.assertion import assertion as assertion
+from robustest.assertions.assertion import kinds as kinds
 
 @overload
 def assert_accuracy(
@@ -468,18 +462,6 @@ def assert_transfer_accuracy(
     **options: Unpack[Options],
 ) -> Result: ...
 
-def assert_replication_gap(
-    model: object,
-    data: object,
-    new_data: object,
-    *,
-    annotations: tuple[Annotations, Annotations],
-    at_most: float,
-    correction: str | None = ...,
-    resamples: int | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
 def assert_subpopulation_shift(
     model: object,
     data: object,
@@ -650,127 +632,6 @@ def assert_class_evidence(
     min_transfer: float | None = ...,
     iterations: int = ...,
     min_driven: int = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_label_agreement(
-    model: object,
-    data: object,
-    responses: Responses,
-    *,
-    min_contained: float,
-    max_unsupported: float | None = ...,
-    min_main: float | None = ...,
-    no_worse_than: Baseline | None = ...,
-    tolerance: float = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_label_agreement(
-    model: object,
-    data: object,
-    responses: Responses,
-    *,
-    min_contained: float | None = ...,
-    max_unsupported: float,
-    min_main: float | None = ...,
-    no_worse_than: Baseline | None = ...,
-    tolerance: float = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_label_agreement(
-    model: object,
-    data: object,
-    responses: Responses,
-    *,
-    min_contained: float | None = ...,
-    max_unsupported: float | None = ...,
-    min_main: float,
-    no_worse_than: Baseline | None = ...,
-    tolerance: float = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_label_agreement(
-    model: object,
-    data: object,
-    responses: Responses,
-    *,
-    min_contained: float | None = ...,
-    max_unsupported: float | None = ...,
-    min_main: float | None = ...,
-    no_worse_than: Baseline,
-    tolerance: float = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_selection_gap(
-    model: object,
-    data: object,
-    responses: Responses,
-    *,
-    at_most: float | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_label_quality(
-    data: object,
-    responses: Responses,
-    *,
-    max_error_rate: float | None = ...,
-    suspects: Suspects | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_simulatable(
-    study: Responses,
-    *,
-    at_least: float | None = ...,
-    truth: ArrayLike | None = ...,
-    choices: int | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_cue_noticed(
-    study: Responses,
-    cue: str,
-    *,
-    at_least: float | None = ...,
-    null: str = ...,
-    planted: str = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_multilabel_accuracy(
-    model: object,
-    data: object,
-    *,
-    at_least: float,
-    metric: Of = ...,
-    scores: Scores = ...,
-    by: Literal['objects', 'overall'] = ...,
-    no_worse_than: Baseline | None = ...,
-    tolerance: float = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_multilabel_accuracy(
-    model: object,
-    data: object,
-    *,
-    at_least: float | None = ...,
-    metric: Of = ...,
-    scores: Scores = ...,
-    by: Literal['objects', 'overall'] = ...,
-    no_worse_than: Baseline,
-    tolerance: float = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 

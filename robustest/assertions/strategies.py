@@ -1,10 +1,10 @@
 """The assertion that needs hypothesis, which loads for it alone."""
 
-from robustest.assertions.asserted import asserted
+from robustest.assertions.assertion import assertion
 from robustest.claims.strategies.robust_to import measure_robust_to
 
 
-@asserted(measure_robust_to)
+@assertion(measure_robust_to)
 def assert_robust_to() -> None:
     """Claim that accuracy is at least `at_least` under every change that a hypothesis strategy draws.
 

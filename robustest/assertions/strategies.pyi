@@ -2,7 +2,7 @@
 
 from hypothesis.strategies import SearchStrategy
 from robustest.results import Result
-from robustest.run.options import Options
+from robustest.run.plan import Options
 from robustest.tasks import Task
 from typing import Any, Unpack
 

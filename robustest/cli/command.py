@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from robustest import extensions
-from robustest.cli.commands.study import add_study
 from robustest.cli.screen import Exit, Refused, Screen, wrong
 from robustest.errors import RobustestError, StoreError
 from robustest.version import VERSION
@@ -131,12 +130,6 @@ def _init(a: argparse.Namespace) -> int:
     return init(a.folder)
 
 
-def _study(a: argparse.Namespace) -> int:
-    from robustest.cli.commands.study import study
-
-    return study(a)
-
-
 def _index(a: argparse.Namespace) -> int:
     from robustest.reports.html import index
 
@@ -157,7 +150,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "history": _history,
     "suggest": _suggest,
     "init": _init,
-    "study": _study,
     "index": _index,
 }
 
@@ -233,7 +225,6 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
         one.add_argument(
             "--history", metavar="DIR", default="robust-history", help="folder of the history (default: %(default)s)"
         )
-    add_study(commands, _adder)
     for command in added:
         command.arguments(add(command.name, command.help))
     return parser

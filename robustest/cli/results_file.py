@@ -23,13 +23,13 @@ from robustest.account import Account, Ending, Row, Session
 from robustest.cli.screen import missing
 from robustest.errors import expected
 from robustest.history import Origin
-from robustest.regular import read_regular
 from robustest.reports.html.album import Album
 from robustest.reports.html.figures import curves_of, plot_of
 from robustest.reports.html.page import card_of
 from robustest.reports.json_file import SCHEMA
 from robustest.reports.text import failure_text
 from robustest.results import Result
+from robustest.safe_files import read_regular
 from robustest.version import VERSION
 
 LARGEST = 512 * 2**20

@@ -1,19 +1,15 @@
 """The data people have, behind one face: a length, and samples by index."""
 
-from robustest.data.answers.aggregation import Consensus as Consensus
-from robustest.data.answers.aggregation import aggregate as aggregate
-from robustest.data.answers.suspects import Suspects as Suspects
-from robustest.data.answers.suspects import suspects as suspects
 from robustest.data.benchmarks import ALEXNET_ON_IMAGENET_C as ALEXNET_ON_IMAGENET_C
 from robustest.data.benchmarks import BENCHMARKS as BENCHMARKS
 from robustest.data.benchmarks import Benchmark as Benchmark
 from robustest.data.benchmarks import ClassMap as ClassMap
 from robustest.data.benchmarks import CorruptedBenchmark as CorruptedBenchmark
 from robustest.data.benchmarks import SequenceBenchmark as SequenceBenchmark
-from robustest.data.breeds import BREEDS as BREEDS
-from robustest.data.breeds import BreedsSplit as BreedsSplit
-from robustest.data.breeds import breeds_split as breeds_split
-from robustest.data.domains import Domain as Domain
+from robustest.data.hierarchies import BREEDS as BREEDS
+from robustest.data.hierarchies import BreedsSplit as BreedsSplit
 from robustest.data.hierarchies import ClassTree as ClassTree
+from robustest.data.hierarchies import Domain as Domain
+from robustest.data.hierarchies import breeds_split as breeds_split
 from robustest.data.samples import Samples as Samples
 from robustest.data.samples import as_samples as as_samples

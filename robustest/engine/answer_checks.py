@@ -181,11 +181,8 @@ def ask_again(evaluator: Evaluator, asked: EarlyAnswers | None) -> None:
         return
     again = _answers(evaluator.model, asked.x)
     evaluator.forward += len(asked.x)
-    evaluator.health.asked_anew += len(asked.x)
-    if again is None:
-        evaluator.health.otherwise += len(asked.x)
-    else:
-        evaluator.health.otherwise += int(moved(evaluator, asked.logits, again, asked.usual).sum())
+    changed = len(asked.x) if again is None else int(moved(evaluator, asked.logits, again, asked.usual).sum())
+    evaluator.health.count("history_dependence", failed=changed, tried=len(asked.x))
 
 
 def _places(chunk: Chunk, use: str) -> Tensor:
@@ -215,9 +212,9 @@ def _ask_copies(evaluator: Evaluator, module: nn.Module, question: Tensor, near:
     if any(one is None for one in said):
         return
     _, second, alone = (cast(Tensor, one) for one in said)
-    evaluator.health.asked_anew += len(near)
     # Not to the bit: on some devices the same pass is not the same computation.
-    evaluator.health.otherwise += int(moved(evaluator, alone, second, usual_lead(evaluator, alone)).sum())
+    changed = moved(evaluator, alone, second, usual_lead(evaluator, alone))
+    evaluator.health.count("history_dependence", failed=int(changed.sum()), tried=len(near))
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -295,8 +292,8 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str],
             "model that adapts to "
             "what it is shown is told of by robustest.adapting(model)."
         )
-    evaluator.health.beside += len(x)
-    evaluator.health.beside_apart += int(_moved_beside(evaluator, x, first, chunk.bounds).sum())
+    changed = int(_moved_beside(evaluator, x, first, chunk.bounds).sum())
+    evaluator.health.count("batch_dependence", failed=changed, tried=len(x))
 
 
 def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor) -> None:
@@ -308,8 +305,8 @@ def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor
     for at in range(min(_ASKED_BESIDE, len(x))):
         one = slice(at, at + 1)
         again = evaluator.logits(torch.cat([others, x[one]]))[-1:]
-        evaluator.health.beside += 1
-        evaluator.health.beside_apart += int(moved(evaluator, logits[one], again, usual).sum())
+        changed = int(moved(evaluator, logits[one], again, usual).sum())
+        evaluator.health.count("batch_dependence", failed=changed, tried=1)
 
 
 def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor) -> Tensor:

@@ -163,9 +163,8 @@ class Coverage:
         if self._threat.radius == 0:  # there is nothing to look at
             return
         health, unsearched = evaluator.health, int((left & ~self._searched).sum())
-        health.survivors += int(left.sum())
-        health.unsearched += unsearched
-        health.carried += int((left & (self._blind > 1)).sum())
+        health.count("weak_search", failed=unsearched, tried=int(left.sum()))
+        health.searched_twice += int((left & (self._blind > 1)).sum())
         health.broken_again += self._broken_again
         if unsearched:
             gives = evaluator.model.gives
@@ -375,11 +374,9 @@ def _watch(
     """Count what the health checks need of one round."""
     health, blind = evaluator.health, stage.searcher.needs < Needs.GRADIENT
     if blind and after_gradients:
-        health.asked += len(part.broken)
-        health.broken_blind += int(part.broken.sum())
+        health.count("black_box_beats_white_box", failed=int(part.broken.sum()), tried=len(part.broken))
     if not blind and clean_margin is not None:
-        health.climbed_first += len(part.margin)
-        health.flat += int((part.margin >= clean_margin).sum())
+        health.count("loss_does_not_rise", failed=int((part.margin >= clean_margin).sum()), tried=len(part.margin))
 
 
 def serving(

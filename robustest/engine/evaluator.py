@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from robustest import clock, rng
-from robustest.engine.health import Health
 from robustest.errors import DeviceError, ModelError, RobustestError
+from robustest.health import Health
 from robustest.models import Classifier, Needs
 from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import per_row

@@ -20,8 +20,8 @@ from robustest import rng
 from robustest.attacks import EOT, Cascade, Evaluation, Needs, ODIMargin, Problem, Searcher, draws_of
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
-from robustest.engine.health import misleads
 from robustest.engine.search import Search, SearchOutcome, join, merge
+from robustest.health import unlikely
 from robustest.tasks import Task
 from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 
@@ -70,12 +70,10 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
         kept = (change - promised).abs() <= _OFF * larger + _OFF_USUAL * larger.median()
         of += int(told.sum())
         unkept += int((told & ~kept).sum())
-    health.promises += of
-    health.unkept += unkept
+    health.count("gradient_misleads", failed=unkept, tried=of)
     if not searched:
-        health.climbed += len(part.y)
-        health.zero += int(path.still.sum())
-    return misleads(unkept, of)
+        health.count("zero_gradient", failed=int(path.still.sum()), tried=len(part.y))
+    return unlikely(unkept, of)
 
 
 @dataclass(slots=True)
@@ -314,8 +312,7 @@ def count_unreached(evaluator: Evaluator, chunk: Chunk, threat: Threat, alive: T
     region = threat.region(x, chunk.bounds)
     movable = (region["low"] < region["high"]).expand_as(x)
     unreached = movable & ~alive
-    health = evaluator.health
-    health.followed += len(x)
+    evaluator.health.count("unreached_input", failed=0, tried=len(x))
     rows = unreached.flatten(1).any(1).nonzero().squeeze(1)
     if not len(rows) or evaluator.random:  # a model's own draws change its margins too
         return
@@ -341,7 +338,7 @@ def count_unreached(evaluator: Evaluator, chunk: Chunk, threat: Threat, alive: T
         worst.append((change * moved.flatten(1).sum(1)).sqrt())
     floor = _NOISE * outputs.flatten(1).abs().amax(1).double()
     missed = (worst[0] > floor) & (worst[0] >= _MATTERS * worst[1])
-    health.unreached += int(missed.sum())
+    evaluator.health.count("unreached_input", failed=int(missed.sum()), tried=0)
     if bool(missed.any()):
         share = float(unreached[missed].float().mean())
         note = (
@@ -405,14 +402,14 @@ def probe_inputs(
     else:  # an output that no objective has a slope in, whatever it is
         one_hot = torch.zeros(len(part.y), dtype=torch.bool, device=logits.device)
         saturated = ~one_hot
-    health.probed += len(part.y)
     unmoved = (logits == moved).flatten(1).all(1)
     unmoved &= ~saturated if one_class else True
     if bool(unmoved.any()):
         unmoved &= _still(evaluator, part)
-    health.unmoved += int(unmoved.sum())
     if bool(saturated.any()):
-        health.saturated += int((one_hot | (saturated & _flat(evaluator.task, part, logits, climbing, threat))).sum())
+        saturated = one_hot | (saturated & _flat(evaluator.task, part, logits, climbing, threat))
+    health.count("quantised_input", failed=int(unmoved.sum()), tried=len(part.y))
+    health.count("saturated_softmax", failed=int(saturated.sum()), tried=len(part.y))
     if not evaluator.random:
         _probe_precision(evaluator, part.x, logits)
 
@@ -458,14 +455,13 @@ def _probe_precision(evaluator: Evaluator, x: Tensor, logits: Tensor) -> None:
         return
     if not evaluator.task.one_class:
         alike = evaluator.task.agreement(answers, evaluator.task.predictions(logits[: len(x)]))
-        evaluator.health.rounded += len(x)
-        evaluator.health.rounded_apart += int((alike < _ALIKE).sum())
+        evaluator.health.count("precision_disagreement", failed=int((alike < _ALIKE).sum()), tried=len(x))
         return
     largest = logits.topk(2, 1).values
     lead = largest[:, 0] - largest[:, 1]
     clear = (lead >= _CLEAR * lead.median())[: len(x)]
-    evaluator.health.rounded += len(x)
-    evaluator.health.rounded_apart += int((clear & (answers != evaluator.task.predictions(logits[: len(x)]))).sum())
+    changed = clear & (answers != evaluator.task.predictions(logits[: len(x)]))
+    evaluator.health.count("precision_disagreement", failed=int(changed.sum()), tried=len(x))
 
 
 def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chunk: Chunk, found: SearchOutcome) -> None:
@@ -480,14 +476,12 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
     part, health, draws = chunk.rows(survivors), evaluator.health, max(map(draws_of, climbing))
     if isinstance(threat, (L2, Linf)):
         unbounded, halved = _attack(evaluator, threat, part, draws)
-        health.halved += len(survivors)
-        health.halved_broken += int(halved.broken.sum())
+        health.count("not_monotone", failed=int(halved.broken.sum()), tried=len(survivors))
         merge(found, halved, survivors, attempts=False)
     else:
         wide = Linf(part.bounds[1] - part.bounds[0])
         unbounded = _search(evaluator, _WIDE, wide, part, draws).broken
-    health.unbounded += len(survivors)
-    health.unbounded_held += int((~unbounded).sum())
+    health.count("unbounded_attack_fails", failed=int((~unbounded).sum()), tried=len(survivors))
 
 
 def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> list[Searcher]:
@@ -512,11 +506,9 @@ def _attack(evaluator: Evaluator, threat: L2 | Linf, part: Chunk, draws: int) ->
 
 def _search(evaluator: Evaluator, searcher: Searcher, threat: Threat, part: Chunk, draws: int) -> SearchOutcome:
     """What a searcher finds, its gradients not counted: they are where it matters."""
-    climbed = evaluator.health.climbed, evaluator.health.zero
     averaged = EOT(searcher, draws=draws) if draws > 1 else searcher
-    found = Search(evaluator, averaged, threat, part.bounds).run(part.x, part.y, part.key)
+    found = Search(evaluator, averaged, threat, part.bounds, probe=True).run(part.x, part.y, part.key)
     evaluator.settle()
-    evaluator.health.climbed, evaluator.health.zero = climbed
     return found
 
 

@@ -157,6 +157,7 @@ class Search:
         *,
         smallest: bool = False,
         attempts: bool = False,
+        probe: bool = False,
     ) -> None:
         """Prepare a search.
 
@@ -178,6 +179,7 @@ class Search:
         self._lanes = at_once(searcher)
         self._smallest = smallest
         self._attempts = attempts
+        self._probe = probe
         self._eager = evaluator.device.type == "cpu"
 
     def run(self, x: Tensor, y: Tensor, key: Tensor, *, followed: int = 0) -> SearchOutcome:
@@ -275,7 +277,7 @@ class Search:
         if self.searcher.needs is Needs.GRADIENT:
             z = self._proposals(batch)
             logits, gradient = self._differentiated(problem, state, z)
-            if batch.newest == self._round:
+            if batch.newest == self._round and not self._probe:
                 self._watch(batch, gradient)
             if self._alive is not None:  # rows of a batch are in the order of the samples: the first ones come first
                 first = len(self._alive) - 1
@@ -311,8 +313,7 @@ class Search:
         """Count rows whose first gradient is zero everywhere."""
         first = batch.born == self._round
         rows = gradient[first.to(gradient.device)].flatten(1)
-        self.evaluator.health.zero += int((rows == 0).all(1).sum())
-        self.evaluator.health.climbed += len(rows)
+        self.evaluator.health.count("zero_gradient", failed=int((rows == 0).all(1).sum()), tried=len(rows))
 
     def _end(self, batch: Batch) -> Batch | None:
         """Evaluate the last proposal of rows that had all their rounds, without a gradient, and let them go."""

@@ -79,8 +79,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
         count_unreached(evaluator, part.rows(rows[:followed]), threat, alive)
     lost = right[best.size[right].isinf()]
     if climbing:  # a search in a ball as wide as the bounds is one without a bound
-        evaluator.health.unbounded += len(right)
-        evaluator.health.unbounded_held += len(lost)
+        evaluator.health.count("unbounded_attack_fails", failed=len(lost), tried=len(right))
     _bound(evaluator, chunk, threat, best, lost)
     return best
 

@@ -45,5 +45,4 @@ def _check_alone(evaluator: Evaluator, noisy: Tensor, among: Tensor) -> None:
     """
     alone = torch.cat([evaluator.logits(one) for one in torch.split(noisy, 1)])
     apart = moved(evaluator, among[: len(noisy)], alone, usual_lead(evaluator, alone))
-    evaluator.health.beside += len(noisy)
-    evaluator.health.beside_apart += int(apart.sum())
+    evaluator.health.count("batch_dependence", failed=int(apart.sum()), tried=len(noisy))

@@ -89,7 +89,8 @@ def robust_responses() -> object:
     """The annotators' answers about the data; define it in your conftest.py."""
     raise pytest.UsageError(
         _MISSING.format(
-            name="robust_responses", what='robustest.Responses.from_csv("answers.csv", size=len(y), classes=names)'
+            name="robust_responses",
+            what='robustest_people.Responses.from_csv("answers.csv", size=len(y), classes=names)',
         )
     )
 

@@ -116,8 +116,8 @@ def remember_endings(account: Account, store: str) -> None:
         store: folder of the store; nothing is kept if it remembers no results.
     """
     from robustest.results import Verdict
+    from robustest.store.files import save_record
     from robustest.store.provenance import when
-    from robustest.store.records import save_record
 
     if not (Path(store) / "results").is_dir():
         return

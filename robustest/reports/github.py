@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from robustest.account import EXPLAINED, STATES, Account, Row
-from robustest.facts import shown
 from robustest.reports.inert import inert_lines
 from robustest.reports.text import failure_text, row_remark, row_without_result
+from robustest.results import shown
 from robustest.words import count_of, sentence
 
 BUDGET = 900_000

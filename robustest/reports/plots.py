@@ -19,8 +19,8 @@ from PIL import Image
 
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, StoreError, expected
-from robustest.regular import open_regular
 from robustest.results import Counterexample, Result
+from robustest.safe_files import open_regular
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

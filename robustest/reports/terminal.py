@@ -8,9 +8,9 @@ import zlib
 from typing import Any
 
 from robustest.account import EXPLAINED, RED, Account, Row
-from robustest.facts import shown
 from robustest.reports.inert import Inert
 from robustest.reports.text import HINT, Chance, measured, row_remark, row_without_result
+from robustest.results import shown
 from robustest.settings import Settings
 from robustest.version import VERSION
 from robustest.words import folded

@@ -25,9 +25,9 @@ import torch
 
 from robustest import clock, rng
 from robustest.decisions import clopper_pearson
-from robustest.engine.health import Health
+from robustest.health import Health
 from robustest.run.evidence import Columns, Stream, Tally
-from robustest.run.remembered.memory import Memory
+from robustest.run.memory import Memory
 from robustest.run.units import OpenUnits
 from robustest.settings import Settings
 
@@ -102,9 +102,10 @@ class Audit:
             self.memory.keep(what, *seen)
         observed, tally = seen
         # Coverage is of the attack that is audited; it and the audit must not be added up.
-        health = replace(tally.health, survivors=0, unsearched=0, carried=0, broken_again=0)
+        health = tally.health.without_survivors()
         worse = stream.worsen(ids, observed, replace(tally, health=health), examples=self.settings.examples)
-        counted = Health(audited=len(rows), audit_broken=int(worse.sum()))
+        counted = Health()
+        counted.count("weak_attack", failed=int(worse.sum()), tried=len(rows))
         stream.tally = stream.tally.plus(Tally(health=counted))
         self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
         stream.counts["audit"] = sum(self.audited.values())

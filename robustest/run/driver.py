@@ -10,15 +10,27 @@ The algorithm:
 5. Where the claim is compared with another model, do the same with that one, whatever it shows. Then try the
    counterexamples of each model on the other: an input that breaks both is no loss.
 6. Decide on what was read. Where the claim failed, make what is shown smaller, and keep it to be replayed.
+
+
+Which chunks are measured: an engine may finish them in any order, and they are read as they were drawn.
+
+The algorithm:
+
+1. Take the next chunk of the order, as soon as a worker is free, and ask the source about it.
+2. What it remembers waits until whatever is under way has come in; what it does not remember goes to the engine.
+3. A chunk that is measured only to be compared with what is remembered is the last one handed out before a pause.
+4. Each result goes to the source as it comes in, and waits until every chunk before it has been read.
+5. Before the first chunk is measured, the source may say that none has to be: then what was read is all there is.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import chain
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -31,13 +43,11 @@ from robustest.engine.chunks import partition
 from robustest.errors import ConfigError, DataError, ModelError, StoreError
 from robustest.results import Verdict
 from robustest.run.audit import Audit
-from robustest.run.engines.engine import Engine, InProcess, Mapper, engine_for
-from robustest.run.evidence import REPLAYED, Beside, Columns, Evidence, Observed, Stream
+from robustest.run.evidence import REPLAYED, Beside, Columns, Evidence, Observation, Stream
+from robustest.run.memory import Memory
 from robustest.run.plan import Plan
-from robustest.run.remembered.memory import Memory
-from robustest.run.schedule import Schedule, Work
 from robustest.run.units import OpenUnits
-from robustest.run.worker import Seen
+from robustest.run.workers import Engine, InProcess, Mapper, Seen, Work, engine_for
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION
 
@@ -87,7 +97,7 @@ class UnderWay:
     ids: Tensor
     marks: list[bytes] | None = None
     loaded: Any = None
-    remembered: Observed | None = None
+    remembered: Observation | None = None
 
 
 @dataclass(slots=True)
@@ -426,7 +436,7 @@ def _of_other(evidence: Evidence) -> Evidence:
     return replace(evidence, findings=told, tally=replace(evidence.tally, notes=notes))
 
 
-def _agree(remembered: Observed, fresh: Observed) -> None:
+def _agree(remembered: Observation, fresh: Observation) -> None:
     """Refuse what the store says where a fresh measurement says otherwise.
 
     Raises:
@@ -440,3 +450,90 @@ def _agree(remembered: Observed, fresh: Observed) -> None:
                 f"({name}) differ. Something that the model depends on is not part of it, or its forward is not "
                 "repeatable: run with --robust-no-cache, or delete the store."
             )
+
+
+class Placed(Protocol):
+    """What became of a chunk."""
+
+    @property
+    def place(self) -> int:
+        """The chunk's place in the order."""
+
+
+R = TypeVar("R", bound=Placed)
+
+
+class Source(Protocol[R]):
+    """Knows what was measured before, and takes in what is measured now."""
+
+    def look_up(self, place: int, ids: Tensor) -> R | Work:
+        """What is remembered of a chunk and need not be measured, or the work that it is."""
+
+    def job(self, first: Work) -> object | None:
+        """The engine's reference to how chunks are measured from this one on; None where none has to be any more."""
+
+    def take(self, result: R) -> R:
+        """Called with each result as it comes, in any order."""
+
+
+class Schedule(Generic[R]):
+    """Results of chunks in their order, remembered or measured.
+
+    Chunks are taken from the order only as workers become free, so little is measured beyond the point where the
+    reader stops; what arrives early waits. Its size is that of the workers, however many chunks there are.
+    """
+
+    def __init__(self, parts: Iterable[Tensor], engine: Engine, source: Source[R]) -> None:
+        self._parts = enumerate(parts)
+        self._engine = engine
+        self._source = source
+        self._waiting: dict[int, R] = {}
+        self._over = False
+
+    def results(self) -> Generator[R]:
+        """Every result, in the order of the chunks; closing it ends what is under way."""
+        place = 0
+        while not self._over:
+            for result in self._measured():
+                self._waiting[result.place] = result
+                while place in self._waiting:
+                    yield self._waiting.pop(place)
+                    place += 1
+
+    def _measured(self) -> Iterator[R]:
+        """Results up to the next chunk that need not be measured, and that one's."""
+        remembered: list[R] = []
+        wanted = self._work_to_do(remembered)
+        # The engine wants its job before the work. So the first chunk is looked up before the source is asked for a
+        # job: many measurements are remembered whole, and then no model has to be handed over to any worker.
+        first = next(wanted, None)
+        if first is not None:
+            job = self._source.job(first)
+            if job is None:
+                self._over = True
+                return
+            results = self._engine.imap_unordered(job, chain([first], wanted))
+            try:
+                for result in results:
+                    yield self._source.take(result)
+            finally:  # also where the reader has stopped: what was not begun must not be measured
+                close = getattr(results, "close", None)
+                if close is not None:
+                    close()
+                self._engine.cancel()
+        yield from remembered
+
+    def _work_to_do(self, remembered: list[R]) -> Iterator[Work]:
+        """Chunks to measure, up to one that is remembered, which goes to `remembered`, or one that is compared.
+
+        The engine draws from here as its workers become free; that is what keeps it from running ahead.
+        """
+        for place, ids in self._parts:
+            found = self._source.look_up(place, ids)
+            if not isinstance(found, Work):
+                remembered.append(found)
+                return
+            yield found
+            if found.compared:  # where it does not agree, nothing after it should have been measured
+                return
+        self._over = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from robustest.decisions import Decision
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health import Health, HealthFinding
+from robustest.health import Health, HealthFinding
 from robustest.results import Cost
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
@@ -57,7 +57,7 @@ class Exhibit:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class Observation:
     """What one chunk showed.
 
     Attributes:
@@ -71,6 +71,10 @@ class Observed:
     exhibits: list[Exhibit]
     counts: Mapping[str, int] = field(default_factory=dict)
     kept: Kept | None = None
+
+
+Look = Callable[[Evaluator, Chunk], Observation]
+"""Measures a chunk. A look without gradients may set `whole_inputs = True`: samples may then be integers (tokens)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +99,11 @@ class Tally:
     @classmethod
     def of(cls, evaluator: Evaluator) -> Tally:
         """Everything an evaluator has counted so far."""
-        health = Health(**{f.name: getattr(evaluator.health, f.name) for f in fields(Health)})
         return cls(
             forward=evaluator.forward,
             backward=evaluator.backward,
             classes=evaluator.classes,
-            health=health,
+            health=Health().plus(evaluator.health),
             notes=tuple(evaluator.notes),
         )
 
@@ -111,7 +114,7 @@ class Tally:
             backward=self.backward - earlier.backward,
             seconds=seconds,
             classes=self.classes,
-            health=_health(self.health, earlier.health, -1),
+            health=self.health.plus(earlier.health, -1),
             notes=tuple(note for note in self.notes if note not in earlier.notes),
         )
 
@@ -122,7 +125,7 @@ class Tally:
             backward=self.backward + other.backward,
             seconds=self.seconds + other.seconds,
             classes=max(self.classes, other.classes),
-            health=_health(self.health, other.health, 1),
+            health=self.health.plus(other.health),
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
         )
 
@@ -132,10 +135,6 @@ class Tally:
         return Cost(forward=self.forward, backward=self.backward, seconds=self.seconds)
 
 
-def _health(a: Health, b: Health, sign: int) -> Health:
-    return Health(**{f.name: getattr(a, f.name) + sign * getattr(b, f.name) for f in fields(Health)})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
     """The outcomes of the model that a claim is compared with.
@@ -143,7 +142,7 @@ class Beside:
     Attributes:
         model: its digest; empty where it has none.
         outcomes: (n, ...) what is compared, in the data's order; None where it was not asked about every sample.
-        counts: as in `Observed`, over all chunks.
+        counts: as in `Observation`, over all chunks.
     """
 
     model: str
@@ -162,7 +161,7 @@ class Evidence:
         total: samples in the data.
         exhibits: the worst samples, worst first.
         tally: what it took, wherever and whenever it was measured.
-        counts: as in `Observed`, over all chunks.
+        counts: as in `Observation`, over all chunks.
         bounds: the input's bounds.
         findings: the health checks that spoke.
         cached: when it was measured, where nothing had to be measured now; else empty.
@@ -237,7 +236,7 @@ class Stream:
         total: samples in the data.
         columns: per-sample arrays; "id" has the positions in the data.
         exhibits: the worst samples, worst first.
-        counts: as in `Observed`, over all chunks.
+        counts: as in `Observation`, over all chunks.
         tally: over all chunks.
         marks: digests of the samples.
     """
@@ -249,7 +248,7 @@ class Stream:
     tally: Tally = field(default_factory=Tally)
     marks: list[bytes] = field(default_factory=list)
 
-    def add(self, ids: Tensor, observed: Observed, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
+    def add(self, ids: Tensor, observed: Observation, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
         """Take a chunk in; only the worst `examples` are kept."""
         for name, part in {**observed.columns, "id": ids.numpy()}.items():
             self.columns[name] = np.concatenate([self.columns[name], part]) if name in self.columns else part
@@ -264,7 +263,7 @@ class Stream:
         back = np.argsort(self.columns["id"])
         return {name: column[back] for name, column in self.columns.items()}
 
-    def worsen(self, ids: Tensor, observed: Observed, tally: Tally, *, examples: int) -> NDArray[np.bool_]:
+    def worsen(self, ids: Tensor, observed: Observation, tally: Tally, *, examples: int) -> NDArray[np.bool_]:
         """Enter what became of samples that were looked at before by other means, where it is worse.
 
         Args:

@@ -29,10 +29,9 @@ import numpy as np
 import torch
 
 from robustest import context
-from robustest.facts import Limit, Variation
 from robustest.identity.plain import is_plain, simple, words
 from robustest.kinds import Kind
-from robustest.results import Result
+from robustest.results import Limit, Result, Variation
 from robustest.shifts import as_shift
 from robustest.tasks import Task
 from robustest.words import exactly

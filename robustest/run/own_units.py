@@ -23,10 +23,9 @@ from robustest import rng
 from robustest.engine.evaluator import resolve
 from robustest.errors import ConfigError, DataError, expected
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest
-from robustest.run.evidence import Observed, Tally
-from robustest.run.remembered.asking import Heard
-from robustest.run.remembered.memory import Memory
-from robustest.run.worker import Station, check_versions, versions
+from robustest.run.evidence import Observation, Tally
+from robustest.run.memory import Heard, Memory
+from robustest.run.workers import Station, check_versions, versions
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 
@@ -72,11 +71,11 @@ class Countable(Protocol):
         it from others.
         """
 
-    def look(self, part: Part) -> Mapping[str, NDArray[Any]] | Observed:
+    def look(self, part: Part) -> Mapping[str, NDArray[Any]] | Observation:
         """What becomes of some units: arrays (n, ...) of numbers or bools by name, rows as in the part.
 
         The column "held" (n,) of bools is always there: whether the unit speaks for the claim. Rules read others by
-        name. An `Observed` says more: exhibits, and counts that add up over parts.
+        name. An `Observation` says more: exhibits, and counts that add up over parts.
         """
 
 
@@ -204,11 +203,11 @@ class PartBench:
         """As `Bench.digests`."""
         return [_mark(unit) for unit in chunk.units]
 
-    def measure(self, chunk: Part, *, first: bool) -> tuple[Observed, Tally]:
+    def measure(self, chunk: Part, *, first: bool) -> tuple[Observation, Tally]:
         """As `Bench.measure`."""
         started = time.perf_counter()
         seen = self._countable.look(chunk)
-        observed = seen if isinstance(seen, Observed) else Observed(dict(seen), [])
+        observed = seen if isinstance(seen, Observation) else Observation(dict(seen), [])
         _check_columns(observed.columns, len(chunk.ids))
         return observed, Tally(seconds=time.perf_counter() - started)
 
@@ -253,7 +252,7 @@ class PartJob:
 
 
 class _Asking:
-    """Looks at a few units again and again; see `robustest.run.remembered.asking.Asks`."""
+    """Looks at a few units again and again; see `robustest.run.memory.Asks`."""
 
     def __init__(self, bench: PartBench, ids: Tensor) -> None:
         self._bench = bench

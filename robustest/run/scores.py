@@ -12,9 +12,9 @@ from robustest.decisions import Rule
 from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
 from robustest.decisions.mean_iou import MeanIoURule
 from robustest.errors import ConfigError, expected
+from robustest.run.comparison import Baseline
 from robustest.run.evidence import Columns
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.setup import Setup
+from robustest.run.plan import Setup
 from robustest.tasks import Counting, Task
 
 Metric = Literal["mean", "miou"]

@@ -24,7 +24,7 @@ from torch import Tensor
 from robustest import extensions, rng
 from robustest.checks import moved_rows
 from robustest.errors import ConfigError, ModelError, expected, unknown
-from robustest.facts import Variation
+from robustest.results import Variation
 from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
 from robustest.shifts.digital import contrast, elastic_transform, jpeg_compression, occlusion, pixelate, resolution
 from robustest.shifts.geometric import crop, perspective, rotation, scale, shear, translation

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from robustest.errors import StoreError, expected
 from robustest.history import ClaimId, HistoryEntry
-from robustest.regular import read_below
+from robustest.safe_files import read_below
 from robustest.store.files import alone, write_atomic
 
 LARGEST = 64 * 2**20

@@ -226,7 +226,7 @@ class _Ball(OfInputs):
     """What the norm balls share."""
 
     axis: ClassVar[str] = "eps"
-    """The field along which claims make a curve; see `robustest.facts.Variation`."""
+    """The field along which claims make a curve; see `robustest.results.Variation`."""
 
     eps: float
 

@@ -12,7 +12,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,12 @@ import pytest
 from accounts import account_of
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
-from robustest.facts import Variation
+from robustest.account import Row
 from robustest.reports.html.page import write
 from robustest.reports.pictures import save_exhibit
+from robustest.results import Variation
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&"
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a ledger's row offers."""
-
-    test: str
-    result: Result | None
-    problem: str = ""
-    replay: str = ""
-    ending: Any = None
 
 
 def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:

@@ -35,9 +35,6 @@ VARIED = {
     "synthetic",
 }
 FIRST = {
-    "assert_simulatable": ["study"],
-    "assert_cue_noticed": ["study"],
-    "assert_label_quality": ["data"],
     "assert_robust_generalization": ["data"],
     "assert_synthetic_covers": ["data"],
 }
@@ -67,7 +64,7 @@ def test_the_top_level_is_small() -> None:
 @every_assertion
 def test_an_assertion_and_its_measurement_are_twins(name: str) -> None:
     """The same name, arguments and defaults; a threshold may be required, or claimed by default, by the assertion."""
-    thresholds = {*kind_of(name).thresholds, *kind_of(name).asks_too}
+    thresholds = {*kind_of(name).thresholds, *kind_of(name).further_claims}
     own, other = parameters(name), dict(inspect.signature(twin(name)).parameters)
     assert list(own) == list(other)
     for word, one in own.items():
@@ -93,7 +90,7 @@ def test_a_model_data_and_what_is_varied_are_positional_and_nothing_else(name: s
 @every_assertion
 def test_a_threshold_is_called_by_one_of_four_words(name: str) -> None:
     kind = kind_of(name)
-    for word in {*kind.thresholds, *kind.asks_too} - {"no_worse_than"}:
+    for word in {*kind.thresholds, *kind.further_claims} - {"no_worse_than"}:
         assert THRESHOLD.fullmatch(word), word
     for quantity in kind.quantities:
         largest = quantity.comparison == "<="
@@ -132,9 +129,7 @@ def test_every_keyword_has_one_meaning_on_the_page() -> None:
 ONE_TYPE = {
     "reference": "another model, or a table that is measured against: each quantity has its own table",
     "data": "some claims take a form of data of their own",
-    "cue": "a name among a study's conditions, or a cue",
     "threat": "some searches know two norms",
-    "metric": "each claim names the figures that it can make of answers",
     "embedding": "a function of inputs; some claims take the features themselves as well",
 }
 """Words whose type differs from claim to claim, and why their meaning does not."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis.strategies import just as hypothesis_just
@@ -20,8 +19,7 @@ import robustest
 from robustest import ConfigError, DataError, Discovery, Linf, ModelError, Result, Verdict, strategies
 from robustest.cli.commands.suggest import SEEDS, suggestion
 from robustest.cues import PixelPatch
-from robustest.data.answers.annotations import Annotations
-from robustest.data.breeds import BreedsSplit
+from robustest.data.hierarchies import BreedsSplit
 from robustest.reports.text import measured
 
 M = robustest
@@ -84,35 +82,6 @@ class Two(nn.Module):
 SPLIT = BreedsSplit(superclasses=("even", "odd"), source=((0,), (1,)), target=((2,), (3,)), names={})
 
 
-def says(n: int) -> Annotations:
-    return Annotations(selected=np.arange(n) % 7 + 5, shown=np.full(n, 12), independent=True)
-
-
-def replicated(data: Data, **options: Any) -> Result:
-    held = MODEL(data[0]).argmax(1) == data[1]
-    later = MODEL(halved(data[0], 1, data[1])).argmax(1) == data[1]
-    n = len(held)
-    return robustest.measure.measure_replication_gap(
-        (held, later), None, None, annotations=(says(n), says(n)), resamples=100, **options
-    )
-
-
-def said(data: Data, **about: Any) -> M.Responses:
-    """What 12 people choose of each sample: its label, or the next class, more often of every seventh."""
-    n = len(data[1])
-    item, who = np.divmod(np.arange(12 * n), 12)
-    other = (who * 5 + item) % 12 < 2 + 5 * (item % 7 == 0)
-    answer = (data[1].numpy()[item] + other) % CLASSES
-    return M.Responses.from_columns(item, answer, size=n, classes=CLASSES, annotator=who, **about)
-
-
-def shown(data: Data) -> Data:
-    """Every fifth sample shows the next class as well."""
-    sets = nn.functional.one_hot(data[1], CLASSES)
-    sets[::5] |= sets[::5].roll(1, 1)
-    return data[0], sets
-
-
 def masks(data: Data) -> Data:
     """Masks of bright pixels."""
     return data[0], (data[0][:, 0] > 0.45).long()
@@ -134,25 +103,6 @@ def landscape(data: Data, **options: Any) -> Result:
 
     course: dict[str, Any] = {"seeds": 2, "train_steps": 20, "learning_rate": 0.5, "reference": narrow}
     return M.measure.measure_smooth_landscape(wide, [data], loss=nn.functional.cross_entropy, **course, **options)
-
-
-def foreseen(data: Data, **options: Any) -> Result:
-    """As many answers as samples, of 10 people, who foresee nine of ten."""
-    at = np.arange(len(data[1]))
-    answer = np.where(at % 11 == 0, (at + 1) % CLASSES, at % CLASSES)
-    study = M.Responses.from_columns(at, answer, size=len(at), classes=CLASSES, annotator=at % 10, truth=at % CLASSES)
-    return M.measure.measure_simulatable(study, **options)
-
-
-def noticed(data: Data, **options: Any) -> Result:
-    """As many answers about each of three cues as samples, of 10 people."""
-    n = len(data[1])
-    at, label = np.tile(np.arange(n), 3), np.repeat([0, 1, 2], n)
-    answer = np.select([label == 0, label == 1], [at % 10 == at // 10 % 10, at % 7 > 0], at % 3 > 0).astype(int)
-    study = M.Responses.from_columns(
-        at, answer, size=n, classes=("null", "planted", "logo"), label=label, annotator=at % 10
-    )
-    return M.measure.measure_cue_noticed(study, "logo", **options)
 
 
 MORE = (X.flip(3), Y)
@@ -275,7 +225,6 @@ KINDS = {
             Two(), (d[0] - 0.1 * (d[1] > 1).view(-1, 1, 1, 1), d[1]), SPLIT, bounds=(-1, 1), **o
         )
     ),
-    "replication": kind("assert_replication_gap", "at_most", 1, exact=False)(replicated),
     "cue, flips": kind("assert_no_spurious_feature", "max_flip_rate", 1)(
         lambda d, **o: M.measure.measure_no_spurious_feature(MODEL, d, CUE, **o)
     ),
@@ -314,18 +263,6 @@ KINDS = {
     "class evidence": kind("assert_class_evidence", "min_transfer", 0)(
         lambda d, **o: M.measure.measure_class_evidence(MODEL, d, judge=judge, eps=1.0, iterations=5, min_driven=5, **o)
     ),
-    "agreement, contained": kind("assert_label_agreement", "min_contained", 0)(
-        lambda d, **o: M.measure.measure_label_agreement(MODEL, d, said(d), **o)
-    ),
-    "agreement, main label": kind("assert_label_agreement", "min_main", 0)(
-        lambda d, **o: M.measure.measure_label_agreement(MODEL, d, said(d), **o)
-    ),
-    "agreement, unsupported": kind("assert_label_agreement", "max_unsupported", 1)(
-        lambda d, **o: M.measure.measure_label_agreement(MODEL, d, said(d), **o)
-    ),
-    "selection gap": kind("assert_selection_gap", "at_most", 1, exact=False)(
-        lambda d, **o: M.measure.measure_selection_gap(MODEL, d, said(d), **o)
-    ),
     "robust generalization": kind("assert_robust_generalization", "max_gap", 1, exact=False)(
         lambda d, **o: M.measure.measure_robust_generalization(
             MORE, Linf(0.02), train=means, test_data=d, sizes=[60], seeds=2, min_train_accuracy=0.3, **FGSM, **o
@@ -336,15 +273,7 @@ KINDS = {
             MODEL, MORE, M.L2(0.5), train=means, test_data=d, seeds=2, iterations=5, **o
         )
     ),
-    "label quality": kind("assert_label_quality", "max_error_rate", 1)(
-        lambda d, **o: M.measure.measure_label_quality(d, said(d), **o)
-    ),
-    "several objects": kind("assert_multilabel_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure.measure_multilabel_accuracy(MODEL, shown(d), **o)
-    ),
     "landscape": kind("assert_smooth_landscape", "max_ratio", exact=False)(landscape),
-    "simulatable": kind("assert_simulatable", "at_least", 0, exact=False)(foreseen),
-    "cue noticed": kind("assert_cue_noticed", "at_least", -1, exact=False)(noticed),
     "synthetic set": kind("assert_synthetic_covers", "max_gap", 1, exact=False)(
         lambda d, **o: M.measure.measure_synthetic_covers(
             *((d[0][at::3], d[1][at::3]) for at in (1, 0)), test_data=(d[0][2::3], d[1][2::3]), splits=2, **o

@@ -20,15 +20,14 @@ from robustest import Cost, Counterexample, Linf, Result, Settings, Verdict
 from robustest.account import Account, Ending, Row, Session
 from robustest.cli import main
 from robustest.cli.results_file import result_of
-from robustest.facts import Captions, Counts, Fact, Limit, Variation
 from robustest.history import Origin
 from robustest.kinds import Quantity
 from robustest.measure import measure_robust_accuracy
 from robustest.reports import github, json_file, junit
 from robustest.reports.html import page as pages
 from robustest.reports.text import Chance, failure_text, measured
-from robustest.results import REASONS, Pairing
-from robustest.run import noting
+from robustest.results import REASONS, Captions, Counts, Fact, Limit, Pairing, Variation
+from robustest.run import measurement
 from robustest.threats.threat import _Ball
 from robustest.words import sentence
 from tests.contract.kinds import CLASSES, KINDS, Net, samples
@@ -136,7 +135,7 @@ def name_of(monkeypatch: pytest.MonkeyPatch, measure: Callable[[], object]) -> A
         raise _Named(name)
 
     with monkeypatch.context() as patched:
-        patched.setattr(noting, "named", stop)
+        patched.setattr(measurement, "named", stop)
         with pytest.raises(_Named) as raised:
             measure()
     return raised.value.args[0]

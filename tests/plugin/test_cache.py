@@ -141,7 +141,7 @@ def test_a_chunk_that_disagrees_when_measured_again_is_an_error(write, run, proj
         + """
 @pytest.fixture(autouse=True)
 def lies(monkeypatch):
-    from robustest.run.remembered.memory import Memory
+    from robustest.run.memory import Memory
     from dataclasses import replace
 
     recall = Memory.recall

@@ -19,11 +19,11 @@ from robustest.assertions import asserted
 from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
-from robustest.run.noting import measures
-from robustest.run.options import settings_of, terms_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import settings_of, terms_of
 from robustest.run.own_units import OwnUnits, Part
 from robustest.run.plan import Plan
-from robustest.run.result_building import finish
+from robustest.run.finish import finish
 
 SIDES = 6
 
@@ -56,11 +56,11 @@ GAMES_WON = Kind(
 )
 
 
-@measures(GAMES_WON)
+@measurement(GAMES_WON)
 def measure_wins(games, *, at_least=None, **options: Any) -> Result:
     settings = settings_of(options)
     plan = Plan(
-        statement=GAMES_WON.quantities[0].says(),
+        statement=GAMES_WON.quantities[0].state(),
         units=OwnUnits(games),
         settings=settings,
         rule=ShareRule(threshold=at_least, at_least=True, terms=terms_of(settings)),
@@ -79,7 +79,7 @@ def measure_wins(games, *, at_least=None, **options: Any) -> Result:
     )
 
 
-@asserted(measure_wins)
+@assertion(measure_wins)
 def assert_wins() -> None:
     """Claim that at least so many of the games are won."""
 '''

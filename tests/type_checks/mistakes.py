@@ -6,10 +6,8 @@ from torch import Tensor, nn
 
 from robustest import (
     Linf,
-    Responses,
     assert_accuracy,
     assert_calibrated,
-    assert_label_agreement,
     assert_min_perturbation,
     assert_no_universal_perturbation,
     assert_nonrobust_reliance,
@@ -23,7 +21,7 @@ from robustest import (
 Data = tuple[Tensor, Tensor]
 
 
-def sloppy(model: nn.Module, data: Data, responses: Responses) -> None:
+def sloppy(model: nn.Module, data: Data) -> None:
     assert_robust_accuracy(model, data, Linf(0.1), min_accuracy=0.5)  # mistake: a keyword that there is not
     assert_robust_accuracy(model, data, "linf", at_least=0.5)  # mistake: a name for a threat
     assert_robust_accuracy(model, data, Linf, at_least=0.5)  # mistake: the class of a threat
@@ -39,9 +37,8 @@ def sloppy(model: nn.Module, data: Data, responses: Responses) -> None:
     assert_sparse_head(model, data, max_features_per_class=20)  # mistake: one of two thresholds that go together
     assert_no_universal_perturbation(model, data, max_fooling_rate=0.3, threat=None)  # mistake: None for a threat
     assert_ood_rejected(model, data, max_fpr=0.3)  # mistake: no other data
-    assert_label_agreement(model, data, "answers.csv", min_contained=0.9)  # mistake: a file for responses
     assert_calibrated(model, data, max_ece=None, max_brier=None)  # mistake: thresholds of None
     assert_worst_group_accuracy(model, data, ["a"], at_least=0.7, min_group_size="ten")  # mistake: a number in words
     assert_nonrobust_reliance(model, data, Linf(0.1), train=3, test_data=data, max_transfer=0.5)  # mistake: no function
     accuracy: float = assert_accuracy(model, data, at_least=0.9)  # mistake: a result is no number
-    print(accuracy, responses)
+    print(accuracy)

@@ -27,8 +27,8 @@ BUILTIN = {"None", "bool", "dict", "float", "int", "list", "object", "str", "tup
 
 def stubs() -> dict[Path, str]:
     """The text of each stub file."""
-    asserted = "from robustest.assertions.asserted import asserted as asserted\n"
-    asserted += "from robustest.assertions.asserted import kinds as kinds\n"
+    asserted = "from robustest.assertions.assertion import assertion as assertion\n"
+    asserted += "from robustest.assertions.assertion import kinds as kinds\n"
     return {
         FOLDER / "__init__.pyi": _file(vars(assertions), asserted),
         FOLDER / "strategies.pyi": _file(vars(strategies), ""),

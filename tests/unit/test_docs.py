@@ -15,8 +15,8 @@ from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded, rng
 from robustest.attacks import ATTACKS, CASCADES, Cascade, Needs, Searcher, Stage, at_once, draws_of, passes, supports
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import Search
+from robustest.health import HEALTH_CHECKS
 from robustest.models import as_classifier
-from robustest.settings import HEALTH_CHECKS
 from robustest.threats import Threat
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -32,14 +32,14 @@ from robustest.attacks import CASCADES, Cascade, Stage, as_attack
 from robustest.cli import main
 from robustest.cli.commands import scan
 from robustest.data import as_samples
-from robustest.data.unwrapped import unwrapped
+from robustest.data.samples import unwrapped
 from robustest.errors import PackError
 from robustest.extensions import Command, Hooks, Section, hookimpl
-from robustest.facts import Fact
 from robustest.measure import measure_accuracy, measure_robust_accuracy
 from robustest.reports import github, terminal
 from robustest.reports.html.page import write
-from robustest.run.engines.engine import close_engines, engine_for
+from robustest.results import Fact
+from robustest.run.workers import close_engines, engine_for
 from robustest.shifts import as_shift, shift_names
 from robustest.tasks import Classification, checked_task
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from robustest.facts import Captions, Counts, Fact, facts_of, is_table
+from robustest.results import Captions, Counts, Fact, facts_of, is_table
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 import robustest
 from robustest import ConfigError, Cost, Result, Verdict
-from robustest.facts import Captions, Counts, Fact
 from robustest.kinds import OUTCOMES, Kind, Quantity
+from robustest.results import Captions, Counts, Fact
 
 RATE = Quantity.at_most("max_rate", "rate", "rate of {}", counts=OUTCOMES)
 FALL = Quantity.at_most("max_fall", "fall", "fall", counts=("lost", "gained"), fall=True)
@@ -56,7 +56,7 @@ def test_a_value_has_the_whole_numbers_it_is_made_of(quantity: str, counts: Coun
 
 
 def test_what_was_told_is_no_fact_of_its_own() -> None:
-    kind = dataclasses.replace(KIND, lines=lambda d: [Fact("in all", d["flips"])], told=frozenset({"flips", "of"}))
+    kind = dataclasses.replace(KIND, lines=lambda d: [Fact("in all", d["flips"])], hidden=frozenset({"flips", "of"}))
     facts = kind.facts({"flips": 2, "of": 3, "lost": 1})
     assert facts == (Fact("in all", 2), Fact("lost", 1, leads=False))
     assert all(fact.leads for fact in KIND.facts({"flips": 2}))
@@ -80,7 +80,7 @@ def test_a_kind_must_have_a_name_and_something_to_measure() -> None:
 
 
 def test_a_threshold_asks_for_one_quantity() -> None:
-    assert KIND.asked("max_fall") is FALL
+    assert KIND.quantity_of("max_fall") is FALL
     assert RATE.says("toys") == "rate of toys"
     assert KIND.thresholds == ("max_rate", "max_fall", "max_part")
 

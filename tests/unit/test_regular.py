@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustest.regular import Unfit, open_regular, read_below, read_regular
+from robustest.safe_files import UnsafeFile, open_regular, read_below, read_regular
 
 
 @pytest.fixture
@@ -38,16 +38,16 @@ UNFIT = ("pipe", "link", "zero", "deep", "fine/fine", "absent", "a" * 300)
 @pytest.mark.parametrize("name", [*OUTSIDE, *UNFIT])
 def test_nothing_else_is(folder: Path, name: str) -> None:
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
-    with pytest.raises(Unfit if name in OUTSIDE[:8] else OSError):
+    with pytest.raises(UnsafeFile if name in OUTSIDE[:8] else OSError):
         read_below(folder, name, most=100)
     assert (len(os.listdir("/proc/self/fd")) if before else 0) == before, "no file stays open"
 
 
 @pytest.mark.parametrize("name", ["pipe", "zero", "deep"])
 def test_what_is_no_regular_file_is_refused_at_once(folder: Path, name: str) -> None:
-    with pytest.raises(Unfit, match="no regular file"):
+    with pytest.raises(UnsafeFile, match="no regular file"):
         read_regular(folder / name, most=100)
-    with pytest.raises(Unfit, match="no regular file"):
+    with pytest.raises(UnsafeFile, match="no regular file"):
         open_regular(folder / name)
 
 
@@ -58,5 +58,5 @@ def test_links_are_followed_where_the_path_is_trusted(folder: Path) -> None:
 
 
 def test_what_is_too_large_is_refused(folder: Path) -> None:
-    with pytest.raises(Unfit, match="4 bytes, and more than 3"):
+    with pytest.raises(UnsafeFile, match="4 bytes, and more than 3"):
         read_below(folder, "fine", most=3)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from robustest import ConfigError, Settings, UnknownNameError
-from robustest.settings import HEALTH_CHECKS, MARKER_KEYS, PROFILES, coerce, profiles_from, resolve
+from robustest.health import HEALTH_CHECKS
+from robustest.settings import MARKER_KEYS, PROFILES, coerce, profiles_from, resolve
 
 
 @pytest.mark.parametrize(

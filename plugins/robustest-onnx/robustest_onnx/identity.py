@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from robustest.errors import ConfigError, expected
-from robustest.packs import Unfit, open_regular, parts_below
+from robustest.packs import UnsafeFile, open_regular, parts_below
 
 
 def digest_of(path: Path) -> str:
@@ -46,7 +46,7 @@ def _beside(path: Path, location: str) -> Path:
     """
     try:
         return path.parent.joinpath(*parts_below(location))
-    except Unfit:
+    except UnsafeFile:
         raise ConfigError(
             expected(
                 f"external data below the folder of {path}", location, "Save the model with its weights beside it."

@@ -62,7 +62,7 @@ class RayEngine:
             ) from error
 
     def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
-        """As `robustest.run.engines.engine.Engine.imap_unordered`."""
+        """As `robustest.run.workers.Engine.imap_unordered`."""
         number, reference = job
         queue = _Queue(tasks)
         running: dict[Any, tuple[int, _Attempt]] = {}

@@ -39,7 +39,7 @@ FALL = Quantity.at_most(
 ROBUST_RETURN = Kind(
     name="robust_return",
     quantities=(SHARE, MEAN, FALL),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(
         setting="threat",
         size="return",
@@ -49,7 +49,7 @@ ROBUST_RETURN = Kind(
         names={"mean_untouched": "mean return untouched", "mean_attacked": "mean return attacked"},
     ),
     lines=_lines,
-    told=frozenset({"mean_untouched", "mean_attacked", "mildest", "attack", "returns", "replay"}),
+    hidden=frozenset({"mean_untouched", "mean_attacked", "mildest", "attack", "returns", "replay"}),
 )
 """Returns of an agent's episodes under a threat."""
 
@@ -100,8 +100,8 @@ class Asked:
     def says(self, threat: Threat | None) -> str:
         """The words of the claim without its threshold."""
         if self.quantity is SHARE:
-            return self.quantity.says(f"{self.level:g}", words_of(threat))
-        return self.quantity.says(words_of(threat))
+            return self.quantity.state(f"{self.level:g}", words_of(threat))
+        return self.quantity.state(words_of(threat))
 
     def rule(self, terms: Terms) -> DrawsRule:
         """The bets that settle it."""

@@ -20,8 +20,8 @@ from robustest.packs import (
     Result,
     Settings,
     ShareRule,
-    asserted,
-    measures,
+    assertion,
+    measurement,
     observe,
     settings_of,
     terms_of,
@@ -42,7 +42,7 @@ from robustest_rl.tuning import Tuning
 from robustest_rl.worlds import Factory, World
 
 
-@measures(ROBUST_RETURN)
+@measurement(ROBUST_RETURN)
 def measure_robust_return(
     policy: object,
     env: str | Factory,
@@ -84,7 +84,7 @@ def measure_robust_return(
         stochastic: whether the policy draws.
         max_steps: steps after which an episode without end is an error, >= 1.
         episodes, lanes: played at most, and at once, >= 1 each; no outcome depends on lanes.
-        **options: see `robustest.run.options.Options`; the scope is always the population of episodes.
+        **options: see `robustest.run.plan.Options`; the scope is always the population of episodes.
 
     Raises:
         ConfigError: an argument is out of range, the spaces are not supported, or the policy is in train mode.
@@ -107,14 +107,16 @@ def measure_robust_return(
     tuned = None if threat is None else _tuned(scene, threat, asked, attacks_of(attack, threat, critic), settings)
     adversary = Untouched() if tuned is None else tuned.adversary
     counted = Episodes(scene, adversary, episodes, settings.seed, asked.floor, lanes)
-    plan = _plan(counted, asked, threat, settings).against(no_worse_than, tolerance, asked=asked.threshold is not None)
+    plan = _plan(counted, asked, threat, settings).against(
+        no_worse_than, tolerance, has_threshold=asked.threshold is not None
+    )
     return told(plan, observe(plan), counted, tuned, asked=asked, threat=threat)
 
 
 def _plan(counted: Episodes, asked: Asked, threat: Threat | None, settings: Settings) -> Plan:
     """The plan of the claim alone."""
     return Plan(
-        statement=asked.says(threat),
+        statement=asked.state(threat),
         units=OwnUnits(counted),
         settings=settings,
         rule=asked.rule(terms_of(settings)),
@@ -139,7 +141,7 @@ def _tuned(
     return read(tuning, observe(plan).columns)
 
 
-@asserted(measure_robust_return)
+@assertion(measure_robust_return)
 def assert_robust_return() -> None:
     """Claim that an agent's episodes return at least `at_least` under a threat, in a share of them or on average.
 

@@ -57,7 +57,7 @@ def told(
         evidence,
         decision=_fallible(evidence.decision, details["mean_untouched"], low, asked),
         kind=ROBUST_RETURN,
-        asked=asked.quantity,
+        quantity=asked.quantity,
         threshold=asked.threshold,
         setting=words_of(threat),
         method="played" if tuned is None else tuned.name,

@@ -19,11 +19,10 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import Classifier, Needs
-from robustest.run.changed import Changed
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.plan import Plan
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import Changed
+from robustest.run.plan import Plan, Setup
 from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, shift_as_asked
 
 _TEMPERATURES = (0.02, 50.0)
@@ -58,7 +57,7 @@ class Answering:
     whole: bool = False
     beside: Tensor | None = None
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk.
 
         Raises:
@@ -104,7 +103,7 @@ class Answering:
             arrays["mark"] = marks(chunk.x)
         if self.whole:
             arrays |= {"logs": logs.cpu().numpy(), "label": chunk.y.cpu().numpy()}
-        return Observed(arrays, exhibits)
+        return Observation(arrays, exhibits)
 
     def _logs(self, logits: Tensor) -> Tensor:
         """(n, K) float64 log probabilities."""

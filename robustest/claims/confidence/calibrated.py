@@ -32,17 +32,15 @@ from robustest.decisions import Rule, checked_not_both, optional_threshold
 from robustest.decisions.calibration import CalibrationErrorRule, bin_of, binned_error
 from robustest.decisions.mean import MeanRule
 from robustest.errors import ConfigError
-from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result
+from robustest.results import Captions, Result
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.models.classified import Classified
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
+from robustest.run.units import ModelUnits
 from robustest.shifts import Shift, ShiftFunction
 
 _FEWEST_BINS = 10
@@ -55,13 +53,13 @@ CALIBRATED = Kind(
         Quantity.at_most("max_brier", "Brier score", "Brier score{}", trivial=2),
         Quantity.at_most("max_ece", "calibration error", "calibration error{}", trivial=1),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(names={"ece": "calibration error of this set"}),
 )
 """Whether confidence is as high as accuracy, by Brier score or by calibration error."""
 
 
-@measures(CALIBRATED)
+@measurement(CALIBRATED)
 def measure_calibrated(
     model: object,
     data: object,
@@ -96,7 +94,7 @@ def measure_calibrated(
         fit_data: other samples, as data, on which a temperature is fitted by likelihood. None of the judged samples may
             be among them.
         probabilities: whether the model gives probabilities in place of logits.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, both thresholds are given, or what is claimed cannot be
@@ -111,10 +109,10 @@ def measure_calibrated(
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
     look, fitted = _look(setup, chosen, temperature, fit_data, probabilities=probabilities)
-    plan = answers_plan(setup, asked.quantity.says(about(chosen)), look, asked.rule(setup)).against(
-        no_worse_than, tolerance, asked=asked.threshold is not None, scored="mean of 1 - Brier score / 2"
+    plan = answers_plan(setup, asked.quantity.state(about(chosen)), look, asked.rule(setup)).against(
+        no_worse_than, tolerance, has_threshold=asked.threshold is not None, scored="mean of 1 - Brier score / 2"
     )
-    if isinstance(plan.units, Classified):
+    if isinstance(plan.units, ModelUnits):
         check_sure(plan.units.model)  # which gives what the other model can give, too
     evidence = observe(plan)
     check_apart(evidence, fitted)
@@ -122,7 +120,7 @@ def measure_calibrated(
         plan,
         evidence,
         kind=CALIBRATED,
-        asked=asked.quantity,
+        quantity=asked.quantity,
         threshold=asked.threshold,
         setting=setting(chosen),
         method=f"{bins} bins of confidence" if asked.by_error else "squared distance of all probabilities",
@@ -159,8 +157,8 @@ class _Asked:
         max_ece = optional_threshold("max_ece", max_ece, trivial=1)
         checked_whole("bins", bins, _FEWEST_BINS)
         if max_ece is None:
-            return cls(CALIBRATED.asked("max_brier"), max_brier, bins)
-        return cls(CALIBRATED.asked("max_ece"), max_ece, bins)
+            return cls(CALIBRATED.quantity_of("max_brier"), max_brier, bins)
+        return cls(CALIBRATED.quantity_of("max_ece"), max_ece, bins)
 
     @property
     def by_error(self) -> bool:

@@ -19,10 +19,9 @@ from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import few, finish
-from robustest.run.setup import Setup
+from robustest.run.finish import few, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
 
 _BESIDE = 16
 """Samples inside that some of those outside are asked among."""
@@ -42,7 +41,7 @@ OOD_REJECTED = Kind(
 """The share of other data that passes for the model's own at a threshold that 95 % of its own pass."""
 
 
-@measures(OOD_REJECTED)
+@measurement(OOD_REJECTED)
 def measure_ood_rejected(
     model: object,
     data: object,
@@ -66,7 +65,7 @@ def measure_ood_rejected(
         max_fpr: the share of outside samples accepted that is claimed at most, in 0..1 and less than 1.
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -78,7 +77,7 @@ def measure_ood_rejected(
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
     look = Answering(examples=setup.settings.examples, probabilities=probabilities)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
-    statement = OOD_REJECTED.quantities[0].says(score)
+    statement = OOD_REJECTED.quantities[0].state(score)
     own = observe(answers_plan(setup.unpictured(), statement, look, rule))
     # Batches are of one kind of samples each: a model that scores by the batch is found out where kinds are mixed.
     beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]

@@ -21,10 +21,9 @@ from robustest.kinds import Kind, Quantity
 from robustest.results import Result
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
 from robustest.shifts import Shift, ShiftFunction
 
 SELECTIVE_ACCURACY = Kind(
@@ -40,7 +39,7 @@ SELECTIVE_ACCURACY = Kind(
 """Accuracy on the samples that a model is surest of."""
 
 
-@measures(SELECTIVE_ACCURACY)
+@measurement(SELECTIVE_ACCURACY)
 def measure_selective_accuracy(
     model: object,
     data: object,
@@ -64,7 +63,7 @@ def measure_selective_accuracy(
         shift, severity, probabilities: as for `measure_calibrated`.
         coverage: the share of samples that is answered, in 0..1 and more than 0.
         at_least: the accuracy claimed on them, in 0..1 and more than 0.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -76,7 +75,7 @@ def measure_selective_accuracy(
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
     plan = answers_plan(
         setup,
-        SELECTIVE_ACCURACY.quantities[0].says(coverage, about(chosen)),
+        SELECTIVE_ACCURACY.quantities[0].state(coverage, about(chosen)),
         Answering(examples=setup.settings.examples, shift=chosen, probabilities=probabilities),
         SelectiveRule(threshold=at_least, coverage=coverage, terms=setup.terms),
     )

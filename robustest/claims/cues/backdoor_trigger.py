@@ -19,16 +19,14 @@ from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
-from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result, Verdict
+from robustest.results import Captions, Fact, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
-from robustest.run.models.split_search import Bench, Halves, bench, with_search
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
+from robustest.run.split_search import Bench, Halves, bench, with_search
 
 _CONFIRMED = 0.5
 """Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""
@@ -50,12 +48,12 @@ NO_BACKDOOR_TRIGGER = Kind(
     quantities=(Quantity.at_most("max_anomaly", "anomaly", "anomaly of the cheapest patch to a class"),),
     captions=Captions(names=CUE_NAMES),
     lines=_lines,
-    told=frozenset({"max_flip_rate", "max_recall_drop"}),
+    hidden=frozenset({"max_flip_rate", "max_recall_drop"}),
 )
 """How far more cheaply than others a class is reached by pasting a patch."""
 
 
-@measures(NO_BACKDOOR_TRIGGER)
+@measurement(NO_BACKDOOR_TRIGGER)
 def measure_no_backdoor_trigger(
     model: object,
     data: object,
@@ -85,7 +83,7 @@ def measure_no_backdoor_trigger(
             image's side.
         iterations: steps of the search for each class; each takes 32 samples forward and back.
         search_samples: samples searched on, at most, and never more than half.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. `details["triggers"]` has each class's patch; `outcomes` is None for samples searched on.
@@ -121,7 +119,7 @@ def _pasted(
     cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
     rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
     look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
-    plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].says(), look, rule, here=True)
+    plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), spent, setup.settings)
     decision = _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success)
     if not triggers.suspects:

@@ -43,7 +43,7 @@ from robustest.discovery.row_columns import columns_and_tokens
 from robustest.discovery.triggers import chance_of, checked_sides, search_triggers
 from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
-from robustest.run.models.split_search import Bench
+from robustest.run.split_search import Bench
 
 _TRIED_ON = 256
 """Samples that changes which are always tried are switched on in."""

@@ -25,10 +25,9 @@ from robustest.engine.chunks import Chunk
 from robustest.results import Cost, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.models.split_search import Halves, bench, with_search
-from robustest.run.options import Options, apply
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.finish import finish
+from robustest.run.plan import Options, Setup, apply
+from robustest.run.split_search import Halves, bench, with_search
 
 _PLAINEST = frozenset({PATCHES, COLUMNS})
 """Families whose control has to be found for any claim to pass."""
@@ -190,8 +189,8 @@ def searched(
     )
     look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     towards = "" if limits.target is None else f" towards class {limits.target}"
-    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip_rate")
-    statement = asked.says("cues that a search finds", towards)
+    asked = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
+    statement = asked.state("cues that a search finds", towards)
     plan = setup.on(halves.view).plan(statement, look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
     judged = ProposalVerdicts(found, evidence, rule, setup.settings.alpha, staying)
@@ -200,7 +199,7 @@ def searched(
         evidence if proposals else replace(evidence, exhibits=[]),
         decision=undoubted(judged.decision(), evidence, rule),
         kind=NO_SPURIOUS_FEATURE,
-        asked=asked,
+        quantity=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(found.looked_at),
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",

@@ -35,16 +35,13 @@ from robustest.discovery.failure_directions import (
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
-from robustest.facts import Fact
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result, Verdict
+from robustest.results import Fact, Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Exhibit, Observed
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Exhibit, Observation
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
 """Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
@@ -78,7 +75,7 @@ NO_FAILURE_DIRECTION = Kind(
 """How many more errors lie along a linear direction than the looks of samples foresee."""
 
 
-@measures(NO_FAILURE_DIRECTION)
+@measurement(NO_FAILURE_DIRECTION)
 def measure_no_failure_direction(
     model: object,
     data: object,
@@ -103,7 +100,7 @@ def measure_no_failure_direction(
             another class; None takes at most `components` principal components of inputs, averaged down to 16 x 16.
         permutations: draws of the errors, at least 2 / alpha - 1 to find anything.
         min_errors: classes with fewer errors, or hits, cannot be judged, >= 5.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result; the estimate is the highest excess of a class, of those found where there is one, or 0. Outcomes
@@ -158,7 +155,7 @@ def _plan(setup: Setup, embedding: Embedding | None, permutations: int) -> Plan:
     if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
         raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
     rule = ShareRule(threshold=None, at_least=True, terms=setup.terms)
-    return setup.plan(NO_FAILURE_DIRECTION.quantities[0].says(), EmbeddingMeasurement(embedding), rule, here=True)
+    return setup.plan(NO_FAILURE_DIRECTION.quantities[0].state(), EmbeddingMeasurement(embedding), rule, here=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +164,7 @@ class EmbeddingMeasurement:
 
     embedding: Embedding | None
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What becomes of a chunk.
 
         Raises:
@@ -186,7 +183,7 @@ class EmbeddingMeasurement:
             raise DataError(expected(f"embedding to give {len(chunk.y)} rows (B, D)", rows))
         held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
         columns = {"held": held, "label": chunk.y, "predicted": predicted, "embedding": rows.float()}
-        return Observed({name: column.detach().cpu().numpy() for name, column in columns.items()}, [])
+        return Observation({name: column.detach().cpu().numpy() for name, column in columns.items()}, [])
 
 
 def _pooled(x: Tensor) -> Tensor:

@@ -20,10 +20,9 @@ from robustest.decisions.cues import CLASSES, CuePairs, CueRule, draw_p_values, 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
-from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
-from robustest.results import Verdict
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.results import Captions, Fact, Verdict
+from robustest.run.evidence import Evidence, Observation, exhibits_of
 
 _LIKELY = 0.01
 """Properties of less certain associations with errors are left to the JSON file and the page."""
@@ -105,10 +104,10 @@ NO_SPURIOUS_FEATURE = Kind(
         Quantity.at_most("max_flip_rate", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,
-    told=frozenset(
+    hidden=frozenset(
         {
             *(
                 "max_flip_rate",
@@ -161,7 +160,7 @@ class CueMeasurement:
     examples: int
     of: Tensor | None = None
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk.
 
         Raises:
@@ -212,7 +211,7 @@ class CueMeasurement:
         columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))
         exhibits = sorted(exhibits, key=lambda e: -e.badness)[: self.examples]
-        return Observed(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
+        return Observation(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
 
 
 def _logits(evaluator: Evaluator, x: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -319,7 +318,7 @@ def _seen(pairs: CuePairs) -> dict[str, Any]:
 
 
 def _rates(pairs: CuePairs, rule: CueRule) -> dict[str, Any]:
-    flip, drops, worst = rule.judged(pairs)
+    flip, drops, worst = rule.judge(pairs)
     return {
         "flip_rate": flip.estimate,
         "recall_drop": drops[worst].estimate,

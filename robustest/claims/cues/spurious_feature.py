@@ -34,18 +34,16 @@ from robustest.decisions.cues import CueRule
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.results import Result, Verdict
-from robustest.run.changed import Changed
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.finish import Changed, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, apply, deciding, of_task
 from robustest.run.training.trainings import TrainFn, check_train
 from robustest.tasks import Task
 
 
-@measures(NO_SPURIOUS_FEATURE)
+@measurement(NO_SPURIOUS_FEATURE)
 def measure_no_spurious_feature(
     model: object,
     data: object,
@@ -87,7 +85,7 @@ def measure_no_spurious_feature(
             float32, labels (n,) int64 and a seed to a model. It is given `train_data` with the cue switched on in 95 %
             of the samples of `target_class` (else of class 0, or with "auto" of the largest) and in 2 % of the others.
         train_data: samples to train on, as for `measure_robust_accuracy`, others than `data`; held in memory.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. `details["cues"]` has for each cue its size (median over samples, L2 and L-infinity, input units),
@@ -207,20 +205,20 @@ def _measured(
     targets = (target,) * len(cues)
     rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
-    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip_rate")
+    asked = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
-        asked.says(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
+        asked.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
         CueMeasurement(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
         rule,
         identity=("cues", tuple(cues), target),
-    ).against(*against, asked=any(limit is not None for limit in limits.values()))
+    ).against(*against, has_threshold=any(limit is not None for limit in limits.values()))
     evidence = observe(plan)
     return finish(
         plan,
         evidence,
         decision=undoubted(evidence.decision, evidence, rule, None if against[0] is None else against[1]),
         kind=NO_SPURIOUS_FEATURE,
-        asked=asked,
+        quantity=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",

@@ -16,15 +16,13 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Pairing, Result
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
+from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup, of_task
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
-from robustest.run.setup import Setup, of_task
 from robustest.tasks import Task, WorstScore
 
 _HALF = 0.5
@@ -36,13 +34,13 @@ ACCURACY = Kind(
         Quantity.at_least("at_least", "accuracy", "accuracy", counts=OUTCOMES),
         Quantity.at_least("at_least", "mean score", "mean {}"),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """The share of samples that a model has right, or the mean of their scores."""
 
 
-@measures(ACCURACY)
+@measurement(ACCURACY)
 def measure_accuracy(
     model: object,
     data: object,
@@ -66,7 +64,7 @@ def measure_accuracy(
             sample is right that keeps it, of one without a floor the mean score is claimed, e.g. `Segmentation(19)`.
         metric: "mean", or "miou", of tasks that count intersections and unions: the mean over classes of intersection
             over union, both summed over the set.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Outcomes are whether a sample is right; where scores are claimed, whether its score is .5 or more.
@@ -82,14 +80,16 @@ def measure_accuracy(
     scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
     asked = ACCURACY.quantities[scored]
     plan = _plan(setup, asked, at_least, metric, scored=scored)
-    plan = plan.against(no_worse_than, tolerance, asked=at_least is not None, scored="mean score" if scored else "")
+    plan = plan.against(
+        no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score" if scored else ""
+    )
     evidence = observe(plan)
     chance = 0.0 if scored else share_of_largest_class(evidence.columns)
     return finish(
         plan,
         evidence,
         kind=ACCURACY,
-        asked=asked,
+        quantity=asked,
         threshold=at_least,
         setting=f"{evidence.total} samples as they are",
         method="predictions",
@@ -102,9 +102,9 @@ def measure_accuracy(
 def _plan(setup: Setup, asked: Quantity, at_least: float | None, metric: Metric, *, scored: bool) -> Plan:
     if not scored:
         rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
-        return accuracy_plan(setup, asked.says() + of_task(setup.task), rule)
+        return accuracy_plan(setup, asked.state() + of_task(setup.task), rule)
     return setup.plan(
-        asked.says(mean_of(setup.task, metric)),
+        asked.state(mean_of(setup.task, metric)),
         Scoring(examples=setup.settings.examples, counting=metric == "miou"),
         rule_of(metric, at_least, setup),
         identity=("scores", metric),
@@ -125,7 +125,7 @@ class Scoring:
     examples: int
     counting: bool = False
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Return the outcomes and scores of the model's answers to a chunk."""
         task = evaluator.task
         evaluator.task = cast(
@@ -139,7 +139,7 @@ class Scoring:
         columns = {"held": seen.holds, "score": cast("Tensor", seen.score)}
         if self.counting:
             columns |= pixel_counts(task, seen.predicted, chunk.y)
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _scores(evidence: Evidence, metric: Metric) -> dict[str, Any]:

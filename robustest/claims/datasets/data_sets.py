@@ -17,14 +17,12 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fall_from, fallible, few, finish
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
+from robustest.run.finish import fall_from, fallible, few, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.tasks import Task
 
 TRANSFER_ACCURACY = Kind(
@@ -35,13 +33,13 @@ TRANSFER_ACCURACY = Kind(
             "max_drop", "accuracy drop", "accuracy lost from source to target", trivial=1, start="source_accuracy"
         ),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """Accuracy on a target data set, or its fall from the accuracy on a source."""
 
 
-@measures(TRANSFER_ACCURACY)
+@measurement(TRANSFER_ACCURACY)
 def measure_transfer_accuracy(
     model: object,
     data: object,
@@ -71,7 +69,7 @@ def measure_transfer_accuracy(
             `measure_shift_accuracy` it bounds the fall alone.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples; with max_drop about the
             source's as well, and both comparisons together err with probability alpha.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
@@ -86,16 +84,18 @@ def measure_transfer_accuracy(
     of_source = _accuracy_alone(setup, "accuracy on the source")
     if by_drop:  # a fall has two ends, and the model that started lower would look better by one of them
         how = {"together": False, "level": setup.terms.alpha / 2}
-        of_source = of_source.against(no_worse_than, tolerance, asked=False, parts=(("source", ("held",)),), **how)
+        of_source = of_source.against(
+            no_worse_than, tolerance, has_threshold=False, parts=(("source", ("held",)),), **how
+        )
         how["parts"] = (("target", ("held",)),)
     start = of_source.baseline if no_worse_than is not None else None
     first = observe(of_source)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
         rule = fall_claim(first, max_drop, setup.terms)
-    asked = TRANSFER_ACCURACY.asked("max_drop" if by_drop else "at_least")
-    plan = accuracy_plan(setup.on(as_samples(new_data, setup.task)), asked.says() + of_task(setup.task), rule).against(
-        no_worse_than, tolerance, asked=at_least is not None or by_drop, **how
+    asked = TRANSFER_ACCURACY.quantity_of("max_drop" if by_drop else "at_least")
+    plan = accuracy_plan(setup.on(as_samples(new_data, setup.task)), asked.state() + of_task(setup.task), rule).against(
+        no_worse_than, tolerance, has_threshold=at_least is not None or by_drop, **how
     )
     second = observe(plan)
     decision = fallible(second.decision, first, max_drop, alpha=setup.terms.alpha)
@@ -104,7 +104,7 @@ def measure_transfer_accuracy(
         second.including(first),
         decision=_beside(decision, first.decision) if start is not None else decision,
         kind=TRANSFER_ACCURACY,
-        asked=asked,
+        quantity=asked,
         threshold=max_drop if by_drop else at_least,
         setting=f"source of {first.total} samples, target of {second.total}{_of(new_data)}",
         method="two samples, not paired",
@@ -153,7 +153,7 @@ class Predicting:
 
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What the model says of a chunk."""
         seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
         held, predicted = seen.holds, seen.predicted
@@ -161,7 +161,7 @@ class Predicting:
         columns = {"held": held.cpu().numpy()}
         if task.one_class:
             columns |= {"predicted": predicted.cpu().numpy(), "label": chunk.y.cpu().numpy()}
-        return Observed(columns, exhibits)
+        return Observation(columns, exhibits)
 
 
 def accuracy_plan(setup: Setup, statement: str, rule: Rule) -> Plan:

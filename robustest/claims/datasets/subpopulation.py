@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.claims.datasets.data_sets import accuracy_of, pair_details
-from robustest.data.breeds import BreedsSplit
-from robustest.data.domains import Domain, domains
+from robustest.data.hierarchies import BreedsSplit, Domain, domains
 from robustest.decisions import Decision, Terms, optional_threshold
 from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
 from robustest.decisions.drop import drop_bounds
@@ -27,10 +26,9 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply
-from robustest.run.result_building import fallible, few, result_of
-from robustest.run.setup import Setup
+from robustest.run.finish import fallible, few, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, apply
 from robustest.run.training.trainings import TrainFn, check_train
 
 SUBPOPULATION_SHIFT = Kind(
@@ -49,7 +47,7 @@ SUBPOPULATION_SHIFT = Kind(
 """How far accuracy falls from the subclasses trained on to others of the same classes."""
 
 
-@measures(SUBPOPULATION_SHIFT)
+@measurement(SUBPOPULATION_SHIFT)
 def measure_subpopulation_shift(
     model: object,
     data: object,
@@ -79,7 +77,7 @@ def measure_subpopulation_shift(
             memory, train both models yourself: give `model` and `oracle`.
         train_data: samples to train on, others than `data`; labels are the subclasses.
         oracle: a model trained on the target domain, where `model` is a model; None knows no headroom.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or train is given with a model or an oracle.
@@ -102,7 +100,7 @@ def measure_subpopulation_shift(
         decision,
         setup.settings,
         kind=SUBPOPULATION_SHIFT,
-        statement=SUBPOPULATION_SHIFT.quantities[0].says(),
+        statement=SUBPOPULATION_SHIFT.quantities[0].state(),
         threshold=max_drop,
         setting=f"{len(split.superclasses)} superclasses; subclasses: {len(halves[0].shares)} in the source, "
         f"{len(halves[1].shares)} in the target",

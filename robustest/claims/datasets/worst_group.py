@@ -12,26 +12,24 @@ from robustest.decisions.groups import GroupShare, WorstGroupRule
 from robustest.decisions.multiplicity import group_level
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.tasks import Task
 
 WORST_GROUP_ACCURACY = Kind(
     name="worst_group_accuracy",
     quantities=(Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """The accuracy of the group of samples where it is lowest."""
 
 
-@measures(WORST_GROUP_ACCURACY)
+@measurement(WORST_GROUP_ACCURACY)
 def measure_worst_group_accuracy(
     model: object,
     data: object,
@@ -58,7 +56,7 @@ def measure_worst_group_accuracy(
         min_group_size: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
             comparisons together err with probability alpha.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -72,7 +70,7 @@ def measure_worst_group_accuracy(
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
-    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].says() + of_task(setup.task), rule)
+    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].state() + of_task(setup.task), rule)
     plan = _against(plan, rule, no_worse_than, tolerance)
     evidence = observe(plan)
     shares = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
@@ -95,7 +93,7 @@ def _against(plan: Plan, rule: WorstGroupRule, no_worse_than: Baseline | None, t
     return plan.against(
         no_worse_than,
         tolerance,
-        asked=rule.threshold is not None,
+        has_threshold=rule.threshold is not None,
         groups=tuple(zip(rule.names, rule.members, strict=True)),
         level=group_level(rule.terms.alpha, len(rule.names), disjoint=rule.disjoint),
     )

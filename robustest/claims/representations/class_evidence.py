@@ -20,16 +20,14 @@ from robustest.engine.answer_checks import check_forward
 from robustest.engine.ascent import ascend, towards_class
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
-from robustest.results import Result, Verdict
+from robustest.results import Captions, Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.models.second_model import beside, with_second
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import few, finish, nothing_allowed
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import few, finish, nothing_allowed
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
+from robustest.run.split_search import beside, with_second
 from robustest.threats import L2
 
 CLASS_EVIDENCE = Kind(
@@ -44,7 +42,7 @@ CLASS_EVIDENCE = Kind(
 """How often another model sees the class that samples were driven to."""
 
 
-@measures(CLASS_EVIDENCE)
+@measurement(CLASS_EVIDENCE)
 def measure_class_evidence(
     model: object,
     data: object,
@@ -74,7 +72,7 @@ def measure_class_evidence(
         min_transfer: the transfer claimed at least, in 0..1.
         iterations: gradient steps, >= 1.
         min_driven: samples that the model must have been driven on, >= 1; with fewer the verdict is "inconclusive".
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result; the estimate is the transfer. It is inconclusive where the judge is no better than chance.
@@ -92,7 +90,7 @@ def measure_class_evidence(
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
         look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
-        plan = setup.plan(CLASS_EVIDENCE.quantities[0].says(threat), look, rule, here=True)
+        plan = setup.plan(CLASS_EVIDENCE.quantities[0].state(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
     return finish(
         plan,
@@ -120,7 +118,7 @@ class EvidenceMeasurement:
     iterations: int
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         judge, threat = self.judge, self.threat
         target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
@@ -156,7 +154,7 @@ class EvidenceMeasurement:
             "judge before": unmoved == target,
             "label": chunk.y,
         }
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _decided(evidence: Evidence, min_driven: int) -> Decision:

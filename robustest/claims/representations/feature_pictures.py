@@ -24,8 +24,8 @@ from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import frozen
 from robustest.models.last_layer import LastLayer
 from robustest.reports.pictures import save_sheet
-from robustest.run.options import Options, apply
-from robustest.run.result_building import shown_path
+from robustest.run.finish import shown_path
+from robustest.run.plan import Options, apply
 from robustest.settings import Settings
 
 STEPS = 200
@@ -142,7 +142,7 @@ def picture_features(
         samples: looked at, at most, in the seeded order.
         top: samples shown for each feature, >= 1.
         steps: gradient steps, >= 1.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The picture's path.
@@ -186,7 +186,7 @@ def picture_inversions(
         model, data, folder, layer: as for `picture_features`.
         ids: positions in the data.
         steps, step_size: as for `measure_invertible_features`.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The picture's path.

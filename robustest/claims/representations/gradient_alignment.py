@@ -25,19 +25,15 @@ from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
-from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
-from robustest.results import Result
+from robustest.results import Captions, Result
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.models.second_model import beside, with_second
-from robustest.run.models.split_search import Halves
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup
+from robustest.run.split_search import Halves, beside, with_second
 from robustest.settings import Settings
 
 Evidences = Literal["class_means"] | Tensor
@@ -55,7 +51,7 @@ GRADIENT_ALIGNMENT = Kind(
 """How far gradients point along what separates the classes."""
 
 
-@measures(GRADIENT_ALIGNMENT)
+@measurement(GRADIENT_ALIGNMENT)
 def measure_gradient_alignment(
     model: object,
     data: object,
@@ -87,7 +83,7 @@ def measure_gradient_alignment(
         evidence: "class_means", or masks (N, *S), or what broadcasts to a sample's shape, of values in 0..1, in the
             data's order: where the evidence is.
         min_per_class: samples of each class that a mean is taken over, at least, >= 1.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result; the estimate is the mean alignment, or the mean gain where that is claimed. A gradient that
@@ -128,7 +124,7 @@ class _Claim:
     @property
     def asked(self) -> Quantity:
         """What it is a claim on."""
-        return GRADIENT_ALIGNMENT.asked("at_least" if self.min_gain is None else "min_gain")
+        return GRADIENT_ALIGNMENT.quantity_of("at_least" if self.min_gain is None else "min_gain")
 
     def rule(self, terms: Terms) -> MeanRule:
         """What decides: on a mean at most the threshold, so that signs are turned."""
@@ -165,7 +161,7 @@ def _observed(setup: Setup, aim: GradientAim, second: Evaluator | None, claim: _
         gain=claim.min_gain is not None,
         settings=setup.settings,
     )
-    plan = setup.plan(claim.asked.says(), look, claim.rule(setup.terms), here=True)
+    plan = setup.plan(claim.asked.state(), look, claim.rule(setup.terms), here=True)
     evidence = observe(plan)
     return plan, evidence if second is None else with_second(evidence, second, setup.settings)
 
@@ -175,7 +171,7 @@ def _result(plan: Plan, evidence: Evidence, aim: GradientAim, claim: _Claim) -> 
         plan,
         evidence,
         kind=GRADIENT_ALIGNMENT,
-        asked=claim.asked,
+        quantity=claim.asked,
         threshold=claim.threshold,
         setting="differences of class means" if aim.masks is None else "masks",
         method="gradients of the logit of the class less the runner-up's",
@@ -202,7 +198,7 @@ class AlignmentMeasurement:
     gain: bool
     settings: Settings
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         aim, second = self.aim, self.second
         if aim.of is not None:
@@ -237,7 +233,7 @@ class AlignmentMeasurement:
             size=None,
             most=self.settings.examples,
         )
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def _reference(self, second: Evaluator, chunk: Chunk) -> Tensor:
         """(n,) the alignment of the reference's gradients; NaN where they vanish."""

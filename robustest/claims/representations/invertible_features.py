@@ -21,17 +21,14 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import reader
 from robustest.errors import ConfigError, expected
-from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
-from robustest.results import Pairing, Result, Verdict
+from robustest.results import Captions, Pairing, Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup
 
 _HALF = 0.5
 
@@ -49,7 +46,7 @@ INVERTIBLE_FEATURES = Kind(
 """How many images come back from their features."""
 
 
-@measures(INVERTIBLE_FEATURES)
+@measurement(INVERTIBLE_FEATURES)
 def measure_invertible_features(
     model: object,
     data: object,
@@ -80,7 +77,7 @@ def measure_invertible_features(
         layer: name of the linear layer; None finds it.
         iterations: gradient steps, >= 1.
         step_size: Euclidean length of the first, in input units; it falls to 0. None lets the steps span the bounds.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result; the estimate is the share of samples that came back. It is inconclusive, instead of failed, where
@@ -112,7 +109,7 @@ def _plan(setup: Setup, look: InversionMeasurement) -> Plan:
     threshold = None if look.max_image_error is None else _HALF
     how = (look.max_image_error, look.max_representation_error, look.layer, look.iterations, look.step_size)
     return setup.plan(
-        INVERTIBLE_FEATURES.quantities[0].says(),
+        INVERTIBLE_FEATURES.quantities[0].state(),
         look,
         ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
         identity=("inversion", *how),
@@ -170,7 +167,7 @@ class InversionMeasurement:
     max_representation_error: float
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], self.layer))
         aim, start = read.logits(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
@@ -206,7 +203,7 @@ class InversionMeasurement:
             "features": torch.full_like(chunk.y, aim.shape[1]),
             "elements": torch.full_like(chunk.y, original.shape[1]),
         }
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _decided(evidence: Evidence, max_image_error: float, max_representation_error: float, alpha: float) -> Decision:

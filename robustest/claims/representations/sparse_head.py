@@ -35,19 +35,17 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import ConfigError, DataError, expected
-from robustest.facts import Fact
 from robustest.heads.sparse_head import SparseHead, SparsePath, Stability, fit_sparse_head, held_out, sparse_stability
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, frozen
 from robustest.models.last_layer import LastLayer
-from robustest.results import Result, Verdict
+from robustest.results import Fact, Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
-from robustest.run.models.split_search import Halves, with_search
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
+from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
 
@@ -68,17 +66,17 @@ SPARSE_HEAD = Kind(
     quantities=(
         Quantity.at_most("max_drop", "accuracy lost", "accuracy lost by a sparse head", trivial=1, start="accuracy"),
     ),
-    asks_too=("max_features_per_class",),
+    further_claims=("max_features_per_class",),
     together=True,
     lines=_lines,
-    told=frozenset(
+    hidden=frozenset(
         {"most_features", "most_features_class", "features_per_class", "accuracy", "sparse_accuracy", "fidelity"}
     ),
 )
 """The accuracy that a linear head on a few of the model's own features loses."""
 
 
-@measures(SPARSE_HEAD)
+@measurement(SPARSE_HEAD)
 def measure_sparse_head(
     model: object,
     data: object,
@@ -116,7 +114,7 @@ def measure_sparse_head(
         min_per_class: samples of every class there must be in either half, >= 2.
         listed_features, listed_samples: features of each class that the result lists, and samples where each is
             highest, >= 1 each.
-        **options: see `robustest.run.options.Options`; every sample of the other half is looked at.
+        **options: see `robustest.run.plan.Options`; every sample of the other half is looked at.
 
     Returns:
         The result; the estimate is the fall in accuracy, `outcomes` is None for samples fitted on. `details["heads"]`
@@ -144,7 +142,7 @@ def measure_sparse_head(
 
 def _measured(setup: Setup, limits: HeadLimits, how: HeadOptions, fit_samples: int) -> Result:
     """Heads fitted on one half, and the one chosen judged on the other."""
-    statement = SPARSE_HEAD.quantities[0].says()
+    statement = SPARSE_HEAD.quantities[0].state()
     halves = Halves.of(setup.samples, setup.settings.seed, fit_samples)
     name = f"sparse_head-{zlib.crc32(repr(limits).encode()):08x}"
     fitted, tally = fit_head(setup.model, halves, setup.settings, how, name)
@@ -181,7 +179,7 @@ class SparseHeadMeasurement:
     of: Tensor
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         fitted = self.fitted
         chunk = replace(chunk, ids=self.of[chunk.ids])
@@ -208,7 +206,7 @@ class SparseHeadMeasurement:
             "same": sparse == clean,
             "label": chunk.y,
         }
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _scores(head: SparseHead, features: Tensor) -> Tensor:

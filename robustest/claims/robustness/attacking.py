@@ -1,29 +1,41 @@
-"""An attack on a chunk of samples: what every claim asks of it, and what became of each sample."""
+"""An attack on a chunk of samples: what every claim asks of it, and what became of each sample.
+
+What of the samples that an attack leaves is proven: the look, and what a result says of it.
+
+Adversarial examples themselves, for use outside a gate.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Unpack
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
+from robustest.decisions import ShareRule
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, majority, seed_draws
 from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
 from robustest.errors import ConfigError, expected
-from robustest.run.evidence import REPLAYED, Observed, exhibits_of
-from robustest.run.remembered.replay import Replay, kept_of
-from robustest.run.setup import Setup
+from robustest.results import Cost
+from robustest.run.driver import observe
+from robustest.run.evidence import REPLAYED, Evidence, Look, Observation, exhibits_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
+from robustest.run.replay import Replay, kept_of
 from robustest.store.corpus import Kept
 from robustest.tasks import Task
 from robustest.threats import Spatial, Threat, per_row
 
 
-def checked_threat(threat: object) -> None:
+def check_threat(threat: object) -> None:
     """Refuse what is no threat model.
 
     Raises:
@@ -33,7 +45,7 @@ def checked_threat(threat: object) -> None:
         raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
 
 
-def checked_together(task: Task, threat: Threat) -> None:
+def check_threat_fits_task(task: Task, threat: Threat) -> None:
     """Refuse a threat that moves images whose targets would have to move with them.
 
     Raises:
@@ -47,7 +59,7 @@ def checked_together(task: Task, threat: Threat) -> None:
         )
 
 
-def asked_attack(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:
+def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:
     """The attack of a call, the settings' where it names none, with the stages that packs have for its threat.
 
     Raises:
@@ -57,7 +69,7 @@ def asked_attack(attack: str | Searcher | Cascade | None, threat: Threat) -> Cas
     return as_attack(context.current().settings.attack if attack is None else attack, threat)
 
 
-def ready_for(cascade: Cascade, setup: Setup) -> Setup:
+def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
     """The setup of a model that is attacked: where answers are averaged, that they differ is no reason to stop.
 
     Raises:
@@ -101,7 +113,7 @@ class Attacking:
     probing: bool = True
     every: bool = False
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         cascade, threat = self.cascade, self.threat
         seen, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
@@ -145,7 +157,7 @@ class Attacking:
             kept = self.replay.found(evaluator, chunk, after, size, broken, every=self.every)
         elif self.every and bool(broken.any()):
             kept = kept_of(chunk, broken.nonzero().squeeze(1), after, size)
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
         """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
@@ -156,7 +168,7 @@ class Attacking:
         """As `Searching.keeping`."""
         return replace(self, every=True)
 
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observed:
+    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         """As `Searching.tried`: the inputs lie inside the threat, as they were found there for the same samples."""
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)
@@ -180,7 +192,7 @@ class Attacking:
             task=evaluator.task,
         )
         columns["held"] = held
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def _attacked(
         self, evaluator: Evaluator, chunk: Chunk, left: Tensor, clean_margin: Tensor, rows: dict[str, Tensor]
@@ -218,3 +230,153 @@ def _enter_known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -
             rows["size"][row], rows["margin"][row] = one.size, one.margin
             count += 1
     return {REPLAYED: count} if count else {}
+
+
+WAYS = ("auto", "linear")
+
+
+def checked_certify(how: str | None, draws: int) -> str | None:
+    """The way in which samples are proven: the call's, or the settings' where it names none.
+
+    Raises:
+        ConfigError: no such way, or the model is said to answer at random.
+    """
+    how = context.current().settings.certify if how is None else how
+    if how is None:
+        return None
+    if how not in WAYS:
+        raise ConfigError(expected(f"certify to be one of {', '.join(WAYS)}, or None", how))
+    if draws > 1:
+        raise ConfigError(
+            f"Expected an attack on single answers with certify={how!r} but got one that averages {draws} draws. "
+            "Bounds are of a model that answers alike every time: leave certify out."
+        )
+    return how
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certifying:
+    """An attack on a chunk, then bounds of what it left.
+
+    Attributes:
+        attack: the attack's own look, with the columns "held" and "clean".
+        threat: what is allowed.
+        replay: known counterexamples, for the attack.
+    """
+
+    attack: Look
+    threat: Threat
+    replay: Replay | None = None
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        """What became of a chunk; the column "proven" holds what no attack can break."""
+        from robustest.engine.proving import prove_rows  # here, as no other claim needs it
+
+        attack: Any = self.attack
+        observed = replace(attack, replay=self.replay)(evaluator, chunk)
+        clean = torch.from_numpy(observed.columns["clean"].astype(bool)).to(chunk.x.device)
+        held = torch.from_numpy(observed.columns["held"].astype(bool)).to(chunk.x.device)
+        right = clean.nonzero().squeeze(1)
+        proven = np.zeros(len(clean), dtype=bool)
+        if len(right):
+            part = chunk.rows(right)
+            margin = evaluator.task.margin(evaluator.logits(part.x), part.y)
+            found = prove_rows(evaluator, part, self.threat, held[right], margin)
+            proven[right.cpu().numpy()] = found.rows.cpu().numpy()
+            if found.note and found.note not in evaluator.notes:
+                evaluator.notes.append(found.note)
+        columns = {**observed.columns, "proven": proven}
+        return Observation(columns, observed.exhibits, observed.counts, observed.kept)
+
+    def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Look | None:
+        """Return the attack's own auditor: what is proven needs none."""
+        attack: Any = self.attack
+        found: Look | None = attack.auditor(evaluator, chunk)
+        return found
+
+    def keeping(self) -> Certifying:
+        """As `Searching.keeping`."""
+        attack: Any = self.attack
+        return replace(self, attack=attack.keeping())
+
+    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
+        """As `Searching.tried`; the driver refuses what breaks a sample that is proven."""
+        attack: Any = self.attack
+        found: Observation = attack.tried(evaluator, chunk, kept)
+        return found
+
+
+def certified_details(evidence: Evidence) -> dict[str, Any]:
+    """What was proven, what was broken or wrong, and what is open, of the samples looked at."""
+    proven, held = (evidence.columns[name].astype(bool) for name in ("proven", "held"))
+    return {
+        "certified": evidence.share(proven),
+        "attacked": evidence.share(held),
+        "proven": int(proven.sum()),
+        "looked_at": evidence.n,
+        "not_held": int((~held).sum()),
+        "open": int((held & ~proven).sum()),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adversarial:
+    """What an attack made of some samples; rows in the order given.
+
+    Attributes:
+        x: like the x given, inside the threat: the input found where `broken`, the best attempt elsewhere
+            (the sample itself where it was misclassified from the start).
+        broken: (N,) bool: the model misclassifies the row of `x`.
+        norms: (N,) float64, the threat's size of each row's change.
+        cost: model passes and seconds.
+        stages: how many samples each stage broke.
+        notes: what a reader must know.
+    """
+
+    x: Any
+    broken: NDArray[np.bool_]
+    norms: NDArray[np.float64]
+    cost: Cost
+    stages: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+@measurement()
+def find_adversarial(
+    model: object,
+    x: Tensor | NDArray[Any],
+    y: Tensor | NDArray[Any],
+    threat: Threat,
+    *,
+    attack: str | Searcher | Cascade = "standard",
+    **options: Unpack[Options],
+) -> Adversarial:
+    """The worst inputs that an attack finds for some samples.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        x: (N, *S) floats inside the bounds, a tensor or an array; what is returned is of the same kind.
+        y: (N,) integer labels.
+        threat: what may be done to a sample.
+        attack: a name, a searcher or a cascade.
+        **options: see `robustest.run.plan.Options`.
+
+    Raises:
+        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    check_threat(threat)
+    cascade = as_attack(attack, threat)
+    setup = setup_for_draws(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
+    look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
+    nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    evidence = observe(setup.plan(f"{cascade.name} under {threat}", look, nothing))
+    found = torch.from_numpy(evidence.columns["x"])
+    like: Any = found.to(x.dtype).to(x.device) if isinstance(x, Tensor) else found.numpy().astype(x.dtype)
+    return Adversarial(
+        x=like,
+        broken=~evidence.columns["held"],
+        norms=evidence.columns["size"],
+        cost=evidence.tally.cost,
+        stages=dict(evidence.counts),
+        notes=evidence.tally.notes,
+    )

@@ -1,29 +1,43 @@
-"""Certified accuracy: the share of samples for which it is proven that no input inside the threat is misclassified."""
+"""Certified accuracy: the share of samples for which it is proven that no input inside the threat is misclassified.
+
+What of samples is certified for a classifier that answers by the majority under noise.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Unpack
 
+import numpy as np
+from torch import Tensor
+
+from robustest import rng
 from robustest.attacks import Cascade, Searcher
-from robustest.bounds.smoothing import Smoothed
-from robustest.claims.robustness.attacking import Attacking, asked_attack, checked_threat, draws_in
-from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
-from robustest.claims.robustness.smoothing import Smoothing
+from robustest.bounds.smoothing import Smoothed, certified_radius
+from robustest.claims.robustness.attacking import (
+    Attacking,
+    Certifying,
+    attack_of_call,
+    certified_details,
+    check_threat,
+    checked_certify,
+    draws_in,
+)
 from robustest.decisions import CertifiedRule, optional_threshold
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.smoothing import count_votes
 from robustest.errors import ConfigError, expected
-from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, clean_accuracy
-from robustest.results import NOT_PAIRED, Result
+from robustest.results import NOT_PAIRED, Captions, Result
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.remembered.replay import Replay
-from robustest.run.result_building import finish, nothing_allowed
-from robustest.run.setup import Setup
+from robustest.run.evidence import Observation
+from robustest.run.finish import finish, nothing_allowed
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup
+from robustest.run.replay import Replay
 from robustest.threats import L1, L2, Linf, Threat
 
 _PROVEN = ("proven",)
@@ -36,19 +50,19 @@ CERTIFIED_ACCURACY = Kind(
             "at_least", "certified accuracy", "certified accuracy under {}, {}", counts=("proven", "looked_at")
         ),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(
         setting="threat",
         after="adversarial",
         names={"attacked": "not broken by the attack", "not_held": "wrong or broken"},
     ),
     lines=clean_accuracy,
-    told=frozenset({"clean_accuracy", "certified", "looked_at"}),
+    hidden=frozenset({"clean_accuracy", "certified", "looked_at"}),
 )
 """Accuracy that no attack inside a threat can lower."""
 
 
-@measures(CERTIFIED_ACCURACY)
+@measurement(CERTIFIED_ACCURACY)
 def measure_certified_accuracy(
     model: object,
     data: object,
@@ -79,7 +93,7 @@ def measure_certified_accuracy(
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that are proven. With
             `Smoothed(...)` another model is smoothed alike.
         attack: as for `measure_robust_accuracy`; it proves nothing and cannot pass the claim.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the threat is no ball in L-inf, L2 or L1.
@@ -87,7 +101,7 @@ def measure_certified_accuracy(
         DataError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    checked_threat(threat)
+    check_threat(threat)
     if isinstance(model, Smoothed):
         if attack is not None:
             raise ConfigError(f"Expected no attack on a Smoothed model, certified by its draws, but got {attack!r}.")
@@ -96,17 +110,17 @@ def measure_certified_accuracy(
     if type(threat) not in (Linf, L2, L1):
         raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
-    cascade = asked_attack(attack, threat)
+    cascade = attack_of_call(attack, threat)
     checked_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings, certifies=True)
     look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     plan = setup.plan(
-        CERTIFIED_ACCURACY.quantities[0].says(threat, cascade.name),
+        CERTIFIED_ACCURACY.quantities[0].state(threat, cascade.name),
         Certifying(attack=look, threat=threat, replay=replay),
         CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=True),
         identity=("robust accuracy", threat, cascade, "certified"),
         replay=replay,
-    ).against(no_worse_than, tolerance, asked=at_least is not None, columns=_PROVEN)
+    ).against(no_worse_than, tolerance, has_threshold=at_least is not None, columns=_PROVEN)
     return _finished(plan, threat, at_least, f"linear bounds after {cascade.name}")
 
 
@@ -147,11 +161,11 @@ def _smoothed(
     )
     halved = replace(setup.terms, alpha=setup.terms.alpha / 2)
     plan = setup.plan(
-        CERTIFIED_ACCURACY.quantities[0].says(threat, f"smoothed by noise of {model.sigma:g}"),
+        CERTIFIED_ACCURACY.quantities[0].state(threat, f"smoothed by noise of {model.sigma:g}"),
         look,
         CertifiedRule(threshold=at_least, terms=halved, proofs_alone=True, drawn=True),
         identity=("smoothed accuracy", threat, model.sigma, model.draws, model.guesses, look.alpha),
-    ).against(no_worse_than, tolerance, asked=at_least is not None, columns=_PROVEN)
+    ).against(no_worse_than, tolerance, has_threshold=at_least is not None, columns=_PROVEN)
     method = f"smoothing, sigma {model.sigma:g}, {model.guesses} + {model.draws} draws a sample"
     return _finished(plan, threat, at_least, method)
 
@@ -169,3 +183,44 @@ def _finished(plan: Plan, threat: Threat, at_least: float | None, method: str) -
         caveats=nothing_allowed(threat),
         pairing=NOT_PAIRED,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smoothing:
+    """Two rounds of noisy answers of each sample of a chunk: which class, then how certain it is.
+
+    Attributes:
+        sigma: the noise's standard deviation.
+        draws, guesses: answers of the second round, and of the first.
+        eps: the L2 radius that counts as proven.
+        alpha: the chance, at most, that what is said of one sample is wrong, on either side.
+    """
+
+    sigma: float
+    draws: int
+    guesses: int
+    eps: float
+    alpha: float
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        """What became of a chunk.
+
+        A sample is "proven" where its label has the majority within eps, and not "held" where another class is certain
+        to have the majority at the sample itself; "clean" is the model's own answer without noise.
+        """
+        task = evaluator.task
+        clean = task.holds(evaluator.logits(chunk.x), chunk.y).cpu().numpy()
+        radius, held = np.zeros(len(chunk.y)), np.ones(len(chunk.y), dtype=bool)
+        for row, label in enumerate(chunk.y.tolist()):
+            guess = int(self._votes(evaluator, chunk, row, "guess", self.guesses).argmax())
+            votes = int(self._votes(evaluator, chunk, row, "certify", self.draws)[guess])
+            found = certified_radius(votes, self.draws, self.sigma, self.alpha)
+            if guess == label:
+                radius[row] = found
+            elif found > 0:
+                held[row] = False
+        return Observation({"held": held, "clean": clean, "proven": radius >= self.eps, "radius": radius}, [])
+
+    def _votes(self, evaluator: Evaluator, chunk: Chunk, row: int, use: str, draws: int) -> Tensor:
+        key = rng.fold(chunk.key[row : row + 1], use)
+        return count_votes(evaluator, chunk.x[row], key, sigma=self.sigma, draws=draws)

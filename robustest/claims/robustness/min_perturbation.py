@@ -31,15 +31,13 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.smallest import Smallest, search_smallest
 from robustest.errors import ConfigError, expected, unknown
-from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, clean_accuracy
-from robustest.results import Pairing, Result, Verdict
+from robustest.results import Captions, Pairing, Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.tasks import Task
 from robustest.threats import L1, L2, Linf
 
@@ -54,12 +52,12 @@ MIN_PERTURBATION = Kind(
     quantities=(Quantity.at_least("at_least", "median perturbation", "median {} perturbation, {}"),),
     captions=Captions(after="adversarial", names={"quantiles": "size, by share"}),
     lines=clean_accuracy,
-    told=frozenset({"clean_accuracy"}),
+    hidden=frozenset({"clean_accuracy"}),
 )
 """The median of the smallest perturbations that make samples wrong."""
 
 
-@measures(MIN_PERTURBATION)
+@measurement(MIN_PERTURBATION)
 def measure_min_perturbation(
     model: object,
     data: object,
@@ -88,7 +86,7 @@ def measure_min_perturbation(
         attack: as for `measure_robust_accuracy`; every stage searches every sample, for the smallest size. None stands
             for the norm's own in `robustest.attacks.cascades.MINIMUM`.
         task: what the answers are, and when they are right, as for `measure_robust_accuracy`.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Its outcomes are True where a sample needs `at_least`, or where it needs more than 0 if that
@@ -105,7 +103,7 @@ def measure_min_perturbation(
     setup = Setup.of(model, data, options, deciding(task))
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
     plan = setup.plan(
-        MIN_PERTURBATION.quantities[0].says(_THREATS[name].__name__, cascade.name) + of_task(setup.task),
+        MIN_PERTURBATION.quantities[0].state(_THREATS[name].__name__, cascade.name) + of_task(setup.task),
         Searching(name=name, cascade=cascade, least=at_least, examples=setup.settings.examples),
         MedianRule(threshold=at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, at_least),
@@ -220,7 +218,7 @@ class Searching:
     least: float | None
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What was found in a chunk."""
         widest = _across(self.name, chunk)
         smallest = search_smallest(evaluator, chunk, self.cascade, _THREATS[self.name](2 * widest))
@@ -229,7 +227,7 @@ class Searching:
 
 def _observed(
     chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int, task: Task
-) -> Observed:
+) -> Observation:
     size = smallest.size.clamp(max=widest)
     found = smallest.right & smallest.size.isfinite()
     held = size > 0 if threshold is None else size >= threshold
@@ -253,7 +251,7 @@ def _observed(
         "size": size.cpu().numpy(),
         "widest": np.full(len(size), widest),
     }
-    return Observed(columns, exhibits)
+    return Observation(columns, exhibits)
 
 
 def _details(seen: Evidence) -> dict[str, Any]:

@@ -17,35 +17,33 @@ import numpy as np
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.robustness.attacking import (
     Attacking,
-    asked_attack,
-    checked_threat,
-    checked_together,
+    Certifying,
+    attack_of_call,
+    certified_details,
+    check_threat,
+    check_threat_fits_task,
+    checked_certify,
     draws_in,
-    ready_for,
+    setup_for_draws,
 )
-from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
 from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson, optional_threshold
 from robustest.engine.answer_checks import hints_on
-from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
-from robustest.results import Pairing, Result
-from robustest.run.chunk_measurement import Look
+from robustest.results import Captions, Pairing, Result
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import REPLAYED, Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.remembered.replay import Replay
-from robustest.run.result_building import finish, nothing_allowed
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.evidence import REPLAYED, Evidence, Look
+from robustest.run.finish import finish, nothing_allowed
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup, deciding, of_task
+from robustest.run.replay import Replay
 from robustest.tasks import Task
 from robustest.threats import Threat
 
 ROBUST_ACCURACY = Kind(
     name="robust_accuracy",
     quantities=(Quantity.at_least("at_least", "robust accuracy", "robust accuracy under {}, {}", counts=OUTCOMES),),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(
         setting="threat",
         after="adversarial",
@@ -53,12 +51,12 @@ ROBUST_ACCURACY = Kind(
         names={"largest_size": "largest size found", "stages": "broken, by stage"},
     ),
     lines=clean_accuracy,
-    told=frozenset({"clean_accuracy"}),
+    hidden=frozenset({"clean_accuracy"}),
 )
 """Accuracy under the worst inputs that an attack finds inside a threat."""
 
 
-@measures(ROBUST_ACCURACY)
+@measurement(ROBUST_ACCURACY)
 def measure_robust_accuracy(
     model: object,
     data: object,
@@ -97,7 +95,7 @@ def measure_robust_accuracy(
             where None.
         task: what the answers are, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where
             None. A sample that keeps its floor holds.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the task has no floor, or does not go with the threat.
@@ -107,14 +105,14 @@ def measure_robust_accuracy(
         StoreError: the baseline is missing, damaged, or of other samples.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    checked_threat(threat)
+    check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
-    checked_together(setup.task, threat)
-    cascade = asked_attack(attack, threat)
-    setup = ready_for(cascade, setup)
+    check_threat_fits_task(setup.task, threat)
+    cascade = attack_of_call(attack, threat)
+    setup = setup_for_draws(cascade, setup)
     how = checked_certify(certify, draws_in(cascade))
     plan = _plan(setup, threat, cascade, at_least, certified=how is not None)
-    plan = plan.against(no_worse_than, tolerance, asked=at_least is not None)
+    plan = plan.against(no_worse_than, tolerance, has_threshold=at_least is not None)
     return _result(plan, setup, threat, cascade, at_least, certified=how is not None)
 
 
@@ -127,7 +125,7 @@ def _plan(setup: Setup, threat: Threat, cascade: Cascade, at_least: float | None
         look = Certifying(attack=look, threat=threat, replay=replay)
         rule = CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=False)
     return setup.plan(
-        ROBUST_ACCURACY.quantities[0].says(threat, cascade.name) + of_task(setup.task),
+        ROBUST_ACCURACY.quantities[0].state(threat, cascade.name) + of_task(setup.task),
         look,
         rule,
         identity=("robust accuracy", threat, cascade, *(("certified",) if certified else ())),

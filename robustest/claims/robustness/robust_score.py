@@ -16,10 +16,10 @@ from torch import Tensor
 
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.robustness.attacking import (
-    asked_attack,
+    attack_of_call,
     audit_of,
-    checked_threat,
-    checked_together,
+    check_threat,
+    check_threat_fits_task,
     draws_in,
 )
 from robustest.decisions import optional_threshold
@@ -31,18 +31,16 @@ from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
 from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError
-from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
-from robustest.results import Result
+from robustest.results import Captions, Result
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.remembered.replay import kept_of
-from robustest.run.result_building import finish, nothing_allowed
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import finish, nothing_allowed
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
+from robustest.run.replay import kept_of
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
-from robustest.run.setup import Setup
 from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore
 from robustest.threats import Threat
@@ -52,7 +50,7 @@ _LOWERED = 1e-9
 ROBUST_SCORE = Kind(
     name="robust_score",
     quantities=(Quantity.at_least("at_least", "mean worst score", "mean {} under {}, {}"),),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(
         setting="threat", after="adversarial", searched="after attack", names={"largest_size": "largest size found"}
     ),
@@ -61,7 +59,7 @@ ROBUST_SCORE = Kind(
 """The mean, over samples, of the lowest score that an attack finds inside a threat."""
 
 
-@measures(ROBUST_SCORE)
+@measurement(ROBUST_SCORE)
 def measure_robust_score(
     model: object,
     data: object,
@@ -87,11 +85,11 @@ def measure_robust_score(
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
         no_worse_than: a baseline file, or another model, as for `measure_robust_accuracy`: on the same samples, the
             mean score may not fall by more than `tolerance`, unless chance explains it
-            (`robustest.rules.averages.score_baseline`); not with `metric="miou"`, which is no mean.
+            (`robustest.decisions.averages.score_baseline`); not with `metric="miou"`, which is no mean.
         tolerance: the fall from the baseline's mean score that is allowed, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown; the task has no such metric, or does not go with the
@@ -99,18 +97,18 @@ def measure_robust_score(
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    checked_threat(threat)
+    check_threat(threat)
     setup = Setup.of(model, data, options, task)
     task = setup.task
-    checked_together(task, threat)
+    check_threat_fits_task(task, threat)
     check_paired(metric, no_worse_than)
-    cascade = _on_single_answers(asked_attack(attack, threat))
+    cascade = _on_single_answers(attack_of_call(attack, threat))
     plan = setup.plan(
-        ROBUST_SCORE.quantities[0].says(mean_of(task, metric), threat, cascade.name),
+        ROBUST_SCORE.quantities[0].state(mean_of(task, metric), threat, cascade.name),
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
         rule_of(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
-    ).against(no_worse_than, tolerance, asked=at_least is not None, scored="mean score")
+    ).against(no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score")
     evidence = observe(plan)
     return finish(
         plan,
@@ -149,7 +147,7 @@ class Worsening:
     counting: bool = False
     every: bool = False
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         task = evaluator.task
         try:
@@ -168,7 +166,7 @@ class Worsening:
         """As `Searching.keeping`."""
         return replace(self, every=True)
 
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observed:
+    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         """As `Searching.tried`."""
         x, size = kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         before, found = (evaluator.judged(one, chunk.y, scored=True) for one in (chunk.x, x))
@@ -187,9 +185,9 @@ class Worsening:
             task=evaluator.task,
         )
         columns = {"held": ~lowered, "score": torch.where(lowered, now, was), "size": size}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
-    def _attack_and_judge(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observed:
+    def _attack_and_judge(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observation:
         before = evaluator.judged(chunk.x, chunk.y, scored=True)
         after, size, stages = self._attacked(evaluator, chunk, before)
         found = evaluator.judged(after, chunk.y, scored=True)
@@ -216,7 +214,7 @@ class Worsening:
             columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
         lowered = worse.nonzero().squeeze(1)
         kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
 
     def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judgement) -> tuple[Tensor, Tensor, dict[str, int]]:
         """The worst inputs found, their sizes, and how often each stage brought a score to 0."""

@@ -24,12 +24,11 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.models.split_search import Halves
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import finish, nothing_allowed
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import finish, nothing_allowed
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.tasks import Task
 from robustest.threats import L2, Linf
@@ -48,12 +47,12 @@ UNIVERSAL_PERTURBATION = Kind(
         ),
     ),
     lines=clean_accuracy,
-    told=frozenset({"clean_accuracy"}),
+    hidden=frozenset({"clean_accuracy"}),
 )
 """The share of samples that one perturbation, learned on others, fools."""
 
 
-@measures(UNIVERSAL_PERTURBATION)
+@measurement(UNIVERSAL_PERTURBATION)
 def measure_no_universal_perturbation(
     model: object,
     data: object,
@@ -79,7 +78,7 @@ def measure_no_universal_perturbation(
         iterations: mini-batches of 64 samples learned from, >= 1; for each of up to 13 starts a fortieth comes on top.
         task: what the answers are, as for `measure_robust_accuracy`; an answer changes where it no longer holds by the
             one to the unchanged sample.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result, `outcomes` None for the half learned from. A better perturbation may fool more: a bound from below.
@@ -95,7 +94,7 @@ def measure_no_universal_perturbation(
     setup = Setup.of(model, data, options, deciding(task))
     halves = _halves(setup)
     plan = setup.on(halves.view).plan(
-        UNIVERSAL_PERTURBATION.quantities[0].says(threat) + of_task(setup.task),
+        UNIVERSAL_PERTURBATION.quantities[0].state(threat) + of_task(setup.task),
         Perturbing(halves=halves, threat=threat, iterations=iterations, settings=setup.settings),
         ShareRule(threshold=max_fooling_rate, at_least=False, terms=setup.terms),
         here=True,
@@ -147,7 +146,7 @@ class Perturbing:
     settings: Settings
     learned: list[Tensor] = field(default_factory=list)
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         if not self.learned:
             samples, ids, seed = self.halves.samples, self.halves.searched, self.settings.seed
@@ -161,7 +160,7 @@ class Perturbing:
         return perturb_chunk(evaluator, part, self.threat, self.learned[0], self.settings.examples)
 
 
-def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observed:
+def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observation:
     """Predictions of a chunk, unchanged and with the perturbation (1, *S) added."""
     region = threat.region(chunk.x, chunk.bounds)
     after = threat.project(chunk.x + delta, region)
@@ -181,7 +180,7 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
         task=task,
     )
     columns = {"held": same, "clean": task.holds(before, chunk.y), "right": task.holds(logits, chunk.y)}
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+    return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) -> Iterator[Chunk]:

@@ -16,7 +16,7 @@ from robustest.decisions.corruption_error import cell_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, unknown
-from robustest.run.evidence import Exhibit, Observed, exhibits_of
+from robustest.run.evidence import Exhibit, Observation, exhibits_of
 from robustest.shifts import (
     COMMON_CORRUPTIONS,
     CORRUPTIONS,
@@ -159,7 +159,7 @@ class Corrupting:
     beside_clean: bool
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         task, columns = evaluator.task, {}
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
@@ -199,7 +199,7 @@ class Corrupting:
             )
             exhibits = _one_a_sample(exhibits)[: self.examples]
         columns["held"] = 2 * count >= len(self.cells)
-        return Observed({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
+        return Observation({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
 
 
 def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:

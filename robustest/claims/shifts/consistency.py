@@ -11,17 +11,14 @@ from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Judgement
-from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
-from robustest.results import Pairing, Result
-from robustest.run.changed import Changed
+from robustest.results import Captions, Pairing, Result
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.finish import Changed, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
 from robustest.tasks import Task
 
@@ -30,15 +27,15 @@ CONSISTENCY = Kind(
     quantities=(
         Quantity.at_most("max_flip_rate", "flip rate", "predictions flipped by {}", trivial=1, counts=OUTCOMES),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(names={"lost": "lost by the change", "gained": "gained by it"}),
     lines=clean_accuracy,
-    told=frozenset({"clean_accuracy"}),
+    hidden=frozenset({"clean_accuracy"}),
 )
 """The share of samples whose predicted class a shift changes."""
 
 
-@measures(CONSISTENCY)
+@measurement(CONSISTENCY)
 def measure_consistency(
     model: object,
     data: object,
@@ -64,7 +61,7 @@ def measure_consistency(
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
         task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
             where a shift moves things.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -74,11 +71,11 @@ def measure_consistency(
     chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
-        CONSISTENCY.quantities[0].says(chosen) + of_task(setup.task),
+        CONSISTENCY.quantities[0].state(chosen) + of_task(setup.task),
         Flipping(shift=chosen, examples=setup.settings.examples),
         ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
         identity=("consistency", chosen),
-    ).against(no_worse_than, tolerance, asked=max_flip_rate is not None)
+    ).against(no_worse_than, tolerance, has_threshold=max_flip_rate is not None)
     evidence = observe(plan)
     moved = evidence.columns["moved"]
     return finish(

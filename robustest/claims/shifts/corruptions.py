@@ -25,16 +25,13 @@ from robustest.decisions.corruption_error import (
 from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Result
-from robustest.run.changed import Changed
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence
-from robustest.run.models.fresh import ADAPTS, fresh_setup, observed_fresh
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fall_from, finish
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.finish import Changed, fall_from, finish
+from robustest.run.fresh import ADAPTS, fresh_setup, observed_fresh
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.tasks import Task
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -50,14 +47,14 @@ CORRUPTION_ROBUSTNESS = Kind(
         ),
         Quantity.at_most("max_mce", "mean corruption error", "mean corruption error over {}{}"),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=clean_accuracy,
-    told=frozenset({"clean_accuracy"}),
+    hidden=frozenset({"clean_accuracy"}),
 )
 """Mean accuracy under corruptions, its fall, or the mean corruption error."""
 
 
-@measures(CORRUPTION_ROBUSTNESS)
+@measurement(CORRUPTION_ROBUSTNESS)
 def measure_corruption_robustness(
     model: object,
     data: object,
@@ -98,7 +95,7 @@ def measure_corruption_robustness(
             right, over all corruptions and for each of them, with max_drop on clean samples as well; all comparisons
             together err with probability alpha.
         task: as for `measure_shift_accuracy`.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. A sample's outcome is True where it is right in at least half of the cells. Where every sample was
@@ -119,14 +116,14 @@ def measure_corruption_robustness(
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
     plan = _plan(setup, grid, rule, asked)
     each = grid.each(setup.terms.alpha, clean=max_drop is not None)
-    plan = plan.against(no_worse_than, tolerance, asked=rule.threshold is not None, **each)
+    plan = plan.against(no_worse_than, tolerance, has_threshold=rule.threshold is not None, **each)
     evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, grid)
     return _result(plan, evidence, grid, asked, rule, adapts=setup.model.reset is not None)
 
 
 def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
     return setup.plan(
-        asked.says(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
+        asked.state(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
         Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean, examples=setup.settings.examples),
         AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms) if rule.paired else rule,
         identity=grid.identity,
@@ -145,7 +142,7 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
         plan,
         evidence,
         kind=CORRUPTION_ROBUSTNESS,
-        asked=asked,
+        quantity=asked,
         threshold=rule.threshold,
         setting=", ".join(grid.names),
         method=f"{len(grid.cells)} cells{', paired with the clean samples' if grid.clean else ''}",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest.checks import moved_rows
 from robustest.data.benchmarks import SequenceBenchmark
-from robustest.data.benchmarks.sequences import Frames
+from robustest.data.benchmarks.corrupted import Frames
 from robustest.decisions import checked_not_both
 from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
@@ -21,14 +21,12 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.run.changed import Changed
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Columns, Evidence, Observed
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.evidence import Columns, Evidence, Observation
+from robustest.run.finish import Changed, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
 
 _TOP = 5
 LARGEST = _TOP * (_TOP + 1) / 2
@@ -40,13 +38,13 @@ STABLE = Kind(
         Quantity.at_most("max_mfp", "mean flip probability", "mean flip probability over {} perturbations"),
         Quantity.at_most("max_mt5d", "mean top-5 distance", "mean top-5 distance over {} perturbations"),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """How often, and how far, predictions change from frame to frame of a perturbation."""
 
 
-@measures(STABLE)
+@measurement(STABLE)
 def measure_stable_under_perturbations(
     model: object,
     data: SequenceBenchmark,
@@ -76,7 +74,7 @@ def measure_stable_under_perturbations(
             as good as the reference, and papers' figures are relative to AlexNet.
         no_worse_than, tolerance: as for `measure_robust_score`, about each sequence's figure as a share of the largest
             there is, which may rise by no more than `tolerance` on average.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. A sequence's outcome is True where no frame of any perturbation flips. It is inconclusive where the
@@ -95,14 +93,14 @@ def measure_stable_under_perturbations(
     by_distance = max_mt5d is not None
     setup = Setup.of(model, data.samples(), options)
     threshold = max_mt5d if by_distance else max_mfp
-    asked = STABLE.asked("max_mt5d" if by_distance else "max_mfp")
+    asked = STABLE.quantity_of("max_mt5d" if by_distance else "max_mfp")
     rule = WeightedRule.of(asked.threshold, threshold, _weights(names, reference, by_distance=by_distance), setup.terms)
     look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names), weights=rule.weights)
     # Files may change under their names: nothing is remembered.
-    plan = setup.plan(asked.says(len(names)), look, rule).against(
+    plan = setup.plan(asked.state(len(names)), look, rule).against(
         no_worse_than,
         tolerance,
-        asked=threshold is not None,
+        has_threshold=threshold is not None,
         scored=f"mean of 1 - {asked.name} / {rule.mean.scale:.3g}",
     )
     evidence = observe(plan)
@@ -110,7 +108,7 @@ def measure_stable_under_perturbations(
         plan,
         evidence,
         kind=STABLE,
-        asked=asked,
+        quantity=asked,
         threshold=threshold,
         setting=", ".join(names),
         method=f"frames of {data.name}{'' if reference is None else ', as a share of a reference model'}",
@@ -161,7 +159,7 @@ class Flickering:
     sequences: tuple[tuple[str, Frames], ...]
     weights: Mapping[str, float]
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk of sequences."""
         columns: dict[str, np.ndarray[Any, Any]] = {}
         low, high = chunk.bounds
@@ -180,7 +178,7 @@ class Flickering:
         still = np.all([columns[f"fp/{name}"] == 0 for name, _ in self.sequences], axis=0)
         # As a baseline compares it: more is better.
         score = 1 - np.sum([weight * columns[name] for name, weight in self.weights.items()], axis=0)
-        return Observed({"held": still, "score": score, **columns}, [])
+        return Observation({"held": still, "score": score, **columns}, [])
 
 
 def flip_probability(predicted: Tensor, *, noise: bool) -> float:

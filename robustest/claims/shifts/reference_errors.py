@@ -12,7 +12,7 @@ import torch
 from robustest.claims.shifts.cells import Cell
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
-from robustest.data.benchmarks.published import IMAGENET_CLASSES, PUBLISHED
+from robustest.data.benchmarks.corrupted import IMAGENET_CLASSES, PUBLISHED
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.shifts import COMMON_CORRUPTIONS

@@ -11,17 +11,14 @@ from robustest.decisions import DropRule, Rule, ShareRule, Terms, checked_not_bo
 from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
-from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
-from robustest.results import Pairing, Result
-from robustest.run.changed import Changed
+from robustest.results import Captions, Pairing, Result
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fall_from, finish
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import Changed, fall_from, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
 from robustest.tasks import Task
 
@@ -39,18 +36,18 @@ SHIFT_ACCURACY = Kind(
             start="clean_accuracy",
         ),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(
         size="severity",
         names={"lost": "lost by the change", "gained": "gained by it", "mcnemar_p": "McNemar p"},
     ),
     lines=clean_accuracy,
-    told=frozenset({"clean_accuracy"}),
+    hidden=frozenset({"clean_accuracy"}),
 )
 """Accuracy under a shift, or its fall from the accuracy without."""
 
 
-@measures(SHIFT_ACCURACY)
+@measurement(SHIFT_ACCURACY)
 def measure_shift_accuracy(
     model: object,
     data: object,
@@ -82,7 +79,7 @@ def measure_shift_accuracy(
             well, and both comparisons together err with probability alpha.
         task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
             where a shift moves things.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
@@ -93,20 +90,20 @@ def measure_shift_accuracy(
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
-    asked = SHIFT_ACCURACY.asked("at_least" if max_drop is None else "max_drop")
+    asked = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
     plan = setup.plan(
-        asked.says(chosen) + of_task(setup.task),
+        asked.state(chosen) + of_task(setup.task),
         Shifting(shift=chosen, examples=setup.settings.examples),
         _rule(at_least, max_drop, setup.terms),
         identity=("shift accuracy", chosen),
-    ).against(no_worse_than, tolerance, asked=threshold is not None, **_ends(max_drop, setup.terms.alpha))
+    ).against(no_worse_than, tolerance, has_threshold=threshold is not None, **_ends(max_drop, setup.terms.alpha))
     evidence = observe(plan)
     return finish(
         plan,
         evidence,
         kind=SHIFT_ACCURACY,
-        asked=asked,
+        quantity=asked,
         threshold=threshold,
         setting=str(chosen),
         method="paired with the unshifted samples",
@@ -155,7 +152,7 @@ class Shifting:
     shift: Shift
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
         after, task = changed.x, evaluator.task
@@ -179,7 +176,7 @@ class Shifting:
         columns |= {"moved": changed.moved, "cut": changed.cut}
         if task.one_class:
             columns["label"] = chunk.y
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         """(B, *T) what the shifted samples are judged by: their targets, where the shift took them."""

@@ -27,18 +27,15 @@ from robustest.claims.strategies.tried_changes import Trials, tell
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
 from robustest.errors import ConfigError, expected
-from robustest.facts import Fact
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import frozen
-from robustest.results import Pairing, Result, Verdict
-from robustest.run.changed import Changed
+from robustest.results import Fact, Pairing, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.models.split_search import with_search
-from robustest.run.noting import measures, noted
-from robustest.run.options import Options
-from robustest.run.result_building import result_of
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.finish import Changed, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.split_search import with_search
 from robustest.settings import Settings
 from robustest.strategies import Change, as_change, strategy_words
 from robustest.strategies.changes import code_of
@@ -59,12 +56,12 @@ ROBUST_TO = Kind(
     name="robust_to",
     quantities=(Quantity.at_least("at_least", "lowest accuracy", "accuracy under any of {}", counts=OUTCOMES),),
     lines=_lines,
-    told=frozenset({"mildest", "clean_accuracy"}),
+    hidden=frozenset({"mildest", "clean_accuracy"}),
 )
 """The lowest accuracy under any change that a hypothesis strategy draws."""
 
 
-@measures(ROBUST_TO)
+@measurement(ROBUST_TO)
 def measure_robust_to(
     model: object,
     data: object,
@@ -90,7 +87,7 @@ def measure_robust_to(
         at_least: the accuracy claimed under every change, in 0..1.
         max_examples: examples tried before shrinking, at most; None tries 100.
         task: what the answers are, and when they are right, as for `measure_shift_accuracy`.
-        **options: see `robustest.run.options.Options`. With `max_samples` the search looks at so many
+        **options: see `robustest.run.plan.Options`. With `max_samples` the search looks at so many
             samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it
             is, and only a counterexample that it has found is measured on all.
             With `cache=False` what hypothesis remembers is not used.
@@ -112,7 +109,7 @@ def measure_robust_to(
         checked_whole("max_examples", max_examples, 1)
     setup, words = Setup.of(model, data, options, deciding(task)), strategy_words(strategy)
     setting = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."
-    settings, statement = setup.settings, ROBUST_TO.quantities[0].says(setting) + of_task(setup.task)
+    settings, statement = setup.settings, ROBUST_TO.quantities[0].state(setting) + of_task(setup.task)
     with torch.inference_mode(False), frozen(setup.model.module) as notes:
         trials = Trials.of(setup, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
@@ -123,7 +120,7 @@ def measure_robust_to(
     return replace(result, notes=(*notes, *result.notes))
 
 
-@noted
+@measurement()
 def accuracy_under(
     model: object, data: object, change: Change, *, at_least: float | None = None, **options: Unpack[Options]
 ) -> float:
@@ -137,7 +134,7 @@ def accuracy_under(
         change: what a strategy of `robustest.strategies` drew, or any shift.
         at_least: the accuracy that the test will ask for, in 0..1; the margin told is then that of the sample on which
             it hangs. None tells the mean margin.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.

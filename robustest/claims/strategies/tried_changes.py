@@ -21,7 +21,7 @@ from robustest.engine.chunks import Chunk, check_data, load, partition
 from robustest.engine.evaluator import Evaluator, resolve
 from robustest.models import Needs
 from robustest.run.evidence import Tally
-from robustest.run.setup import Setup
+from robustest.run.plan import Setup
 from robustest.shifts import Shift, ShiftedInputs, followed
 from robustest.strategies import as_change
 from robustest.tasks import Task

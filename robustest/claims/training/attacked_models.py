@@ -14,8 +14,8 @@ from robustest import context, rng
 from robustest.attacks import Cascade
 from robustest.claims.robustness.attacking import Attacking, draws_in
 from robustest.claims.training.trained import seen_whole, total
-from robustest.run.evidence import Evidence, Observed, Tally
-from robustest.run.options import Options
+from robustest.run.evidence import Evidence, Observation, Tally
+from robustest.run.plan import Options
 from robustest.run.training.training_sets import TrainingSets
 from robustest.run.training.trainings import TrainFn, Trainings, announced
 from robustest.settings import Settings
@@ -48,25 +48,25 @@ class Study:
         trainings = Trainings(self.train, settings, about)
         found = []
         for place, size in enumerate(self.sizes):
-            models: list[tuple[Observed, Tally]] = []
+            models: list[tuple[Observation, Tally]] = []
             for seed in range(settings.seed, settings.seed + self.seeds):
                 announced(self.statement, place * self.seeds + len(models), len(self.sizes) * self.seeds)
                 models.append(self._one(trainings, size, seed))
             found.append(Size.of(size, models))
         return found, trainings
 
-    def _one(self, trainings: Trainings, size: int, seed: int) -> tuple[Observed, Tally]:
+    def _one(self, trainings: Trainings, size: int, seed: int) -> tuple[Observation, Tally]:
         """What is seen of the model of a size and a seed: on its own samples, and on test samples."""
         sets = self.sets
         chosen = rng.permutation(seed, len(sets.y))[:size]
         own = chosen[: len(self.judged)]
 
-        def measure(model: object) -> tuple[Observed, Tally]:
+        def measure(model: object) -> tuple[Observation, Tally]:
             first = self._attacked(model, sets.x[own], sets.y[own])
             second = self._attacked(model, sets.test_x[self.judged], sets.test_y[self.judged])
             columns = {f"train {name}": first.columns[name] for name in ("held", "clean")}
             columns |= {f"test {name}": second.columns[name] for name in ("held", "clean")}
-            return Observed(columns, []), first.tally.plus(second.tally)
+            return Observation(columns, []), first.tally.plus(second.tally)
 
         seen, tally = trainings.measured(sets.x[chosen], sets.y[chosen], seed, ("attacked", len(own)), measure)
         return replace(seen, columns={**seen.columns, "train id": own.numpy()}), tally
@@ -104,7 +104,7 @@ class Size:
     tally: Tally
 
     @classmethod
-    def of(cls, samples: int, models: Sequence[tuple[Observed, Tally]]) -> Size:
+    def of(cls, samples: int, models: Sequence[tuple[Observation, Tally]]) -> Size:
         """The models of all seeds together."""
         tally = total(one for _, one in models)
         rows = {name: np.stack([seen.columns[name] for seen, _ in models]) for name in models[0][0].columns}

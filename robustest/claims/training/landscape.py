@@ -34,9 +34,9 @@ from robustest.models import frozen
 from robustest.results import NOT_PAIRED, Result, Verdict
 from robustest.rng import keys
 from robustest.run.evidence import Evidence, Tally
-from robustest.run.noting import measures
-from robustest.run.options import Options, settings_of, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.finish import result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, settings_of, terms_of
 from robustest.settings import Settings
 from robustest.statistics.differences.ratios import decide_ratio
 
@@ -59,7 +59,7 @@ _PLATEAU = 0.9
 _MEASURES = ("loss_range", "cosine", "beta", "absolute_beta", "shift", "shift_cosine")
 
 
-@measures(LANDSCAPE)
+@measurement(LANDSCAPE)
 def measure_smooth_landscape(
     model: object,
     data: Sequence[tuple[Tensor, Tensor]],
@@ -94,7 +94,7 @@ def measure_smooth_landscape(
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
-        **options: see `robustest.run.options.Options`. The interval is for runs to come, also with `scope="set"`, and
+        **options: see `robustest.run.plan.Options`. The interval is for runs to come, also with `scope="set"`, and
             about: no claim about the population passes by it.
 
     Returns:
@@ -134,7 +134,7 @@ def _result(
         decision,
         settings,
         kind=LANDSCAPE,
-        statement=LANDSCAPE.quantities[0].says(),
+        statement=LANDSCAPE.quantities[0].state(),
         threshold=max_ratio,
         setting=f"{course.steps} steps of {course.learning_rate:g}, relative steps of {list(course.etas)}",
         method=f"probes every {course.every} steps, {len(runs)} runs of each net",

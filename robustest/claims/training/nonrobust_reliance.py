@@ -21,19 +21,17 @@ from typing import Any, Unpack
 
 from robustest import context
 from robustest.checks import checked_whole
-from robustest.claims.robustness.attacking import checked_threat
+from robustest.claims.robustness.attacking import check_threat
 from robustest.claims.training.relabelled import Learned, Learners, moved
 from robustest.claims.training.trained import decision_over_seeds
 from robustest.decisions import Decision, Terms, checked_threshold, optional_threshold
-from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result
+from robustest.results import Captions, Fact, Result
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options, terms_of
-from robustest.run.result_building import nothing_allowed, result_of
-from robustest.run.setup import Setup
+from robustest.run.finish import nothing_allowed, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, terms_of
 from robustest.run.training.training_sets import TrainingSets
 from robustest.run.training.trainings import TrainFn, Trainings, check_train
 from robustest.statistics.resampling.seeded import seeded_share_interval
@@ -79,7 +77,7 @@ NONROBUST_RELIANCE = Kind(
 """How well a learner does on unchanged samples after one whose visible content always contradicts the label."""
 
 
-@measures(NONROBUST_RELIANCE)
+@measurement(NONROBUST_RELIANCE)
 def measure_nonrobust_reliance(
     model: object,
     data: object,
@@ -114,7 +112,7 @@ def measure_nonrobust_reliance(
         iterations: gradient steps towards the class, >= 1.
         min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved; of
             each class, half of its samples, or this where it is less. Where less than .9 are, every line says so.
-        **options: see `robustest.run.options.Options`; `max_samples` bounds the test samples.
+        **options: see `robustest.run.plan.Options`; `max_samples` bounds the test samples.
 
     Returns:
         The result; its outcomes are whether a test sample is recognised by no seed's learner of D_det.
@@ -127,13 +125,13 @@ def measure_nonrobust_reliance(
     """
     max_transfer = optional_threshold("max_transfer", max_transfer, trivial=1)
     min_reached = checked_threshold("min_reached", min_reached)
-    checked_threat(threat)
+    check_threat(threat)
     checked_whole("seeds", seeds, 1)
     checked_whole("iterations", iterations, 1)
     check_train(train)
     setup = Setup.of(model, data, options)
     sets = TrainingSets.of(data, test_data, setup.model.bounds)
-    statement = NONROBUST_RELIANCE.quantities[0].says(threat)
+    statement = NONROBUST_RELIANCE.quantities[0].state(threat)
     if setup.settings.replay_only:
         raise context.current().not_searched(statement, "replayed only: nothing was trained")
     setup = setup.on(Setup.of(model, (sets.x, sets.y), options).samples)

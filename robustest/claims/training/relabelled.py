@@ -17,9 +17,8 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.constructed import moved_to_others
 from robustest.engine.evaluator import Evaluator
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
-from robustest.run.options import Options
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
+from robustest.run.plan import Options, Setup
 from robustest.run.training.training_sets import TrainingSets
 from robustest.run.training.trainings import Trainings, announced
 from robustest.settings import Settings
@@ -39,7 +38,7 @@ class Moving:
     steps: int
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         logits = evaluator.logits(chunk.x)
         made = moved_to_others(evaluator, self.threat, chunk, labels=self.labels, steps=self.steps)
@@ -56,18 +55,18 @@ class Moving:
             most=self.examples,
         )
         columns = {"held": ~reached, "reached": reached, "x": made.x, "y": made.y}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
     """What a learner says of a chunk."""
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Its predictions, and whether they are right."""
         logits = evaluator.logits(chunk.x)
         columns = {"held": evaluator.task.holds(logits, chunk.y), "predicted": evaluator.task.predictions(logits)}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, [])
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +92,7 @@ class Learners:
             seeds: how many, from the settings' seed on.
         """
         first = self.settings.seed
-        found: dict[str, list[tuple[Observed, Tally]]] = {name: [] for name in SETS}
+        found: dict[str, list[tuple[Observation, Tally]]] = {name: [] for name in SETS}
         for seed in range(first, first + seeds):
             for place, (name, (x, y)) in enumerate(self._training_sets(made, seed).items()):
                 announced(self.statement, (seed - first) * len(SETS) + place, len(SETS) * seeds)
@@ -111,15 +110,15 @@ class Learners:
         pairs = ((x, y), (random_x, random_y), (x, y[keys.argsort(stable=True)]), (self.sets.x, self.sets.y))
         return dict(zip(SETS, pairs, strict=True))
 
-    def _one(self, x: Tensor, y: Tensor, seed: int) -> tuple[Observed, Tally]:
+    def _one(self, x: Tensor, y: Tensor, seed: int) -> tuple[Observation, Tally]:
         judged = self.judged
         own = rng.permutation(seed, len(y))[: len(judged)]
         test_x, test_y = self.sets.test_x[judged], self.sets.test_y[judged]
 
-        def measure(learner: object) -> tuple[Observed, Tally]:
+        def measure(learner: object) -> tuple[Observation, Tally]:
             on_test, fitted = self._answers(learner, test_x, test_y), self._answers(learner, x[own], y[own])
             columns = {"predicted": on_test.columns["predicted"], "fitted": fitted.columns["held"]}
-            return Observed(columns, []), on_test.tally.plus(fitted.tally)
+            return Observation(columns, []), on_test.tally.plus(fitted.tally)
 
         return self.trainings.measured(x, y, seed, ("answers", own, test_x), measure)
 
@@ -152,7 +151,7 @@ class Learned:
 
     def __init__(
         self,
-        learned: Mapping[str, list[tuple[Observed, Tally]]],
+        learned: Mapping[str, list[tuple[Observation, Tally]]],
         label: NDArray[np.int64],
         classes: int,
         reached: float,

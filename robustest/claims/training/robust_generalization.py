@@ -22,19 +22,18 @@ import numpy as np
 
 from robustest.attacks import Cascade, Searcher
 from robustest.checks import checked_whole
-from robustest.claims.robustness.attacking import asked_attack, checked_threat
+from robustest.claims.robustness.attacking import attack_of_call, check_threat
 from robustest.claims.training.attacked_models import Size, Study
 from robustest.claims.training.trained import decision_over_seeds, total
 from robustest.decisions import Decision, Terms, checked_threshold, optional_threshold
 from robustest.errors import ConfigError, expected
-from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result
+from robustest.results import Captions, Fact, Result
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import few, nothing_allowed, result_of
+from robustest.run.finish import few, nothing_allowed, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, apply, terms_of
 from robustest.run.training.training_sets import TrainingSets
 from robustest.run.training.trainings import TrainFn, check_train
 from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval
@@ -70,12 +69,12 @@ ROBUST_GENERALIZATION = Kind(
         names={"curve": "by training samples", "seeds": "seeds", "robust_training": "robust accuracy in training"},
     ),
     lines=_lines,
-    told=frozenset({"robust_training"}),
+    hidden=frozenset({"robust_training"}),
 )
 """Robust accuracy on the samples that models were trained on, less that on others."""
 
 
-@measures(ROBUST_GENERALIZATION)
+@measurement(ROBUST_GENERALIZATION)
 def measure_robust_generalization(
     data: object,
     threat: Threat,
@@ -111,7 +110,7 @@ def measure_robust_generalization(
             size, or it has learned too little for its gap to mean anything. It must be more than always giving the
             commonest class would have.
         attack: as for `measure_robust_accuracy`.
-        **options: see `robustest.run.options.Options`; `max_samples` bounds the samples attacked in each set.
+        **options: see `robustest.run.plan.Options`; `max_samples` bounds the samples attacked in each set.
 
     Returns:
         The result; its outcomes are whether a test sample holds in every seed at the largest size.
@@ -125,7 +124,7 @@ def measure_robust_generalization(
     """
     max_gap = optional_threshold("max_gap", max_gap, trivial=1)
     min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)
-    checked_threat(threat)
+    check_threat(threat)
     checked_whole("seeds", seeds, 1)
     check_train(train)
     study = _study(
@@ -167,7 +166,7 @@ def _study(
     if min_train_accuracy <= sets.majority:
         held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
         raise ConfigError(expected(f"min_train_accuracy to be more than {sets.majority:.3f}", min_train_accuracy, held))
-    cascade = asked_attack(attack, threat)
+    cascade = attack_of_call(attack, threat)
     return Study(
         train=train,
         sets=sets,
@@ -177,7 +176,7 @@ def _study(
         settings=settings,
         sizes=chosen,
         seeds=seeds,
-        statement=ROBUST_GENERALIZATION.quantities[0].says(threat, cascade.name),
+        statement=ROBUST_GENERALIZATION.quantities[0].state(threat, cascade.name),
     )
 
 

@@ -10,11 +10,9 @@ from torch import Tensor
 from robustest.decisions import ShareRule, Terms
 from robustest.decisions.rule import Decision, about, approximate, judge_interval
 from robustest.results import Verdict
-from robustest.run.chunk_measurement import Look
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Tally
-from robustest.run.options import Options
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Look, Tally
+from robustest.run.plan import Options, Setup
 from robustest.settings import Settings
 
 

@@ -81,8 +81,8 @@ def prune(folder: str, max_mb: float) -> int:
 
 def problem_of(path: Path) -> str:
     """Return the damage of a file of the corpus; empty if it is whole."""
+    from robustest.store.entries import unpack
     from robustest.store.files import Damaged
-    from robustest.store.packed import unpack
 
     try:
         _, arrays, meta = unpack("corpus", None, path.read_bytes())

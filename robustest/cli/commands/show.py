@@ -73,7 +73,7 @@ def _results_path(path: Path | None) -> Path:
 
 def _remembered(store: Path) -> Account:
     """Return the latest result of each claim in a store, and the endings of the tests' last runs."""
-    from robustest.store.records import load_records
+    from robustest.store.files import load_records
 
     latest: dict[tuple[str, str], tuple[str, list[Row]]] = {}
     endings: list[Ending] = []

@@ -9,12 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustest.data import Samples, as_samples
-from robustest.data.answers.annotations import Annotations
-from robustest.data.label_sets import LabelSets, Scores, as_label_sets
+from robustest.data.groups import LabelSets, Scores, as_label_sets
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, DataError, expected
 from robustest.repair.by_training.methods import Method
-from robustest.repair.by_training.selection_frequency import few_answers, independent_frequency
+from robustest.repair.by_training.selection_frequency import Selections, few_answers, independent_frequency
 from robustest.repair.class_shares import labels_of
 from robustest.repair.log import Repaired
 from robustest.repair.trainer import Goal, Trainer
@@ -27,7 +26,7 @@ _LOSSES = ("bce", "soft")
 def multilabel_training(
     model: object,
     data: object,
-    annotations: Annotations | None = None,
+    annotations: Selections | None = None,
     *,
     loss: Loss = "bce",
     **options: Unpack[TrainingOptions],
@@ -73,7 +72,7 @@ def _of_sets(given: LabelSets, loss: Loss) -> MultiLabel:
     return MultiLabel(table=table / objects.unsqueeze(1) if loss == "soft" else table, loss=loss)
 
 
-def _of_annotations(data: object, annotations: Annotations, loss: Loss) -> tuple[Samples, MultiLabel]:
+def _of_annotations(data: object, annotations: Selections, loss: Loss) -> tuple[Samples, MultiLabel]:
     if loss != "soft":
         raise ConfigError(
             f'Expected loss="soft" with annotations but got {loss!r}: of classes other than the label they say '

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest.data import as_samples
-from robustest.data.answers.annotations import Annotations
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, DataError, expected
 from robustest.repair.by_training.methods import Method
@@ -22,10 +22,33 @@ _FEW = 10
 """Fewer annotators than this an item are told in the log."""
 
 
+@runtime_checkable
+class Selections(Protocol):
+    """The answers of annotators on each sample: `robustest_people.Annotations`, or an object with its attributes.
+
+    Attributes:
+        frequency: (N,) float64 in 0..1, the share of annotators who selected each sample for its label; NaN where
+            nobody was shown the sample.
+        shown: (N,) int64, the number of annotators who were shown each sample.
+        independent: False if these answers had a part in choosing the samples.
+    """
+
+    @property
+    def frequency(self) -> NDArray[np.float64]: ...
+
+    @property
+    def shown(self) -> NDArray[np.int64]: ...
+
+    @property
+    def independent(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+
 def frequency_weighted_training(
     model: object,
     data: object,
-    annotations: Annotations,
+    annotations: Selections,
     **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train with each sample's loss weighted by its selection frequency.
@@ -64,8 +87,8 @@ def independent_frequency(annotations: object, n: int) -> Tensor:
         ConfigError: they are no annotations.
         DataError: they chose the samples, are of other items, or say nothing of one.
     """
-    if not isinstance(annotations, Annotations):
-        raise ConfigError(expected("annotations such as Annotations.of(...) gives", annotations))
+    if not isinstance(annotations, Selections):
+        raise ConfigError(expected("annotations such as robustest_people.Annotations.of(...) gives", annotations))
     if not annotations.independent:
         raise DataError(
             "Expected selection frequencies that are independent of how the samples were chosen but these chose them: "
@@ -80,7 +103,7 @@ def independent_frequency(annotations: object, n: int) -> Tensor:
     return torch.from_numpy(frequency)
 
 
-def few_answers(annotations: Annotations) -> tuple[str, ...]:
+def few_answers(annotations: Selections) -> tuple[str, ...]:
     """What a reader must know of frequencies that rest on few answers."""
     fewest = int(annotations.shown.min())
     return (f"as few as {fewest} annotators a sample: such frequencies are mostly noise",) if fewest < _FEW else ()

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustest.regular import Unfit, read_below, read_regular
 from robustest.reports.json_file import write_whole
+from robustest.safe_files import UnsafeFile, read_below, read_regular
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WIDEST = 16_384  # largest side in pixels
@@ -79,7 +79,7 @@ class Album:
             else:
                 content = read_below(self.below[test], path, most=LARGEST)
             width, height, change = _read_png(content)
-        except Unfit as unfit:
+        except UnsafeFile as unfit:
             return f"The picture is not shown: {unfit}."
         except (OSError, ValueError, KeyError):  # ValueError: a path with a NUL in it
             return "The picture is no longer there."
@@ -106,10 +106,10 @@ def _read_png(content: bytes) -> tuple[int, int, str]:
     (PNG, third edition, sections 5.2, 5.3, 11.2.1 and 11.3.3)
 
     Raises:
-        Unfit: the content is no whole PNG file.
+        UnsafeFile: the content is no whole PNG file.
     """
     if not content.startswith(_SIGNATURE):
-        raise Unfit("the file is no PNG")
+        raise UnsafeFile("the file is no PNG")
     at, kinds, change = len(_SIGNATURE), [], ""
     while at + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
@@ -121,8 +121,8 @@ def _read_png(content: bytes) -> tuple[int, int, str]:
             change = found[1].decode("ascii")
         at = end
     if at != len(content) or kinds[:1] != [(b"IHDR", 13)] or kinds[-1] != (b"IEND", 0):
-        raise Unfit("the file is no whole PNG")
+        raise UnsafeFile("the file is no whole PNG")
     width, height = struct.unpack_from(">II", content, len(_SIGNATURE) + 8)
     if not (0 < width <= _WIDEST and 0 < height <= _WIDEST):
-        raise Unfit(f"it is {width} by {height} pixels")
+        raise UnsafeFile(f"it is {width} by {height} pixels")
     return width, height, change

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robustest.account import Row
-from robustest.facts import SHOWN_ELSEWHERE, is_rows, is_table, named, shown
-from robustest.results import Result
+from robustest.results import SHOWN_ELSEWHERE, Result, is_rows, is_table, named, shown
 from robustest.words import requirement
 
 MOST_ROWS = 60
@@ -404,7 +403,7 @@ class PageTable:
 
 
 def tables_of(details: Mapping[str, Any], names: Mapping[str, str], threshold: float | None = None) -> list[PageTable]:
-    """Return the details of a claim that are tables; the others are facts (`robustest.facts.facts_of`).
+    """Return the details of a claim that are tables; the others are facts (`robustest.results.facts_of`).
 
     Args:
         details: plain JSON types.

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from robustest.account import RED, STATES
 from robustest.errors import StoreError
-from robustest.regular import read_below
 from robustest.reports.html.page import MARKS, rendered
 from robustest.reports.json_file import write_whole
+from robustest.safe_files import read_below
 from robustest.version import VERSION
 
 _MOST = 64 * 2**20

@@ -20,13 +20,13 @@ from typing import Any
 
 from robustest.account import EXPLAINED, RED, STATES, Account, Row
 from robustest.errors import ConfigError
-from robustest.facts import Fact, shown
+from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
 from robustest.reports.json_file import write_whole
 from robustest.reports.text import answers, class_name, measured, row_remark, row_without_result
-from robustest.results import Counterexample, Result
-from robustest.settings import HEALTH_CHECKS, Settings
+from robustest.results import Counterexample, Fact, Result, shown
+from robustest.settings import Settings
 from robustest.version import VERSION
 from robustest.words import clean_share, count_of, limits_in_words, value_of
 

@@ -27,8 +27,8 @@ from robustest.engine.evaluator import seed_draws
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.models import frozen
-from robustest.run.evidence import Observed, Tally
-from robustest.run.remembered.memory import entry_of, seen_in
+from robustest.run.evidence import Observation, Tally
+from robustest.run.memory import entry_of, seen_in
 from robustest.settings import Settings
 from robustest.store.entries import Store
 
@@ -82,8 +82,8 @@ class Trainings:
                 self._why_not = f"trainings are not remembered: {error}"
 
     def measured(
-        self, x: Tensor, y: Tensor, seed: int, what: object, measure: Callable[[object], tuple[Observed, Tally]]
-    ) -> tuple[Observed, Tally]:
+        self, x: Tensor, y: Tensor, seed: int, what: object, measure: Callable[[object], tuple[Observation, Tally]]
+    ) -> tuple[Observation, Tally]:
         """What is measured of the model that is trained on some samples with a seed.
 
         Args:
@@ -98,7 +98,7 @@ class Trainings:
             RobustestError: it cannot be measured. Whatever the training raises comes as it is.
         """
 
-        def anew() -> tuple[Observed, Tally]:
+        def anew() -> tuple[Observation, Tally]:
             clock.check()
             started = time.perf_counter()
             model = self._model(x, y, seed)
@@ -123,7 +123,7 @@ class Trainings:
         self._store.save(key, entry_of(*seen))
         return seen
 
-    def _agrees(self, remembered: Observed, key: Key, anew: Callable[[], tuple[Observed, Tally]]) -> bool:
+    def _agrees(self, remembered: Observation, key: Key, anew: Callable[[], tuple[Observation, Tally]]) -> bool:
         """Return True if a training that is made again comes out as it is remembered.
 
         Raises:
@@ -169,7 +169,7 @@ def announced(statement: str, done: int, total: int) -> None:
         tell(f"{statement}: trainings", done, total, 0)
 
 
-def _differing(one: Observed, other: Observed) -> int:
+def _differing(one: Observation, other: Observation) -> int:
     """Return the number of outcomes that differ."""
     return sum(
         int((column != other.columns[name]).sum())

@@ -22,11 +22,12 @@ from robustest import (
     assert_robust_accuracy,
     assert_shift_accuracy,
 )
-from robustest.assertions import asserted, kinds
+from robustest.assertions import kinds
+from robustest.assertions.assertion import assertion
 from robustest.context import Context, running
 from robustest.cues import PixelPatch
 from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
-from robustest.run.noting import kind_of
+from robustest.run.measurement import kind_of
 
 CUE = PixelPatch(top=0, left=0, height=3, width=3)
 CLAIMS: dict[str, Callable[..., Any]] = {
@@ -170,12 +171,12 @@ def test_a_missing_argument_is_missed_by_the_assertion_itself(toy: Any) -> None:
 
 def test_only_a_threshold_has_a_default() -> None:
     with pytest.raises(ConfigError, match="defaults of the thresholds of 'robust_accuracy'"):
-        asserted(measure_robust_accuracy, at_most=0.5)
+        assertion(measure_robust_accuracy, at_most=0.5)
 
 
 def test_only_a_measurement_of_a_kind_can_be_asserted() -> None:
-    with pytest.raises(ConfigError, match=r"Expected a measurement made by robustest\.run\.noting\.measures"):
-        asserted(lambda: None)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigError, match=r"Expected a measurement made by robustest\.run\.measurement\.measurement"):
+        assertion(lambda: None)  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("at_least", [0.01, 0.5, 1.0])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robustest.assertions.gate import advise, gate, unvouched
+from robustest.assertions.assertion import advise, gate, unvouched
 from robustest.context import Context, running
 from robustest.errors import ClaimFailed, ClaimInconclusive, NotSearched
 from robustest.results import Cost, Result, Verdict

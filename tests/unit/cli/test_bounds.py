@@ -108,7 +108,7 @@ def test_flips_towards_a_class_are_counted_among_the_others(made: Make) -> None:
     result = made([False] * 6 + [True] * 194, 0.1)
     details = {"flips": 6, "of": 150}
     rate = replace(result, quantity="flip rate", comparison="<=", estimate=6 / 150, details=details)
-    rate = replace(rate, counts=NO_SPURIOUS_FEATURE.asked("max_flip_rate").counts_of(rate))
+    rate = replace(rate, counts=NO_SPURIOUS_FEATURE.quantity_of("max_flip_rate").counts_of(rate))
     found = suggestion(rate, 0.01)
     assert found.threshold is not None
     assert count_at_most(found.threshold, 150) == 150 - fewest(144, 150, 0.01)

@@ -25,9 +25,7 @@ def test_help_names_every_command_and_exit_code(robustest: Make) -> None:
     assert all(f"{code} " in done.out for code in range(4))
 
 
-@pytest.mark.parametrize(
-    "command", [*COMMANDS, "corpus ls", "corpus verify", "corpus prune", "baseline show", "study new", "study serve"]
-)
+@pytest.mark.parametrize("command", [*COMMANDS, "corpus ls", "corpus verify", "corpus prune", "baseline show"])
 def test_every_command_has_help(robustest: Make, command: str) -> None:
     done = robustest(*command.split(), "--help")
     assert done.code == 0

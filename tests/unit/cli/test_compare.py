@@ -14,8 +14,7 @@ from scipy.stats import binomtest
 from robustest import Settings
 from robustest.account import Ending
 from robustest.cli.commands.compare import by_claim
-from robustest.facts import Fact
-from robustest.results import NOT_PAIRED, Pairing, Verdict
+from robustest.results import NOT_PAIRED, Fact, Pairing, Verdict
 
 Make = Callable[..., Any]
 TEST = "test_a.py::test_one"

@@ -24,7 +24,7 @@ def section(command: str) -> str:
     return PAGE.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
 
 
-@pytest.mark.parametrize("command", [name for name in _COMMANDS if name != "study"])  # which has a page of its own
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_every_option_is_on_the_page_and_no_other(robustest: Make, command: str) -> None:
     nested = {
         "baseline": ("show", "update"),

@@ -30,8 +30,8 @@ from robustest.engine.cascade import _AFFORDED, PASSES, Coverage, labels_alone, 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import climbers, on_scale, probe_gradient, probe_inputs, probe_survivors
-from robustest.engine.health import Health, HealthFinding, misleads, odd
 from robustest.engine.search import SearchOutcome
+from robustest.health import Health, HealthFinding, unlikely
 
 CPU = torch.device("cpu")
 
@@ -169,42 +169,43 @@ WEAK = Stage(searcher=RandomDraws(queries=1))
 def test_a_row_counts_as_searched_by_what_searches_it() -> None:
     none = [False, False, False]
     health = covered([(GRADIENT, [0, 1, 2], none)]).health
-    assert (health.survivors, health.unsearched, health.carried, health.broken_again) == (3, 0, 0, 0)
+    assert health.counts("weak_search") == (0, 3)
+    assert (health.searched_twice, health.broken_again) == (0, 0)
     weak = covered([(WEAK, [0, 1, 2], none)])
-    assert (weak.health.survivors, weak.health.unsearched) == (3, 3)
+    assert weak.health.counts("weak_search") == (3, 3)
     assert len(weak.notes) == 1
     assert weak.notes[0].startswith("weak_search: Linf(eps=0.1) of 4 features")
     part = covered([(WEAK, [0, 1, 2], none), (GRADIENT, [1], [False])]).health
-    assert (part.survivors, part.unsearched) == (3, 2)
+    assert part.counts("weak_search") == (2, 3)
     broken = covered([(GRADIENT, [0, 1, 2], [True, False, False])]).health
-    assert (broken.survivors, broken.unsearched) == (2, 0)
+    assert broken.counts("weak_search") == (0, 2)
 
 
 def test_two_searches_without_gradients_carry_a_row_and_what_the_second_breaks_is_counted() -> None:
     none = [False, False, False]
     once = covered([(BLIND, [0, 1, 2], none)]).health
-    assert (once.carried, once.broken_again) == (0, 0)
+    assert (once.searched_twice, once.broken_again) == (0, 0)
     twice = covered([(BLIND, [0, 1, 2], none), (BLIND, [0, 1], [False, True])]).health
-    assert (twice.survivors, twice.carried, twice.broken_again) == (2, 1, 1)
+    assert (twice.counts("weak_search")[1], twice.searched_twice, twice.broken_again) == (2, 1, 1)
     first = covered([(BLIND, [0, 1, 2], [True, True, False])]).health
-    assert (first.carried, first.broken_again) == (0, 0)
+    assert (first.searched_twice, first.broken_again) == (0, 0)
     gradients = covered([(GRADIENT, [0, 1, 2], none), (GRADIENT, [0, 1, 2], [True, False, False])]).health
-    assert (gradients.carried, gradients.broken_again) == (0, 0)
+    assert (gradients.searched_twice, gradients.broken_again) == (0, 0)
 
 
 def test_where_scores_are_labels_only_searches_of_labels_count() -> None:
     none = [False, False, False]
     scores = covered([(BLIND, [0, 1, 2], none), (GRADIENT, [0, 1, 2], none)], alone=True)
-    assert scores.health.unsearched == 3
+    assert scores.health.counts("weak_search")[0] == 3
     assert scores.notes[0].startswith("weak_search: the model's scores say no more than its labels")
     steps = Stage(searcher=HopSkipJump(queries=100_000))
     assert steps.searcher.needs is Needs.LABELS
-    assert covered([(steps, [0, 1, 2], none)], alone=True, threat=L2(0.1)).health.unsearched == 0
+    assert covered([(steps, [0, 1, 2], none)], alone=True, threat=L2(0.1)).health.counts("weak_search")[0] == 0
 
 
 def test_at_radius_zero_there_is_nothing_to_search() -> None:
     found = covered([(WEAK, [0, 1, 2], [False] * 3)], threat=Linf(0.0))
-    assert (found.health.survivors, found.health.unsearched, list(found.notes)) == (0, 0, [])
+    assert (found.health.counts("weak_search"), list(found.notes)) == ((0, 0), [])
 
 
 def test_what_it_would_take_is_named() -> None:
@@ -243,13 +244,13 @@ def test_where_gradients_mislead_the_others_get_every_sample_and_more_queries() 
 
 
 def test_odd_is_a_test_at_one_per_cent_of_a_tenth() -> None:
-    assert not odd(0, 0)
-    assert not odd(0, 10)
-    assert odd(2, 2)
-    assert not odd(1, 2)
-    assert not odd(1, 1)
-    assert misleads(26, 160)
-    assert not misleads(25, 160)
+    assert not unlikely(0, 0)
+    assert not unlikely(0, 10)
+    assert unlikely(2, 2)
+    assert not unlikely(1, 2)
+    assert not unlikely(1, 1)
+    assert unlikely(26, 160)
+    assert not unlikely(25, 160)
 
 
 def test_a_finding_that_is_carried_or_suppressed_stops_nothing() -> None:
@@ -267,8 +268,11 @@ def test_a_finding_that_is_carried_or_suppressed_stops_nothing() -> None:
 def test_gradients_that_fail_are_let_off_where_others_searched_all(
     survivors: int, carried: int, again: int, let_off: bool
 ) -> None:
-    counts = {"survivors": survivors, "carried": carried, "broken_again": again}
-    found = Health(zero=9, climbed=9, beside=4, beside_apart=2, **counts).findings(())
+    health = Health(searched_twice=carried, broken_again=again)
+    health.count("weak_search", failed=0, tried=survivors)
+    health.count("zero_gradient", failed=9, tried=9)
+    health.count("batch_dependence", failed=2, tried=4)
+    found = health.findings(())
     assert {one.name: one.carried for one in found} == {"zero_gradient": let_off, "batch_dependence": False}
 
 
@@ -398,14 +402,14 @@ def test_a_model_that_answers_by_what_it_was_asked_is_counted(kept: str | None) 
     chunk = chunk_of(torch.rand(6, 2, generator=torch.Generator().manual_seed(0)))
     evaluator.logits(chunk.x)
     asked = probe_history(evaluator, chunk)
-    assert evaluator.health.asked_anew == 4
-    assert bool(evaluator.health.otherwise) is (kept is not None)
+    assert evaluator.health.counts("history_dependence")[1] == 4
+    assert bool(evaluator.health.counts("history_dependence")[0]) is (kept is not None)
     assert asked is not None
     assert len(asked.x) == 2
-    before = evaluator.health.otherwise
+    before = evaluator.health.counts("history_dependence")[0]
     ask_again(evaluator, asked)
-    assert evaluator.health.asked_anew == 6
-    assert (evaluator.health.otherwise > before) is (kept is not None)
+    assert evaluator.health.counts("history_dependence")[1] == 6
+    assert (evaluator.health.counts("history_dependence")[0] > before) is (kept is not None)
 
 
 def test_only_modules_that_neither_adapt_nor_draw_are_asked() -> None:
@@ -418,7 +422,7 @@ def test_only_modules_that_neither_adapt_nor_draw_are_asked() -> None:
     assert probe_history(evaluator_of(around), chunk) is None, "a copy of the module is no copy of what is called"
     evaluator = evaluator_of(model)
     ask_again(evaluator, None)
-    assert (evaluator.health.asked_anew, evaluator.health.otherwise) == (0, 0)
+    assert evaluator.health.counts("history_dependence") == (0, 0)
 
 
 def test_what_cannot_be_answered_any_more_is_counted_against_the_model() -> None:
@@ -430,7 +434,7 @@ def test_what_cannot_be_answered_any_more_is_counted_against_the_model() -> None
     with torch.no_grad():
         model.weight.fill_(float("nan"))
     ask_again(evaluator, asked)
-    assert evaluator.health.otherwise == 2
+    assert evaluator.health.counts("history_dependence")[0] == 2
 
 
 def test_places_lie_between_samples_inside_the_bounds_even_of_one_sample() -> None:
@@ -473,9 +477,9 @@ def test_a_softmax_of_exactly_one_is_saturated(scale: float, saturated: int) -> 
     """Of a lead of 17 and more float32 keeps no slope in cross-entropy; a loss on logits has one."""
     x = torch.full((5, 4), 0.8)
     ce = probed(lead_model(scale), x, [APGD(loss="ce")])
-    assert (ce.probed, ce.saturated) == (5, saturated)
-    assert probed(lead_model(scale), x, [APGD(loss="margin")]).saturated == 0
-    assert probed(lead_model(scale), x, [APGD(loss="ce"), APGD(loss="margin")]).saturated == 0
+    assert ce.counts("saturated_softmax") == (saturated, 5)
+    assert probed(lead_model(scale), x, [APGD(loss="margin")]).counts("saturated_softmax")[0] == 0
+    assert probed(lead_model(scale), x, [APGD(loss="ce"), APGD(loss="margin")]).counts("saturated_softmax")[0] == 0
 
 
 def test_probabilities_of_zero_and_one_are_saturated_whatever_the_loss() -> None:
@@ -483,15 +487,16 @@ def test_probabilities_of_zero_and_one_are_saturated_whatever_the_loss() -> None
         return torch.stack([torch.ones(len(x)), torch.zeros(len(x))], 1) + 0 * x.sum(1, keepdim=True)
 
     health = probed(model, torch.rand(9, 4), [APGD(loss="margin")])
-    assert (health.probed, health.saturated, health.unmoved) == (8, 8, 0)
+    assert health.counts("quantised_input") == (0, 8)
+    assert health.counts("saturated_softmax") == (8, 8)
 
 
 def test_inputs_are_probed_only_for_gradients_and_only_eight() -> None:
     x = torch.rand(20, 4)
-    assert probed(lead_model(1.0), x).probed == 8
-    assert probed(lead_model(1.0), x[:3]).probed == 3
+    assert probed(lead_model(1.0), x).counts("quantised_input")[1] == 8
+    assert probed(lead_model(1.0), x[:3]).counts("quantised_input")[1] == 3
     none = probed(lead_model(1.0), x, [])
-    assert (none.probed, none.rounded) == (0, 0)
+    assert (none.counts("quantised_input"), none.counts("precision_disagreement")) == ((0, 0), (0, 0))
 
 
 def test_a_nudge_is_less_than_a_grey_level_and_inside_the_bounds() -> None:
@@ -529,11 +534,11 @@ def survivors(model: Any, threat: Any, n: int, broken: int = 0, stage: Any = Non
 def test_three_survivors_are_probed_at_most(n: int, broken: int, probed: int) -> None:
     """The model breaks at .6 below: without a bound always, at half of .7 never, at half of 1.4 too."""
     health, found = survivors(lead_model(1.0), Linf(0.7), n, broken)
-    assert (health.unbounded, health.unbounded_held) == (probed, 0)
-    assert (health.halved, health.halved_broken) == (probed, 0)
+    assert health.counts("unbounded_attack_fails") == (0, probed)
+    assert health.counts("not_monotone") == (0, probed)
     assert int(found.broken.sum()) == broken
     health, found = survivors(lead_model(1.0), Linf(1.4), n, broken)
-    assert health.halved_broken == probed
+    assert health.counts("not_monotone")[0] == probed
     assert int(found.broken.sum()) == broken + probed
 
 
@@ -542,13 +547,14 @@ def test_what_holds_without_a_bound_is_counted() -> None:
         return torch.stack([torch.ones(len(x)), torch.zeros(len(x))], 1) + 0 * x.sum(1, keepdim=True)
 
     health, _ = survivors(masked, Linf(0.1), 5)
-    assert (health.unbounded, health.unbounded_held, health.halved_broken) == (3, 3, 0)
-    assert (health.climbed, health.zero) == (0, 0)
+    assert health.counts("unbounded_attack_fails") == (3, 3)
+    assert health.counts("not_monotone")[0] == 0
+    assert health.counts("zero_gradient") == (0, 0)
 
 
 def test_survivors_are_probed_only_after_gradients_and_where_there_is_a_radius() -> None:
-    assert survivors(lead_model(1.0), Linf(0.0), 5)[0].unbounded == 0
-    assert survivors(lead_model(1.0), Linf(0.1), 5, stage=BLIND)[0].unbounded == 0
+    assert survivors(lead_model(1.0), Linf(0.0), 5)[0].counts("unbounded_attack_fails")[1] == 0
+    assert survivors(lead_model(1.0), Linf(0.1), 5, stage=BLIND)[0].counts("unbounded_attack_fails")[1] == 0
     evaluator = evaluator_of(lead_model(1.0))
     cascade = Cascade(name="two", stages=(BLIND, Stage(searcher=FGSM())))
     assert [one.name for one in climbers(cascade, Linf(0.1), evaluator, chunk_of(torch.rand(3, 4)))] == ["fgsm"]
@@ -589,22 +595,22 @@ def followed(times: float, n: int = 8, curve: float = 0.0, searched: bool = True
 def test_a_gradient_off_by_more_than_half_misleads(times: float, misleads: bool) -> None:
     found, health = followed(times)
     assert found is misleads
-    assert health.promises >= 16
-    assert (health.unkept == 0) is not misleads
+    assert health.counts("gradient_misleads")[1] >= 16
+    assert (health.counts("gradient_misleads")[0] == 0) is not misleads
 
 
 def test_a_curved_model_keeps_its_promises() -> None:
     found, health = followed(1.0, curve=0.3)
     assert not found
-    assert health.promises > 0
+    assert health.counts("gradient_misleads")[1] > 0
 
 
 @pytest.mark.parametrize("searched", [True, False])
 def test_zeros_are_counted_where_no_search_does(searched: bool) -> None:
     health = followed(0.0, searched=searched)[1]
-    assert (health.climbed, health.zero) == ((0, 0) if searched else (8, 8))
+    assert health.counts("zero_gradient") == ((0, 0) if searched else (8, 8))
     health = followed(1.0, searched=searched)[1]
-    assert (health.climbed, health.zero) == ((0, 0) if searched else (8, 0))
+    assert health.counts("zero_gradient") == ((0, 0) if searched else (0, 8))
 
 
 def test_shares_are_put_on_a_log_scale_and_logits_are_not() -> None:
@@ -622,7 +628,7 @@ def test_so_many_ways_of_each_sample_are_followed(rows: int, n: int, promises: i
     evaluator = evaluator_of(lambda x: x @ weight)
     evaluator.probe_rows = rows
     probe_gradient(evaluator, chunk_of(torch.rand(n, 4, generator=torch.Generator().manual_seed(2))))
-    assert evaluator.health.promises == promises
+    assert evaluator.health.counts("gradient_misleads")[1] == promises
 
 
 def test_a_spread_of_a_quarter_is_suspect_and_more_is_not() -> None:
@@ -642,7 +648,7 @@ def test_outputs_that_are_no_classes_and_do_not_move_are_counted() -> None:
     for evaluator, unmoved in ((still, 5), (moving, 0)):
         chunk = chunk_of(x, x[:, :1])
         probe_inputs(evaluator, chunk, evaluator.logits(x), [PGD()], Linf(0.1))
-        assert (evaluator.health.probed, evaluator.health.unmoved) == (5, unmoved)
+        assert evaluator.health.counts("quantised_input") == (unmoved, 5)
 
 
 @pytest.mark.parametrize(("levels", "alone"), [(1, True), (2, True), (3, False)])

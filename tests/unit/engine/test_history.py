@@ -159,7 +159,7 @@ def test_the_model_itself_hears_of_no_question() -> None:
     evaluator = Evaluator(as_classifier(model), torch.device("cpu"), batch_size=None, suppress=(), notes=[])
     ids = torch.arange(8)
     probe_history(evaluator, Chunk(ids, X[:8], Y[:8], rng.keys(0, ids), (0.0, 1.0)))
-    assert evaluator.health.otherwise > 0
+    assert evaluator.health.counts("history_dependence")[0] > 0
     asked = torch.stack([row for row, _ in model.seen])
     assert len(asked) == 2, "those that are asked again later"
 

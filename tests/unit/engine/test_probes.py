@@ -14,8 +14,8 @@ from robustest.attacks import PGD, Cascade, Needs, Stage
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import _Both, probe_inputs, probe_survivors
-from robustest.engine.health import Health
 from robustest.engine.search import SearchOutcome
+from robustest.health import Health
 
 CPU = torch.device("cpu")
 
@@ -55,19 +55,19 @@ def leads(*values: float) -> Tensor:
 
 def test_samples_that_bfloat16_classifies_otherwise_are_counted() -> None:
     health = probed(apart(lambda x: x[:, 0] > 0.8), leads(0.9, 0.9, 0.7, 0.7, 0.7))
-    assert (health.rounded, health.rounded_apart) == (5, 2)
+    assert health.counts("precision_disagreement") == (2, 5)
 
 
 def test_near_ties_are_not_counted() -> None:
     """Half the samples change places, all of them closer than a quarter of the usual lead."""
     health = probed(apart(lambda x: x[:, 0] < 0.2), leads(0.1, 0.8, 0.1, 0.8, 0.1, 0.8, 0.8))
-    assert (health.rounded, health.rounded_apart) == (7, 0)
+    assert health.counts("precision_disagreement") == (0, 7)
 
 
 @pytest.mark.parametrize(("lead", "counted"), [(0.125, 1), (0.124, 0)])
 def test_a_quarter_of_the_usual_lead_is_no_near_tie(lead: float, counted: int) -> None:
     health = probed(apart(lambda x: x[:, 0] < 0.2), leads(lead, 0.5, 0.5, 0.5))
-    assert (health.rounded, health.rounded_apart) == (4, counted)
+    assert health.counts("precision_disagreement") == (counted, 4)
 
 
 def test_eight_samples_of_a_chunk_are_passed_so() -> None:
@@ -78,14 +78,14 @@ def test_eight_samples_of_a_chunk_are_passed_so() -> None:
             calls.append(len(x))
         return apart(lambda x: x[:, 0] > 2)(x)
 
-    assert probed(model, leads(*[0.5] * 40)).rounded == 8
+    assert probed(model, leads(*[0.5] * 40)).counts("precision_disagreement")[1] == 8
     assert calls == [8]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_in_bfloat16_is_another_answer(value: float) -> None:
     health = probed(lambda x: torch.full((len(x), 3), value) if low() else apart(lambda x: x[:, 0] > 2)(x), leads(0.5))
-    assert (health.rounded, health.rounded_apart) == (1, 1)
+    assert health.counts("precision_disagreement") == (1, 1)
 
 
 def test_a_model_that_cannot_run_in_bfloat16_is_not_counted() -> None:
@@ -94,17 +94,17 @@ def test_a_model_that_cannot_run_in_bfloat16_is_not_counted() -> None:
             raise RuntimeError("not implemented for 'BFloat16'")
         return apart(lambda x: x[:, 0] > 2)(x)
 
-    assert probed(model, leads(0.5, 0.5)).rounded == 0
+    assert probed(model, leads(0.5, 0.5)).counts("precision_disagreement")[1] == 0
 
 
 def test_models_that_may_answer_at_random_are_not_asked() -> None:
     health = probed(apart(lambda x: x[:, 0] > 0), leads(0.5, 0.5), suppress=("random_forward",))
-    assert health.rounded == 0
-    assert health.probed == 2
+    assert health.counts("precision_disagreement")[1] == 0
+    assert health.counts("quantised_input")[1] == 2
 
 
 def test_a_function_of_arrays_has_one_precision_alone() -> None:
-    assert probed(scores_model(lambda x: x), leads(0.5, 0.5)).rounded == 0
+    assert probed(scores_model(lambda x: x), leads(0.5, 0.5)).counts("precision_disagreement")[1] == 0
 
 
 def test_sound_networks_agree(shared_networks: Any) -> None:
@@ -112,7 +112,7 @@ def test_sound_networks_agree(shared_networks: Any) -> None:
     for name, images in (("resnet_2b", "cifar10_test_exact1000"), ("marabou_small", "cifar10_test_exact1000")):
         network: nn.Module = shared_networks.load(name)
         x, _ = shared_networks.images(images, 64)
-        assert sum(probed(network, part).rounded_apart for part in x.split(8)) == 0
+        assert sum(probed(network, part).counts("precision_disagreement")[0] for part in x.split(8)) == 0
 
 
 BALLS = [(Linf(1.0), Linf(0.05)), (L2(3.0), L2(0.2))]
@@ -149,11 +149,11 @@ def test_survivors_are_attacked_without_a_bound_and_at_half_the_radius_in_the_sa
     chunk, found = Chunk(ids, toy.x, toy.y, rng.keys(0, ids), (0.0, 1.0)), unbroken(toy.x, toy.y)
     probe_survivors(evaluator, Cascade(name="one", stages=(Stage(searcher=PGD()),)), threat, chunk, found)
     health = evaluator.health
-    assert (health.unbounded, health.halved) == (3, 3)
-    assert health.unbounded_held == 0
-    assert health.halved_broken == int(found.broken.sum())
+    assert (health.counts("unbounded_attack_fails")[1], health.counts("not_monotone")[1]) == (3, 3)
+    assert health.counts("unbounded_attack_fails")[0] == 0
+    assert health.counts("not_monotone")[0] == int(found.broken.sum())
     assert bool((found.size[found.broken] <= threat.radius / 2 * (1 + 1e-6)).all())
-    assert health.climbed == 0
+    assert health.counts("zero_gradient")[1] == 0
     assert model.calls[0] == 6
     assert len(model.calls) <= 10
 
@@ -182,4 +182,4 @@ def test_a_grid_hides_something_from_a_search_where_its_gradient_stops(through: 
     """To the last bit: a rounding in the logits may make it look as though the input had moved them."""
     x = torch.full((5, 4), 0.5) + torch.arange(4) / 16
     health = probed(lambda x: Grid.apply(x, through) @ torch.eye(4)[:, :3], x)
-    assert (health.probed, health.unmoved) == (5, count)
+    assert health.counts("quantised_input") == (count, 5)

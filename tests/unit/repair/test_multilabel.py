@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest import Annotations, ConfigError, DataError, StoreError
-from robustest.data.label_sets import as_label_sets
-from robustest.measure import measure_multilabel_accuracy
+from robustest import ConfigError, DataError, MultiLabel, StoreError
+from robustest.data.groups import as_label_sets
+from robustest.data.groups import said as shown
+from robustest.measure import measure_accuracy
 from robustest.repair import Recipe, frequency_weighted_training, logit_adjusted_training, multilabel_training
 from robustest.repair.by_training.multilabel import _binary, _most_shown, _of_annotations, _of_sets, _soft
 
@@ -39,21 +42,39 @@ def net() -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
 
 
-def said(n: int = N, **changes: Any) -> Annotations:
-    return Annotations(**({"selected": np.full(n, 12), "shown": np.full(n, 15), "independent": True} | changes))
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """As `robustest_people.Annotations` has them: how many selected each sample for its label, of how many."""
+
+    selected: NDArray[np.int64]
+    shown: NDArray[np.int64]
+    independent: bool = True
+
+    def __len__(self) -> int:
+        return len(self.selected)
+
+    @property
+    def frequency(self) -> NDArray[np.float64]:
+        share = np.full(len(self), np.nan)
+        np.divide(self.selected, self.shown, out=share, where=self.shown > 0)
+        return share
 
 
-def exact(model: object, scores: Any = "sigmoid") -> list[float]:
-    """The exact set for one object and for two."""
-    how: dict[str, Any] = {"metric": "exact-set", "scores": scores, "exact": True}
-    return [row["exact_set"] for row in measure_multilabel_accuracy(model, TEST[:2], **how).details["by_objects"]]
+def said(n: int = N, **changes: Any) -> Answers:
+    return Answers(**({"selected": np.full(n, 12), "shown": np.full(n, 15)} | changes))
+
+
+def exact(model: nn.Module, scores: Any = "sigmoid") -> list[float]:
+    """The share of samples whose set is predicted exactly, for one object and for two."""
+    right = (shown(model(TEST[0]), scores) == TEST[1]).all(1)
+    return [float(right[TEST[1].sum(1) == objects].float().mean()) for objects in (1, 2)]
 
 
 def test_multi_label_training_finds_second_objects() -> None:
     plain = logit_adjusted_training(net(), (X, Y), tau=0.0, recipe=QUICK).model
     before = max(exact(plain)[1], exact(plain, "softmax")[1])
     model, log = multilabel_training(
-        net(), (X, SETS), recipe=QUICK, claim=lambda m: measure_multilabel_accuracy(m, TEST[:2], at_least=0.9)
+        net(), (X, SETS), recipe=QUICK, claim=lambda m: measure_accuracy(m, TEST[:2], task=MultiLabel(), at_least=0.9)
     )
     assert exact(model)[1] > before + 0.3
     assert exact(model)[0] > 0.9
@@ -61,7 +82,7 @@ def test_multi_label_training_finds_second_objects() -> None:
     assert log.settings["loss"] == "bce"
     assert log.epochs[-1].accuracy > 0.9
     soft = multilabel_training(net(), (X, SETS), loss="soft", recipe=QUICK).model
-    assert measure_multilabel_accuracy(soft, TEST[:2], exact=True).details["top1_in_set"] > 0.9
+    assert TEST[1].gather(1, soft(TEST[0]).argmax(1, keepdim=True)).float().mean() > 0.9
 
 
 def test_targets_of_sets() -> None:
@@ -126,9 +147,8 @@ def test_samples_that_nobody_selects_teach_nothing() -> None:
 def test_frequencies_that_chose_the_samples_are_refused(repair: Any) -> None:
     with pytest.raises(DataError, match="these chose them"):
         repair(net(), (X, Y), said(independent=False))
-    table = np.ones((N, 5))
-    kept = Annotations.from_responses(table, matching=np.array([True, True, False, False, False]))
-    _, log = repair(net(), (X, Y), kept, recipe=Recipe(epochs=1))  # other annotators than those who chose
+    few = said(selected=np.full(N, 3), shown=np.full(N, 3))
+    _, log = repair(net(), (X, Y), few, recipe=Recipe(epochs=1))  # other annotators than those who chose
     assert any("as few as 3 annotators" in note for note in log.notes)
     with pytest.raises(DataError, match=f"annotations of {N} samples but got some of 9"):
         repair(net(), (X, Y), said(9))

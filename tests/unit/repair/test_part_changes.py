@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 from robustest import ConfigError, DataError, Linf, assert_worst_group_accuracy
 from robustest.context import Context, running
 from robustest.cues import PixelPatch
-from robustest.data.answers.annotations import Annotations
 from robustest.measure import measure_worst_group_accuracy
 from robustest.repair import (
     Recipe,
@@ -48,7 +48,18 @@ TRAIN, HELD_OUT = stripes(240, 0), stripes(200, 1)
 SIDES = torch.arange(240) % 4 // 2
 SETS = torch.nn.functional.one_hot(TRAIN[1], 2).bool() | (torch.arange(240) % 5 == 0).view(-1, 1)
 HELD_SETS = torch.nn.functional.one_hot(HELD_OUT[1], 2).bool() | (torch.arange(200) % 5 == 0).view(-1, 1)
-ANSWERS = Annotations(selected=[9] * 240, shown=[10] * 240, independent=True)  # type: ignore[arg-type]
+
+
+class Answers:
+    """As `robustest_people.Annotations` has them: nine of ten select each sample for its label."""
+
+    frequency, shown, independent = np.full(240, 0.9), np.full(240, 10), True
+
+    def __len__(self) -> int:
+        return 240
+
+
+ANSWERS = Answers()
 
 METHODS: dict[str, Callable[..., Repaired]] = {
     "adversarial": lambda m, **how: adversarial_training(m, TRAIN, Linf(0.05), method="fast", recipe=QUICK, **how),

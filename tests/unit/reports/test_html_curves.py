@@ -8,8 +8,8 @@ import pytest
 
 from robustest import Result
 from robustest.account import Ending, Row
-from robustest.facts import Variation
 from robustest.reports.html.figures import PageCurve, curves_of, plot_of, round_above
+from robustest.results import Variation
 
 
 def judged(number: int, test: str, result: Result | None) -> Row:

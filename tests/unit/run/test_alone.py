@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from robustest import Settings
 from robustest.context import Context, running
 from robustest.measure import measure_transfer_accuracy, measure_worst_group_accuracy
-from robustest.run.remembered import comparison
+from robustest.run import comparison
 from robustest.store.baselines import BaselineEntry
 
 

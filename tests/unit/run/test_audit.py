@@ -122,7 +122,7 @@ def test_scores_are_audited_too() -> None:
 
 def test_an_audit_that_is_interrupted_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     from robustest import clock
-    from robustest.run.models.classified import OpenSamples
+    from robustest.run.units import OpenSamples
 
     def late(self: OpenSamples, ids: Tensor) -> Any:
         raise clock.OutOfTime("late")

@@ -19,11 +19,10 @@ from robustest.decisions import ShareRule, Terms
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.identity.fingerprint import Fingerprint
-from robustest.run.evidence import Observed, Tally
-from robustest.run.remembered.asking import Heard
-from robustest.run.remembered.comparison import _apart, compared
-from robustest.run.remembered.memory import Memory
-from robustest.run.remembered.replay import Replay, marks, rounded
+from robustest.run.comparison import _apart, compared
+from robustest.run.evidence import Observation, Tally
+from robustest.run.memory import Heard, Memory
+from robustest.run.replay import Replay, marks, rounded
 from robustest.store.baselines import BaselineEntry
 from robustest.store.baselines import write as write_baseline
 from robustest.store.corpus import Kept
@@ -382,7 +381,7 @@ class Model:
         return self.other
 
 
-SEEN = Observed({"held": np.array([True, False])}, [], {"n": 2})
+SEEN = Observation({"held": np.array([True, False])}, [], {"n": 2})
 
 
 def memory(

@@ -15,7 +15,7 @@ from robustest.attacks import PGD
 from robustest.measure import measure_robust_accuracy as accuracy
 from robustest.measure import measure_robust_score as score
 from robustest.pytest_plugin.reports import update_baselines
-from robustest.run.remembered.measured_by import measured_by
+from robustest.run.comparison import measured_by
 from robustest.settings import Settings
 
 X = torch.rand(60, 2, generator=torch.Generator().manual_seed(0))

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import L0, L2, ConfigError, Linf, Patch, Result, Segmentation, Settings, Shift, strategies
-from robustest.assertions.gate import unvouched
+from robustest.assertions.assertion import unvouched
 from robustest.attacks import EOT, PGD
 from robustest.context import Context, running
 from robustest.cues import FunctionCue, PatternPatch, PixelPatch
 from robustest.errors import NotSearched
-from robustest.facts import Variation
+from robustest.results import Variation
+from robustest.run.measurement import kind_of, measurement
 from robustest.run.naming import ClaimName, current_claim, variation_of
-from robustest.run.noting import kind_of, measures
 from robustest.store.baselines import read
 
 X = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -231,12 +231,12 @@ def test_what_was_not_searched_bears_the_name_of_its_claim() -> None:
     assert found.reasons == ("not_searched",)
 
 
-@pytest.mark.parametrize("field", ["parameters", "limits", "asks_too"])
+@pytest.mark.parametrize("field", ["parameters", "limits", "further_claims"])
 def test_a_kind_names_arguments_that_its_measurement_takes(field: str) -> None:
     kind = replace(kind_of(robustest.measure.measure_shift_accuracy), **{field: ("eps",)})
     with pytest.raises(ConfigError, match=r"arguments of measured in the kind 'shift_accuracy' but got \['eps'\]"):
 
-        @measures(kind)
+        @measurement(kind)
         def measured(
             model: object, data: object, shift: object, *, at_least: float, max_drop: float, no_worse_than: str
         ) -> Result: ...

@@ -31,10 +31,10 @@ from robustest.context import Context, running
 from robustest.decisions import BaselineRule, ScoreBaselineRule, ShareRule, Terms
 from robustest.decisions.rule import Decision
 from robustest.errors import ClaimFailed, NotSearched
+from robustest.health import HEALTH_CHECKS
 from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_robust_score
 from robustest.reports.text import failure_text
-from robustest.run.setup import Setup
-from robustest.settings import HEALTH_CHECKS
+from robustest.run.plan import Setup
 from robustest.store.corpus import Corpus
 
 N, WIDTH, CLASSES = 120, 8, 3

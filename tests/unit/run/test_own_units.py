@@ -14,11 +14,10 @@ from robustest import ConfigError, DataError, Settings, rng
 from robustest.decisions import ShareRule
 from robustest.kinds import Kind, Quantity
 from robustest.run.driver import observe
-from robustest.run.options import settings_of, terms_of
+from robustest.run.finish import finish
 from robustest.run.own_units import OwnUnits, Part, PartJob
-from robustest.run.plan import Plan
-from robustest.run.result_building import finish
-from robustest.run.worker import versions
+from robustest.run.plan import Plan, settings_of, terms_of
+from robustest.run.workers import versions
 
 
 def held(part: Part) -> dict[str, Any]:

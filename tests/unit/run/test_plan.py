@@ -22,8 +22,7 @@ from robustest.cues import PixelPatch
 from robustest.decisions import ShareRule
 from robustest.identity.fingerprint import digest
 from robustest.run.driver import observe
-from robustest.run.plan import Plan
-from robustest.run.setup import Setup
+from robustest.run.plan import Plan, Setup
 from robustest.shifts import as_shift
 
 LOOKS: dict[str, Any] = {

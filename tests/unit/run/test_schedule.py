@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustest.run.schedule import Schedule, Work
+from robustest.run.driver import Schedule
+from robustest.run.workers import Work
 
 
 @dataclass

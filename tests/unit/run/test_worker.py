@@ -8,7 +8,8 @@ import pytest
 
 from robustest import ConfigError
 from robustest.identity.packages import own_code
-from robustest.run.worker import ModelJob, versions
+from robustest.run.units import ModelJob
+from robustest.run.workers import versions
 
 
 def job(**changes: Any) -> ModelJob:

@@ -44,16 +44,15 @@ from robustest.claims.training.synthetic.synthetic_report import (
 )
 from robustest.decisions import Decision, optional_threshold
 from robustest.errors import ConfigError
-from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
 from robustest.models import as_classifier
-from robustest.results import Result
+from robustest.results import Captions, Fact, Result
 from robustest.rules.synthetic import CoversRule
 from robustest.run.evidence import Evidence, Tally
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import few, result_of
+from robustest.run.finish import few, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, apply, terms_of
 from robustest.run.training.trainings import TrainFn, check_train
 from robustest.settings import Settings
 
@@ -91,12 +90,12 @@ SYNTHETIC_COVERS = Kind(
         names={"by_class": "recall by class", "label_shift_by_chance": "label shift by chance"},
     ),
     lines=_lines,
-    told=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
+    hidden=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
 )
 """The accuracy on real samples that is lost where a learner is trained on as many synthetic ones."""
 
 
-@measures(SYNTHETIC_COVERS)
+@measurement(SYNTHETIC_COVERS)
 def measure_synthetic_covers(
     data: object,
     synthetic: object,
@@ -131,7 +130,7 @@ def measure_synthetic_covers(
         embedding: maps inputs (B, *S) to (B, D), in which distances are measured, and which the logistic regression is
             trained on; None takes the inputs themselves.
         splits: random halvings of each training set that its draws are estimated by, >= 2.
-        **options: see `robustest.run.options.Options`. The intervals of the gap and the factor are for other draws
+        **options: see `robustest.run.plan.Options`. The intervals of the gap and the factor are for other draws
             always, and about: no claim about the population passes by them. `scope="set"` lets labels and copies pass
             by what this very set holds.
 
@@ -259,7 +258,7 @@ def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, met
         evidence.decision,
         settings,
         kind=SYNTHETIC_COVERS,
-        statement=SYNTHETIC_COVERS.quantities[0].says(),
+        statement=SYNTHETIC_COVERS.quantities[0].state(),
         threshold=limits.gap,
         setting=f"{sets.n} samples of either kind, {fits.learner.name}",
         method=method,

@@ -18,7 +18,7 @@ from robustest.claims.training.synthetic.real_and_synthetic import Sets
 from robustest.reports.pictures import save_sheet
 from robustest.rules.synthetic import UNUSUAL, Part
 from robustest.run.evidence import Exhibit
-from robustest.run.result_building import shown_path
+from robustest.run.finish import shown_path
 from robustest.settings import Settings
 from robustest.statistics.class_shares import chance_variation
 from robustest.statistics.held_out_quantile import share_below

@@ -29,8 +29,8 @@ from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, PATCHES, PROP
 from robustest.measure import measure_no_spurious_feature
 from robustest.reports.html.figures import tables_of
 from robustest.reports.text import failure_text, measured
-from robustest.run.models.split_search import Halves, bench
-from robustest.run.setup import Setup
+from robustest.run.plan import Setup
+from robustest.run.split_search import Halves, bench
 
 CLASSES, SIDE, N = 4, 10, 320
 CUE = PixelPatch(top=1, left=7, height=2, width=2)

@@ -17,7 +17,7 @@ from robustest.claims.strategies.tried_changes import Trial, Trials, tell
 from robustest.context import Context, running
 from robustest.data import as_samples
 from robustest.models import as_classifier
-from robustest.run.setup import Setup
+from robustest.run.plan import Setup
 
 N = 10
 
@@ -224,7 +224,7 @@ def test_a_model_that_changes_while_it_is_searched_is_noticed() -> None:
             one.breaks(darker(0.001 * step))
         one.end()
         health = one.tally.health
-        assert bool(health.otherwise) is changed
+        assert bool(health.counts("history_dependence")[0]) is changed
         assert one.tally.forward >= 30 * N
 
 

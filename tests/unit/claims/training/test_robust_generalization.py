@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from robustest import ConfigError, DataError, Linf, Result, StoreError, Verdict, assert_robust_generalization, context
-from robustest.facts import Fact
 from robustest.measure import measure_robust_generalization, samples_for
+from robustest.results import Fact
 from robustest.settings import Settings
 
 BOUNDS = (-60.0, 60.0)

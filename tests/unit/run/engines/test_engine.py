@@ -11,7 +11,7 @@ from robustest import Settings, UnknownNameError
 from robustest.context import over
 from robustest.errors import PackError
 from robustest.extensions import hookimpl
-from robustest.run.engines.engine import InProcess, engine_for
+from robustest.run.workers import InProcess, engine_for
 
 
 class Counting:

@@ -18,7 +18,7 @@ from torch import nn
 from robustest import ConfigError, DeviceError, Factory, Linf, Settings, Verdict, find_adversarial
 from robustest.context import Context, over, running
 from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
-from robustest.run.engines.processes import threads_of
+from robustest.run.workers import threads_of
 
 N = 400
 

@@ -1,0 +1,151 @@
+"""One label for each item, of what several annotators answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from robustest.errors import ConfigError, DataError, expected, unknown
+from robustest_people.collecting import FEWEST_CHECKS
+from robustest_people.columns import NONE
+from robustest_people.responses import Responses
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+METHODS = ("majority", "dawid-skene", "checks")
+
+_SAME = 1e-9
+"""Probabilities nearer than this are tied: a label must not depend on rounding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Consensus:
+    """What annotators say of each item, taken together.
+
+    Attributes:
+        labels: (N,) int64, the class that leads; -1 where classes are tied for the lead, or nobody selected any.
+        tied: (N,) bool, where two classes or more are tied for the lead: no order of the classes decides between them.
+        shares: (N, K) float64, for "dawid-skene" the probability of each class, else how often it was selected of how
+            often it could have been; NaN where it could not.
+        answers: (N,) int64, answers about the item that were counted.
+        method: how they were taken together.
+    """
+
+    labels: Ints
+    tied: NDArray[np.bool_]
+    shares: Floats
+    answers: Ints
+    method: str
+
+
+def aggregate(responses: Responses, method: str = "majority", *, checks_at_least: float = 0.7) -> Consensus:
+    """One label for each item. Only what people answered is used, never what a model says.
+
+    Args:
+        responses: the answers.
+        method: "majority", the class selected most often; "dawid-skene", the most probable one where each annotator
+            errs in a way of his own (Dawid and Skene, Applied Statistics 1979); or "checks", the majority of annotators
+            who passed attention checks. Annotators who copy one another are seen by checks alone.
+        checks_at_least: for "checks", the share of at least 5 checks that an annotator must have passed, in 0..1.
+
+    Raises:
+        ConfigError: the method is unknown, or checks_at_least out of range.
+        DataError: it is not known who answered, where the method asks; nobody saw 5 checks; or "dawid-skene" where
+            annotators were asked about one label at a time.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if method == "dawid-skene":
+        return _by_dawid_skene(responses)
+    rows = None
+    if method == "checks":
+        rows = _attentive(responses, checks_at_least)
+    selected, shown = responses.counts(rows)
+    shares = np.full(selected.shape, np.nan)
+    np.divide(selected, shown, out=shares, where=shown > 0)
+    items = responses.item if rows is None else responses.item[rows]
+    return _consensus_of(shares, np.bincount(items, minlength=responses.size), method)
+
+
+def dawid_skene(
+    item: Ints, annotator: Ints, answer: Ints, *, items: int, annotators: int, classes: int, rounds: int = 100
+) -> Floats:
+    """The probability of each item's true class (Dawid and Skene, Applied Statistics 1979, section 3).
+
+    Expectation and maximisation by turns. Given how probable each class of each item is, first the majority's share,
+    count how often each annotator gives each answer to items of each class; given these error rates and how frequent
+    classes are, compute anew how probable each is by Bayes' rule. Both steps are one product with a sparse matrix
+    whose rows are pairs of an annotator and an answer, and whose columns are items.
+
+    Args:
+        item, annotator, answer: (R,) int64, one row an answer.
+        items, annotators, classes: how many there are.
+        rounds: at most; it ends before where no probability moves by more than 1e-5 on average.
+
+    Returns:
+        (items, classes) float64; NaN for an item that nobody answered.
+    """
+    given = csr_array(
+        (np.ones(len(item)), (annotator * classes + answer, item)), shape=(annotators * classes, items)
+    )  # adds up where an annotator is unknown and answers twice
+    votes = np.bincount(item * classes + answer, minlength=items * classes).reshape(items, classes)
+    answered = votes.sum(1) > 0
+    belief = votes / np.maximum(votes.sum(1, keepdims=True), 1)
+    tiny = np.finfo(np.float64).tiny
+    for _ in range(rounds):
+        before = belief
+        confusion = (given @ belief).reshape(annotators, classes, classes)  # annotator, answer, class
+        rates = confusion / np.maximum(confusion.sum(1, keepdims=True), tiny)
+        frequent = belief[answered].mean(0)
+        score = given.T @ np.log(np.maximum(rates, 1e-10)).reshape(-1, classes) + np.log(np.maximum(frequent, tiny))
+        belief = np.exp(score - score.max(1, keepdims=True))
+        belief = np.where(answered[:, None], belief / belief.sum(1, keepdims=True), 0.0)
+        if np.abs(belief - before).sum() <= 1e-5 * answered.sum():
+            break
+    return np.where(answered[:, None], belief, np.nan)
+
+
+def _by_dawid_skene(responses: Responses) -> Consensus:
+    if not responses.chosen:
+        raise DataError(
+            'Expected annotators who chose one of the classes, for "dawid-skene", but they were asked about one at a '
+            'time. Take "majority" or "checks".'
+        )
+    belief = dawid_skene(
+        responses.item,
+        responses.known_annotators("their errors"),
+        responses.answer,
+        items=responses.size,
+        annotators=len(responses.annotators),
+        classes=len(responses.classes),
+    )
+    return _consensus_of(belief, np.bincount(responses.item, minlength=responses.size), "dawid-skene")
+
+
+def _attentive(responses: Responses, at_least: float) -> NDArray[np.bool_]:
+    """(R,) the rows of annotators who showed that they attend; who saw too few checks has not."""
+    if isinstance(at_least, bool) or not isinstance(at_least, int | float) or not 0 <= at_least <= 1:
+        raise ConfigError(expected("checks_at_least in 0..1", at_least))
+    who = responses.known_annotators("attention checks")
+    enough = responses.checks >= FEWEST_CHECKS
+    if not enough.any():
+        raise DataError(
+            f"Expected annotators who saw {FEWEST_CHECKS} attention checks or more but nobody did. Give check=, or "
+            'take "majority".'
+        )
+    rows: NDArray[np.bool_] = (enough & (responses.passed >= at_least * responses.checks - 1e-9))[who]
+    return rows
+
+
+def _consensus_of(shares: Floats, answers: Ints, method: str) -> Consensus:
+    known = np.where(np.isnan(shares), -1.0, shares)
+    most = known.max(1, keepdims=True)
+    leading = known >= most - _SAME
+    any_selected = most[:, 0] > 0
+    tied = (leading.sum(1) > 1) & any_selected
+    labels = np.where(any_selected & ~tied, known.argmax(1), NONE)
+    return Consensus(labels=labels, tied=tied, shares=shares, answers=answers, method=method)

@@ -1,0 +1,177 @@
+"""What human annotators said of each item, kept apart from what they said when the items were chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robustest.errors import DataError, expected
+from robustest_people.responses import Responses
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotations:
+    """How many annotators were shown each item of a data set, and how many said that it shows its label.
+
+    Responses by which items were chosen or matched say too much of what they were chosen for, and must not be in
+    here: whoever makes one says so with `independent`, or says which responses were used, so that they are dropped.
+
+    Attributes:
+        selected: (N,) int64, annotators who selected the item for its label.
+        shown: (N,) int64, annotators who were shown the item, >= selected.
+        independent: whether no response in here was used to choose or match the items.
+        dropped: responses left out, because they were so used, their annotator was not attentive, or they repeated
+            another one.
+
+    Raises:
+        DataError: the counts do not fit together.
+    """
+
+    selected: Counts
+    shown: Counts
+    independent: bool
+    dropped: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("selected", "shown"):
+            object.__setattr__(self, name, _counts(name, getattr(self, name)))
+        if self.selected.shape != self.shown.shape:
+            raise DataError(
+                f"Expected as many counts selected as shown but got {len(self.selected)} and {len(self.shown)}."
+            )
+        if wrong := np.flatnonzero((self.selected < 0) | (self.selected > self.shown)).tolist():
+            raise DataError(
+                f"Expected 0 <= selected <= shown but item {wrong[0]} has {self.selected[wrong[0]]} of "
+                f"{self.shown[wrong[0]]}."
+            )
+        if not isinstance(self.independent, bool):
+            raise DataError(expected("independent to be True or False", self.independent))
+
+    def __len__(self) -> int:
+        return len(self.selected)
+
+    @property
+    def frequency(self) -> NDArray[np.float64]:
+        """(N,) selection frequencies, the share of annotators who selected each item; NaN where none was shown it."""
+        share = np.full(len(self), np.nan)
+        np.divide(self.selected, self.shown, out=share, where=self.shown > 0)
+        return share
+
+    @classmethod
+    def of(cls, responses: Responses, labels: ArrayLike, *, independent: bool) -> Annotations:
+        """Annotations of a data set: how often each item was selected for its label.
+
+        Args:
+            responses: what annotators answered.
+            labels: (N,) whole numbers, the label of each item.
+            independent: whether none of the responses was used to choose or match the items.
+
+        Raises:
+            DataError: there are more or fewer labels than items, or one is no class.
+        """
+        of = _counts("labels", labels)
+        if len(of) != responses.size:
+            raise DataError(f"Expected labels of the {responses.size} items but got {len(of)}.")
+        if len(wrong := np.flatnonzero((of < 0) | (of >= len(responses.classes)))):
+            raise DataError(
+                f"Expected labels in 0..{len(responses.classes) - 1} but item {wrong[0]} has {of[wrong[0]]}."
+            )
+        selected, shown = (table[np.arange(len(of)), of] for table in responses.counts())
+        left_out = responses.repeats + responses.dropped
+        return cls(selected=selected, shown=shown, independent=independent, dropped=left_out)
+
+    @classmethod
+    def from_responses(cls, responses: ArrayLike, *, matching: ArrayLike | None) -> Annotations:
+        """Annotations from a table of items by annotators.
+
+        Args:
+            responses: (N, A), 1 where the annotator selected the item, 0 where not, NaN where it was not shown.
+            matching: (A,) or (N, A) bool, the responses that were used to choose or match the items, which are
+                dropped; None says that there are none.
+
+        Raises:
+            DataError: misshapen, or there are other values.
+        """
+        table = np.asarray(responses, dtype=np.float64)
+        if table.ndim != 2 or not np.isin(table[~np.isnan(table)], (0, 1)).all():
+            raise DataError(expected("responses (N, A) of 0, 1 and NaN", responses))
+        there = ~np.isnan(table)
+        used = np.zeros(table.shape, bool)
+        if matching is not None:
+            mask = np.asarray(matching)
+            if mask.dtype != bool or mask.shape not in (table.shape, table.shape[1:]):
+                raise DataError(expected("matching to be bool, (A,) or (N, A)", matching))
+            used = np.broadcast_to(mask, table.shape)
+        kept = there & ~used
+        return cls(
+            selected=np.where(kept, table, 0).sum(1).astype(np.int64),
+            shown=kept.sum(1).astype(np.int64),
+            independent=True,
+            dropped=int((there & used).sum()),
+        )
+
+    @classmethod
+    def from_records(
+        cls,
+        items: Sequence[int],
+        responses: Sequence[bool],
+        *,
+        size: int,
+        matching: Sequence[bool] | None,
+        annotators: Sequence[object] | None = None,
+        attentive: Sequence[bool] | None = None,
+        checks_at_least: float = 0.7,
+    ) -> Annotations:
+        """Annotations from a list of single responses.
+
+        Where annotators are given, each counts once for an item: what only repeats an answer is dropped.
+
+        Args:
+            items: positions of the items in the data set, 0..size-1, one a response.
+            responses: whether the item was selected.
+            size: number of items.
+            matching: whether the response was used to choose or match the items; such ones are dropped. None says
+                that none was.
+            annotators: who gave the response; needed with `attentive`.
+            attentive: whether the annotator passed the attention check that came with the response.
+            checks_at_least: annotators who passed a smaller share of 5 or more checks are dropped altogether, 0..1.
+
+        Raises:
+            ConfigError: checks_at_least is out of range.
+            DataError: lengths differ, an item is not there, annotators are missing, or one gave two answers.
+        """
+        given = {"responses": responses, "matching": matching, "annotators": annotators, "attentive": attentive}
+        for name, column in given.items():
+            if column is not None and len(column) != len(items):
+                raise DataError(f"Expected {len(items)} {name}, one a response, but got {len(column)}.")
+        at = _counts("items", items)
+        if len(at) and (at.min() < 0 or at.max() >= size):
+            raise DataError(f"Expected items in 0..{size - 1} but got {at.min()}..{at.max()}.")
+        if attentive is not None and annotators is None:
+            raise DataError("Expected annotators= with attentive=, to drop whoever failed checks.")
+        keep = np.ones(len(at), bool) if matching is None else ~np.asarray(matching, bool)
+        rows = np.flatnonzero(keep).tolist()
+        counted = Responses.from_columns(
+            at[keep],
+            np.asarray(responses, bool)[keep],
+            size=size,
+            classes=1,
+            label=np.zeros(len(rows), dtype=np.int64),
+            annotator=None if annotators is None else [annotators[row] for row in rows],
+            check=None if attentive is None else np.asarray(attentive, bool)[keep],
+            checks_at_least=checks_at_least,
+        )
+        selected, shown = (table[:, 0] for table in counted.counts())
+        return cls(selected=selected, shown=shown, independent=True, dropped=len(at) - len(counted))
+
+
+def _counts(name: str, values: ArrayLike) -> Counts:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise DataError(expected(f"{name} to be whole numbers, (N,)", values))
+    return array.astype(np.int64)

@@ -1,0 +1,152 @@
+"""Whether people notice that a cue is spurious."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.errors import ConfigError, DataError, unknown
+from robustest.packs import (
+    Kind,
+    Options,
+    Quantity,
+    Result,
+    Terms,
+    apply,
+    assertion,
+    few,
+    measurement,
+    no_lines,
+    optional_threshold,
+    result_of,
+    terms_of,
+)
+from robustest_people.claims.study_answers import checked_study, evidence_of, left_out
+from robustest_people.responses import Responses
+from robustest_people.rules.foreseen import Interval, decide_noticed, noticed_interval
+from robustest_people.statistics.two_way import Estimate, difference_by_annotator
+
+Bools = NDArray[np.bool_]
+Excess = tuple[Estimate, Interval]
+"""How much more often one cue is called spurious than another, and the interval of it."""
+
+
+CUE_NOTICED = Kind(
+    name="cue_noticed",
+    quantities=(
+        Quantity.at_least(
+            "at_least", "excess of calls", "how much more often people call {} spurious than the null cue"
+        ),
+    ),
+    lines=no_lines,
+)
+"""How much more often people call a cue spurious than a cue that is none."""
+
+
+@measurement(CUE_NOTICED)
+def measure_cue_noticed(
+    study: Responses,
+    cue: str,
+    *,
+    at_least: float | None = None,
+    null: str = "null",
+    planted: str = "planted",
+    **options: Unpack[Options],
+) -> Result:
+    """How much more often people call a cue spurious than a cue that is none (Wong, Santurkar and Madry, ICML 2021).
+
+    A study can only show what people notice if they could have noticed it: it has to hold a null cue, which is none,
+    and a planted one, which is known to be spurious, and people must tell these apart. The answers of one person are
+    one cluster, and the interval decides, as for `measure_simulatable`.
+
+    Args:
+        study: answers of annotators who were asked, of one cue at a time, whether it is spurious: the classes of the
+            study are the names of its cues.
+        cue: the cue that the claim is about, by name.
+        at_least: how much more often it is called spurious than the null cue, claimed to be more than this, -1..1.
+        null, planted: the names of the two others.
+        **options: see `robustest.run.plan.Options`.
+
+    Returns:
+        The result. Its outcomes are the answers about the cue: True where it is called spurious.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: there are no answers about the cue, it is not known who gave one, or annotators were not asked about
+            cues.
+    """
+    at_least = optional_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
+    if cue in (null, planted):
+        raise ConfigError(f"Expected another cue than the null and the planted one but got {cue!r}.")
+    study = checked_study(study, "the clusters that the variance is computed by")
+    about = _about(study, (cue, null, planted))
+    _, settings = apply(lambda x: x, options)
+    terms = terms_of(settings)
+    called = study.answer == 1
+    found = _more_often(study, about[cue], about[null], called, terms)
+    control = _more_often(study, about[planted], about[null], called, terms)
+    decision = decide_noticed(found, control, at_least, terms=terms)
+    rates = {name: float(called[rows].mean()) if rows.any() else None for name, rows in about.items()}
+    return result_of(
+        evidence_of(called[about[cue]], decision),
+        decision,
+        settings,
+        kind=CUE_NOTICED,
+        statement=CUE_NOTICED.quantities[0].state(cue),
+        threshold=at_least,
+        setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
+        method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
+        details=_details(study, rates, found, control),
+        caveats=few(int(about[null].sum()), " of the null cue"),
+    )
+
+
+@assertion(measure_cue_noticed, at_least=0.0)
+def assert_cue_noticed() -> None:
+    """Claim that people call a cue spurious more often than a cue that is none.
+
+    Raises:
+        ClaimFailed: they do not, by as much.
+        ClaimInconclusive: the answers do not settle it, or people do not notice a planted cue either.
+    """
+
+
+def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
+    """(R,) the answers about each cue, by name.
+
+    Raises:
+        UnknownNameError: the study knows no such cue.
+        DataError: nobody was asked about it, or about cues.
+    """
+    if study.chosen:
+        raise DataError("Expected annotators who were asked about one cue at a time but they chose among all.")
+    if names[0] not in study.classes:
+        raise unknown("cue", names[0], study.classes)
+    places = {name: study.classes.index(name) if name in study.classes else -2 for name in names}
+    about = {name: study.asked == place for name, place in places.items()}
+    if not about[names[0]].any():
+        raise DataError(f"Expected answers about the cue {names[0]!r} but nobody was asked about it.")
+    return about
+
+
+def _more_often(study: Responses, one: Bools, other: Bools, called: Bools, terms: Terms) -> Excess | None:
+    """How much more often one cue is called spurious than another; None where one was not asked about."""
+    if not one.any() or not other.any():
+        return None
+    found = difference_by_annotator(one, other, called, study.item, study.annotator)
+    return found, noticed_interval((one, other), called, study.annotator, found, terms)
+
+
+def _details(
+    study: Responses, rates: dict[str, float | None], found: Excess | None, control: Excess | None
+) -> dict[str, Any]:
+    return {
+        "called_spurious": rates,
+        "error": None if found is None else found[0].error,
+        "planted": None
+        if control is None
+        else {"excess": control[0].value, "interval": list(control[1]), "error": control[0].error},
+        **left_out(study),
+    }

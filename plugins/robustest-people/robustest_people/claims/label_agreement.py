@@ -1,0 +1,299 @@
+"""Whether those who looked at the samples agree with what the model says.
+
+Tsipras et al., "From ImageNet to Image Classification" (ICML 2020). A class is contained in what annotators select
+where it is selected at least half as often as the one selected most; it is the main one where it is selected most, and
+where two are tied there is none. An error is defensible where it is selected at least as often as the label, and by
+somebody; unsupported where nobody selects it. Correcting errors alone would flatter: a hit is disputed where another
+class is selected more often than its label. With few answers, more errors look defensible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robustest.errors import ConfigError, DataError
+from robustest.packs import (
+    Baseline,
+    Chunk,
+    Evaluator,
+    Evidence,
+    Kind,
+    Observation,
+    Options,
+    Pairing,
+    Plan,
+    Quantity,
+    Result,
+    Setup,
+    ShareRule,
+    StrataRule,
+    Terms,
+    assertion,
+    checked_threshold,
+    finish,
+    measurement,
+    no_lines,
+    observe,
+    unchanged_exhibits,
+)
+from robustest_people.claims.study_answers import check_about, checked_responses, left_out
+from robustest_people.responses import Responses
+from robustest_people.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
+
+LABEL_AGREEMENT = Kind(
+    name="label_agreement",
+    quantities=(
+        Quantity.at_least(
+            "min_contained",
+            "share contained in what annotators select",
+            "share contained in what annotators select",
+        ),
+        Quantity.at_most(
+            "max_unsupported", "share of errors that nobody selects", "share of errors that nobody selects", trivial=1
+        ),
+        Quantity.at_least(
+            "min_main", "share that is what annotators select most", "share that is what annotators select most"
+        ),
+    ),
+    further_claims=("no_worse_than",),
+    lines=no_lines,
+)
+"""How often a model says what those who looked at a sample select for it."""
+
+_COLUMNS = (
+    "right",
+    "main",
+    "contained",
+    "frequency",
+    "defensible",
+    "unsupported",
+    "disputed",
+    "tied",
+    "answers",
+    "selected",
+)
+
+
+@measurement(LABEL_AGREEMENT)
+def measure_label_agreement(
+    model: object,
+    data: object,
+    responses: Responses,
+    *,
+    min_contained: float | None = None,
+    max_unsupported: float | None = None,
+    min_main: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    **options: Unpack[Options],
+) -> Result:
+    """How often the model says what those who looked at a sample select for it (Tsipras et al., ICML 2020).
+
+    `details` has the accuracy on the label, on the class selected most, on the contained set (classes selected at least
+    half as often), and in expectation over annotators; counts of errors that are defensible (selected at least as often
+    as the label, and by somebody) or unsupported (by nobody), and of hits that are disputed (another class is selected
+    more often).
+
+    Where annotators see several things in a sample, more can be wrong with an answer: the value is listed by the number
+    of contained classes, and every line says where it is surely beyond the threshold.
+
+    A sample with fewer than 10 answers about its prediction, its label or the class selected most is taken to break a
+    claim where it could be passed, and to hold where it could be failed. Of fewer than 40 every line tells.
+
+    Args:
+        model, data: as for `measure_robust_accuracy`.
+        responses: what annotators answered, of as many items as there are samples; none of them a model's output.
+        min_contained: the share of samples whose prediction is contained, claimed at least, in 0..1.
+        max_unsupported: the share of samples that are unsupported errors, claimed at most, in 0..1.
+        min_main: the share of samples whose prediction is the class selected most, claimed at least, in 0..1; a
+            tie is for none. Give one of the three.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; what is compared is the claimed share, or the
+            contained one.
+        **options: see `robustest.run.plan.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or several thresholds are given.
+        DataError: the responses are not of the data's samples, or of other classes; else as for
+            `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    asked, threshold = _asked(min_contained=min_contained, max_unsupported=max_unsupported, min_main=min_main)
+    plan = _plan(Setup.of(model, data, options), responses, asked, threshold).against(
+        no_worse_than, tolerance, has_threshold=threshold is not None
+    )
+    evidence = observe(plan)
+    details = _details(evidence, responses)
+    return finish(
+        plan,
+        evidence,
+        kind=LABEL_AGREEMENT,
+        quantity=asked,
+        threshold=threshold,
+        setting=f"{len(responses)} answers, {details['fewest_answers']} or more a sample",
+        method="predictions beside what annotators select",
+        details=details,
+        caveats=_few_answers(evidence),
+        pairing=Pairing(under=f"answers {responses.digest[:12]}"),
+        notes=_notes(details),
+    )
+
+
+@assertion(measure_label_agreement)
+def assert_label_agreement() -> None:
+    """Claim that the model says what those who looked at the samples select for them.
+
+    Raises:
+        ClaimFailed: it says it too seldom, or makes too many errors that nobody supports.
+        ClaimInconclusive: samples and answers do not settle it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """(N, K) int64: how often each class was selected, and could have been."""
+
+    selected: NDArray[np.int64]
+    shown: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreeing:
+    """Predictions of a chunk beside the answers; the most confident ones that do not hold may be shown.
+
+    Attributes:
+        tables: the answers.
+        holds: the threshold's name: what has to hold.
+        examples: samples that may be shown.
+    """
+
+    whole_inputs: ClassVar[bool] = True
+
+    tables: Tables
+    holds: str
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        """Look at a chunk."""
+        logits = evaluator.logits(chunk.x)
+        predicted = evaluator.task.predictions(logits)
+        ids, label = chunk.ids.cpu().numpy(), chunk.y.cpu().numpy()
+        if logits.shape[1] != self.tables.selected.shape[1]:
+            raise DataError(
+                f"Expected answers about the model's {logits.shape[1]} classes but got some about "
+                f"{self.tables.selected.shape[1]}. Name the classes in the order of the labels."
+            )
+        found = Agreement.of(self.tables.selected[ids], self.tables.shown[ids], label, predicted.cpu().numpy())
+        what = {
+            "min_contained": found.contained,
+            "min_main": found.main,
+            "max_unsupported": ~found.unsupported,
+        }[self.holds]
+        enough = found.answers >= FEWEST_ANSWERS
+        held = what & enough
+        exhibits = unchanged_exhibits(
+            chunk,
+            torch.from_numpy(~held).to(predicted.device),
+            predicted,
+            evaluator.task.margin(logits, chunk.y),
+            most=self.examples,
+        )
+        columns = {column: getattr(found, column) for column in _COLUMNS}
+        return Observation({"held": held, "possible": what | ~enough, **columns}, exhibits)
+
+
+def _asked(**given: float | None) -> tuple[Quantity, float | None]:
+    """What is claimed, and its threshold, of thresholds by name; the contained set and None where none is given."""
+    asked = [name for name, value in given.items() if value is not None]
+    if len(asked) > 1:
+        raise ConfigError(f"Expected one threshold but got {' and '.join(asked)}. Write an assertion for each.")
+    if not asked:
+        return LABEL_AGREEMENT.quantity_of("min_contained"), None
+    trivial = 1 if asked[0].startswith("max_") else 0
+    return LABEL_AGREEMENT.quantity_of(asked[0]), checked_threshold(asked[0], given[asked[0]], trivial=trivial)
+
+
+def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | None) -> Plan:
+    """The plan of the claim alone.
+
+    Raises:
+        ConfigError: the responses are none.
+        DataError: they are of more or fewer items than there are samples.
+    """
+    answers = checked_responses(responses)
+    check_about(answers, len(setup.samples))
+    tables = Tables(*(np.ascontiguousarray(table) for table in answers.counts()))
+    rule = _rule(threshold, setup.terms, at_least=asked.comparison == ">=")
+    return setup.plan(
+        asked.state(),
+        Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
+        StrataRule(
+            whole=rule,
+            nouns=("class selected", "classes selected"),
+            gates=False,
+            alpha=setup.settings.alpha,
+            column="selected",
+        ),
+        identity=("label agreement", asked.threshold, answers.digest),
+    )
+
+
+def _rule(threshold: float | None, terms: Terms, *, at_least: bool) -> LookedAtRule:
+    sure, possible = (
+        ShareRule(threshold=threshold, at_least=at_least, terms=terms, column=column) for column in ("held", "possible")
+    )
+    return LookedAtRule(sure=sure, possible=possible)
+
+
+def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
+    """Counts of what was looked at; shares only where that is all."""
+    columns = evidence.columns
+    return {
+        "label_accuracy": evidence.share(columns["right"]),
+        "main_accuracy": evidence.share(columns["main"]),
+        "contained_accuracy": evidence.share(columns["contained"]),
+        "expected_accuracy": float(columns["frequency"].mean()) if evidence.whole else None,
+        "errors": int((~columns["right"]).sum()),
+        "defensible": int(columns["defensible"].sum()),
+        "unsupported": int(columns["unsupported"].sum()),
+        "disputed_hits": int(columns["disputed"].sum()),
+        "tied": int(columns["tied"].sum()),
+        "fewest_answers": int(columns["answers"].min()),
+        "median_answers": float(np.median(columns["answers"])),
+        "too_few_answers": int((columns["answers"] < FEWEST_ANSWERS).sum()),
+        **left_out(responses),
+        "class_names": list(responses.classes),
+    }
+
+
+def _few_answers(evidence: Evidence) -> list[str]:
+    answers = evidence.columns["answers"]
+    few = int((answers < FEWEST_ANSWERS).sum())
+    told = [f"{few} samples with fewer than {FEWEST_ANSWERS} answers count for neither side"] if few else []
+    fewest = int(answers[answers >= FEWEST_ANSWERS].min(initial=MANY_ANSWERS))
+    if fewest < MANY_ANSWERS:
+        told.append(f"as few as {fewest} answers a sample, by which more errors look like people's")
+    return told
+
+
+def _notes(details: Mapping[str, Any]) -> list[str]:
+    notes = [
+        f"{details['errors']} errors: {details['defensible']} defensible, {details['unsupported']} unsupported; "
+        f"{details['disputed_hits']} hits on a label that annotators prefer another to"
+    ]
+    if details["label_accuracy"] is not None:
+        of = {"label": "the label", "main": "the class selected most", "contained": "the contained set"}
+        told = ", ".join(f"{details[f'{name}_accuracy']:.3f} on {what}" for name, what in of.items())
+        notes.append(f"accuracy {told}, {details['expected_accuracy']:.4f} expected over annotators")
+    if details["tied"]:
+        notes.append(f"classes are tied for the most selected on {details['tied']} samples: no main label there")
+    if details["inattentive"]:
+        notes.append(
+            f"{len(details['inattentive'])} annotators failed attention checks: {details['dropped']} answers left out"
+        )
+    return notes

@@ -1,0 +1,243 @@
+"""Whether a model finds what a sample shows, where it may show several objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustest.errors import ConfigError, DataError, expected
+from robustest.packs import (
+    OUTCOMES,
+    Baseline,
+    Chunk,
+    Decision,
+    Evaluator,
+    Evidence,
+    Kind,
+    LabelSets,
+    Observation,
+    Options,
+    Pairing,
+    Quantity,
+    Result,
+    Scores,
+    Setup,
+    ShareRule,
+    StrataRule,
+    Verdict,
+    as_label_sets,
+    assertion,
+    digest,
+    finish,
+    measurement,
+    no_lines,
+    observe,
+    optional_threshold,
+    said,
+    unchanged_exhibits,
+)
+from robustest.tasks import MultiLabel
+
+Of = Literal["top1-in-set", "exact-set"]
+_OF = {"top1-in-set": "top class in the set of what a sample shows", "exact-set": "exact set of what a sample shows"}
+_SCORES = ("sigmoid", "softmax")
+
+MULTILABEL_ACCURACY = Kind(
+    name="multilabel_accuracy",
+    quantities=(Quantity.at_least("at_least", "multi-label accuracy", "multi-label accuracy ({})", counts=OUTCOMES),),
+    further_claims=("no_worse_than",),
+    lines=no_lines,
+)
+"""How often a model names what samples show that may show several objects."""
+
+
+@measurement(MULTILABEL_ACCURACY)
+def measure_multilabel_accuracy(
+    model: object,
+    data: object,
+    *,
+    at_least: float | None = None,
+    metric: Of = "top1-in-set",
+    scores: Scores = "sigmoid",
+    by: Literal["objects", "overall"] = "objects",
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    **options: Unpack[Options],
+) -> Result:
+    """How often the model says what a sample shows, of samples that may show several objects.
+
+    - "top1-in-set": the class of the largest logit is one that the sample shows (ImageNet's multi-label accuracy;
+      Tsipras et al., ICML 2020, section 4).
+    - "exact-set": the classes that the model says are all those that the sample shows, and no other.
+
+    Samples of one object are often most of the data, and hide what becomes of the others. So `details["by_objects"]`
+    has both by the number of objects, and the claim does not pass where the samples of one number are surely below it.
+
+    Args:
+        model, no_worse_than, tolerance: as for `measure_robust_accuracy`.
+        data: `(x, sets)`: inputs (N, *S), or a data set as for `measure_robust_accuracy`, whose own labels are not
+            read; and (N, K) of 0 and 1, the classes that each sample shows.
+        at_least: the share of samples claimed, in 0..1.
+        metric: as above.
+        scores: which classes a model says, for the exact set: "sigmoid", those of positive logits, as after training
+            with a binary loss; "softmax", those at least half as probable as the most probable one.
+        by: "objects", as above, or "overall", where the share of all samples alone is claimed: every line then says
+            which numbers of objects are below it.
+        **options: see `robustest.run.plan.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: sets do not fit the samples or the model's classes, all are alike, or a sample shows nothing
+            ("top1-in-set"); else as for `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    _check_words(metric, scores, by)
+    threshold = optional_threshold("at_least", at_least, trivial=0)
+    given = _given(data, metric)
+    setup = Setup.of(model, given.samples, options)
+    plan = setup.plan(
+        MULTILABEL_ACCURACY.quantities[0].state(_OF[metric]),
+        Naming(sets=given.sets, of=metric, scores=scores, examples=setup.settings.examples),
+        StrataRule(
+            whole=ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
+            nouns=MultiLabel.nouns,
+            gates=by == "objects",
+            alpha=setup.settings.alpha,
+            column="objects",
+        ),
+        identity=("multi-label accuracy", metric, scores, digest(given.sets)),
+    ).against(no_worse_than, tolerance, has_threshold=threshold is not None)
+    evidence = observe(plan)
+    by_objects, blind = _by_objects(evidence), _by_saying_one_thing(given, metric)
+    return finish(
+        plan,
+        evidence,
+        kind=MULTILABEL_ACCURACY,
+        threshold=threshold,
+        decision=_fallible(evidence.decision, given, metric, threshold),
+        setting=metric if metric == "top1-in-set" else f"{metric} by {scores}",
+        method="predictions beside sets of classes",
+        details=_details(evidence, blind, by_objects),
+        caveats=_caveats(blind, threshold),
+        pairing=Pairing(under=f"{metric} of {digest(given.sets)[:12]}"),
+    )
+
+
+@assertion(measure_multilabel_accuracy)
+def assert_multilabel_accuracy() -> None:
+    """Claim that the model says what samples show, of samples that may show several objects.
+
+    Raises:
+        ClaimFailed: it says it too seldom.
+        ClaimInconclusive: a population claim that these samples do not settle, or samples of which any answer is right.
+    """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Naming:
+    """What a model says beside what samples show; the most confident answers that do not hold may be shown.
+
+    Attributes:
+        sets: (N, K) bool.
+        of: what has to hold.
+        scores: which classes a model says.
+        examples: samples that may be shown.
+    """
+
+    sets: Tensor
+    of: Of
+    scores: Scores
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        """Look at a chunk."""
+        logits = evaluator.logits(chunk.x)
+        sets = self.sets[chunk.ids.cpu()].to(logits.device)
+        if sets.shape != logits.shape:
+            raise DataError(
+                f"Expected sets of the model's {logits.shape[1]} classes but got {sets.shape[1]} columns. Give one "
+                "column a class, in the order of the logits."
+            )
+        predicted = evaluator.task.predictions(logits)
+        top = sets.gather(1, predicted.unsqueeze(1)).squeeze(1)
+        exact = (said(logits, self.scores) == sets).all(1)
+        held = top if self.of == "top1-in-set" else exact
+        exhibits = unchanged_exhibits(
+            chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
+        )
+        columns = {"held": held, "top": top, "exact": exact, "objects": sets.sum(1)}
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+
+def _check_words(of: str, scores: str, by: object) -> None:
+    """Refuse words that stand for nothing.
+
+    Raises:
+        ConfigError: one does.
+    """
+    if of not in _OF:
+        raise ConfigError(expected(f"metric to be one of {', '.join(_OF)}", of))
+    if scores not in _SCORES:
+        raise ConfigError(expected(f"scores to be one of {', '.join(_SCORES)}", scores))
+    if by not in ("objects", "overall"):
+        raise ConfigError(expected('by to be "objects" or "overall"', by))
+
+
+def _given(data: object, of: Of) -> LabelSets:
+    """Samples and the sets of what they show, as a user gives them.
+
+    Raises:
+        DataError: they do not fit each other, or a sample shows nothing that a top class could be.
+    """
+    given = as_label_sets(data)
+    if of == "top1-in-set" and not bool((given.objects > 0).all()):
+        empty = int((given.objects == 0).nonzero()[0])
+        raise DataError(f'Expected every sample to show a class, for of="top1-in-set", but sample {empty} shows none.')
+    return given
+
+
+def _details(evidence: Evidence, blind: float, by_objects: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "top1_in_set": evidence.share(evidence.columns["top"]),
+        "exact_set": evidence.share(evidence.columns["exact"]),
+        "without_looking": blind,
+        "by_objects": by_objects,
+    }
+
+
+def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:
+    """For each number of objects among the samples looked at: how many samples, and both shares of them."""
+    columns = evidence.columns
+    rows = []
+    for number in np.unique(columns["objects"]).tolist():
+        at = columns["objects"] == number
+        shares = {"top1_in_set": float(columns["top"][at].mean()), "exact_set": float(columns["exact"][at].mean())}
+        rows.append({"objects": number, "samples": int(at.sum()), **shares})
+    return rows
+
+
+def _by_saying_one_thing(given: LabelSets, of: Of) -> float:
+    """The largest share that a model reaches which says the same of every sample."""
+    if of == "top1-in-set":
+        return float(given.sets.double().mean(0).max())
+    counts: NDArray[np.int64] = np.unique(given.sets.numpy(), axis=0, return_counts=True)[1]
+    return float(counts.max() / len(given.sets))
+
+
+def _fallible(decision: Decision, given: LabelSets, of: Of, threshold: float | None) -> Decision:
+    """A decision that does not pass where any answer would do: samples that show every class hold whatever is said."""
+    full = float(given.sets.all(1).double().mean()) if of == "top1-in-set" else 0.0
+    if threshold is None or decision.verdict is not Verdict.PASSED or full < threshold:
+        return decision
+    rule = f"nothing could have failed it: {full:.3f} of the samples show every class"
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
+
+def _caveats(blind: float, threshold: float | None) -> list[str]:
+    if threshold is None or blind < threshold:
+        return []
+    return [f"saying one thing of every sample reaches {blind:.3f}"]

@@ -1,0 +1,158 @@
+"""Whether people foresee what a model says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robustest.errors import DataError, expected
+from robustest.packs import (
+    Kind,
+    Options,
+    Quantity,
+    Result,
+    Verdict,
+    apply,
+    assertion,
+    checked_whole,
+    measurement,
+    no_lines,
+    optional_threshold,
+    result_of,
+    terms_of,
+)
+from robustest_people.claims.study_answers import (
+    checked_study,
+    chosen_sample,
+    evidence_of,
+    left_out,
+    uniformity_details,
+    uniformity_of,
+)
+from robustest_people.responses import Responses
+from robustest_people.rules.foreseen import decide_foreseen, foreseen_interval
+from robustest_people.statistics.two_way import Estimate, share_by_annotator
+from robustest_people.statistics.uniform_sample import Uniformity
+
+SIMULATABLE = Kind(
+    name="simulatable",
+    quantities=(Quantity.at_least("at_least", "share foreseen", "share of the model's answers that people foresee"),),
+    lines=no_lines,
+)
+"""How often people foresee what a model says."""
+
+
+@measurement(SIMULATABLE)
+def measure_simulatable(
+    study: Responses,
+    *,
+    at_least: float | None = None,
+    truth: ArrayLike | None = None,
+    choices: int | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """The share of answers with which people foresee what a model says (Wong, Santurkar and Madry, ICML 2021).
+
+    The claim is about other people, so that the answers of one person are one cluster, and the interval decides: with
+    `scope="set"` by the variance between people, which holds about, with `scope="population"` by bets on the people's
+    own shares, which hold for any number of them. It does not pass where guessing, or always giving the model's most
+    frequent answer, would be as good; nor, where people were asked about some of the items alone, if these cannot have
+    been drawn uniformly (`robustest_people.statistics.uniform_sample`): easy items say nothing of the others.
+
+    Args:
+        study: answers of annotators who chose one of the classes: what the model says, they think.
+        at_least: the share claimed at least, in 0..1.
+        truth: (size,) the model's answer to each item, -1 where it has none; None takes the study's own,
+            `study.truth`.
+        choices: how many classes people chose from for each item, >= 2: guessing is right in one of as many; None for
+            all of them.
+        **options: see `robustest.run.plan.Options`.
+
+    Returns:
+        The result. Its outcomes are the answers', in their order.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: there are no answers, it is not known who gave one or what the model says to an item, or annotators
+            were asked about one class at a time.
+    """
+    at_least = optional_threshold("at_least", at_least, trivial=0)
+    if choices is not None:
+        checked_whole("choices", choices, 2)
+    study = checked_study(study, "the clusters that the variance is computed by")
+    right = _truth(study, truth)
+    _, settings = apply(lambda x: x, options)
+    terms = terms_of(settings)
+    held = study.answer == right
+    found = share_by_annotator(held, study.item, study.annotator)
+    chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
+    interval = foreseen_interval(held, study.annotator, found, terms)
+    decision = decide_foreseen(interval, found, at_least, idle=max(chance, constant), terms=terms)
+    sign = _sign_of_choice(study, truth, settings.seed)
+    chosen = chosen_sample(sign, found.items, study.size)
+    if chosen and at_least is not None:
+        rule = f"no uniform sample of the items, so that it says nothing of the others. {chosen}"
+        decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    result = result_of(
+        evidence_of(held, decision),
+        decision,
+        settings,
+        kind=SIMULATABLE,
+        statement=SIMULATABLE.quantities[0].state(),
+        threshold=at_least,
+        setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
+        method=f"people's answers beside the model's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
+        details=_details(study, found, chance, constant) | uniformity_details(sign),
+    )
+    note = f"guessing is right in {chance:.3f}, always giving the model's most frequent answer in {constant:.3f}"
+    return replace(result, notes=(*result.notes, note))
+
+
+@assertion(measure_simulatable, at_least=0.5)
+def assert_simulatable() -> None:
+    """Claim that people foresee what the model says.
+
+    Raises:
+        ClaimFailed: they foresee less.
+        ClaimInconclusive: the answers do not settle it, or nothing need be foreseen to give them.
+    """
+
+
+def _sign_of_choice(study: Responses, truth: ArrayLike | None, seed: int) -> Uniformity | None:
+    """Return the strongest sign that the items with an answer were chosen among those with a truth."""
+    given = np.asarray(study.truth if truth is None else truth)
+    there = np.flatnonzero(given >= 0)
+    asked = np.searchsorted(there, np.unique(study.item))
+    return uniformity_of(asked, given[there].astype(np.int64), {}, seed)
+
+
+def _details(study: Responses, found: Estimate, chance: float, constant: float) -> dict[str, Any]:
+    return {
+        "error": found.error,
+        "items": found.items,
+        "annotators": found.annotators,
+        "chance": chance,
+        "constant": constant,
+        **left_out(study),
+    }
+
+
+def _truth(study: Responses, truth: ArrayLike | None) -> NDArray[np.int64]:
+    """(R,) what the model says to the item of each answer."""
+    if not study.chosen:
+        raise DataError("Expected annotators who chose one of the classes but they were asked about one at a time.")
+    held = study.truth if truth is None else np.asarray(truth)
+    if held is None:
+        raise DataError("Expected what the model says to each item: a study with a truth, or truth=.")
+    if held.shape != (study.size,) or held.dtype.kind not in "iu":
+        raise DataError(expected(f"truth as whole numbers, ({study.size},)", truth))
+    right: NDArray[np.int64] = held.astype(np.int64)[study.item]
+    if len(wrong := np.flatnonzero((right < 0) | (right >= len(study.classes)))):
+        raise DataError(
+            f"Expected what the model says to each item, 0..{len(study.classes) - 1}, but to item "
+            f"{study.item[wrong[0]]} it is {right[wrong[0]]}."
+        )
+    return right

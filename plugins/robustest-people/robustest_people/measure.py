@@ -1,0 +1,38 @@
+"""Measurements: the twins of the assertions. Each returns its `Result` and raises nothing over what it found."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robustest_people.claims.cue_noticed import measure_cue_noticed as measure_cue_noticed
+    from robustest_people.claims.label_agreement import measure_label_agreement as measure_label_agreement
+    from robustest_people.claims.label_quality import measure_label_quality as measure_label_quality
+    from robustest_people.claims.multilabel_accuracy import measure_multilabel_accuracy as measure_multilabel_accuracy
+    from robustest_people.claims.replication_gap import measure_replication_gap as measure_replication_gap
+    from robustest_people.claims.selection_gap import measure_selection_gap as measure_selection_gap
+    from robustest_people.claims.simulatable import measure_simulatable as measure_simulatable
+
+_HOME = {
+    "measure_cue_noticed": "robustest_people.claims.cue_noticed",
+    "measure_label_agreement": "robustest_people.claims.label_agreement",
+    "measure_label_quality": "robustest_people.claims.label_quality",
+    "measure_multilabel_accuracy": "robustest_people.claims.multilabel_accuracy",
+    "measure_replication_gap": "robustest_people.claims.replication_gap",
+    "measure_selection_gap": "robustest_people.claims.selection_gap",
+    "measure_simulatable": "robustest_people.claims.simulatable",
+}
+"""The module of each measurement."""
+
+__all__ = sorted(_HOME)  # noqa: PLE0605 - a test holds it equal to the imports above
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'robustest_people.measure' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

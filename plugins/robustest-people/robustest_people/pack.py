@@ -1,0 +1,41 @@
+"""What this pack adds to robustest: its kinds of claims, and the verb `robustest study`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from robustest.extensions import Command, hookimpl
+
+if TYPE_CHECKING:
+    from robustest.packs import Kind
+
+
+@hookimpl
+def robustest_kinds() -> Sequence[Kind]:
+    """Return the kinds of claims of the pack's assertions."""
+    from robustest_people.claims.cue_noticed import CUE_NOTICED
+    from robustest_people.claims.label_agreement import LABEL_AGREEMENT
+    from robustest_people.claims.label_quality import LABEL_QUALITY
+    from robustest_people.claims.multilabel_accuracy import MULTILABEL_ACCURACY
+    from robustest_people.claims.replication_gap import REPLICATION_GAP
+    from robustest_people.claims.selection_gap import SELECTION_GAP
+    from robustest_people.claims.simulatable import SIMULATABLE
+
+    return (
+        CUE_NOTICED,
+        LABEL_AGREEMENT,
+        LABEL_QUALITY,
+        MULTILABEL_ACCURACY,
+        REPLICATION_GAP,
+        SELECTION_GAP,
+        SIMULATABLE,
+    )
+
+
+@hookimpl
+def robustest_commands() -> Sequence[Command]:
+    """Return the verb `robustest study`."""
+    from robustest_people.study_command import add_arguments, study
+
+    return (Command(name="study", help="ask people: plan, serve, status, answers", arguments=add_arguments, run=study),)

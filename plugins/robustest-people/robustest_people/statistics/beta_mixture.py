@@ -1,0 +1,140 @@
+"""True selection frequencies as a mixture of beta distributions, and accuracy as a smooth function of them.
+
+The parametric estimate of Engstrom et al. (ICML 2020, section 5 and appendix). Selections of an item with true
+frequency s are binomial, so that counts over items are beta-binomial mixtures; P(correct | s) is a cubic spline fitted
+to how many items of each count the model gets right. The mixture's likelihood is climbed directly instead of by EM,
+and the spline is kept in [0, 1] by its B-spline coefficients, of which it is a mean: both are faster than the
+authors' way and solve the same problem, but for splines inside [0, 1] whose coefficients are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from robustest_people.statistics.cells import Cells, Floats, Ints
+from scipy.interpolate import BSpline
+from scipy.optimize import lsq_linear, minimize
+from scipy.special import betainc, betaln, digamma, gammaln, log_softmax, softmax
+from scipy.stats import binom
+
+COMPONENTS, STARTS, KNOTS = 3, 5, (0.5, 0.7, 0.9)
+"""Beta distributions in a mixture, starting points of its fit, and inner knots of the spline, as in the paper."""
+
+_GRID = np.linspace(0, 1, 1001)
+_MIDDLE = (_GRID[1:] + _GRID[:-1]) / 2
+_SHAPES = (np.log(0.05), np.log(2000.0))
+_KNOT_VECTOR = np.concatenate([np.zeros(4), KNOTS, np.ones(4)])
+_BASIS: Floats = BSpline.design_matrix(_MIDDLE, _KNOT_VECTOR, 3).toarray()
+
+
+@dataclass(frozen=True, slots=True)
+class BetaMixture:
+    """A mixture of beta distributions on [0, 1].
+
+    Attributes:
+        a, b: (J,) shapes.
+        weight: (J,) of sum 1.
+        loss: minus the mean log-likelihood of the counts it was fitted to.
+    """
+
+    a: Floats
+    b: Floats
+    weight: Floats
+    loss: float
+
+    def masses(self) -> Floats:
+        """(1000,) probabilities of the cells of an even grid; exact, however steep the ends are."""
+        below = betainc(self.a[:, None], self.b[:, None], _GRID)
+        masses: Floats = self.weight @ np.diff(below, axis=1)
+        return masses
+
+
+def fit_mixture(selected: Ints, shown: Ints, count: Ints, starts: list[Floats]) -> tuple[BetaMixture, Floats]:
+    """The mixture under which counts of selections are likeliest, and its parameters as a further start.
+
+    Args:
+        selected, shown: (c,) annotators who selected an item, of how many.
+        count: (c,) items of that kind.
+        starts: parameters (3 J,) to climb from, as `random_starts` makes them; the best end is taken.
+    """
+    keep = count > 0
+    cells = _gathered(selected[keep], shown[keep], count[keep])
+    ends = [minimize(_loss, start, args=cells, jac=True, method="L-BFGS-B", bounds=_bounds(start)) for start in starts]
+    best = min(ends, key=lambda end: float(end.fun))
+    a, b, logits = np.split(best.x, 3)
+    return BetaMixture(np.exp(a), np.exp(b), softmax(logits), float(best.fun)), best.x
+
+
+def random_starts(random: np.random.Generator) -> list[Floats]:
+    """Starting points: shapes drawn from 2..9, even weights."""
+    shapes = np.log(random.integers(2, 10, size=(STARTS, 2 * COMPONENTS)))
+    return [np.concatenate([row, np.zeros(COMPONENTS)]) for row in shapes]
+
+
+def fit_spline(mixture: BetaMixture, right: Floats, n: int) -> Floats:
+    """(1000,) P(correct | s) at the middles of the grid's cells, in [0, 1].
+
+    Args:
+        mixture: distribution of s among the items.
+        right: (n + 1,) shares of all items that have 0..n selections and are classified correctly.
+        n: annotators.
+    """
+    joint = binom.pmf(np.arange(n + 1)[:, None], n, _MIDDLE) * mixture.masses()
+    coefficients = lsq_linear(joint @ _BASIS, right, bounds=(0, 1), method="bvls").x
+    given: Floats = _BASIS @ coefficients
+    return given
+
+
+def accuracy_by_mixture(
+    v1: Cells, v2: Cells, points: tuple[Ints, Ints], draws: tuple[Ints, Ints], n: int, *, random: np.random.Generator
+) -> tuple[float, Floats]:
+    """The accuracy that the replication's P(correct | s) gives on the original's distribution of s.
+
+    Args:
+        v1, v2: the original's items, and the replication's.
+        points: counts of both's cells, (1, c1) and (1, c2).
+        draws: resampled counts, (b, c1) and (b, c2).
+        n: annotators that the spline is fitted to; every item of the replication has as many or more.
+        random: draws the starting points.
+
+    Returns:
+        The estimate, and (b,) those of the resampled counts, which climb from the estimate's parameters.
+    """
+    thinned = v2.thinned(n)
+
+    def accuracy(w1: Ints, w2: Ints, starts: list[list[Floats]]) -> tuple[float, list[list[Floats]]]:
+        first, again_1 = fit_mixture(v1.selected, v1.shown, w1, starts[0])
+        second, again_2 = fit_mixture(v2.selected, v2.shown, w2, starts[1])
+        given = fit_spline(second, (w2 * v2.correct) @ thinned / w2.sum(), n)
+        return float(given @ first.masses()), [[again_1], [again_2]]
+
+    point, found = accuracy(points[0][0], points[1][0], [random_starts(random), random_starts(random)])
+    return point, np.array([accuracy(w1, w2, found)[0] for w1, w2 in zip(*draws, strict=True)])
+
+
+def _gathered(selected: Ints, shown: Ints, count: Ints) -> tuple[Floats, Floats, Floats]:
+    rows, where = np.unique(np.stack([selected, shown], 1), axis=0, return_inverse=True)
+    weight = np.bincount(where.ravel(), weights=count)
+    return rows[:, 0].astype(float), rows[:, 1].astype(float), weight / weight.sum()
+
+
+def _bounds(start: Floats) -> list[tuple[float, float]]:
+    return [_SHAPES] * (2 * len(start) // 3) + [(-20.0, 20.0)] * (len(start) // 3)
+
+
+def _loss(parameters: Floats, k: Floats, n: Floats, weight: Floats) -> tuple[float, Floats]:
+    """Minus the mean log-likelihood, and its gradient, by log a, log b and logits."""
+    log_a, log_b, logits = np.split(parameters, 3)
+    a, b = np.exp(log_a)[:, None], np.exp(log_b)[:, None]
+    choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    logs = log_softmax(logits)[:, None] + choose + betaln(k + a, n - k + b) - betaln(a, b)
+    top = logs.max(0)
+    each = np.exp(logs - top)
+    total = each.sum(0)
+    member = each / total * weight  # (J, c)
+    shared = digamma(a + b) - digamma(n + a + b)
+    by_a = (member * (digamma(k + a) - digamma(a) + shared)).sum(1) * a[:, 0]
+    by_b = (member * (digamma(n - k + b) - digamma(b) + shared)).sum(1) * b[:, 0]
+    by_logits = member.sum(1) - softmax(logits)
+    return -float(weight @ (top + np.log(total))), -np.concatenate([by_a, by_b, by_logits])

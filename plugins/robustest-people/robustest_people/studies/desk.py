@@ -1,0 +1,175 @@
+"""Where annotators hand in: a study, its journal and where it stands, for every way to serve it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from robustest_people.studies import forms
+from robustest_people.studies.forms import Malformed, Signer
+from robustest_people.studies.items import NO, YES, Task
+from robustest_people.studies.journal import Journal
+from robustest_people.studies.progress import Progress
+from robustest_people.studies.study import Study
+
+
+class Outcome(Enum):
+    """What became of a page that was handed in.
+
+    Attributes:
+        STORED: it is kept now.
+        SAME: it was kept before, with the same answers.
+        OTHER: it was kept before, with other answers; those count.
+        GONE: it was given up.
+    """
+
+    STORED = auto()
+    SAME = auto()
+    OTHER = auto()
+    GONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an annotator is.
+
+    Attributes:
+        annotator: position among the annotators.
+        link: what the annotator's link ends with.
+        page: number of the first page that waits for answers; None where none does.
+        done: pages answered.
+        pages: pages in all.
+        stopped: whether the annotator gave the rest up.
+    """
+
+    annotator: int
+    link: str
+    page: int | None
+    done: int
+    pages: int
+    stopped: bool
+
+
+class Desk:
+    """Takes pages in, one after the other, and knows what comes next.
+
+    Every question first reads what was added to the journal meanwhile, so that a command beside the server, or a second
+    server, is heard.
+
+    Args:
+        study: what is served.
+        journal: its journal; closing it is the caller's.
+    """
+
+    def __init__(self, study: Study, journal: Journal) -> None:
+        self.study = study
+        self.signer = Signer(study.keys.forms)
+        self._journal = journal
+        self._progress = Progress(study)
+        self._by_link = {link: annotator for annotator, link in enumerate(study.keys.links)}
+        self._seen: dict[int, tuple[int, frozenset[int]]] = {}
+        self._lock = asyncio.Lock()
+        self._follow()
+
+    def _follow(self) -> None:
+        self._progress.follow(self._journal.read(self._progress.last))
+
+    async def find(self, link: str) -> Place | None:
+        """Where the annotator of a link is; None where nobody has it."""
+        annotator = self._by_link.get(link)
+        if annotator is None:
+            return None
+        async with self._lock:
+            self._follow()
+        waiting = self._progress.open_pages(annotator)
+        pages = len(self._progress.pages[annotator])
+        done = sum((annotator, n) in self._progress.stored for n in range(pages))
+        stopped = annotator in self._progress.stopped
+        return Place(annotator, link, min(waiting, default=None), done, pages, stopped)
+
+    def entries(self, place: Place, page: int) -> tuple[int, ...]:
+        """What is on one of an annotator's pages.
+
+        Raises:
+            Malformed: there is no such page.
+        """
+        own = self._progress.pages[place.annotator]
+        if not 0 <= page < len(own):
+            raise Malformed(404, "There is no such page.")
+        return own[page]
+
+    def may_see(self, link: str, number: int) -> bool:
+        """Whether an image is on a page of the annotator of a link."""
+        annotator = self._by_link.get(link)
+        if annotator is None:
+            return False
+        pages = self._progress.pages[annotator]
+        count, seen = self._seen.get(annotator, (-1, frozenset()))
+        if count != len(pages):  # pages are only ever added
+            seen = frozenset(self.study.numbers[e] for page in pages for e in page)
+            self._seen[annotator] = (len(pages), seen)
+        return number in seen
+
+    def token(self, place: Place, use: object) -> str:
+        """A token for a form of an annotator: for a page by its number, or for "stop"."""
+        return self.signer.sign(f"{place.annotator} {use}")
+
+    async def hand_in(self, place: Place, page: int, fields: dict[str, str]) -> Outcome:
+        """Take the answers of a page; what is told as stored is on the disk.
+
+        Raises:
+            Malformed: it is no form of this page.
+            Unfinished: answers are missing.
+        """
+        entries = self.entries(place, page)
+        seconds = self.signer.seconds(f"{place.annotator} {page}", fields.pop("token", ""))
+        answers = self._answers(entries, fields)
+        content = {"entries": list(entries), "answers": list(answers), "seconds": seconds}
+        # A request that is cut off must not let go of the journal while its thread still writes.
+        return await asyncio.shield(asyncio.ensure_future(self._store(place.annotator, page, content)))
+
+    async def _store(self, annotator: int, page: int, content: dict[str, Any]) -> Outcome:
+        def unless_given_up() -> dict[str, Any] | None:
+            self._follow()
+            return None if annotator in self._progress.stopped else content
+
+        async with self._lock:  # in a thread: waiting for the disk must not keep others waiting for their images
+            added = await asyncio.to_thread(self._journal.append_after, "page", annotator, page, unless_given_up)
+            self._follow()
+        if added:
+            return Outcome.STORED
+        stored = self._progress.stored.get((annotator, page))
+        if stored is None:
+            return Outcome.GONE
+        return Outcome.SAME if list(stored.answers) == content["answers"] else Outcome.OTHER
+
+    def _answers(self, entries: tuple[int, ...], fields: dict[str, str]) -> tuple[str, ...]:
+        if self.study.task is Task.CONTAINS:
+            return tuple(YES if ticked else NO for ticked in forms.box_answers(fields, len(entries)))
+        return forms.choice_answers(fields, [self.study.choices(e) for e in entries])
+
+    async def give_up(self, place: Place, fields: dict[str, str]) -> None:
+        """Hand an annotator's open pages on.
+
+        Raises:
+            Malformed: it is no form of ours.
+        """
+        self.signer.seconds(f"{place.annotator} stop", fields.pop("token", ""))
+        if fields:
+            raise Malformed(400, "The form has fields that this page has not.")
+        async with self._lock:
+            give_up(self._journal, self._progress, place.annotator)
+
+
+def give_up(journal: Journal, progress: Progress, annotator: int) -> bool:
+    """Write that an annotator's open pages go to others; False where that was written before."""
+
+    def content() -> dict[str, Any]:
+        progress.follow(journal.read(progress.last))
+        return progress.give_up(annotator)
+
+    added = journal.append_after("stop", annotator, -1, content)
+    progress.follow(journal.read(progress.last))
+    return added

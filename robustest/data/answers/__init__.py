@@ -1,1 +1,0 @@
-"""What people answered about samples: collected, counted, made into labels."""

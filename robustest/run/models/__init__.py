@@ -1,1 +1,0 @@
-"""What is asked: a classifier, a detector, a benchmark's classes alone, a second model, one that adapts."""

@@ -1,1 +1,0 @@
-"""What is not measured again: remembered chunks, known counterexamples, baselines."""

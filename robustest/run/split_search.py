@@ -1,0 +1,161 @@
+"""A search on one half of the samples, judged on the other.
+
+A second model beside the one that is measured: a baseline, or a judge.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.data import Samples
+from robustest.engine.answer_checks import ask_again, check_model
+from robustest.engine.chunks import Chunk, load
+from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.gradient_checks import probe_gradient
+from robustest.errors import ConfigError, DataError
+from robustest.models import Classifier, as_classifier, frozen
+from robustest.results import Result
+from robustest.run.evidence import Evidence, Tally
+from robustest.run.plan import Options
+from robustest.settings import Settings
+from robustest.tasks.class_losses import cross_entropy
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """Which samples are searched on, and which judge what was found.
+
+    Attributes:
+        samples: all of them.
+        searched: (m,) int64 positions of those searched on, in the seeded order.
+        unseen: (n,) int64 positions of those that judge, rising.
+    """
+
+    samples: Samples
+    searched: Tensor
+    unseen: Tensor
+
+    @classmethod
+    def of(cls, samples: Samples, seed: int, most: int) -> Halves:
+        """One half of the samples in the seeded order, `most` at most, to search on; all others judge.
+
+        Raises:
+            DataError: there are fewer than two samples.
+        """
+        if len(samples) < 2:
+            raise DataError(f"Expected two samples or more, to search on and to judge on, but got {len(samples)}.")
+        order = rng.permutation(seed, len(samples))
+        count = min(most, len(order) // 2)
+        return cls(samples, order[:count], order[count:].sort().values)
+
+    @property
+    def view(self) -> Samples:
+        """The samples that judge, with positions of their own."""
+        return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen))
+
+    def whole(self, result: Result) -> Result:
+        """A result on the samples that judge, told as one on all; what was searched on has no outcome."""
+        outcomes: list[bool | None] = [None] * len(self.samples)
+        for at, outcome in zip(self.unseen.tolist(), result.outcomes, strict=True):
+            outcomes[at] = outcome
+        return replace(result, n_total=len(self.samples), outcomes=tuple(outcomes))
+
+
+@dataclass(slots=True)
+class Bench:
+    """A model ready to be searched.
+
+    Attributes:
+        evaluator: makes the model's passes.
+        chunk: the samples searched on, (m, *S).
+        tally: what the search took; complete once it is over.
+    """
+
+    evaluator: Evaluator
+    chunk: Chunk
+    tally: Tally = field(default_factory=Tally)
+
+    def gradient(self, points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K) at points (B, *S), and the gradient (B, *S) of the summed cross-entropy to targets (B,)."""
+
+        def objective(logits: Tensor, part: slice) -> Tensor:
+            return cross_entropy(logits, targets[part])
+
+        return self.evaluator.gradient(points, lambda z, _: z, objective)
+
+
+@contextmanager
+def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Bench]:
+    """The frozen model and the samples to be searched on; the model is as it was at the end.
+
+    Raises:
+        RobustestError: something could not be measured.
+    """
+    device = resolve(settings.device, model.device)
+    started = time.perf_counter()
+    with torch.inference_mode(False), frozen(model.module) as notes:
+        evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
+        chunk = load(halves.samples, halves.searched, bounds=model.bounds, seed=settings.seed, device=device)
+        asked = check_model(evaluator, chunk, settings.suppress)
+        made = Bench(evaluator, chunk)
+        yield made
+        if evaluator.backward:
+            probe_gradient(evaluator, chunk, searched=False)
+        ask_again(evaluator, asked)
+        evaluator.settle()
+        made.tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
+
+
+def with_search(evidence: Evidence, tally: Tally, settings: Settings) -> Evidence:
+    """Evidence that rests on a search before it, or on another model beside it: its cost, and what speaks against it.
+
+    Args:
+        evidence: what samples showed that were not searched on.
+        tally: what the search took, and told about the model.
+        settings: which health checks are suppressed.
+    """
+    both = evidence.tally.plus(tally)
+    both = replace(both, notes=evidence.tally.notes, classes=evidence.tally.classes)
+    return replace(evidence, tally=both, findings=both.health.findings(settings.suppress))
+
+
+@contextmanager
+def beside(model: object, first: Classifier, settings: Settings, options: Options, name: str) -> Iterator[Evaluator]:
+    """An evaluator of a second model, frozen; it is as it was at the end.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        first: the model that is measured.
+        settings: device and batch size.
+        options: bounds and preprocessing, for both models alike.
+        name: what it is there for, as its argument is called.
+
+    Raises:
+        ConfigError: it is the first model itself, or no model.
+    """
+    second = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
+    same = second.call is first.call or (second.module is not None and second.module is first.module)
+    if same:
+        raise ConfigError(f"Expected {name}= to be another model but got the one that is measured.")
+    if second.bounds != first.bounds:
+        raise ConfigError(
+            f"Expected {name}= to take inputs in {first.bounds}, as the model does, but got {second.bounds}."
+        )
+    suppress = (*settings.suppress, "softmax_outputs")  # nobody attacks it
+    with torch.inference_mode(False), frozen(second.module) as notes:
+        device = resolve(settings.device, second.device or first.device)
+        evaluator = Evaluator(second, device, batch_size=settings.batch_size, suppress=suppress, notes=notes)
+        yield evaluator
+        evaluator.settle()
+
+
+def with_second(evidence: Evidence, second: Evaluator, settings: Settings) -> Evidence:
+    """Evidence that rests on a second model too: its passes, and what speaks against it; its time is in the chunks'."""
+    return with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)

@@ -1,0 +1,111 @@
+"""Files that others wrote, opened with care: regular files alone, of a size that is known, inside a folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+
+class UnsafeFile(OSError):
+    """A file that is not read: it is no regular file, too large, or outside the folder it must lie in."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, open for reading; neither a device nor a pipe is waited for.
+
+    Args:
+        path: the file; links are followed.
+
+    Raises:
+        UnsafeFile: it is no regular file.
+        OSError: it cannot be read.
+    """
+    number = os.open(path, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise UnsafeFile("it is no regular file")
+        return open(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def read_regular(path: Path, *, most: int) -> bytes:
+    """The bytes of a regular file; neither a device nor a pipe is waited for.
+
+    Args:
+        path: the file; links are followed.
+        most: bytes it may have.
+
+    Raises:
+        UnsafeFile: it is no regular file, or larger.
+        OSError: it cannot be read.
+    """
+    return _read_and_close(os.open(path, _FLAGS), most)
+
+
+def read_below(folder: Path, name: str, *, most: int) -> bytes:
+    """The bytes of a regular file in a folder or deeper, which a name from elsewhere tells of.
+
+    No link is followed on the way: a name cannot lead out of the folder.
+
+    Args:
+        folder: where the name starts; itself trusted.
+        name: a relative path without "..".
+        most: bytes it may have.
+
+    Raises:
+        UnsafeFile: the name leads elsewhere, the file is no regular one, or is larger.
+        OSError: it cannot be read.
+    """
+    parts = parts_below(name)
+    if os.open not in os.supports_dir_fd:  # Windows
+        path = folder.joinpath(*parts)
+        if path.resolve() != folder.resolve().joinpath(*parts):
+            raise UnsafeFile(f"{name!r} is a link")
+        return read_regular(path, most=most)
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = deeper
+        number = os.open(parts[-1], _FLAGS | os.O_NOFOLLOW, dir_fd=here)
+    finally:
+        os.close(here)
+    return _read_and_close(number, most)
+
+
+def parts_below(name: str) -> tuple[str, ...]:
+    """The parts of a relative path that stays below where it starts.
+
+    Raises:
+        UnsafeFile: it does not.
+    """
+    path = PurePath(name)
+    if not path.parts or path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
+        raise UnsafeFile(f"{name!r} is no path inside the folder")
+    return path.parts
+
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Opening a pipe that nobody writes to must not wait."""
+
+
+def _read_and_close(number: int, most: int) -> bytes:
+    """The bytes of an open file, which is closed."""
+    try:
+        about = os.fstat(number)
+        if not stat.S_ISREG(about.st_mode):
+            raise UnsafeFile("it is no regular file")
+        if about.st_size > most:
+            raise UnsafeFile(f"it has {about.st_size:,} bytes, and more than {most:,} are not read")
+        with open(number, "rb", closefd=False) as file:
+            content = file.read(most + 1)  # it may grow meanwhile
+    finally:
+        os.close(number)
+    if len(content) > most:
+        raise UnsafeFile(f"more than {most:,} bytes are not read")
+    return content

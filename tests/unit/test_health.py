@@ -1,0 +1,113 @@
+"""From counts to findings: each check speaks from its share on, and never on nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from robustest.health import CHECKS, HEALTH_CHECKS, Health
+
+# check, cases tried, the fewest failures that stop a claim, the most that do not
+TURNS = [
+    ("zero_gradient", 100, 10, 9),
+    ("loss_does_not_rise", 100, 50, 49),
+    ("black_box_beats_white_box", 100, 10, 9),
+    ("black_box_beats_white_box", 30, 5, 4),
+    ("black_box_beats_white_box", 3, 3, 2),
+    ("black_box_beats_white_box", 6, 4, 3),
+    ("gradient_misleads", 2, 2, 1),
+    ("gradient_misleads", 6, 4, 3),
+    ("gradient_misleads", 16, 6, 5),
+    ("gradient_misleads", 160, 26, 25),
+    ("unbounded_attack_fails", 40, 10, 9),
+    ("unbounded_attack_fails", 4, 2, 1),
+    ("unbounded_attack_fails", 1, 1, 0),
+    ("not_monotone", 40, 10, 9),
+    ("not_monotone", 4, 2, 1),
+    ("quantised_input", 100, 90, 89),
+    ("saturated_softmax", 100, 50, 49),
+    ("precision_disagreement", 40, 4, 3),
+    ("precision_disagreement", 8, 2, 1),
+    ("precision_disagreement", 1, 1, 0),
+    ("batch_dependence", 8, 1, 0),
+    ("unreached_input", 40, 4, 3),
+    ("unreached_input", 8, 2, 1),
+    ("unreached_input", 1, 1, 0),
+    ("weak_attack", 19, 6, 5),
+    ("weak_search", 200, 1, 0),
+    ("history_dependence", 6, 1, 0),
+    ("train_mode", 50, 1, 0),
+]
+
+
+def counted(*counts: tuple[str, int, int]) -> Health:
+    """Counts of checks: name, cases that failed, cases tried."""
+    health = Health()
+    for name, failed, tried in counts:
+        health.count(name, failed=failed, tried=tried)
+    return health
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_check_stops_a_claim_from_its_share_on_with_its_numbers(turn: tuple[str, int, int, int]) -> None:
+    name, tried, stops, passes = turn
+    (finding,) = counted((name, stops, tried)).findings(())
+    assert finding.name == name
+    assert f"({stops} of {tried} " in finding.message
+    assert not finding.suppressed
+    assert counted((name, passes, tried)).findings(()) == ()
+
+
+def test_no_check_stops_a_claim_without_counts() -> None:
+    assert Health().findings(()) == ()
+    assert counted(*((check.name, 0, 0) for check in CHECKS)).findings(()) == ()
+
+
+def test_a_suppressed_check_still_says_what_it_found() -> None:
+    health = counted(("train_mode", 1, 1), ("zero_gradient", 5, 5))
+    assert {f.name: f.suppressed for f in health.findings(("train_mode",))} == {
+        "train_mode": True,
+        "zero_gradient": False,
+    }
+
+
+def test_counts_of_chunks_add_up_and_are_left_as_they_are() -> None:
+    first, second = counted(("zero_gradient", 1, 4)), counted(("zero_gradient", 2, 3), ("train_mode", 0, 5))
+    first.searched_twice, second.broken_again = 2, 1
+    both = first.plus(second)
+    assert both.counts("zero_gradient") == (3, 7)
+    assert both.counts("train_mode") == (0, 5)
+    assert (both.searched_twice, both.broken_again) == (2, 1)
+    assert both.plus(second, -1).counts("zero_gradient") == first.counts("zero_gradient") == (1, 4)
+    assert both.plus(second, -1).broken_again == 0
+
+
+def test_counts_survive_a_file() -> None:
+    health = counted(("zero_gradient", 1, 4), ("weak_search", 2, 9))
+    health.searched_twice = 3
+    assert Health(**json.loads(json.dumps(asdict(health)))) == health
+
+
+def test_counts_without_survivors_keep_the_other_checks() -> None:
+    health = counted(("zero_gradient", 1, 4), ("weak_search", 2, 9))
+    health.searched_twice = health.broken_again = 3
+    assert health.without_survivors() == counted(("zero_gradient", 1, 4))
+
+
+def test_every_check_with_counts_has_its_turn() -> None:
+    assert {turn[0] for turn in TURNS} == set(HEALTH_CHECKS) - {"random_forward", "softmax_outputs"}
+    assert len(HEALTH_CHECKS) == len(CHECKS)
+
+
+@pytest.mark.parametrize("survivors", [1, 2])
+def test_gradients_do_not_matter_where_two_searches_without_them_went_through_all_that_is_left(survivors: int) -> None:
+    def carried(twice: int, again: int = 0) -> list[bool]:
+        health = counted(("zero_gradient", 5, 5), ("weak_search", 0, survivors))
+        health.searched_twice, health.broken_again = twice, again
+        return [one.carried for one in health.findings(())]
+
+    assert carried(survivors) == [True]
+    assert carried(survivors - 1) == [False]
+    assert carried(survivors, 1) == [False]
