@@ -220,7 +220,7 @@ def test_groups_are_paired_one_by_one(pair: Make, robustest: Make) -> None:
     before, after = [True] * 90 + [False] * 10, [False] * 10 + [True] * 90
     groups = Pairing(groups={"first": tuple(range(50)), "second": tuple(range(50, 100))})
     first, second = pair(before, after, {"pairing": groups})
-    assert told(robustest("compare", first, second)).startswith("not paired: the groups are others")
+    assert told(robustest("compare", first, second)).startswith("not paired: the groups differ")
     content = json.loads(first.read_text(encoding="utf-8"))
     content["results"][0]["result"]["pairing"] = asdict(groups)
     first.write_text(json.dumps(content), encoding="utf-8")
@@ -428,7 +428,7 @@ def test_a_fall_that_cannot_be_paired_is_no_better_where_it_starts_lower(
             (second, "the samples at the start of the fall differ"),
             (
                 replace(second, data="", estimate=None, start=Fact("clean accuracy", "0.7 of the 100 seen")),
-                "B looked at",
+                "B evaluated",
             ),
         ):
             run_file("b.json", [row(TEST, other)])

@@ -20,7 +20,7 @@ def test_what_was_written_is_read_back(made: Make, row: Make, account: Make, run
     rows = account([row("a::one", made([True, False])), row("a::two")]).results
     run = read_results(run_file("a.json", rows, lost=["something"], settings=Settings(seed=4)))
     assert run.account.results == rows
-    assert run.lost == ("something",)
+    assert run.account.lost == ("something",)
     assert run.settings["seed"] == 4
     assert run.shard is None
 

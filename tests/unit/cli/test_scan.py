@@ -53,7 +53,7 @@ def test_what_holds_is_written_and_what_does_not_is_explained(
     assert f"cause     {IMAGES[0].cause}" in told[1]
     assert f"next      {IMAGES[0].step}" in told[1]
     assert "likely" not in told[2]
-    assert "nothing that could be written" in told[3]
+    assert "no threshold" in told[3]
     assert f"{NAMES[3]}  could not measure: ConfigError: Expected images" in done.out
     assert f"{FILE}: 2 of 4 questions" in done.out
 

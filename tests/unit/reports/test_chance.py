@@ -61,7 +61,7 @@ def test_comparisons_that_passed_are_told_apart() -> None:
     told = str(Chance.of([compared, replace(CLAIM, alpha=0.05), replace(compared, verdict=Verdict.FAILED)]))
     assert told == (
         "3 of 3 verdicts rest on alpha = 0.01 to 0.05: at most 0.07 wrong verdicts expected; "
-        "1 comparison with a baseline passed as no loss was shown"
+        "1 comparison with a baseline passed because no loss was shown"
     )
 
 

@@ -179,7 +179,7 @@ def test_a_huge_run_stays_under_a_megabyte_and_says_what_is_cut(made: Any, row: 
     assert re.search(r"\*\d+ failures are not shown here: GitHub limits a summary's size\.\*", text)
     assert text.count("\n| ❌ failed |") + sum(map(int, re.findall(r"\*(\d+) claims are left out", text))) == 500
     told = text.count("<details>")
-    assert told + sum(map(int, re.findall(r"\*(\d+) failures are not told", text))) == 500
+    assert told + sum(map(int, re.findall(r"\*(\d+) failures are not shown", text))) == 500
     assert shown(text).count("<details>") == told
 
 

@@ -217,7 +217,7 @@ def test_what_a_search_bounds_and_what_a_bar_is_about_is_said(page_of: Any, made
     assert page_of(row("t", sure)).missing("about this very set")
     open_one = made("inconclusive", scope="population", estimate=0.45, threshold=0.4, interval=(0.38, 0.5))
     assert not page_of(row("t", open_one)).missing(
-        "about the population: a bar across the threshold does not settle it"
+        "about the population: a bar that reaches over the threshold does not settle it"
     )
     exact = made("passed", estimate=0.45, threshold=0.4, interval=(0.38, 0.5))
     page = page_of(row("t", exact))

@@ -24,7 +24,7 @@ TAKES_APART |= {"find", "index", "replace", "splitlines"}
 
 ALLOWED = {
     # forms of the texts of files, which may come from elsewhere, and names of files
-    "history.py": {"self.commit", "self.committed", "self.time", "name[:40]"},
+    "history.py": {"self.commit", "self.committed", "self.time", "name"},
     "store/history.py": {"name", "value", "r"},
     # names of folders, and a text inside a picture
     "reports/terminal.py": {"test.rpartition('::')[2]"},
