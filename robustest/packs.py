@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from robustest.assertions.assertion import assertion as assertion
     from robustest.checks import checked_real as checked_real
     from robustest.checks import checked_whole as checked_whole
-    from robustest.claims.datasets.data_sets import accuracy_of as accuracy_of
-    from robustest.claims.strategies.hypothesis_search import hunt as hunt
+    from robustest.claims.datasets.accuracy import accuracy_of as accuracy_of
+    from robustest.claims.strategies import hunt as hunt
     from robustest.cli.commands.init import PLACE as PLACE
     from robustest.cli.commands.init import Probe as Probe
     from robustest.cli.screen import Exit as Exit

@@ -6,7 +6,7 @@ from robustest.attacks import Cascade, Searcher
 from robustest.claims.cues.failure_direction import Embedding
 from robustest.claims.representations.gradient_alignment import Evidences
 from robustest.claims.robustness.min_perturbation import Norm
-from robustest.claims.shifts.cells import Corruptions
+from robustest.claims.shifts.corruptions import Corruptions
 from robustest.claims.training.probes import Loss
 from robustest.cues import Cue
 from robustest.data.benchmarks import SequenceBenchmark
