@@ -98,8 +98,8 @@ if TYPE_CHECKING:
 _HOME: dict[str, tuple[str, ...]] = {
     "assertions.assertion": ("assertion",),
     "checks": ("checked_real", "checked_whole"),
-    "claims.datasets.data_sets": ("accuracy_of",),
-    "claims.strategies.hypothesis_search": ("hunt",),
+    "claims.datasets.accuracy": ("accuracy_of",),
+    "claims.strategies": ("hunt",),
     "cli.commands.init": ("PLACE", "Probe"),
     "cli.screen": ("Exit", "Refused", "Screen", "counted", "wrong"),
     "context": ("current",),
