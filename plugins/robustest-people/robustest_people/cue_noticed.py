@@ -1,4 +1,4 @@
-"""Whether people notice that a cue is spurious."""
+"""The claim that people notice that a cue is spurious."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def measure_cue_noticed(
     planted: str = "planted",
     **options: Unpack[Options],
 ) -> Result:
-    """How much more often people call a cue spurious than a cue that is none (Wong, Santurkar and Madry, ICML 2021).
+    """Measure how much more often people call a cue spurious than a null cue (Wong et al., ICML 2021).
 
     A study can only show what people notice if they could have noticed it: it has to hold a null cue, which is none,
     and a planted one, which is known to be spurious, and people must tell these apart. The answers of one person are
@@ -110,7 +110,7 @@ def measure_cue_noticed(
 
 @assertion(measure_cue_noticed, at_least=0.0)
 def assert_cue_noticed() -> None:
-    """Claim that people call a cue spurious more often than a cue that is none.
+    """Claim that people call a cue spurious more often than a null cue.
 
     Raises:
         ClaimFailed: they do not, by as much.
@@ -119,7 +119,7 @@ def assert_cue_noticed() -> None:
 
 
 def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
-    """(R,) the answers about each cue, by name.
+    """Return (R,) bool for each cue by name: the answers about it.
 
     Raises:
         UnknownNameError: the study knows no such cue.
@@ -137,7 +137,7 @@ def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
 
 
 def _more_often(study: Responses, one: Bools, other: Bools, called: Bools, terms: Terms) -> Excess | None:
-    """How much more often one cue is called spurious than another; None where one was not asked about."""
+    """Return the difference of two cues; None if one was not asked about."""
     if not one.any() or not other.any():
         return None
     found = difference_by_annotator(one, other, called, study.item, study.annotator)
