@@ -34,8 +34,8 @@ from robustest.packs import (
     entry_of,
     frozen,
     key_of,
-    seed_draws,
     outcomes_in,
+    seed_draws,
 )
 
 
