@@ -38,7 +38,7 @@ from typing import Any
 
 from robustest.errors import ClaimFailed, ConfigError, NotSearched, RobustestError, expected
 from robustest.reports.inert import inert
-from robustest.reports.notebook_progress import notebook_progress
+from robustest.reports.progress import notebook_progress
 from robustest.results import Result, Verdict
 from robustest.settings import Settings
 

@@ -43,7 +43,7 @@ from robustest.results import Fact, Result
 
 if TYPE_CHECKING:
     from robustest.attacks import Cascade, Searcher, Stage
-    from robustest.cli.first_gates.battery import Probe
+    from robustest.cli.commands.init import Probe
     from robustest.kinds import Kind
     from robustest.run.workers import Engine
     from robustest.settings import Settings

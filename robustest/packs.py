@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.attacking import check_threat as check_threat
     from robustest.claims.robustness.attacking import draws_in as draws_in
     from robustest.claims.strategies import hunt as hunt
-    from robustest.cli.exits import Exit as Exit
-    from robustest.cli.exits import Refused as Refused
-    from robustest.cli.exits import wrong as wrong
-    from robustest.cli.first_gates.battery import PLACE as PLACE
-    from robustest.cli.first_gates.battery import Probe as Probe
+    from robustest.cli.commands.init import PLACE as PLACE
+    from robustest.cli.commands.init import Probe as Probe
+    from robustest.cli.screen import Exit as Exit
+    from robustest.cli.screen import Refused as Refused
     from robustest.cli.screen import Screen as Screen
     from robustest.cli.screen import counted as counted
+    from robustest.cli.screen import wrong as wrong
     from robustest.context import current as current
     from robustest.data.groups import Groups as Groups
     from robustest.data.groups import LabelSets as LabelSets
@@ -149,9 +149,8 @@ _HOME: dict[str, tuple[str, ...]] = {
     "claims.datasets.accuracy": ("accuracy_of",),
     "claims.robustness.attacking": ("Attacking", "attack_of_call", "check_threat", "draws_in"),
     "claims.strategies": ("hunt",),
-    "cli.exits": ("Exit", "Refused", "wrong"),
-    "cli.first_gates.battery": ("PLACE", "Probe"),
-    "cli.screen": ("Screen", "counted"),
+    "cli.commands.init": ("PLACE", "Probe"),
+    "cli.screen": ("Exit", "Refused", "Screen", "counted", "wrong"),
     "context": ("current",),
     "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "said"),
     "decisions": ("Decision", "DrawsRule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),

@@ -495,7 +495,7 @@ class Result:
 
     def _repr_html_(self) -> str | None:
         """Return the card of the page, with its pictures, for a notebook; None without Jinja2."""
-        shown: str | None = import_module("robustest.reports.html.notebook").card(self)  # a report, above this floor
+        shown: str | None = import_module("robustest.reports.html.page").card(self)  # a report, above this floor
         return shown
 
     def __bool__(self) -> bool:
