@@ -65,7 +65,7 @@ def test_skipped_robustness_tests_are_counted_under_xdist_too(write_light, run_a
     [
         (("--robust", "--robust-html-inline"), "--robust-html-inline has no effect without --robust-html=DIR"),
         (("--robust-json=out.json",), "no effect without --robust: --robust-json"),
-        (("--robust", "--robust-replay-only"), "has no counterexamples to replay: there is no corpus at .robustest/corpus"),
+        (("--robust", "--robust-replay-only"), "no counterexamples to replay: there is no corpus at .robustest"),
     ],
 )
 def test_an_option_that_does_nothing_says_so(write_light, run, options, words):
