@@ -6,9 +6,9 @@ that importing the package (as pytest does) brings in neither torch nor anything
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from robustest.lazy import lazy_names
 from robustest.version import VERSION
 
 if TYPE_CHECKING:
@@ -171,21 +171,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "Unbounded",
     ),
 }
-_MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
+_MODULE_OF, __getattr__, __dir__ = lazy_names(__name__, _HOME, _MODULES)
 
 __version__ = VERSION
 __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - a test holds it equal to the imports above
-
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return import_module(f"robustest.{name}")
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'robustest' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})

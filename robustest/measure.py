@@ -1,15 +1,16 @@
-"""Measurements: the twins of the assertions. Each returns its `Result` and raises nothing over what it found.
+"""Measurements: the twins of the assertions. Each returns its `Result` and raises no error over its verdict.
 
-`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Beside them is
-what is computed from results: the samples that would close a gap, and effective robustness.
+`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Beside them are
+computations on results: the samples that would close a gap, and effective robustness.
 
 Each loads its own module when first used: a claim on robust accuracy needs neither hypothesis nor bounds.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from robustest.lazy import lazy_names
 
 if TYPE_CHECKING:
     from robustest.claims.confidence import measure_calibrated as measure_calibrated
@@ -76,18 +77,5 @@ _HOME: dict[str, tuple[str, ...]] = {
         "effective_robustness",
     ),
 }
-_MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
-
+_MODULE_OF, __getattr__, __dir__ = lazy_names(__name__, _HOME)
 __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - a test holds it equal to the imports above
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'robustest.measure' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
-"""Names for authors of packs: what a claim, an engine or a model of a package's own is built of.
+"""Names for authors of packs, to build claims, engines and models.
 
-`robustest.extensions` has the hooks by which a pack is found. This module has what its code is written with, and is the
-one place that packs import it from, beside `robustest` itself and its modules of public names (`attacks`, `clock`,
+`robustest.extensions` has the hooks by which a pack is found. This module has the names that its code uses, and is the
+one place that packs import them from, beside `robustest` itself and its modules of public names (`attacks`, `clock`,
 `cues`, `data`, `errors`, `measure`, `plots`, `rng`, `shifts`, `tasks`, `threats`): where a name lies within robustest
 may change, and this module changes with it.
 
@@ -10,8 +10,9 @@ Each name loads its own module when first used, so that a command of a pack star
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from robustest.lazy import lazy_names
 
 if TYPE_CHECKING:
     from robustest.assertions.assertion import assertion as assertion
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.attacking import check_threat as check_threat
     from robustest.claims.robustness.attacking import draws_in as draws_in
     from robustest.claims.strategies import hunt as hunt
-    from robustest.cli.exits import Exit as Exit
-    from robustest.cli.exits import Refused as Refused
-    from robustest.cli.exits import wrong as wrong
-    from robustest.cli.first_gates.battery import PLACE as PLACE
-    from robustest.cli.first_gates.battery import Probe as Probe
+    from robustest.cli.commands.init import PLACE as PLACE
+    from robustest.cli.commands.init import Probe as Probe
+    from robustest.cli.screen import Exit as Exit
+    from robustest.cli.screen import Refused as Refused
     from robustest.cli.screen import Screen as Screen
     from robustest.cli.screen import counted as counted
+    from robustest.cli.screen import wrong as wrong
     from robustest.context import current as current
     from robustest.data.groups import Groups as Groups
     from robustest.data.groups import LabelSets as LabelSets
@@ -116,7 +117,7 @@ if TYPE_CHECKING:
     from robustest.run.finish import shown_path as shown_path
     from robustest.run.measurement import measurement as measurement
     from robustest.run.memory import entry_of as entry_of
-    from robustest.run.memory import seen_in as seen_in
+    from robustest.run.memory import outcomes_in as outcomes_in
     from robustest.run.own_units import OwnUnits as OwnUnits
     from robustest.run.own_units import Part as Part
     from robustest.run.plan import Options as Options
@@ -148,9 +149,8 @@ _HOME: dict[str, tuple[str, ...]] = {
     "claims.datasets.accuracy": ("accuracy_of",),
     "claims.robustness.attacking": ("Attacking", "attack_of_call", "check_threat", "draws_in"),
     "claims.strategies": ("hunt",),
-    "cli.exits": ("Exit", "Refused", "wrong"),
-    "cli.first_gates.battery": ("PLACE", "Probe"),
-    "cli.screen": ("Screen", "counted"),
+    "cli.commands.init": ("PLACE", "Probe"),
+    "cli.screen": ("Exit", "Refused", "Screen", "counted", "wrong"),
     "context": ("current",),
     "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "said"),
     "decisions": ("Decision", "DrawsRule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),
@@ -182,7 +182,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "run.evidence": ("Evidence", "Exhibit", "Look", "Observation", "Tally", "exhibits_of", "unchanged_exhibits"),
     "run.finish": ("fallible", "few", "finish", "nothing_allowed", "result_of", "shown_path"),
     "run.measurement": ("measurement",),
-    "run.memory": ("entry_of", "seen_in"),
+    "run.memory": ("entry_of", "outcomes_in"),
     "run.own_units": ("OwnUnits", "Part"),
     "run.plan": ("Options", "Plan", "Setup", "apply", "settings_of", "terms_of"),
     "run.workers": ("Engine", "Job", "Mapper"),
@@ -192,18 +192,5 @@ _HOME: dict[str, tuple[str, ...]] = {
     "store.files": ("Damaged", "write_atomic"),
     "store.provenance": ("when",),
 }
-_MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
-
+_MODULE_OF, __getattr__, __dir__ = lazy_names(__name__, _HOME)
 __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - a test holds it equal to the imports above
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'robustest.packs' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

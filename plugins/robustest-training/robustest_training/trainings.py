@@ -34,8 +34,8 @@ from robustest.packs import (
     entry_of,
     frozen,
     key_of,
+    outcomes_in,
     seed_draws,
-    seen_in,
 )
 
 
@@ -97,7 +97,7 @@ class Trainings:
             return anew()
         key = self._key.part(x, y, seed, what)
         found = self._store.load(key)
-        seen = None if found is None else seen_in(found)
+        seen = None if found is None else outcomes_in(found)
         if found is not None and seen is not None and (not self._store.doubted() or self._agrees(seen[0], key, anew)):
             self.dates.append(str(found.meta["when"]))
             return seen

@@ -28,7 +28,7 @@ from robustest import (
     Verdict,
 )
 from robustest.context import Context, running
-from robustest.reports.html.curves import curves_of
+from robustest.reports.html.figures import curves_of
 
 Data = tuple[Tensor, Tensor]
 
