@@ -35,7 +35,14 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import ConfigError, DataError, expected
-from robustest.heads.sparse_head import SparseHead, SparsePath, Stability, fit_sparse_head, held_out, sparse_stability
+from robustest.heads.sparse_head import (
+    SparseHead,
+    SparsePath,
+    Stability,
+    fit_sparse_head,
+    sparse_stability,
+    stratified_split,
+)
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, frozen
 from robustest.models.last_layer import LastLayer
@@ -525,7 +532,7 @@ def _path(
 ) -> tuple[SparsePath, float]:
     """The path, and the model's own accuracy on the rows that a head is chosen by."""
     watch = context.current().progress
-    train, rest = held_out(labels, _VALIDATION, settings.seed)
+    train, rest = stratified_split(labels, _VALIDATION, settings.seed)
     path = fit_sparse_head(
         features[train],
         labels[train],
