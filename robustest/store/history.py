@@ -100,13 +100,13 @@ def _join(folder: Path, lines: _Lines) -> None:
 
 @dataclass(slots=True)
 class _Kept:
-    """What was read of a folder so far.
+    """The contents of a folder that were read so far.
 
     Attributes:
         folder: the history's.
-        claims: each by its digest, with what was asked of it by name.
+        claims: each claim's fields by name, by its digest.
         entries: of each claim.
-        times: how many lines each time has.
+        times: the number of lines of each time.
         gone: takes the entries of claims without a file.
     """
 
@@ -117,7 +117,7 @@ class _Kept:
     gone: list[Entry] = field(default_factory=list)
 
     def read_claim(self, name: str) -> None:
-        """Read what was asked of a claim."""
+        """Read a claim's fields."""
         head, lines = _lines_of(self.folder, name)
         try:
             claim = claim_of(head)
@@ -158,9 +158,9 @@ class _Kept:
             _damaged(self.folder, name, number, str(error))
 
     def _resolve(self, references: list[str]) -> tuple[list[list[Entry]], list[Asked]]:
-        """Where the entries of a list of claims go, and what was asked of each.
+        """Return the lists that take the entries of some claims, and each claim's fields.
 
-        A claim without a file is one that was deleted, on purpose: its entries are left out.
+        A claim without a file was deleted on purpose: its entries are left out.
         """
         places, asked = [], []
         for reference in references:
