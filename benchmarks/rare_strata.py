@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from math import exp, sqrt
+from math import sqrt
 from typing import Any
 from zlib import crc32
 
@@ -40,7 +40,6 @@ from scipy.stats import t as student
 
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
-from robustest.claims.training.trained import decision_over_seeds
 from robustest.decisions import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
 from robustest.decisions.bets import MANY, capital
 from robustest.decisions.calibration import CalibrationErrorRule, bin_of, capital_below
@@ -50,14 +49,9 @@ from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column
 from robustest.decisions.groups import WorstGroupRule
 from robustest.decisions.mean import ScoreRule
 from robustest.decisions.rate import AgreementRule
-from robustest.decisions.rule import Decision, approximate
+from robustest.decisions.rule import Decision
 from robustest.decisions.selection import SelectiveRule, decide_accepted
 from robustest.decisions.two_set_drop import TwoSetDropRule, exceeds
-from robustest.rules.synthetic import CoversRule
-from robustest.statistics.class_shares import total_variation
-from robustest.statistics.differences.ratios import decide_ratio
-from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval, seeded_share_interval
-from robustest.statistics.resampling.training_draws import Trained
 
 Random = np.random.Generator
 Passes = Callable[[Random, int, Terms], bool]
@@ -416,63 +410,6 @@ def gap_of_replication(random: Random, n: int, terms: Terms) -> bool:
     sides = [Cells.of(random.binomial(10, 0.7, n), shown, random.random(n) < share) for share in (1.0, 0.95)]
     gaps = replication_gaps(*sides, None, resamples=200, seed=int(random.integers(1 << 30)))
     return passed(decide_gap(gaps, 0.05 - HAIR, terms=terms))
-
-
-# Trainings.
-
-
-@case("seeded share", "one training in twenty fails: 5 % transfer more", "nonrobust_reliance", about=True)
-def seeded_share_of(random: Random, n: int, terms: Terms) -> bool:
-    transfer = np.where(random.random(3) < 0.05, 0.9, 0.1)
-    right = random.random((3, n)) < transfer[:, None]
-    interval = seeded_share_interval(right, terms.alpha)
-    return passed(decision_over_seeds(float(right.mean()), interval, 0.14 - HAIR, 3, terms))
-
-
-@case("seeded gap", "one training in twenty has a gap of .8", "robust_generalization", about=True)
-def seeded_gap_of(random: Random, n: int, terms: Terms) -> bool:
-    gap = np.where(random.random(3) < 0.05, 0.8, 0.05)
-    train, test = np.ones((3, n), bool), random.random((3, n)) >= gap[:, None]
-    ids = np.tile(np.arange(n), (3, 1))
-    interval, value = seeded_gap_interval(train, ids, test, terms.alpha), seeded_gap(train, ids, test).value
-    return passed(decision_over_seeds(value, interval, 0.0875 - HAIR, 3, terms))
-
-
-def _trained(right: NDArray[np.bool_]) -> Trained:
-    return Trained(size=100, right=right.astype(float), variance=1e-5, freedom=7.0, draws=8)
-
-
-@case("CoversRule, gap", "2 % of test samples lost by the synthetic set", "synthetic_covers", about=True)
-def synthetic_gap(random: Random, n: int, terms: Terms) -> bool:
-    lost = random.random(n) < 0.02
-    rule = CoversRule(parts=1, terms=terms, seed=0)
-    part = rule.boundary(_trained(np.ones(n, bool)), _trained(~lost), 0.02 - HAIR, idle=0.1)
-    return part.verdict is Verdict.PASSED
-
-
-@case("CoversRule, labels", "five classes of 1 % missing in one set", "synthetic_covers")
-def synthetic_labels(random: Random, n: int, terms: Terms) -> bool:
-    first = random.multinomial(n, [0.95, *[0.01] * 5])
-    second = random.multinomial(n, [1.0, *[0.0] * 5])
-    if total_variation(first, second) > 0.05:
-        return False  # its upper end lies above what was measured
-    rule = CoversRule(parts=1, terms=terms, seed=int(random.integers(1 << 30)))
-    return rule.labels(first, second, 0.05 - HAIR).verdict is Verdict.PASSED
-
-
-@case("CoversRule, copies", "5 % of samples are copies", "synthetic_covers")
-def synthetic_copies(random: Random, n: int, terms: Terms) -> bool:
-    ratios = np.where(random.random(n) < 0.05, 0.0, random.random(n))
-    rule = CoversRule(parts=1, terms=terms, seed=0)
-    part = rule.copies(ratios, random.random(n), 0.05 + 0.95 * 0.01 - HAIR)
-    return part.verdict is Verdict.PASSED
-
-
-@case("decide_ratio", "one run in twenty has three times the range", "smooth_landscape", about=True)
-def ratio(random: Random, n: int, terms: Terms) -> bool:
-    logs = np.where(random.random(n) < 0.05, np.log(3), 0.0) + random.normal(0, 0.01, n)
-    decision = decide_ratio(np.exp(logs), exp(0.05 * np.log(3)) - HAIR, alpha=terms.alpha)
-    return passed(approximate(decision, terms, by="Student's t over runs", units="runs"))
 
 
 NO_BOUND = {

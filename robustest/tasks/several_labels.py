@@ -76,7 +76,7 @@ class MultiLabel:
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """Losses: "ce" is the mean binary cross-entropy, "log_odds" the same with a slope that does not round to 0."""
+        """Losses by name: `ce`, the mean binary cross-entropy; `log_odds`, with a slope that never rounds to 0."""
         return {"ce": _cross_entropy, "log_odds": self._mean_of_ways, "margin": self._easiest}
 
     def targets(self, given: object) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-PARTS = ("fixtures", "options", "running", "stash")
+PARTS = ("options", "running")
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "PIL", "junit_xml")
 
 

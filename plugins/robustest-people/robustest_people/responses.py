@@ -156,7 +156,7 @@ class Responses:
         rows = Rows(
             item=items,
             annotator=codes,
-            asked=asked,
+            quantity=asked,
             answer=answers_of(answer, asked, names, items),
             time=times_of(time, items),
             check=checks_of(check, items),
@@ -282,7 +282,7 @@ class Responses:
         return cls(
             item=cell // k,
             annotator=unknown,
-            asked=asked,
+            quantity=asked,
             answer=answer,
             time=np.full(len(cell), np.nan),
             size=n,

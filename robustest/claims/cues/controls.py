@@ -64,9 +64,9 @@ from robustest.discovery.triggers import (
 )
 from robustest.engine.evaluator import resolve
 from robustest.models import Classifier
+from robustest.models.training import TrainFn
 from robustest.run.plan import Options
 from robustest.run.split_search import Bench
-from robustest.run.training.trainings import TrainFn
 from robustest.settings import Settings
 from robustest.tasks.class_losses import cross_entropy
 

@@ -25,13 +25,13 @@ from robustest.decisions import optional_threshold
 from robustest.decisions.cues import CueRule
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
+from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.finish import Changed, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, apply, deciding, of_task
-from robustest.run.training.trainings import TrainFn, check_train
 from robustest.tasks import Task
 
 

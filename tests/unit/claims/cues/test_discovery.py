@@ -27,7 +27,7 @@ from robustest.data import as_samples
 from robustest.discovery import Discovery
 from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
 from robustest.measure import measure_no_spurious_feature
-from robustest.reports.html.tables import tables_of
+from robustest.reports.html.figures import tables_of
 from robustest.reports.text import failure_text, measured
 from robustest.run.plan import Setup
 from robustest.run.split_search import Halves, bench
