@@ -1,8 +1,7 @@
 """Histories in a folder: a file for each claim, and a file for each month of runs.
 
-There are claims times runs entries, and most of their fields repeat. A line of JSON for each entry takes 5 times the
-space of this form (200 claims and 1,000 runs: 23 MB against 4.8 MB, and 2.6 against 1.0 CPU seconds to read), so a line
-holds a whole run in columns:
+There are claims times runs entries, and most of their fields repeat. A line of JSON for each entry takes 6 to 10 times
+the space of this form (200 claims and 1,000 runs: 29 to 48 MB against 4.8 MB), so a line holds a whole run in columns:
 
 - A claim's file: its first line names the claim; each further line is a set of `Requirements` that it ever had.
 - A month's file: its first line names the month. A list line, `["=NAME", [REFERENCE, ...]]`, lists the claims of runs
