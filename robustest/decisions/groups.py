@@ -145,7 +145,6 @@ class WorstGroupRule:
         return EarlyVerdict(Verdict.PASSED, max(early.after for early in passed), certain, self.terms.alpha)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         scope, alpha = self.terms.scope, self.terms.alpha
         if (read := len(columns["held"])) < n:
             interval = self._partial_interval(columns, n, early)

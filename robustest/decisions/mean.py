@@ -130,11 +130,9 @@ class ScoreRule:
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`."""
         return self._bets.settle({"value": 1 - 2 * columns[SCORE]}, n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         decision = self._bets.decide({"value": 1 - 2 * columns[SCORE]}, n, early)
         low, high = ((1 - end) / 2 for end in decision.interval[::-1])
         estimate = None if decision.estimate is None else float(np.mean(columns[SCORE]))
@@ -184,7 +182,6 @@ class DrawsRule:
             raise ConfigError(expected(f"a threshold in the range {self.low:g}..{self.high:g}", self.threshold))
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`."""
         if self.threshold is None:
             return None
         claimed = (1 - 2 * (self.threshold - self.low) / (self.high - self.low)) * (1 if self.at_least else -1)

@@ -50,7 +50,6 @@ class MeanIoURule:
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         counts = columns[COUNTS]
         if len(counts) < n:
             interval = _reachable(columns, n)

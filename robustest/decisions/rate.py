@@ -52,7 +52,6 @@ class RateRule:
     signed: bool = True
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`."""
         if self.threshold is None:
             return None
         value = _values(columns, self.threshold, signed=self.signed)

@@ -70,7 +70,6 @@ class ShareRule:
         return settle_share(held, n, self._need(n), pass_alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         held, scope, alpha = columns[self.column].astype(bool), self.terms.scope, self.terms.alpha
         read = len(held)
         if read == n:

@@ -94,7 +94,6 @@ class StrataRule:
         return decision
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`."""
         return self.whole.doomed(broken, n)
 
     def strata(self, columns: Columns) -> tuple[Stratum, ...]:

@@ -76,7 +76,6 @@ class TwoSetDropRule:
         return settle_share(columns["held"].astype(bool), n, least, **alphas)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         held, read = int(columns["held"].sum()), len(columns["held"])
         if read < n and self.terms.scope == "set" and self.whole:
             low, high = anytime_share_interval(columns["held"].astype(bool), n, self.terms.alpha, early)
@@ -90,7 +89,6 @@ class TwoSetDropRule:
         return decision if self.whole else replace(decision, rule=f"{decision.rule}; the first set in part too")
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`."""
         if self.threshold is None or self.terms.scope != "set" or not self.whole:
             return False
         return not fraction_at_most(Fraction(self.first, self.n_first) - Fraction(n - broken, n), self.threshold)
