@@ -2,14 +2,13 @@
 
 A paired comparison sees a loss of one point where two separate accuracies are too uncertain. It
 
-- fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha):
-  one outcome per sample: the exact one-sided McNemar test (Psychometrika 1947);
-  several outcomes per sample: the sign-flip test of their sums (Fisher, The Design of Experiments, 1935, section 21);
-  scores: bets on the mean of the differences (see `bets`);
+- fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha);
 - is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
 - passes otherwise; about a population only if the upper bound of the drop, at alpha, is tolerated.
 
-It needs every sample. Groups, and named parts of the columns, are compared one by one, and none may be worse.
+One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums
+(Fisher,
+The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
 """
 
 from __future__ import annotations
@@ -35,11 +34,7 @@ _MOVED = 1e-9
 
 
 class BaselineChange(Protocol):
-    """The difference between a baseline's samples and the same samples now.
-
-    Attributes:
-        lost, gained: samples or outcomes that are worse than before, and better.
-    """
+    """The difference between a baseline's samples and the same samples now."""
 
     @property
     def lost(self) -> int:
@@ -51,7 +46,7 @@ class BaselineChange(Protocol):
 
     @property
     def better(self) -> bool:
-        """True if more is gained than the tolerance, and than chance explains: a gate may be tightened."""
+        """True if more is gained than tolerance and chance explain: a gate may be tightened."""
 
     def details(self) -> dict[str, Any]:
         """Return details for a result: "drop", "drop_interval", "lost", "gained", "p", "test", and more."""
@@ -60,6 +55,8 @@ class BaselineChange(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoWorse(ABC):
     """A claim on pairs of before and now, beside a claim on the number itself, which may fail earlier.
+
+    It needs every sample. Of several groups or parts, none may be worse.
 
     Attributes:
         other: the claim on the number.
@@ -107,7 +104,7 @@ class NoWorse(ABC):
 
     @property
     def share_before(self) -> float:
-        """The baseline's mean over the samples: a share that held, or a mean score.
+        """The baseline's mean over the samples.
 
         Raises:
             ValueError: there is no baseline.
@@ -124,7 +121,7 @@ class NoWorse(ABC):
 
     @abstractmethod
     def _paired(self, decision: Decision, columns: Columns) -> Decision:
-        """Return the decision once every sample has its pair."""
+        pass
 
     def _rows_before(self) -> NDArray[Any]:
         if self.before is None:
@@ -132,12 +129,10 @@ class NoWorse(ABC):
         return self.before
 
     def _no_worse(self, decision: Decision, found: str, high: float) -> Decision:
-        """Return the decision of a comparison without a loss beyond the tolerance.
+        """Return the decision of a comparison, in the words `found`, without a loss beyond the tolerance.
 
         Args:
-            decision: on the number.
-            found: the comparison, in words.
-            high: the largest upper end of the drop's intervals, over groups and parts.
+            high: the largest upper end of the drops' intervals.
         """
         if self.asked:
             at_alpha = decision.at_alpha or decision.verdict is Verdict.PASSED
@@ -158,18 +153,13 @@ class NoWorse(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeChange:
-    """The change of a baseline's outcomes.
+    """The change of a baseline's outcomes in one group or part; `name` is "" for all samples.
 
     Attributes:
-        name: the group or part compared; "" for all samples.
-        lost, gained: outcomes that held only before, and only now.
-        n: number of outcomes.
+        lost, gained: outcomes that held only before, and only now, of n.
         p_lost, p_gained: one-sided p-values of "no more losses than gains", and of the reverse.
-        tolerance: the largest drop allowed, in 0..1.
-        alpha: error of a failure.
         interval: of the drop, two-sided at 1 - 2 alpha.
         held: samples that held before, which bounds the losses; None if unknown.
-        test: the name of the test.
     """
 
     name: str = ""
@@ -186,14 +176,12 @@ class OutcomeChange:
 
     @property
     def worse(self) -> bool:
-        """True if more is lost than tolerated, and than chance explains."""
+        """True if more is lost than tolerance and chance explain."""
         return (self.lost - self.gained) / self.n > self.tolerance and self.p_lost <= self.alpha
 
     @property
     def too_few(self) -> bool:
-        """True if more is lost than tolerated, and no test could show it: not even if all that held before were
-        lost.
-        """
+        """True if more is lost than tolerated, and no test could show it, even if all that held were lost."""
         most = self.n if self.held is None else self.held
         return (self.lost - self.gained) / self.n > self.tolerance and mcnemar(most, 0) > self.alpha
 
@@ -224,7 +212,7 @@ class BaselineRule(NoWorse):
     Attributes:
         before: (n,) bool in the data's order, or (n, c) of c columns; see `NoWorse`.
         groups: names and sample positions.
-        columns: columns of outcomes; with several, samples are compared by the number of outcomes that hold.
+        columns: columns of outcomes; with several, samples are compared by the number that hold.
         parts: names and columns of parts, none of which may be worse.
         together: True if all columns together may not be worse either; else results show the first part.
         level: error of each comparison's failure; None means the terms' alpha (one comparison).
@@ -311,19 +299,15 @@ class BaselineRule(NoWorse):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreChange:
-    """The change of a baseline's scores.
+    """The change of a baseline's scores; `of` names their mean.
 
     Attributes:
         fall: mean score before minus the mean now.
         lost, gained: samples whose score is lower now, and higher.
-        n: number of samples.
         p_lost, p_gained: one-sided p-values, by bets, of "the population's mean did not fall", and "did not rise".
         chance: the share of random swaps of before and now that lose as much.
         most: the p-value by bets if every score had fallen to 0.
-        tolerance: the largest drop allowed, in 0..1.
-        alpha: error of a failure.
         interval: of the population's drop, two-sided at 1 - 2 alpha.
-        of: the name of the mean.
     """
 
     fall: float
@@ -341,24 +325,20 @@ class ScoreChange:
 
     @property
     def beyond(self) -> bool:
-        """True if this set's mean fell by more than the tolerance."""
         return self.fall > self.tolerance + _MOVED
 
     @property
     def worse(self) -> bool:
-        """True if the mean fell beyond the tolerance, and bets show a fall of the population's mean."""
         return self.beyond and self.p_lost <= self.alpha
 
     @property
     def too_few(self) -> bool:
-        """True if the mean fell beyond the tolerance, and bets could not even show the loss of all scores."""
+        # Not even the loss of all scores would be shown by bets.
         return self.beyond and self.most > self.alpha
 
     @property
     def unexplained(self) -> bool:
-        """True if the mean fell beyond the tolerance, not by chance, though bets do not show a fall of the population's
-        mean.
-        """
+        """True if the mean fell beyond tolerance and chance, though bets do not show a fall of the population's."""
         return self.beyond and not self.worse and self.chance <= self.alpha
 
     @property
@@ -390,15 +370,11 @@ class ScoreBaselineRule(NoWorse):
 
     It also passes a drop beyond the tolerance that random swaps often reach. A drop that swaps do not explain and
     bets do
-    not show is inconclusive: bets must allow for rare large gains that this set happens to lack, so that they are
-    weak
-    against a small loss of every score.
+    not show is inconclusive.
 
     Attributes:
         before: (n,) float64 scores in 0..1, in the data's order; see `NoWorse`.
         seed: of the order of the bets, and of the swaps.
-        column: the column of scores.
-        of: the name of their mean.
     """
 
     seed: int
@@ -436,6 +412,8 @@ class ScoreBaselineRule(NoWorse):
             return replace(
                 decision, verdict=Verdict.FAILED, rule=f"worse: {found}", at_alpha=True, reasons=("baseline",)
             )
+        # Bets must allow for rare large gains that this set happens to lack, so that they are weak against a small
+        # loss of every score. Swaps show such a loss, but of this set only.
         if (found.too_few or found.unexplained) and not (self.asked and decision.verdict is Verdict.FAILED):
             why = "too few samples to tell a loss from chance" if found.too_few else "lost, and not by chance alone"
             return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"{why}: {found}", reasons=("baseline",))
@@ -445,9 +423,9 @@ class ScoreBaselineRule(NoWorse):
 def sign_flip(change: NDArray[np.int64]) -> float:
     """Return the one-sided p-value of "whole-numbered changes of samples sum to more than 0 by chance".
 
-    Under the null hypothesis each sample's change is as likely as its opposite; outcomes within a sample may depend
-    on each
-    other. For changes of -1, 0 and 1 this is the exact McNemar test.
+    Under the null hypothesis each sample's change is as likely as its opposite. For changes of -1, 0 and 1 this is
+    the
+    exact McNemar test.
 
     Args:
         change: (n,) outcomes that each sample lost, minus those it gained.
@@ -471,14 +449,11 @@ def sign_flip(change: NDArray[np.int64]) -> float:
 def sign_flip_by_draws(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:
     """Return the share of random sign flips of samples' changes whose sum is at least the observed one.
 
-    `sign_flip` for real-valued changes, by 100 / alpha draws, 10,000 to 100,000. The share is 0 if no draw reached
-    the sum;
-    to reject by it, add one to both counts first.
+    The share is 0 if no draw reached the sum; to reject by it, add one to both counts first.
 
     Args:
         change: (n,) loss of each sample, minus its gain.
-        alpha: the level that the share will be compared with.
-        seed: of the draws.
+        alpha: the level that the share will be compared with: 100 / alpha draws, 10,000 to 100,000.
     """
     size = np.abs(change[change != 0])
     if not len(size):

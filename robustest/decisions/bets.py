@@ -54,11 +54,11 @@ def capital(values: NDArray[Any], n: int, null: float, *, above: bool) -> NDArra
 def bets_won(
     lower: NDArray[np.float64], higher: NDArray[np.float64], *, pass_alpha: float, fail_alpha: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return (t,) True where the bet on a smaller sum has won, and (t,) where the bet on a larger sum has.
+    """Return two (t,) masks: True where the bet on a smaller sum has won, and on a larger one.
 
     Args:
-        lower, higher: (t,) log capitals of the two bets.
-        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
+        lower, higher: (t,) log capitals.
+        pass_alpha, fail_alpha: errors of a wrong pass and a wrong failure.
     """
     limit = -np.log(pass_alpha)
     # Outcomes whose trend reverses can let both bets win, each with a small probability. Both then rule out every sum
@@ -72,21 +72,19 @@ def bets_won(
 def p_above_zero(values: NDArray[Any]) -> float:
     """Return a one-sided p-value of "the population's mean is at most 0", for any distribution on -1..1.
 
-    It is one over the largest capital of bets on a mean above 0 (Ville, 1939).
-
     Args:
-        values: (n,) draws in -1..1, n >= 1, in an order that does not depend on them.
+        values: (n,) draws, n >= 1, in an order that does not depend on them.
     """
+    # One over the largest capital of the bets is a p-value (Ville, 1939).
     return float(np.exp(-max(0.0, float(capital(values, MANY, 0.0, above=True).max()))))
 
 
 def betting_interval(values: NDArray[Any], n: int, alpha: float) -> Interval:
-    """Return bounds on the mean over the whole set that bets do not rule out, alpha on each side, valid at any time.
+    """Return bounds on the mean over the whole set that bets do not rule out, valid at any time, alpha on each side.
 
     Args:
         values: (t,) draws in -1..1, in the order drawn, t >= 1.
         n: size of the set.
-        alpha: error allowed on each side.
     """
     # The search is over whole sums. Sums of real values lie between them, so that ends are widened by one unit.
     whole = np.issubdtype(values.dtype, np.integer)

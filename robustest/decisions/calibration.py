@@ -4,17 +4,8 @@ The residual of sample i is r_i = confidence - 1[right], its bin b(i). The error
 
     ECE = sum_b |mean over i of r_i 1[b(i) = b]| = max over signs s in {-1, 1}^B of mean_i s_{b(i)} r_i
 
-The population's signs are unknown, so:
-
-- against "ECE >= c" bet on small s_{b(i)} r_i, with the signs that are worst for the bet, bin by bin. Under the null
-  the bet with the true signs reaches 1 / alpha with probability at most alpha (Ville, 1939), so the worst bet does
-  too;
-- against "ECE <= c" bet with the sign of each bin's earlier residuals: the mean of the next signed residual is at
-  most
-  the error.
-
-The bounds (see `bets`) hold for any number of samples and bins. A bootstrap interval does not: the error has a corner
-where a bin is calibrated, and a sample may miss rare wrong answers. The bootstrap only debiases the estimate.
+The population's signs are unknown. Against "ECE >= c" bet (see `bets`) on small s_{b(i)} r_i with the signs that are
+worst for the bet, bin by bin; against "ECE <= c" with the sign of each bin's earlier residuals.
 """
 
 from __future__ import annotations
@@ -41,15 +32,9 @@ _RESAMPLES = 200
 class CalibrationErrorRule:
     """A claim that the population's calibration error over bins is at most a threshold, for either scope.
 
-    A finite set's error is mostly chance. A pass must hold with twice as many bins too, where errors that cancel
-    inside a
-    bin may show.
-
     Attributes:
-        threshold: the largest error claimed, in 0..1; None for no claim.
-        terms: errors.
         bins: number of bins of equal width.
-        seed: of the bootstrap.
+        seed: of the bootstrap that debiases the estimate.
     """
 
     threshold: float | None
@@ -65,12 +50,16 @@ class CalibrationErrorRule:
         residual = sure - columns["held"].astype(float)
         place = bin_of(sure, self.bins)
         low, high = error_interval(residual, place, self.bins, alpha)
+        # Errors that cancel inside a bin may show with bins of half the width: a pass must hold with both.
         _, finer = error_interval(residual, bin_of(sure, 2 * self.bins), 2 * self.bins, alpha)
         interval = low, max(high, finer)
         if len(sure) < n:
             terms = replace(self.terms, scope="population")
             return decide_early(self.threshold, interval, len(sure), n, None, at_least=False, terms=terms)
+        # A bootstrap interval is no bound: the error has a corner where a bin is calibrated, and a sample may miss
+        # rare wrong answers. The bootstrap only debiases the estimate.
         estimate = min(max(debiased_error(residual, place, self.bins, self.seed), interval[0]), interval[1])
+        # A finite set's error is mostly chance: the claim is about the population for either scope.
         return decide_whole(
             estimate, interval, self.threshold, at_least=False, scope="population", alpha=alpha, holds=lambda _: False
         )
@@ -80,12 +69,12 @@ class CalibrationErrorRule:
 
 
 def bin_of(confidence: Floats, bins: int) -> Ints:
-    """Return (n,) bin numbers of confidences, of `bins` equal parts of 0..1; an edge belongs to the bin above."""
+    """Return (n,) bin numbers of confidences, of equal parts of 0..1; an edge belongs to the bin above."""
     return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
 def binned_error(residual: Floats, place: Ints, bins: int) -> float:
-    """Return the samples' calibration error, which is biased upwards, most for few samples."""
+    """Return the samples' calibration error, which is biased upwards."""
     return float(np.abs(np.bincount(place, residual, minlength=bins)).sum() / len(residual))
 
 
@@ -105,8 +94,6 @@ def error_interval(residual: Floats, place: Ints, bins: int, alpha: float) -> In
     Args:
         residual: (n,) confidence minus 1 if the answer is right, in -1..1, in an order that does not depend on them.
         place: (n,) bins.
-        bins: number of bins.
-        alpha: error allowed on each side.
     """
     limit = -np.log(alpha)
     high = _first_beyond(lambda c: capital_below(residual, place, bins, c) >= limit)
@@ -116,7 +103,9 @@ def error_interval(residual: Floats, place: Ints, bins: int, alpha: float) -> In
 
 
 def capital_below(residual: Floats, place: Ints, bins: int, claimed: float) -> float:
-    """Return the log capital of a bet that the error is less than claimed, with the worst signs."""
+    """Return the log capital of a bet that the error is less than claimed."""
+    # Under the null the bet with the true signs reaches 1 / alpha with probability at most alpha, so the worst bet
+    # does too.
     logs = []
     for stake in _STAKES / (1 - min(claimed, 0.999)):
         # Log capital that each bin's samples contribute with either sign; the smaller one is the worst sign's.
@@ -127,7 +116,8 @@ def capital_below(residual: Floats, place: Ints, bins: int, claimed: float) -> f
 
 
 def capital_above(residual: Floats, place: Ints, claimed: float) -> float:
-    """Return the log capital of a bet that the error is more than claimed, with each bin's signs so far."""
+    """Return the log capital of a bet that the error is more than claimed."""
+    # With signs that do not depend on it, the mean of the next signed residual is at most the error.
     surprise = _signed(residual, place) - claimed
     logs = [np.log1p(np.maximum(stake * surprise, -1 + 1e-12)).sum() for stake in _STAKES / (1 + claimed)]
     return float(np.logaddexp.reduce(logs) - np.log(len(_STAKES)))

@@ -19,8 +19,6 @@ class CertifiedRule:
     """A claim on the share of samples that nothing can break.
 
     Attributes:
-        threshold: the smallest share claimed, in 0..1; None for no claim.
-        terms: scope and errors.
         proofs_alone: True if only proofs may pass it, False if the attack's survivors may too.
         drawn: True if a proof may be wrong by chance, so that every verdict rests on alpha.
     """
@@ -50,7 +48,6 @@ class CertifiedRule:
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-
         def by(rule: ShareRule, only: Verdict | None) -> Decision:
             # A column may settle one verdict only: an early verdict of the other kind is dropped.
             settled = rule.settle(columns, n)

@@ -5,16 +5,9 @@ share of a cluster's samples that hold is one draw x in 0..1; the mean of the cl
 
 1. Against mu <= m bet with a stake s in 0..1: the capital is the product over clusters of 1 + s (x - m) / m, at most
 1
-   in expectation under the null. It reaches 1 / alpha with probability at most alpha (Markov). The mean over several
-   stakes counts. Against mu >= m: the same with 1 - x and 1 - m.
+   in expectation under the null. It reaches 1 / alpha with probability at most alpha (Markov).
 2. A difference mu_1 - mu_2 >= d is ruled out if, for every mu_1, the capital against "mu_1 or more" times the capital
-   against "mu_2 <= mu_1 - d" is 1 / alpha or more: one of these mu_1 is true, and the product of two capitals from
-   different clusters is at most 1 in expectation too. No error is spent twice.
-
-A bootstrap and Student's t fail here: if one cluster in twenty is lost, ten clusters often show no loss, hence next
-to
-no variance, and a false claim passes in a fifth of the runs. The price of the bets is that n clusters that all hold
-show no more than mu >= alpha ** (1 / n).
+   against "mu_2 <= mu_1 - d" is 1 / alpha or more.
 """
 
 from __future__ import annotations
@@ -28,9 +21,12 @@ from robustest.decisions.rule import Interval
 
 Floats = NDArray[np.float64]
 
+# A bootstrap and Student's t fail here: if one cluster in twenty is lost, ten clusters often show no loss, hence next
+# to no variance, and a false claim passes in a fifth of the runs. The price of the bets is that n clusters that all
+# hold show no more than mu >= alpha ** (1 / n).
 _STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.0])
-# The full stake has a third of the capital: it shows most if no cluster is lost, and with few clusters no other stake
-# shows anything. One cluster lost altogether ruins it, and the others play on.
+# The mean over several stakes counts. The full stake has a third of the capital: it shows most if no cluster is lost,
+# and with few clusters no other stake shows anything. One cluster lost altogether ruins it, and the others play on.
 _WEIGHTS = np.array([2 / 3 / 8] * 8 + [1 / 3])
 
 # Cells of 0..1 in which means are tested; an end of an interval lies at most two of them too far out.
@@ -42,7 +38,6 @@ def cluster_mean_interval(values: Floats, alpha: float) -> Interval:
 
     Args:
         values: (n,) one per cluster, in 0..1, n >= 1; clusters are independent draws.
-        alpha: error on each side, in (0, 1).
     """
     limit = -np.log(alpha)
     low, high = 0.0, 1.0
@@ -55,21 +50,19 @@ def cluster_mean_interval(values: Floats, alpha: float) -> Interval:
 
 
 def cluster_difference_interval(first: Floats, second: Floats, alpha: float) -> Interval:
-    """Return an interval of the first mean minus the second, of clusters to come; each end errs with alpha at most.
+    """Return an interval of the first mean minus the second; each end errs with probability alpha at most.
 
     Args:
-        first, second: (n,) and (m,) values of different clusters; see `cluster_mean_interval`.
-        alpha: error on each side, in (0, 1).
+        first, second: (n,) and (m,) values of different clusters, in 0..1.
     """
+    # One mu_1 is the true one, and the product of two capitals from different clusters is at most 1 in expectation:
+    # no error is spent twice.
     return -_largest_difference(second, first, alpha), _largest_difference(first, second, alpha)
 
 
 def fewest_clusters(distance: float, alpha: float) -> int:
-    """Return the fewest clusters that show a mean of at least 1 - distance if all of their samples hold.
-
-    Args:
-        distance: in (0, 1).
-        alpha: error of either interval, in (0, 1).
+    """Return the fewest clusters that show a mean of at least 1 - distance, in (0, 1), if all of their samples
+    hold.
     """
     # With all x = 1 the full stake's capital is weight * m ** -n; / 2 is the half that differences do not stake.
     return ceil(log(alpha * float(_WEIGHTS[-1]) / 2) / log(1 - distance))

@@ -33,6 +33,7 @@ ErrorRates = Mapping[str, Sequence[float]]
 
 
 def cell_column(cell: Cell) -> str:
+    """Return the name of a cell's column."""
     return f"{cell[0]}/{cell[1]}"
 
 
@@ -44,7 +45,7 @@ class CellsRule:
         quantity, threshold, comparison: as in `Result`.
         cells: columns of outcomes.
         weights: of each cell's errors; they sum to 1.
-        paired: True if the clean sample's error is subtracted.
+        paired: True to subtract the clean sample's error.
         mean: the claim on the weighted sums.
     """
 
@@ -70,7 +71,7 @@ class CellsRule:
         """Return the claim of a user's thresholds.
 
         Raises:
-            ConfigError: a threshold is out of range, two are given, or `max_mce` lacks a reference.
+            ConfigError: a threshold out of range, two thresholds, or `max_mce` without a reference.
         """
         thresholds = {"min_accuracy": min_accuracy, "max_drop": max_drop, "max_mce": max_mce}
         given = [name for name, value in thresholds.items() if value is not None]
@@ -88,6 +89,7 @@ class CellsRule:
             raw = _weights(cells, reference)
             # Weights are scaled to sum to 1, as bets need values in -1..1; `scale` turns the shown values back.
             scale = math.fsum(raw)
+            # All errors give the sum of the weights: no model can exceed it.
             if most >= scale:
                 mend = (
                     f"A model that is always wrong has {scale:.3g}; 1 is as good as the baseline (not 100), and "
@@ -153,11 +155,11 @@ class CellsRule:
 
 
 def mean_corruption_error(rates: Mapping[Cell, float], reference: ErrorRates) -> float:
-    """Return the mean corruption error, 1 for the reference model's errors.
+    """Return the mean corruption error, 1 for the reference model.
 
     Args:
         rates: error rates, 0..1, by cell.
-        reference: the reference model's error rates for each corruption.
+        reference: error rates of the reference model.
     """
     cells = list(rates)
     return math.fsum(w * rates[cell] for w, cell in zip(_weights(cells, reference), cells, strict=True))
@@ -166,12 +168,7 @@ def mean_corruption_error(rates: Mapping[Cell, float], reference: ErrorRates) ->
 def relative_mean_corruption_error(rates: Mapping[Cell, float], clean: float, reference: ErrorRates) -> float | None:
     """Return the relative mCE (section 4.2), of errors minus each model's clean error.
 
-    Args:
-        rates, reference: see `mean_corruption_error`.
-        clean: the error rate on clean samples, 0..1.
-
-    Returns:
-        None if the reference's clean error is unknown, or a corruption does not raise its error.
+    None if the reference's clean error is unknown, or a corruption does not raise its error.
     """
     if "clean" not in reference:
         return None
@@ -179,6 +176,7 @@ def relative_mean_corruption_error(rates: Mapping[Cell, float], clean: float, re
     for name in dict.fromkeys(name for name, _ in rates):
         own = [cell for cell in rates if cell[0] == name]
         base = math.fsum(reference[name][severity - 1] - reference["clean"][0] for _, severity in own)
+        # A corruption that does not raise the reference's error leaves no ratio.
         if base <= 0:
             return None
         ratios.append(math.fsum(rates[cell] - clean for cell in own) / base)
@@ -193,25 +191,18 @@ def _weights(cells: Sequence[Cell], reference: ErrorRates) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedRule:
-    """A claim that the mean of a weighted sum of columns of values in 0..1 is at most a threshold.
-
-    Attributes:
-        weights: of each column; they sum to 1.
-        mean: the claim on the weighted sums.
-    """
+    """A claim that the mean of a weighted sum of columns in 0..1 is at most a threshold; the weights sum to 1."""
 
     weights: Mapping[str, float]
     mean: MeanRule
 
     @classmethod
     def of(cls, name: str, threshold: float | None, weights: Mapping[str, float], terms: Terms) -> WeightedRule:
-        """Return the claim of a user's threshold on a sum with weights of any size.
+        """Return the claim for weights of any size, > 0.
 
         Args:
             name: the threshold's argument.
-            threshold: the largest mean claimed, > 0 and less than the sum of the weights; None for no claim.
-            weights: of each column, > 0.
-            terms: scope and errors.
+            threshold: > 0 and less than the sum of the weights.
 
         Raises:
             ConfigError: the threshold is out of range.

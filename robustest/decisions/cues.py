@@ -9,10 +9,7 @@ Each sample is predicted with the cue on and with it off. Per cue:
 
 All cues and classes must hold (an intersection-union test: each upper bound may take alpha). The one that moves most
 is
-selected by the outcomes, so that lower bounds, and early failures, share alpha (Bonferroni). With every sample
-evaluated, sets are decided exactly and populations by exact bounds (see `share`, `drop`); before that, for the set, a
-flip rate is a share or a rate, and a recall drop a signed rate (see `rate`). The direction of flips to a class is
-tested by exact McNemar tests with Holm's correction over cues and classes.
+selected by the outcomes, so that lower bounds and early failures share alpha (Bonferroni).
 """
 
 from __future__ import annotations
@@ -36,25 +33,28 @@ CLASSES = "classes"
 
 
 def on_column(cue: int) -> str:
+    """Return the column of predictions with a cue on."""
     return f"on {cue}"
 
 
 def off_column(cue: int) -> str:
+    """Return the column of predictions with a cue off."""
     return f"off {cue}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CuePairs:
-    """Counts over the paired predictions of one cue.
+    """Counts over the paired predictions of one cue, with K classes.
 
     Attributes:
         flips, of: predictions that the cue changes, and samples that count for the flip rate.
-        hits: (K,) by class: samples right with the cue on.
-        lost, gained, members: (K,) by class: samples right only with the cue on, right only with it off, all samples.
+        hits: (K,) samples right with the cue on.
+        lost, gained: (K,) samples right only with the cue on, and only with it off.
+        members: (K,) samples.
         drawn, driven: (K,) predictions that the cue moves into a class, and out of it.
-        before: (K,) predictions of a class with the cue off.
+        before: (K,) predictions with the cue off.
         target: the class that the cue is suspected to stand for, or None.
-        accuracy: accuracies with the cue on and off.
+        accuracy: with the cue on, and off.
     """
 
     flips: int
@@ -110,13 +110,12 @@ class CuePairs:
         return self.flips / max(1, self.of)
 
     def shares_moved(self, k: int) -> tuple[float, float]:
-        """Return the share of other predictions moved into class k, and the share of k's predictions moved out."""
+        """Return the share of other predictions moved into class k, and of k's predictions moved out."""
         before = int(self.before[k])
         others = int(self.before.sum()) - before
         return int(self.drawn[k]) / max(1, others), int(self.driven[k]) / max(1, before)
 
     def recall_drop(self, k: int) -> float:
-        """Return class k's recall with the cue on minus that with it off; 0 without samples."""
         return int(self.lost[k] - self.gained[k]) / max(1, int(self.members[k]))
 
     def recall_on(self, k: int) -> float:
@@ -127,12 +126,13 @@ def draw_p_values(pairs: Sequence[CuePairs], chances: Sequence[float] = ()) -> l
     """Return by cue and class the p-value of "the cue draws no more predictions to the class than it drives away".
 
     Args:
-        pairs: the counts of each cue.
-        chances: for each cue the p-value of the search that proposed it, a lower limit of its p-values; empty for 0.
+        pairs: counts by cue.
+        chances: by cue, the p-value of the search that proposed it, a lower limit of its p-values; empty for 0.
     """
     places = [(cue, k) for cue, counts in enumerate(pairs) for k in counts.classes]
     raw = [mcnemar(int(pairs[cue].drawn[k]), int(pairs[cue].driven[k])) for cue, k in places]
     table: list[dict[int, float]] = [{} for _ in pairs]
+    # Exact McNemar tests with Holm's correction over cues and classes.
     for (cue, k), p in zip(places, holm(raw), strict=True):
         # The search already accounts for the classes that it tried: its p-value is not corrected again.
         table[cue][k] = max(p, chances[cue]) if chances else p
@@ -145,9 +145,6 @@ class CueRule:
 
     Attributes:
         targets: for each cue the class that it is suspected to stand for, or None.
-        max_flip_rate: the largest flip rate claimed, or None.
-        max_recall_drop: the largest recall drop claimed, or None.
-        terms: scope and errors.
     """
 
     targets: tuple[int | None, ...]
@@ -157,7 +154,6 @@ class CueRule:
 
     @property
     def by_recall(self) -> bool:
-        """True if recall alone is claimed."""
         return self.max_flip_rate is None and self.max_recall_drop is not None
 
     @property
@@ -166,7 +162,7 @@ class CueRule:
         return self.terms.alpha / len(self.targets)
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """Return the first part's failure, or the last part's pass."""
+        """Return the first failure of a part, or the last pass."""
         if self.terms.scope != "set":
             return None
         found = [part.settle(values, n) for part, values in self._parts(columns)]
@@ -184,7 +180,7 @@ class CueRule:
         """Decide by the cue that moves most.
 
         Raises:
-            ConfigError: the target class has no samples, or all samples.
+            ConfigError: the target class has no samples, or all.
         """
         if len(columns["label"]) < n:
             return self._decide_early(columns, n, early)
@@ -195,11 +191,7 @@ class CueRule:
         return replace(lead, verdict=verdict, rule=why.rule, reasons=why.reasons)
 
     def of_cue(self, pairs: CuePairs) -> Decision:
-        """Return the decision on one cue whose every sample was evaluated.
-
-        Raises:
-            ConfigError: see `decide`.
-        """
+        """Return the decision on one cue whose every sample was evaluated."""
         flip, drops, worst = self.judge(pairs)
         verdicts = [flip.verdict] * (self.max_flip_rate is not None)
         verdicts += [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
@@ -222,14 +214,9 @@ class CueRule:
         return [CuePairs.count(columns, cue, target) for cue, target in enumerate(self.targets)]
 
     def worst(self, columns: Columns, cue: int, moved: NDArray[np.bool_]) -> float:
-        """Return a cue's value if every prediction that it can change were a flip.
+        """Return a cue's value if every prediction in `moved`, (t,) bool, that can be a flip were one.
 
         Infinite if flips and recall are claimed and recall could still break the claim.
-
-        Args:
-            columns: outcomes.
-            cue: the cue's number.
-            moved: (t,) samples that the cue changed.
         """
         label, target = columns["label"], self.targets[cue]
         others = np.ones(len(label), dtype=bool) if target is None else label != target
@@ -260,7 +247,7 @@ class CueRule:
         """Return decisions on one cue's flip rate and each class's recall drop, and the class that drops most.
 
         Raises:
-            ConfigError: see `decide`.
+            ConfigError: the target class has no samples, or all.
         """
         classes, scope, alpha = pairs.classes, self.terms.scope, self.terms.alpha
         if pairs.of == 0 or not all(pairs.members[k] for k in classes):
@@ -335,7 +322,7 @@ class CueRule:
 
 
 def worst_of(verdicts: list[Verdict]) -> Verdict:
-    """Return the verdict of claims that must all hold: failed before inconclusive before passed."""
+    """Return the verdict of claims that must all hold."""
     for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
             return verdict

@@ -2,17 +2,13 @@
 
 Each sample changes by -1 (gained: wrong before, right after), 0, or 1 (lost). The drop is the mean change.
 
-- Every sample evaluated: exact for the set. For the population: exact one-sided bounds on the shares lost and gained,
-  at alpha / 2 each, so that their difference holds at alpha for any dependence between them.
+- Every sample evaluated: exact for the set, exact bounds for the population.
 - Before that, for the set: bets on the sum of changes (see `bets`), at alpha at any stopping point.
-- Losses against gains: the exact McNemar test (Psychometrika 1947).
 
 A drop proves something only if it starts above chance: a model that answers one class, or guesses, loses nothing. So
 a
 pass needs a share a right before, beyond the share c that one constant answer reaches on the same samples
-(Clopper-Pearson at alpha), and a - c > d for an allowed drop of d: else a model that ignores its input after the
-change
-would keep the claim.
+(Clopper-Pearson at alpha), and a - c > d for an allowed drop of d.
 """
 
 from __future__ import annotations
@@ -49,13 +45,7 @@ LABEL = "label"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropRule:
-    """A claim on the drop of a share between two evaluations of the same samples.
-
-    Attributes:
-        threshold: the largest drop claimed, in 0..1; None for no claim.
-        terms: scope and errors.
-        before, after: columns of outcomes.
-    """
+    """A claim on the drop of a share between two evaluations, the columns `before` and `after`."""
 
     threshold: float | None
     terms: Terms
@@ -91,7 +81,8 @@ class DropRule:
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """Return the exact one-sided McNemar p-value of "losses do not outnumber gains by more than chance".
+    """Return the exact one-sided McNemar p-value of "losses do not outnumber gains by more than chance" (Psychometrika
+    1947).
 
     Args:
         lost: pairs right before and wrong after.
@@ -102,7 +93,7 @@ def mcnemar(lost: int, gained: int) -> float:
 
 def drop_bounds(lost: int, gained: int, n: int, alpha: float) -> Interval:
     """Return exact bounds on the share lost minus the share gained, of n pairs, alpha on each side."""
-    # Each end joins two bounds, one of each share: alpha / 2 each (Bonferroni).
+    # Each end joins two bounds, one of each share, at alpha / 2 (Bonferroni): valid for any dependence between them.
     lost_low, lost_high = clopper_pearson(lost, n, alpha / 2)
     gained_low, gained_high = clopper_pearson(gained, n, alpha / 2)
     return lost_low - gained_high, lost_high - gained_low
@@ -118,14 +109,8 @@ def decide_drop(
     alpha: float,
     fail_alpha: float | None = None,
 ) -> Decision:
-    """Return the decision on a drop over n fully evaluated pairs.
-
-    Args:
-        lost: pairs right before and wrong after.
-        gained: pairs wrong before and right after.
-        n: number of pairs.
-        max_drop: the largest drop claimed, in 0..1; None for no claim.
-        scope, alpha, fail_alpha: see `decide_share`.
+    """Return the decision on a drop over n fully evaluated pairs; arguments as for `drop_bounds` and
+    `decide_share`.
     """
     return decide_whole(
         (lost - gained) / n,
@@ -147,8 +132,8 @@ def settle_drop(
     Args:
         change: (t,) of -1, 0 and 1, in the order drawn, t <= n.
         n: size of the set.
-        most: largest sum claimed, -n..n.
-        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
+        most: -n..n.
+        pass_alpha, fail_alpha: errors of a wrong pass and a wrong failure.
     """
     if most >= n:
         return EarlyVerdict(Verdict.PASSED, 0, certain=True, alpha=pass_alpha)
@@ -168,12 +153,12 @@ def share_of_largest_class(columns: Columns) -> float:
 
 
 def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alpha: float) -> str:
-    """Return the reason why a drop from this start proves nothing; empty if there is none.
+    """Return the reason why a drop from this start proves nothing, or "".
 
     Args:
         right, of: samples right before, and all samples.
         chance: the accuracy of one constant answer; 0 if unknown.
-        threshold: the largest drop claimed, in 0..1.
+        threshold: the largest drop claimed.
         alpha: error of finding the start better than chance.
     """
     share = right / of
@@ -184,6 +169,7 @@ def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alph
             f"a model at chance cannot fall: {right} of {of} were right before, and saying one class of every sample "
             f"is right on {chance:.3f}. Give samples of all classes, or claim the accuracy after the change"
         )
+    # Else a model that ignores its input after the change would keep the claim.
     if share - chance <= threshold + _ROUNDING:  # .4 - .25 is more than .15 by the last digit
         return (
             f"a model that stopped looking would keep it: {share:.3f} were right before, {chance:.3f} are where one "
@@ -194,14 +180,7 @@ def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alph
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AboveChanceRule:
-    """A claim on a drop that passes only if `doubt_of_start` finds no reason against it.
-
-    Attributes:
-        other: the claim on the drop.
-        threshold: the largest drop claimed, in 0..1; None for no claim.
-        terms: scope and errors.
-        before: the column of outcomes before the change.
-    """
+    """A claim on a drop that passes only if `doubt_of_start` finds no reason against it."""
 
     other: DivisibleRule
     threshold: float | None
