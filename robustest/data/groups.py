@@ -43,7 +43,7 @@ class Groups:
 
     @property
     def disjoint(self) -> bool:
-        """Whether no sample is in two groups."""
+        """True if no sample is in two groups."""
         every = np.concatenate(self.members)
         return len(np.unique(every)) == len(every)
 

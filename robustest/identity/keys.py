@@ -103,7 +103,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
         kind: "chunk", "training", ...
         about: everything that it depends on besides the settings, by name: values that `digest` takes.
         settings: of the claim; None where it has none.
-        asked: True only if what is measured is asked again before anything is recalled.
+        asked: True only if the model is asked again before anything is recalled.
 
     Raises:
         Unhashable: something that it depends on has no identity; the message names it.

@@ -1,8 +1,4 @@
-"""Reports on GitHub: a summary of the step, and annotations at the tests' lines.
-
-Both need no token: annotations are workflow commands in the log, and the summary is a file that GITHUB_STEP_SUMMARY
-names.
-"""
+"""Reports on GitHub without a token: the summary of a step, and annotations at the lines of tests."""
 
 from __future__ import annotations
 
@@ -19,11 +15,11 @@ from robustest.results import shown
 from robustest.words import count_of, sentence
 
 BUDGET = 900_000
-"""Largest size of a step's summary in bytes; GitHub drops a summary of more than 1 MiB whole."""
+"""Largest size of a step's summary in bytes: GitHub drops a summary of more than 1 MiB whole."""
 COMMENT = 60_000
-"""Largest size of a comment in bytes; GitHub refuses more than 65,536 characters."""
+"""Largest size of a comment in bytes: GitHub refuses more than 65,536 characters."""
 ANNOTATIONS = 10
-"""Number of annotations of one kind that GitHub shows of a step."""
+"""Largest number of annotations of one kind that GitHub shows."""
 
 _RESERVE = 400  # bytes of the budget for the lines that say what was cut
 _CELL = 300  # characters of a name in a table cell
@@ -44,19 +40,15 @@ _MARKS = {
 }
 _MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
 _PLAIN = frozenset(".,-/ ()=%+'\"?;^")
-"""ASCII punctuation that begins no markup inside a line of text."""
+"""ASCII punctuation that begins no markup inside of a line."""
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
-"""Characters that show nothing, reverse the text around them, or cannot be encoded."""
+"""Characters that are invisible, reverse the text around them, or cannot be encoded."""
 
 
 def add_summary(path: str, account: Account) -> None:
-    """Append the summary of a run to the step's, up to the size that GitHub keeps.
-
-    Args:
-        path: the file that GITHUB_STEP_SUMMARY names.
-        account: the run's.
+    """Append the summary of a run to the file that GITHUB_STEP_SUMMARY names, up to the size that GitHub keeps.
 
     Raises:
         OSError: the file cannot be written.
@@ -70,15 +62,13 @@ def add_summary(path: str, account: Account) -> None:
 def annotation_commands(
     rows: Sequence[Row], lost: Sequence[str], *, where: Mapping[str, tuple[str, int]], workspace: str = ""
 ) -> list[str]:
-    """Return workflow commands for the worst ten rows that did not pass, and the number of further ones.
+    """Return workflow commands for the ten worst rows that did not pass, and the number of further ones.
 
     Each command must be at the start of a line of the step's log.
 
     Args:
-        rows: rows of the account.
-        lost: losses in sentences.
-        where: file and line (from 1) of each test's id; a file is absolute, or relative to the workspace.
-        workspace: the folder that absolute files are named from.
+        where: file and line (from 1) of each test id; a file is absolute, or relative to the workspace.
+        workspace: folder that absolute files are named from.
     """
     commands = [_command("error", {"title": "robustest: results are missing"}, problem) for problem in lost]
     for row in worst_first(row for row in rows if row.state in EXPLAINED):
@@ -94,6 +84,7 @@ def annotation_commands(
             title, text = row_without_result(row).partition(": ")[0], _short(row.problem, 2_000)
         else:
             title, text = f"{state}: {result.statement}", failure_text(result, replay=row.replay)[:4_000]
+        # Nothing is known to be wrong with the model in these states; the job is red all the same.
         kind = "warning" if state in ("inconclusive", "tolerated") else "error"
         commands.append(_command(kind, {**properties, "title": _short(f"robustest {title}", _CELL)}, text))
     more = len(commands) - ANNOTATIONS
@@ -104,40 +95,35 @@ def annotation_commands(
 
 
 def _command(kind: str, properties: Mapping[str, str], message: str) -> str:
-    """Return a workflow command.
-
-    Percent signs and line ends would end or change it, and so would colons and commas in a property.
-    """
-
     def escape(text: str) -> str:
+        # A line end would end the command, and the rest of the text could then begin another one.
         seen = _UNSEEN.sub("�", text.replace("\r\n", "\n").replace("\r", "\n"))
         return seen.replace("%", "%25").replace("\n", "%0A")
 
+    # Colons and commas end a property.
     pairs = (f"{name}={escape(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in properties.items())
     return f"::{kind} {','.join(pairs)}::{escape(message)}"
 
 
 def summary(account: Account, *, budget: int = BUDGET) -> str:
-    """Return the step's summary in GitHub's Markdown: a table, worst first, the failures folded below, and sections.
+    """Return the step's summary in GitHub's Markdown: a table, worst first, folded failures, and sections of packs.
 
     Args:
-        account: the run's.
-        budget: largest size in bytes; a line counts what does not fit.
-
-    Returns:
-        Text of at most `budget` bytes in UTF-8; empty if not even the headline fits.
+        budget: largest size in bytes of UTF-8; empty text if not even the headline fits.
     """
     page = _Page(budget)
     rows = account.rows
     counts = Counter(row.state for row in rows)
     headline = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no claim was measured"
     page.add(f"\n## robustness: {headline}\n\n")
+    # Losses come first: with them no number below can be green. They get a fifth of the budget, so that rows follow.
     losses = [f"> **Results are missing: {escaped(text)}. This run is not green.**\n>\n" for text in account.lost]
     page.add_all(losses, 0.2)
     page.add("\n")
     ordered = worst_first(rows)
     if ordered:
         page.add("| | claim | measured and required | n | test |\n| :-- | :-- | :-- | --: | :-- |\n")
+        # The table is cut from its end, where the claims that passed are.
         page.add_all([_table_row(row) for row in ordered], _TABLE_SHARE, "claims are left out of this table")
         page.add("\n")
     page.add_all([_details(row) for row in ordered if row.state in EXPLAINED], 1.0, "failures are not shown here")
@@ -150,7 +136,7 @@ def summary(account: Account, *, budget: int = BUDGET) -> str:
 
 
 class _Page:
-    """Text that never grows beyond its budget of bytes."""
+    """Text that never exceeds its budget of bytes."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget - _RESERVE
@@ -158,7 +144,6 @@ class _Page:
         self.parts: list[str] = []
 
     def add(self, part: str, share: float = 1.0) -> bool:
-        """Add a part if it fits into a share of the budget."""
         size = len(part.encode("utf-8"))
         if self._size + size > self._budget * share:
             return False
@@ -167,7 +152,7 @@ class _Page:
         return True
 
     def add_all(self, parts: Sequence[str], share: float, cut: str = "lines are left out") -> None:
-        """Add parts while they fit, and say how many did not."""
+        """Add parts while they fit, then the number of parts that did not."""
         for count, part in enumerate(parts):
             if not self.add(part, share):
                 if self.parts:  # out of the reserve
@@ -211,18 +196,17 @@ def _details(row: Row) -> str:
 
 
 def _short(text: str, most: int) -> str:
-    """Return text on one line of at most `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def escaped(text: str) -> str:
-    """Return text as GitHub's Markdown shows it, on one line, in a table cell or outside.
-
-    A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), nor for a table's bar. So
-    every character that may begin markup, a link, a mention, an emoji or a formula becomes one.
-    """
+    """Return text as GitHub's Markdown shows it literally, on one line."""
+    # A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), nor for a table's bar.
+    # So
+    # every character that may begin markup, a link, a mention, an emoji or a formula becomes a reference.
     line = _UNSEEN.sub("�", " ".join(text.split()))
     line = _MARKUP.sub(lambda m: m[0] if m[0] in _PLAIN else f"&#{ord(m[0])};", line)
     line = re.sub(r"&#64;(?=\w)", "&#64;&#8203;", line)  # GitHub looks for mentions after resolving references
+    # GitHub links bare addresses that begin with "www.".
     return re.sub(r"(?i)w(?=ww\.)", lambda m: f"&#{ord(m[0])};", line)

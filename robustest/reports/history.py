@@ -1,4 +1,4 @@
-"""Histories of claims: the entries that a run adds, their texts, and a history in the terminal."""
+"""Histories of claims: the entries that a run adds, their texts, and their drawing in the terminal."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from robustest.results import Result
 from robustest.words import exactly, further_limits, value_in_words
 
 NOT_MEASURED = "not measured"
-"""State of a claim that held when it was last measured, and has no entry at the latest commits."""
+"""State of a claim that held when last measured, and has no entry at the latest commits."""
 RUN = "pytest"
 """Name of the test that stands for a run that lost results."""
 _DIGEST = 12
-"""Characters of a digest, or of a commit's name, that are kept."""
+"""Characters of a digest, or of a commit's name, that are stored."""
 _COMMIT = 9
 """Characters of a commit's name that are shown."""
 _LONGEST = 200
-"""Characters of a problem that are kept."""
+"""Characters of a problem that are stored."""
 _DECIMALS = 3
 _SMALLEST = 20
 _LARGEST = 1e15
-"""Values of more decimals, or above, are kept as they are: no accuracy, rate or radius is there."""
+"""Values above, or with more decimals than `_SMALLEST`, are not rounded: they are no accuracy, rate or radius."""
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MARKS = {GOOD: ".", BAD: "x"}
@@ -55,13 +55,7 @@ LEGEND = (
 
 
 def entries_of(rows: Iterable[Row], lost: Sequence[str], origin: Origin) -> dict[ClaimId, list[HistoryEntry]]:
-    """Return the entries of a run.
-
-    Args:
-        rows: rows of the account.
-        lost: losses in sentences; the run has an entry that says so then.
-        origin: time and commit of the run.
-    """
+    """Return the entries of a run by claim; a run that lost results gets an entry in state "error" itself."""
     entries: dict[ClaimId, list[HistoryEntry]] = {}
     places: Counter[tuple[str, str]] = Counter()
     for row in rows:
@@ -70,9 +64,11 @@ def entries_of(rows: Iterable[Row], lost: Sequence[str], origin: Origin) -> dict
         else:
             key = (row.test, row.result.claim)
             claim, entry = ClaimId(*key, places[key]), _measured(origin, row.state, row.result)
+            # The same claim may be made several times in one test; its place tells the entries apart.
             places[key] += 1
         entries.setdefault(claim, []).append(entry)
     if lost:
+        # A run that lost results must not leave a history that is green throughout.
         entries.setdefault(ClaimId(RUN), []).append(_unmeasured(origin, "error", lost[0]))
     return entries
 
@@ -93,6 +89,7 @@ def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
     # Intervals are rounded outwards, so that no slack appears that is not there.
     low, high = _rounded(result.interval[0], ROUND_FLOOR), _rounded(result.interval[1], ROUND_CEILING)
     left = _rounded(result.left_interval[0], ROUND_FLOOR), _rounded(result.left_interval[1], ROUND_CEILING)
+    # The requirement is stored with its exact numbers, so that a change of the threshold is noticed.
     required = [] if result.threshold is None else [f"{result.comparison} {exactly(result.threshold)}"]
     required += [f"{one.name} {one.comparison} {exactly(one.value)}" for one in further_limits(result)]
     required += [] if result.scope == "set" else [result.scope]
@@ -118,8 +115,9 @@ def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
 
 
 def _rounded(value: float, way: str) -> float:
-    """Round to a thousandth, as reports show values, or below 0.1 to three figures; infinity becomes 1e100."""
+    """Round to three decimals, or below 0.1 to three figures."""
     if not math.isfinite(value):
+        # JSON has no infinity.
         return math.copysign(1e100, value)
     exact = Decimal(repr(value))
     digits = _DECIMALS if abs(value) >= 0.1 or not value else _DECIMALS - 2 - exact.adjusted()
@@ -136,8 +134,10 @@ def state_of(history: ClaimHistory) -> str:
     if history.state == BAD:
         return "failed"
     if history.state == GOOD:
+        # A claim that is no longer measured is not green, whatever its last run said.
         return NOT_MEASURED if history.behind else "passed"
     state = history.last.state
+    # The last run passed, but not all runs of this commit agree or were decided.
     return state if state in STATES and state != "passed" else "inconclusive"
 
 
@@ -153,7 +153,7 @@ def value_of(entry: HistoryEntry) -> str:
 
 
 def slack_of(entry: HistoryEntry) -> str:
-    """Return the distance from the interval to the threshold with its sign; empty without a threshold."""
+    """Return the signed distance from the interval to the threshold; empty without a threshold."""
     return "" if entry.slack is None else f"{entry.slack:+.3f}"
 
 
@@ -180,15 +180,17 @@ def first_bad_of(bad: FirstBad) -> str:
         return f"bad since its first decided commit, {here}{before}{mixed}"
     others = [name for name in bad.what if name != "commit"]
     names = f"{', '.join(others[:-1])} and {others[-1]}" if len(others) > 1 else "".join(others)
+    # Two runs of one commit disagree, so the cause is another change, such as the model file or a package.
     if "commit" not in bad.what:
         return f"bad since another run of {here}: {names} changed, the commit did not{mixed}"
+    # Undecided commits between the last good and the first bad one may also be the cause.
     span = f", or one of {_counted(bad.between, 'commit')} before it that are undecided" if bad.between else ""
     changed = f"{names} changed too" if others else "no other change is known"
     return f"first bad commit {here}{span}; last good commit {commit_of(bad.good)}; {changed}{mixed}"
 
 
 def gap_of(history: ClaimHistory) -> str:
-    """Return a sentence about the time since the claim was last decided; empty if there is nothing to say."""
+    """Return a sentence about the commits since the claim was last decided; may be empty."""
     if not history.points:
         return "every run was of a changed working tree, which belongs to no commit"
     latest, texts = history.points[-1], []
@@ -225,13 +227,7 @@ class Writer(Protocol):
 
 
 def draw(screen: Writer, histories: Sequence[ClaimHistory], *, bars: bool) -> None:
-    """Print every claim with a strip of its last commits.
-
-    Args:
-        screen: receives the lines.
-        histories: claims in the order in which they are printed.
-        bars: True if the screen can show block characters.
-    """
+    """Print every claim with a strip of its last commits; `bars` is True if the screen can show block characters."""
     for history in histories:
         word = state_of(history)
         screen.write(f"{word:13}", **{COLOURS.get(word, "yellow"): True})
@@ -260,7 +256,7 @@ def draw(screen: Writer, histories: Sequence[ClaimHistory], *, bars: bool) -> No
 
 
 def _bars(points: Sequence[CommitPoint]) -> str:
-    """Return the values as bars between the lowest and the highest; a dot stands for a missing value."""
+    """Return values as bars between the lowest and the highest; a dot stands for a missing value."""
     values = []
     for entry in (point.shown for point in points):
         middle = None if entry.interval is None else (entry.interval[0] + entry.interval[1]) / 2

@@ -1,4 +1,4 @@
-"""Text from elsewhere, written so that neither a terminal nor the log of a CI service takes it for a command."""
+"""Text from elsewhere, escaped so that no terminal and no log of a CI service takes it for a command."""
 
 from __future__ import annotations
 
@@ -9,31 +9,26 @@ from typing import Any
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories of characters that control a terminal instead of showing something."""
 _ANYWHERE = re.compile(r"#(?=#(?:\[|vso\[|teamcity\[))")
-"""Commands of GitHub's older form, of Azure and of TeamCity, which are also recognised inside lines."""
+"""Commands of GitHub's older form, of Azure and of TeamCity, which are recognised anywhere in a line."""
 _AT_START = re.compile(r"^(\s*):(?=:)")
-"""Workflow commands of GitHub; leading blanks do not matter."""
+"""Workflow commands of GitHub, which may follow blanks at the start of a line."""
 
 
 def visible(text: str) -> str:
-    """Return one line of text with its control characters, line ends among them, spelled out."""
+    """Return one line of text with control characters and line ends spelled out."""
     return "".join(
         c.encode("unicode_escape").decode("ascii") if unicodedata.category(c) in _HIDDEN else c for c in text
     )
 
 
 def inert(text: str, *, at_start: bool = True) -> str:
-    """Return one line of text with everything spelled out that would control a terminal or a log.
-
-    Args:
-        text: any text.
-        at_start: True if a line begins with it.
-    """
+    """Return one line of text with everything spelled out that would control a terminal or a log."""
     shown = _ANYWHERE.sub(r"\\x23", visible(text))
     return _AT_START.sub(r"\1\\x3a", shown) if at_start else shown
 
 
 def inert_lines(text: str) -> str:
-    """Apply `inert` to text of several lines, keeping line ends and tabs."""
+    """Apply `inert` to every line and every tab-separated part of a text."""
     return "\n".join("\t".join(inert(part) for part in line.split("\t")) for line in text.split("\n"))
 
 
@@ -47,6 +42,7 @@ class Inert:
     def write(self, text: str, **markup: bool) -> None:
         """Write text of one line."""
         self._reporter.write(inert(text, at_start=self._at_start), **markup)
+        # Text after nothing but blanks is still at the start of the line.
         self._at_start = self._at_start and not text.strip()
 
     def write_line(self, text: str = "", **markup: bool) -> None:

@@ -17,9 +17,9 @@ from robustest.settings import Settings
 from robustest.version import VERSION
 
 SCHEMA = 5
-"""Version of the form that `result.schema.json` describes; files of another version are refused.
+"""Version of the form in `result.schema.json`; files of another version are refused.
 
-Version 4 identified claims by their words alone, so that no reader could tell which two results are of one claim.
+Version 4 identified claims by their words alone, so a reader could not tell two results of one claim apart.
 """
 
 
@@ -31,13 +31,10 @@ def write(
     shard: Mapping[str, Any] | None = None,
     origin: Origin | None = None,
 ) -> None:
-    """Write the file whole or not at all.
+    """Write the file whole or not at all; folders are made.
 
     Args:
-        path: the file; folders are made.
-        account: the run's; a reader must not trust a file that lost results.
-        settings: the run's.
-        shard: "index" of "count" shards, all "tests" of the run and those this shard "reported"; None for a whole run.
+        shard: "index" and "count", ids of all "tests" of the run, and the ids "reported" here; None for a whole run.
         origin: time and commit of the run, if known.
     """
     counts = Counter(row.state for row in account.rows)
@@ -49,6 +46,7 @@ def write(
         "shard": None if shard is None else dict(shard),
         "pytest": None if account.session is None else account.session.to_dict(),
         "counts": {name: counts[name] for name in STATES if counts[name]},
+        # A reader must treat a file with losses as red, whatever its rows say.
         "lost": list(account.lost),
         "chance": Chance.of(row.result for row in account.results).to_dict(),
         "tests": [ending.to_dict() for ending in account.endings],
@@ -60,6 +58,7 @@ def write(
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file whole or not at all; folders are made."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    # A rename inside of one folder is atomic; the process id keeps parallel writers apart.
     partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     partial.write_bytes(content)
     partial.replace(target)

@@ -1,7 +1,6 @@
 """JUnit XML through junit-xml: one suite for each test, one case for each claim.
 
-The file keeps to the schema of Jenkins' xunit plugin (junit-10.xsd), which GitLab and the test reporters on GitHub read
-as well. Cases have no properties there, so the numbers are in the text of each failure and in properties of the suite.
+The schema is that of Jenkins' xunit plugin (junit-10.xsd), which GitLab and GitHub's test reporters read too.
 """
 
 from __future__ import annotations
@@ -23,18 +22,14 @@ from robustest.version import VERSION
 from robustest.words import headline
 
 _NO_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot write, not even escaped, or advises against (section 2.2)."""
+"""Characters that XML 1.0 cannot write, even escaped, or advises against (section 2.2)."""
 
 
 def write(path: str, rows: Sequence[Row], lost: Sequence[str] = ()) -> None:
-    """Write the file whole or not at all.
-
-    The properties of each suite have the version, the command that repeats the test, and each claim's result as JSON
-    under "robustest.1", "robustest.2" ... in the order of its cases, as in pytest's `--junitxml`.
+    """Write the file whole or not at all; folders are made.
 
     Args:
-        path: the file; folders are made.
-        rows: rows of the account, those of a test one after the other.
+        rows: rows of the account; rows of one test are adjacent.
         lost: losses in sentences; each becomes an error, so that the file is not green.
     """
     tests: dict[str, list[Row]] = {}
@@ -64,6 +59,8 @@ def _xml(text: str) -> str:
 
 
 def _suite(test: str, rows: Sequence[Row]) -> TestSuite:
+    # Cases have no properties in the schema, so those of the suite hold each result, in the order of the cases, as in
+    # pytest's `--junitxml`.
     properties = {"robustest.version": VERSION}
     if rows[0].replay:
         properties["robustest.replay"] = _xml(rows[0].replay)
@@ -93,6 +90,7 @@ def _case(row: Row) -> TestCase:
         name = "could not measure"
         if ending is not None and not (ending.claimed and ending.outcome == "error"):
             name = f"the test's {ending.phase}"
+        # A test that failed by itself is no claim: its case is named by the phase that failed.
         case = TestCase(name, classname=classname)
         again = f"\nreplay: {row.replay}" if row.replay else ""
         message, output = first_line(row.problem), row.problem + again
@@ -101,6 +99,7 @@ def _case(row: Row) -> TestCase:
         words = None if state in RED else _xml(measured(result))
         case = TestCase(_xml(result.statement), classname=classname, elapsed_sec=result.cost.seconds, stdout=words)
         message, output = headline(result), failure_text(result, replay=row.replay)
+    # JUnit's "failure" is a claim that does not hold; "error" is a missing measurement. Both make the suite red.
     if state in ("error", "unfinished"):
         case.add_error_info(message=_xml(message), output=_xml(output), error_type=state)
     elif state in RED:
@@ -108,5 +107,6 @@ def _case(row: Row) -> TestCase:
     elif state in ("xfailed", "skipped", "rerun", "tolerated"):  # neither a failure nor a pass
         case.add_skipped_info(message=_xml(row_remark(row) or row_without_result(row)))
     if ending is not None and ending.attempt:
+        # Attempts of a flaky test are cases of their own; the same name would hide all but one.
         case.name = f"{case.name} (attempt {ending.attempt})"
     return case

@@ -20,7 +20,7 @@ _LINE_EVERY = 10.0
 
 
 class TerminalProgress:
-    """Prints progress: in place on a terminal, as an occasional line elsewhere."""
+    """Print progress: in place on a terminal, as an occasional line elsewhere."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -42,6 +42,7 @@ class TerminalProgress:
         if capture is None:
             self._write(reporter, line, terminal, done == total)
             return
+        # pytest captures output while a test runs.
         with capture.global_and_fixture_disabled():
             self._write(reporter, line, terminal, done == total)
 
@@ -51,6 +52,7 @@ class TerminalProgress:
             reporter.write_line(line)
             return
         width = reporter._tw.fullwidth - 1
+        # Blank the line before the cursor returns, or the end of a longer text would remain.
         reporter.rewrite((" " * width) if over else line[:width].ljust(width), erase=False)
         reporter.rewrite("" if over else line[:width], erase=False)
         if over:
@@ -58,7 +60,7 @@ class TerminalProgress:
 
 
 def notebook_progress() -> Callable[[str, int, int, int], None] | None:
-    """Return a function that shows a claim's progress in the running cell; None outside a notebook."""
+    """Return a function that shows a claim's progress in the running cell; None outside of a notebook."""
     shell_of = getattr(sys.modules.get("IPython"), "get_ipython", None)
     shell = None if shell_of is None else shell_of()
     if shell is None or getattr(shell, "kernel", None) is None:
@@ -67,14 +69,15 @@ def notebook_progress() -> Callable[[str, int, int, int], None] | None:
 
 
 _bars: dict[tuple[int, str], Any] = {}
-"""The bar of each cell and claim, updated in place."""
+"""Bars by cell and claim, updated in place."""
 
 
 def _show_bar(cell: int, statement: str, done: int, total: int, broken: int) -> None:
-    """Draw or update a bar; it stays after an early verdict, and disappears once every sample was evaluated."""
     display = import_module("IPython.display")  # always there in a notebook
     text = html.escape(f"{statement}: {done} of {total}, {broken} broken")
     over = done >= total
+    # A bar disappears once every sample was evaluated; after an early verdict it stays and shows the samples
+    # evaluated.
     bar = display.HTML("" if over else f'<progress value="{done}" max="{total}"></progress> {text}')
     if over and (cell, statement) in _bars:
         _bars.pop((cell, statement)).update(bar)

@@ -16,11 +16,11 @@ from robustest.version import VERSION
 from robustest.words import folded
 
 COLOURS = {"passed": "green", "measured": "cyan", **dict.fromkeys(RED - {"inconclusive"}, "red")}
-"""Colours of states; the others are yellow."""
+"""Colours of states; all others are yellow."""
 _READABLE = 16
-"""Characters of a test's name in the name of its folder: paths of pictures should fit on a line."""
+"""Characters of a test's name in its folder name, so that paths of pictures fit on a line."""
 _WIDE = 10_000
-"""Width in columns if nobody gives one."""
+"""Width in columns if no terminal gives one."""
 
 
 def header(settings: Settings, width: int = _WIDE) -> list[str]:
@@ -40,16 +40,12 @@ def folder_name(test: str) -> str:
 
 
 def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "") -> None:
-    """Print the section `robustness`.
-
-    It has a row for each claim, the expected number of wrong verdicts, the commands that repeat what did not pass, the
-    losses, and the sections of packs.
+    """Print the section `robustness`: claims, the expected number of wrong verdicts, replay commands, losses, and
+    packs.
 
     Args:
         reporter: pytest's terminal reporter, or the screen of the command line.
-        account: the run's.
-        details: print every number of every claim.
-        left_out: a line about tests that were not run; may be empty.
+        left_out: line about tests that were not run; may be empty.
     """
     rows = account.rows
     tests = any(row.result is not None or row.ending is None or row.ending.robust for row in rows)
@@ -64,6 +60,7 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
 
     out.write_sep("=", "robustness")  # not section(): it leaves a line half open
     longest = max((len(row.test) for row in rows), default=0)
+    # One line for each claim if all lines fit the screen, else two.
     beside = all(longest + len(_line(row)) + len(_word(row)) + 4 <= width for row in rows)
     for row in rows:
         colour = {COLOURS.get(row.state, "yellow"): True}
@@ -92,6 +89,7 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
         write(f"chance: {chance}")
     if replayed := sum(result.replayed for result in results):
         write(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
+    # Claims of one model often have the same hint; it is printed once, like the replay command of a test.
     for hint in dict.fromkeys(note for result in results for note in result.notes if note.startswith(HINT)):
         write(hint, yellow=True)
     for replay in dict.fromkeys(row.replay for row in rows if row.state in EXPLAINED and row.replay):

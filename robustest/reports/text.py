@@ -15,19 +15,16 @@ HINT = "hint: "
 
 
 def measured(result: Result) -> str:
-    """Return the sentence that every report prints of a result, with the number of samples and the caveats.
+    """Return the sentence that every report prints of a result.
 
-    For example "accuracy 0.410 [0.370, 0.450], required >= 0.40; n=512; 5 samples changed"; see
-    `robustest.words.sentence`.
+    For example "accuracy 0.410 [0.370, 0.450], required >= 0.40; n=512; 5 samples changed".
     """
     return "; ".join((sentence(result), f"n={count_of(result)}", *result.caveats))
 
 
 def failure_text(result: Result, *, replay: str) -> str:
-    """Return the text of a claim that did not pass.
-
-    The first line says what failed; claim, value, threat, verdict, facts, worst samples, notes and the command that
-    repeats the test follow.
+    """Return the text of a claim that did not pass: a headline, then every number and the command that repeats the
+    test.
     """
     lines = [
         headline(result),
@@ -41,6 +38,7 @@ def failure_text(result: Result, *, replay: str) -> str:
     baseline = result.details.get("baseline") or {}
     if "lost" in baseline:
         low, high = baseline["drop_interval"]
+        # Baselines of shares other than the accuracy name their share.
         share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
         other = baseline.get("model")
         source = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
@@ -61,7 +59,6 @@ def failure_text(result: Result, *, replay: str) -> str:
 
 
 def _sample(result: Result, worst: Counterexample) -> str:
-    """Return one of the worst samples in a line."""
     size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
     pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
     picture = f", {worst.image}" if worst.image else ""
@@ -69,7 +66,7 @@ def _sample(result: Result, worst: Counterexample) -> str:
 
 
 def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -> str:
-    """Return label and answers of one of the worst samples, e.g. "label 2, predicted 2 -> 1"."""
+    """Return the label and the answers of one of the worst samples, e.g. "label 2, predicted 2 -> 1"."""
     if worst.told:
         return worst.told
     names = result.details.get("class_names")
@@ -80,7 +77,7 @@ def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -
 
 
 def class_name(number: int, names: Any) -> str:
-    """Return a class with its name, if `details["class_names"]` has one: a list, or a mapping from the number."""
+    """Return a class with its name, if `details["class_names"]`, a list or a mapping from the number, has one."""
     if isinstance(names, Mapping):
         name = names.get(str(number))
     else:
@@ -90,9 +87,10 @@ def class_name(number: int, names: Any) -> str:
 
 
 def row_without_result(row: Row) -> str:
-    """Return a row that has no result in one line."""
+    """Return one line for a row that has no result."""
     first = first_line(row.problem)
     ending = row.ending
+    # The claim raised an error, which is red even if the test caught it and passed.
     if ending is None or ending.outcome == "passed" or (ending.claimed and ending.outcome == "error"):
         return f"{_attempt(row)}could not measure: {first}"
     words = {
@@ -112,7 +110,7 @@ def row_without_result(row: Row) -> str:
 
 
 def row_remark(row: Row) -> str:
-    """Return what pytest's outcome adds to the verdict of a claim; empty if it adds nothing."""
+    """Return the words that pytest's outcome adds to the verdict of a claim; may be empty."""
     why = "" if row.ending is None else " ".join(row.ending.reason.split()) or "no reason was given"
     remark = {
         "xfailed": f"failed as expected: {why}",
@@ -132,17 +130,14 @@ def _attempt(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chance:
-    """The verdicts of a run that rest on an error probability, and how many of them may be wrong.
+    """The verdicts of a run that rest on an error probability, and the number of them that may be wrong.
 
     Attributes:
         verdicts: number of claims that passed or failed.
         at_alpha: number of verdicts that rest on alpha; the others are certain.
         levels: smallest and largest alpha of those; (0, 0) if there are none.
-        wrong: upper bound on the expected number of wrong verdicts. Before any sample is evaluated each claim errs with
-            probability alpha at most, so the bound is the sum over all claims, not only over those that came to rest on
-            alpha: the outcome selected these. It is at most `at_alpha`, as certain verdicts are not wrong.
-        no_loss: number of claims that passed against a baseline because no loss was shown. Alpha bounds false alarms;
-            the size of an undetected loss depends on the number of samples.
+        wrong: upper bound on the expected number of wrong verdicts.
+        no_loss: number of claims that passed against a baseline because no loss was shown.
         about: number of claims whose rule holds alpha only approximately, such as a bootstrap.
     """
 
@@ -164,7 +159,14 @@ class Chance:
             verdicts=len(decided),
             at_alpha=len(resting),
             levels=(min(levels), max(levels)) if levels else (0.0, 0.0),
+            # Before any sample is evaluated, each claim errs with probability at most alpha. So the bound is the sum
+            # over all
+            # claims: a sum over those that came to rest on alpha would be wrong, as the outcomes selected them.
+            # Certain verdicts
+            # are never wrong, so the number of the others bounds it too.
             wrong=min(float(len(resting)), sum(claim.alpha for claim in claims)) if resting else 0.0,
+            # Alpha bounds false alarms of these comparisons; the size of an undetected loss depends on the number of
+            # samples.
             no_loss=sum(bool(c.details.get("baseline")) and c.verdict is Verdict.PASSED for c in resting),
             about=sum(claim.details.get("approximate") is True for claim in resting),
         )
@@ -185,5 +187,4 @@ class Chance:
         return f"{text}; {passed} because no loss was shown"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
         return {**asdict(self), "levels": list(self.levels)}

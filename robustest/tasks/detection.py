@@ -31,7 +31,7 @@ class Adapter(Protocol):
 
     @property
     def gradient(self) -> bool:
-        """Whether answers have a gradient in the images, which attacks follow."""
+        """True if answers have a gradient in the images, which attacks follow."""
 
     def check(self, detector: Any, confidence: float) -> None:
         """Refuse a detector that does not fit, or that withholds answers of this confidence.

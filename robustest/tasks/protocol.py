@@ -40,11 +40,11 @@ class Task(Protocol):
 
     @property
     def one_class(self) -> bool:
-        """Whether an answer is one class of K, by logits (B, K): target classes can be chosen only then."""
+        """True if an answer is one class of K, by logits (B, K): target classes can be chosen only then."""
 
     @property
     def placed(self) -> bool:
-        """Whether targets are places in the image, which move with it."""
+        """True if targets are places in the image, which move with it."""
 
     @property
     def losses(self) -> Mapping[str, Loss]:
@@ -150,7 +150,7 @@ class Stratified(Protocol):
 
     @property
     def nouns(self) -> tuple[str, str]:
-        """Names of what is counted, singular and plural: ("object", "objects")."""
+        """Names of the counted things, singular and plural: ("object", "objects")."""
 
     def strata(self, y: Tensor) -> Tensor:
         """Return (B,) int64 counts in targets (B, *T), or float64 values of other kinds."""

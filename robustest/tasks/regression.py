@@ -49,7 +49,7 @@ class Regression:
 
     @property
     def placed(self) -> bool:
-        """Whether targets may depend on places in the image."""
+        """True if targets may depend on places in the image."""
         return not self.still
 
     @property

@@ -40,7 +40,7 @@ class Centre:
     border: int = 0
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """What the model is shown."""
+        """Return the model's input for an image."""
         if self.border:
             image = image.crop((self.border, self.border, image.width - self.border, image.height - self.border))
         if image.size == (SHOWN, SHOWN):
@@ -175,7 +175,7 @@ class ClassMap:
 
     @property
     def whole(self) -> bool:
-        """Whether every output is a class, in the model's order: nothing has to be left out."""
+        """True if every output is a class, in the model's order: nothing has to be left out."""
         return self.groups == tuple((at,) for at in range(self.outputs))
 
     def restrict(self, logits: Tensor) -> Tensor:

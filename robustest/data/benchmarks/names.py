@@ -55,7 +55,7 @@ _GROUPS = ("noise", "blur", "weather", "digital", "extra")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What `benchmark` was asked for."""
+    """The arguments of `benchmark`."""
 
     name: str
     root: Path

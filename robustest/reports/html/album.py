@@ -1,7 +1,7 @@
 """Pictures of a page: copied beside it, or embedded in it.
 
-Only whole PNG files are taken, and for results that come from files only those below the folder of the file: a path in
-a file from elsewhere must not carry any other file of this machine into a page that is published.
+For results that come from files, only whole PNG files below the folder of the file are taken: a path in a file from
+elsewhere must not carry any other file of this machine into a published page.
 """
 
 from __future__ import annotations
@@ -21,22 +21,16 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WIDEST = 16_384  # largest side in pixels
 _OWN = re.compile(r"claim-\d+-(?:worst|shown)-\d+\.png")
 _CHANGE = re.compile(rb"largest change\x00(\d{1,6}(?:\.\d{1,9})?(?:e[-+]\d{1,3})?)").fullmatch
-"""The text that `robustest.reports.pictures` keeps in a picture: a number, and nothing else is shown."""
+"""Text that `robustest.reports.pictures` stores in a picture: only a number is accepted."""
 LARGEST = 8 * 2**20
-"""Largest picture that is taken, in bytes."""
+"""Largest picture in bytes."""
 INLINE = 24 * 2**20
 """Largest sum of embedded pictures in bytes: a larger page opens slowly and is hard to mail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as the page refers to it.
-
-    Attributes:
-        source: `src` of the image element.
-        width, height: size in pixels.
-        change: largest change that it shows, in input units, as text; may be empty.
-    """
+    """A picture as the page refers to it; `change` is the largest change that it shows, in input units, or empty."""
 
     source: str
     width: int
@@ -46,14 +40,11 @@ class Picture:
 
 @dataclass(slots=True)
 class Album:
-    """Takes pictures one by one.
+    """The pictures of one page.
 
     Attributes:
-        folder: folder of the page.
-        origin: folder that relative paths of pictures start from, where this run saved them.
-        inline: True to embed pictures in the page.
-        below: folder of each test that its pictures must lie in, and that their paths start from; None if this run
-            saved them.
+        origin: folder that relative paths start from, if this run saved the pictures.
+        below: for each test the folder of its pictures; None if this run saved them.
         taken: names written so far.
         inside: bytes embedded so far.
     """
@@ -69,7 +60,6 @@ class Album:
         """Return the picture as the page shows it, or the reason why it cannot be shown.
 
         Args:
-            path: the file.
             name: name of the copy, `claim-N-worst-K.png` or `claim-N-shown-K.png`.
             test: id of the test that saved it.
         """
@@ -101,16 +91,13 @@ class Album:
 
 
 def _read_png(content: bytes) -> tuple[int, int, str]:
-    """Return width, height and largest change of a whole PNG file: chunks with their checksums, and nothing after them.
-
-    (PNG, third edition, sections 5.2, 5.3, 11.2.1 and 11.3.3)
-
-    Raises:
-        UnsafeFile: the content is no whole PNG file.
+    """Return width, height and largest change of a whole PNG file, else raise UnsafeFile (PNG, third edition, section
+    5).
     """
     if not content.startswith(_SIGNATURE):
         raise UnsafeFile("the file is no PNG")
     at, kinds, change = len(_SIGNATURE), [], ""
+    # Chunk: length, type, data, CRC-32 of type and data. The checksums keep truncated and disguised files out.
     while at + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
         end = at + 12 + length
@@ -120,6 +107,7 @@ def _read_png(content: bytes) -> tuple[int, int, str]:
         if kind == b"tEXt" and (found := _CHANGE(content, at + 8, end - 4)):
             change = found[1].decode("ascii")
         at = end
+    # Nothing may follow the last chunk: any bytes after it would be published with the page.
     if at != len(content) or kinds[:1] != [(b"IHDR", 13)] or kinds[-1] != (b"IEND", 0):
         raise UnsafeFile("the file is no whole PNG")
     width, height = struct.unpack_from(">II", content, len(_SIGNATURE) + 8)

@@ -1,7 +1,6 @@
 """Figures of the page in coordinates: scales of claims, curves over several claims, and tables of further numbers.
 
-The templates draw them. No kind of claim is known here: curves come from the axes of results, tables from the shape of
-their details.
+No kind of claim is known here: curves come from the axes of results, tables from the shape of their details.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from robustest.results import SHOWN_ELSEWHERE, Result, is_rows, is_table, named,
 from robustest.words import requirement
 
 MOST_ROWS = 60
-"""Rows of a table that the page shows; the JSON file has all."""
+"""Largest number of rows of a table on the page; the JSON file has all."""
 _NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?", re.IGNORECASE)
 _WIDTH, _HEIGHT = 360, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 348, 12, 176
 
 
 def round_above(value: float) -> float:
-    """Return the smallest of 1, 2 and 5 times a power of ten that is no smaller than `value` > 0."""
+    """Return the smallest of 1, 2 and 5 times a power of ten that is >= `value`, which is > 0."""
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
@@ -34,13 +33,11 @@ class Scale:
     """A value on a horizontal scale; positions are percentages of its width, clipped to its ends.
 
     Attributes:
-        low, high: ends of the interval.
         estimate: measured value; None if only the interval is known.
-        threshold: required value, or None.
         broken: ends of the part of the scale where the claim does not hold; None without a threshold.
-        before: the baseline's value, or None.
+        before: value of the baseline, or None.
         top: value at the right end; the left end is 0.
-        words: the same in words, for screen readers.
+        words: description for screen readers.
     """
 
     low: float
@@ -113,9 +110,7 @@ class CurvePoint:
     Attributes:
         x: radius or severity; 0 is the unchanged input.
         y: value; None if only the interval is known.
-        low, high: ends of the interval, or None.
-        threshold: required value, or None.
-        verdict: state of the claim; empty for a point that no claim made.
+        verdict: state of the claim; empty for a point without a claim.
         number: number of the claim on the page; 0 for none.
     """
 
@@ -129,21 +124,12 @@ class CurvePoint:
 
     @property
     def drawn(self) -> bool:
-        """True if there is something to draw."""
         return self.y is not None or self.low is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageCurve:
-    """Two or more points of growing x.
-
-    Attributes:
-        title: title of the curve.
-        test: common name of the tests.
-        x_name, y_name: names of the axes.
-        points: the points.
-        severities: True if x is a severity, a whole number.
-    """
+    """Two or more points with increasing x; `severities` is True if x is a severity, a whole number."""
 
     title: str
     test: str
@@ -155,13 +141,7 @@ class PageCurve:
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """Properties that the claims of one curve have in common.
-
-    Attributes:
-        test: id of the test, with the numbers in its parameters blurred: test_a[linf-0.1] and test_a[linf-0.2] agree.
-        kind, quantity, method, family, axis: fields of `Result`.
-        varied: the threat or shift, without its number on the axis.
-    """
+    """Properties that the claims of one curve share; `varied` is the threat or shift without its number on the axis."""
 
     test: str
     kind: str
@@ -173,13 +153,7 @@ class _Family:
 
 
 def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
-    """Return the curves of claims that differ in radius or severity alone, and the curves inside of details.
-
-    A curve that would have two values above one x is left out: no curve is better than a wrong one.
-
-    Args:
-        rows: rows of the account; the page numbers their claims from 1 in this order.
-    """
+    """Return the curves of claims that differ in radius or severity alone, and the curves inside of details."""
     families: dict[_Family, list[tuple[CurvePoint, str, float | None]]] = {}  # with digest and clean accuracy
     inside: list[PageCurve] = []
     for number, row in enumerate(rows, 1):
@@ -200,10 +174,12 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
             number=number,
         )
         quantity = result.quantity
+        # A curve of the accuracy is easier to read than one of its drop.
         if quantity == "accuracy drop" and _number(result.details, "shifted_accuracy") is not None:
             quantity = "accuracy"  # the accuracy itself; interval and threshold are those of the drop
             point = replace(point, y=_number(result.details, "shifted_accuracy"), low=None, high=None, threshold=None)
         name, bracket, parameters = row.test.partition("[")
+        # test_a[linf-0.1] and test_a[linf-0.2] are one curve.
         test = name + bracket + _NUMBER.sub("…", parameters)
         varied = ", ".join(str(one.without_axis) for one in result.varied)
         family = _Family(test, result.kind, quantity, result.method, result.family, result.axis, varied)
@@ -216,9 +192,11 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
         groups = [placed] if len(models) < 2 else [[one for one in placed if one[1] == model] for model in models]
         for group in groups:
             points = sorted((point for point, _, _ in group), key=lambda point: point.x)
+            # A curve with two values above one x is left out: no curve is better than a wrong one.
             if sum(point.drawn for point in points) < 2 or len({point.x for point in points}) < len(points):
                 continue
             clean_values = {clean for _, _, clean in group if clean is not None}
+            # All claims have the same clean accuracy: it is the value at radius 0.
             if len(clean_values) == 1 and points[0].x > 0:
                 points.insert(0, CurvePoint(x=0.0, y=clean_values.pop()))
             severities = family.axis == "severity"
@@ -238,7 +216,7 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
 
 
 def _severity_curves(test: str, result: Result) -> list[PageCurve]:
-    """Return the curves inside of one claim: accuracy by shift and severity, in details["by_severity"]."""
+    """Return the curves of accuracy by severity inside of one claim, in details["by_severity"]."""
     by_shift = result.details.get("by_severity")
     if not isinstance(by_shift, Mapping):
         return []
@@ -268,13 +246,12 @@ def _severity_curves(test: str, result: Result) -> list[PageCurve]:
 
 
 def _drawn_curves(test: str, result: Result) -> list[PageCurve]:
-    """Return the curves that a kind of claim made itself, in details["curves"]: title, names of the axes, points.
-
-    A point has "x", "y", an optional "interval", and "verdict": a claim's, or "other" for a point that stands out.
-    """
+    """Return the curves that a kind of claim made itself, in details["curves"]."""
     curves = []
     for drawn in _mappings(result.details.get("curves")):
         points = []
+        # A point has "x", "y", an optional "interval", and "verdict": a claim's, or "other" for a point that stands
+        # out.
         for point in _mappings(drawn.get("points")):
             x, y = _number(point, "x"), _number(point, "y")
             if x is not None and y is not None:
@@ -297,7 +274,7 @@ def _number(values: Mapping[str, Any], key: str) -> float | None:
 
 
 def _ends(value: object) -> tuple[float, float] | None:
-    """Return the ends of an interval; None for any other value, as details may come from a file."""
+    # Details may come from a file, so nothing about their types is certain.
     if isinstance(value, Sequence) and len(value) == 2 and all(isinstance(end, (int, float)) for end in value):
         return float(value[0]), float(value[1])
     return None
@@ -305,7 +282,7 @@ def _ends(value: object) -> tuple[float, float] | None:
 
 @dataclass(frozen=True, slots=True)
 class PlotMark:
-    """A point of a plot: place, ends of its interval, its threshold (y coordinates), and a description."""
+    """A point of a plot: its place, the ends of its interval, its threshold (y coordinates), and a description."""
 
     point: CurvePoint
     x: float
@@ -321,12 +298,10 @@ class Plot:
     """A curve in coordinates of a drawing.
 
     Attributes:
-        curve: the curve.
-        marks: its points.
         line: "x,y x,y ..." through the points that have a value; empty for fewer than two.
         x_ticks, y_ticks: places on the axes, each with its text.
-        words: the curve in a sentence.
-        width, height, left, right, top, bottom: size of the drawing, and its area inside the axes.
+        words: description for screen readers.
+        left, right, top, bottom: area inside of the axes.
     """
 
     curve: PageCurve
@@ -344,7 +319,7 @@ class Plot:
 
 
 def plot_of(curve: PageCurve) -> Plot:
-    """Place a curve; y runs from 0 to 1, or further if values do."""
+    """Place a curve in a drawing; y runs from 0 to 1, or further if values do."""
     values = [v for p in curve.points for v in (p.y, p.high, p.threshold) if v is not None]
     top = max(1.0, round_above(max(values))) if values and max(values) > 1 else 1.0
     end = max(point.x for point in curve.points)
@@ -387,13 +362,8 @@ def plot_of(curve: PageCurve) -> Plot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageTable:
-    """A table of texts and scales.
-
-    Attributes:
-        caption: title of the table.
-        columns: names of the columns; the first holds the rows' names.
-        rows: cells by row, texts or scales.
-        cut: number of rows that are left out.
+    """A table of texts and scales; the first column holds the names of rows, and `cut` counts the rows that are left
+    out.
     """
 
     caption: str
@@ -403,13 +373,7 @@ class PageTable:
 
 
 def tables_of(details: Mapping[str, Any], names: Mapping[str, str], threshold: float | None = None) -> list[PageTable]:
-    """Return the details of a claim that are tables; the others are facts (`robustest.results.facts_of`).
-
-    Args:
-        details: plain JSON types.
-        names: names of keys in words.
-        threshold: required value of groups, or None.
-    """
+    """Return the details of a claim that are tables; the others are facts (`robustest.results.facts_of`)."""
     tables: list[PageTable] = []
 
     def add(columns: Sequence[str], rows: Sequence[tuple[str | Scale, ...]]) -> None:

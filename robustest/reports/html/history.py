@@ -27,9 +27,9 @@ from robustest.version import VERSION
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 348, 16, 116
 _COLUMNS = 76
-"""Largest number of columns of a chart: 1,000 commits share them."""
+"""Largest number of columns of a chart; 1,000 commits share them."""
 _LETTER = 10
-"""Width of a letter, with the room beside it."""
+"""Width of a letter and the room beside it."""
 _RECENT = 8
 _MOST_CHANGES = 20
 _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}
@@ -37,17 +37,15 @@ _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A claim's history as paths of a drawing.
+    """A claim's history as SVG paths.
 
     Attributes:
-        intervals: for each verdict a path of vertical lines, from end to end of the intervals.
+        intervals: for each verdict a path of vertical lines from end to end of the intervals.
         crosses: a path of crosses under the columns that do not hold.
-        threshold: a path of the thresholds; may be empty.
         changes: a path of vertical lines at changes of model, data or threshold.
-        letters: initials of the changes, each with its x; left out if they would overlap.
+        letters: initials of the changes, each with its x.
         ticks: y and value of marks on the axis.
-        words: the chart in a sentence.
-        left, right, top, bottom, width, height: area of the drawing, and its size.
+        words: description for screen readers.
     """
 
     intervals: dict[str, str]
@@ -70,10 +68,8 @@ class HistoryCard:
     """A claim on the page.
 
     Attributes:
-        number: its place, from 1.
-        test, name, word, value, slack, when, runs: the claim, its state, and its last measurement.
-        chart: None if nothing was measured at any commit.
-        remarks: sentences about the first bad commit and the time since the last decision.
+        word: state of the claim.
+        chart: None if no commit has a measurement.
         changes: changes of model, data or threshold, the latest first.
         hidden: number of further changes.
         recent: the last commits, the latest first: commit, value, requirements, verdict.
@@ -96,10 +92,6 @@ class HistoryCard:
 
 def write(folder: str, histories: Sequence[ClaimHistory]) -> None:
     """Write `index.html` whole or not at all; other files of the folder stay.
-
-    Args:
-        folder: folder of the page, made if absent.
-        histories: claims in the order of the page.
 
     Raises:
         ConfigError: Jinja2 is not installed.
@@ -156,6 +148,7 @@ class _Column:
 def _chart(history: ClaimHistory) -> Chart | None:
     points = history.points
     count = min(len(points), _COLUMNS)
+    # Commits are spread evenly over the columns, each with at least one.
     starts = [-(-at * len(points) // count) for at in range(count + 1)] if count else []
     columns = []
     for start, end in pairwise(starts):
@@ -166,6 +159,8 @@ def _chart(history: ClaimHistory) -> Chart | None:
         highs = [one.high if one.left_high is None else one.left_high for one in entries if one.high is not None]
         columns.append(
             _Column(
+                # The worst state of the commits that share the column: a red commit must never disappear in a green
+                # column.
                 state=next(state for state in (BAD, OPEN, GOOD) if state in states),
                 low=min(lows, default=None),
                 high=max((high for high in highs if high is not None), default=None),
@@ -174,6 +169,7 @@ def _chart(history: ClaimHistory) -> Chart | None:
         )
     if not any(one.low is not None for one in columns):
         return None
+    # 1e100 stands for infinity in a history; it must not set the scale.
     tops = [value for one in columns for value in (one.high, one.threshold) if value is not None and value < 1e99]
     bottoms = [value for one in columns for value in (one.low, one.threshold) if value is not None]
     top = max(1.0, round_above(max(tops))) if tops and max(tops) > 1 else 1.0
@@ -192,6 +188,7 @@ def _chart(history: ClaimHistory) -> Chart | None:
     for at, one in enumerate(columns):
         if one.low is not None and one.high is not None:
             word, lower, upper = _WORDS[one.state], y(one.low), y(one.high)
+            # A single sample line would be invisible if both ends agree, so it has a length of at least 1.
             intervals[word] = intervals.get(word, "") + f"M{x(at):g} {max(lower, upper + 1):g}V{upper:g}"
         if one.state == BAD:
             crosses += f"M{x(at) - 2:g} {_BOTTOM + 6}l4 4m0 -4l-4 4"

@@ -26,10 +26,8 @@ class IndexRow:
     """The page of one run, as its header describes it.
 
     Attributes:
-        name: name of its folder.
         link: link to the page, relative to the index.
         state: one of `STATES`, "none" if nothing was claimed, "error" if the page is not whole.
-        headline: the run in one sentence.
         facts: date, commit, machine and samples; empty texts if the page has none.
     """
 
@@ -42,8 +40,6 @@ class IndexRow:
 
 @dataclass(slots=True)
 class _Header(HTMLParser):
-    """Reads the header of a page."""
-
     state: str = ""
     texts: dict[str, list[str]] = field(default_factory=lambda: {"h1": [], "dt": [], "dd": []})
     generator: str = ""
@@ -72,17 +68,12 @@ class _Header(HTMLParser):
 def write(folder: Path) -> list[IndexRow]:
     """Write `index.html` over the pages that lie one folder below, the latest first.
 
-    Args:
-        folder: folder of the runs' folders; an `index.html` in it must be an earlier index.
-
-    Returns:
-        The rows of the index.
-
     Raises:
-        StoreError: there is no page below, one cannot be read, or another page is in the index's place.
+        StoreError: no page lies below, a page cannot be read, or another page is in the index's place.
         ConfigError: Jinja2 is not installed.
     """
     place = folder / "index.html"
+    # Never overwrite the page of a run, or one of somebody else.
     if place.exists() and _OWN not in _content(folder, "index.html")[:4096]:
         raise StoreError(f"Expected an earlier index at {place} but got another page. Name the folder above the runs'.")
     names = sorted(path.parent.name for path in folder.glob("*/index.html"))
@@ -122,10 +113,12 @@ def _indexed(folder: Path, name: str) -> IndexRow | None:
     content = _content(folder, f"{name}/index.html")
     top, whole, rest = content.partition(b"</header>")
     header = _Header()
+    # A header has a few kilobytes; the limit keeps a page of another kind from being parsed whole.
     header.feed(top[: 2**20].decode("utf-8", "replace"))
     if not header.generator.startswith("robustest ") or _OWN in top:
         return None
     link = f"{quote(name)}/index.html"
+    # The end of the page is missing: an interrupted copy could have lost its red claims.
     if not (whole and rest.rstrip().endswith(b"</html>") and header.texts["h1"]):
         return IndexRow(
             name=name, link=link, state="error", headline="The page is not whole", facts=("",) * len(_SHOWN)

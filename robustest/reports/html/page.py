@@ -1,7 +1,7 @@
-"""The HTML page of a run: rows of the account become cards, and the templates show them.
+"""The HTML page of a run: rows of the account become cards, and templates show them.
 
-The page runs no script but its own and loads nothing from elsewhere: its policy admits style and script by their
-hashes, every text is escaped, and pictures go through `album`.
+The content security policy admits only this style and script, by their hashes; every text is escaped, and pictures go
+through `album`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ MARKS = {
     "rerun": "↻",
     "xpassed": "+",
 }
-"""Symbols of states."""
 _UNFOLDED = 12
 """Number of claims that did not pass whose evidence is unfolded: more would bury the table."""
 _HEADER = ("profile", "seed", "device", "attack", "scope", "alpha")
@@ -52,7 +51,7 @@ _VISIBLE: dict[int, int | str] = {
     0x7F: 0x2421,
     **{code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
 }
-"""Replacements of characters that show nothing or reverse the text around them: no name must read as another."""
+"""Replacements of characters that are invisible or reverse the text around them: no name may read as another."""
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
 _FRAME_LINES = 30
 """Height of a card in a notebook, in lines of text; longer cards scroll."""
@@ -63,10 +62,8 @@ class WorstSample:
     """One of the worst samples, as the page shows it.
 
     Attributes:
-        picture: its picture, or None.
         problem: reason why a picture cannot be shown; may be empty.
-        facts: label, answers, size.
-        words: the same in words, for screen readers.
+        words: description for screen readers.
         pair: "label → answer" in classes; empty if answers are no classes.
     """
 
@@ -79,7 +76,7 @@ class WorstSample:
 
 @dataclass(frozen=True, slots=True)
 class PictureSheet:
-    """A picture of a model's features with its caption, or the reason why it cannot be shown."""
+    """A picture of a model's features, or the reason why it cannot be shown."""
 
     picture: Picture | None
     problem: str
@@ -88,13 +85,7 @@ class PictureSheet:
 
 @dataclass(frozen=True, slots=True)
 class BaselineComparison:
-    """A claim beside its baseline.
-
-    Attributes:
-        facts: the numbers; empty if nothing was compared.
-        problem: reason why nothing was compared; else empty.
-        drop: fall of the accuracy, or None.
-    """
+    """A claim beside its baseline; `problem` is the reason why nothing was compared, or empty."""
 
     facts: tuple[Fact, ...] = ()
     problem: str = ""
@@ -106,23 +97,15 @@ class Card:
     """One row of the account, as the page shows it.
 
     Attributes:
-        number: its place in the run, from 1.
-        test, problem, replay, result: fields of the row.
-        statement: the claim in words.
-        verdict: the row's state, one of `STATES`.
-        rule: reason for the verdict.
-        measured: the sentence that every report prints of the result.
-        value, required, count: parts of the sentence, for columns of the table.
-        about: what the bar of the scale is about, if it could mislead.
-        caveats: texts that must stand beside the value.
-        scale: the value as a drawing.
+        number: place in the run, from 1.
+        verdict: state of the row, one of `STATES`.
+        value, required, count: parts of the sentence `measured`, for columns of the table.
+        about: explanation of the bar of the scale, if it could mislead.
         slack: distance of the value from the threshold, negative on the wrong side; for sorting.
-        worst: the worst samples.
         tables: further numbers, beside the result's facts.
         sheets: pictures of the model's features.
-        findings: health checks that were triggered: "name", "message", "suppressed".
+        findings: triggered health checks: "name", "message", "suppressed".
         remarks: notes, except those that repeat a finding.
-        baseline: the comparison with a baseline, or None.
     """
 
     number: int
@@ -150,11 +133,7 @@ class Card:
 
     @property
     def groups(self) -> list[tuple[str, list[WorstSample]]]:
-        """The worst samples by label and answer.
-
-        Groups of several samples come first, the largest before; single samples are together at the end, without a
-        name, since their own line says what happened. The order inside is that of the samples.
-        """
+        """The worst samples by label and answer: groups of several samples, the largest first, then single samples."""
         pairs: dict[str, list[WorstSample]] = {}
         for one in self.worst:
             pairs.setdefault(one.pair, []).append(one)
@@ -164,7 +143,6 @@ class Card:
 
     @property
     def test_parts(self) -> list[str]:
-        """The test's id, split where a line may break."""
         return _BREAKS.split(self.test)
 
     @property
@@ -184,16 +162,13 @@ def write(
     below: Mapping[str, Path] | None = None,
     about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `index.html` whole or not at all, and the pictures it shows into `images/` beside it.
+    """Write `index.html` whole or not at all, and its pictures into `images/` beside it.
 
     Args:
-        folder: folder of the page, made if absent. Other files in it stay.
-        account: the run's.
-        settings: the run's.
-        inline: embed the pictures in the page, which is then a single file.
-        origin: folder that relative paths of pictures start from, where this run saved them.
-        below: for results that come from files: the folder of each test that its pictures must lie in, and that their
-            paths start from. No other file is opened.
+        folder: folder of the page, made if absent; other files in it stay.
+        inline: True to embed the pictures, so that the page is a single file.
+        origin: folder that relative paths of pictures start from, if this run saved them.
+        below: for results from files: for each test the folder of its pictures.
         about: further lines of the header, such as {"commit": "1a2b3c4"}.
 
     Raises:
@@ -212,6 +187,7 @@ def write(
     text = _filled(
         template,
         headline=headline(counts, lost),
+        # STATES are in order, the worst first. Lost results make the page red whatever its rows say.
         state=next((state for state in STATES if counts[state]), "none") if not lost else "error",
         counts={state: counts[state] for state in STATES if counts[state]},
         claims=ordered,
@@ -250,15 +226,13 @@ def check() -> None:
 
 
 def card(result: Result) -> str | None:
-    """Return a result as a notebook shows it: its card in a frame, with pictures embedded; None without Jinja2.
-
-    The frame keeps the page's style and the notebook's apart.
-    """
+    """Return a result as a notebook shows it: its card with embedded pictures; None without Jinja2."""
     if find_spec("jinja2") is None:
         return None
     claim = card_of(1, Row("", result), Album(folder=Path(), origin=Path(), inline=True))
     page = html.escape(rendered("card.html", claim=claim, marks=MARKS), quote=True)
     title = html.escape(f"{result.verdict}: {result.statement}", quote=True)
+    # A frame keeps the style of the page and that of the notebook apart.
     return f'<iframe srcdoc="{page}" title="{title}" style="width:100%;height:{_FRAME_LINES}em;border:0"></iframe>'
 
 
@@ -277,6 +251,7 @@ def _template(name: str) -> Any:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("robustest.reports.html"),
         autoescape=True,
+        # A misspelt name in a template would otherwise leave out a number without a trace.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -292,6 +267,7 @@ def _filled(template: Any, **values: Any) -> str:
     for name in ("style", "script"):
         path = folder.joinpath("report.css" if name == "style" else "report.js")
         asset = path.read_text(encoding="utf-8")
+        # The policy names these digests, so a browser runs no script and applies no style that a text smuggled in.
         digest = hashlib.sha256(asset.encode("utf-8")).digest()
         values[name] = Markup(asset)  # noqa: S704 - robustest's own file; the policy admits only these bytes
         values[f"{name}_hash"] = f"sha256-{base64.b64encode(digest).decode('ascii')}"
@@ -327,7 +303,7 @@ def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
 
 
 def _data_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return the numbers of samples and classes, and the clean accuracy, as ranges over all claims."""
+    """Return numbers of samples and classes, and clean accuracies, as ranges over all claims."""
 
     def span(values: Sequence[str]) -> str:
         return "" if not values else values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
@@ -408,7 +384,7 @@ def card_of(number: int, row: Row, album: Album) -> Card:
 
 
 def _bar_meaning(result: Result) -> str:
-    """Return a text about the bar if it could mislead: a search bounds one end, or it reaches over the threshold."""
+    """Return an explanation of the bar if it could mislead."""
     low, high = result.left_interval
     texts = []
     if result.bounds:
