@@ -77,7 +77,6 @@ class Slopes:
         )
 
     def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `Lines.through`."""
         size = a.abs()
         mean, half = self.height_mean[sample], self.height_half[sample]
         added = dots(a, mean) - dots(size, half)
@@ -98,11 +97,9 @@ class Relu:
     slope: float = 0.0
 
     def value(self, x: Tensor) -> Tensor:
-        """As `Nonlinearity.value`."""
         return F.relu(x) if self.slope == 0 else F.leaky_relu(x, self.slope)
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        """As `Nonlinearity.undecided`."""
         return (low < 0) & (high > 0)
 
     def lines(self, low: Tensor, high: Tensor) -> Slopes:
@@ -131,7 +128,6 @@ class Sigmoidal:
     function: Callable[[Tensor], Tensor]
 
     def value(self, x: Tensor) -> Tensor:
-        """As `Nonlinearity.value`."""
         return self.function(x)
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
@@ -139,7 +135,6 @@ class Sigmoidal:
         return high - low > 1e-3
 
     def lines(self, low: Tensor, high: Tensor) -> Slopes:
-        """As `Nonlinearity.lines`."""
         at_low, at_high, middle = self.function(low), self.function(high), (low + high) / 2
         least = torch.minimum(self._slope(at_low), self._slope(at_high))
         width = high - low
@@ -170,11 +165,9 @@ class MaxPool:
     dilation: tuple[int, int] = (1, 1)
 
     def value(self, x: Tensor) -> Tensor:
-        """As `Nonlinearity.value`."""
         return F.max_pool2d(x, self.kernel, self.stride, self.padding, self.dilation)
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        """As `Nonlinearity.undecided`."""
         return low < high
 
     def lines(self, low: Tensor, high: Tensor) -> Chosen:
@@ -225,7 +218,6 @@ class Chosen:
     inputs: tuple[int, ...]
 
     def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `Lines.through`."""
         alone = self.alone[sample]
         kept = torch.where(alone, a, a.clamp(min=0))
         added = torch.where(alone, 0.0, a.clamp(max=0))

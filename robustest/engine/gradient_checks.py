@@ -171,7 +171,6 @@ class _Tangent:
         return (outputs * weights).flatten(1).sum(1)
 
     def resolution(self, outputs: Tensor, weights: Tensor) -> Tensor:
-        """As `_Pair.resolution`."""
         return _unit(outputs) * (outputs * weights).abs().flatten(1).sum(1).double()
 
 
@@ -190,7 +189,6 @@ class _Listed:
         return -self.task.losses["log_odds"](outputs, y)
 
     def resolution(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """As `_Pair.resolution`."""
         return _unit(outputs) * self.value(outputs, y).abs().double()
 
 
