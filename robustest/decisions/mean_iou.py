@@ -2,8 +2,7 @@
 
     mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
 
-It is no mean over samples, so that a part of the samples proves nothing by chance: a verdict is certain, because
-every
+It is no mean over samples, so that a part of the samples proves nothing by chance: a verdict is certain, because every
 sample was evaluated or because the pixels left could not change it.
 """
 
