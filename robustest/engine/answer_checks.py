@@ -159,8 +159,8 @@ def probe_history(evaluator: Evaluator, chunk: Chunk) -> EarlyAnswers | None:
     if model.module is None or model.call is not model.module:
         return None
     first, (low, high) = _places(chunk, "between"), chunk.bounds
-    # Inputs between the chunk's samples: the model itself gets neither, nor do its caches. The copies' three passes
-    # of four inputs are not counted, as the claim's cost is that of the model.
+    # Both copies have the module's state, and the module itself evaluates neither input. The copies' three passes of
+    # four inputs are not counted, as the claim's cost is that of the model.
     away = (high - low) * first.new_tensor(_STEPS[: len(first)]).view(-1, *[1] * (first.ndim - 1))
     key = rng.fold(chunk.key[: len(first)], "near")
     second = (first + away * rng.signs(key, first.shape[1:])).clamp(low, high)

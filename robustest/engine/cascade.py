@@ -254,7 +254,7 @@ def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
     wide = []
     for stage in stages:
         searcher: Any = stage.searcher
-        # Stages by gradients stay: a sample that they break is broken.
+        # Stages by gradients stay: a sample that they break is broken, whatever the gradients are.
         if searcher.needs is Needs.GRADIENT:
             wide.append(stage)
             continue
@@ -340,7 +340,7 @@ _PARTS = 8
 _WITHIN = 0.1
 # Most passes of one sample.
 PASSES = 2 * (2 * _PARTS + 2) + 2
-# Budgets of fewer times as many passes are not spent on this.
+# The check is left out where the budget is less than this number times its passes.
 _AFFORDED = 20
 
 

@@ -81,7 +81,7 @@ def load(
         if int(x.abs().max()) >= EXACT:
             raise DataError(f"Expected whole numbers below {EXACT:,} but got {int(x.abs().max()):,}.")
         x, bounds = x.float(), (-float(EXACT), float(EXACT)) if bounds == (0.0, 1.0) else bounds  # the default bounds
-    # One comparison over the whole chunk, before the copy to the device: NaN passes every `<` test below.
+    # NaN would pass the tests of the bounds below: any comparison with it is False.
     finite = torch.isfinite(x).flatten(1).all(1)
     if not bool(finite.all()):
         raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
