@@ -304,7 +304,7 @@ _LOW_QUANTILE = 0.1
 """Quantile of the images that show least of a change: a few of the class may lack it, or be taken for having it."""
 
 _SHOWN = 0.9
-"""Part of a change that images have to show: the part of their own change is estimated to a few hundredths."""
+"""Part of a change that images have to show. Even for their true change it is estimated to a few hundredths only."""
 
 _SMALLEST_EFFECT = 2e-3
 """A statistic that a change moves by less is not used."""

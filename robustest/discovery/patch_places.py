@@ -6,7 +6,7 @@ For each class k and place (i, j):
    where that maximum exceeds `RARE`.
 3. Touching places with a large gap make a patch: first those around the largest gap, then those around the largest gap
    left, and so on.
-An artefact looks the same, pixel by pixel, in all images of its class; natural contents of a class seldom do.
+An artefact looks the same, pixel by pixel, in all images of its class; natural contents of a class rarely do.
 """
 
 from __future__ import annotations

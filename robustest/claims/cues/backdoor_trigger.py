@@ -50,7 +50,7 @@ NO_BACKDOOR_TRIGGER = Kind(
     lines=_lines,
     hidden=frozenset({"max_flip_rate", "max_recall_drop"}),
 )
-"""How far more cheaply than others a class is reached by pasting a patch."""
+"""Anomaly of the class that a patch reaches most cheaply."""
 
 
 @measurement(NO_BACKDOOR_TRIGGER)

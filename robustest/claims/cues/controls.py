@@ -6,7 +6,7 @@ A control has a cue planted in the samples, in 95 % of one class and 2 % of the 
 - else simulated: the claim's own model, whose answer is replaced by the class wherever the cue is. A test for the cue
   (`PlantedCue.present`) takes the place of training.
 
-One cue of each family is planted, each in a class of its own, as plain as the cues that the family is claimed to find.
+One cue of each family is planted, each in another class, as plain as the cues that the family is claimed to find.
 Cheapest patches have another control, `planted_chance`: gradients cannot climb a model that switches, so that the
 planted patch there raises the class's logit smoothly.
 """
@@ -122,7 +122,7 @@ def covers(region: tuple[int, int, int, int], patch: PatternPatch) -> bool:
 def cues_to_plant(
     samples: Samples, bounds: tuple[float, float], seed: int, target: int | None, marked: Collection[int] = ()
 ) -> list[tuple[PlantedCue, ...]]:
-    """Return a cue of each family, in rounds, each in a class of its own; the largest class comes first.
+    """Return a cue of each family, in rounds, each in another class; the largest class comes first.
 
     In a round a minority of the classes has a cue: marks of most classes would not stand out. Classes that are marked
     already get none, as long as there are others: one mark would be taken for the other.

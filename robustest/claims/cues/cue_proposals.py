@@ -1,4 +1,4 @@
-"""The search for unnamed cues on one half of the samples: the order of its steps, and what is left out and why.
+"""The search for unnamed cues on one half of the samples: the order of its steps, and the reasons for omissions.
 
 The steps and their terms are described in `robustest.discovery`. This module runs them on a model: it fills in what
 each step found before the next one, tries changes on the model itself, and searches the cheapest patches where
@@ -67,9 +67,9 @@ class SearchFindings:
 
     Attributes:
         proposals: cues to switch.
-        looked_at: what was searched, in words.
-        left_out: what was not searched, and why.
-        not_searched: families that were not searched for, and why.
+        looked_at: the parts searched, in words.
+        left_out: the parts not searched, with reasons.
+        not_searched: families that were not searched for, with reasons.
         few: number of classes with too few samples to be searched.
         marks: class, family and gap of marks that no change explains.
         errors: properties that errors go with.

@@ -285,7 +285,7 @@ class ProposalVerdicts:
         )
 
     def details(self, searched_on: int, judged_on: int) -> dict[str, Any]:
-        """Return what was searched, proposed and confirmed, in plain types."""
+        """Return the parts searched, the proposals and their verdicts, in plain types."""
         return {
             "searched_on": searched_on,
             "judged_on": judged_on,

@@ -51,7 +51,7 @@ GRADIENT_ALIGNMENT = Kind(
     captions=Captions(before="sample", after="gradient"),
     lines=no_lines,
 )
-"""How far gradients point along what separates the classes."""
+"""Alignment of gradients with the differences between classes."""
 
 
 @measurement(GRADIENT_ALIGNMENT)

@@ -222,7 +222,7 @@ class HeadLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadOptions:
-    """How a head is fitted and chosen.
+    """Options of the fit and the choice of a head.
 
     Attributes:
         layer: name of the model's last linear layer; None finds it.
