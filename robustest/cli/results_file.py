@@ -1,11 +1,7 @@
 """Reader of the files that `--robust-json` writes.
 
-A file may come from another machine, be cut short, or be made to do harm. So it is checked in three steps before
-anything uses it: sizes, depth and numbers of the JSON; types of every field; and whether every report can be made of
-it.
-
-A validation library (msgspec, pydantic) would not shorten this: limits on depth, repeated names, and sizes of numbers
-inside of free-form details need the walk below in any case, and a schema of `Result` would repeat its fields.
+A file may come from another machine, be cut short, or be malicious. So three checks precede any use: sizes, depth and
+numbers of the JSON; types of every field; and whether every report can be made of it.
 """
 
 from __future__ import annotations
@@ -50,7 +46,7 @@ class Shard:
         index: its number, from 1.
         count: number of shards.
         tests: ids of all robustness tests of the whole run, in the order of collection.
-        reported: ids of this shard's tests; None if the file does not say.
+        reported: ids of this shard's tests; None if the file lacks them.
     """
 
     index: int
@@ -64,11 +60,9 @@ class ResultsFile:
     """A file of results.
 
     Attributes:
-        path: the file.
         version: version of robustest that wrote it.
-        settings: settings of the run, as the file has them.
+        settings: settings of the run, unchecked.
         account: results, endings and losses.
-        session: pytest's summary of the run.
         shard: the part of the run; None for a whole run.
         origin: time and commit of the run; None if unknown.
         content: digest of the whole content.
@@ -120,6 +114,7 @@ def read_results(path: Path) -> ResultsFile:
             session=session,
             shard=None if data.get("shard") is None else _shard(data["shard"]),
             origin=None if data.get("origin") is None else Origin.from_dict(data["origin"]),
+            # The digest finds two different files of one shard, whatever their indentation.
             content=sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(),
         )
     except (ValueError, TypeError, KeyError) as error:
@@ -155,14 +150,14 @@ def parse_json(data: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: the text is no JSON in UTF-8, has a name twice in one object, or exceeds `DEEPEST`,
-            `LARGEST_NUMBER` or `LONGEST`.
+        ValueError: the text is no JSON in UTF-8, has a name twice in one object, or exceeds a limit.
     """
     too_deep = f"nesting deeper than {DEEPEST} levels"
 
     def no_constant(name: str) -> None:
         raise ValueError(f"{name}, which is no JSON")
 
+    # JSON parsers disagree on which of two equal names counts, so a file could mean two things.
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
@@ -175,6 +170,9 @@ def parse_json(data: bytes) -> Any:
         value = json.loads(data.decode("utf-8"), parse_constant=no_constant, object_pairs_hook=once)
     except RecursionError:
         raise ValueError(too_deep) from None
+    # A validation library (msgspec, pydantic) would not replace this walk: none limits depth, repeated names and
+    # sizes of
+    # numbers inside of free-form details.
     waiting = [(value, 1)]  # without recursion, so that no depth can break it
     while waiting:
         one, depth = waiting.pop()
@@ -198,16 +196,12 @@ _KINDS = {int: "a whole number", str: "text", dict: "an object", list: "a list"}
 def field_of(data: object, name: str, kind: type) -> Any:
     """Return a field of a JSON object.
 
-    Args:
-        data: the object.
-        name: name of the field.
-        kind: int, str, dict or list.
-
     Raises:
         KeyError: the field is missing.
         TypeError: `data` is no object, or the field has another type.
     """
     value = _object(data)[name]
+    # bool is a subclass of int.
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(expected(f"{name} to be {_KINDS[kind]}", value))
     return value

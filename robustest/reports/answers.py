@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 _LINE = 14
+# Colours of classes 0, 1, ...; further classes begin again.
 _COLOURS = np.array(
     [[60, 60, 60], [230, 75, 50], [60, 130, 230], [60, 180, 75], [240, 190, 30], [150, 70, 200], [70, 210, 220]],
     dtype=np.uint8,
 )
-"""Colours of classes 0, 1, ...; further classes begin again."""
 _NOT_COUNTED = (255, 255, 255)
 _APART = (230, 30, 120)
 _CAPTIONS = ("target", "answer before", "answer after", "where answers differ")

@@ -20,8 +20,8 @@ from robustest.safe_files import UnsafeFile, read_below, read_regular
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WIDEST = 16_384  # largest side in pixels
 _OWN = re.compile(r"claim-\d+-(?:worst|shown)-\d+\.png")
+# Text that `robustest.reports.pictures` stores in a picture: only a number is accepted.
 _CHANGE = re.compile(rb"largest change\x00(\d{1,6}(?:\.\d{1,9})?(?:e[-+]\d{1,3})?)").fullmatch
-"""Text that `robustest.reports.pictures` stores in a picture: only a number is accepted."""
 LARGEST = 8 * 2**20
 """Largest picture in bytes."""
 INLINE = 24 * 2**20

@@ -26,10 +26,10 @@ from robustest.reports.json_file import write_whole
 from robustest.version import VERSION
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 348, 16, 116
+# Largest number of columns of a chart; 1,000 commits share them.
 _COLUMNS = 76
-"""Largest number of columns of a chart; 1,000 commits share them."""
+# Width of a letter and the room beside it.
 _LETTER = 10
-"""Width of a letter and the room beside it."""
 _RECENT = 8
 _MOST_CHANGES = 20
 _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}

@@ -14,8 +14,8 @@ from robustest.reports.json_file import write_whole
 from robustest.safe_files import read_below
 from robustest.version import VERSION
 
+# Largest page that is read, in bytes: pages with embedded pictures are large.
 _MOST = 64 * 2**20
-"""Largest page that is read, in bytes: pages with embedded pictures are large."""
 _TITLE = "index of runs"
 _SHOWN = ("date", "commit", "machine", "samples")
 _OWN = f"<title>{_TITLE} ".encode()

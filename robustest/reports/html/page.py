@@ -43,18 +43,18 @@ MARKS = {
     "rerun": "↻",
     "xpassed": "+",
 }
+# Number of claims that did not pass whose evidence is unfolded: more would bury the table.
 _UNFOLDED = 12
-"""Number of claims that did not pass whose evidence is unfolded: more would bury the table."""
 _HEADER = ("profile", "seed", "device", "attack", "scope", "alpha")
+# Replacements of characters that are invisible or reverse the text around them: no name may read as another.
 _VISIBLE: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)},
     0x7F: 0x2421,
     **{code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
 }
-"""Replacements of characters that are invisible or reverse the text around them: no name may read as another."""
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
+# Height of a card in a notebook, in lines of text; longer cards scroll.
 _FRAME_LINES = 30
-"""Height of a card in a notebook, in lines of text; longer cards scroll."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
