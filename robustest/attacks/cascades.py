@@ -61,7 +61,7 @@ def _towards(rank: int, steps: int) -> APGD:
 
 
 def _few_features(effort: int) -> tuple[Stage, ...]:
-    """Return stages for samples of a few numbers (tables, toy problems): restarts, and draws that cover the region."""
+    """Return stages for samples of a few numbers (tables, toy problems)."""
     return (
         Stage(searcher=_FACES, rounds=20 * effort, features=_FEW),
         Stage(searcher=_SMALL, rounds=20 * effort, features=_FEW),
@@ -97,7 +97,7 @@ def _rest(effort: int) -> tuple[Stage, ...]:
 
 
 def _of_other_tasks(steps: int) -> tuple[Stage, ...]:
-    """Return stages for answers that are no single class: each way of turning wrong; masks by their right pixels."""
+    """Return stages for answers that are no single class."""
     return (
         Stage(searcher=EachWay(steps_each=steps // 10)),
         Stage(searcher=APGD(steps=steps, loss="segpgd"), on=(Linf, L2)),

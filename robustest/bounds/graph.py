@@ -98,11 +98,9 @@ class Segment:
     """An affine map of the input (place 0), or of outputs of nonlinearities (from place 1 on).
 
     Attributes:
-        places: of its arguments, ascending.
+        places, cuts: the places of its arguments, ascending, and their nodes.
         nodes: its operations, in order.
-        cuts: the nodes of its arguments.
         end: the node of its output.
-        root: the module with weights and constants.
     """
 
     places: tuple[int, ...]
@@ -158,7 +156,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """An affine map as a matrix: its outputs at zero (E,), and their coefficients of each argument (E, *S)."""
+    """An affine map: its outputs at zero (E,), and their coefficients of each argument (E, *S)."""
 
     height: Tensor
     coefficients: Mapping[int, Tensor]
@@ -182,7 +180,7 @@ class Network:
         return last(*(values[place] for place in last.places))
 
     def is_affine_between(self, x: Tensor) -> bool:
-        """Return True if each segment does what an affine map does, at inputs (B, *S) and their outputs."""
+        """Return True if each segment does what an affine map does, at inputs (B, *S)."""
         values = [x]
         for depth, segment in enumerate(self.segments):
             args = [values[place] for place in segment.places]

@@ -46,8 +46,7 @@ def certified_radius(votes: int, draws: int, sigma: float, alpha: float) -> floa
     """Return the L2 radius, >= 0, within which the majority stays the same, with error alpha (section 3.2.2).
 
     Args:
-        votes: answers of the class.
-        draws: all answers, drawn after the class was selected.
+        votes: answers of the class, of `draws` drawn after the class was selected.
         sigma: in input units.
         alpha: the largest chance that the radius is too large.
     """
