@@ -1,4 +1,4 @@
-"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i, whatever came before."""
+"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i."""
 
 # With few features the draws cover the region; with many they show that gradients are masked where they succeed at all
 # (the baseline that Carlini et al., arXiv 1902.06705, section 5.3, ask for beside every attack).

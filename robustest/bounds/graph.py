@@ -180,7 +180,7 @@ class Network:
         return last(*(values[place] for place in last.places))
 
     def is_affine_between(self, x: Tensor) -> bool:
-        """Return True if each segment does what an affine map does, at inputs (B, *S)."""
+        """Return True if each segment behaves as an affine map, at inputs (B, *S)."""
         values = [x]
         for depth, segment in enumerate(self.segments):
             args = [values[place] for place in segment.places]
@@ -230,7 +230,7 @@ class _Reader:
         for node in self.graph.nodes:
             if node.op == "placeholder":
                 if self.place:
-                    # One ball is the region of one input; others would need regions of their own.
+                    # One ball is the region of one input; several would need a joint region.
                     raise NoBound("no bound: the model takes several inputs")
                 self.place[node] = 0
                 self.values.add(node)

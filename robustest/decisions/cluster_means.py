@@ -84,7 +84,7 @@ def _largest_difference(first: Floats, second: Floats, alpha: float) -> float:
     """Return the smallest multiple of 1 / cells above which all differences, first minus second, are ruled out."""
     limit = -np.log(alpha)
     # By the mean that the first has at least. Half of the capital is not staked: a first mean of 1 that no outcome
-    # contradicts must not cost the bets on the second mean what they won.
+    # contradicts must not cost the bets on the second mean their winnings.
     against_first = np.logaddexp(0.0, capital_above(1 - first)[::-1]) - np.log(2)
     against_second = capital_above(second)  # by the mean that the second has at most
     cells = np.arange(_CELLS)
