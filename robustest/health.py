@@ -1,4 +1,4 @@
-"""Health checks: signs that an attack could not do its work, or that a model's answers are not its own."""
+"""Health checks: signs that an attack could not do its work, or that a model's answers cannot be trusted."""
 
 
 # Each check is one row of `CHECKS`, with counts of its cases and of its failures. The counts of chunks add up, and the

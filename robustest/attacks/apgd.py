@@ -287,7 +287,6 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
 
 
 def _factor(steps: int, step: Tensor) -> Tensor:
-    """Return (B,) the radius at a step (B,), in times eps."""
     factor = torch.full(step.shape, _RADII[0][1], device=step.device)
     for share, value in _RADII[1:]:
         factor = torch.where(step >= math.floor(share * steps), value, factor)

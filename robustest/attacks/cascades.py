@@ -1,4 +1,4 @@
-"""The cascades that robustest brings."""
+"""The cascades of robustest."""
 
 # Cheap stages first; only survivors go on, and the expensive stages begin with those of smallest margin. Each cascade
 # holds a searcher of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without
@@ -80,7 +80,7 @@ def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
 
 
 def _rest(effort: int) -> tuple[Stage, ...]:
-    """Return stages for spatial and unbounded threats, and for models that give less than gradients."""
+    """Return stages for spatial and unbounded threats, and for models without gradients."""
     few = (Needs.SCORES, Needs.LABELS) if effort == 1 else ()  # the other cascades bring their own draws
     return (
         Stage(searcher=SpatialGrid(), on=(Spatial,)),

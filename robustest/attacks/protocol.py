@@ -106,7 +106,7 @@ class Searcher(Protocol):
         """Return (B,) the value to climb, which the engine differentiates. Unused unless `needs` is GRADIENT."""
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        pass
+        """Return the state after an evaluation."""
 
 
 class Climbing:

@@ -35,7 +35,7 @@ class RandomDraws(InRounds):
     needs = Needs.LABELS
 
     def enough_queries(self, threat: Threat, features: int) -> None:
-        pass
+        """Return None: a draw knows nothing of the draws before it."""
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"key": key, "step": torch.zeros_like(key)}

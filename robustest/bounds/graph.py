@@ -36,10 +36,7 @@ def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[n
 
     Args:
         example: (B, *S) inputs; only their shape matters.
-        why: the error of `torch.fx`, for the message.
-
-    Raises:
-        NoBound: no example, or no graph.
+        why: the error of `torch.fx`, for the message of NoBound.
     """
     refusal = f"no bound: its graph cannot be read ({str(why).splitlines()[0][:120]})"
     if example is None:

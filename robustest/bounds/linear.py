@@ -147,7 +147,6 @@ class Windows:
         return low, high, size + sizes[1][sample].flatten()
 
     def _placed(self, values: Tensor, count: int) -> Tensor:
-        """Return values (G, C) in the outputs' order (E,)."""
         room = values.new_zeros(count + 1)
         room[self.outputs.flatten()] = values.flatten()
         return room[:count]
@@ -359,7 +358,6 @@ class Bounding:
         return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
 
     def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (P,) bounds of some elements (P,) of a segment's output, of one sample."""
         rows = self._picked(depth, shape, places)
         height, magnitude, ends = rows.height, self._magnitudes[depth][sample[0]].flatten()[places], []
         for sign in (1, -1):

@@ -18,8 +18,8 @@ from robustest.decisions import clopper_pearson
 class Smoothed:
     """The classifier that gives a model's most frequent answer under Gaussian noise.
 
-    The certificate is about this classifier, not about the model alone: deploy the majority under noise.
-    `assert_certified_accuracy` takes it in the place of a model.
+    The certificate is about this classifier, not about the model alone. `assert_certified_accuracy` takes it in the
+    place of a model.
 
     Args:
         model: see `measure_robust_accuracy`; best trained under the same noise.

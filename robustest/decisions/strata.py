@@ -23,7 +23,7 @@ from robustest.decisions.share import ShareRule
 from robustest.results import Verdict
 
 STRATUM = "stratum"
-"""The column of the count that a task takes of each sample's target."""
+"""The column of each target's count of things, such as objects or classes."""
 
 # More different counts than this are grouped into quarters of the samples.
 _EACH = 8

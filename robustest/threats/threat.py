@@ -35,8 +35,8 @@ Bounds = tuple[float, float]
 class Threat(Protocol):
     """A threat model; all tensors lead with the batch axis.
 
-    A proposal z `(N, *Z)` is the tensor that an attack changes and the engine projects. For norm balls it is the
-    perturbed input itself; for others its parameters (a patch and its place, a pose).
+    A proposal z `(N, *Z)` is the tensor that an attack changes: the input itself for norm balls, else its parameters (a
+    patch and its place, a pose).
     """
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
@@ -51,13 +51,13 @@ class Threat(Protocol):
         """Return a random proposal inside the region, by the samples' keys `(N,)` int64."""
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """Return z inside the region: the nearest proposal, where that has a closed form."""
+        """Return z inside the region: the nearest proposal, if that has a closed form."""
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """Return the unit step along which a linear loss with this gradient grows fastest (the dual norm's)."""
+        """Return the unit step along which a linear loss with this gradient grows fastest."""
 
     def stride(self, region: Rows) -> Tensor:
-        """Return (N,) the finite length, in steps of `ascent`, that crosses the region: eps for a ball, or the bounds'
+        """Return (N,) the length, in steps of `ascent`, that crosses the region: eps for a ball, or the bounds'
         room.
         """
 
@@ -73,7 +73,7 @@ class Threat(Protocol):
 
 
 def within(size: Tensor, threat: Threat) -> Tensor:
-    """Return (N,) bool: sizes (N,) within the radius, with an allowance for storing inputs in float32."""
+    """Return (N,) bool: sizes (N,) within the radius, up to the rounding of stored inputs."""
     return size <= threat.radius * (1 + 1e-6)
 
 
@@ -420,7 +420,6 @@ def sparse(z: Tensor, region: Rows, pixels: int | Tensor) -> Tensor:
 
 
 def _at_largest(score: Tensor, pixels: int | Tensor, z: Tensor, x: Tensor) -> Tensor:
-    """Return z at the pixels of largest score (N, P), the first of equals, and x elsewhere."""
     order = score.argsort(dim=1, descending=True, stable=True)
     rank = torch.arange(score.shape[1], device=score.device)
     chosen = rank < (pixels.unsqueeze(1) if isinstance(pixels, Tensor) else pixels)
