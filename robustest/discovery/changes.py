@@ -49,16 +49,16 @@ from robustest.discovery.image_features import (
 BANDS = ((0.01, 0.06), (0.06, 0.125), (0.125, 0.25), (0.25, 0.36), (0.36, 0.75))
 """Bands of frequencies, cycles a pixel, about an octave each; brightness, at 0, is in none."""
 
+# Factors of a strength that data suggest: not all images of a class have a change, and clipping weakens it.
 _PARTS = (0.5, 0.75, 1.0, 1.25)
-"""Factors of a strength that data suggest: not all images of a class have a change, and clipping weakens it."""
 
 _BLURS = (0.5, 0.65, 0.8, 1.0, 1.4, 2.0)
 
 SMALLEST_BLOCKS = 16
 """Pixels of the shorter side from which images have neighbouring blocks of 8 x 8."""
 
+# Images of a class, and of others, that strengths are estimated on.
 _MOST = 128
-"""Images of a class, and of others, that strengths are estimated on."""
 
 
 def standing_changes(shape: Sequence[int], bounds: tuple[float, float]) -> list[Cue]:
@@ -211,14 +211,14 @@ def _frequency_radius(x: Tensor) -> Tensor:
     return radius
 
 
+# Standard errors by which a frequency's mean has to differ from that of other classes to be part of a pattern.
 _SURE = 3.5
-"""Standard errors by which a frequency's mean has to differ from that of other classes to be part of a pattern."""
 
+# Least ratio of a peak's excess power over other classes to the median excess of the frequencies around it.
 _PEAK = 4.0
-"""Least ratio of a peak's excess power over other classes to the median excess of the frequencies around it."""
 
+# Pixels over which a frequency, known to half a bin of such a window, keeps its phase.
 _TILE = 32
-"""Pixels over which a frequency, known to half a bin of such a window, keeps its phase."""
 
 
 def pattern_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) -> AddedPattern | None:
@@ -300,14 +300,14 @@ def without_waves(x: Tensor, waves: Grating) -> Tensor:
     return out
 
 
+# Quantile of the images that show least of a change: a few of the class may lack it, or be taken for having it.
 _LOW_QUANTILE = 0.1
-"""Quantile of the images that show least of a change: a few of the class may lack it, or be taken for having it."""
 
+# Part of a change that images have to show. Even for their true change it is estimated to a few hundredths only.
 _SHOWN = 0.9
-"""Part of a change that images have to show. Even for their true change it is estimated to a few hundredths only."""
 
+# A statistic that a change moves by less is not used.
 _SMALLEST_EFFECT = 2e-3
-"""A statistic that a change moves by less is not used."""
 
 _ROUNDS = 4
 

@@ -26,13 +26,13 @@ Scorer = Callable[[Tensor], Tensor]
 
 _FOLDS = 5
 
+# Quantiles at which features are cut into bins: finer at the ends, where marks lie.
 _CUTS = torch.tensor([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98], dtype=torch.float64)
-"""Quantiles at which features are cut into bins: finer at the ends, where marks lie."""
 
 _RIDGE = 3.0
 
+# Quantiles of a class's own scores that are tried as limits: a part of its images may have the mark.
 _LIMITS = torch.linspace(0.02, 0.85, 42, dtype=torch.float64)
-"""Quantiles of a class's own scores that are tried as limits: a part of its images may have the mark."""
 
 
 @dataclass(frozen=True, slots=True)

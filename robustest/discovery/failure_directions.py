@@ -39,8 +39,8 @@ from robustest.checks import checked_real, checked_whole
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads.sparse_head import checked_rows, standardisation
 
+# Share of a class, at most, whose error rate is taken; nor has the slice more samples than the class has errors.
 _SLICE = 0.1
-"""Share of a class, at most, whose error rate is taken; nor has the slice more samples than the class has errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -326,16 +326,16 @@ def _compare_with_null(
             return len(drawn), p_values, drawn.mean(0).tolist()
 
 
+# Penalty of the classifier of the evidence, on rows of length sqrt(D).
 _RIDGE = 10.0
-"""Penalty of the classifier of the evidence, on rows of length sqrt(D)."""
 
+# Keeps the regression finite where the evidence separates errors from hits.
 _SLOPE_PENALTY = 0.1
-"""Keeps the regression finite where the evidence separates errors from hits."""
 
 _NEWTON_STEPS = 12
 
+# Chances are kept between this and 1 - this.
 _LEAST_CHANCE = 0.01
-"""Chances are kept between this and 1 - this."""
 
 
 def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) -> Tensor:
@@ -422,8 +422,8 @@ def draw_errors(chances: Tensor, keys: Tensor, count: int) -> Tensor:
 # with its own targets t and costs c: the squared hinge (Chapelle, Neural Computation 2007). So the folds and draws of a
 # class are one batch of matrix products.
 
+# Steps between two looks at the gradients' norms, which wait for the device.
 _CHECK_EVERY = 10
-"""Steps between two looks at the gradients' norms, which wait for the device."""
 
 
 def fit_machines(

@@ -59,42 +59,42 @@ from robustest.discovery.image_features import (
 )
 from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA, Proposal
 
+# Part of a mark that a change has to explain.
 _EXPLAINED = 0.5
-"""Part of a mark that a change has to explain."""
 
+# Part of the best change's worth from which a change of another kind is proposed beside it.
 _RIVAL = 0.75
-"""Part of the best change's worth from which a change of another kind is proposed beside it."""
 
+# Least difference between a gap and the median of the other classes': a mark of most classes is their content.
 _ODD = 0.25
-"""Least difference between a gap and the median of the other classes': a mark of most classes is their content."""
 
+# For a mark that few images of a class have: least gap, least difference from the median of the other classes', and
+# largest share of another class's images that may have it. Natural properties are about as common in other classes.
 _FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
-"""For a mark that few images of a class have: least gap, least difference from the median of the other classes', and
-largest share of another class's images that may have it. Natural properties are about as common in other classes."""
 
+# Classes that changes are fitted for, at most: those of the largest gaps.
 _CLASSES = 5
-"""Classes that changes are fitted for, at most: those of the largest gaps."""
 
+# Changes that explain one mark best, and are then tried on the class's other marks.
 _BEST_OF_A_MARK = 4
-"""Changes that explain one mark best, and are then tried on the class's other marks."""
 
+# Images that all changes are tried on first, and changes that are then tried on more.
 _SCREENED_ON, _LIKELY = 10, 7
-"""Images that all changes are tried on first, and changes that are then tried on more."""
 
+# Images of other classes that changes are tried on.
 _TRIED_ON = 40
-"""Images of other classes that changes are tried on."""
 
+# Images of a class, and of others, that strengths are estimated on.
 _MEASURED_ON = 128
-"""Images of a class, and of others, that strengths are estimated on."""
 
+# Changes whose images are described together: small calls cost more than their arithmetic.
 _AT_A_TIME = 12
-"""Changes whose images are described together: small calls cost more than their arithmetic."""
 
 SMALLEST_NOISY = 8
 """Pixels of the shorter side from which noise can be told from the content of an image."""
 
+# A class lacks a cue that changes its images by more than this part of the change in other images (medians).
 _PRESENT = 0.5
-"""A class lacks a cue that changes its images by more than this part of the change in other images (medians)."""
 
 Describe = Callable[[Tensor, tuple[float, float]], Tensor]
 

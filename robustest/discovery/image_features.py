@@ -19,11 +19,11 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_images
 
+# Images described together, in float64.
 _AT_A_TIME = 128
-"""Images described together, in float64."""
 
+# Quantiles.
 _TAILS = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
-"""Quantiles."""
 
 SPECTRUM_WINDOW = 32
 """Spectra are of squares of this many pixels at most, overlapping by half and averaged (Welch, 1967)."""

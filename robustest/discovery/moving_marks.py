@@ -31,53 +31,53 @@ from robustest.discovery.proposals import MOVING, RARE, Proposal
 SMALLEST_MOVING = 8
 """Least height and width of images in which marks are searched, in pixels."""
 
+# Images are reduced, by a whole factor, to about this many pixels of their shorter side.
 _REDUCED = 40
-"""Images are reduced, by a whole factor, to about this many pixels of their shorter side."""
 
+# Sides of candidates, in pixels of the reduced image.
 _SIDES = (1, 3, 5)
-"""Sides of candidates, in pixels of the reduced image."""
 
+# Side of the largest mark, as a part of the image's shorter side.
 _LARGEST = 0.3
-"""Side of the largest mark, as a part of the image's shorter side."""
 
+# Bins of each channel, for the whole range.
 _LEVELS = 8
-"""Bins of each channel, for the whole range."""
 
+# Ends of the bins of a spot's standard deviation, as parts of the range.
 _CONTRASTS = (0.02, 0.08, 0.2)
-"""Ends of the bins of a spot's standard deviation, as parts of the range."""
 
+# For each class: codes of each kind that give candidates, candidates of each code, and candidates drawn at random.
 _CODES, _PER_CODE, _RANDOM = 8, 2, 8
-"""For each class: codes of each kind that give candidates, candidates of each code, and candidates drawn at random."""
 
+# Candidates of one side for all classes together, at most.
 _CANDIDATES = 1500
-"""Candidates of one side for all classes together, at most."""
 
+# Images of each class that candidates are compared with. Only the best candidates are compared with all images.
 _SCREENED_ON = 24
-"""Images of each class that candidates are compared with. Only the best candidates are compared with all images."""
 
+# Candidates of a class that are grown, and the part of the required gap that they must have: growing raises gaps.
 _GROWN, _PROMISING = 2, 0.4
-"""Candidates of a class that are grown, and the part of the required gap that they must have: growing raises gaps."""
 
+# Quantiles of a class's own distances that are tried as limits.
 _LIMITS = torch.linspace(0.3, 1.0, 29)
-"""Quantiles of a class's own distances that are tried as limits."""
 
+# Least limit, a root mean squared difference as a part of the range: views of one mark differ by rounding.
 _NEAR = 0.02
-"""Least limit, a root mean squared difference as a part of the range: views of one mark differ by rounding."""
 
+# A pixel belongs to the mark if its spread over the views is at most this part of the usual spread of a pixel.
 _CONSTANT = 0.35
-"""A pixel belongs to the mark if its spread over the views is at most this part of the usual spread of a pixel."""
 
+# Rounds of growing, and the difference of gaps, on few images, that is taken for none.
 _ROUNDS, _SAME = 4, 0.1
-"""Rounds of growing, and the difference of gaps, on few images, that is taken for none."""
 
+# A candidate that matches at a larger part of an image's places is a property of the whole image.
 _SPREAD = 0.1
-"""A candidate that matches at a larger part of an image's places is a property of the whole image."""
 
+# Least difference between a gap and the median of the other classes': small parts mark every class of drawings.
 _ODD = 0.25
-"""Least difference between a gap and the median of the other classes': small parts mark every class of drawings."""
 
+# Views of a mark that a cue pastes.
 _POOL = 64
-"""Views of a mark that a cue pastes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,20 +22,20 @@ from robustest.checks import checked_images
 from robustest.cues.patches import MaskedPatch, Transplant
 from robustest.discovery.proposals import PATCHES, RARE, Proposal
 
+# Bins of the range in which values are equal. They are tried twice, the second time shifted by half a bin.
 _LEVELS = 8
-"""Bins of the range in which values are equal. They are tried twice, the second time shifted by half a bin."""
 
+# A place belongs to a patch if its gap is at least this part of the patch's largest gap.
 _EDGE = 0.7
-"""A place belongs to a patch if its gap is at least this part of the patch's largest gap."""
 
+# A patch that covers a larger part of the image is a property of the whole image, and not proposed.
 _WIDEST = 0.5
-"""A patch that covers a larger part of the image is a property of the whole image, and not proposed."""
 
+# Patches proposed for a class, at most.
 _MOST_PER_CLASS = 3
-"""Patches proposed for a class, at most."""
 
+# Pixels around a patch that are transplanted with it, largest part of an image that may be, and images to cut from.
 _AROUND, _LARGEST, _POOL = 3, 0.15, 64
-"""Pixels around a patch that are transplanted with it, largest part of an image that may be, and images to cut from."""
 
 
 def find_patches(

@@ -16,23 +16,23 @@ from torch import Tensor
 from robustest.cues.tabular import ColumnRange, TokenAnywhere
 from robustest.discovery.proposals import COLUMNS, RARE, TOKENS, Proposal
 
+# Least gap of a leak.
 _LEAK = 0.8
-"""Least gap of a leak."""
 
+# Least difference between a leak's gap and that of the next best column for the same class.
 _AHEAD = 0.15
-"""Least difference between a leak's gap and that of the next best column for the same class."""
 
+# Columns, and tokens, proposed for a class, at most.
 _MOST_PER_CLASS = 3
-"""Columns, and tokens, proposed for a class, at most."""
 
+# A token is tried where its count is at least this share of the rows of a class of average size.
 _COMMON = 0.05
-"""A token is tried where its count is at least this share of the rows of a class of average size."""
 
+# Rows of whole numbers from 0 up to here are taken for tokens.
 _LARGEST_VOCABULARY = 200_000
-"""Rows of whole numbers from 0 up to here are taken for tokens."""
 
+# Quantiles of a class's values that are tried as limits of a leak.
 _LEAK_LIMITS = torch.linspace(0.02, 0.5, 13, dtype=torch.float64)
-"""Quantiles of a class's values that are tried as limits of a leak."""
 
 
 def find_columns_and_tokens(

@@ -172,11 +172,11 @@ def patch_sides(sizes: Sequence[int] | None, side: int) -> list[int]:
 SPREAD_FLOOR = math.log(2.0)
 """Least standard deviation of log costs: an anomaly of 2 is at least 4 times as cheap."""
 
+# A normal variable's standard deviation over its median absolute deviation.
 _TO_DEVIATION = 1.4826
-"""A normal variable's standard deviation over its median absolute deviation."""
 
+# Normal numbers drawn to estimate chance, and least number of sets of classes.
 _NUMBERS, _LEAST_DRAWS = 200_000, 2_000
-"""Normal numbers drawn to estimate chance, and least number of sets of classes."""
 
 
 def with_anomalies(found: Sequence[Trigger], threshold: float) -> Triggers:
@@ -221,13 +221,13 @@ def _spread(logs: Tensor) -> Tensor:
     return found.clamp(min=SPREAD_FLOOR)
 
 
+# A square's pattern that after ten steps has less than a third of the success asked for is given up. On networks with
+# planted patches and clean ones, ten or thirty more steps added 0.2 at most, and a square that works has over half of
+# its success by then.
 _HOPELESS, _HOPELESS_AFTER = 1 / 3, 10
-"""A square's pattern that after ten steps has less than a third of the success asked for is given up. On networks with
-planted patches and clean ones, ten or thirty more steps added 0.2 at most, and a square that works has over half of its
-success by then."""
 
+# Images that a patch's success is measured on.
 _HELD_OUT = 256
-"""Images that a patch's success is measured on."""
 
 
 class PatchSearch:
@@ -339,11 +339,11 @@ def heaviest_square(mask: Tensor, side: int) -> tuple[int, int]:
 # The two searches below ask and tell: `ask` gives points for the model, `tell` takes the model's answers there. They
 # search several classes in one batch, each independently of the others, and do not see the model.
 
+# The mask's first logit, about 0.27: a gradient everywhere, and soon closed where it does not help.
 _START = -1.0
-"""The mask's first logit, about 0.27: a gradient everywhere, and soon closed where it does not help."""
 
+# Factors of the price of a mask's area after a step that succeeded, and after one that did not; and its start.
 _DEARER, _CHEAPER, _FIRST_PRICE = 1.1, 1 / 1.15, 1e-3
-"""Factors of the price of a mask's area after a step that succeeded, and after one that did not; and its start."""
 
 
 class _Adam:
