@@ -1,4 +1,4 @@
-"""Health checks: signs that an attack could not do its work, or that a model's answers are not its own."""
+"""Health checks: signs that an attack could not work, or that a model's answers depend on more than its input."""
 
 # Each check is one row of `CHECKS`. It counts how many of the cases that it tried failed; the counts of chunks add up,
 # and the sums decide once whether the check stops a claim. Two checks have no counts: `random_forward` raises and
@@ -15,11 +15,11 @@ _USUAL = 0.1
 
 
 def unlikely(failed: int, tried: int) -> bool:
-    """Return True if a sound model, of whose cases a tenth fail, has this many failures at most 1 % of the time.
-
-    The exact binomial test; it catches small numbers on which a share alone says little.
+    """Return True if a sound model, which fails in a tenth of the cases, has this many failures at most 1 % of the
+    time.
     """
     # Imported here: scipy.stats takes most of a second, and the names of the checks are read when pytest starts.
+    # The exact binomial test also decides on small numbers, where a share alone means little.
     from scipy.stats import binom
 
     return failed > 0 and float(binom.sf(failed - 1, tried, _USUAL)) <= _CHANCE + 1e-12
@@ -27,27 +27,19 @@ def unlikely(failed: int, tried: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """One health check: when it stops a claim, and the words for it.
+    """One health check: the counts at which it stops a claim, and its words."""
 
-    Attributes:
-        name: the name that `suppress` takes.
-        found: what the check found when it stops a claim.
-        remedy: what to do about it.
-        unit: the cases that are counted.
-        share: the check stops a claim from this share of failures on. None lets `unlikely` alone decide.
-        least: fewer failures than this do not stop a claim, unless `few` says so.
-        few: "unlikely": fewer stop it where they are `unlikely`; "all": where every case failed.
-        about: "gradients": a claim whose survivors were searched without gradients passes all the same;
-            "answers": the model's answers cannot be trusted whatever is searched.
-    """
-
-    name: str
-    found: str
-    remedy: str = ""
-    unit: str = "samples"
+    name: str  # name that `suppress` takes
+    found: str  # the finding in words
+    remedy: str = ""  # advice for the user
+    unit: str = "samples"  # noun for the cases that are counted
+    # the check stops a claim from this share of failures on; None lets `unlikely` alone decide
     share: float | None = 0.0
-    least: int = 1
+    least: int = 1  # smallest number of failures that stops a claim, apart from `few`
+    # "unlikely": fewer failures stop it if they are `unlikely`; "all": if every case failed
     few: Literal["", "unlikely", "all"] = ""
+    # "gradients": a claim that rests on searches without gradients passes all the same; "answers": the model's
+    # answers are unreliable for any search
     about: Literal["gradients", "search", "precision", "answers"] = "gradients"
 
     def stops(self, failed: int, tried: int) -> bool:
@@ -181,27 +173,21 @@ CHECKS = (
 """Every health check, in the order in which findings are reported."""
 
 HEALTH_CHECKS: Mapping[str, str] = {check.name: check.found for check in sorted(CHECKS, key=lambda one: one.name)}
-"""The names that `suppress` takes, and what each check found when it stops a claim."""
+"""Names that `suppress` takes, and their findings in words."""
 
 OF_ANSWERS = frozenset(check.name for check in CHECKS if check.about == "answers")
-"""Checks of the model's answers: they count whatever is searched."""
+"""Checks of the model's answers: they count for any search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthFinding:
-    """A health check that found something.
+    """A triggered health check."""
 
-    Attributes:
-        name: the check's name, one of `HEALTH_CHECKS`.
-        message: the finding with its numbers, the remedy, and how to suppress it.
-        suppressed: the user switched the check off.
-        carried: it does not count because the claim does not rest on gradients: a search without gradients went
-            through every sample that is taken to be safe, and a second one broke no more.
-    """
-
-    name: str
-    message: str
-    suppressed: bool
+    name: str  # name of the check, one of `HEALTH_CHECKS`
+    message: str  # the finding with its numbers, the remedy, and the argument that suppresses it
+    suppressed: bool  # True if the user switched the check off
+    # True if it does not count because the claim does not rest on gradients: two searches without gradients evaluated
+    # every survivor, and the second one broke no more
     carried: bool = False
 
     @property
@@ -210,33 +196,25 @@ class HealthFinding:
         return not (self.suppressed or self.carried)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding in plain JSON types."""
         return asdict(self)
 
 
 @dataclass(slots=True, kw_only=True)
 class Health:
-    """Counts of every health check over a measurement; those of its chunks add up in any order.
+    """Counts of every health check over a measurement; those of its chunks add up in any order."""
 
-    Attributes:
-        failed: cases that failed, by the check's name; names without a failure may be absent.
-        tried: cases tried, by the check's name.
-        searched_twice: survivors that two searches without gradients looked at.
-        broken_again: samples that a search without gradients broke after another one had not.
-    """
-
+    # failed cases by name of the check; names without a failure may be absent
     failed: dict[str, int] = field(default_factory=dict)
-    tried: dict[str, int] = field(default_factory=dict)
-    searched_twice: int = 0
-    broken_again: int = 0
+    tried: dict[str, int] = field(default_factory=dict)  # tried cases by name of the check
+    searched_twice: int = 0  # survivors that two searches without gradients evaluated
+    broken_again: int = 0  # samples that a search without gradients broke after another one had not
 
     def count(self, check: str, *, failed: int, tried: int) -> None:
-        """Add cases to a check."""
         self.failed[check] = self.failed.get(check, 0) + failed
         self.tried[check] = self.tried.get(check, 0) + tried
 
     def counts(self, check: str) -> tuple[int, int]:
-        """Return the cases of a check that failed, and all that were tried."""
+        """Return the failed and the tried cases of a check."""
         return self.failed.get(check, 0), self.tried.get(check, 0)
 
     def plus(self, other: Health, sign: int = 1) -> Health:
@@ -252,12 +230,12 @@ class Health:
         return total
 
     def without_survivors(self) -> Health:
-        """Return the counts without those of the survivors and of who searched them."""
+        """Return the counts without those of the survivors and their searches."""
         failed, tried = ({k: v for k, v in one.items() if k != "weak_search"} for one in (self.failed, self.tried))
         return Health(failed=failed, tried=tried)
 
     def findings(self, suppress: Collection[str]) -> tuple[HealthFinding, ...]:
-        """Return what the checks found; those in `suppress` are marked."""
+        """Return the findings of all checks; those in `suppress` are marked."""
         survivors = self.counts("weak_search")[1]
         # The claim rests on two searches without gradients: what is wrong with gradients does not matter then.
         carried = 0 < survivors == self.searched_twice and not self.broken_again
