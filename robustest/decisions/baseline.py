@@ -6,8 +6,7 @@ A paired comparison sees a loss of one point where two separate accuracies are t
 - is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
 - passes otherwise; about a population only if the upper bound of the drop, at alpha, is tolerated.
 
-One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums
-(Fisher,
+One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums (Fisher,
 The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
 """
 
@@ -368,9 +367,8 @@ class ScoreChange:
 class ScoreBaselineRule(NoWorse):
     """A claim that the mean score of a baseline's samples is no lower now, beside another claim.
 
-    It also passes a drop beyond the tolerance that random swaps often reach. A drop that swaps do not explain and
-    bets do
-    not show is inconclusive.
+    It also passes a drop beyond the tolerance that random swaps often reach. A drop that swaps do not explain and bets
+    do not show is inconclusive.
 
     Attributes:
         before: (n,) float64 scores in 0..1, in the data's order; see `NoWorse`.
@@ -423,8 +421,7 @@ class ScoreBaselineRule(NoWorse):
 def sign_flip(change: NDArray[np.int64]) -> float:
     """Return the one-sided p-value of "whole-numbered changes of samples sum to more than 0 by chance".
 
-    Under the null hypothesis each sample's change is as likely as its opposite. For changes of -1, 0 and 1 this is
-    the
+    Under the null hypothesis each sample's change is as likely as its opposite. For changes of -1, 0 and 1 this is the
     exact McNemar test.
 
     Args:

@@ -1,9 +1,8 @@
 """Bets: tests and intervals of a mean of values in -1..1, valid at any stopping point.
 
-To refute "the values of all N sum to D or more" (drawn in random order, without replacement), start with a capital of
-1
-and bet before each draw. Under the null hypothesis the mean of the values left is at least
-m_t = (D - sum so far) / (values left). With a stake lambda the capital is multiplied by
+To refute "the values of all N sum to D or more" (drawn in random order, without replacement), start with a capital of 1
+and bet before each draw. Under the null hypothesis the mean of the values left is at least m_t = (D - sum so far) /
+(values left). With a stake lambda the capital is multiplied by
 
     1 + lambda (m_t - x_t) / (1 + |m_t|),    0 < lambda < 1,
 

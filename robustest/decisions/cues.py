@@ -2,13 +2,11 @@
 
 Each sample is predicted with the cue on and with it off. Per cue:
 
-- flip rate: the share of samples whose prediction changes; for a cue suspected to stand for class k, of the samples
-  of
+- flip rate: the share of samples whose prediction changes; for a cue suspected to stand for class k, of the samples of
   other classes the share whose prediction changes to k;
 - recall drop of class k: recall with the cue on minus recall with it off.
 
-All cues and classes must hold (an intersection-union test: each upper bound may take alpha). The one that moves most
-is
+All cues and classes must hold (an intersection-union test: each upper bound may take alpha). The one that moves most is
 selected by the outcomes, so that lower bounds and early failures share alpha (Bonferroni).
 """
 

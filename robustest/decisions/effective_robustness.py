@@ -1,7 +1,6 @@
 """Effective robustness: measure a model's accuracy under a shift above the line of other models.
 
-On axes of normal quantiles (probits) the accuracies of many models on two data sets lie close to a line (Taori et
-al.,
+On axes of normal quantiles (probits) the accuracies of many models on two data sets lie close to a line (Taori et al.,
 NeurIPS 2020; Miller et al., ICML 2021). Effective robustness is a model's accuracy above that line. The interval is
 asymptotic (delta method and Student's t), and no gate rests on it.
 """
@@ -84,8 +83,7 @@ def effective_robustness(
         ConfigError: alpha is out of range, or too few reference models.
         UnknownNameError: a reference model has no result.
         DataError: a result has no pair of accuracies (early verdicts have none), one is 0 or 1 without a number of
-            samples,
-            or the reference models are all as accurate as each other.
+            samples, or the reference models are all as accurate as each other.
     """
     if not 0 < alpha < 0.5:
         raise ConfigError(expected("alpha in (0, 0.5)", alpha))

@@ -2,9 +2,8 @@
 
     mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
 
-It is no mean over samples, so that a part of the samples proves nothing by chance: a verdict is certain, because
-every
-sample was evaluated or because the pixels left could not change it.
+It is no mean over samples, so that bets do not apply: verdicts are certain, because every sample was evaluated or
+because the pixels left could not change them.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ counts c_i in {0, 1}, e_i = 0 where c_i = 0:
 
     sum e_i / sum c_i <= r    is the same as    mean of (e_i - r c_i) <= 0
 
-a claim on a mean over all samples, which bets decide (see `bets`). An interval holds the rates r that they do not
-rule
+a claim on a mean over all samples, which bets decide (see `bets`). An interval holds the rates r that they do not rule
 out.
 """
 

@@ -7,8 +7,7 @@ A rule answers a claim from columns of per-sample outcomes, read in a seeded ran
 2. `decide` then gives the verdict, the estimate and an interval that is two-sided at 1 - 2 alpha.
 
 With `scope="set"` the claim is about these samples: once all are evaluated nothing is left to chance. With
-`scope="population"` it is about the population that they were drawn from: every sample is evaluated, and the
-one-sided
+`scope="population"` it is about the population that they were drawn from: every sample is evaluated, and the one-sided
 bound at alpha must keep the threshold. A rule without a threshold measures, and claims nothing.
 """
 
