@@ -1,4 +1,4 @@
-"""Every way in which an answer can turn wrong, tried by itself."""
+"""Every way in which an answer can turn wrong, each tried alone."""
 
 # A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the sample
 # need not be the one that the threat allows. For a `Sided` task with ways d_1(f(x)) <= d_2(f(x)) <= ... (distances to

@@ -27,8 +27,8 @@ from robustest.health import unlikely
 from robustest.tasks import Task
 from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 
-#
 # Do changes follow the gradient?
+#
 # Along a straight path from x to x + s the change of a model's answer is the integral of its slope, however curved the
 # answer is: f(x + s) - f(x) = integral of grad f(x + t s) . s dt over t in [0, 1]. A Gauss rule of two points has that
 # integral to a few per cent in sound networks. Where a part of the answer does not reach the gradient (a rounding, a
@@ -411,6 +411,7 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
         narrow = replace(threat, eps=threat.eps / 2)
         keys = [rng.fold(part.key, f"probe {ball}") for ball in (wide, narrow)]
         if type(threat) in (Linf, L2):
+            # One search costs half of two: a batch of a few rows costs as much as a larger one.
             twice = replace(part, x=torch.cat([part.x, part.x]), y=torch.cat([part.y, part.y]), key=torch.cat(keys))
             jobs = [(_SHORT, two_balls(wide, narrow), twice)]
         else:  # a subclass may have its own rows

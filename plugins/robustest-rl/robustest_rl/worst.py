@@ -27,7 +27,7 @@ def broke_at(attacked: Trace, clean: Trace) -> int | None:
         return len(attacked.rewards) - 1
     n = min(len(attacked.rewards), len(clean.rewards))
     lost = np.cumsum(clean.rewards[:n] - attacked.rewards[:n])
-    # What it lost later than the shorter of both lasted was lost at the end.
+    # A loss after the end of the shorter episode counts at its end.
     return int((lost >= lost[-1] / 2).argmax()) if lost[-1] > 0 else n - 1
 
 
