@@ -143,7 +143,7 @@ class ScoreRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawsRule:
-    """A claim that the mean of a column of independent draws is at least, or at most, a threshold, whatever the scope.
+    """A claim that the mean of a column of independent draws is at least, or at most, a threshold, for either scope.
 
     Attributes:
         threshold: in the range of the draws.

@@ -1,9 +1,8 @@
-"""Selections by a score: accuracy on the samples that a model is surest of, and the share of other data it accepts.
+"""Selections by a score: accuracy on the samples that a model is surest of, and the share of other data it accepts."""
 
-The score's quantile is itself estimated. The number k of samples beyond a population's quantile is binomial; given k,
-these samples are draws from the population beyond the quantile. So the union of Clopper-Pearson intervals over all
-likely k covers, exactly for any n: alpha / 2 goes to k being unlikely, alpha / 2 to the interval.
-"""
+# The score's quantile is itself estimated. The number k of samples beyond a population's quantile is binomial; given k,
+# these samples are draws from the population beyond the quantile. So the union of Clopper-Pearson intervals over all
+# likely k covers, exactly for any n: alpha / 2 goes to k being unlikely, alpha / 2 to the interval.
 
 from __future__ import annotations
 
