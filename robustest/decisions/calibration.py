@@ -42,6 +42,7 @@ class CalibrationErrorRule:
     seed: int
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        # The error of few samples is mostly bias: wait for every sample.
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:

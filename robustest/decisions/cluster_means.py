@@ -4,8 +4,7 @@
 # share of a cluster's samples that hold is one draw x in 0..1; the mean of the clusters to come is mu.
 #
 # 1. Against mu <= m bet with a stake s in 0..1: the capital is the product over clusters of 1 + s (x - m) / m, at most
-# 1
-#    in expectation under the null. It reaches 1 / alpha with probability at most alpha (Markov).
+#    1 in expectation under the null. It reaches 1 / alpha with probability at most alpha (Markov).
 # 2. A difference mu_1 - mu_2 >= d is ruled out if, for every mu_1, the capital against "mu_1 or more" times the capital
 #    against "mu_2 <= mu_1 - d" is 1 / alpha or more.
 

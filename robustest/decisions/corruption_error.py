@@ -134,6 +134,7 @@ class CellsRule:
         return self.mean.decide(self._value(columns), n, early)
 
     def doomed(self, broken: int, n: int) -> bool:
+        # A broken sample may hold in any of the cells.
         return False
 
     def for_part(self, terms: Terms) -> CellsRule:

@@ -148,6 +148,7 @@ class WorstGroupRule:
         return replace(decision, rule=f"population, these {len(groups)} groups at once, alpha = {alpha:g} a side")
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The groups of the broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> ShareRule:

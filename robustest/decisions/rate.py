@@ -157,6 +157,7 @@ class AgreementRule:
         return decide_early(self.threshold, interval, read, n, early, at_least=True, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The number of samples that count is unknown.
         return False
 
 

@@ -36,6 +36,7 @@ class SelectiveRule:
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        # The selection depends on the scores of all samples.
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
@@ -69,6 +70,7 @@ class SelectiveRule:
         return decision
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The confidence in broken samples is unknown.
         return False
 
 
