@@ -40,42 +40,26 @@ LONGEST = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """The part of a run that a file has.
+    """The part of a run that a file has."""
 
-    Attributes:
-        index: its number, from 1.
-        count: number of shards.
-        tests: ids of all robustness tests of the whole run, in the order of collection.
-        reported: ids of this shard's tests; None if the file lacks them.
-    """
-
-    index: int
-    count: int
-    tests: tuple[str, ...]
-    reported: frozenset[str] | None
+    index: int  # its number, from 1
+    count: int  # number of shards
+    tests: tuple[str, ...]  # ids of all robustness tests of the whole run, in the order of collection
+    reported: frozenset[str] | None  # ids of this shard's tests; None if the file lacks them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultsFile:
-    """A file of results.
-
-    Attributes:
-        version: version of robustest that wrote it.
-        settings: settings of the run, unchecked.
-        account: results, endings and losses.
-        shard: the part of the run; None for a whole run.
-        origin: time and commit of the run; None if unknown.
-        content: digest of the whole content.
-    """
+    """A file of results."""
 
     path: Path
-    version: str
-    settings: Mapping[str, Any]
-    account: Account
+    version: str  # version of robustest that wrote it
+    settings: Mapping[str, Any]  # settings of the run, unchecked
+    account: Account  # results, endings and losses
     session: Session
-    shard: Shard | None
-    origin: Origin | None
-    content: str
+    shard: Shard | None  # the part of the run; None for a whole run
+    origin: Origin | None  # time and commit of the run; None if unknown
+    content: str  # digest of the whole content
 
 
 def read_results(path: Path) -> ResultsFile:

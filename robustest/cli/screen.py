@@ -22,19 +22,12 @@ _COUNTED = {"error": "not measured", "measured": "without a claim"}
 
 
 class Exit(IntEnum):
-    """Exit code of a command.
+    """Exit code of a command."""
 
-    Attributes:
-        OK: success.
-        NOT_PASSED: a claim did not pass, or a comparison is worse.
-        USAGE: the arguments are wrong.
-        MISSING: results are lost, missing or damaged, so there is no answer.
-    """
-
-    OK = 0
-    NOT_PASSED = 1
-    USAGE = 2
-    MISSING = 3
+    OK = 0  # success
+    NOT_PASSED = 1  # a claim did not pass, or a comparison is worse
+    USAGE = 2  # the arguments are wrong
+    MISSING = 3  # results are lost, missing or damaged, so there is no answer
 
 
 class Refused(Exception):

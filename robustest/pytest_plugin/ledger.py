@@ -1,7 +1,6 @@
 """The ledger of a run: results and endings as pytest reports them, in this process or through pytest-xdist.
 
-A test announces on its teardown report the number of results it recorded, and a worker does so when it ends. The
-ledger
+A test announces on its teardown report the number of results it recorded, and a worker does so when it ends. The ledger
 counts the results that arrive against both numbers, and the tests that reported against those that must. A difference
 turns the run red.
 """

@@ -163,8 +163,7 @@ def settings_of(config: pytest.Config) -> Settings:
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:
-    """Return the settings of one test, or of a module for its fixtures: the run's, then markers, then the command
-    line.
+    """Return the settings of one test, or of a module for its fixtures: the run's, then markers, then the command line.
 
     Raises:
         pytest.UsageError: a marker has positional or unknown arguments, or a value is out of range.

@@ -28,17 +28,11 @@ _NARROWEST, _USUAL = 40, 80
 
 
 class FixtureScope(NamedTuple):
-    """A fixture that several tests share, with one of its parameters.
+    """A fixture that several tests share, with one of its parameters."""
 
-    Attributes:
-        name: name of the fixture.
-        scope: node id of the class, module or session that it is set up for.
-        parameter: index of its parameter; 0 without parameters.
-    """
-
-    name: str
-    scope: str
-    parameter: int
+    name: str  # name of the fixture
+    scope: str  # node id of the class, module or session that it is set up for
+    parameter: int  # index of its parameter; 0 without parameters
 
 
 def fixture_scopes(item: pytest.Item) -> set[FixtureScope]:
@@ -160,8 +154,7 @@ def attach(
         context: recorder of the test.
         excinfo: exception of the phase.
         properties: properties of the item, which later phases' reports copy; each result becomes one.
-        short_traceback: True to cut the traceback of a claim to the user's frames: tensors printed as arguments
-            explain
+        short_traceback: True to cut the traceback of a claim to the user's frames: tensors printed as arguments explain
             nothing.
     """
     plain: Any = report

@@ -27,9 +27,8 @@ def drawn_answers(before: Tile, after: Tile, answers: Any, names: Sequence[str] 
 
     Args:
         before, after: (H, W, 3) images, enlarged by whole factors.
-        answers: (4, h, w) integers: masks of the target, the answer, the target of the changed image, and its
-            answer; or
-            (4, M, 6) floats: boxes (left, top, right, bottom, class, score), with class < 0 in unused rows.
+        answers: (4, h, w) integers: masks of the target, the answer, the target of the changed image, and its answer;
+            or (4, M, 6) floats: boxes (left, top, right, bottom, class, score), with class < 0 in unused rows.
         names: names of classes; if empty, numbers are drawn.
     """
     given = np.asarray(answers)

@@ -70,20 +70,20 @@ from robustest.run.split_search import Bench
 from robustest.settings import Settings
 from robustest.tasks.class_losses import cross_entropy
 
+# Samples on which cues to plant are designed: unlike what is there, in the largest classes.
 _LOOKED_AT = 256
-"""Samples on which cues to plant are designed: unlike what is there, in the largest classes."""
 
+# Pixels by which the place of a patch found may differ.
 _NEAR = 2
-"""Pixels by which the place of a patch found may differ."""
 
+# Contrast of a planted tone.
 _GAIN = 0.6
-"""Contrast of a planted tone."""
 
+# Least ratio of the noise level with planted noise to the level without it.
 _NOISIER = 2.0
-"""Least ratio of the noise level with planted noise to the level without it."""
 
+# Least strength of a planted pattern, as a part of the input range.
 _FAINT = 0.06
-"""Least strength of a planted pattern, as a part of the input range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,11 +402,11 @@ def _name_of(planted: Sequence[PlantedCue]) -> str:
     return ", ".join(f"a {cue.cue.name} planted in class {cue.label}" for cue in planted)
 
 
+# Effect of similarity to the patch, as a part of the patch's own: gradients need a slope.
 _FROM_AFAR = 0.5
-"""Effect of similarity to the patch, as a part of the patch's own: gradients need a slope."""
 
+# Largest similarity, of the tenth of the images most like the patch, from which the full effect begins.
 _USUAL = 0.9
-"""Largest similarity, of the tenth of the images most like the patch, from which the full effect begins."""
 
 
 @dataclass(frozen=True, slots=True)

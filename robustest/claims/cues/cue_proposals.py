@@ -51,14 +51,14 @@ from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
 from robustest.run.split_search import Bench
 
+# Samples in which the standing changes are switched on.
 _TRIED_ON = 256
-"""Samples in which the standing changes are switched on."""
 
+# Share of other classes' samples that a standing change has to draw to one class to be considered for a proposal.
 _DRAWN = 0.05
-"""Share of other classes' samples that a standing change has to draw to one class to be considered for a proposal."""
 
+# Standing changes considered, those that draw most.
 _CONSIDERED = 6
-"""Standing changes considered, those that draw most."""
 
 
 @dataclass(frozen=True, slots=True)

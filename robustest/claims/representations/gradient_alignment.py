@@ -38,8 +38,8 @@ from robustest.settings import Settings
 
 Evidences = Literal["class_means"] | Tensor
 
+# Samples loaded together for class means.
 _READ_AT_A_TIME = 512
-"""Samples loaded together for class means."""
 
 GRADIENT_ALIGNMENT = Kind(
     name="gradient_alignment",

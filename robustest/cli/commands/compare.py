@@ -56,39 +56,27 @@ class ClaimTrend(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedOutcomes:
-    """Outcomes of the same samples in two runs.
+    """Outcomes of the same samples in two runs."""
 
-    Attributes:
-        lost, gained: number of samples that held only in the first run, and only in the second.
-        n: number of samples evaluated in both.
-        worse, better: exact one-sided McNemar p-values of loss and gain; with groups the smallest one, times
-            their number.
-        group: the group with the surest change; empty for all samples.
-    """
-
+    # number of samples that held only in the first run, and only in the second
     lost: int
     gained: int
-    n: int
+    n: int  # number of samples evaluated in both
+    # exact one-sided McNemar p-values of loss and gain; with groups the smallest one, times their number
     worse: float
     better: float
-    group: str = ""
+    group: str = ""  # the group with the surest change; empty for all samples
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimPair:
-    """One claim in two runs.
-
-    Attributes:
-        pairs: its paired outcomes, or None.
-        why_not: reason why outcomes are not paired; else empty.
-        required: its requirements before and after.
-    """
+    """One claim in two runs."""
 
     before: Row
     after: Row
-    pairs: PairedOutcomes | None
-    why_not: str
-    required: tuple[tuple[Requirement, ...], tuple[Requirement, ...]] = ((), ())
+    pairs: PairedOutcomes | None  # its paired outcomes, or None
+    why_not: str  # reason why outcomes are not paired; else empty
+    required: tuple[tuple[Requirement, ...], tuple[Requirement, ...]] = ((), ())  # its requirements before and after
 
     @property
     def fell(self) -> bool:

@@ -115,23 +115,14 @@ PLACE = "THRESHOLD"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One question to a model.
+    """One question to a model."""
 
-    Attributes:
-        name: name of its test.
-        source: source of the test, a function with `PLACE` instead of the threshold.
-        loosest: threshold that requires almost nothing, for the measurement.
-        weak: threshold; a result that holds no stricter one is poor.
-        cause: most frequent cause of a poor result.
-        step: remedy for it.
-    """
-
-    name: str
-    source: str
-    loosest: float
-    weak: float
-    cause: str
-    step: str
+    name: str  # name of its test
+    source: str  # source of the test, a function with `PLACE` instead of the threshold
+    loosest: float  # threshold that requires almost nothing, for the measurement
+    weak: float  # threshold; a result that holds no stricter one is poor
+    cause: str  # most frequent cause of a poor result
+    step: str  # remedy for it
 
 
 def battery(framework: str) -> tuple[str, tuple[Probe, ...]]:

@@ -32,19 +32,12 @@ _Tested = TypeVar("_Tested", Row, Ending)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """Files to write of the whole run; None writes none.
+    """Files to write of the whole run; None writes none."""
 
-    Attributes:
-        output: the JSON file.
-        xml: the JUnit file.
-        page: folder of the HTML page.
-        inline: True to embed the pictures in the page.
-    """
-
-    output: str | None = None
-    xml: str | None = None
-    page: str | None = None
-    inline: bool = False
+    output: str | None = None  # the JSON file
+    xml: str | None = None  # the JUnit file
+    page: str | None = None  # folder of the HTML page
+    inline: bool = False  # True to embed the pictures in the page
 
 
 def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
@@ -106,9 +99,8 @@ def whole(runs: Sequence[ResultsFile]) -> tuple[Account, Settings]:
     """Return the account of the whole run, and its settings, those of the first shard.
 
     Raises:
-        Refused: a shard is missing, present twice, of another run, cut short, or lost results; a test is missing
-            or present
-            twice; or nothing was measured.
+        Refused: a shard is missing, present twice, of another run, cut short, or lost results; a test is missing or
+            present twice; or nothing was measured.
     """
     problems = [f"{run.path} is a whole run, not a shard (--robust-shard)" for run in runs if run.shard is None]
     problems += [f"{run.path} lost results: {lost}" for run in runs for lost in run.account.lost]

@@ -5,9 +5,8 @@ shares it is an exact one-sided prediction bound (Thatcher, Journal of the Royal
 wider than a bound on the population's share, as the next sample varies as well. A claim about a population needs that
 the next sample's own bound keeps the threshold. For other values it is the end of the interval.
 
-A value may change with the seed. So the suite is measured under two seeds, and under three more if a value changed;
-the threshold is then a one-sided prediction bound of Student's t over the seeds, or the worst of them if that is
-further.
+A value may change with the seed. So the suite is measured under two seeds, and under three more if a value changed; the
+threshold is then a one-sided prediction bound of Student's t over the seeds, or the worst of them if that is further.
 """
 
 from __future__ import annotations
@@ -144,21 +143,13 @@ def _print_claim(screen: Screen, row: Row, others: Sequence[Row | None], alpha: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """A threshold for a claim, or the reason why there is none.
+    """A threshold for a claim, or the reason why there is none."""
 
-    Attributes:
-        threshold: the value, rounded to the safe side; None if there is none.
-        margin: distance from the measured value; 0 without a threshold.
-        of_population: True if it only bounds the population's value, so that another sample may miss it.
-        why_not: the reason; empty if there is a threshold.
-        seeds: number of seeds that it rests on; 1 if the value does not change with the seed.
-    """
-
-    threshold: float | None
-    margin: float = 0.0
-    of_population: bool = False
-    why_not: str = ""
-    seeds: int = 1
+    threshold: float | None  # the value, rounded to the safe side; None if there is none
+    margin: float = 0.0  # distance from the measured value; 0 without a threshold
+    of_population: bool = False  # True if it only bounds the population's value, so that another sample may miss it
+    why_not: str = ""  # the reason; empty if there is a threshold
+    seeds: int = 1  # number of seeds that it rests on; 1 if the value does not change with the seed
 
 
 def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> Suggestion:
