@@ -37,7 +37,7 @@ class Curve:
 
 
 def samples_reaching(curve: Curve, target: float, *, limit: float) -> float:
-    """Return the fewest samples at which a curve reaches an accuracy, from its smallest size to `limit`; or infinity."""
+    """Return the fewest samples at which a curve reaches an accuracy, from its smallest size to `limit`; or inf."""
     return float(_reaching(curve.sizes, curve.accuracy[None], target, limit)[0])
 
 
