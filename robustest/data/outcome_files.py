@@ -223,8 +223,8 @@ def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 def _first_argument(row: Mapping[str, Any]) -> str:
     arguments = row.get("arguments")
-    first = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
-    return _plain(first.get("arg_0", "")) if isinstance(first, dict) else _plain(first)
+    first: object = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
+    return _plain(first.get("arg_0", "") if isinstance(first, dict) else first)
 
 
 def _announced_lm_eval(path: Path, task: str) -> int | None:
@@ -343,25 +343,33 @@ def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
     """Read the results of `promptfoo eval` (format 3).
 
     Repeats get numbers of their own in the file, so an item is told by provider, prompt and variables; its repeats are
-    its runs. The score is promptfoo's, in 0..1, or with `score="success"` whether all assertions passed.
+    its runs. The score is promptfoo's, in 0..1, or with `score="success"` whether all assertions passed. A file with
+    several providers or prompts compares systems, so `provider=` and `prompt=` (a number from 0) say which one is read.
     """
     data = _json(path)
     results = data.get("results", {}).get("results") if isinstance(data, dict) else None
     if not isinstance(results, list):
         raise DataError(f"Expected results of promptfoo in {path} but there are none.")
-    metric = _metric(
-        {"score": options.get("score", "score")} | {k: v for k, v in options.items() if k != "score"},
-        ("score", "success"),
-        path,
-    )
-    rows = []
+    others = {key: value for key, value in options.items() if key not in ("score", "provider", "prompt")}
+    metric = _metric({"score": options.get("score", "score"), **others}, ("score", "success"), path)
     for place, one in enumerate(results):
         if not isinstance(one, dict) or not isinstance(one.get(metric), (bool, int, float)):
             raise DataError(f"Expected a result with {metric!r} in {path} but number {place + 1} has none.")
+    for key, of in (("provider", _provider), ("prompt", lambda one: one.get("promptIdx"))):
+        there = list(dict.fromkeys(map(of, results)))
+        asked = options.get(key, there[0] if len(there) == 1 else None)
+        if there and asked not in there:
+            raise ConfigError(
+                f"Expected {key}= to be one of {', '.join(map(repr, there))} in {path} but got {asked!r}."
+            )
+        results = [one for one in results if of(one) == asked]
+    rows = []
+    for one in results:
         score = one[metric]
         if one.get("error") and not isinstance(one.get("gradingResult"), dict):
             score = None  # the provider failed: there is no answer to score
-        case = one.get("testCase") if isinstance(one.get("testCase"), dict) else {}
+        found = one.get("testCase")
+        case: dict[str, Any] = found if isinstance(found, dict) else {}
         name = [one.get("promptIdx"), one.get("vars"), case.get("assert")]
         rows.append(
             {
@@ -374,14 +382,19 @@ def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
                 "expected": _plain([a.get("value") for a in case.get("assert") or [] if isinstance(a, dict)]),
             }
         )
-    found = Outcomes.of(rows, source=path.name)
+    outcomes = Outcomes.of(rows, source=path.name)
     stats = data["results"].get("stats", {})
     said = sum(stats.get(key, 0) for key in ("successes", "failures", "errors") if isinstance(stats.get(key, 0), int))
-    if said and said != len(results):
-        raise DataError(
-            f"Expected {said} results in {path}, as its statistics say, but got {len(results)}: it is not whole."
-        )
-    return found
+    have = len(data["results"]["results"])
+    if said and said != have:
+        raise DataError(f"Expected {said} results in {path}, as its statistics say, but got {have}: it is not whole.")
+    return outcomes
+
+
+def _provider(result: Mapping[str, Any]) -> str:
+    """Return the name of the provider of a result: its label, or its id."""
+    provider = result.get("provider")
+    return str(provider.get("label") or provider.get("id")) if isinstance(provider, dict) else str(provider)
 
 
 def _junit(path: Path, options: Mapping[str, Any]) -> Outcomes:

@@ -300,9 +300,9 @@ def digest_of(text: str) -> str:
 def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
     """Return the columns of records, of a mapping of columns, or of a frame."""
     if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):  # pandas and polars alike
-        return {str(name): rows[name].to_list() for name in rows.columns}  # type: ignore[attr-defined, index]
+        return {str(name): rows[name].to_list() for name in rows.columns}
     if isinstance(rows, Mapping):
-        columns = {str(name): list(values) for name, values in rows.items()}
+        columns: dict[str, Sequence[Any]] = {str(name): list(values) for name, values in rows.items()}
         lengths = {len(values) for values in columns.values()}
         if len(lengths) > 1:
             raise DataError(expected(f"columns of one length in {source}", {k: len(v) for k, v in columns.items()}))

@@ -99,6 +99,17 @@ def test_results_of_promptfoo_have_repeats_as_runs(there: Path) -> None:
     assert sorted(passed.items.mean.tolist()) == [0, 0, 1]
 
 
+def test_two_providers_are_two_systems(there: Path) -> None:
+    data = json.loads((there / "promptfoo.json").read_text(encoding="utf-8"))
+    more = [{**one, "provider": {"id": "echo", "label": "echo-b"}} for one in data["results"]["results"]]
+    data["results"]["results"] += more
+    data["results"]["stats"]["successes"] += len(more)
+    (there / "promptfoo.json").write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ConfigError, match="provider= to be one of 'echo-a', 'echo-b'"):
+        Outcomes.read(there / "promptfoo.json")
+    assert Outcomes.read(there / "promptfoo.json", provider="echo-b").items.runs.tolist() == [2] * 3
+
+
 def test_cases_of_a_test_runner(there: Path) -> None:
     found = Outcomes.read(there / "junit.xml")
     by_name = dict(zip(found.items.name, found.items.mean, strict=True))
