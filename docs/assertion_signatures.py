@@ -6,11 +6,10 @@ The pages are made by reading the source, where an assertion has no arguments: s
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from typing import Any
 
 import griffe
-
-import robustest
 
 _HOMES = ("assertions", "assertions.strategies")
 
@@ -20,7 +19,7 @@ class AssertionSignatures(griffe.Extension):
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         for name, function in _assertions(pkg):
-            made = getattr(robustest, name)
+            made = getattr(import_module(pkg.name), name)
             measure = made.__wrapped__
             source = pkg[measure.__module__.partition(".")[2]][measure.__name__]
             parameters = inspect.signature(made).parameters
@@ -33,8 +32,15 @@ class AssertionSignatures(griffe.Extension):
 
 
 def _assertions(pkg: griffe.Module) -> list[tuple[str, griffe.Function]]:
-    members = [(name, one) for home in _HOMES for name, one in pkg[home].members.items() if name.startswith("assert_")]
+    homes = [pkg[home] for home in _HOMES] if pkg.name == "robustest" else _modules(pkg)
+    members = [(name, one) for home in homes for name, one in home.members.items() if name.startswith("assert_")]
     return [(name, one) for name, one in members if isinstance(one, griffe.Function)]
+
+
+def _modules(pkg: griffe.Module) -> list[griffe.Module]:
+    """Every module of a pack: its assertions are beside their measurements."""
+    inner = [one for one in pkg.members.values() if isinstance(one, griffe.Module)]
+    return [pkg, *(module for one in inner for module in _modules(one))]
 
 
 def _parameter(source: griffe.Parameter, made: inspect.Parameter) -> griffe.Parameter:

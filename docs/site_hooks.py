@@ -1,12 +1,14 @@
 """Add to the site what no Markdown file holds: the references of claims, threats and the API.
 
-A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, the page `threats.md` with those of all
-threats. A claim without a page gets one with its reference alone. A page that the nav does not list is an error.
+A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, of robustest or of one of its packs; the
+page `threats.md` with those of all threats. A claim without a page gets one with its reference alone. A page that the
+nav does not list is an error.
 """
 
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from mkdocs.structure.files import File
 import robustest
 
 _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
+_PACKAGES = ("robustest", "robustest_people")
+"""Packages whose assertions have a page."""
 _OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")
 
 
@@ -43,7 +47,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     text = _OUTSIDE.sub(lambda found: found[1], _SETUP.sub("", markdown))
     kind, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
     if kind == "claims":
-        return f"{text}\n## Reference\n\n" + _references([f"assert_{name}", f"measure.measure_{name}"])
+        package = next(one for one in _PACKAGES if f"assert_{name}" in import_module(one).__all__)
+        return f"{text}\n## Reference\n\n" + _references([f"assert_{name}", f"measure.measure_{name}"], package)
     if name == "threats":
         threats = [one for one in robustest.__all__ if robustest._MODULE_OF[one].startswith("robustest.threats")]
         return f"{text}\n## Reference\n\n{_references(threats)}"
@@ -62,8 +67,8 @@ def _listed(nav: Any) -> list[str]:
     return [page for entry in (nav.values() if isinstance(nav, dict) else nav) for page in _listed(entry)]
 
 
-def _references(names: Any) -> str:
-    return "".join(f"::: robustest.{name}\n\n" for name in names)
+def _references(names: Any, package: str = "robustest") -> str:
+    return "".join(f"::: {package}.{name}\n\n" for name in names)
 
 
 def _api() -> str:

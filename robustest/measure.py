@@ -12,16 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustest.claims.confidence.calibrated import measure_calibrated as measure_calibrated
-    from robustest.claims.confidence.out_of_distribution import measure_ood_rejected as measure_ood_rejected
-    from robustest.claims.confidence.selective import measure_selective_accuracy as measure_selective_accuracy
+    from robustest.claims.confidence import measure_calibrated as measure_calibrated
+    from robustest.claims.confidence import measure_ood_rejected as measure_ood_rejected
+    from robustest.claims.confidence import measure_selective_accuracy as measure_selective_accuracy
     from robustest.claims.cues.backdoor_trigger import measure_no_backdoor_trigger as measure_no_backdoor_trigger
     from robustest.claims.cues.failure_direction import measure_no_failure_direction as measure_no_failure_direction
     from robustest.claims.cues.spurious_feature import measure_no_spurious_feature as measure_no_spurious_feature
     from robustest.claims.datasets.accuracy import measure_accuracy as measure_accuracy
-    from robustest.claims.datasets.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
+    from robustest.claims.datasets.accuracy import measure_transfer_accuracy as measure_transfer_accuracy
+    from robustest.claims.datasets.accuracy import measure_worst_group_accuracy as measure_worst_group_accuracy
     from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
-    from robustest.claims.datasets.worst_group import measure_worst_group_accuracy as measure_worst_group_accuracy
     from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
     from robustest.claims.representations.gradient_alignment import (
         measure_gradient_alignment as measure_gradient_alignment,
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.universal import (
         measure_no_universal_perturbation as measure_no_universal_perturbation,
     )
-    from robustest.claims.shifts.consistency import measure_consistency as measure_consistency
     from robustest.claims.shifts.corruptions import measure_corruption_robustness as measure_corruption_robustness
     from robustest.claims.shifts.perturbations import (
         measure_stable_under_perturbations as measure_stable_under_perturbations,
     )
+    from robustest.claims.shifts.shift_accuracy import measure_consistency as measure_consistency
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
-    from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
-    from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
+    from robustest.claims.strategies import accuracy_under as accuracy_under
+    from robustest.claims.strategies import measure_robust_to as measure_robust_to
     from robustest.claims.training.landscape import measure_smooth_landscape as measure_smooth_landscape
     from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
     from robustest.claims.training.robust_generalization import (
@@ -59,16 +59,12 @@ if TYPE_CHECKING:
     from robustest.decisions.effective_robustness import effective_robustness as effective_robustness
 
 _HOME: dict[str, tuple[str, ...]] = {
-    "claims.confidence.calibrated": ("measure_calibrated",),
-    "claims.confidence.out_of_distribution": ("measure_ood_rejected",),
-    "claims.confidence.selective": ("measure_selective_accuracy",),
+    "claims.confidence": ("measure_calibrated", "measure_ood_rejected", "measure_selective_accuracy"),
     "claims.cues.backdoor_trigger": ("measure_no_backdoor_trigger",),
     "claims.cues.failure_direction": ("measure_no_failure_direction",),
     "claims.cues.spurious_feature": ("measure_no_spurious_feature",),
-    "claims.datasets.accuracy": ("measure_accuracy",),
-    "claims.datasets.data_sets": ("measure_transfer_accuracy",),
+    "claims.datasets.accuracy": ("measure_accuracy", "measure_transfer_accuracy", "measure_worst_group_accuracy"),
     "claims.datasets.subpopulation": ("measure_subpopulation_shift",),
-    "claims.datasets.worst_group": ("measure_worst_group_accuracy",),
     "claims.representations.class_evidence": ("measure_class_evidence",),
     "claims.representations.gradient_alignment": ("measure_gradient_alignment",),
     "claims.representations.invertible_features": ("measure_invertible_features",),
@@ -78,11 +74,10 @@ _HOME: dict[str, tuple[str, ...]] = {
     "claims.robustness.robust_accuracy": ("measure_robust_accuracy",),
     "claims.robustness.robust_score": ("measure_robust_score",),
     "claims.robustness.universal": ("measure_no_universal_perturbation",),
-    "claims.shifts.consistency": ("measure_consistency",),
     "claims.shifts.corruptions": ("measure_corruption_robustness",),
     "claims.shifts.perturbations": ("measure_stable_under_perturbations",),
-    "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
-    "claims.strategies.robust_to": (
+    "claims.shifts.shift_accuracy": ("measure_consistency", "measure_shift_accuracy"),
+    "claims.strategies": (
         "accuracy_under",
         "measure_robust_to",
     ),

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from robustest.assertions.assertion import assertion as assertion
     from robustest.checks import checked_real as checked_real
     from robustest.checks import checked_whole as checked_whole
-    from robustest.claims.datasets.data_sets import accuracy_of as accuracy_of
-    from robustest.claims.strategies.hypothesis_search import hunt as hunt
+    from robustest.claims.datasets.accuracy import accuracy_of as accuracy_of
+    from robustest.claims.strategies import hunt as hunt
     from robustest.cli.exits import Exit as Exit
     from robustest.cli.exits import Refused as Refused
     from robustest.cli.exits import wrong as wrong
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from robustest.cli.screen import Screen as Screen
     from robustest.cli.screen import counted as counted
     from robustest.context import current as current
-    from robustest.data.label_sets import LabelSets as LabelSets
-    from robustest.data.label_sets import Scores as Scores
-    from robustest.data.label_sets import as_label_sets as as_label_sets
-    from robustest.data.label_sets import said as said
+    from robustest.data.groups import LabelSets as LabelSets
+    from robustest.data.groups import Scores as Scores
+    from robustest.data.groups import as_label_sets as as_label_sets
+    from robustest.data.groups import said as said
     from robustest.decisions import Decision as Decision
     from robustest.decisions import DrawsRule as DrawsRule
     from robustest.decisions import ShareRule as ShareRule
@@ -104,7 +104,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "cli.first_gates.battery": ("PLACE", "Probe"),
     "cli.screen": ("Screen", "counted"),
     "context": ("current",),
-    "data.label_sets": ("LabelSets", "Scores", "as_label_sets", "said"),
+    "data.groups": ("LabelSets", "Scores", "as_label_sets", "said"),
     "decisions": ("Decision", "DrawsRule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),
     "decisions.cluster_means": ("cluster_difference_interval", "cluster_mean_interval"),
     "decisions.rule": ("Columns", "EarlyVerdict", "about", "approximate", "judge_interval"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from robustest.data.benchmarks.classes import imagenet_classes, imagenet_subset
+from robustest.data.benchmarks.images import imagenet_classes, imagenet_subset
 
 TINY = tuple(f"n{at:08d}" for at in range(200))
 

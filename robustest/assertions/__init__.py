@@ -6,16 +6,12 @@ kinds of all of them, and of packs.
 
 from robustest.assertions.assertion import assertion as assertion
 from robustest.assertions.assertion import kinds as kinds
-from robustest.claims.confidence.calibrated import measure_calibrated
-from robustest.claims.confidence.out_of_distribution import measure_ood_rejected
-from robustest.claims.confidence.selective import measure_selective_accuracy
+from robustest.claims.confidence import measure_calibrated, measure_ood_rejected, measure_selective_accuracy
 from robustest.claims.cues.backdoor_trigger import measure_no_backdoor_trigger
 from robustest.claims.cues.failure_direction import MAX_EXCESS, measure_no_failure_direction
 from robustest.claims.cues.spurious_feature import measure_no_spurious_feature
-from robustest.claims.datasets.accuracy import measure_accuracy
-from robustest.claims.datasets.data_sets import measure_transfer_accuracy
+from robustest.claims.datasets.accuracy import measure_accuracy, measure_transfer_accuracy, measure_worst_group_accuracy
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
-from robustest.claims.datasets.worst_group import measure_worst_group_accuracy
 from robustest.claims.representations.class_evidence import measure_class_evidence
 from robustest.claims.representations.gradient_alignment import measure_gradient_alignment
 from robustest.claims.representations.invertible_features import measure_invertible_features
@@ -25,10 +21,9 @@ from robustest.claims.robustness.min_perturbation import measure_min_perturbatio
 from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy
 from robustest.claims.robustness.robust_score import measure_robust_score
 from robustest.claims.robustness.universal import measure_no_universal_perturbation
-from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.perturbations import measure_stable_under_perturbations
-from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
+from robustest.claims.shifts.shift_accuracy import measure_consistency, measure_shift_accuracy
 from robustest.claims.training.landscape import measure_smooth_landscape
 from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance
 from robustest.claims.training.robust_generalization import measure_robust_generalization

@@ -6,11 +6,11 @@ from robustest.attacks import Cascade, Searcher
 from robustest.claims.cues.failure_direction import Embedding
 from robustest.claims.representations.gradient_alignment import Evidences
 from robustest.claims.robustness.min_perturbation import Norm
-from robustest.claims.shifts.cells import Corruptions
+from robustest.claims.shifts.corruptions import Corruptions
 from robustest.claims.training.probes import Loss
 from robustest.cues import Cue
 from robustest.data.benchmarks import SequenceBenchmark
-from robustest.data.breeds import BreedsSplit
+from robustest.data.hierarchies import BreedsSplit
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.discovery import Discovery
 from robustest.results import Result

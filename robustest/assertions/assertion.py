@@ -21,8 +21,8 @@ from robustest.reports.text import failure_text
 from robustest.results import Cost, Result, Verdict
 from robustest.run.measurement import kind_of
 from robustest.run.plan import check_keywords
+from robustest.store.files import save_record
 from robustest.store.provenance import when
-from robustest.store.records import save_record
 
 
 def gate(result: Result) -> Result:

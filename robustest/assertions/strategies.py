@@ -1,7 +1,7 @@
 """The assertion that needs hypothesis, which loads for it alone."""
 
 from robustest.assertions.assertion import assertion
-from robustest.claims.strategies.robust_to import measure_robust_to
+from robustest.claims.strategies import measure_robust_to
 
 
 @assertion(measure_robust_to)

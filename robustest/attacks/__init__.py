@@ -42,7 +42,7 @@ from robustest.attacks.spatial import SpatialGrid as SpatialGrid
 from robustest.attacks.spsa import SPSA as SPSA
 from robustest.attacks.square import Square as Square
 from robustest.errors import ConfigError, PackError, expected
-from robustest.models.needs import Needs as Needs
+from robustest.models.classifier import Needs as Needs
 from robustest.threats import Threat
 
 _MAKERS: tuple[Callable[[], Searcher], ...] = (

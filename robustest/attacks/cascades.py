@@ -29,7 +29,7 @@ from robustest.attacks.sigma_zero import SigmaZero
 from robustest.attacks.sparse_rs import SparseRS
 from robustest.attacks.spatial import SpatialGradient, SpatialGrid
 from robustest.attacks.square import Square
-from robustest.models.needs import Needs
+from robustest.models.classifier import Needs
 from robustest.threats import L0, L1, L2, Linf, Patch, Spatial, Unbounded
 
 _QUICK = ODIMargin(start_steps=1, steps_after=7)

@@ -18,7 +18,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from robustest.models.needs import Needs as Needs
+from robustest.models.classifier import Needs as Needs
 from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import L0, Bounds, Patch, Rows, Threat
 

@@ -6,10 +6,10 @@ from robustest.data.benchmarks import Benchmark as Benchmark
 from robustest.data.benchmarks import ClassMap as ClassMap
 from robustest.data.benchmarks import CorruptedBenchmark as CorruptedBenchmark
 from robustest.data.benchmarks import SequenceBenchmark as SequenceBenchmark
-from robustest.data.breeds import BREEDS as BREEDS
-from robustest.data.breeds import BreedsSplit as BreedsSplit
-from robustest.data.breeds import breeds_split as breeds_split
-from robustest.data.domains import Domain as Domain
+from robustest.data.hierarchies import BREEDS as BREEDS
+from robustest.data.hierarchies import BreedsSplit as BreedsSplit
 from robustest.data.hierarchies import ClassTree as ClassTree
+from robustest.data.hierarchies import Domain as Domain
+from robustest.data.hierarchies import breeds_split as breeds_split
 from robustest.data.samples import Samples as Samples
 from robustest.data.samples import as_samples as as_samples

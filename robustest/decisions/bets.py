@@ -1,10 +1,15 @@
-"""Verdicts on a mean of paired changes as early as they are certain enough, drawn without replacement.
+"""Bets: tests and intervals of a mean of values in -1..1, valid at any stopping point.
 
-Each sample's change is -1 (gained), 0 or 1 (lost). Whoever claims that the changes of all N sum to D or more can
-be bet against: before each draw, the mean of what is left is then known to be at least (D - sum so far) / (left),
-and a stake on smaller changes keeps its value at best. If the capital ever reaches 1 / alpha, the claim is wrong but
-for a chance of alpha (Waudby-Smith and Ramdas, JRSS B 2024, section 5: betting without replacement; Ville, 1939).
-Several stakes are played side by side, and their mean counts.
+To refute "the values of all N sum to D or more" (drawn in a random order, without replacement), start with a capital of
+1 and bet before each draw. Under the null hypothesis the mean of the values left is at least
+m_t = (D - sum so far) / (values left). With a stake lambda the capital is multiplied by
+
+    1 + lambda (m_t - x_t) / (1 + |m_t|),    0 < lambda < 1,
+
+which is positive, and at most 1 in expectation. So the capital is a supermartingale, and reaches 1 / alpha with
+probability at most alpha if the null is true (Ville, 1939; Waudby-Smith and Ramdas, JRSS B 2024, section 5: betting
+without replacement). Several stakes are played side by side and their mean counts. An interval holds the sums that no
+bet has ruled out. A population is a set of 2^40: draws from it hardly change the mean of the rest.
 """
 
 from __future__ import annotations
@@ -15,30 +20,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
-"""Shares of the largest stake that cannot lose more than there is."""
+from robustest.decisions.rule import Interval
 
+_STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
+"""Stakes lambda, as shares of the largest that cannot lose more than the capital."""
 
 MANY = 1 << 40
-"""A set so large that draws from it are as good as draws from a population."""
+"""Size of a set from which draws are as good as draws from a population."""
 
 
-def capital(change: NDArray[Any], n: int, null: float, *, above: bool) -> NDArray[np.float64]:
-    """(t,) log of the capital after each draw, betting against a sum of `null`, on larger sums or on smaller.
+def capital(values: NDArray[Any], n: int, null: float, *, above: bool) -> NDArray[np.float64]:
+    """Return (t,) logs of the capital after each draw, of bets against a sum of `null` over all n.
 
     Args:
-        change: (t,) of values in -1..1.
+        values: (t,) draws in -1..1, in the order drawn.
         n: size of the set.
-        null: the sum under the null hypothesis; sums on its other side are spoken against as well.
-        above: whether the bet is that the sum is larger.
+        null: the sum under the null hypothesis; sums on its other side are refuted as well.
+        above: True to bet on a larger sum, False on a smaller one.
     """
-    before = np.concatenate([[0], np.cumsum(change)[:-1]])
-    left = n - np.arange(len(change))
-    mean = (null - before) / left  # of what is left, if the null is true
-    surprise = (change - mean) if above else (mean - change)
+    before = np.concatenate([[0], np.cumsum(values)[:-1]])
+    left = n - np.arange(len(values))
+    mean = (null - before) / left  # m_t
+    surprise = (values - mean) if above else (mean - values)
     most = 1 / (1 + np.abs(np.clip(mean, -1, 1)))
     logs = np.cumsum(np.log1p(np.maximum(np.outer(_STAKES, most * surprise), -1 + 1e-12)), axis=1)
     mixed = np.logaddexp.reduce(logs, axis=0) - np.log(len(_STAKES))
+    # Once the rest cannot reach the null any more, it is refuted for good.
     impossible = np.maximum.accumulate(mean < -1 if above else mean > 1)
     return np.where(impossible, np.inf, mixed)
 
@@ -46,14 +53,14 @@ def capital(change: NDArray[Any], n: int, null: float, *, above: bool) -> NDArra
 def bets_won(
     lower: NDArray[np.float64], higher: NDArray[np.float64], *, pass_alpha: float, fail_alpha: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(t,) where the bet on a smaller sum has won, and where the one on a larger sum has, but not both.
+    """Return (t,) True where the bet on a smaller sum has won, and (t,) where the one on a larger sum has.
 
-    Outcomes that turn round on the way can let both bets win, each with a small chance. Then no sum near the claimed
-    one is left that neither rules out, and nothing is settled until it is certain.
+    Outcomes that turn round on the way can let both bets win, each with a small probability. Then both rule out every
+    sum near the claimed one, and neither counts: the claim stays open until it is certain.
 
     Args:
         lower, higher: (t,) logs of the capital of the two bets.
-        pass_alpha, fail_alpha: chance allowed for a pass, and for a failure, that is wrong.
+        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
     """
     limit = -np.log(pass_alpha)
     once_lower, once_higher = np.maximum.accumulate(lower) >= limit, np.maximum.accumulate(higher) >= limit
@@ -62,53 +69,54 @@ def bets_won(
     return passes, fails
 
 
-def p_above_zero(change: NDArray[Any]) -> float:
-    """One-sided p-value that draws from a population have a mean above 0 by chance.
+def p_above_zero(values: NDArray[Any]) -> float:
+    """Return a one-sided p-value of "the population's mean is at most 0".
 
-    One over the most that bets on it ever made, which is as much as 1 / p with probability p at most (Ville, 1939),
-    whatever the distribution on -1..1.
+    One over the largest capital of bets on a mean above 0; it is p or less with probability at most p (Ville, 1939),
+    for any distribution on -1..1.
 
     Args:
-        change: (n,) of values in -1..1, in an order that says nothing of them, n >= 1.
+        values: (n,) draws in -1..1, n >= 1, in an order that does not depend on them.
     """
-    return float(np.exp(-max(0.0, float(capital(change, MANY, 0.0, above=True).max()))))
+    return float(np.exp(-max(0.0, float(capital(values, MANY, 0.0, above=True).max()))))
 
 
-def betting_interval(change: NDArray[Any], n: int, alpha: float) -> tuple[float, float]:
-    """Mean changes over the whole set that these bets do not rule out at any time, alpha on each side.
+def betting_interval(values: NDArray[Any], n: int, alpha: float) -> Interval:
+    """Return bounds on the mean over the whole set that bets do not rule out at any time, alpha on each side.
 
     Args:
-        change: (t,) of values in -1..1, in the order drawn, t >= 1.
+        values: (t,) draws in -1..1, in the order drawn, t >= 1.
         n: size of the set.
         alpha: error allowed on each side.
 
     Returns:
-        The ends, which are whole sums over n where the values are whole; else up to a sum further out. What the values
-        not yet drawn cannot reach is left out.
+        Sums over n: whole sums for whole values, else up to one unit further out. Sums that the values not yet drawn
+        cannot reach are left out.
     """
-    whole = np.issubdtype(change.dtype, np.integer)
-    total, left, limit = round(float(change.sum())), n - len(change) + (not whole), -np.log(alpha)
+    whole = np.issubdtype(values.dtype, np.integer)
+    total, left, limit = round(float(values.sum())), n - len(values) + (not whole), -np.log(alpha)
 
     def too_small(null: int) -> bool:
-        return bool(capital(change, n, null, above=True).max() >= limit)
+        return bool(capital(values, n, null, above=True).max() >= limit)
 
     def too_large(negated: int) -> bool:
-        return bool(capital(change, n, -negated, above=False).max() >= limit)
+        return bool(capital(values, n, -negated, above=False).max() >= limit)
 
-    low, high = _edge(total - left, total + left, too_small), -_edge(-total - left, left - total, too_large)
-    reached, rest = float(change.sum()), n - len(change)
-    return overlap((low - (not whole), high + (not whole)), (reached - rest, reached + rest), over=n)
+    low = _first_not(too_small, total - left, total + left)
+    high = -_first_not(too_large, -total - left, left - total)
+    reached, rest = float(values.sum()), n - len(values)
+    ends = overlap((low - (not whole), high + (not whole)), (reached - rest, reached + rest))
+    return ends[0] / n, ends[1] / n
 
 
-def overlap(bets: tuple[float, float], certain: tuple[float, float], *, over: float = 1) -> tuple[float, float]:
-    """What bets leave of what is certain, over a number; where they contradict each other, what lies between them."""
+def overlap(bets: Interval, certain: Interval) -> Interval:
+    """Return the part of the certain range that bets leave; if the bets contradict, the range between their ends."""
     low, high = max(min(bets), certain[0]), min(max(bets), certain[1])
-    low, high = (low, high) if low <= high else certain
-    return low / over, high / over
+    return (low, high) if low <= high else certain
 
 
-def _edge(smallest: int, largest: int, ruled_out: Callable[[int], bool]) -> int:
-    """The smallest sum that is not ruled out; a sum is ruled out where a larger one is."""
+def _first_not(ruled_out: Callable[[int], bool], smallest: int, largest: int) -> int:
+    # Bisection: a sum is ruled out if a larger one is.
     while smallest < largest:
         middle = (smallest + largest) // 2
         if ruled_out(middle):

@@ -1,6 +1,15 @@
-"""Claims over corruptions and severities: mean accuracy, its fall, and the mean corruption error.
+"""Weighted means over columns: mean accuracy over corruptions, its drop, the mean corruption error, a mean cost.
 
-Claims on a weighted mean, over samples and columns, of values in 0..1.
+Each sample has outcomes in several cells (a corruption at a severity, a perturbation). Its value is their weighted sum,
+scaled to -1..1, and the claim is on the mean of the values: `MeanRule`, with its finite-sample error. Outcomes of one
+sample may depend on each other in any way.
+
+The mean corruption error (Hendrycks and Dietterich, ICLR 2019, section 4.2) with errors E of the model and B of a
+reference model, for corruption c and severity s:
+
+    mCE = mean over c of  sum_s E_{c,s} / sum_s B_{c,s}
+
+so that the weight of each cell's error is 1 / (corruptions x sum_s B_{c,s}).
 """
 
 from __future__ import annotations
@@ -10,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustest.decisions.mean import MeanRule
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms
@@ -20,13 +28,12 @@ from robustest.errors import ConfigError, expected
 Cell = tuple[str, int]
 """A corruption at a severity, 1..5."""
 
-
 ErrorRates = Mapping[str, Sequence[float]]
 """Error rates of another model: by corruption, one for each severity 1..5, in 0..1; "clean" may hold a single one."""
 
 
 def cell_column(cell: Cell) -> str:
-    """Where a cell's outcomes are among a claim's columns."""
+    """Return the name of a cell's column of outcomes."""
     return f"{cell[0]}/{cell[1]}"
 
 
@@ -38,7 +45,7 @@ class CellsRule:
         quantity, threshold, comparison: as in `Result`.
         cells: columns of outcomes.
         weights: of each cell's errors in a sample's value; they sum to 1.
-        paired: whether the clean sample's outcome counts against them.
+        paired: True if the clean sample's error is subtracted.
         mean: the claim on the values.
     """
 
@@ -61,18 +68,41 @@ class CellsRule:
         max_drop: float | None,
         max_mce: float | None,
     ) -> CellsRule:
-        """The claim that the thresholds make.
+        """Return the claim that a user's thresholds make.
 
         Raises:
-            ConfigError: a threshold is out of range, there is more than one, or the mCE lacks a baseline.
+            ConfigError: a threshold is out of range, there is more than one, or the mCE lacks a reference.
         """
         thresholds = {"min_accuracy": min_accuracy, "max_drop": max_drop, "max_mce": max_mce}
         given = [name for name, value in thresholds.items() if value is not None]
         if len(given) > 1:
             raise ConfigError(f"Expected one threshold but got {' and '.join(given)}. Write an assertion for each.")
-        if max_mce is not None:
-            return cls._on_mce(cells, reference, terms, max_mce)
         columns, equal = tuple(map(cell_column, cells)), tuple(1 / len(cells) for _ in cells)
+        if max_mce is not None:
+            most = checked_threshold("max_mce", max_mce, within=(0.0, math.inf))
+            if reference is None:
+                raise ConfigError(
+                    "Expected reference= for max_mce: it is a share of another model's errors. Papers' "
+                    "figures are relative to "
+                    "AlexNet's: reference=\"alexnet\", for models of ImageNet's classes."
+                )
+            raw = _weights(cells, reference)
+            scale = math.fsum(raw)
+            if most >= scale:
+                mend = (
+                    f"A model that is always wrong has {scale:.3g}; 1 is as good as the baseline (not 100), and "
+                    "papers' 76.7 is 0.767."
+                )
+                raise ConfigError(expected(f"max_mce to be less than {scale:.3g}", most, mend))
+            return cls(
+                quantity="mean corruption error",
+                threshold=most,
+                comparison="<=",
+                cells=columns,
+                weights=tuple(weight / scale for weight in raw),
+                paired=False,
+                mean=MeanRule(threshold=most / scale, terms=terms, scale=scale),
+            )
         if max_drop is not None:
             limit = checked_threshold("max_drop", max_drop, trivial=1)
             return cls(
@@ -95,82 +125,58 @@ class CellsRule:
             mean=MeanRule(threshold=None if least is None else -least, terms=terms, sign=-1),
         )
 
-    @classmethod
-    def _on_mce(cls, cells: Sequence[Cell], reference: ErrorRates | None, terms: Terms, most: float) -> CellsRule:
-        most = checked_threshold("max_mce", most, within=(0.0, math.inf))
-        if reference is None:
-            raise ConfigError(
-                "Expected reference= for max_mce: it is a share of another model's errors. Papers' "
-                "figures are relative to "
-                "AlexNet's: reference=\"alexnet\", for models of ImageNet's classes."
-            )
-        raw = _weights(cells, reference)
-        scale = math.fsum(raw)
-        if most >= scale:
-            mend = (
-                f"A model that is always wrong has {scale:.3g}; 1 is as good as the baseline (not 100), and "
-                "papers' 76.7 is 0.767."
-            )
-            raise ConfigError(expected(f"max_mce to be less than {scale:.3g}", most, mend))
-        return cls(
-            quantity="mean corruption error",
-            threshold=most,
-            comparison="<=",
-            cells=tuple(map(cell_column, cells)),
-            weights=tuple(weight / scale for weight in raw),
-            paired=False,
-            mean=MeanRule(threshold=most / scale, terms=terms, scale=scale),
-        )
-
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`."""
-        return self.mean.settle({"value": self._value(columns)}, n)
+        """See `Rule.settle`."""
+        return self.mean.settle(self._value(columns), n)
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`."""
-        return self.mean.decide({"value": self._value(columns)}, n, settled)
-
-    def mean_of(self, columns: Columns) -> float:
-        """The mean over these samples and all cells."""
-        return self.mean.mean_of({"value": self._value(columns)})
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        return self.mean.decide(self._value(columns), n, early)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`; no corruption is known before it is applied."""
+        """See `Rule.doomed`; a broken sample says nothing about each cell."""
         return False
 
     def for_part(self, terms: Terms) -> CellsRule:
         """Return the same claim about a part of the samples."""
         return replace(self, mean=self.mean.for_part(terms))
 
-    def _value(self, columns: Columns) -> NDArray[np.float64]:
-        """(t,) what a claim on the mean is about: errors; the fall from clean; accuracy, negated."""
-        error = sum(w * ~columns[name] for w, name in zip(self.weights, self.cells, strict=True))
-        value = np.asarray(error, dtype=np.float64)
+    def mean_of(self, columns: Columns) -> float:
+        """Return the mean over these samples and all cells."""
+        return self.mean.mean_of(self._value(columns))
+
+    def _value(self, columns: Columns) -> Columns:
+        # Errors for the mCE; errors less the clean error for a drop; minus the accuracy for "at least".
+        value = np.asarray(
+            sum(w * ~columns[name] for w, name in zip(self.weights, self.cells, strict=True)), dtype=np.float64
+        )
         if self.paired:
-            return value - (~columns["clean"]).astype(np.float64)
-        return value - 1 if self.mean.sign < 0 else value
+            value = value - (~columns["clean"]).astype(np.float64)
+        elif self.mean.sign < 0:
+            value = value - 1
+        return {"value": value}
 
 
 def mean_corruption_error(rates: Mapping[Cell, float], reference: ErrorRates) -> float:
-    """The mCE (Hendrycks and Dietterich, ICLR 2019, section 4.2).
+    """Return the mCE.
 
     Args:
         rates: error rates, 0..1, by cell.
-        reference: the baseline's, with more than no errors for each corruption.
+        reference: the reference model's error rates, with errors for each corruption.
     """
     cells = list(rates)
     return math.fsum(w * rates[cell] for w, cell in zip(_weights(cells, reference), cells, strict=True))
 
 
 def relative_mean_corruption_error(rates: Mapping[Cell, float], clean: float, reference: ErrorRates) -> float | None:
-    """The relative mCE (section 4.2): each model's clean error is taken off first.
+    """Return the relative mCE (section 4.2), of errors less each model's clean error.
 
     Args:
         rates, reference: as for `mean_corruption_error`.
         clean: the error rate on clean samples, 0..1.
 
     Returns:
-        None where the baseline's clean error is not known, or it loses nothing to a corruption.
+        None if the reference's clean error is unknown, or a corruption does not raise its error.
     """
     if "clean" not in reference:
         return None
@@ -185,7 +191,6 @@ def relative_mean_corruption_error(rates: Mapping[Cell, float], clean: float, re
 
 
 def _weights(cells: Sequence[Cell], reference: ErrorRates) -> list[float]:
-    """Of each cell's error rate in the mCE."""
     names = dict.fromkeys(name for name, _ in cells)
     total = {n: math.fsum(reference[n][severity - 1] for name, severity in cells if name == n) for n in names}
     return [1 / (len(names) * total[name]) for name, _ in cells]
@@ -205,13 +210,13 @@ class WeightedRule:
 
     @classmethod
     def of(cls, name: str, threshold: float | None, weights: Mapping[str, float], terms: Terms) -> WeightedRule:
-        """The claim that a threshold makes on a sum with weights of any size.
+        """Return the claim that a user's threshold makes on a sum with weights of any size.
 
         Args:
             name: the threshold's argument.
-            threshold: the mean of the sum claimed at most, > 0 and less than the sum of the weights; None for nothing.
+            threshold: the largest mean claimed, > 0 and less than the sum of the weights; None for no claim.
             weights: of each column, > 0.
-            terms: what the verdict may rest on.
+            terms: scope and errors.
 
         Raises:
             ConfigError: the threshold is out of range.
@@ -226,19 +231,19 @@ class WeightedRule:
         return cls(weights=shares, mean=mean)
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`."""
+        """See `Rule.settle`."""
         return self.mean.settle(self._value(columns), n)
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`."""
-        return self.mean.decide(self._value(columns), n, settled)
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        return self.mean.decide(self._value(columns), n, early)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`."""
+        """See `Rule.doomed`."""
         return False
 
     def mean_of(self, columns: Columns) -> float:
-        """The mean of the sum over these samples."""
+        """Return the mean of the sum over these samples."""
         return self.mean.mean_of(self._value(columns))
 
     def _value(self, columns: Columns) -> Columns:

@@ -1,13 +1,22 @@
-"""Pairs of predictions: the same samples with a cue on and with it off, counted by class.
+"""Cues: decide if switching a cue on and off flips few predictions, and moves recall by little.
 
-Claims that cues move few predictions and little recall.
+Each sample is predicted with the cue on and with it off. Per cue:
+
+- flip rate: the share of samples whose prediction changes; for a cue suspected to stand for class k, of the samples of
+  other classes the share whose prediction changes to k;
+- recall drop of class k: recall with the cue on minus recall with it off.
+
+All cues and classes must hold (an intersection-union test, so that each upper bound may take alpha); the one that moves
+most is picked after looking, so that all lower bounds, and early failures, share alpha (Bonferroni). Every sample
+evaluated: exact for the set, exact bounds for a population (see `share`, `drop`). Before that, for the set: a flip rate
+is a share or a rate, a recall drop is a signed rate (see `rate`). The direction of the flips to a class is tested by
+exact McNemar tests with Holm's correction over cues and classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +24,7 @@ from numpy.typing import NDArray
 from robustest.decisions.drop import decide_drop, drop_bounds, mcnemar
 from robustest.decisions.multiplicity import holm
 from robustest.decisions.rate import RateRule
-from robustest.decisions.rule import Decision, EarlyVerdict, Terms, judge_interval
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms, judge_interval
 from robustest.decisions.share import ShareRule, clopper_pearson, decide_share
 from robustest.errors import ConfigError
 from robustest.results import Verdict
@@ -25,12 +34,12 @@ CLASSES = "classes"
 
 
 def on_column(cue: int) -> str:
-    """The column of predictions with a cue on."""
+    """Return the name of the column of predictions with a cue on."""
     return f"on {cue}"
 
 
 def off_column(cue: int) -> str:
-    """The column of predictions with a cue off."""
+    """Return the name of the column of predictions with a cue off."""
     return f"off {cue}"
 
 
@@ -39,12 +48,12 @@ class CuePairs:
     """Counts over the paired predictions of one cue.
 
     Attributes:
-        flips, of: predictions the cue changes, among how many samples.
-        hits: (K,) by class: right with the cue on.
-        lost, gained, members: (K,) by class: right only with the cue on, only with it off, samples.
-        drawn, driven: (K,) predictions the cue moves into a class, and out of it.
+        flips, of: predictions that the cue changes, and samples that count for the flip rate.
+        hits: (K,) by class: samples right with the cue on.
+        lost, gained, members: (K,) by class: samples right only with the cue on, right only with it off, all samples.
+        drawn, driven: (K,) predictions that the cue moves into a class, and out of it.
         before: (K,) predictions of a class with the cue off.
-        target: the class suspected, or None.
+        target: the class that the cue is suspected to stand for, or None.
         accuracy: accuracies with the cue on and off.
     """
 
@@ -61,8 +70,8 @@ class CuePairs:
     accuracy: tuple[float, float]
 
     @classmethod
-    def count(cls, columns: Mapping[str, NDArray[Any]], cue: int, target: int | None) -> CuePairs:
-        """The counts of one cue."""
+    def count(cls, columns: Columns, cue: int, target: int | None) -> CuePairs:
+        """Return the counts of one cue."""
         with_cue, without, label = (
             columns[name].astype(np.int64) for name in (on_column(cue), off_column(cue), "label")
         )
@@ -71,7 +80,7 @@ class CuePairs:
         def by_class(of: NDArray[np.int64], where: NDArray[np.bool_]) -> NDArray[np.int64]:
             return np.bincount(of[where], minlength=classes).astype(np.int64)
 
-        moved = with_cue != without
+        moved, every = with_cue != without, np.ones(len(label), dtype=bool)
         flips = moved if target is None else moved & (with_cue == target) & (label != target)
         return cls(
             flips=int(flips.sum()),
@@ -79,53 +88,51 @@ class CuePairs:
             hits=by_class(label, with_cue == label),
             lost=by_class(label, (with_cue == label) & moved),
             gained=by_class(label, (without == label) & moved),
-            members=by_class(label, np.ones(len(label), dtype=bool)),
+            members=by_class(label, every),
             drawn=by_class(with_cue, moved),
             driven=by_class(without, moved),
-            before=by_class(without, np.ones(len(label), dtype=bool)),
+            before=by_class(without, every),
             target=target,
             accuracy=(float((with_cue == label).mean()), float((without == label).mean())),
         )
 
     @property
     def classes(self) -> list[int]:
-        """The classes a claim is about: the target, or all that the data have."""
+        """Return the classes that a claim is about: the target, or all classes with samples."""
         return [k for k, n in enumerate(self.members) if n] if self.target is None else [self.target]
 
     @property
     def most_drawn(self) -> int:
-        """The class that the cue draws most predictions to, those it drives away taken off."""
+        """Return the class with most predictions drawn less those driven away."""
         return max(self.classes, key=lambda k: int(self.drawn[k] - self.driven[k]))
 
     @property
     def flip_rate(self) -> float:
-        """Share of samples that flip; 0 where none counts."""
+        """Return the share of samples that flip; 0 if no sample counts."""
         return self.flips / max(1, self.of)
 
     def shares_moved(self, k: int) -> tuple[float, float]:
-        """Share of other predictions that the cue moves into a class, and of the class's that it moves out of it."""
+        """Return the share of other predictions moved into class k, and the share of k's predictions moved out."""
         before = int(self.before[k])
         others = int(self.before.sum()) - before
         return int(self.drawn[k]) / max(1, others), int(self.driven[k]) / max(1, before)
 
     def recall_drop(self, k: int) -> float:
-        """Recall of a class with the cue on minus that with it off; 0 where it has no samples."""
+        """Return the recall of class k with the cue on minus that with it off; 0 without samples."""
         return int(self.lost[k] - self.gained[k]) / max(1, int(self.members[k]))
 
     def recall_on(self, k: int) -> float:
-        """Return the recall of a class with the cue on; 0 where it has no samples."""
+        """Return the recall of class k with the cue on; 0 without samples."""
         return int(self.hits[k]) / max(1, int(self.members[k]))
 
 
 def draw_p_values(pairs: Sequence[CuePairs], chances: Sequence[float] = ()) -> list[dict[int, float]]:
-    """By cue and class, the p-value that a cue draws no more predictions to the class than it drives away.
-
-    Exact McNemar tests, corrected by Holm's method over all cues and classes.
+    """Return by cue and class the p-value of "the cue draws no more predictions to the class than it drives away".
 
     Args:
         pairs: the counts of each cue.
-        chances: for each cue how likely what proposed it is by chance alone: its p-value is no less. None given: 0.
-            They are not corrected with the tests, for they are about the search, whose classes they account for.
+        chances: for each cue the p-value of the search that proposed it, a lower limit of its p-values; empty for 0.
+            They are not corrected with the tests: they are about the search, which accounts for its own classes.
     """
     places = [(cue, k) for cue, counts in enumerate(pairs) for k in counts.classes]
     raw = [mcnemar(int(pairs[cue].drawn[k]), int(pairs[cue].driven[k])) for cue, k in places]
@@ -135,20 +142,17 @@ def draw_p_values(pairs: Sequence[CuePairs], chances: Sequence[float] = ()) -> l
     return table
 
 
-Columns = Mapping[str, NDArray[Any]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CueRule:
     """A claim on the flip rates of cues, on the recall that relies on them, or on both.
 
-    It fails where it fails for one of the cues, and passes where it holds for all of them.
+    It fails if it fails for one of the cues, and passes if it holds for all of them.
 
     Attributes:
-        targets: for each cue the class it is suspected to stand for, or None.
-        max_flip_rate: the flip rate claimed at most, or None.
-        max_recall_drop: the recall drop claimed at most, or None.
-        terms: what the verdict may rest on.
+        targets: for each cue the class that it is suspected to stand for, or None.
+        max_flip_rate: the largest flip rate claimed, or None.
+        max_recall_drop: the largest recall drop claimed, or None.
+        terms: scope and errors.
     """
 
     targets: tuple[int | None, ...]
@@ -158,78 +162,80 @@ class CueRule:
 
     @property
     def by_recall(self) -> bool:
-        """Whether recall alone is claimed."""
+        """Return True if recall alone is claimed."""
         return self.max_flip_rate is None and self.max_recall_drop is not None
 
     @property
     def _level(self) -> float:
-        """The error of an interval's lower end: the cue that moves most is picked after looking, so that all share it.
-
-        The upper end needs no less than alpha: the largest of several is too low only if the truly worst cue's own is.
-        """
+        # The error of each cue's lower bound; upper bounds may take alpha (see the module's text).
         return self.terms.alpha / len(self.targets)
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`: where one part is refuted, or all of them hold."""
+        """See `Rule.settle`; settled once one part is refuted, or all parts hold."""
         if self.terms.scope != "set":
             return None
-        found = [part.settle(columns, n) for part, columns in self._parts(columns)]
-        failed = [s for s in found if s is not None and s.verdict is Verdict.FAILED]
+        found = [part.settle(values, n) for part, values in self._parts(columns)]
+        failed = [one for one in found if one is not None and one.verdict is Verdict.FAILED]
         if failed:
-            return min(failed, key=lambda s: s.after)
-        passed = [s for s in found if s is not None]
-        # A class that was not seen yet would have to hold as well.
+            return min(failed, key=lambda one: one.after)
+        passed = [one for one in found if one is not None]
+        # A class without samples so far would have to hold as well.
         more_to_come = self.max_recall_drop is not None and None in self.targets
         if not found or len(passed) < len(found) or more_to_come:
             return None
-        return max(passed, key=lambda s: s.after)
+        return max(passed, key=lambda one: one.after)
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`.
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`.
 
         Raises:
-            ConfigError: there are no samples to judge on (none outside, or none of, the target class).
+            ConfigError: there are no samples outside, or none of, the target class.
         """
         if len(columns["label"]) < n:
-            return self._partly(columns, n, settled)
+            return self._decide_early(columns, n, early)
         found = [self.of_cue(pairs) for pairs in self.pairs(columns)]
         lead, verdict = found[self.lead(columns)], worst_of([one.verdict for one in found])
-        # The cue that moves most may pass where another has too few samples: the reason is the other's.
+        # The cue that moves most may pass while another has too few samples: the reason is the other's.
         why = lead if lead.verdict is verdict else next(one for one in found if one.verdict is verdict)
         return replace(lead, verdict=verdict, rule=why.rule, reasons=why.reasons)
 
     def of_cue(self, pairs: CuePairs) -> Decision:
-        """The verdict on one cue whose every sample was looked at.
+        """Return the decision on one cue whose every sample was evaluated.
 
         Raises:
             ConfigError: as for `decide`.
         """
-        flip, drops, worst = self.judged(pairs)
+        flip, drops, worst = self.judge(pairs)
         verdicts = [flip.verdict] * (self.max_flip_rate is not None)
         verdicts += [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
         decision = replace(drops[worst] if self.by_recall else flip, verdict=worst_of(verdicts))
-        # A class that is rare in the population may have no sample at all, and lose all of its recall unseen.
-        unseen = np.flatnonzero(pairs.members == 0)
+        # A class that is rare in the population may have no sample at all, and lose all of its recall unnoticed.
+        empty = np.flatnonzero(pairs.members == 0)
         by_class = self.max_recall_drop is not None and pairs.target is None
-        if self.terms.scope == "set" or not by_class or not len(unseen):
+        if self.terms.scope == "set" or not by_class or not len(empty):
             return decision
         interval = (decision.interval[0], 1.0) if self.by_recall else decision.interval
         if decision.verdict is not Verdict.PASSED:
             return replace(decision, interval=interval)
         rule = (
-            f"{len(unseen)} of {len(pairs.members)} classes have no samples, the first is {unseen[0]}: nothing is "
+            f"{len(empty)} of {len(pairs.members)} classes have no samples, the first is {empty[0]}: nothing is "
             'known of their recall. Give samples of each class, name target=, or claim it of this set (scope="set")'
         )
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, interval=interval)
 
     def pairs(self, columns: Columns) -> list[CuePairs]:
-        """The counts of each cue."""
+        """Return the counts of each cue."""
         return [CuePairs.count(columns, cue, target) for cue, target in enumerate(self.targets)]
 
     def worst(self, columns: Columns, cue: int, moved: NDArray[np.bool_]) -> float:
-        """The value of a cue, were every prediction that it can change, of the samples (t,) that it moved, a flip.
+        """Return a cue's value if every prediction that it can change were a flip.
 
-        Infinite where both flips and recall are claimed and recall could still break the claim.
+        Infinite if both flips and recall are claimed and recall could still break the claim.
+
+        Args:
+            columns: outcomes.
+            cue: the cue's number.
+            moved: (t,) samples that the cue changed.
         """
         label, target = columns["label"], self.targets[cue]
         others = np.ones(len(label), dtype=bool) if target is None else label != target
@@ -241,47 +247,54 @@ class CueRule:
         return flips if self.max_recall_drop is None or drop <= self.max_recall_drop else np.inf
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`; nothing is known of a cue before it is switched."""
+        """See `Rule.doomed`; nothing is known about a cue before it is switched."""
         return False
 
     def lead(self, columns: Columns, among: Sequence[int] = ()) -> int:
-        """The cue that speaks most against the claim, of some or of all, on the samples looked at."""
+        """Return the cue that is furthest beyond the claim on the samples evaluated, among some cues or all."""
         pairs = self.pairs(columns)
-        limits = {"flip": self.max_flip_rate or 0.0, "drop": self.max_recall_drop or 0.0}
 
         def excess(counts: CuePairs) -> tuple[float, float]:
-            flip = counts.flip_rate - limits["flip"]
-            drop = max(counts.recall_drop(k) for k in counts.classes) - limits["drop"]
+            flip = counts.flip_rate - (self.max_flip_rate or 0.0)
+            drop = max(counts.recall_drop(k) for k in counts.classes) - (self.max_recall_drop or 0.0)
             if self.by_recall:
                 return drop, flip
             return (flip if self.max_recall_drop is None else max(flip, drop)), flip
 
         return max(among or range(len(pairs)), key=lambda cue: excess(pairs[cue]))
 
-    def judged(self, pairs: CuePairs) -> tuple[Decision, dict[int, Decision], int]:
-        """The verdicts on one cue's flip rate and on each class's recall drop, and the class where it is largest.
+    def judge(self, pairs: CuePairs) -> tuple[Decision, dict[int, Decision], int]:
+        """Return the decisions on one cue's flip rate and on each class's recall drop, and the class that drops most.
 
         Raises:
             ConfigError: as for `decide`.
         """
-        classes = pairs.classes
+        classes, scope, alpha = pairs.classes, self.terms.scope, self.terms.alpha
         if pairs.of == 0 or not all(pairs.members[k] for k in classes):
             raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
-        level = self._level
-        terms = {**self.terms.of(), "fail_alpha": level}
-        flip = decide_share(pairs.flips, pairs.of, self.max_flip_rate, at_least=False, **terms)
-        flip = _from(clopper_pearson(pairs.flips, pairs.of, level)[0], flip)
+        flip = decide_share(
+            pairs.flips,
+            pairs.of,
+            self.max_flip_rate,
+            at_least=False,
+            scope=scope,
+            alpha=alpha,
+            fail_alpha=self._level,
+        )
+        flip = replace(flip, interval=(clopper_pearson(pairs.flips, pairs.of, self._level)[0], flip.interval[1]))
         # The class with the largest drop is picked after looking, too.
-        each = {**terms, "alpha": terms["alpha"] / len(classes), "fail_alpha": level / len(classes)}
-        drops = {}
+        level, drops = self._level / len(classes), {}
         for k in classes:
             counts = int(pairs.lost[k]), int(pairs.gained[k]), int(pairs.members[k])
-            drop = decide_drop(*counts, self.max_recall_drop, **each)
-            drops[k] = _from(drop_bounds(*counts, level / len(classes))[0], drop)
+            drop = decide_drop(*counts, self.max_recall_drop, scope=scope, alpha=alpha / len(classes), fail_alpha=level)
+            drops[k] = replace(drop, interval=(drop_bounds(*counts, level)[0], drop.interval[1]))
         return flip, drops, max(classes, key=pairs.recall_drop)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[ShareRule | RateRule, Columns]]:
-        """All that must hold, each with its columns: each cue's flip rate, and its recall drop in each class seen."""
+        """Yield each claim that must hold, with its columns: flip rates, and recall drops of the classes with samples.
+
+        Failures share their error over all classes, also over those without samples so far.
+        """
         classes = int(columns[CLASSES][0])
         count = len(self.targets) * (self.max_flip_rate is not None)
         count += (self.max_recall_drop is not None) * sum(classes if t is None else 1 for t in self.targets)
@@ -306,20 +319,18 @@ class CueRule:
         event = ((columns[on_column(cue)] == k).astype(np.int64) - (columns[off_column(cue)] == k)) * members
         return RateRule(threshold=self.max_recall_drop, terms=terms), {"event": event, "counts": members}
 
-    def _partly(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """The verdict where not every sample was looked at."""
-        lead = self.lead(columns)
-        every, read = self.pairs(columns), len(columns["label"])
-        if settled is not None:
-            part, values = self._flips(columns, lead, self.terms)
+    def _decide_early(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        lead, every, read = self.lead(columns), self.pairs(columns), len(columns["label"])
+        if early is not None:
             if self.by_recall:
-                part, values = self._recall(
-                    columns, lead, max(every[lead].classes, key=every[lead].recall_drop), self.terms
-                )
-            return part.decide(values, n, settled)
+                most = max(every[lead].classes, key=every[lead].recall_drop)
+                part, values = self._recall(columns, lead, most, self.terms)
+                return part.decide(values, n, early)
+            flips, values = self._flips(columns, lead, self.terms)
+            return flips.decide(values, n, early)
         rule, verdict, interval = f"budget: {read} of {n} samples looked at", Verdict.INCONCLUSIVE, (0.0, 1.0)
         if all(one.of for one in every) and not self.by_recall:
-            # The cue that moves most is not always the one of which most is open: others may have fewer samples.
+            # The cue that moves most need not have the largest upper bound: another may have fewer samples.
             ends = [[clopper_pearson(p.flips, p.of, level) for p in every] for level in (self._level, self.terms.alpha)]
             interval = max(low for low, _ in ends[0]), max(high for _, high in ends[1])
         if self.max_flip_rate is None and self.max_recall_drop is None:
@@ -331,12 +342,8 @@ class CueRule:
         return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=at_alpha)
 
 
-def _from(low: float, decision: Decision) -> Decision:
-    return replace(decision, interval=(low, decision.interval[1]))
-
-
 def worst_of(verdicts: list[Verdict]) -> Verdict:
-    """The verdict on claims of which all must hold: failed before inconclusive before passed."""
+    """Return the verdict on claims that must all hold: failed before inconclusive before passed."""
     for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
             return verdict

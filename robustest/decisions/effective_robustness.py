@@ -1,7 +1,8 @@
-"""Accuracy on the line: how far a model's accuracy under a shift is from what its other accuracy foretells.
+"""Effective robustness: measure a model's accuracy under a shift above the line of other models.
 
 On axes of normal quantiles (probits) the accuracies of many models on two data sets lie close to a line (Taori et al.,
-NeurIPS 2020; Miller et al., ICML 2021). Effective robustness is the accuracy above that line.
+NeurIPS 2020; Miller et al., ICML 2021). Effective robustness is a model's accuracy above that line. The interval is
+asymptotic (delta method and Student's t): its error is about alpha, and no gate rests on it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.results import Result
 
 Accuracies = tuple[float, float] | tuple[float, float, int, int]
-"""(before the shift, under it) in 0..1, and how many samples each was measured on, where that is known."""
-
+"""(before the shift, under it) in 0..1, optionally with the number of samples of each."""
 
 _PAIRS = (
     ("source_accuracy", "target_accuracy", "source_n", "target_n"),
     ("clean_accuracy", "shifted_accuracy", None, None),
 )
-"""Where the details of results have a pair of accuracies and the numbers of samples; None is `Result.n`."""
+"""Keys of accuracies and sample numbers in the details of results; None is `Result.n`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +35,14 @@ class Residual:
 
     Attributes:
         before, under: its accuracies, 0..1.
-        foretold: the accuracy under the shift that the line gives, without this model among those it is fitted to.
-        effective: its effective robustness, under - foretold.
-        interval: of that, two-sided at 1 - 2 alpha: the sampling of both accuracies and the line's own uncertainty.
+        predicted: the accuracy under the shift by the line, which is fitted without this model.
+        effective: its effective robustness, under - predicted.
+        interval: of that, two-sided at 1 - 2 alpha, by the sampling of both accuracies and the line's uncertainty.
     """
 
     before: float
     under: float
-    foretold: float
+    predicted: float
     effective: float
     interval: tuple[float, float]
 
@@ -62,15 +62,15 @@ class EffectiveRobustness:
     spread: float
     models: Mapping[str, Residual]
 
-    def foretold(self, before: float) -> float:
-        """The accuracy under the shift that the line gives for an accuracy without it, in (0, 1)."""
+    def predict(self, before: float) -> float:
+        """Return the accuracy under the shift that the line gives for an accuracy without it, in (0, 1)."""
         return float(norm.cdf(self.intercept + self.slope * norm.ppf(before)))
 
 
 def effective_robustness(
     results: Mapping[str, Result | Accuracies], *, reference: Collection[str] | None = None, alpha: float = 0.01
 ) -> EffectiveRobustness:
-    """Fit a line to the accuracies of several models on probit axes, and tell how far each model is above it.
+    """Fit a line to the accuracies of several models on probit axes, and return each model's distance from it.
 
     A reference model is compared with the line through the others, so that it does not draw the line to itself.
 
@@ -85,8 +85,8 @@ def effective_robustness(
     Raises:
         ConfigError: alpha is out of range, or too few reference models.
         UnknownNameError: a reference model has no result.
-        DataError: a result has no pair of accuracies (a verdict that came early has none), one is 0 or 1 and its
-            samples are not known, or the reference models are all as accurate as each other.
+        DataError: a result has no pair of accuracies (a verdict that came early has none), one is 0 or 1 without a
+            number of samples, or the reference models are all as accurate as each other.
     """
     if not 0 < alpha < 0.5:
         raise ConfigError(expected("alpha in (0, 0.5)", alpha))
@@ -126,7 +126,7 @@ class _Point:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A least-squares line, the variance about it, and what its own variance is made of."""
+    """A least-squares line, the variance about it, and the mean and extent of x that its own variance needs."""
 
     intercept: float
     slope: float
@@ -149,16 +149,17 @@ class _Line:
 
 def _residual(point: _Point, line: _Line, alpha: float) -> Residual:
     probit = line.intercept + line.slope * point.x
-    foretold = float(norm.cdf(probit))
+    predicted = float(norm.cdf(probit))
+    # Delta method: the variances of x (through the slope) and of the line, in probits, times the normal density.
     from_line = line.variance * (1 / line.models + (point.x - line.centre) ** 2 / line.extent)
     from_before = (line.slope / float(norm.pdf(point.x))) ** 2 * point.noise_before
     variance = point.noise_under + float(norm.pdf(probit)) ** 2 * (from_line + from_before)
     reach = float(student.ppf(1 - alpha, line.models - 2)) * sqrt(variance)
-    effective = point.under - foretold
+    effective = point.under - predicted
     return Residual(
         before=point.before,
         under=point.under,
-        foretold=foretold,
+        predicted=predicted,
         effective=effective,
         interval=(effective - reach, effective + reach),
     )
@@ -179,7 +180,7 @@ def _accuracies(name: str, result: Result | Accuracies) -> tuple[float, float, i
 
 
 def _probit(name: str, accuracy: float, n: int | None) -> tuple[float, float]:
-    """The probit of an accuracy and the variance of the accuracy; half a sample is added to each side of n."""
+    """Return the probit of an accuracy and the variance of the accuracy; half a sample is added to each side of n."""
     if not 0 <= accuracy <= 1:
         raise DataError(expected(f"an accuracy in 0..1 for {name!r}", accuracy))
     if n is None and not 0 < accuracy < 1:

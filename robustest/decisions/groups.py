@@ -1,4 +1,15 @@
-"""Verdicts on the worst of several groups, which is picked after looking."""
+"""Worst groups: decide if every group, of any size, has at least a share of its samples that hold.
+
+The smallest share is picked after looking, so that its bounds must hold for all G groups at once. Alpha on each side:
+
+- above: each group's exact bound (Clopper and Pearson, Biometrika 1934) at Sidak's level 1 - (1 - alpha)^(1/G) if
+  groups are disjoint, at Bonferroni's alpha / G else; the smallest of them;
+- below: each group's bound at alpha itself, the smallest of them. It is too high only if that of the truly worst group
+  is (an intersection-union test; Berger, Technometrics 1982).
+
+Before every sample was evaluated, each group's own outcomes are a stream as in `share`: the claim passes once every
+group has passed at alpha, and fails once one has failed at the shared level.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.decisions.multiplicity import group_level
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms, decide_early, judge_interval
+from robustest.decisions.rule import (
+    Columns,
+    Decision,
+    EarlyVerdict,
+    Interval,
+    Terms,
+    decide_early,
+    decide_whole,
+)
 from robustest.decisions.share import ShareRule, anytime_share_interval, clopper_pearson, settle_share
 from robustest.decisions.thresholds import count_at_least
 from robustest.results import Verdict
@@ -22,30 +41,28 @@ class GroupShare:
     Attributes:
         name: the group.
         held: samples that hold.
-        n: samples of the group that were looked at.
-        interval: bounds that hold for all groups at once (see `simultaneous`).
+        n: samples of the group that were evaluated.
+        interval: bounds that hold for all groups at once.
     """
 
     name: str
     held: int
     n: int
-    interval: tuple[float, float]
+    interval: Interval
 
     @property
     def share(self) -> float:
-        """The share that holds, 0..1; 1 where none was looked at."""
+        """Return the share that holds, 0..1; 1 for an empty group."""
         return self.held / self.n if self.n else 1.0
 
 
-def simultaneous(
-    held: Sequence[int], n: Sequence[int], alpha: float, *, disjoint: bool = True
-) -> list[tuple[float, float]]:
-    """Exact intervals (Clopper and Pearson, Biometrika 1934) that cover the shares of all groups at once.
+def simultaneous(held: Sequence[int], n: Sequence[int], alpha: float, *, disjoint: bool = True) -> list[Interval]:
+    """Return exact intervals that cover the shares of all groups at once.
 
     Args:
         held: samples that hold, by group.
-        n: samples, by group; an empty one gets (0, 1).
-        alpha: the chance that any true share lies below its interval, at most, and as much for above.
+        n: samples, by group; an empty group gets (0, 1).
+        alpha: the largest probability that any true share lies below its interval, and as much for above.
         disjoint: as for `group_level`.
     """
     if not n:
@@ -57,7 +74,7 @@ def simultaneous(
 def group_shares(
     names: Sequence[str], held: Sequence[int], n: Sequence[int], *, alpha: float, disjoint: bool
 ) -> list[GroupShare]:
-    """The groups with their simultaneous intervals, worst first.
+    """Return the groups with their simultaneous intervals, worst first.
 
     Args:
         names, held, n: by group, as in `GroupShare`.
@@ -72,15 +89,11 @@ def group_shares(
     return sorted(shares, key=lambda group: (group.share, group.n))
 
 
-def worst_interval(groups: Sequence[GroupShare], alpha: float, *, disjoint: bool) -> tuple[float, float]:
-    """An interval of the smallest true share among the groups, alpha on each side.
-
-    It ends above at the smallest of the simultaneous upper bounds. Below, every group may have its bound at alpha on
-    its own: the smallest of them is too high only if that of the group with the smallest share is (an
-    intersection-union test, Berger, Technometrics 1982).
+def worst_interval(groups: Sequence[GroupShare], alpha: float, *, disjoint: bool) -> Interval:
+    """Return bounds on the smallest true share among the groups, alpha on each side.
 
     Args:
-        groups: as `group_shares` gives them, one or more.
+        groups: one or more, as from `group_shares`.
         alpha: error on each side.
         disjoint: as for `group_level`.
     """
@@ -89,16 +102,20 @@ def worst_interval(groups: Sequence[GroupShare], alpha: float, *, disjoint: bool
     return low, min(_bounds(group.held, group.n, level)[1] for group in groups)
 
 
+def _bounds(held: int, n: int, alpha: float) -> Interval:
+    return clopper_pearson(held, n, alpha) if n else (0.0, 1.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstGroupRule:
-    """A claim on the smallest share among groups, of any size: what is small is not left out.
+    """A claim on the smallest share among groups of any size.
 
     Attributes:
-        threshold: the share claimed for every group, in 0..1; None where nothing is claimed.
+        threshold: the share claimed for every group, in 0..1; None if nothing is claimed.
         names: of the groups.
         members: (n_g,) positions of each group's samples in the data.
-        disjoint: whether no sample is in two groups.
-        terms: what the verdict may rest on.
+        disjoint: True if no sample is in two groups.
+        terms: scope and errors.
     """
 
     threshold: float | None
@@ -108,46 +125,53 @@ class WorstGroupRule:
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`: passed once every group is, failed once one is; claims about a population wait."""
+        """See `Rule.settle`; passed once every group is, failed once one is; a population claim waits."""
         if self.threshold is None or self.terms.scope != "set":
             return None
         streams = self._streams(columns, n)
         found = []
         for held, at, size in streams:
-            one = self._settle(held, size, len(streams))
-            place = 0 if one is None or one.after == 0 else int(at[one.after - 1]) + 1
-            found.append(None if one is None else replace(one, after=place))
-        failed = [one for one in found if one is not None and one.verdict is Verdict.FAILED]
+            early = self._settle_group(held, size)
+            # The stream of all samples has read up to the group's deciding sample.
+            place = 0 if early is None or early.after == 0 else int(at[early.after - 1]) + 1
+            found.append(None if early is None else replace(early, after=place))
+        failed = [early for early in found if early is not None and early.verdict is Verdict.FAILED]
         if failed:
-            return min(failed, key=lambda one: one.after)
-        passed = [one for one in found if one is not None]
+            return min(failed, key=lambda early: early.after)
+        passed = [early for early in found if early is not None]
         if len(passed) < len(found):
             return None
-        certain = all(one.certain for one in passed)
-        return EarlyVerdict(Verdict.PASSED, max(one.after for one in passed), certain, self.terms.alpha)
+        certain = all(early.certain for early in passed)
+        return EarlyVerdict(Verdict.PASSED, max(early.after for early in passed), certain, self.terms.alpha)
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`."""
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        scope, alpha = self.terms.scope, self.terms.alpha
         if (read := len(columns["held"])) < n:
-            both = self._partial_interval(columns, n, settled)
-            decision = decide_early(self.threshold, both, read, n, settled, at_least=True, terms=self.terms)
-            below = self._refuted(columns, n) if decision.verdict is Verdict.FAILED else []
-            return replace(decision, rule=f"{decision.rule}: {', '.join(below)}") if below else decision
+            interval = self._partial_interval(columns, n, early)
+            decision = decide_early(self.threshold, interval, read, n, early, at_least=True, terms=self.terms)
+            if decision.verdict is not Verdict.FAILED or scope != "set":
+                return decision
+            streams = zip(self.names, self._streams(columns, n), strict=True)
+            verdicts = [(name, self._settle_group(held, size)) for name, (held, _, size) in streams]
+            refuted = [name for name, one in verdicts if one is not None and one.verdict is Verdict.FAILED]
+            return replace(decision, rule=f"{decision.rule}: {', '.join(refuted)}") if refuted else decision
         groups = self.shares(columns, n)
-        both = worst_interval(groups, self.terms.alpha, disjoint=self.disjoint)
-        verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-        if self.threshold is not None and self.terms.scope == "set":
-            threshold = self.threshold
-            holds = all(group.held >= count_at_least(threshold, group.n) for group in groups)
-            verdict, rule = (Verdict.PASSED if holds else Verdict.FAILED), "certain: exact on this set"
-        elif self.threshold is not None:
-            verdict = judge_interval(both, self.threshold, at_least=True)
-            rule = f"population, these {len(groups)} groups at once, alpha = {self.terms.alpha:g} a side"
-        at_alpha = self.threshold is not None and self.terms.scope != "set"
-        return Decision(verdict=verdict, rule=rule, estimate=groups[0].share, interval=both, at_alpha=at_alpha)
+        decision = decide_whole(
+            groups[0].share,
+            worst_interval(groups, alpha, disjoint=self.disjoint),
+            self.threshold,
+            at_least=True,
+            scope=scope,
+            alpha=alpha,
+            holds=lambda claimed: all(group.held >= count_at_least(claimed, group.n) for group in groups),
+        )
+        if not decision.at_alpha:
+            return decision
+        return replace(decision, rule=f"population, these {len(groups)} groups at once, alpha = {alpha:g} a side")
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`; how many are broken does not say in which group they are."""
+        """See `Rule.doomed`; the groups of broken samples are unknown."""
         return False
 
     def for_part(self, terms: Terms) -> ShareRule:
@@ -155,22 +179,13 @@ class WorstGroupRule:
         return ShareRule(threshold=self.threshold, at_least=True, terms=terms)
 
     def shares(self, columns: Columns, n: int) -> list[GroupShare]:
-        """The groups as far as they were looked at, worst first."""
+        """Return the groups' shares among the samples evaluated, worst first."""
         counts = [(int(held.sum()), len(held)) for held, _, _ in self._streams(columns, n)]
-        held, seen = [right for right, _ in counts], [of for _, of in counts]
-        return group_shares(self.names, held, seen, alpha=self.terms.alpha, disjoint=self.disjoint)
-
-    def _refuted(self, columns: Columns, n: int) -> list[str]:
-        """Names of the groups whose outcomes so far settle that they have not the share claimed."""
-        if self.terms.scope != "set":
-            return []
-        streams = self._streams(columns, n)
-        ends = [self._settle(held, size, len(streams)) for held, _, size in streams]
-        both = zip(self.names, ends, strict=True)
-        return [name for name, one in both if one is not None and one.verdict is Verdict.FAILED]
+        held, of = [k for k, _ in counts], [m for _, m in counts]
+        return group_shares(self.names, held, of, alpha=self.terms.alpha, disjoint=self.disjoint)
 
     def _streams(self, columns: Columns, n: int) -> list[tuple[NDArray[np.bool_], NDArray[np.int64], int]]:
-        """By group: outcomes in the order drawn, where they are in the whole stream, and the group's size."""
+        """Return by group: outcomes in the order drawn, their places in the whole stream, and the group's size."""
         place = np.full(n, -1, dtype=np.int64)
         place[columns["id"]] = np.arange(len(columns["id"]))
         held = columns["held"].astype(bool)
@@ -180,27 +195,22 @@ class WorstGroupRule:
             streams.append((held[at], at, len(ids)))
         return streams
 
-    def _partial_interval(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> tuple[float, float]:
-        """Bounds on the smallest share where some samples were not looked at, on the side of the verdict."""
+    def _partial_interval(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Interval:
+        """Return bounds on the smallest share before every sample was evaluated, on the side of the verdict."""
         if self.terms.scope != "set":
             return worst_interval(self.shares(columns, n), self.terms.alpha, disjoint=self.disjoint)
         streams = self._streams(columns, n)
         level = group_level(self.terms.alpha, len(streams), disjoint=self.disjoint)
-        ends = [(held, size, self._settle(held, size, len(streams))) for held, _, size in streams]
+        ends = [(held, size, self._settle_group(held, size)) for held, _, size in streams]
         low = min(anytime_share_interval(held, size, self.terms.alpha, one)[0] for held, size, one in ends)
         high = min(anytime_share_interval(held, size, level, one)[1] for held, size, one in ends)
-        passed = settled is not None and settled.verdict is Verdict.PASSED
+        passed = early is not None and early.verdict is Verdict.PASSED
         return (low, max(low, high)) if passed else (min(low, high), high)  # their levels differ: they may cross
 
-    def _settle(self, held: NDArray[np.bool_], size: int, groups: int) -> EarlyVerdict | None:
-        """Where a group's own outcomes settle whether it has the share claimed; all must pass, any may fail."""
+    def _settle_group(self, held: NDArray[np.bool_], size: int) -> EarlyVerdict | None:
+        # All groups must pass, so that each may take alpha; any may fail, so that they share fail_alpha.
         if self.threshold is None:
             return None
-        level = group_level(self.terms.fail_alpha, groups, disjoint=self.disjoint)
-        return settle_share(
-            held, size, count_at_least(self.threshold, size), pass_alpha=self.terms.alpha, fail_alpha=level
-        )
-
-
-def _bounds(held: int, n: int, alpha: float) -> tuple[float, float]:
-    return clopper_pearson(held, n, alpha) if n else (0.0, 1.0)
+        level = group_level(self.terms.fail_alpha, len(self.members), disjoint=self.disjoint)
+        need = count_at_least(self.threshold, size)
+        return settle_share(held, size, need, pass_alpha=self.terms.alpha, fail_alpha=level)

@@ -1,11 +1,14 @@
-"""Claims on the mean of scores in 0..1, and on the mean IoU of a whole set.
+"""Mean IoU: decide if the mean intersection over union of classes, each summed over the set, is at least a threshold.
 
-The bootstrap: for values of a set that are no means, where nothing exact is known.
+    mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
+
+It is no mean over samples, so nothing is inferred from some of them: a verdict about the set is certain, because every
+sample was evaluated or because the pixels that are left could not change it. The interval is a percentile bootstrap
+over samples, which holds only about: no claim about a population rests on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,20 +16,20 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms, decide_early
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early
 from robustest.results import Verdict
+
+_BOOTSTRAP_DRAWS = 2000
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanIoURule:
-    """A claim that the mean over classes of intersection over union, each summed over the set, is at least a threshold.
-
-    It is no mean over samples, so nothing is inferred from some of them: every sample is looked at, or what is left
-    could not change the verdict. The interval is a bootstrap over samples, no proven bound.
+    """A claim that the mean IoU of the set is at least a threshold.
 
     Attributes:
-        threshold: the mean IoU claimed, in 0..1; None where nothing is claimed.
-        terms: what the verdict may rest on; about the set alone.
+        threshold: the mean IoU claimed, in 0..1; None if nothing is claimed.
+        terms: errors; the claim is about the set alone.
         seed: of the bootstrap's draws.
     """
 
@@ -35,54 +38,57 @@ class MeanIoURule:
     seed: int
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Rule.settled`: only what is certain."""
+        """See `Rule.settle`; only certain verdicts."""
         if self.threshold is None:
             return None
-        low, high = self._between(columns, n)
-        read, slack = len(columns[COUNTS]), 1e-12
-        if low >= self.threshold + slack:
+        low, high = _reachable(columns, n)
+        read = len(columns[COUNTS])
+        if low >= self.threshold + _ROUNDING:
             return EarlyVerdict(Verdict.PASSED, read, certain=True, alpha=self.terms.alpha)
-        if high < self.threshold - slack:
+        if high < self.threshold - _ROUNDING:
             return EarlyVerdict(Verdict.FAILED, read, certain=True, alpha=self.terms.fail_alpha)
         return None
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Rule.decide`."""
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
         counts = columns[COUNTS]
         if len(counts) < n:
-            within = self._between(columns, n)
-            return decide_early(self.threshold, within, len(counts), n, settled, at_least=True, terms=self.terms)
+            interval = _reachable(columns, n)
+            return decide_early(self.threshold, interval, len(counts), n, early, at_least=True, terms=self.terms)
         value = float(mean_iou(counts.sum(0)))
-        interval = bootstrap_interval(counts, mean_iou, alpha=self.terms.alpha, seed=self.seed)
+        interval = bootstrap_interval(counts, alpha=self.terms.alpha, seed=self.seed)
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None:
-            verdict = Verdict.PASSED if value >= self.threshold - 1e-12 else Verdict.FAILED
+            verdict = Verdict.PASSED if value >= self.threshold - _ROUNDING else Verdict.FAILED
             rule = "certain: exact on this set"
         return Decision(verdict=verdict, rule=f"{rule}; the interval is a bootstrap", estimate=value, interval=interval)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Rule.doomed`; what a sample weighs is not known before."""
+        """See `Rule.doomed`; the pixels of a broken sample are unknown."""
         return False
 
     def for_part(self, terms: Terms) -> ScoreRule:
         """Return a rule that measures the mean score of a part's samples, without a claim."""
         return ScoreRule(threshold=None, terms=terms)
 
-    def _between(self, columns: Columns, n: int) -> tuple[float, float]:
-        """What the value of the whole set lies between, whatever the samples that are left count."""
-        counts = columns[COUNTS]
-        both, union = np.split(counts.sum(0).astype(float), 2)
-        left = float((n - len(counts)) * columns[PIXELS].max())
-        if not left:
-            return (float(mean_iou(counts.sum(0))),) * 2
-        there = union > 0
-        low, high = both[there] / (union[there] + left), (both[there] + left) / (union[there] + left)
-        absent = int((~there).sum())  # a class not seen so far may yet be wrong, or right, or stay away
-        return float(low.sum() / len(union)), float((high.sum() + absent) / max(1, len(union)))
+
+def _reachable(columns: Columns, n: int) -> Interval:
+    """Return the range of the whole set's mean IoU, for any outcomes of the samples left."""
+    counts = columns[COUNTS]
+    both, union = np.split(counts.sum(0).astype(float), 2)
+    left = float((n - len(counts)) * columns[PIXELS].max())
+    if not left:
+        return (float(mean_iou(counts.sum(0))),) * 2
+    there = union > 0
+    # All pixels left may be a class's false ones, or its true ones; a class not seen so far may get IoU 0 or 1, or not
+    # occur at all.
+    low, high = both[there] / (union[there] + left), (both[there] + left) / (union[there] + left)
+    absent = int((~there).sum())
+    return float(low.sum() / len(union)), float((high.sum() + absent) / max(1, len(union)))
 
 
 def mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(...) the mean over classes that occur of intersection over union; 0 where none does.
+    """Return (...) the mean IoU over classes that occur; 0 if none does.
 
     Args:
         counts: (..., 2 C) pixels in the intersection, then in the union, of each class.
@@ -92,30 +98,22 @@ def mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(shares / np.maximum((union > 0).sum(-1), 1))
 
 
-_DRAWS = 2000
+def bootstrap_interval(counts: NDArray[np.int64], *, alpha: float, seed: int) -> Interval:
+    """Return percentiles of the mean IoU over sets drawn with replacement (Efron, Ann. Stat. 1979).
 
-
-def bootstrap_interval(
-    counts: NDArray[np.int64], value: Callable[[NDArray[np.int64]], NDArray[np.float64]], *, alpha: float, seed: int
-) -> tuple[float, float]:
-    """An interval of what a function of summed counts would be for the population of samples: about 1 - 2 alpha.
-
-    Percentiles of the function over sets drawn with replacement (Efron, Ann. Stat. 1979), with the level widened for
-    few samples as a t interval is wider than a normal one (Hesterberg, The American Statistician 2015, section 5.3).
-    It is no proven bound.
+    For few samples the level is widened as a t interval is wider than a normal one (Hesterberg, The American
+    Statistician 2015, section 5.3). It is no proven bound.
 
     Args:
-        counts: (n, S) what each sample counts.
-        value: maps sums (..., S) to numbers (...).
-        alpha: on each side.
+        counts: (n, 2 C) pixels of each sample.
+        alpha: error on each side, about.
         seed: of the draws.
     """
     n = len(counts)
     if n < 2:
         return 0.0, 1.0
     random = np.random.default_rng(seed)
-    weights = random.multinomial(n, np.full(n, 1 / n), size=_DRAWS)
-    values = value(weights @ counts)
+    weights = random.multinomial(n, np.full(n, 1 / n), size=_BOOTSTRAP_DRAWS)
     side = float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf(alpha, n - 1)))
-    low, high = np.quantile(values, [side, 1 - side])
+    low, high = np.quantile(mean_iou(weights @ counts), [side, 1 - side])
     return float(low), float(high)

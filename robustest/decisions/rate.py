@@ -1,6 +1,12 @@
-"""Claims on a rate among some of the samples, where how many of these there are is not known before the end.
+"""Rates: decide if the share of events among the samples that count is at most a threshold.
 
-Claims on the share of samples that somebody else agrees on, among those that count.
+The number of samples that count is unknown before the end. Over a set of n samples with events e_i in {-1, 0, 1} and
+counts c_i in {0, 1}, e_i = 0 where c_i = 0:
+
+    sum e_i / sum c_i <= r    is the same as    mean of (e_i - r c_i) <= 0
+
+a claim on a mean over all samples, which bets settle at alpha at any stopping point (see `bets`). An interval holds the
+rates r that they do not rule out. Once every sample was evaluated, `AgreementRule` judges a share exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +19,15 @@ from numpy.typing import NDArray
 
 from robustest.decisions.bets import capital, overlap
 from robustest.decisions.mean import MeanRule
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms, anytime_interval, decide_early
+from robustest.decisions.rule import (
+    Columns,
+    Decision,
+    EarlyVerdict,
+    Interval,
+    Terms,
+    anytime_interval,
+    decide_early,
+)
 from robustest.decisions.share import clopper_pearson, decide_share
 from robustest.results import Verdict
 
@@ -23,14 +37,14 @@ _HALVINGS = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateRule:
-    """A claim that events, net, are at most a share of the samples that count, in this very set.
+    """A claim that events, net, are at most a share of the samples of this set that count.
 
-    It is a claim on a mean over all samples: that of event - share x counts is at most 0.
+    Columns: "event" (t,) of -1, 0 and 1, which is 0 where "counts" (t,) bool is False.
 
     Attributes:
-        threshold: the share claimed at most, in 0..1; None where nothing is claimed.
-        terms: what the verdict may rest on.
-        signed: whether events may be -1, which makes up for one of 1.
+        threshold: the largest share claimed, in 0..1; None if nothing is claimed.
+        terms: errors; the claim is about the set.
+        signed: True if events may be -1, which makes up for an event of 1.
     """
 
     threshold: float | None
@@ -38,37 +52,37 @@ class RateRule:
     signed: bool = True
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`; "event" (t,) of -1, 0 and 1, which is 0 where "counts" (t,) bool is False."""
+        """See `Rule.settle`."""
         if self.threshold is None:
             return None
         value = _values(columns, self.threshold, signed=self.signed)
         return MeanRule(threshold=0.0, terms=self.terms).settle({"value": value}, n)
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`, before every sample was looked at: an interval, and no estimate."""
-        both = anytime_rate_interval(columns, n, self.terms.alpha, settled, signed=self.signed)
-        return decide_early(self.threshold, both, len(columns["event"]), n, settled, at_least=False, terms=self.terms)
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`; only before every sample was evaluated."""
+        interval = anytime_rate_interval(columns, n, self.terms.alpha, early, signed=self.signed)
+        return decide_early(self.threshold, interval, len(columns["event"]), n, early, at_least=False, terms=self.terms)
 
 
 def anytime_rate_interval(
-    columns: Columns, n: int, alpha: float, settled: EarlyVerdict | None, *, signed: bool
-) -> tuple[float, float]:
-    """The interval of a rate that may have been read on after its verdict (see `streams.running`)."""
+    columns: Columns, n: int, alpha: float, early: EarlyVerdict | None, *, signed: bool
+) -> Interval:
+    """Return bounds on a rate, on the side of an early verdict (see `anytime_interval`)."""
 
-    def bounds(read: int) -> tuple[float, float]:
+    def bounds(read: int) -> Interval:
         return rate_interval({name: columns[name][:read] for name in ("event", "counts")}, n, alpha, signed=signed)
 
-    return anytime_interval(bounds, len(columns["event"]), settled)
+    return anytime_interval(bounds, len(columns["event"]), early)
 
 
-def rate_interval(columns: Columns, n: int, alpha: float, *, signed: bool = True) -> tuple[float, float]:
-    """Rates over the whole set that bets on what was seen do not rule out at any time, alpha on each side.
+def rate_interval(columns: Columns, n: int, alpha: float, *, signed: bool = True) -> Interval:
+    """Return bounds on the rate over the whole set that bets do not rule out at any time, alpha on each side.
 
     Args:
-        columns: "event" and "counts" of t samples in the order drawn, as for `RateRule.settled`.
+        columns: "event" and "counts" of t samples in the order drawn, as for `RateRule`.
         n: size of the set.
         alpha: error allowed on each side.
-        signed: as in `RateRule`; the rate may then be negative, whether or not such events were seen.
+        signed: as in `RateRule`; the rate may then be negative, even if no negative event was seen.
     """
     limit, smallest = -np.log(alpha), -1.0 if signed else 0.0
 
@@ -78,21 +92,18 @@ def rate_interval(columns: Columns, n: int, alpha: float, *, signed: bool = True
     def too_large(rate: float) -> bool:
         return bool(capital(_values(columns, rate, signed=signed), n, 0.0, above=False).max() >= limit)
 
-    certain = _reachable(columns, n, smallest)
+    # Certain bounds: the samples left are all events or, if signed, all their contrary.
+    events, counts, left = int(columns["event"].sum()), int(columns["counts"].sum()), n - len(columns["event"])
+    if counts + left == 0:
+        certain = smallest, 1.0
+    else:
+        fewest = events - left if smallest < 0 else events
+        certain = max(smallest, fewest / (counts + left)), min(1.0, (events + left) / (counts + left))
     return overlap((_edge(smallest, 1.0, too_small), _edge(1.0, smallest, too_large)), certain)
 
 
-def _reachable(columns: Columns, n: int, smallest: float) -> tuple[float, float]:
-    """The rates that samples not yet drawn can still lead to, each an event or, where there are such, its contrary."""
-    events, counts, left = int(columns["event"].sum()), int(columns["counts"].sum()), n - len(columns["event"])
-    if counts + left == 0:
-        return smallest, 1.0
-    fewest = events - left if smallest < 0 else events
-    return max(smallest, fewest / (counts + left)), min(1.0, (events + left) / (counts + left))
-
-
 def _values(columns: Columns, rate: float, *, signed: bool) -> NDArray[np.float64]:
-    """(t,) event - rate x counts, brought into -1..1: where no event is negative, it lies there."""
+    """Return (t,) e - r c in -1..1; without negative events it lies there, else it is divided by 1 + |r|."""
     values: NDArray[np.float64] = columns["event"] - rate * columns["counts"]
     if signed:
         values = values / (1 + abs(rate))
@@ -100,7 +111,7 @@ def _values(columns: Columns, rate: float, *, signed: bool) -> NDArray[np.float6
 
 
 def _edge(start: float, end: float, ruled_out: Callable[[float], bool]) -> float:
-    """The first rate from start towards end that is not ruled out, or one ruled out just before it."""
+    # The first rate from start towards end that is not ruled out, or a rate ruled out just before it: never too narrow.
     if not ruled_out(start):
         return start
     for _ in range(_HALVINGS):
@@ -117,8 +128,8 @@ class AgreementRule:
     """A claim that of the samples marked "counts" (bool) at least a share is marked "agreed" (bool) as well.
 
     Attributes:
-        threshold: the share claimed, in 0..1; None where nothing is claimed.
-        terms: what the verdict may rest on.
+        threshold: the share claimed, in 0..1; None if nothing is claimed.
+        terms: scope and errors.
         least: samples that must count before anything is settled.
     """
 
@@ -127,7 +138,7 @@ class AgreementRule:
     least: int = 1
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`: a claim on the mean of threshold x counts - agreed, which is at most 0."""
+        """See `Rule.settle`; a claim on the mean of threshold x counts - agreed, which is at most 0."""
         if self.threshold is None or self.terms.scope != "set":
             return None
         counts, agreed = _counted_and_agreed(columns)
@@ -136,24 +147,24 @@ class AgreementRule:
         value = self.threshold * counts - agreed  # in -1..1
         return MeanRule(threshold=0.0, terms=self.terms).settle({"value": value}, n)
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`; inconclusive where no sample counts."""
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`; inconclusive if no sample counts."""
         counts, agreed = _counted_and_agreed(columns)
-        of, read = int(counts.sum()), len(counts)
+        of, read, scope, alpha = int(counts.sum()), len(counts), self.terms.scope, self.terms.alpha
         if not of:
             rule = f"none of {read} samples counts"
             return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None, interval=(0.0, 1.0))
         if read == n:
-            return decide_share(int(agreed.sum()), of, self.threshold, at_least=True, **self.terms.of())
-        exact = clopper_pearson(int(agreed.sum()), of, self.terms.alpha)
-        if self.terms.scope == "set":
-            columns = {"event": counts - agreed, "counts": counts}
-            low, high = anytime_rate_interval(columns, n, self.terms.alpha, settled, signed=False)
-            exact = 1 - high, 1 - low
-        return decide_early(self.threshold, exact, read, n, settled, at_least=True, terms=self.terms)
+            return decide_share(int(agreed.sum()), of, self.threshold, at_least=True, scope=scope, alpha=alpha)
+        interval = clopper_pearson(int(agreed.sum()), of, alpha)
+        if scope == "set":
+            disagreed = {"event": counts - agreed, "counts": counts}
+            low, high = anytime_rate_interval(disagreed, n, alpha, early, signed=False)
+            interval = 1 - high, 1 - low
+        return decide_early(self.threshold, interval, read, n, early, at_least=True, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`; how many samples count is not known before."""
+        """See `Rule.doomed`; the number of samples that count is unknown."""
         return False
 
 

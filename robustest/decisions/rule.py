@@ -1,23 +1,14 @@
-"""Claims as rules on a stream of outcomes: when it is settled, and what to say of it then.
+"""Rules: outcomes in, a decision out. What all rules share.
 
-Verdicts on a share as early as they are certain enough: samples drawn without replacement from a finite set.
+A rule answers a claim from columns of per-sample outcomes, read in a seeded random order:
 
-The claim is about a set of N samples of which K hold, looked at in a random order. A mixture of likelihood
-ratios against the nearest false value of K is a non-negative supermartingale of mean at most 1 while the claim
-is false, so that it ever reaches 1 / alpha with probability at most alpha (Ville, 1939; for sampling without
-replacement see Waudby-Smith and Ramdas, NeurIPS 2020). It may be looked at after every sample.
+1. After each chunk `settle` returns a verdict if the outcomes read so far decide the claim: with certainty (no outcome
+   of the rest could change it), or with an error of at most alpha wherever reading stops (anytime-valid: Ville, 1939).
+2. `decide` then gives the verdict, the estimate and an interval that is two-sided at 1 - 2 alpha.
 
-Verdicts on a share when every sample was evaluated.
-
-Intervals of streams of outcomes that may have been read on after they had settled a claim.
-
-Verdicts by resampling or by a studentised mean: about alpha, and never a pass of a population.
-
-A bootstrap, a jackknife and Student's t take the spread of a sample for that of the population. Where a loss sits in a
-few rare items, annotators or trainings, a sample often holds none of them: it shows next to no spread, and a false
-claim passes far more often than alpha (`benchmarks/rare_strata.py`). More draws of the bootstrap change nothing. So
-such a rule says "about", and its pass is of the units that were looked at, as `scope="set"` asks; where the claim is
-about the population, a pass becomes inconclusive. A failure may stand: it is no green number.
+With `scope="set"` the claim is about these samples: once all are read there is nothing left to chance. With
+`scope="population"` it is about what they were drawn from: every sample is read, and the one-sided bound at alpha must
+keep the threshold. Error levels hold in finite samples, but for rules marked `approximate`.
 """
 
 from __future__ import annotations
@@ -32,38 +23,36 @@ from numpy.typing import NDArray
 from robustest.results import Verdict
 
 Columns = Mapping[str, NDArray[Any]]
-"""Per-sample arrays, rows in the seeded random order in which the samples were looked at."""
+"""Per-sample arrays, rows in the seeded random order in which the samples were evaluated."""
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a verdict may rest on.
+    """The scope of a claim and the errors that its verdict may take.
 
     Attributes:
-        scope: "set" (this very set of samples) or "population" (what it was drawn from).
-        alpha: error allowed for a pass, and on each end of an interval.
-        fail_alpha: error allowed for a failure before every sample was looked at; less than alpha, as many claims of
-            a run share it (see `multiplicity`). What is not that sure is looked at further.
+        scope: "set" (these samples) or "population" (the population they were drawn from).
+        alpha: error of a pass, and on each end of an interval.
+        fail_alpha: error of a failure before every sample was evaluated; less than alpha, as many claims of a run share
+            it (see `multiplicity`). Claims that fail only at alpha are evaluated further.
     """
 
     scope: str
     alpha: float
     fail_alpha: float
 
-    def of(self) -> Any:
-        """Keyword arguments of the rules for samples that were all looked at."""
-        return {"scope": self.scope, "alpha": self.alpha}
-
 
 @dataclass(frozen=True, slots=True)
 class EarlyVerdict:
-    """Where a stream of outcomes settles a claim.
+    """The first point at which a stream of outcomes settles a claim.
 
     Attributes:
         verdict: passed or failed.
         after: outcomes read, 0..N.
-        certain: whether no outcome of the rest could change it; else it holds at alpha.
-        alpha: the error allowed on its side.
+        certain: True if no outcome of the rest could change the verdict; else it holds at alpha.
+        alpha: error allowed on its side.
     """
 
     verdict: Verdict
@@ -77,17 +66,17 @@ class Stratum:
     """A part of the samples, judged by itself.
 
     Attributes:
-        name: what its samples have in common: "2 objects".
-        n: samples of it that were looked at.
+        name: the property that its samples share, as "2 objects".
+        n: samples of the stratum that were evaluated.
         value: the claimed quantity, measured on them alone.
         interval: bounds of the value that hold for all strata at once.
-        beyond: whether the value is beyond the threshold at the level that all strata share.
+        beyond: True if the value breaks the threshold at the level that all strata share.
     """
 
     name: str
     n: int
     value: float
-    interval: tuple[float, float]
+    interval: Interval
     beyond: bool
 
     def __str__(self) -> str:
@@ -96,24 +85,24 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A verdict and what it rests on.
+    """A verdict and its grounds.
 
     Attributes:
         verdict: passed, failed or inconclusive.
-        rule: why, in words.
-        estimate: the measured value; None where not all samples were looked at.
+        rule: the reason, in words.
+        estimate: the measured value; None if not all samples were evaluated.
         interval: two-sided at 1 - 2 alpha, so that each end is the one-sided bound of a population claim.
-        at_alpha: whether the verdict rests on alpha: another draw of samples could have made another one.
-        proven: whether it passed by proofs alone, so that it does not matter what a search could not find.
-        approximate: whether the error is only about alpha, and by no bound at most that.
-        strata: the parts of the samples that were judged by themselves too; empty where there are none.
-        reasons: as of `robustest.results.Result`: why the verdict is not what the value alone would make it.
+        at_alpha: True if the verdict rests on alpha: another draw of samples could have led to another one.
+        proven: True if proofs alone made it pass, so that the strength of a search does not matter.
+        approximate: True if the error is only about alpha, without a finite-sample bound.
+        strata: the parts of the samples that were judged by themselves; may be empty.
+        reasons: as in `robustest.results.Result`: keys of reasons why the verdict does not follow from the value alone.
     """
 
     verdict: Verdict
     rule: str
     estimate: float | None
-    interval: tuple[float, float]
+    interval: Interval
     at_alpha: bool = False
     proven: bool = False
     approximate: bool = False
@@ -122,21 +111,32 @@ class Decision:
 
 
 class Rule(Protocol):
-    """A rule on a stream of outcomes."""
+    """A claim on a stream of outcomes."""
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """Where the outcomes so far settle it, of n samples in all; None where they do not, or must not yet."""
+        """Return the point at which the outcomes so far settle the claim, or None.
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """The verdict on the samples looked at, of n in all."""
+        Args:
+            columns: outcomes of the samples evaluated so far.
+            n: samples in all.
+        """
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """Return the verdict on the samples evaluated, of n in all.
+
+        Args:
+            columns: outcomes of the samples evaluated.
+            n: samples in all.
+            early: the point at which they settled the claim, if they did before the last sample.
+        """
 
     def doomed(self, broken: int, n: int) -> bool:
-        """Whether so many samples that do not hold, of n, refute it whatever the others do."""
+        """Return True if `broken` samples that do not hold, of n, refute the claim whatever the others do."""
 
 
 @runtime_checkable
 class DivisibleRule(Rule, Protocol):
-    """A rule that can be asked about a part of the samples."""
+    """A rule that can judge a part of the samples."""
 
     def for_part(self, terms: Terms) -> Rule:
         """Return the rule for a part of the samples, on other terms."""
@@ -150,16 +150,13 @@ def first_verdict(
     fail_alpha: float,
     sure: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
 ) -> EarlyVerdict | None:
-    """The first point at which a stream passes or fails; where it does both at once, it passes.
+    """Return the first point at which a stream passes or fails, or None; at a point of both it passes.
 
     Args:
-        passes, fails: (t,) whether the outcomes read by then settle it so.
-        pass_alpha, fail_alpha: chance allowed for a pass, and for a failure, that is wrong.
-        sure: (t,) whether no outcome of the rest could change a pass, and whether none could change a failure; None
-            where neither is ever certain.
-
-    Returns:
-        None where none of them settles it.
+        passes, fails: (t,) True where the outcomes read by then settle it so.
+        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
+        sure: (t,) and (t,) True where no outcome of the rest could change a pass, and a failure; None if neither is
+            ever certain.
     """
     either = passes | fails
     if not either.any():
@@ -167,21 +164,18 @@ def first_verdict(
     at = int(either.argmax())
     passed = bool(passes[at])
     certain = sure is not None and bool(sure[0 if passed else 1][at])
-    if passed:
-        return EarlyVerdict(Verdict.PASSED, at + 1, certain=certain, alpha=pass_alpha)
-    return EarlyVerdict(Verdict.FAILED, at + 1, certain=certain, alpha=fail_alpha)
+    verdict, alpha = (Verdict.PASSED, pass_alpha) if passed else (Verdict.FAILED, fail_alpha)
+    return EarlyVerdict(verdict, at + 1, certain=certain, alpha=alpha)
 
 
-def judge_interval(
-    interval: tuple[float, float], threshold: float, *, at_least: bool, wider: tuple[float, float] | None = None
-) -> Verdict:
-    """Passed where the whole interval keeps the threshold, failed where it breaks it, else inconclusive.
+def judge_interval(interval: Interval, threshold: float, *, at_least: bool, wider: Interval | None = None) -> Verdict:
+    """Return passed if the whole interval keeps the threshold, failed if it breaks it, else inconclusive.
 
     Args:
-        interval: the interval of the measured value.
+        interval: bounds of the measured value.
         threshold: the value claimed.
-        at_least: whether the value must be at least the threshold, or at most.
-        wider: the interval that failures are judged by, where it is another one.
+        at_least: True if the value must be at least the threshold, False if at most.
+        wider: the interval that failures are judged by, if it is another one.
     """
     low, high = interval
     if low >= threshold if at_least else high <= threshold:
@@ -192,54 +186,85 @@ def judge_interval(
     return Verdict.INCONCLUSIVE
 
 
+def decide_whole(
+    estimate: float,
+    interval: Interval,
+    threshold: float | None,
+    *,
+    at_least: bool,
+    scope: str,
+    alpha: float,
+    holds: Callable[[float], bool],
+    wider: Interval | None = None,
+    exact_on: str = "this set",
+) -> Decision:
+    """Return the decision where every sample was evaluated.
+
+    Args:
+        estimate: the measured value.
+        interval: its bounds for the population, at alpha on each side.
+        threshold: the value claimed; None if nothing is claimed.
+        at_least, wider: as for `judge_interval`.
+        scope, alpha: as in `Terms`.
+        holds: maps the threshold to True if the samples keep it, in exact arithmetic; decides a claim about the set.
+        exact_on: the samples of a claim about the set, in words.
+    """
+    if threshold is None:
+        return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=estimate, interval=interval)
+    if scope == "set":
+        verdict = Verdict.PASSED if holds(threshold) else Verdict.FAILED
+        return Decision(verdict=verdict, rule=f"certain: exact on {exact_on}", estimate=estimate, interval=interval)
+    verdict = judge_interval(interval, threshold, at_least=at_least, wider=wider)
+    rule = f"population, alpha = {alpha:g} a side"
+    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=True)
+
+
 def decide_early(
     threshold: float | None,
-    interval: tuple[float, float],
+    interval: Interval,
     read: int,
     n: int,
-    settled: EarlyVerdict | None,
+    early: EarlyVerdict | None,
     *,
     at_least: bool,
     terms: Terms,
 ) -> Decision:
-    """The verdict where only `read` of n samples were looked at: no estimate, an interval."""
-    if settled is not None:
-        kind = "certain" if settled.certain else f"alpha = {settled.alpha:.2g}"
+    """Return the decision where only `read` of n samples were evaluated: an interval, no estimate."""
+    if early is not None:
+        kind = "certain" if early.certain else f"alpha = {early.alpha:.2g}"
         return Decision(
-            verdict=settled.verdict,
-            rule=f"{kind} after {settled.after} of {n}",
+            verdict=early.verdict,
+            rule=f"{kind} after {early.after} of {n}",
             estimate=None,
             interval=interval,
-            at_alpha=not settled.certain,
+            at_alpha=not early.certain,
         )
     rule = f"budget: {read} of {n} samples looked at"
     verdict = Verdict.INCONCLUSIVE
     if threshold is None:
         rule = f"no threshold given; {rule}"
     elif terms.scope != "set":
+        # A sample of the population of any size gives a fixed-sample bound; of a set, only `early` may settle it.
         verdict = judge_interval(interval, threshold, at_least=at_least)
         rule = f"population, alpha = {terms.alpha:g} a side; {rule}"
     return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=terms.scope != "set")
 
 
-Interval = tuple[float, float]
+def anytime_interval(bounds: Callable[[int], Interval], read: int, early: EarlyVerdict | None) -> Interval:
+    """Return an interval that is valid at any stopping point, and on the side of an early verdict.
 
-
-def anytime_interval(bounds: Callable[[int], Interval], read: int, settled: EarlyVerdict | None) -> Interval:
-    """The interval of what a stream is about, valid at any stopping point, and on the side of its verdict.
-
-    What was ruled out when the claim was settled stays ruled out, so that the interval speaks for the verdict where
-    later outcomes blur it. Later outcomes may contradict earlier ones altogether (with probability alpha a side, at
-    most): then the verdict's own interval stays, and without a verdict all that lies between the two.
+    A value ruled out when the claim was settled stays ruled out, so that the interval agrees with the verdict where
+    later outcomes blur it. Later outcomes may contradict earlier ones (with probability alpha a side, at most): then
+    the verdict's own interval stays, and without a verdict the interval is the range between the crossed ends.
 
     Args:
-        bounds: the interval after the first t outcomes, t >= 1.
+        bounds: maps t >= 1 to the interval after the first t outcomes.
         read: outcomes read.
-        settled: where they settled a claim, if they did.
+        early: the point at which they settled the claim, if they did.
     """
     low, high = bounds(read)
-    if settled is not None and 0 < settled.after < read:
-        then = bounds(settled.after)
+    if early is not None and 0 < early.after < read:
+        then = bounds(early.after)
         low, high = max(low, then[0]), min(high, then[1])
         if low > high:
             low, high = then
@@ -252,14 +277,18 @@ def about(alpha: float) -> str:
 
 
 def approximate(decision: Decision, terms: Terms, *, by: str, units: str, instead: str = "") -> Decision:
-    """Return the decision of an approximate rule, marked as such, with a pass of a population made inconclusive.
+    """Return the decision of an approximate rule, marked as such; its pass of a population becomes inconclusive.
+
+    A bootstrap, a jackknife and Student's t take the spread of a sample for that of the population. If a loss sits in a
+    few rare units, a sample often holds none of them, shows next to no spread, and a false claim passes far more often
+    than alpha (`benchmarks/rare_strata.py`); more bootstrap draws change nothing. A failure may stand: it is not green.
 
     Args:
-        decision: as the approximate interval has it.
+        decision: by the approximate interval.
         terms: of the claim.
         by: the approximate method, in words.
         units: the units that vary, in words.
-        instead: a claim that can be made of the population, in words; empty where there is none.
+        instead: a claim that can be made of the population, in words; empty if there is none.
     """
     decision = replace(decision, approximate=True)
     if terms.scope == "set" or decision.verdict is not Verdict.PASSED:

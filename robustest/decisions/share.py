@@ -1,15 +1,17 @@
-"""Verdicts on a share when every sample was evaluated.
+"""Shares: decide if the share of samples that hold is at least a threshold, or the share that does not at most one.
 
-Verdicts on a share as early as they are certain enough: samples drawn without replacement from a finite set.
+Every sample evaluated: exact for the set; for the population the Clopper-Pearson bound (Biometrika 1934) at alpha.
 
-The claim is about a set of N samples of which K hold, looked at in a random order. A mixture of likelihood
-ratios against the nearest false value of K is a non-negative supermartingale of mean at most 1 while the claim
-is false, so that it ever reaches 1 / alpha with probability at most alpha (Ville, 1939; for sampling without
-replacement see Waudby-Smith and Ramdas, NeurIPS 2020). It may be looked at after every sample.
+Before that, for the set of N samples of which K hold, drawn in a random order without replacement: let L_t(K) be the
+likelihood of the first t outcomes. Against the nearest false value K0 of "at least `need` hold" the mixture of
+likelihood ratios
 
-Intervals of streams of outcomes that may have been read on after they had settled a claim.
+    M_t = mean over offsets d of L_t(K0 + d N) / L_t(K0)
 
-Claims as rules on a stream of outcomes: when it is settled, and what to say of it then.
+is a non-negative martingale of mean 1 if K = K0, and of mean at most 1 for any K on the null's side. It reaches
+1 / alpha with probability at most alpha (Ville, 1939; without replacement: Waudby-Smith and Ramdas, NeurIPS 2020), so
+that it may be looked at after every sample: a claim is settled when M_t >= 1 / alpha, or when the rest cannot change
+it. The interval holds every K that these tests have not ruled out.
 """
 
 from __future__ import annotations
@@ -30,20 +32,77 @@ from robustest.decisions.rule import (
     Terms,
     anytime_interval,
     decide_early,
+    decide_whole,
     first_verdict,
-    judge_interval,
 )
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Verdict
 
+OFFSETS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.14, 0.2, 0.3)
+"""Alternatives d of the mixture: distances of the true share from the threshold."""
 
-def clopper_pearson(events: int, n: int, alpha: float) -> tuple[float, float]:
-    """The exact interval of a share (Clopper and Pearson, Biometrika 1934), alpha on each side.
+Counts = int | NDArray[np.int64]
+Logs = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareRule:
+    """A claim on the share of samples that hold, or on the share that do not.
+
+    Attributes:
+        threshold: the share claimed, in 0..1; None if nothing is claimed.
+        at_least: True: the share that holds must be at least the threshold; False: the share that does not hold must
+            be at most the threshold.
+        terms: scope and errors.
+        column: the column of outcomes.
+    """
+
+    threshold: float | None
+    at_least: bool
+    terms: Terms
+    column: str = "held"
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`; a claim about a population waits for every sample."""
+        if self.threshold is None or self.terms.scope != "set":
+            return None
+        held = columns[self.column].astype(bool)
+        return settle_share(held, n, self._need(n), pass_alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        held, scope, alpha = columns[self.column].astype(bool), self.terms.scope, self.terms.alpha
+        read = len(held)
+        if read == n:
+            events = int(held.sum() if self.at_least else (~held).sum())
+            return decide_share(events, n, self.threshold, at_least=self.at_least, scope=scope, alpha=alpha)
+        if scope == "set":
+            low, high = anytime_share_interval(held, n, alpha, early)
+        else:
+            low, high = clopper_pearson(int(held.sum()), read, alpha)
+        interval = (low, high) if self.at_least else (1 - high, 1 - low)
+        return decide_early(self.threshold, interval, read, n, early, at_least=self.at_least, terms=self.terms)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`; a claim about a population is not about these n samples."""
+        return self.threshold is not None and self.terms.scope == "set" and broken > n - self._need(n)
+
+    def for_part(self, terms: Terms) -> ShareRule:
+        """Return the same claim about a part of the samples."""
+        return replace(self, terms=terms)
+
+    def _need(self, n: int) -> int:
+        threshold = self.threshold or 0.0
+        return count_at_least(threshold, n) if self.at_least else n - count_at_most(threshold, n)
+
+
+def clopper_pearson(events: int, n: int, alpha: float) -> Interval:
+    """Return the exact interval of a share (Clopper and Pearson, Biometrika 1934), alpha on each side.
 
     Args:
-        events: how many of n.
+        events: samples that count, of n.
         n: number of samples, >= 1.
-        alpha: the chance that the true share lies beyond one given end, at most.
+        alpha: the largest probability that the true share lies beyond one given end.
     """
     low = float(beta.ppf(alpha, events, n - events + 1)) if events else 0.0
     high = float(beta.ppf(1 - alpha, events + 1, n - events)) if events < n else 1.0
@@ -60,55 +119,41 @@ def decide_share(
     alpha: float,
     fail_alpha: float | None = None,
 ) -> Decision:
-    """A verdict on a share of which all n outcomes are known.
+    """Return the decision on a share of which all n outcomes are known.
 
     Args:
-        events: how many of n samples count towards the share.
+        events: samples, of n, that count towards the share.
         n: number of samples, all evaluated.
-        threshold: the share claimed in 0..1; None where nothing is claimed.
-        at_least: whether the share must be at least the threshold, or at most.
-        scope: "set" is certain at n of n; "population" needs the one-sided bound beyond the threshold.
+        threshold: the share claimed in 0..1; None if nothing is claimed.
+        at_least: True if the share must be at least the threshold, False if at most.
+        scope: "set" (exact), or "population" (the one-sided bound must keep the threshold).
         alpha: error allowed on each side.
-        fail_alpha: error allowed for a population claim's failure, where it is one of several that may fail.
+        fail_alpha: error of a population claim's failure, if it is one of several that may fail.
     """
-    estimate, interval = events / n, clopper_pearson(events, n, alpha)
-    if threshold is None:
-        return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=estimate, interval=interval)
-    if scope == "set":
-        holds = events >= count_at_least(threshold, n) if at_least else events <= count_at_most(threshold, n)
-        verdict, rule = (Verdict.PASSED if holds else Verdict.FAILED), "certain: exact on this set"
-    else:
-        wider = interval if fail_alpha is None else clopper_pearson(events, n, fail_alpha)
-        verdict = judge_interval(interval, threshold, at_least=at_least, wider=wider)
-        rule = f"population, alpha = {alpha:g} a side"
-    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=scope != "set")
-
-
-OFFSETS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.14, 0.2, 0.3)
-"""Alternatives of the mixture: how far beyond the threshold the true share may lie."""
-
-
-Counts = int | NDArray[np.int64]
-
-
-Logs = NDArray[np.float64]
+    return decide_whole(
+        events / n,
+        clopper_pearson(events, n, alpha),
+        threshold,
+        at_least=at_least,
+        scope=scope,
+        alpha=alpha,
+        holds=lambda claimed: events >= count_at_least(claimed, n) if at_least else events <= count_at_most(claimed, n),
+        wider=None if fail_alpha is None else clopper_pearson(events, n, fail_alpha),
+    )
 
 
 def settle_share(
     held: NDArray[np.bool_], n: int, need: int, *, pass_alpha: float, fail_alpha: float
 ) -> EarlyVerdict | None:
-    """The first point at which outcomes in seeded random order settle "at least `need` of n hold".
+    """Return the first point at which outcomes in random order settle "at least `need` of n hold", or None.
 
     Args:
         held: (t,) outcomes in the order drawn, t <= n.
         n: size of the set.
         need: fewest that must hold, 0..n.
-        pass_alpha, fail_alpha: chance allowed for a pass, and for a failure, that is wrong.
-
-    Returns:
-        None where t outcomes do not settle it.
+        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
     """
-    if need <= 0:  # nothing can speak against it
+    if need <= 0:  # no outcome can refute it
         return EarlyVerdict(Verdict.PASSED, 0, certain=True, alpha=pass_alpha)
     right = np.cumsum(held, dtype=np.int64)
     wrong = np.arange(1, len(held) + 1, dtype=np.int64) - right
@@ -119,13 +164,13 @@ def settle_share(
 
 
 def evidence(right: Counts, wrong: Counts, n: int, null: Counts, *, above: bool) -> Logs:
-    """Log of the mixture against K = `null`, for larger K or for smaller; arguments broadcast.
+    """Return log M_t against K = `null`; arguments broadcast.
 
     Args:
         right, wrong: outcomes so far that held and that did not.
         n: size of the set.
-        null: how many hold if the null hypothesis is true; it speaks as well against all K beyond, on its side.
-        above: whether the alternatives are larger, or smaller.
+        null: samples that hold under the null hypothesis; every K beyond it, on its side, is rejected with it.
+        above: True if the alternatives are larger than the null, False if smaller.
     """
     ratios = []
     for offset in OFFSETS:
@@ -134,19 +179,20 @@ def evidence(right: Counts, wrong: Counts, n: int, null: Counts, *, above: bool)
         ratios.append(_log_likelihood(right, wrong, n, other))
     logs = np.logaddexp.reduce(np.stack(ratios), axis=0) - np.log(len(OFFSETS))
     base = _log_likelihood(right, wrong, n, null)
+    # A null that the outcomes exclude is refuted for good (inf), unless they exclude all alternatives as well (-inf).
     impossible = np.isneginf(base)
     with np.errstate(invalid="ignore"):
         return np.where(impossible, np.where(np.isneginf(logs), -np.inf, np.inf), logs - base)
 
 
-def set_share_interval(right: int, wrong: int, n: int, alpha: float) -> tuple[float, float]:
-    """Shares of the whole set that the same tests do not rule out, valid at any stopping point.
+def set_share_interval(right: int, wrong: int, n: int, alpha: float) -> Interval:
+    """Return bounds on the share of the whole set, valid at any stopping point.
 
-    The lower end is the first K that no smaller null is ruled out beyond; so a claim that has passed has its
-    threshold at or below the lower end, and a claim that has failed has it above the upper one.
+    The lower end is just above the largest K ruled out from below. So the threshold of a claim that has passed is at or
+    below the lower end, and that of a claim that has failed is above the upper one.
 
     Args:
-        right, wrong: outcomes read.
+        right, wrong: outcomes read that held and that did not.
         n: size of the set.
         alpha: error allowed on each side.
     """
@@ -159,8 +205,25 @@ def set_share_interval(right: int, wrong: int, n: int, alpha: float) -> tuple[fl
     return low / n, high / n
 
 
+def anytime_share_interval(held: NDArray[np.bool_], n: int, alpha: float, early: EarlyVerdict | None) -> Interval:
+    """Return bounds on the share of the whole set, on the side of an early verdict (see `anytime_interval`).
+
+    Args:
+        held: (t,) outcomes in the seeded random order, t <= n.
+        n: size of the set.
+        alpha: error allowed on each side.
+        early: the point at which they settled a claim, if they did.
+    """
+    right = np.cumsum(held)
+
+    def bounds(read: int) -> Interval:
+        return set_share_interval(int(right[read - 1]), read - int(right[read - 1]), n, alpha)
+
+    return anytime_interval(bounds, len(held), early) if len(held) else set_share_interval(0, 0, n, alpha)
+
+
 def _log_likelihood(right: Counts, wrong: Counts, n: int, k: Counts) -> Logs:
-    """Log of the chance of such an ordered draw from n samples of which k hold, up to a constant."""
+    """Return log L_t(k) up to a constant: falling factorials, (k)_right (n - k)_wrong."""
     good, bad = np.asarray(k), np.subtract(n, k)
     possible = (right <= good) & (wrong <= bad)
     left_good, left_bad = np.maximum(good - right, 0), np.maximum(bad - wrong, 0)
@@ -170,81 +233,7 @@ def _log_likelihood(right: Counts, wrong: Counts, n: int, k: Counts) -> Logs:
 
 @lru_cache(maxsize=8)
 def _log_factorials(n: int) -> Logs:
-    """(n + 1,) ln k! of k in 0..n: every look needs a dozen times as many of them as there are outcomes."""
+    # A table: each look needs a dozen times as many factorials as there are outcomes, and `gammaln` was slow.
     table: Logs = gammaln(np.arange(n + 1) + 1.0)
     table.flags.writeable = False
     return table
-
-
-def anytime_share_interval(held: NDArray[np.bool_], n: int, alpha: float, settled: EarlyVerdict | None) -> Interval:
-    """Shares of a whole set that its outcomes so far do not rule out, alpha on each side; see `running`.
-
-    Args:
-        held: (t,) outcomes in the seeded random order, t <= n.
-        n: size of the set.
-        alpha: error allowed on each side.
-        settled: where they settled a claim, if they did.
-    """
-    right = np.cumsum(held)
-
-    def bounds(read: int) -> Interval:
-        return set_share_interval(int(right[read - 1]), read - int(right[read - 1]), n, alpha)
-
-    return anytime_interval(bounds, len(held), settled) if len(held) else set_share_interval(0, 0, n, alpha)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShareRule:
-    """A claim on the share of samples that hold, or on the share that do not.
-
-    Attributes:
-        threshold: the share claimed, in 0..1; None where nothing is claimed.
-        at_least: whether the share that holds must be at least the threshold; else the share that does not hold
-            must be at most the threshold.
-        terms: what the verdict may rest on.
-        column: where the outcomes are.
-    """
-
-    threshold: float | None
-    at_least: bool
-    terms: Terms
-    column: str = "held"
-
-    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`; claims about a population wait for every sample."""
-        if self.threshold is None or self.terms.scope != "set":
-            return None
-        alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
-        return settle_share(columns[self.column].astype(bool), n, self._need(n), **alphas)
-
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`."""
-        held = columns[self.column].astype(bool)
-        read = len(held)
-        if read == n:
-            events = int(held.sum() if self.at_least else (~held).sum())
-            return decide_share(events, n, self.threshold, at_least=self.at_least, **self.terms.of())
-        both = self._turned(self._interval(held, n, settled))
-        return decide_early(self.threshold, both, read, n, settled, at_least=self.at_least, terms=self.terms)
-
-    def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`; a claim about a population is about no certain samples."""
-        return self.threshold is not None and self.terms.scope == "set" and broken > n - self._need(n)
-
-    def for_part(self, terms: Terms) -> ShareRule:
-        """Return the same claim about a part of the samples."""
-        return replace(self, terms=terms)
-
-    def _need(self, n: int) -> int:
-        threshold = self.threshold or 0.0
-        return count_at_least(threshold, n) if self.at_least else n - count_at_most(threshold, n)
-
-    def _turned(self, interval: tuple[float, float]) -> tuple[float, float]:
-        """The interval of what is claimed, from that of the share that holds."""
-        low, high = interval
-        return interval if self.at_least else (1 - high, 1 - low)
-
-    def _interval(self, held: NDArray[np.bool_], n: int, settled: EarlyVerdict | None) -> tuple[float, float]:
-        if self.terms.scope != "set":
-            return clopper_pearson(int(held.sum()), len(held), self.terms.alpha)
-        return anytime_share_interval(held, n, self.terms.alpha, settled)

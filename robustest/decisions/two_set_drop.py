@@ -1,15 +1,18 @@
-"""Verdicts on the difference of two shares measured on different samples.
+"""Drops between two sets: decide if a share is lower on one set of samples than on another by at most a threshold.
 
-How far apart two shares are that were measured on different samples: an exact interval.
+For these two sets: exact. For the two populations: an exact interval of p1 - p2, alpha on each side.
 
-Newcombe's interval (Statistics in Medicine 1998, method 10, with exact bounds of each share) squares and adds the
-distances of the two shares' own bounds. It is short, and for sizes that are unequal it lets nearly twice alpha through.
-Here it only orders outcomes, by how far apart it calls the shares. How probable an outcome like the observed one or
-further is, is then summed exactly, over binomial counts (Buehler, JASA 1957). That depends on both true shares, not on
-their difference alone: the worst of all pairs counts that differ as is supposed and whose second share lies in an
-interval of its own, and the chance that it lies outside is added (Berger and Boos, JASA 1994). The worst pair is
-bounded, not searched for: outcomes far apart become likelier the larger the first share and the smaller the second, so
-over a cell of pairs none is worse than the cell's largest first with its smallest second share.
+1. Newcombe's lower end (Statistics in Medicine 1998, method 10, with exact bounds of each share) orders outcomes
+   (k1, k2): S(k1, k2) = p1 - p2 - hypot(p1 - low1, high2 - p2). As an interval it is short, and for sets of unequal
+   size it errs nearly twice as often as alpha; here it only says which outcomes are further apart.
+2. "p1 - p2 <= d" is rejected if P(S >= observed S) < alpha, summed exactly over binomial counts (Buehler, JASA 1957).
+3. That probability depends on both shares. The supremum is taken over the pairs with p1 = p2 + d and p2 in an interval
+   of its own; the probability that p2 lies outside is added (Berger and Boos, JASA 1994).
+4. The supremum is bounded, not searched for: outcomes far apart become likelier the larger p1 and the smaller p2, so
+   that over a cell of p2 none is worse than its largest p1 with its smallest p2. Cells that do not reject are split.
+5. The end of the interval is found by bisection over d.
+
+A streamed second set (all of the first known) is a share with its own sequential test (see `share`).
 """
 
 from __future__ import annotations
@@ -25,56 +28,34 @@ from numpy.typing import NDArray
 from scipy.special import betainc, betaincinv
 from scipy.stats import binom
 
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms, decide_early, judge_interval
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early, decide_whole
 from robustest.decisions.share import anytime_share_interval, clopper_pearson, settle_share
 from robustest.decisions.thresholds import fraction_at_most
-from robustest.results import Verdict
 
 Counts = int | NDArray[np.int64]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
+_OUTSIDE, _TAIL = 0.02, 0.001
+"""Shares of alpha for a second share outside its interval, and for counts that are not summed over."""
 
-def two_set_drop(first: Counts, n_first: Counts, second: Counts, n_second: Counts) -> Fraction:
-    """The first share minus the second, exact; counts may be given in parts, as arrays."""
-    a, b = (Fraction(int(np.sum(held)), int(np.sum(n))) for held, n in ((first, n_first), (second, n_second)))
-    return a - b
+_CELLS, _SPLIT, _ROUNDS = 8, 4, 3
+"""Cells of the second share's interval; parts that a cell is split into if it is not rejected yet; rounds of this: the
+smallest cells are 128 to the interval."""
 
-
-def decide_two_set_drop(
-    fall: Fraction,
-    most: float | None,
-    *,
-    interval: tuple[float, float],
-    terms: Terms,
-) -> Decision:
-    """A verdict on how much less a share is on one set of samples than on another, all of them looked at.
-
-    Args:
-        fall: the first share minus the second.
-        most: the fall claimed at most, in 0..1; None where nothing is claimed.
-        interval: of the fall, for the populations that the sets were drawn from, at `terms.alpha`.
-        terms: what the verdict may rest on; "set" is exact on these two sets.
-    """
-    if most is None:
-        verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-    elif terms.scope == "set":
-        verdict = Verdict.PASSED if fraction_at_most(fall, most) else Verdict.FAILED
-        rule = "certain: exact on these sets"
-    else:
-        verdict = judge_interval(interval, most, at_least=False)
-        rule = f"population, alpha = {terms.alpha:g} a side"
-    at_alpha = most is not None and terms.scope != "set"
-    return Decision(verdict=verdict, rule=rule, estimate=float(fall), interval=interval, at_alpha=at_alpha)
+_PRECISION = 1e-3
+"""How much further out than necessary an end may lie, as a share of its distance from the observed difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoSetDropRule:
-    """A claim, on a stream of outcomes, that a share is at most so much less than it was on other samples.
+    """A claim, on a stream of outcomes, that a share is at most so much lower than it was on other samples.
 
     Attributes:
-        threshold: the fall claimed at most, in 0..1; None where nothing is claimed.
-        first, n_first: how many of how many held among the other samples.
-        whole: whether those were all the samples of their set.
-        terms: what the verdict may rest on.
+        threshold: the largest drop claimed, in 0..1; None if nothing is claimed.
+        first, n_first: samples that held, of all samples of the first set that were evaluated.
+        whole: True if those were all the samples of their set.
+        terms: scope and errors.
     """
 
     threshold: float | None
@@ -84,102 +65,110 @@ class TwoSetDropRule:
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`; claims about populations wait, as do claims on a first set that is not all known."""
+        """See `Rule.settle`; claims about populations wait, and so do claims on a first set known in part."""
         if self.threshold is None or self.terms.scope != "set" or not self.whole:
             return None
+        # The fewest samples of the second set that must hold.
         before = Fraction(self.first, self.n_first)
         least = ceil((before - Fraction(repr(self.threshold))) * n)
         least -= fraction_at_most(before - Fraction(least - 1, n), self.threshold)
         alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
         return settle_share(columns["held"].astype(bool), n, least, **alphas)
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`."""
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
         held, read = int(columns["held"].sum()), len(columns["held"])
         if read < n and self.terms.scope == "set" and self.whole:
-            low, high = anytime_share_interval(columns["held"].astype(bool), n, self.terms.alpha, settled)
-            both = self.first / self.n_first - high, self.first / self.n_first - low
+            low, high = anytime_share_interval(columns["held"].astype(bool), n, self.terms.alpha, early)
+            interval = self.first / self.n_first - high, self.first / self.n_first - low
         else:
-            both = share_difference_interval(self.first, self.n_first, held, read, self.terms.alpha)
+            interval = share_difference_interval(self.first, self.n_first, held, read, self.terms.alpha)
         if read == n and self.whole:
-            fall = two_set_drop(self.first, self.n_first, held, n)
-            return decide_two_set_drop(fall, self.threshold, interval=both, terms=self.terms)
-        decision = decide_early(self.threshold, both, read, n, settled, at_least=False, terms=self.terms)
+            drop = two_set_drop(self.first, self.n_first, held, n)
+            return decide_two_set_drop(drop, self.threshold, interval=interval, terms=self.terms)
+        decision = decide_early(self.threshold, interval, read, n, early, at_least=False, terms=self.terms)
         return decision if self.whole else replace(decision, rule=f"{decision.rule}; the first set in part too")
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`."""
+        """See `Rule.doomed`."""
         if self.threshold is None or self.terms.scope != "set" or not self.whole:
             return False
         return not fraction_at_most(Fraction(self.first, self.n_first) - Fraction(n - broken, n), self.threshold)
 
 
-_OUTSIDE, _TAIL = 0.02, 0.001
-"""Shares of alpha for a second share outside its interval, and for counts that are not summed over."""
+def two_set_drop(first: Counts, n_first: Counts, second: Counts, n_second: Counts) -> Fraction:
+    """Return the first share minus the second, exact; counts may be arrays of parts."""
+    a, b = (Fraction(int(np.sum(held)), int(np.sum(n))) for held, n in ((first, n_first), (second, n_second)))
+    return a - b
 
 
-_CELLS, _SPLIT, _ROUNDS = 8, 4, 3
-"""Cells of the second share's interval; into how many a cell is split that is not rejected yet, and how many times all
-are looked at: the smallest are 128 to the interval."""
+def decide_two_set_drop(drop: Fraction, most: float | None, *, interval: Interval, terms: Terms) -> Decision:
+    """Return the decision on a drop between two sets, all samples of both evaluated.
 
-
-_PRECISION = 1e-3
-"""How much further out than need be an end may lie, as a share of its distance from the observed difference."""
-
-
-Floats = NDArray[np.float64]
-
-
-Ints = NDArray[np.int64]
+    Args:
+        drop: the first share minus the second.
+        most: the largest drop claimed, in 0..1; None if nothing is claimed.
+        interval: of the drop, for the populations that the sets were drawn from, at `terms.alpha`.
+        terms: scope and errors; "set" is exact on these two sets.
+    """
+    return decide_whole(
+        float(drop),
+        interval,
+        most,
+        at_least=False,
+        scope=terms.scope,
+        alpha=terms.alpha,
+        holds=lambda claimed: fraction_at_most(drop, claimed),
+        exact_on="these sets",
+    )
 
 
 @lru_cache(maxsize=1024)
-def share_difference_interval(
-    first: int, n_first: int, second: int, n_second: int, alpha: float
-) -> tuple[float, float]:
-    """An interval of the first share minus the second, in -1..1; each end errs with probability alpha at most.
+def share_difference_interval(first: int, n_first: int, second: int, n_second: int, alpha: float) -> Interval:
+    """Return an interval of the first share minus the second, in -1..1; each end errs with probability alpha at most.
 
     Args:
-        first, n_first: how many of how many count towards the first share, n_first >= 1.
-        second, n_second: the same of the second share; its samples are others.
+        first, n_first: samples that count towards the first share, and all its samples, n_first >= 1.
+        second, n_second: the same for the second share, of other samples.
         alpha: error on each side, in (0, 0.5).
     """
     return (
-        _Below.of(first, n_first, second, n_second, alpha).end(),
-        -_Below.of(second, n_second, first, n_first, alpha).end(),
+        _DifferenceTest.of(first, n_first, second, n_second, alpha).end(),
+        -_DifferenceTest.of(second, n_second, first, n_first, alpha).end(),
     )
 
 
 def exceeds(first: int, n_first: int, second: int, n_second: int, difference: float, *, alpha: float) -> bool:
-    """Whether the first share is more than `difference` larger than the second, but for a chance of alpha.
+    """Return True if the first share is more than `difference` larger than the second, at level alpha.
 
     Args:
-        first, n_first, second, n_second, alpha: as for `difference_interval`, whose lower end is the largest difference
-            that is exceeded, or a little less.
+        first, n_first, second, n_second, alpha: as for `share_difference_interval`, whose lower end is the largest
+            difference that is exceeded, or a little less.
         difference: -1..1.
     """
-    return _Below.of(first, n_first, second, n_second, alpha).rejects(difference)
+    return _DifferenceTest.of(first, n_first, second, n_second, alpha).rejects(difference)
 
 
-class _Below:
-    """The test that the first share exceeds the second by some difference at most."""
+class _DifferenceTest:
+    """The test of "the first share exceeds the second by at most d"."""
 
     def __init__(self, first: int, n_first: int, second: int, n_second: int, alpha: float) -> None:
         self._n_first, self._n_second, self._alpha = n_first, n_second, alpha
         self._observed = first / n_first - second / n_second
         self._ends = clopper_pearson(second, n_second, _OUTSIDE * alpha / 2)
-        self._score = float(_score(np.array(first), n_first, np.array(second), n_second, alpha))
+        own, other = _Bounds.of(np.array(first), n_first, alpha), _Bounds.of(np.array(second), n_second, alpha)
+        self._score = float(own.minus(other))
 
     @classmethod
-    def of(cls, first: int, n_first: int, second: int, n_second: int, alpha: float) -> _Below:
-        """The test; the smaller set comes first, as the interval is of the larger one's share."""
-        if n_first > n_second:  # of the samples that do not count the difference is the same
+    def of(cls, first: int, n_first: int, second: int, n_second: int, alpha: float) -> _DifferenceTest:
+        """Return the test with the smaller set first, as the interval in step 3 is of the larger set's share."""
+        if n_first > n_second:  # the difference of the complements is the same
             return cls(n_second - second, n_second, n_first - first, n_first, alpha)
         return cls(first, n_first, second, n_second, alpha)
 
     def end(self) -> float:
-        """The largest difference that is rejected, or one a little smaller; -1 where none is."""
-        out, kept = max(-1.0, self._score), self._observed  # the score is an end that is nearly right
+        """Return the largest difference that is rejected, or one a little smaller; -1 if none is."""
+        out, kept = max(-1.0, self._score), self._observed  # the score is nearly the end: start there
         while out > -1 and not self.rejects(out):
             out, kept = max(-1.0, self._observed - 1.1 * (self._observed - out)), out
         if out == -1.0:
@@ -194,11 +183,11 @@ class _Below:
         return out
 
     def rejects(self, difference: float) -> bool:
-        """Whether the shares are further apart than such a difference makes probable."""
+        """Return True if the shares are further apart than this difference makes probable."""
         low, width = self._ends[0], (self._ends[1] - self._ends[0]) / _CELLS
         cells: Floats = low + width * np.arange(_CELLS, dtype=np.float64)
         for _ in range(_ROUNDS):
-            cells = cells[cells + width + difference >= 0]  # where there is a first share
+            cells = cells[cells + width + difference >= 0]  # cells in which a first share exists
             if len(cells):
                 further = self._further(np.clip(cells + width + difference, 0, 1), cells)
                 cells = cells[further > (1 - _OUTSIDE - _TAIL) * self._alpha]
@@ -209,37 +198,29 @@ class _Below:
         return False
 
     def _further(self, p_first: Floats, p_second: Floats) -> Floats:
-        """The chances of outcomes as far apart as observed or further, by pair of shares."""
-        counts = self._counts(self._n_first, p_first)
-        others = self._others(counts, self._counts(self._n_second, p_second))
+        """Return by pair of shares the probability of outcomes at least as far apart as observed."""
+        counts, among = self._likely(self._n_first, p_first), self._likely(self._n_second, p_second)
+        # For each first count the largest second count with a score of the observed one or more. The score falls with
+        # the second count, so that bisection finds it.
+        low, high = np.full(len(counts), among[0] - 1), np.full(len(counts), among[-1])
+        own, theirs = _Bounds.of(counts, self._n_first, self._alpha), _Bounds.of(among, self._n_second, self._alpha)
+        while (low < high).any():
+            middle = (low + high + 1) // 2
+            far = own.minus(theirs.at(middle - among[0])) >= self._score - 1e-12
+            low, high = np.where(far, middle, low), np.where(far, high, middle - 1)
         chance = binom.pmf(counts, self._n_first, p_first[:, None])
-        further: Floats = (chance * _at_most(others, self._n_second, p_second[:, None])).sum(1)
+        further: Floats = (chance * _binomial_cdf(low, self._n_second, p_second[:, None])).sum(1)
         return further
 
-    def _counts(self, n: int, shares: Floats) -> Ints:
-        """All counts but such as are too improbable for any of these shares, rising."""
+    def _likely(self, n: int, shares: Floats) -> Ints:
+        """Return all counts, rising, but those too improbable for each of these shares (they get `_TAIL`)."""
         tail = _TAIL * self._alpha / 4
         least, most = binom.ppf(tail, n, shares.min()), binom.isf(tail, n, shares.max())
         return np.arange(max(0, int(least)), min(n, int(most)) + 1)
 
-    def _others(self, counts: Ints, among: Ints) -> Ints:
-        """For each count of the first set the largest of the second that is as far apart as observed, or further.
-
-        The score rises with the first count and falls with the second, so that halving finds it.
-        """
-        low = np.full(len(counts), among[0] - 1)
-        high = np.full(len(counts), among[-1])
-        own = _Bounds.of(counts, self._n_first, self._alpha)
-        theirs = _Bounds.of(among, self._n_second, self._alpha)
-        while (low < high).any():
-            middle = (low + high + 1) // 2
-            far = own.above(theirs.at(middle - among[0])) >= self._score - 1e-12
-            low, high = np.where(far, middle, low), np.where(far, high, middle - 1)
-        return low
-
 
 class _Bounds:
-    """Shares with the distances of their own exact bounds."""
+    """Shares with the distances to their own exact bounds."""
 
     def __init__(self, share: Floats, down: Floats, up: Floats) -> None:
         self.share, self.down, self.up = share, down, up
@@ -257,18 +238,14 @@ class _Bounds:
         rows = np.maximum(rows, 0)
         return _Bounds(self.share[rows], self.down[rows], self.up[rows])
 
-    def above(self, other: _Bounds) -> Floats:
-        """Newcombe's lower end of these shares minus others."""
+    def minus(self, other: _Bounds) -> Floats:
+        """Return S, Newcombe's lower end of these shares minus others."""
         lower: Floats = self.share - other.share - np.hypot(self.down, other.up)
         return lower
 
 
-def _score(first: Ints, n_first: int, second: Ints, n_second: int, alpha: float) -> Floats:
-    return _Bounds.of(first, n_first, alpha).above(_Bounds.of(second, n_second, alpha))
-
-
-def _at_most(k: Ints, n: int, p: Floats) -> Floats:
-    """P(X <= k), X binomial."""
+def _binomial_cdf(k: Ints, n: int, p: Floats) -> Floats:
+    # By the incomplete beta function: `binom.cdf` checks its arguments at three times the cost.
     inside = np.clip(k, 0, n - 1)
     chance: Floats = np.where(k < 0, 0.0, np.where(k >= n, 1.0, betainc(n - inside, inside + 1, 1 - p)))
     return chance

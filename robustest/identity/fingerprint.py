@@ -1,4 +1,4 @@
-"""The identity of what a model computes, and of anything else that a result depends on, as a hash."""
+"""Digests of values and of models."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from robustest.exporting import exported
-from robustest.identity import functions, imports, modules, objects
-from robustest.identity.patches import replaced
 from robustest.identity.plain import Unhashable as Unhashable
 from robustest.identity.plain import joined, part
-from robustest.identity.walk import Walk
+from robustest.identity.walk import Walk, replaced_in_torch
 
-_HANDLERS = (*modules.HANDLERS, *functions.HANDLERS, *imports.HANDLERS, *objects.HANDLERS)
-
-_EVERYWHERE = (
+_HOOKS_OF_ALL = (
     "_global_forward_pre_hooks",
     "_global_forward_hooks",
     "_global_backward_pre_hooks",
@@ -33,29 +29,29 @@ class Fingerprint:
     """The identity of a model.
 
     Attributes:
-        digest: 64 hex digits; None where the model has no identity that can be found: nothing is remembered of it.
+        digest: 64 hex digits; None where the model has no identity, and nothing of it is remembered.
         reason: how the digest was found, or why there is none, in words.
-        said: whether it rests on what the model, or a part of it, says of itself.
+        declared: whether it rests on a `robustest_fingerprint()` of the model or of a part.
     """
 
     digest: str | None
     reason: str
-    said: bool = False
+    declared: bool = False
 
 
 def digest(value: object, *, asked: bool = True) -> str:
-    """SHA-256, as 64 hex digits, of a value: equal in every process for equal values, and for no others.
+    """Return SHA-256, as 64 hex digits, of a value: equal in every process for equal values, and for no others.
 
     Args:
         value: None, numbers, texts, bytes, enum members, dtypes, devices, tensors and arrays (by dtype, shape and
-            bytes, wherever they live); tuples, lists, dicts (in any order) and sets of values; frozen dataclass
-            instances (by class and fields); functions, classes and objects (by code and state, as `fingerprint` says).
+            bytes, on any device); tuples, lists, dicts (in any order) and sets of values; functions, classes and
+            objects, by code and state (`robustest.identity.walk`).
         asked: whether what it depends on shows elsewhere; else a cache that already holds answers has no identity.
 
     Raises:
-        Unhashable: a value has no identity that bytes could stand for; the message names it.
+        Unhashable: a value has no identity; the message names it.
     """
-    walk = Walk(_HANDLERS, asked=asked)
+    walk = Walk(asked=asked)
     try:
         return walk.digest(walk.value(value, "the value"))
     except RecursionError:
@@ -65,30 +61,32 @@ def digest(value: object, *, asked: bool = True) -> str:
 def fingerprint(
     call: Callable[..., Any], module: nn.Module | None, preprocessing: object, *, example: Tensor | None = None
 ) -> Fingerprint:
-    """The identity of what a model computes; never an error.
+    """Return the identity of what a model computes; never raise.
 
-    It covers parameters and buffers, settings (train flags, eps, counts of heads), hooks, and the code that is reached
-    from `forward` and `__call__`: its instructions, its constants, and the functions, classes, values and methods that
-    it reads, however far. Comments, formatting, line numbers, file names and gradients make no difference. Code of
-    installed packages counts by the package's version, and what was replaced in torch by what stands there now;
-    TorchScript and graphs by their text. An object with a method `robustest_fingerprint() -> str` is taken at its
-    word. Where code cannot be told, the graph that `torch.export` makes of the module takes its place.
-
-    What cannot be seen is what code reads from outside: files, the network and the environment. Code that is seen to
-    do so has no identity; for what is not seen, the model is asked (`robustest.run.memory`).
+    It covers parameters and buffers, settings (train flags, eps, counts of heads), hooks, and the code that `forward`
+    and `__call__` reach (`robustest.identity.walk`). Comments, formatting, line numbers, file names and gradients make
+    no difference. Where code has no identity, the graph that `torch.export` makes of the module takes its place.
 
     Args:
-        call: what maps a batch to logits.
+        call: maps a batch to logits.
         module: the module behind it, where there is one.
-        preprocessing: what is applied to inputs first, or None.
+        preprocessing: applied to inputs first, or None.
         example: a batch (B >= 1, *S) that the module takes, for `torch.export`; None leaves it out.
     """
     try:
-        seen, said = _by_code(call, module, preprocessing)
-        return Fingerprint(seen, "weights, settings and code", said)
+        walk = Walk()
+        hooks = [vars(nn.modules.module).get(name) for name in _HOOKS_OF_ALL]
+        parts = [
+            walk.value(call, "the model"),
+            walk.value(module, "the model"),
+            walk.value(preprocessing, "the preprocessing"),
+            walk.value([list(held.values()) for held in hooks if held], "a hook of every module"),
+        ]
+        found = walk.digest(joined("model", [*parts, replaced_in_torch(walk), *_versions()]))
+        return Fingerprint(found, "weights, settings and code", walk.declared)
     except Unhashable as error:
         why = error.reason
-    except Exception as error:  # whatever an object does when it is looked at must not cost the verdict
+    except Exception as error:  # an object's own code, which is run to read it, must not cost the verdict
         why = f"the model could not be looked at: {type(error).__name__}: {error}"
     if module is None or call is not module or example is None:
         return Fingerprint(None, why)
@@ -99,23 +97,11 @@ def fingerprint(
         return Fingerprint(None, f"{why}; and torch.export cannot take its place: {line}")
 
 
-def _by_code(call: object, module: nn.Module | None, preprocessing: object) -> tuple[str, bool]:
-    walk = Walk(_HANDLERS)
-    hooks = [vars(nn.modules.module).get(name) for name in _EVERYWHERE]
-    parts = [
-        walk.value(call, "the model"),
-        walk.value(module, "the model"),
-        walk.value(preprocessing, "the preprocessing"),
-        walk.value([list(held.values()) for held in hooks if held], "a hook of every module"),
-    ]
-    return walk.digest(joined("model", [*parts, replaced(walk), *_surroundings()])), walk.said
-
-
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
-    """The digest of the graph for batches of any size: code that depends on the size cannot be exported."""
-    batch = example[:1].expand(2, *example.shape[1:]).clone()  # for one sample, torch would make its number a constant
+    """Return the digest of the graph for batches of any size: code that depends on the size cannot be exported."""
+    batch = example[:1].expand(2, *example.shape[1:]).clone()  # torch.export specialises on batches of one
     program = exported(module, batch, torch.export.Dim("batch"))
-    walk = Walk(_HANDLERS)
+    walk = Walk()
     constants = {name: held for name, held in program.constants.items() if isinstance(held, Tensor)}
     parts = [
         part("graph", program.graph_module.code.encode()),
@@ -124,9 +110,9 @@ def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
         walk.value({name: held.training for name, held in module.named_modules()}, "the model"),
         walk.value(preprocessing, "the preprocessing"),
     ]
-    return walk.digest(joined("exported", [*parts, replaced(walk), *_surroundings()]))
+    return walk.digest(joined("exported", [*parts, replaced_in_torch(walk), *_versions()]))
 
 
-def _surroundings() -> list[bytes]:
+def _versions() -> list[bytes]:
     versions = (platform.python_implementation(), platform.python_version(), torch.__version__)
     return [part("versions", " ".join(versions).encode()), part("dtype", str(torch.get_default_dtype()).encode())]

@@ -28,8 +28,7 @@ import torch
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import Unhashable as Unhashable
 from robustest.identity.fingerprint import digest as digest
-from robustest.identity.packages import own_code
-from robustest.identity.patches import replaced_anywhere
+from robustest.identity.packages import own_code, replaced_anywhere
 from robustest.settings import Settings
 
 _FORMAT = "entries hold stamps of what was read from outside"

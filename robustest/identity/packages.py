@@ -1,22 +1,38 @@
-"""Which code is an installed package's, told by a version, and which is the user's own, told by what it says."""
+"""Origins of code: installed packages by version, the user's files by source, and functions that were replaced.
+
+1. `home` tells an installed package's code, which a version identifies, from the user's own, which only its text does.
+   Packages other than NumPy, SciPy and torch also count by the hashes in their RECORD, since tox installs a user's own
+   package anew under its old version. Files of site-packages are not read. An editable install is the user's code.
+2. `source` digests a module's file and, recursively, the user's files that it imports.
+3. `replacements` and `replaced_anywhere` find what a version cannot show: functions that were replaced at run time.
+"""
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
+import importlib.util
+import operator
 import os
 import platform
 import site
 import sys
 import sysconfig
+import types
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from robustest.identity.plain import Unhashable, part, words
+import torch
+import torch.nn.functional as F
+
+from robustest.identity.plain import Unhashable, joined, part, words
 
 _RELEASED = frozenset({"numpy", "scipy", "torch", "torchaudio", "torchvision"})
-"""Distributions that a version number tells apart; a package of the user's own may be installed anew under its old."""
+"""Distributions that a version number identifies."""
 
 _OUTWARD = words(
     "aiohttp asyncio boto3 botocore ctypes ftplib grpc http httpx multiprocessing openai paramiko ray requests socket"
@@ -25,36 +41,37 @@ _OUTWARD = words(
 """Top-level modules whose answers depend on something outside this process."""
 
 _OWN = os.path.realpath(Path(__file__).parents[1])
+_PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
 
-MEND = "Give the model a method robustest_fingerprint() that returns the name of its version"
+REMEDY = "Give the model a method robustest_fingerprint() that returns the name of its version"
 
 
 def home(module: str | None, file: str | None) -> str | None:
-    """The package that a module is part of, with its version; None for the user's own code.
+    """Return the package that a module belongs to, with its version; None for the user's own code.
 
     Args:
         module: its name.
         file: its file, where it has one.
 
     Raises:
-        Unhashable: what the module does depends on something outside this process.
+        Unhashable: the module's answers depend on something outside this process.
     """
     top = (module or "").partition(".")[0]
     if file is None:  # torch._C._nn has none, but torch has
         file = getattr(sys.modules.get(top), "__file__", None)
     label = _home(top, file)
     if label is not None and top in _OUTWARD:
-        raise Unhashable(f"{module}, which reaches outside this process. {MEND}")
+        raise Unhashable(f"{module}, which reaches outside this process. {REMEDY}")
     return label
 
 
 def home_of(module: ModuleType) -> str | None:
-    """`home` of a module object."""
+    """Return `home` of a module object."""
     return home(module.__name__, getattr(module, "__file__", None))
 
 
 def home_of_class(cls: type) -> str | None:
-    """`home` of the module that a class says it is from."""
+    """Return `home` of the module that a class names as its own."""
     name = cls.__module__
     return home(name, getattr(sys.modules.get(name), "__file__", None)) if isinstance(name, str) else None
 
@@ -68,24 +85,21 @@ def _home(top: str, file: str | None) -> str | None:
         return f"robustest {own_code()}"
     for folder in _installed():
         if path.startswith(folder + os.sep):
-            first = path[len(folder) + 1 :].partition(os.sep)[0]
-            return _release(first)
+            return _release(path[len(folder) + 1 :].partition(os.sep)[0])
     standard = os.path.realpath(sysconfig.get_paths()["stdlib"])
     return _PYTHON if path.startswith(standard + os.sep) and top in sys.stdlib_module_names else None
 
 
 @lru_cache(maxsize=1)
 def own_code() -> str:
-    """What measures: SHA-256, as 64 hex digits, of every source file of this package.
+    """Return SHA-256, as 64 hex digits, of every source file of robustest.
 
-    It stands for robustest however that was installed, so that a wheel and a checkout of the same code are one, and
-    no other version of it is taken at its word.
+    A wheel and a checkout of the same code are equal; two states of one version are not.
     """
-    home = Path(_OWN)
-    files = sorted((path.relative_to(home).as_posix(), path) for path in home.rglob("*.py"))
-    return hashlib.sha256(
-        b"".join(part("file", name.encode()) + part("is", p.read_bytes()) for name, p in files)
-    ).hexdigest()
+    folder = Path(_OWN)
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py"))
+    parts = [part("file", name.encode()) + part("is", path.read_bytes()) for name, path in files]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 @lru_cache(maxsize=1)
@@ -98,39 +112,189 @@ def _installed() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _release(first: str) -> str | None:
-    """Name, version and contents of the distributions that own a file or folder of site-packages."""
-    named = _owner(first.partition(".")[0])
-    owners = [named] if named is not None and _owns(named, first) else _owners(first)
-    return "; ".join(sorted(map(_label, owners))) or None
+    """Return name, version and contents of the distributions that own a file or folder of site-packages."""
 
+    def owns(owner: metadata.Distribution) -> bool:
+        record = "\n" + (owner.read_text("RECORD") or "")
+        return f"\n{first}/" in record or f"\n{first}," in record
 
-def _owner(name: str) -> metadata.Distribution | None:
-    try:
-        return metadata.distribution(name)
+    owners: list[metadata.Distribution]
+    try:  # most distributions have the name of their folder; reading the RECORD of all takes a second
+        owners = [metadata.distribution(first.partition(".")[0])]
     except (metadata.PackageNotFoundError, ValueError):
+        owners = []
+    if not any(map(owns, owners)):
+        owners = [owner for owner in metadata.distributions() if owns(owner)]
+    labels = []
+    for owner in owners:
+        name = owner.metadata["Name"]
+        labels.append(f"{name} {owner.version}")
+        if name.lower() not in _RELEASED:
+            # Hashes of the files themselves; scripts and the notes of the installer differ from place to place.
+            lines = [
+                line
+                for line in (owner.read_text("RECORD") or "").splitlines()
+                if not line.startswith("..") and ".dist-info/" not in line and ".pyc," not in line
+            ]
+            labels[-1] += f" {hashlib.sha256(chr(10).join(sorted(lines)).encode()).hexdigest()}"
+    return "; ".join(sorted(labels)) or None
+
+
+def source(module: ModuleType) -> bytes:
+    """Return a digest of a module's file and of the user's files that it imports, however far; packages by version.
+
+    Comments, docstrings and formatting make no difference, nor do functions named `test_...`: tests measure, so that a
+    threshold that is edited in one leaves what the others use as it was.
+
+    Raises:
+        Unhashable: the module has no file that can be read.
+    """
+    found: dict[str, bytes] = {}
+    waiting = [module.__name__]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        at = module if name == module.__name__ else sys.modules.get(name)
+        file = getattr(at, "__file__", None) if at is not None else _unloaded_file(name)
+        # Without a refusal of packages that reach outside: importing one is not calling it.
+        package = _home(name.partition(".")[0], file) if at is not None or file is not None else None
+        if package is not None:
+            found[name] = package.encode()
+        elif isinstance(file, str):
+            try:
+                status = os.stat(file)
+                found[name], imports = _parsed(file, status.st_size, status.st_mtime_ns, name)
+            except OSError as error:
+                raise Unhashable(f"a module whose file cannot be read ({error})") from None
+            waiting += imports
+        elif name == module.__name__:
+            raise Unhashable("a module without a file")
+    return joined("sources", [part("name", name.encode()) + part("is", found[name]) for name in sorted(found)])
+
+
+def _unloaded_file(name: str) -> str | None:
+    # Finding a module imports the packages above it: only where those are loaded already.
+    parent = name.rpartition(".")[0]
+    above = sys.modules.get(parent)
+    if parent and (above is None or not hasattr(above, "__path__")):
         return None
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return spec.origin if spec is not None and spec.has_location else None
 
 
-def _owners(first: str) -> list[metadata.Distribution]:
-    return [owner for owner in metadata.distributions() if _owns(owner, first)]
+@lru_cache(maxsize=8192)
+def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return a digest of a file, and the names of all that it may import; cached until its size or date changes."""
+    raw = Path(file).read_bytes()
+    try:
+        tree = ast.parse(raw)
+    except (SyntaxError, ValueError):  # a compiled module
+        return hashlib.sha256(raw).digest(), ()
+    imports: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".") if file.endswith("__init__.py") else name.split(".")[:-1]
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            # "from a import b" may import the module a.b
+            imports += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+            node.body = [
+                one
+                for one in node.body
+                if not (isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) and one.name.startswith("test_"))
+            ]
+    return hashlib.sha256(ast.dump(tree).encode()).digest(), tuple(imports)
 
 
-def _owns(owner: metadata.Distribution, first: str) -> bool:
-    record = "\n" + (owner.read_text("RECORD") or "")
-    return f"\n{first}/" in record or f"\n{first}," in record
+PLACES = (torch, F, torch.Tensor, torch._C._nn, torch.linalg, torch.special, torch.fft)
+"""Where torch's own code looks up what it calls."""
+
+FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType)
+_SCANNED = frozenset({"numpy", "random", "torch", "torchvision"})
+_UNSCANNED = ("torch._", "torch.ao", "torch.distributed", "torch.export", "torch.fx", "torch.jit", "torch.onnx")
+"""Parts of torch with many names, which no training calls by themselves."""
 
 
-def _label(owner: metadata.Distribution) -> str:
-    name = owner.metadata["Name"]
-    if name.lower() in _RELEASED:
-        return f"{name} {owner.version}"
-    # Hashes of the files themselves; scripts and the notes of the installer differ from place to place.
-    lines = [
-        line
-        for line in (owner.read_text("RECORD") or "").splitlines()
-        if not line.startswith("..") and ".dist-info/" not in line and ".pyc," not in line
+def replacements(place: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
+    """Return the user's functions that stand in a package's module or class, and functions under another's name.
+
+    The latter are the same in every process, unless one of the package's functions was put in another's place.
+    """
+    members = tuple(vars(place).values())
+    before, aliases = _without_replacements.get(place, ((), []))
+    if len(members) == len(before) and all(map(operator.is_, members, before)):
+        return [], aliases
+    held = sorted(vars(place).items())
+    own = [(name, one) for name, one in held if _is_own(one)]
+    aliases = [
+        (name, one.__qualname__)
+        for name, one in held
+        if isinstance(one, FUNCTIONS) and one.__name__ != name and not _is_own(one)
     ]
-    return f"{name} {owner.version} {hashlib.sha256(chr(10).join(sorted(lines)).encode()).hexdigest()}"
+    if not own:
+        _without_replacements[place] = members, aliases
+    return own, aliases
 
 
-_PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
+_without_replacements: dict[Any, tuple[tuple[Any, ...], list[tuple[str, str]]]] = {}
+"""The members of places that held nothing of the user's when they were last read, and their aliases."""
+
+
+def replaced_anywhere() -> dict[str, Any]:
+    """Return the user's functions, and mocks, that stand in numerical packages and their classes, by place.
+
+    This reads every name of every loaded module, which takes a tenth of a second: only for what cannot be asked.
+    """
+    found: dict[str, Any] = {"aliases": [replacements(place)[1] for place in PLACES]}
+    for name, module in sorted(sys.modules.items()):
+        if name.partition(".")[0] not in _SCANNED or name.startswith(_UNSCANNED) or module is None:
+            continue
+        for at, held in list(getattr(module, "__dict__", {}).items()):
+            if _may_be_own(held):
+                found[f"{name}.{at}"] = held
+            elif isinstance(held, type) and held.__module__ == name:
+                found |= {f"{name}.{at}.{inner}": one for inner, one in list(vars(held).items()) if _may_be_own(one)}
+    for place in PLACES:
+        found |= {f"{place.__name__}.{at}": one for at, one in replacements(place)[0]}
+    return found
+
+
+def _unbound(held: Any) -> Any:
+    while isinstance(held, (functools.partial, types.MethodType)):
+        held = held.func if isinstance(held, functools.partial) else held.__func__
+    return held
+
+
+def _may_be_own(held: Any) -> bool:
+    """Return True for a function of the user's and for a mock; quick to return False."""
+    held = _unbound(held)
+    if type(held).__module__ == "unittest.mock":
+        return True
+    if type(held) is not types.FunctionType:
+        return False
+    top = str(held.__globals__.get("__name__")).partition(".")[0]
+    if top in _SCANNED or top.startswith("namedtuple_"):
+        return False
+    try:
+        return _is_own(held)
+    except Unhashable:  # a package's function that reaches outside: none of the user's
+        return False
+
+
+def _is_own(held: Any) -> bool:
+    """Return True for a function of the user's, or a callable object of a class of theirs."""
+    held = _unbound(held)
+    if isinstance(held, types.FunctionType):
+        return home(held.__globals__.get("__name__"), held.__globals__.get("__file__")) is None
+    if isinstance(held, (*FUNCTIONS, type, ModuleType)) or not callable(held):
+        return False
+    return home_of_class(type(held)) is None

@@ -1,38 +1,77 @@
-"""A walk over everything that a value reaches: objects get numbers where they are met, and are read in turn."""
+"""A walk over everything that a value reaches: data, objects, functions, classes and torch modules, as bytes.
+
+1. Plain values and tensors count by what they hold, containers by their items. Functions, classes, modules and objects
+   are nodes: they get numbers where they are first met and are read from a queue, so that circles end. Everything is
+   met in the order of names and of positions, the same in every process.
+2. A function counts by its code object (`_code`): instructions with the constants and names that they use, whatever
+   its file, line and comments. Of what it may use, this reads the globals that it names, its closure and its defaults.
+   A function made without source has these too. Code of installed packages counts by version (`packages.home`).
+3. A class counts by its members, an object by its class and its state. Methods of a torch module wait until code that
+   was met reads an attribute of their name: a net's `load` or `training_step` is no part of its forward pass. A test
+   on every Python version holds that names are found (tests/unit/identity/test_reach.py).
+4. A module of the user's counts by its source and by that of all files that it imports (`packages.source`).
+5. An object with `robustest_fingerprint() -> str` counts by what that returns.
+
+No reading of code can be complete. What a computation reads from outside is watched (`dependencies`), and a model is
+asked again before anything that is remembered of it counts (`robustest.run.memory`).
+
+Digests of files alone, without functions' code objects, were the alternative: with `train` in a test file, an edited
+threshold would then forget an hour of training; a global set at run time and a patched method would not count.
+"""
 
 from __future__ import annotations
 
+import builtins
+import copyreg
+import dataclasses
+import dis
+import enum
+import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import importlib.util
+import inspect
+import io
+import logging
+import operator
+import os
+import random
+import re
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType, ModuleType
+from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from types import CodeType, MappingProxyType, ModuleType
 from typing import Any
 
+import numpy as np
+import safetensors
+import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from robustest.errors import RobustestError, expected
-from robustest.identity.plain import Unhashable, joined, part, simple
+from robustest.identity.packages import PLACES, REMEDY, home, home_of, home_of_class, replacements, source
+from robustest.identity.plain import Unhashable, is_plain, joined, part, simple, words
 
-Handler = Callable[["Walk", Any, str], bytes]
-"""Encodes a value of its kind; the text says where the value was found."""
-
-_TELLING = frozenset({"__dict__", "__getattribute__"})
-"""Attributes through which any other may be reached."""
+DECLARES = "robustest_fingerprint"
+"""The method by which an object declares its identity: the name and version of a model behind a network, say."""
 
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """An object that other objects share: it is read once, and named by its number elsewhere.
+    """An object that is read once, and named by its number wherever it is met.
 
     Attributes:
         value: the object.
         where: where it was first met.
         fill: reads it.
         facts: what was read, by label.
-        waiting: members that count only once the code that was met reads an attribute of that name.
-        made: whether it is a class of modules that code may make instances of.
+        waiting: members that count only once code that was met reads an attribute of that name.
     """
 
     value: Any
@@ -40,43 +79,41 @@ class Node:
     fill: Callable[[Node], None]
     facts: dict[str, bytes] = field(default_factory=dict)
     waiting: dict[str, Any] = field(default_factory=dict)
-    made: bool = False
 
 
 class Walk:
     """One walk; `digest` ends it.
 
-    Everything goes in the order of names and of positions, so that two processes walk alike. Containers count by
-    what they hold; functions, classes, modules and objects are nodes, read from a queue, so that circles end.
+    Args:
+        asked: whether what is met is asked as well, so that what a cache holds need not be known.
 
     Attributes:
-        names: attributes that code met so far reads.
-        everything: code was met that reads attributes by names made up as it runs: every member counts.
-        links: how often a node was named; what names none means the same wherever it is met.
-        said: something that was met says itself what it is.
-        replaced: by class, what stands in it for methods of its own (`patches`).
-        asked: whether what is met is asked as well, so that what a cache holds need not be known.
+        declared: whether something that was met declares its identity.
     """
 
-    def __init__(self, handlers: Sequence[tuple[type | tuple[type, ...], Handler]], *, asked: bool = True) -> None:
+    def __init__(self, *, asked: bool = True) -> None:
         self.asked = asked
+        self.declared = False
         self.names: set[str] = {"forward", "__call__"}
+        """Attributes that code met so far reads."""
         self.everything = False
-        self._handlers = handlers
+        """True once code was met that computes names of attributes as it runs: then every member counts."""
+        self.links = 0
+        """The number of times that a node was named; a value that names none means the same wherever it is met."""
+        self.replaced: dict[type, bytes] = {}
+        """By a package's class, the user's functions that stand in it for methods."""
         self._nodes: list[Node] = []
         self._numbers: dict[int, int] = {}
         self._open: dict[int, int] = {}  # containers being read, and how deep they are in each other
-        self._known: dict[int, bytes] = {}
-        self._kept: list[Any] = []  # an id stands for its object only as long as that lives
-        self.links = 0
-        self.said = False
-        self.replaced: dict[type, bytes] = {}
+        self._encoded: dict[int, bytes] = {}
+        self._sources: dict[str, bytes] = {}
+        self._alive: list[Any] = []  # an id stands for its object only as long as that lives
 
     def value(self, value: Any, where: str) -> bytes:
-        """The part that stands for a value.
+        """Return the part that stands for a value that was found at `where`.
 
         Raises:
-            Unhashable: it, or something that it holds, has no identity; placed.
+            Unhashable: it, or something that it holds, has no identity; the message says where.
         """
         try:
             return self._value(value, where)
@@ -94,32 +131,28 @@ class Walk:
         container = _CONTAINERS.get(type(value))
         if container is not None:
             return self.container(value, lambda: container(self, value, where))
-        said = _own_name(value)
-        if said is not None:
-            self.said = True
-            return part("said", said.encode())
-        for kinds, handler in self._handlers:
+        if not isinstance(value, (type, ModuleType)) and (
+            hasattr(type(value), DECLARES) or DECLARES in getattr(value, "__dict__", {})
+        ):
+            self.declared = True
+            return part("declared", _declared_digest(value).encode())
+        for kinds, handler in _HANDLERS:
             if isinstance(value, kinds):
                 return handler(self, value, where)
         raise Unhashable(f"a {type(value).__qualname__}")
 
     def node(self, value: Any, where: str, fill: Callable[[Node], None]) -> bytes:
-        """The number of an object; `fill` will read it once, later."""
+        """Return the number of an object; `fill` reads it once, later."""
         self.links += 1
         number = self._numbers.setdefault(id(value), len(self._nodes))
         if number == len(self._nodes):
             self._nodes.append(Node(value, where, fill))
         return part("node", b"%d" % number)
 
-    def made(self, cls: type) -> None:
-        """Code that was met may make instances of a class that is a node."""
-        if id(cls) in self._numbers:
-            self._nodes[self._numbers[id(cls)]].made = True
-
     def container(self, value: Any, build: Callable[[], bytes]) -> bytes:
-        """What `build` makes of a container, unless that is known, or the container holds itself."""
-        if id(value) in self._known:
-            return self._known[id(value)]
+        """Return the part that `build` makes of a container, or how far up the container stands that holds itself."""
+        if id(value) in self._encoded:
+            return self._encoded[id(value)]
         if id(value) in self._open:
             self.links += 1
             return part("up", b"%d" % (len(self._open) - self._open[id(value)]))
@@ -133,8 +166,15 @@ class Walk:
             self._keep(value, encoded)
         return encoded
 
+    def source(self, module: ModuleType) -> bytes:
+        """Return the part of a user's module: its file, and those that it imports."""
+        name = module.__name__
+        if name not in self._sources:
+            self._sources[name] = part("module", name.encode()) + source(module)
+        return self._sources[name]
+
     def wait(self, node: Node, members: Mapping[str, Any], *, now: Callable[[str, Any], bool]) -> None:
-        """Read those members of a node that count at once; the others wait for their names."""
+        """Read those members of a node for which `now(name, member)` holds; the others wait for their names."""
         for name in sorted(members):
             if now(name, members[name]):
                 self._member(node, name, members[name])
@@ -142,43 +182,46 @@ class Walk:
                 node.waiting[name] = members[name]
 
     def digest(self, root: bytes) -> str:
-        """SHA-256, as 64 hex digits, of a value's part and of all nodes that it reached."""
+        """Return SHA-256, as 64 hex digits, of a value's part and of all nodes that it reached."""
         read = 0
-        while read < len(self._nodes) or self._awake():
+        while True:
             while read < len(self._nodes):
                 self._nodes[read].fill(self._nodes[read])
                 read += 1
-        parts = [joined("facts", _labelled_parts(node.facts)) for node in self._nodes]
+            self.everything = self.everything or not self.names.isdisjoint({"__dict__", "__getattribute__"})
+            awake = [
+                (node, name)
+                for node in self._nodes
+                for name in sorted(node.waiting)
+                if self.everything or name in self.names
+            ]
+            for node, name in awake:
+                self._member(node, name, node.waiting.pop(name))
+            if not awake:
+                break
+        parts = [
+            joined("facts", (part("label", name.encode("utf-8", "surrogatepass")) + node.facts[name] for name in names))
+            for node in self._nodes
+            for names in [sorted(node.facts)]
+        ]
         return hashlib.sha256(joined("walk", [root, *parts])).hexdigest()
-
-    def _awake(self) -> bool:
-        """Read members whose time has come; whether there were any."""
-        self.everything = self.everything or not _TELLING.isdisjoint(self.names)
-        found = False
-        for node in list(self._nodes):
-            for name in sorted(node.waiting):
-                if node.made if name in MAKING else self.everything or name in self.names:
-                    self._member(node, name, node.waiting.pop(name))
-                    found = True
-        return found
 
     def _member(self, node: Node, name: str, value: Any) -> None:
         node.facts[f".{name}"] = self.value(value, f"{node.where}.{name}")
 
     def _tensor(self, value: Tensor, where: str) -> bytes:
-        if id(value) in self._known:
-            return self._known[id(value)]
+        if id(value) in self._encoded:
+            return self._encoded[id(value)]
         if torch.nn.parameter.is_lazy(value):
             raise Unhashable("a parameter that has no value yet")
         encoded = simple(value)
-        if encoded is None:  # of a class of its own, which may give operations another meaning
+        if encoded is None:  # of another class, which may give operations another meaning
             encoded = joined("tensor of", [self.value(type(value), where), self._inside(value, where)])
         self._keep(value, encoded)
         return encoded
 
     def _inside(self, value: Any, where: str) -> bytes:
-        """What a tensor of a class of its own holds: bytes, or, around other tensors, those."""
-        if is_traceable_wrapper_subclass(value):
+        if is_traceable_wrapper_subclass(value):  # around other tensors
             names, how = value.__tensor_flatten__()
             return self.value([how, {name: getattr(value, name) for name in names}], where)
         plain = value.detach().as_subclass(Tensor)
@@ -187,34 +230,25 @@ class Walk:
         return simple(plain) or b""
 
     def _keep(self, value: Any, encoded: bytes) -> None:
-        self._known[id(value)] = encoded
-        self._kept.append(value)
+        self._encoded[id(value)] = encoded
+        self._alive.append(value)
 
 
-def _own_name(value: Any) -> str | None:
-    """What an object says that it is, where it offers to."""
-    if isinstance(value, (type, ModuleType)):
-        return None
-    if not hasattr(type(value), SAYS) and SAYS not in getattr(value, "__dict__", {}):
-        return None
+Handler = Callable[[Walk, Any, str], bytes]
+"""Encodes a value of its kind; the text says where the value was found."""
+
+
+def _declared_digest(value: Any) -> str:
     try:
-        said = getattr(value, SAYS)()
-    except RobustestError as error:  # it says why it has none
+        declared = getattr(value, DECLARES)()
+    except RobustestError as error:  # it gives its reason for having none
         raise Unhashable(str(error), placed=True) from None
-    if not isinstance(said, str) or not said:
-        raise Unhashable(expected(f"a {type(value).__qualname__} whose {SAYS}() returns a text", said))
-    return said
+    if not isinstance(declared, str) or not declared:
+        raise Unhashable(expected(f"a {type(value).__qualname__} whose {DECLARES}() returns a text", declared))
+    return declared
 
 
-SAYS = "robustest_fingerprint"
-"""The method by which an object says what it is: the name and version of a model behind a network, say."""
-
-MAKING = frozenset({"__init__", "__new__", "__post_init__"})
-"""Methods that count only where code makes instances of their class."""
-
-
-def _labelled_parts(facts: Mapping[str, bytes]) -> Iterable[bytes]:
-    return (part("label", name.encode("utf-8", "surrogatepass")) + facts[name] for name in sorted(facts))
+# Containers
 
 
 def _sequence(walk: Walk, value: Sequence[Any], where: str) -> bytes:
@@ -223,30 +257,27 @@ def _sequence(walk: Walk, value: Sequence[Any], where: str) -> bytes:
 
 
 def _dict(walk: Walk, value: Mapping[Any, Any], where: str) -> bytes:
+    def short(key: Any) -> str:
+        return repr(key) if isinstance(key, (str, int)) and len(repr(key)) <= 40 else "..."
+
     pairs = [(walk.value(key, f"a key of {where}"), key, item) for key, item in value.items()]
     pairs.sort(key=lambda pair: pair[0])
-    return joined("dict", [key + walk.value(item, f"{where}[{_short(name)}]") for key, name, item in pairs])
+    return joined("dict", [key + walk.value(item, f"{where}[{short(name)}]") for key, name, item in pairs])
 
 
 def _set(walk: Walk, value: Iterable[Any], where: str) -> bytes:
-    kind = "frozenset" if isinstance(value, frozenset) else "set"
+    def label(item: Any) -> str:
+        name = getattr(item, "__qualname__", None)
+        return f"{type(item).__qualname__} {getattr(item, '__module__', '')} {name}" if isinstance(name, str) else ""
+
     links = walk.links
     parts = [walk.value(item, f"a member of {where}") for item in value if simple(item) is not None]
-    # Other members may get numbers as they are met: not in the order of their addresses.
-    others = sorted((item for item in value if simple(item) is None), key=_label)
+    # Other members may get numbers as they are met, and must not in the order of their addresses.
+    others = sorted((item for item in value if simple(item) is None), key=label)
     parts += [walk.value(item, f"a member of {where}") for item in others]
-    if walk.links > links and len(set(map(_label, others))) < len(others):
+    if walk.links > links and len(set(map(label, others))) < len(others):
         raise Unhashable("a set of objects, which have no order that lasts")
-    return joined(kind, sorted(parts))
-
-
-def _label(value: Any) -> str:
-    name = getattr(value, "__qualname__", None)
-    return f"{type(value).__qualname__} {getattr(value, '__module__', '')} {name}" if isinstance(name, str) else ""
-
-
-def _short(key: Any) -> str:
-    return repr(key) if isinstance(key, (str, int)) and len(repr(key)) <= 40 else "..."
+    return joined("frozenset" if isinstance(value, frozenset) else "set", sorted(parts))
 
 
 _CONTAINERS: dict[type, Handler] = {
@@ -257,3 +288,618 @@ _CONTAINERS: dict[type, Handler] = {
     set: _set,
     frozenset: _set,
 }
+
+# Functions
+
+_SEEKING = (getattr, vars, dir, operator.attrgetter, operator.methodcaller)
+"""Functions that read attributes by computed names."""
+
+_BEYOND = (
+    *(compile, eval, exec, globals, __import__, input, open, io.open, importlib.import_module),
+    *(os.getenv, os.popen, os.system, np.fromfile, np.load, np.loadtxt),
+    *(safetensors.safe_open, safetensors.torch.load_file, torch.load, torch.jit.load),
+)
+"""Functions that reach things outside the model's code and state."""
+
+_FILES = frozenset({"read_bytes", "read_text"})
+_UNWATCHED = (os.stat, os.lstat, os.access, os.readlink)
+"""Builtin functions that ask for a path and raise no audit event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A code object and those inside it.
+
+    Attributes:
+        text: bytes that stand for what it does.
+        globals: names that it looks up in its module or in the builtins.
+        names: attributes that it reads, and text constants that could name one.
+        imports: modules that it imports, as the statements name them: without the dots of relative imports.
+    """
+
+    text: bytes
+    globals: frozenset[str]
+    names: frozenset[str]
+    imports: frozenset[str]
+
+
+_GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "RESUME"})
+_RESOLVED = frozenset(dis.hasconst) | frozenset(dis.hasname) | frozenset(dis.hasfree)
+_OF_THE_TEXT = inspect.CO_NESTED | 0x4000000
+"""Flags of a place and of a docstring (CO_HAS_DOCSTRING, since Python 3.13)."""
+
+
+@lru_cache(maxsize=8192)
+def _code(code: CodeType) -> Code:
+    """Return what a code object does, by `dis`, in the running Python's own instructions.
+
+    Constants and names are resolved, since a docstring moves their numbers. Everything else is taken as it stands:
+    formatting that changes a jump changes the text, and what was measured is forgotten.
+
+    Raises:
+        Unhashable: a constant of an unknown kind.
+    """
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
+    count = code.co_argcount + code.co_kwonlyargcount
+    about = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~_OF_THE_TEXT
+    named = *code.co_varnames[:count], "", *code.co_freevars
+    parts = [part("shape", str((*about, *named)).encode()), part("handlers", code.co_exceptiontable)]
+    # Python 3.11 has KW_NAMES, a number among the constants, which `dis` does not look up.
+    parts += [_constant(held) for held in code.co_consts if isinstance(held, tuple)]
+    for step in steps:
+        argument = step.argval if step.opcode in _RESOLVED and step.opname != "KW_NAMES" else step.arg
+        parts.append(part("step", step.opname.encode()) + _constant(argument))
+    names = {*code.co_names, *_identifiers(code.co_consts)}
+    inner = [_code(held) for held in code.co_consts if isinstance(held, CodeType)]
+    return Code(
+        text=joined("code", parts),
+        globals=frozenset(step.argval for step in steps if step.opname in _GLOBALS).union(*(i.globals for i in inner)),
+        names=frozenset(names).union(*(i.names for i in inner)),
+        imports=frozenset(step.argval for step in steps if step.opname == "IMPORT_NAME").union(
+            *(i.imports for i in inner)
+        ),
+    )
+
+
+def _constant(value: object) -> bytes:
+    if isinstance(value, CodeType):
+        return _code(value).text
+    if isinstance(value, tuple):
+        return joined("tuple", map(_constant, value))
+    if isinstance(value, frozenset):  # whose order depends on the process
+        return joined("frozenset", sorted(map(_constant, value)))
+    if isinstance(value, slice):
+        return joined("slice", map(_constant, (value.start, value.stop, value.step)))
+    encoded = simple(value)
+    if encoded is None:
+        raise Unhashable(f"a constant of type {type(value).__name__} in the code")
+    return encoded
+
+
+def _identifiers(constant: object) -> Iterator[str]:
+    if isinstance(constant, str) and constant.isidentifier():
+        yield constant
+    elif isinstance(constant, (tuple, frozenset)):
+        for item in constant:
+            yield from _identifiers(item)
+
+
+def _function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
+    compiled = vars(value).get("_torchdynamo_orig_callable")
+    if compiled is not None:
+        return joined("compiled", [walk.value(compiled, where)])
+    _seek(walk, value)
+    package = home(value.__globals__.get("__name__"), value.__globals__.get("__file__"))
+    if package is None:
+        return walk.node(value, value.__qualname__, lambda node: _read_function(walk, node))
+    # A package's function counts by version and name where the package has it under that name, whatever it was
+    # wrapped in; another function of the package's code, by its code and what it holds.
+    at: Any = sys.modules.get(value.__module__ or "")
+    owner = None if at is None else home_of(at)
+    for name in value.__qualname__.split("."):
+        at = getattr(at, "__dict__", {}).get(name)
+    if at is value and owner is not None:
+        return part("function", f"{owner} {value.__module__}.{value.__qualname__}".encode())
+    name = f"{package} {value.__globals__.get('__name__')}.{value.__code__.co_qualname}"
+    return joined("function of", [part("name", name.encode()), _code(value.__code__).text, _bound(walk, value)])
+
+
+def _seek(walk: Walk, value: Any) -> None:
+    """Take note of a function that reads attributes by computed names.
+
+    Raises:
+        Unhashable: it reads what is no part of the model at all.
+    """
+    walk.everything = walk.everything or any(value is one for one in _SEEKING)
+    if any(value is one for one in _BEYOND):
+        raise Unhashable(f"{value.__qualname__}(), which reaches beyond the model's code and state. {REMEDY}")
+
+
+def _read_function(walk: Walk, node: Node) -> None:
+    value: types.FunctionType = node.value
+    code = _code(value.__code__)
+    reads = _FILES & code.names
+    if reads:
+        raise Unhashable(f"{node.where} reads a file with {min(reads)}(). {REMEDY}", placed=True)
+    walk.names |= code.names
+    node.facts["code"] = code.text
+    node.facts["bound"] = _bound(walk, value)
+    for name in sorted(code.globals):
+        found = value.__globals__.get(name, vars(builtins).get(name, _ABSENT))
+        node.facts[f"global {name}"] = (
+            part("absent") if found is _ABSENT else _used(walk, found, code.names, name, node.where)
+        )
+    for name in sorted(code.imports):
+        node.facts[f"import {name}"] = _imported(walk, value, name, code.names)
+    walk.wait(node, {k: v for k, v in vars(value).items() if k != "__wrapped__"}, now=lambda *_: False)
+
+
+_ABSENT = object()
+
+
+def _bound(walk: Walk, value: types.FunctionType) -> bytes:
+    """Return the part of defaults and of what a function holds of the functions around it."""
+    name, names = value.__qualname__, _code(value.__code__).names
+    parts = [walk.value(held, f"a default of {name}") for held in (value.__defaults__, value.__kwdefaults__)]
+    for free, cell in sorted(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True), key=lambda p: p[0]):
+        try:
+            held = cell.cell_contents
+        except ValueError:  # not set yet
+            held = None
+        if free == "__class__" and isinstance(held, type):  # what super() looks up: no instance is made of it
+            encoded = class_of(walk, held, name)
+        else:
+            encoded = _used(walk, held, names, free, name)
+        parts += [part("free", free.encode()), encoded]
+    return joined("bound", parts)
+
+
+def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str) -> bytes:
+    """Return the part of a value that code uses: all of it, or, of a module, what code may read off it by `names`."""
+    if not isinstance(value, ModuleType):
+        return walk.value(value, f"{name} (read by {reader})")
+    parts: list[bytes] = []
+    met = {id(value)}
+    waiting = [(value, name)]
+    while waiting:
+        module, dotted = waiting.pop()
+        if isinstance(module, _ON_DEMAND):
+            parts.append(_operators(names))
+            continue
+        package = home_of(module)
+        if package is None:
+            parts.append(walk.source(module))
+        for attribute in sorted(names & vars(module).keys()):
+            held, at = vars(module)[attribute], f"{dotted}.{attribute}"
+            if isinstance(held, ModuleType):
+                if id(held) not in met:
+                    met.add(id(held))
+                    waiting.append((held, at))
+            # A user's file does not show the values that its names have now. A package's version stands for its
+            # state, but not for the functions that the user may have replaced.
+            elif package is None or isinstance(held, _REPLACEABLE) or is_plain(held):
+                parts.append(part("name", at.encode()) + walk.value(held, f"{at} (read by {reader})"))
+    return joined("module", parts)
+
+
+_ON_DEMAND = (type(torch.ops), type(torch.ops.aten))
+"""Modules that find their attributes, torch's operators, when they are asked for."""
+
+_REPLACEABLE = (types.FunctionType, types.BuiltinFunctionType, type, Tensor, type(os.environ))
+
+
+def _operators(names: frozenset[str]) -> bytes:
+    registered = {name.partition(".")[0] for name in torch._C._dispatch_get_all_op_names()}
+    used = [name for name in sorted(registered) if names.issuperset(name.split("::"))]
+    return joined("operators", [_operator_part(name.replace("::", ".")) for name in used])
+
+
+def _operator(walk: Walk, value: Any, where: str) -> bytes:
+    return _operator_part(str(value))
+
+
+def _operator_part(name: str) -> bytes:
+    if name.partition(".")[0] not in ("aten", "prim", "prims", "torchvision"):
+        raise Unhashable(f"{name}, an operator of one's own, whose code cannot be found. {REMEDY}")
+    return part("operator", f"{torch.__version__} {name}".encode())
+
+
+def _imported(walk: Walk, by: types.FunctionType, name: str, names: frozenset[str]) -> bytes:
+    """Return the part of a module that a function imports as it runs.
+
+    Raises:
+        Unhashable: it is the user's, and not loaded yet.
+    """
+    # The statement may have been relative to any package above.
+    above = list(filter(None, (by.__globals__.get("__package__") or "").split(".")))
+    relative = [".".join(filter(None, [*above[:count], name])) for count in range(len(above), 0, -1)]
+    parts = []
+    for one in filter(None, [name, *relative]):
+        loaded = sys.modules.get(one)
+        if loaded is not None:
+            package = home_of(loaded)
+        else:
+            spec = _unloaded(one)
+            if spec is None:
+                continue
+            package = home(one, spec.origin if spec.has_location else None)
+        if package is not None:  # the same, whether or not it is loaded by now
+            parts.append(part("module", f"{package} {one}".encode()))
+        elif loaded is not None:
+            parts.append(_used(walk, loaded, names, one, by.__qualname__))
+        else:
+            parts = []
+            break
+    if not parts:
+        why = f"{name}, imported by {by.__qualname__}, is not loaded before it is needed. Import it at the file's top"
+        raise Unhashable(why, placed=True)
+    return joined("import", parts)
+
+
+def _unloaded(name: str) -> ModuleSpec | None:
+    """Return the spec of a module that is not loaded, or of the first package above it that is not."""
+    # Finding the module itself would load all packages above it.
+    while (parent := name.rpartition(".")[0]) and parent not in sys.modules:
+        name = parent
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+
+
+def _module(walk: Walk, value: ModuleType, where: str) -> bytes:
+    """Return the part of a module that is passed on, so that anything may be read from it."""
+    package = home_of(value)
+    if package is not None:
+        return part("module", f"{package} {value.__name__}".encode())
+    walk.everything = True
+    return walk.source(value)
+
+
+def _builtin(walk: Walk, value: Any, where: str) -> bytes:
+    _seek(walk, value)
+    # Looked up in `os` as it runs, it is the wrapper that `dependencies` puts there; held by itself, it is not.
+    if not walk.asked and any(value is one for one in _UNWATCHED) and not where.startswith(("os.", "posix.")):
+        raise Unhashable(
+            f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() where "
+            "it is called"
+        )
+    owner = value.__self__
+    kind = "builtin" if isinstance(owner, ModuleType) else "builtin of"
+    return joined(kind, [part("name", value.__qualname__.encode()), walk.value(owner, where)])
+
+
+def _method(walk: Walk, value: types.MethodType, where: str) -> bytes:
+    return joined("method", [walk.value(value.__func__, where), walk.value(value.__self__, where)])
+
+
+def _property(walk: Walk, value: property, where: str) -> bytes:
+    return joined("property", [walk.value(value.fget, where), walk.value(value.fset, where)])
+
+
+def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
+    if isinstance(value, functools._lru_cache_wrapper) and not walk.asked and value.cache_info().currsize:
+        written = value.__wrapped__.__module__
+        if home(written, getattr(sys.modules.get(written), "__file__", None)) is None:
+            raise Unhashable(
+                f"{value.__qualname__}, a cache that holds answers already, whose origin cannot be known. Empty it "
+                "first, or read what it holds where it is used"
+            )
+    return joined(type(value).__name__, [walk.value(value.__wrapped__, where)])
+
+
+def _slot(walk: Walk, value: Any, where: str) -> bytes:
+    return joined("slot", [part("name", value.__name__.encode()), walk.value(value.__objclass__, where)])
+
+
+# Classes and objects
+
+_MAKING = ("__init__", "__new__", "__post_init__")
+"""Methods of a torch module that count only where code that was met may make instances."""
+
+_NO_MATTER = words(
+    "__abstractmethods__ __annotate__ __annotate_func__ __annotations__ __annotations_cache__ __classcell__"
+    " __conditional_annotations__"
+    " __class_getitem__ __dataclass_fields__ __dataclass_params__ __del__ __dict__ __dir__ __doc__ __firstlineno__"
+    " __format__ __getnewargs__ __getnewargs_ex__ __getstate__ __init_subclass__ __match_args__ __module__"
+    " __orig_bases__ __parameters__ __qualname__ __reduce__ __reduce_ex__ __replace__ __repr__ __setstate__"
+    " __sizeof__ __slotnames__ __slots__ __static_attributes__ __str__ __subclasshook__ __type_params__ __weakref__"
+    " _abc_impl _is_protocol _is_runtime_protocol _member_map_ _member_names_ _member_type_ _missing_"
+    " _new_member_ _unhashable_values_ _unhashable_values_map_ _hashable_values_ _use_args_ _value2member_map_"
+    " _value_repr_ _boundary_ _flag_mask_ _singles_mask_ _all_bits_ _inverted_ _generate_next_value_"
+)
+"""Members of classes that no computation depends on, or that repeat what other members contain."""
+
+_SHARED = (vars(random)["_inst"], vars(np.random.mtrand)["_rand"], torch.default_generator)
+"""The process's generators of random numbers: their state is no model's."""
+
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+
+def _class(walk: Walk, value: type, where: str) -> bytes:
+    """Return the part of a class that code holds, and of which it may make instances."""
+    _seek(walk, value)
+    found = class_of(walk, value, where)
+    if not issubclass(value, nn.Module):
+        return found
+    made = [
+        walk.value(vars(base)[name], f"{base.__qualname__}.{name}")
+        for base in value.__mro__
+        if home_of_class(base) is None
+        for name in _MAKING
+        if name in vars(base)
+    ]
+    return joined("made", [found, *made]) if made else found
+
+
+def class_of(walk: Walk, cls: type, where: str) -> bytes:
+    """Return the part of a class that was reached through an instance or a subclass."""
+    package = home_of_class(cls)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if package is None:
+        return walk.node(cls, cls.__qualname__, lambda node: _read_class(walk, node))
+    label = part("class", f"{package} {name}".encode())
+    if not issubclass(cls, nn.Module):
+        return label
+    # A package's version does not show methods that were replaced.
+    if cls not in walk.replaced:
+        bases = [base for base in cls.__mro__ if home_of_class(base) is not None]
+        own = [(f"{base.__name__}.{at}", held) for base in bases for at, held in replacements(base)[0]]
+        walk.replaced[cls] = joined("methods", [part("name", n.encode()) + walk.value(held, n) for n, held in own])
+    called = [walk.value(cls.forward, f"{name}.forward"), walk.value(cls.__call__, name)]
+    return joined("module class", [label, *called, walk.replaced[cls]])
+
+
+def replaced_in_torch(walk: Walk) -> bytes:
+    """Return the part of the user's functions in torch's own places, and of torch's under another's name."""
+    parts = []
+    for place in PLACES:
+        own, aliases = replacements(place)
+        parts += [part("alias", str(aliases).encode())]
+        parts += [part("name", name.encode()) + walk.value(held, f"{place.__name__}.{name}") for name, held in own]
+    return joined("torch", parts)
+
+
+def _package_names(cls: type) -> frozenset[str]:
+    """Return names in a class's bases from packages, whose code, which is not read here, may look them up."""
+    bases = [base for base in cls.__mro__ if base not in (object, nn.Module) and home_of_class(base) is not None]
+    return frozenset(name for base in bases for name in vars(base))
+
+
+def _read_class(walk: Walk, node: Node) -> None:
+    cls: type = node.value
+    node.facts["name"] = part("name", f"{cls.__module__}.{cls.__qualname__}".encode())
+    node.facts["bases"] = joined("bases", [class_of(walk, base, node.where) for base in cls.__mro__[1:]])
+    node.facts["kind"] = class_of(walk, type(cls), node.where)
+    module = _module_of(cls)
+    if str(getattr(module, "__file__", "")).endswith(tuple(EXTENSION_SUFFIXES)):  # methods that are no Python code
+        node.facts["file"] = walk.value(module, node.where)
+    members = {
+        name: held
+        for name, held in vars(cls).items()
+        if name not in _NO_MATTER and not isinstance(held, (types.MemberDescriptorType, types.GetSetDescriptorType))
+    }
+    if not issubclass(cls, nn.Module):
+        walk.wait(node, members, now=lambda *_: True)
+        return
+    overridden = _package_names(cls)
+
+    def now(name: str, member: Any) -> bool:
+        special = name[:2] == name[-2:] == "__" and isinstance(member, types.FunctionType)
+        return name in overridden or special
+
+    walk.wait(node, {name: held for name, held in members.items() if name not in _MAKING}, now=now)
+
+
+def _enum(walk: Walk, value: enum.Enum, where: str) -> bytes:
+    cls = class_of(walk, type(value), where)
+    return joined("enum", [cls, part("name", str(value.name).encode()), walk.value(value.value, where)])
+
+
+def _object(walk: Walk, value: Any, where: str) -> bytes:
+    if any(value is shared for shared in _SHARED):
+        return part("random numbers")
+    parameters = vars(type(value)).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        return walk.node(value, where, lambda node: _read_object(walk, node))
+
+    def frozen() -> bytes:
+        parts = [class_of(walk, type(value), where)]
+        for name in sorted(one.name for one in dataclasses.fields(value)):
+            parts += [part("field", name.encode()), walk.value(getattr(value, name), f"{where}.{name}")]
+        return joined("dataclass", parts)
+
+    return walk.container(value, frozen)
+
+
+def _read_object(walk: Walk, node: Node) -> None:
+    """Read an object's class and state: its attributes, or what it pickles where its class decides on that.
+
+    Raises:
+        Unhashable: its state cannot be read.
+    """
+    value: Any = node.value
+    cls: Any = type(value)
+    node.facts["class"] = class_of(walk, cls, node.where)
+    reduce = copyreg.dispatch_table.get(cls)
+    try:
+        kept = value.__reduce_ex__(4) if reduce is None else reduce(value)
+    except Exception as error:
+        raise Unhashable(f"{node.where} keeps what cannot be read ({error}). {REMEDY}", placed=True) from error
+    if isinstance(kept, str):  # known by its name in its module
+        node.facts["known as"] = part("name", kept.encode()) + walk.value(_module_of(value), node.where)
+        kept = (None, (), None)
+    own = [getattr(cls, name) is not getattr(object, name) for name in ("__reduce_ex__", "__reduce__", "__getstate__")]
+    if reduce is None and not any(own):
+        kept = (None, kept[1][1:], None, *kept[3:])  # what follows the class; attributes are read below, by name
+    maker, given, state, items, pairs = (*kept, None, None, None)[:5]
+    node.facts["given"] = walk.value((maker, *given), node.where)
+    node.facts["items"] = walk.value(None if items is None else list(items), node.where)
+    node.facts["pairs"] = walk.value(None if pairs is None else list(pairs), node.where)
+    if state is not None:
+        node.facts["state"] = walk.value(state, node.where)
+        return
+    attributes = dict(getattr(value, "__dict__", {}))
+    for base in cls.__mro__:
+        for name, member in vars(base).items():
+            if "__slots__" in vars(base) and isinstance(member, types.MemberDescriptorType):
+                try:
+                    attributes.setdefault(name, member.__get__(value))
+                except AttributeError:  # not set
+                    continue
+    walk.wait(node, attributes, now=lambda *_: True)
+
+
+def _module_of(value: Any) -> ModuleType | None:
+    return sys.modules.get(getattr(value, "__module__", None) or "")
+
+
+def _reference(walk: Walk, value: weakref.ref[Any], where: str) -> bytes:
+    return joined("weak", [walk.value(value(), where)])
+
+
+def _logger(walk: Walk, value: logging.Logger, where: str) -> bytes:
+    return part("logger", value.name.encode())
+
+
+def _lock(walk: Walk, value: object, where: str) -> bytes:
+    return part("lock")
+
+
+def _packed(walk: Walk, value: Any, where: str) -> bytes:
+    """Return the part of an object of C++, such as a quantised layer's weights, where it can be saved."""
+    if not value._has_method("__getstate__"):
+        raise Unhashable(f"a {value._type().name()}, whose state cannot be read. {REMEDY}")
+    return joined("packed", [part("name", value._type().name().encode()), walk.value(value.__getstate__(), where)])
+
+
+def _outside(walk: Walk, value: object, where: str) -> bytes:
+    raise Unhashable(f"a {type(value).__name__.strip('_')}, which is not part of a model's state. {REMEDY}")
+
+
+# Torch modules: state, settings, hooks and code; TorchScript and graphs by their text
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_HOW = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+_OF_TORCH = words(
+    "_parameters _buffers _modules _non_persistent_buffers_set _is_full_backward_hook _state_dict_hooks"
+    " _state_dict_pre_hooks _load_state_dict_pre_hooks _load_state_dict_post_hooks _compiled_call_impl"
+).union(_HOOKS, _HOW)
+"""Attributes that torch gives every module; read by `_read_state`, or no part of what the module computes."""
+
+_GUARDS = "_guards_fn"
+"""The module with which an exported program checks shapes; it computes nothing."""
+
+_PLACES_IN_SCRIPT = re.compile(r" # \S+:\d+:\d+$|, scope: \S+|(?<=\.)___torch_mangle_\d+\.", re.MULTILINE)
+"""TorchScript's notes of files, of callers, and of the number of classes of one name that the process had made."""
+
+
+def _torch_module(walk: Walk, value: nn.Module, where: str) -> bytes:
+    # torch.compile's wrapper; importing its class takes a second
+    if type(value).__qualname__ == "OptimizedModule" and "_orig_mod" in value._modules:
+        return joined("compiled", [walk.value(value._orig_mod, where)])
+
+    def fill(node: Node) -> None:
+        cls = type(value)
+        node.facts["class"] = class_of(walk, cls, node.where)
+        _read_state(walk, node)
+        settings = {name: held for name, held in vars(value).items() if name not in _OF_TORCH}
+        # A package's code, which is not read here, may read any attribute.
+        all_count = home_of_class(cls) is not None or bool(_package_names(cls))
+        walk.wait(node, settings, now=lambda _, held: all_count or is_plain(held))
+
+    return walk.node(value, where, fill)
+
+
+def _read_state(walk: Walk, node: Node) -> None:
+    """Read parameters, buffers, modules inside and hooks."""
+    value = node.value
+    for kind in ("_parameters", "_buffers"):
+        held: Mapping[str, Tensor | None] = getattr(value, kind)
+        node.facts[kind] = walk.value({name: held[name] for name in sorted(held)}, node.where)
+    inside = {name: held for name, held in value._modules.items() if name != _GUARDS}
+    parts = [part("name", k.encode()) + walk.value(v, f"{node.where}.{k}") for k, v in inside.items()]
+    node.facts["modules"] = joined("modules", parts)
+    for kind in _HOOKS:
+        hooks = []  # in order; torch's numbers for them count all hooks of the process
+        for number, hook in (getattr(value, kind, None) or {}).items():
+            how = [number in getattr(value, name, ()) for name in _HOW if name.startswith(kind)]
+            hooks.append(walk.value(hook, f"a hook of {node.where}") + part("how", str(how).encode()))
+        node.facts[kind] = joined("hooks", hooks)
+
+
+def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
+    """Return the part of a graph (torch.fx, torch.export): its text, the functions that it calls, and its state."""
+
+    def fill(node: Node) -> None:
+        _read_state(walk, node)
+        node.facts["code"] = part("code", value.code.encode())
+        node.facts["training"] = walk.value(value.training, node.where)
+        called = [step.target for step in value.graph.nodes if callable(step.target)]
+        node.facts["calls"] = joined("calls", [walk.value(target, f"a function in {node.where}") for target in called])
+        tensors = {name: held for name, held in vars(value).items() if isinstance(held, Tensor)}
+        node.facts["constants"] = walk.value(tensors, node.where)
+
+    return walk.node(value, where, fill)
+
+
+def _script(walk: Walk, value: torch.jit.ScriptModule, where: str) -> bytes:
+    """Return the part of TorchScript: the inlined graph with its constants, and the state of every module inside."""
+
+    def fill(node: Node) -> None:
+        node.facts["graph"] = _script_text(walk, value, where)
+        names = {step.s("name") for step in _steps(value.inlined_graph) if step.kind() == "prim::GetAttr"}
+        for name, inside in value.named_modules():
+            at = f"{where}.{name}" if name else where
+            state = dict(sorted([*inside.named_parameters(recurse=False), *inside.named_buffers(recurse=False)]))
+            read = {key: inside._c.getattr(key) for key in sorted(names) if inside._c.hasattr(key)}
+            read = {key: held for key, held in read.items() if not isinstance(held, torch._C.ScriptModule)}
+            node.facts[f"state {name}"] = walk.value(state, at)
+            node.facts[f"read {name}"] = walk.value(read, at)
+
+    return walk.node(value, where, fill)
+
+
+def _script_text(walk: Walk, value: Any, where: str) -> bytes:
+    graph = value.inlined_graph
+    parts = [part("graph", _PLACES_IN_SCRIPT.sub("", str(graph)).encode())]
+    for step in _steps(graph):
+        if step.kind() in ("prim::CallMethod", "prim::PythonOp", "^"):
+            raise Unhashable(f"{where} calls what TorchScript does not show ({step.kind()})", placed=True)
+        for name in step.attributeNames():
+            if step.kindOf(name) in ("t", "ts"):
+                held = step.t(name) if step.kindOf(name) == "t" else list(step.ts(name))
+                parts.append(walk.value(held, f"a constant of {where}"))
+    return joined("script", parts)
+
+
+def _steps(graph: Any) -> Iterator[Any]:
+    for step in graph.nodes():
+        yield step
+        for block in step.blocks():
+            yield from _steps(block)
+
+
+_HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
+    (torch.jit.ScriptModule, _script),
+    (torch.jit.ScriptFunction, _script_text),
+    (fx.GraphModule, _graph),
+    (nn.Module, _torch_module),
+    (types.FunctionType, _function),
+    (types.BuiltinFunctionType, _builtin),
+    (types.MethodType, _method),
+    (property, _property),
+    ((staticmethod, classmethod, functools._lru_cache_wrapper), _wrapped),
+    ((types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType), _slot),
+    ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), _operator),
+    (ModuleType, _module),
+    (type, _class),
+    (enum.Enum, _enum),
+    (weakref.ref, _reference),
+    (logging.Logger, _logger),
+    (_LOCKS, _lock),
+    (torch.ScriptObject, _packed),
+    ((type(os.environ), types.GeneratorType, types.FrameType), _outside),
+    (object, _object),
+)

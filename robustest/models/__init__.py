@@ -1,9 +1,9 @@
 """The models people have, behind one call: a batch in, logits out."""
 
-from robustest.models.adapting import adapting as adapting
 from robustest.models.classifier import Classifier as Classifier
+from robustest.models.classifier import Needs as Needs
+from robustest.models.classifier import adapting as adapting
 from robustest.models.classifier import as_classifier as as_classifier
+from robustest.models.classifier import labels_model as labels_model
+from robustest.models.classifier import scores_model as scores_model
 from robustest.models.frozen import frozen as frozen
-from robustest.models.needs import Needs as Needs
-from robustest.models.predictors import labels_model as labels_model
-from robustest.models.predictors import scores_model as scores_model

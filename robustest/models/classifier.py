@@ -1,4 +1,13 @@
-"""One face for torch modules, TorchScript, Hugging Face style outputs and plain callables."""
+"""What a model can tell, and so what an attack can ask.
+
+Estimators of scikit-learn, and what has their methods: what `predict` says is the answer, scores lead the search.
+
+One face for torch modules, TorchScript, Hugging Face style outputs and plain callables.
+
+Predictors that are no torch modules: numpy in, scores or labels out.
+
+Models that adapt to what they are shown: told of, so that they are measured fresh.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +15,116 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, DeviceError, ModelError, expected
 from robustest.factory import Factory
-from robustest.models.estimators import is_estimator
-from robustest.models.needs import Needs
+
+
+class Needs(IntEnum):
+    """What an attack must be told of the model; each level includes those before it."""
+
+    LABELS = 1
+    SCORES = 2
+    GRADIENT = 3
+
+
+def is_estimator(model: object) -> bool:
+    """Whether a model predicts as estimators of scikit-learn do."""
+    return not callable(model) and callable(getattr(model, "predict", None)) and hasattr(model, "fit")
+
+
+class Estimator:
+    """A fitted classifier or pipeline as a function from an array (B, D) to scores (B, K) or labels (B,).
+
+    Attributes:
+        classes: its labels, in the order of the columns of its scores.
+        gives: scores where it has them, labels alone elsewhere.
+
+    Args:
+        model: a fitted classifier.
+
+    Raises:
+        ConfigError: it is not fitted, or no classifier of two classes or more.
+    """
+
+    def __init__(self, model: Any) -> None:
+        classes = _classes(model)
+        self.model = model
+        self.classes = tuple(classes.tolist())
+        self._score = next((name for name in ("predict_proba", "decision_function") if _has(model, name)), "")
+        self.gives = Needs.SCORES if self._score else Needs.LABELS
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
+        rows = self._rows(x)
+        place = {label: index for index, label in enumerate(self.classes)}
+        answer = np.array([place[label] for label in np.asarray(self.model.predict(rows)).tolist()], dtype=np.int64)
+        if not self._score:
+            return answer
+        scores = np.asarray(getattr(self.model, self._score)(rows), dtype=np.float64)
+        if scores.ndim == 1:  # a margin of two classes
+            scores = np.stack([-scores, scores], 1)
+        if self._score == "predict_proba":
+            scores = np.log(scores.clip(1e-12))
+        return _led_by(answer, scores)
+
+    def _rows(self, x: NDArray[np.float32]) -> Any:
+        """Rows as it was fitted on: a frame, where its columns have names."""
+        flat = x.reshape(len(x), -1)
+        names = getattr(self.model, "feature_names_in_", None)
+        if names is None:
+            return flat
+        pandas = import_module("pandas")  # whoever fitted on a frame has it
+        return pandas.DataFrame(flat, columns=list(names))
+
+
+def _classes(model: Any) -> NDArray[Any]:
+    name = type(model).__name__
+    kind = getattr(model, "_estimator_type", None) or getattr(_tags(model), "estimator_type", None)
+    if kind not in (None, "classifier"):
+        mend = "robustest judges which class is predicted: bin the target, or claim it with task=."
+        raise ConfigError(expected("a classifier", f"{name}, a {kind}", mend))
+    try:
+        classes = np.asarray(model.classes_)
+    except AttributeError:
+        raise ConfigError(expected("a fitted classifier with classes_", name, "Call fit(x, y) first.")) from None
+    if classes.ndim != 1 or len(classes) < 2:
+        raise ConfigError(expected("a classifier of one label a sample and two classes or more", name))
+    return classes
+
+
+def _tags(model: Any) -> Any:
+    told = getattr(model, "__sklearn_tags__", None)
+    try:
+        return None if told is None else told()
+    except Exception:  # an estimator of an older protocol; classes_ then decide
+        return None
+
+
+def _has(model: Any, name: str) -> bool:
+    try:
+        return callable(getattr(model, name, None))
+    except AttributeError:  # what a pipeline's last step has not
+        return False
+
+
+def _led_by(answer: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores whose largest is that of the answer: what an estimator predicts need not be what its scores say."""
+    rows = np.arange(len(scores))
+    others = scores.copy()
+    others[rows, answer] = -np.inf
+    behind = scores[rows, answer] <= others.max(1)
+    scores[rows[behind], answer[behind]] = np.nextafter(others.max(1)[behind].astype(np.float32), np.float32(np.inf))
+    return scores
+
 
 Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor]
 
@@ -128,7 +237,7 @@ def as_classifier(
             preprocessing=model.preprocessing if preprocessing is None else preprocessing,
         )
     if is_estimator(model):
-        from robustest.models.predictors import estimator_model  # which is made of this module
+        from robustest.models.classifier import estimator_model  # which is made of this module
 
         return replace(estimator_model(model), bounds=bounds or (0.0, 1.0), preprocessing=preprocessing)
     if not callable(model) or isinstance(model, type):
@@ -220,3 +329,136 @@ def _device(module: nn.Module) -> torch.device | None:
     for tensor in (*module.parameters(), *module.buffers()):
         return tensor.device
     return None
+
+
+Predict = Callable[[NDArray[np.float32]], Any]
+
+
+def scores_model(
+    fn: Predict, *, bounds: tuple[float, float] = (0.0, 1.0), max_queries: int | None = None
+) -> Classifier:
+    """A model that gives scores and no gradients: attacks that need gradients are left out.
+
+    Args:
+        fn: maps a float32 array (B, *S) to real scores (B, K >= 2), larger for likelier classes; logits serve best.
+            The array is a copy that it may change.
+        bounds: smallest and largest input value.
+        max_queries: most queries that may be spent on one sample, those around the attack included; attacks are
+            shortened or left out until they fit. None: as many as the attack takes.
+
+    Raises:
+        ConfigError: fn cannot be called, bounds make no sense, or max_queries < 1.
+    """
+    _check(fn, max_queries)
+
+    def call(x: Tensor) -> Tensor:
+        scores = _answer(fn, x)
+        if scores.ndim != 2 or scores.shape[1] < 2 or scores.dtype.kind not in "fiub":
+            mend = "One column a class."
+            raise ModelError(expected("real scores of shape (B, K >= 2)", f"{scores.dtype} {scores.shape}", mend))
+        return torch.from_numpy(_as_float32(scores)).to(x.device)
+
+    return as_classifier(Classifier(call=call, gives=Needs.SCORES, max_queries=max_queries), bounds=bounds)
+
+
+def labels_model(
+    fn: Predict, *, classes: int, bounds: tuple[float, float] = (0.0, 1.0), max_queries: int | None = None
+) -> Classifier:
+    """A model that gives class labels alone: only attacks that need no more are used.
+
+    Args:
+        fn: maps a float32 array (B, *S) to integer labels (B,) in 0..classes-1. The array is a copy that it may change.
+        classes: number of classes, >= 2.
+        bounds: smallest and largest input value.
+        max_queries: as for `scores_model`.
+
+    Raises:
+        ConfigError: fn cannot be called, classes < 2, bounds make no sense, or max_queries < 1.
+    """
+    _check(fn, max_queries)
+    checked_whole("classes", classes, 2)
+
+    def call(x: Tensor) -> Tensor:
+        labels = _answer(fn, x)
+        if labels.shape != (len(x),) or labels.dtype.kind not in "iu":
+            raise ModelError(expected(f"integer labels of shape ({len(x)},)", f"{labels.dtype} {labels.shape}"))
+        if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+            raise ModelError(expected(f"labels in 0..{classes - 1}", (int(labels.min()), int(labels.max()))))
+        # 1 for the label and -1 for the others: 0 and 1 would look like probabilities.
+        return torch.from_numpy(2 * np.eye(classes, dtype=np.float32)[labels] - 1).to(x.device)
+
+    return as_classifier(Classifier(call=call, gives=Needs.LABELS, max_queries=max_queries), bounds=bounds)
+
+
+def estimator_model(model: object) -> Classifier:
+    """A fitted classifier of scikit-learn, or a pipeline that ends in one; `predict` says what it answers.
+
+    Raises:
+        ConfigError: it is not fitted, or no classifier of two classes or more.
+    """
+    fn = Estimator(model)
+    made = scores_model(fn) if fn.gives is Needs.SCORES else labels_model(fn, classes=len(fn.classes))
+    names = tuple(map(str, fn.classes)) if any(isinstance(label, str) for label in fn.classes) else ()
+    return replace(made, classes=names, labels=fn.classes)
+
+
+def _check(fn: object, max_queries: object) -> None:
+    if not callable(fn) or isinstance(fn, type):
+        raise ConfigError(expected("a function from a numpy batch to predictions", fn))
+    if max_queries is not None and (type(max_queries) is not int or max_queries < 1):
+        raise ConfigError(expected("max_queries to be None or a whole number >= 1", max_queries))
+
+
+def _answer(fn: Predict, x: Tensor) -> NDArray[Any]:
+    answer = fn(x.detach().to("cpu", torch.float32, copy=True).numpy())
+    return np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer)
+
+
+def _as_float32(scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Scores whose largest stays the largest where float32 could not tell it from another."""
+    with np.errstate(over="ignore"):  # what overflows is refused as infinite
+        out = scores.astype(np.float32)
+    first = scores.argmax(1)
+    tied = (out.argmax(1) != first).nonzero()[0]
+    out[tied, first[tied]] = np.nextafter(out[tied, first[tied]], np.float32(np.inf))
+    return out
+
+
+def adapting(
+    model: Callable[[Tensor], Any],
+    reset: Callable[[], object] | None = None,
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Classifier:
+    """A model that adapts to the batches that it is shown, as in test-time adaptation (Wang et al., ICLR 2021).
+
+    It is reset before each cell of a corruption claim, and before the clean samples. In between it sees all samples in
+    the seeded order, in batches of `batch_size` at most. Only `assert_corruption_robustness` takes such a model (any
+    shift is a cell of it), and the claim is about the set: the answers hang together. The model is called as it stands,
+    in the mode that it is in, and may take gradients.
+
+    Args:
+        model: maps a batch to logits, and may change itself.
+        reset: puts it back to where it was; None calls `model.reset()`.
+        bounds: smallest and largest input value.
+
+    Raises:
+        ConfigError: the model or its reset cannot be called.
+    """
+    back = getattr(model, "reset", None) if reset is None else reset
+    if not callable(model) or not callable(back):
+        raise ConfigError(expected("a model that can be called, and reset= or a method reset() of it", model))
+    return Classifier(call=_Adapting(model), bounds=bounds, gives=Needs.SCORES, reset=back)
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapting:
+    """A model's answers, with gradients inside where it takes them."""
+
+    model: Callable[[Tensor], Any]
+
+    def __call__(self, x: Tensor) -> Any:
+        with torch.enable_grad():
+            output = self.model(x.clone())
+        logits = getattr(output, "logits", output)
+        return logits.detach() if isinstance(logits, Tensor) else logits

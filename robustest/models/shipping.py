@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from robustest.errors import ConfigError
 from robustest.exporting import exported
 from robustest.factory import Factory
-from robustest.models.classifier import Classifier, Preprocessing
-from robustest.models.needs import Needs
+from robustest.models.classifier import Classifier, Needs, Preprocessing
 
 _NAME_A_FACTORY = (
     "Give the model as robustest.Factory('package.module:build', ...), or a Classifier with recipe=Factory(...), so "

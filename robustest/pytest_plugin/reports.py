@@ -135,8 +135,8 @@ def remember_endings(account: Account, store: str) -> None:
         store: the folder; where no result is remembered in it, nothing is kept.
     """
     from robustest.results import Verdict
+    from robustest.store.files import save_record
     from robustest.store.provenance import when
-    from robustest.store.records import save_record
 
     if not (Path(store) / "results").is_dir():
         return

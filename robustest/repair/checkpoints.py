@@ -12,8 +12,8 @@ from torch import Tensor
 
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.identity.keys import Key
+from robustest.store.entries import pack, unpack
 from robustest.store.files import Damaged, write_atomic
-from robustest.store.packed import pack, unpack
 
 _KIND = "training"
 

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest.data import Samples, as_samples
-from robustest.data.groups import Groups, as_groups
-from robustest.data.label_sets import Scores, as_label_sets, said
+from robustest.data.groups import Groups, Scores, as_groups, as_label_sets, said
 from robustest.decisions.drop import drop_bounds, mcnemar
 from robustest.decisions.multiplicity import group_level
 from robustest.engine.evaluator import Evaluator, seed_draws

@@ -9,8 +9,7 @@ from typing import TypedDict
 from torch import Tensor
 
 from robustest.data import Samples
-from robustest.data.groups import Groups
-from robustest.data.label_sets import Scores
+from robustest.data.groups import Groups, Scores
 from robustest.errors import unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
-from robustest.data.unwrapped import class_names
+from robustest.data.samples import class_names
 from robustest.decisions import Decision
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
 from robustest.health import OF_ANSWERS, HealthFinding

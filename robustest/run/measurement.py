@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from robustest import clock, context, extensions
 from robustest.errors import ConfigError, NotSearched, PackError, expected
 from robustest.kinds import Kind
-from robustest.models.process_state import full_float32, unchanged_process
+from robustest.models.frozen import full_float32, unchanged_process
 from robustest.results import Cost, Result, Verdict
 from robustest.run.naming import ClaimName, named
 from robustest.run.plan import check_keywords

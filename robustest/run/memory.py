@@ -120,7 +120,7 @@ class Memory:
             key = key_of("chunk", about, settings, asked=True)
         except Unhashable as error:
             return cls(None, None, why_not=f"not remembered: {error}")
-        return cls(store, key, model=modelled.digest, said=modelled.said)
+        return cls(store, key, model=modelled.digest, said=modelled.declared)
 
     def ask(self, asking: Asks, marks: list[bytes]) -> None:
         """Ask the model before anything is recalled or kept; what it answers decides on what is remembered of it.

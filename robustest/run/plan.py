@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from robustest import context
 from robustest.data import Samples, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
-from robustest.data.unwrapped import unwrapped
+from robustest.data.samples import unwrapped
 from robustest.decisions import Rule, ShareRule, Terms, failure_level
 from robustest.decisions.strata import StrataRule
 from robustest.errors import ConfigError, expected, unknown
@@ -161,7 +161,7 @@ def detecting(model: Classifier, task: Detection) -> Classifier:
     if model.module is None or model.call is not model.module:
         return replace(model, call=AdaptedCall(model.call, adapter), gives=gives)
     module = AdaptedModule(model.module, adapter)
-    path = "robustest.tasks.detectors:built"
+    path = "robustest.tasks.detection:built"
     recipe = None if model.recipe is None else Factory(path, recipe=model.recipe, adapter=adapter)
     return replace(model, call=module, module=module, recipe=recipe, gives=gives)
 

@@ -1,20 +1,45 @@
-"""What a model's answers are, and when they are right; one file a task."""
+"""Tasks: the kinds of answers that models give, when an answer is right, and the losses that searches climb."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from robustest import extensions
+from robustest.errors import ConfigError, PackError, expected
 from robustest.tasks.classification import CLASSIFICATION as CLASSIFICATION
 from robustest.tasks.classification import Classification as Classification
+from robustest.tasks.detection import AdaptedCall as AdaptedCall
+from robustest.tasks.detection import AdaptedModule as AdaptedModule
 from robustest.tasks.detection import Detection as Detection
-from robustest.tasks.detectors import AdaptedCall as AdaptedCall
-from robustest.tasks.detectors import AdaptedModule as AdaptedModule
-from robustest.tasks.detectors import MaiteDetector as MaiteDetector
-from robustest.tasks.detectors import TorchvisionDetector as TorchvisionDetector
-from robustest.tasks.named import TASKS as TASKS
-from robustest.tasks.named import checked_task as checked_task
+from robustest.tasks.detection import MaiteDetector as MaiteDetector
+from robustest.tasks.detection import TorchvisionDetector as TorchvisionDetector
 from robustest.tasks.protocol import Counting as Counting
 from robustest.tasks.protocol import Loss as Loss
 from robustest.tasks.protocol import Sided as Sided
 from robustest.tasks.protocol import Stratified as Stratified
 from robustest.tasks.protocol import Task as Task
+from robustest.tasks.protocol import WorstScore as WorstScore
 from robustest.tasks.regression import Regression as Regression
 from robustest.tasks.segmentation import Segmentation as Segmentation
 from robustest.tasks.several_labels import MultiLabel as MultiLabel
-from robustest.tasks.worst_score import WorstScore as WorstScore
+
+TASKS: dict[str, Callable[[], Task]] = {"classification": Classification, "multilabel": MultiLabel}
+"""The tasks robustest brings that need no settings, by name."""
+
+
+def checked_task(task: object) -> Task:
+    """The task that a value or a name stands for.
+
+    Raises:
+        UnknownNameError: no task has this name.
+        ConfigError: neither a name nor a task's value.
+        PackError: a pack is broken.
+    """
+    if isinstance(task, str):
+        made = TASKS[task]() if task in TASKS else extensions.made("robustest_tasks", "task", task, TASKS)
+        if isinstance(made, type) or not isinstance(made, Task):
+            raise PackError(expected(f"the task {task!r} of a pack to be a value with the members of Task", made))
+        return made
+    if isinstance(task, type) or not isinstance(task, Task):
+        raise ConfigError(expected("a task such as Segmentation(classes=19, floor=0.9)", task))
+    return task

@@ -4,14 +4,28 @@ A search climbs a loss of the task, and the engine judges by `holds`; neither kn
 travels as `Evaluator.task`, from where a look, a search and a cascade have it; a searcher has it as `Problem.task`.
 
 Targets and answers are tensors led by the batch axis: targets (B, *T), outputs (B, *O), as the model gives them.
+
+Targets as tensors, from what data give.
+
+Answers that are right in part: from a score and a floor to what holds, and by how much.
+
+Answers of which a row has several: folded into the batch, and out of it again.
+
+A task whose answers are to be made as bad as can be, rather than wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from robustest.checks import checked_real
+from robustest.errors import ConfigError, DataError, expected
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (B, *O) and targets (B, *T) to (B,) values that grow as the answers get worse; has a gradient."""
@@ -145,3 +159,169 @@ class Stratified(Protocol):
 
     def strata(self, y: Tensor) -> Tensor:
         """(B,) int64 counts in targets (B, *T), or float64 values where they are no counts."""
+
+
+def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
+    """(B, ...) int64 on the CPU.
+
+    Args:
+        given: integers in a tensor, an array, or a sequence of them or of images.
+        what: they are, in words.
+        shape: that they have, in words.
+        axes: of that shape.
+
+    Raises:
+        DataError: no integers, or of another shape.
+    """
+    values = _tensor(given, what)
+    if values.is_floating_point() or values.is_complex():
+        raise DataError(f"Expected {what} as integers but got {values.dtype}. Convert them if they are whole.")
+    if values.ndim != axes:
+        raise DataError(expected(f"{what} of shape {shape}", tuple(values.shape)))
+    return values.to(torch.int64)
+
+
+def reals(given: object, what: str, *, within: float | None = None) -> Tensor:
+    """(B, ...) float32 on the CPU, finite.
+
+    Args:
+        given: numbers in a tensor, an array, or a sequence of them.
+        what: they are, in words.
+        within: how far float32 may move a number; None where it may round as it does.
+
+    Raises:
+        DataError: no numbers, or some that are NaN or infinite, or that float32 cannot tell so finely.
+    """
+    values = _tensor(given, what)
+    if values.is_complex() or values.dtype == torch.bool:
+        raise DataError(f"Expected {what} as real numbers but got {values.dtype}.")
+    exact, values = values, values.to(torch.float32)
+    moved = float((exact.double() - values.double()).abs().max()) if within is not None and values.numel() else 0.0
+    if within is not None and moved > within:
+        raise DataError(
+            f"Expected {what} that float32 tells to within {within:g} but it moves one by {moved:g}: a model would be "
+            "right on numbers that are not yours. Take off their mean, or scale them."
+        )
+    if not bool(torch.isfinite(values).all()):
+        raise DataError(f"Expected finite {what} but some are NaN or infinite.")
+    return values
+
+
+def _tensor(given: object, what: str) -> Tensor:
+    try:
+        if isinstance(given, Tensor):
+            return given.detach().cpu()
+        if isinstance(given, Sequence) and not isinstance(given, str):
+            each = [one.detach().cpu() if isinstance(one, Tensor) else torch.as_tensor(np.array(one)) for one in given]
+            return torch.stack(each)
+        return torch.as_tensor(np.array(given))
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(expected(f"{what}, all of one shape", given)) from None
+
+
+_ROUNDING = 1e-9
+"""A score is a share of two counts: what float64 rounds off it decides nothing."""
+_TIE = 5e-4
+"""What a loss may say between scores that are nearly equal, at most; less would be rounded off in float32."""
+
+
+def checked_floor(floor: object) -> float | None:
+    """A floor in (0, 1], or None.
+
+    Raises:
+        ConfigError: it is no such number. A floor of 0 is kept by every answer.
+    """
+    if floor is None:
+        return None
+    if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0 < floor <= 1:
+        raise ConfigError(expected("floor in (0, 1], the least score of an answer that holds", floor))
+    return float(floor)
+
+
+def positive(name: str, value: object) -> float:
+    """A number > 0.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    checked_real(name, value, 0.0)
+    if not value > 0:  # type: ignore[operator]
+        raise ConfigError(expected(f"{name} > 0", value))
+    return float(value)  # type: ignore[arg-type]
+
+
+def kept(score: Tensor, floor: float | None) -> Tensor:
+    """(...) bool: whether scores are at their floor or above it.
+
+    Raises:
+        ConfigError: there is no floor to hold them against.
+    """
+    if floor is None:
+        raise ConfigError(
+            "Expected a task that says from which score on an answer holds but its floor is None. Give it one, e.g. "
+            "floor=0.9, or claim the mean score with assert_robust_score."
+        )
+    return score >= floor - _ROUNDING
+
+
+def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
+    """(...) float32: how far scores are above the floor; positive where they keep it, negative where they do not.
+
+    Between scores that are nearly equal the loss decides, so that a search sees that it gets on where a score, a share
+    of counts, stands still.
+
+    Args:
+        score: in [0, 1].
+        floor: as for `kept`.
+        loss: what the answers' search climbs, of any scale.
+    """
+    holds = kept(score, floor)
+    eased = 0.5 * (1 - loss / (1 + loss.abs()))  # in (0, 1), falling as the loss rises
+    return (score - (floor or 0.0) + _TIE * torch.where(holds, eased.clamp(min=1e-3), eased - 1)).float()
+
+
+def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, axes: int) -> Tensor:
+    """What `work` says of each answer: (B,) of outputs (B, *O), (B, A) of outputs (B, A, *O).
+
+    Args:
+        work: maps outputs (b, *O) and targets (b, *T) to (b,).
+        output: what a model gave.
+        y: (B, *T) targets.
+        axes: how many *O has.
+    """
+    if output.ndim == axes + 1:
+        return work(output, y)
+    rows, lanes = output.shape[:2]
+    return work(output.flatten(0, 1), y.repeat_interleave(lanes, 0)).view(rows, lanes)
+
+
+_NOTHING = 1e-7
+"""Less than any share of counts: what is at it is at 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorstScore:
+    """The same task, of which an answer holds as long as its score can still fall: while it is above 0.
+
+    So a search goes on below any floor, and what it keeps of a row that it never "breaks" is the lowest score.
+
+    Attributes:
+        of: the task.
+        least: the score down to which an answer holds, itself with it.
+    """
+
+    of: Task
+    least: float = _NOTHING
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("of", "least"):  # before it is filled, as by pickle
+            raise AttributeError(name)
+        return getattr(self.of, name)
+
+    def holds(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) bool: whether the score is above the least."""
+        return self.of.score(output, y) >= self.least - _ROUNDING
+
+    def margin(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) the score, and a little of the log-odds, which orders equal ones."""
+        return above(self.of.score(output, y), self.least, self.of.losses["log_odds"](output, y))

@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.tasks.grading import positive
-from robustest.tasks.lanes import by_row
-from robustest.tasks.protocol import Describing, Loss
-from robustest.tasks.reading import reals
+from robustest.tasks.protocol import Describing, Loss, by_row, positive, reals
 
 _ROUNDED_OFF = 0.01
 """Of the tolerance, what targets may lose in float32."""

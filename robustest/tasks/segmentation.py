@@ -1,4 +1,11 @@
-"""Semantic segmentation: one class a pixel."""
+"""What attacks on masks climb: pure functions of logits (B, C, H, W) and masks (B, H, W).
+
+They give (B,) values: means over the pixels that count, of which each grows as its label loses. A pixel that is lost
+need not be pushed on: what is spent on it another pixel lacks (Gu et al., ECCV 2022, section 3; Croce, Singh and Hein,
+ECCV 2024, section 3).
+
+Semantic segmentation: one class a pixel.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +14,73 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.tasks import pixel_losses
-from robustest.tasks.grading import above, checked_floor, kept
-from robustest.tasks.lanes import by_row
-from robustest.tasks.protocol import Describing, Loss
-from robustest.tasks.reading import integers
+from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_floor, integers, kept
+
+_EARLY = 0.25
+"""SegPGD's weight of lost pixels, which rises from 0 to 1/2 over its steps, as its mean."""
+_NEAR = 0.2
+"""Pixels right by more than so many usual leads have little say in the margin loss."""
+_TINY = 1e-12
+
+
+def leads(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) the label's logit minus the largest other: positive where a pixel is right.
+
+    Args:
+        logits: (B, C, H, W) float, C >= 2.
+        y: (B, H, W) int64 labels in 0..C - 1.
+    """
+    at = y.unsqueeze(1)
+    return logits.gather(1, at).squeeze(1) - logits.scatter(1, at, -torch.inf).amax(1)
+
+
+def mean(values: Tensor, counts: Tensor) -> Tensor:
+    """(B,) means of values (B, H, W) over the pixels that count (B, H, W) bool; 0 where none does."""
+    return (values * counts).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
+
+
+def log_odds(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) the log-odds against the label: as cross-entropy, without its rounding to a slope of 0."""
+    at = y.unsqueeze(1)
+    others = logits.scatter(1, at, -torch.inf)
+    return others.logsumexp(1) - logits.gather(1, at).squeeze(1)
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) -log softmax of the label's logit."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def still_right(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) bool: where the label is predicted."""
+    return logits.detach().argmax(1) == y
+
+
+def weighted(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) cross-entropy with SegPGD's weights: three quarters for pixels still right, a quarter for lost ones."""
+    right = still_right(logits, y)
+    return torch.where(right, 1 - _EARLY, _EARLY) * cross_entropy(logits, y)
+
+
+def masked(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) cross-entropy of pixels still right; 0 where they are lost."""
+    return still_right(logits, y) * cross_entropy(logits, y)
+
+
+def turning(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) the softplus of each pixel's lead negated: what is far from turning has little say.
+
+    Leads are in usual ones of the image, so that the scale of logits does not matter.
+    """
+    lead = leads(logits, y)
+    usual = lead.detach().abs().flatten(1).mean(1).clamp(min=_TINY).view(-1, 1, 1)
+    return F.softplus(lead / (-_NEAR * usual))
+
 
 Pixels = Callable[[Tensor, Tensor], Tensor]
 
@@ -71,11 +136,11 @@ class Segmentation:
     def losses(self) -> Mapping[str, Loss]:
         """Of every pixel that counts, the mean; "margin" is that of how near pixels are to turning."""
         return {
-            "ce": _Mean(self, pixel_losses.cross_entropy),
-            "ce_right": _Mean(self, pixel_losses.masked),
-            "log_odds": _Mean(self, pixel_losses.log_odds),
-            "margin": _Mean(self, pixel_losses.turning),
-            "segpgd": _Mean(self, pixel_losses.weighted),
+            "ce": _Mean(self, cross_entropy),
+            "ce_right": _Mean(self, masked),
+            "log_odds": _Mean(self, log_odds),
+            "margin": _Mean(self, turning),
+            "segpgd": _Mean(self, weighted),
         }
 
     def targets(self, given: object) -> Tensor:
@@ -140,7 +205,7 @@ class Segmentation:
         """
         _same_size(said, y)
         if self.score_by == "pixel":
-            return pixel_losses.mean((said == y).double(), self.counting(y))
+            return mean((said == y).double(), self.counting(y))
         intersection, union = self.counts(said, y).double().chunk(2, 1)
         shares: Tensor = (intersection / union.clamp(min=1)).sum(1)
         return shares / (union > 0).sum(1).clamp(min=1)
@@ -219,7 +284,7 @@ class _Mean:
     def _of_rows(self, output: Tensor, y: Tensor) -> Tensor:
         _same_size(output, y)
         counting = self.task.counting(y)
-        return pixel_losses.mean(self.pixels(output, torch.where(counting, y, 0)), counting)
+        return mean(self.pixels(output, torch.where(counting, y, 0)), counting)
 
 
 def _same_size(output: Tensor, y: Tensor) -> None:

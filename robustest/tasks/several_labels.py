@@ -13,10 +13,7 @@ from torch import Tensor
 
 from robustest.checks import checked_real
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.tasks.grading import above, checked_floor, kept
-from robustest.tasks.lanes import by_row
-from robustest.tasks.protocol import Describing, Loss
-from robustest.tasks.reading import integers
+from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_floor, integers, kept
 
 _SHOWN = 6
 _TINY = 1e-12

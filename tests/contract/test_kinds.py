@@ -19,7 +19,7 @@ import robustest
 from robustest import ConfigError, DataError, Discovery, Linf, ModelError, Result, Verdict, strategies
 from robustest.cli.commands.bounds import SEEDS, suggestion
 from robustest.cues import PixelPatch
-from robustest.data.breeds import BreedsSplit
+from robustest.data.hierarchies import BreedsSplit
 from robustest.reports.text import measured
 
 M = robustest

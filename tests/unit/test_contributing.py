@@ -155,7 +155,7 @@ def test_a_verb_has_a_page_and_tests(verb: str) -> None:
 def _is_task(one: object) -> bool:
     if not isinstance(one, type) or getattr(one, "_is_protocol", False):
         return False
-    return one.__module__ != "robustest.tasks.detectors"  # those adapt models, for a task
+    return one.__module__ != "robustest.tasks.detection"  # those adapt models, for a task
 
 
 @pytest.mark.parametrize("name", [name for name, one in vars(tasks).items() if _is_task(one)])

@@ -32,7 +32,7 @@ from robustest.attacks import CASCADES, Cascade, Stage, as_attack
 from robustest.cli import main
 from robustest.cli.first_gates import scan
 from robustest.data import as_samples
-from robustest.data.unwrapped import unwrapped
+from robustest.data.samples import unwrapped
 from robustest.errors import PackError
 from robustest.extensions import Command, Hooks, Section, hookimpl
 from robustest.measure import measure_accuracy, measure_robust_accuracy

@@ -318,7 +318,7 @@ def _seen(pairs: CuePairs) -> dict[str, Any]:
 
 
 def _rates(pairs: CuePairs, rule: CueRule) -> dict[str, Any]:
-    flip, drops, worst = rule.judged(pairs)
+    flip, drops, worst = rule.judge(pairs)
     return {
         "flip_rate": flip.estimate,
         "recall_drop": drops[worst].estimate,

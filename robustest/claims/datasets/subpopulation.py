@@ -1,9 +1,9 @@
-"""Accuracy on kinds of a class that were not there in training (subpopulation shift).
+"""Subpopulation shift: accuracy on subclasses that were not in training (BREEDS).
 
-Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would have made
-another fall, so that the interval is by bets on the subclasses' own accuracies, each a draw of its domain
-(`robustest.decisions.cluster_means`). What part of the fall a model could avoid is told by an oracle that knows the
-target's subclasses: its headroom is how much more accurate it is on the same samples.
+Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would have led
+to another drop, so that the interval is by bets on the subclasses' own accuracies, each a draw of its domain
+(`robustest.decisions.cluster_means`). The part of the drop that a model could avoid is measured by an oracle trained on
+the target's subclasses: its headroom is how much more accurate it is on the same samples.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.claims.datasets.data_sets import accuracy_of, pair_details
-from robustest.data.breeds import BreedsSplit
-from robustest.data.domains import Domain, domains
+from robustest.claims.datasets.accuracy import accuracy_of, pair_details
+from robustest.data.hierarchies import BreedsSplit, Domain, domains
 from robustest.decisions import Decision, Terms, optional_threshold
 from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
 from robustest.decisions.drop import drop_bounds
@@ -45,7 +44,7 @@ SUBPOPULATION_SHIFT = Kind(
     ),
     lines=no_lines,
 )
-"""How far accuracy falls from the subclasses trained on to others of the same classes."""
+"""Drop in accuracy from the subclasses of training to others of the same classes."""
 
 
 @measurement(SUBPOPULATION_SHIFT)
@@ -60,24 +59,24 @@ def measure_subpopulation_shift(
     oracle: object = None,
     **options: Unpack[Options],
 ) -> Result:
-    """How much accuracy falls from the subclasses a model was trained on to others of the same superclasses.
+    """Measure the drop in accuracy from the subclasses of training to others of the same superclasses.
 
     (Santurkar, Tsipras and Madry, ICLR 2021.) The classes to tell apart are the split's superclasses. The interval is
-    for other subclasses as well, each of which counts alike, however many samples it has; with `scope="population"` it
-    decides. The headroom is how much more accurate an oracle is on the target. Every sample is looked at. Outcomes are
-    those of the target's samples, in the data's order.
+    for subclasses to come, with the same weight for each, of any size; with `scope="population"` it decides. The
+    headroom is how much more accurate an oracle is on the target. Every sample is evaluated. Outcomes are those of the
+    target's samples, in the data's order.
 
     Args:
         model: as for `measure_robust_accuracy`, trained on the source domain, with a logit for each superclass; None
             with `train`.
         data: samples to test on, as for `measure_robust_accuracy`; labels are the subclasses.
         split: superclasses and the subclasses of both domains, e.g. from `breeds_split`.
-        max_drop: the fall in accuracy claimed at most, in 0..1.
+        max_drop: the largest drop in accuracy claimed, in 0..1.
         train: maps samples (n, *S) float32, labels (n,) int64 (superclasses) and a seed to a model. It is called with
-            the source domain of `train_data`, then, for the oracle, with the target domain. Where these do not fit in
+            the source domain of `train_data`, then, for the oracle, with the target domain. If these do not fit in
             memory, train both models yourself: give `model` and `oracle`.
         train_data: samples to train on, others than `data`; labels are the subclasses.
-        oracle: a model trained on the target domain, where `model` is a model; None knows no headroom.
+        oracle: a model trained on the target domain, if `model` is a model; None leaves the headroom unknown.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -92,8 +91,11 @@ def measure_subpopulation_shift(
     source, target = domains(data, split)
     model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
     setup = Setup.of(model, source.samples(), options)
-    seen = _Seen.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
-    halves = _Half.of(source, seen.source, split, setup.terms), _Half.of(target, seen.target, split, setup.terms)
+    seen = _Domains.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
+    halves = (
+        _DomainShares.of(source, seen.source, split, setup.terms),
+        _DomainShares.of(target, seen.target, split, setup.terms),
+    )
     decision = _decide(*halves, max_drop, setup.terms)
     decision = fallible(decision, seen.source, max_drop, alpha=setup.terms.alpha)
     result = result_of(
@@ -113,16 +115,16 @@ def measure_subpopulation_shift(
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the model gets right in both domains, and the oracle in the target, where there is one."""
+class _Domains:
+    """Evidence of the model in both domains, and of the oracle, if there is one, in the target."""
 
     source: Evidence
     target: Evidence
     oracle: Evidence | None
 
     @classmethod
-    def of(cls, source: Setup, target: Domain, oracle: Setup | None) -> _Seen:
-        """Measured, of the model on the source, and of the oracle on the target."""
+    def of(cls, source: Setup, target: Domain, oracle: Setup | None) -> _Domains:
+        """Measure the model on both domains, and the oracle on the target."""
         return cls(
             accuracy_of(source, "accuracy on the source's subclasses"),
             accuracy_of(source.on(target.samples()), "accuracy on the target's subclasses"),
@@ -130,20 +132,20 @@ class _Seen:
         )
 
     def evidence(self, target: Domain) -> Evidence:
-        """The target's, with what it took to gather the rest; samples that are shown are numbered as in the data."""
+        """Return the target's evidence with the cost of the others; shown samples are numbered as in the data."""
         shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in self.target.exhibits]
         others = [self.source] if self.oracle is None else [self.source, self.oracle]
         return replace(self.target.including(*others), exhibits=shown)
 
 
 @dataclass(frozen=True, slots=True)
-class _Half:
+class _DomainShares:
     """One domain's accuracy by subclass.
 
     Attributes:
-        held, counts: (c,) samples that hold and samples, by subclass that was looked at.
+        held, counts: (c,) samples that hold and samples, by subclass that was evaluated.
         shares: subclasses with intervals that hold for all of the domain at once, worst first.
-        read: samples looked at.
+        read: samples evaluated.
         n: samples of the domain.
     """
 
@@ -158,7 +160,7 @@ class _Half:
         return self.read == self.n
 
     @classmethod
-    def of(cls, domain: Domain, evidence: Evidence, split: BreedsSplit, terms: Terms) -> _Half:
+    def of(cls, domain: Domain, evidence: Evidence, split: BreedsSplit, terms: Terms) -> _DomainShares:
         subclass = domain.subclasses.numpy()[evidence.ids]
         known, at = np.unique(subclass, return_inverse=True)
         n = np.bincount(at, minlength=len(known)).astype(np.int64)
@@ -188,7 +190,7 @@ class _Half:
 def _trained(
     model: object, train: TrainFn | None, train_data: object, oracle: object, *, split: BreedsSplit, seed: int
 ) -> tuple[object, object]:
-    """The model and the oracle, trained where there is something to train on."""
+    """Return the model and the oracle, trained if `train` is given."""
     if train is None:
         if train_data is not None:
             raise ConfigError("Expected train= with train_data= but got none: nothing else trains on these samples.")
@@ -202,13 +204,13 @@ def _trained(
     return train(*source.arrays(), seed), train(*target.arrays(), seed)
 
 
-def _decide(source: _Half, target: _Half, max_drop: float | None, terms: Terms) -> Decision:
-    """Decide on the fall: of these very samples, or of subclasses to come, each of which counts alike."""
+def _decide(source: _DomainShares, target: _DomainShares, max_drop: float | None, terms: Terms) -> Decision:
+    """Return the decision on the drop: of these samples, or of subclasses to come."""
     both = cluster_difference_interval(source.held / source.counts, target.held / target.counts, terms.alpha)
     if source.whole and target.whole:
         fall = two_set_drop(source.held, source.counts, target.held, target.counts)
-        # Where subclasses differ in size the fall over samples is another number than the one over subclasses, which
-        # the bets are about. A claim has to hold for both.
+        # If subclasses differ in size the drop over samples differs from the one over subclasses, which the bets are
+        # about. A claim has to hold for both.
         both = min(both[0], float(fall)), max(both[1], float(fall))
         decision = decide_two_set_drop(fall, max_drop, interval=both, terms=terms)
     else:
@@ -229,7 +231,9 @@ def _decide(source: _Half, target: _Half, max_drop: float | None, terms: Terms) 
     return replace(decision, rule=f"{decision.rule}; {few}")
 
 
-def _details(seen: _Seen, halves: tuple[_Half, _Half], decision: Decision, terms: Terms) -> dict[str, Any]:
+def _details(
+    seen: _Domains, halves: tuple[_DomainShares, _DomainShares], decision: Decision, terms: Terms
+) -> dict[str, Any]:
     return {
         **pair_details(seen.source, seen.target, terms),
         **_headroom(seen.target, seen.oracle, terms),
@@ -239,7 +243,7 @@ def _details(seen: _Seen, halves: tuple[_Half, _Half], decision: Decision, terms
 
 
 def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[str, Any]:
-    """How much more accurate the oracle is on the target's samples, paired."""
+    """Return how much more accurate the oracle is on the target's samples, paired."""
     if oracle is None or not (model.whole and oracle.whole):
         return {"oracle_accuracy": None, "headroom": None, "headroom_interval": None}
     right, best = model.columns["held"].astype(bool), oracle.columns["held"].astype(bool)
@@ -251,7 +255,7 @@ def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[st
     }
 
 
-def _notes(details: Any, target: _Half) -> list[str]:
+def _notes(details: Any, target: _DomainShares) -> list[str]:
     worst = target.shares[0]
     notes = [f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
     if details["headroom"] is None:

@@ -1,19 +1,31 @@
-"""Robustness to common corruptions: accuracy by corruption and severity, and the mean corruption error.
+"""Claims on common corruptions: accuracy by corruption and severity, its drop, and the mean corruption error.
 
-The mean corruption error (mCE: Hendrycks and Dietterich, ICLR 2019, section 4.2) is the mean, over corruptions, of the
-errors summed over severities, as a share of another model's. The relative mCE takes each model's clean error off first.
+(Hendrycks and Dietterich, ICLR 2019; the mCE is in `decisions.corruption_error`.)
+
+1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
+2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
+3. The rule decides on the mean over samples and cells. A model that adapts is reset before each cell.
+4. The mCE is relative to the error rates of a reference: a user's, or published ones, which only models of the same
+   classes on images of the same size may be compared with.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
+import torch
 
-from robustest.claims.shifts.cells import Cell, Corrupting, Corruptions, cut_column, moved_column
-from robustest.claims.shifts.grid import Grid
+from robustest.checks import moved_rows
+from robustest.data import Samples
+from robustest.data.benchmarks import CorruptedBenchmark
+from robustest.data.benchmarks.corrupted import IMAGENET_CLASSES, PUBLISHED
 from robustest.decisions import clopper_pearson
 from robustest.decisions.corruption_error import (
     CellsRule,
@@ -23,15 +35,20 @@ from robustest.decisions.corruption_error import (
     relative_mean_corruption_error,
 )
 from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.errors import ConfigError, DataError, StoreError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Columns, Evidence
+from robustest.run.evidence import Columns, Evidence, Exhibit, Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
 from robustest.run.fresh import ADAPTS, fresh_setup, observed_fresh
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, ShiftedInputs, ShiftFunction, as_shift, followed
+from robustest.shifts.tables import LARGE
 from robustest.tasks import Task
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -51,7 +68,7 @@ CORRUPTION_ROBUSTNESS = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
 )
-"""Mean accuracy under corruptions, its fall, or the mean corruption error."""
+"""Mean accuracy under corruptions, its drop, or the mean corruption error."""
 
 
 @measurement(CORRUPTION_ROBUSTNESS)
@@ -70,27 +87,28 @@ def measure_corruption_robustness(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over all corruptions and severities.
+    """Measure accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over corruptions and severities.
 
-    The mean corruption error (mCE) is relative to a reference model's: 1 is as good as that, and less is better.
+    The mean corruption error (mCE) is relative to a reference model's: 1 is as good as the reference, and less is
+    better.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`; images (N, C, H, W) to corrupt. Or a benchmark of corrupted images, as
             `robustest.benchmark("imagenet-c", root)` reads it.
-        corruptions: "common" (the 15 of ImageNet-C; of a benchmark without them, all), "all" (19; all that a benchmark
+        corruptions: "common" (the 15 of ImageNet-C; for a benchmark without them, all), "all" (19; all that a benchmark
             has), or a list: names of shifts, functions and `Shift`s as for `measure_shift_accuracy`, or names of a
-            benchmark's corruptions. A function that does not ask for a severity counts once. Where one changes no
-            sample, at one of its severities, the claim is inconclusive.
+            benchmark's corruptions. A function without a severity argument counts once. If one changes no sample, at
+            one of its severities, the claim is inconclusive.
         severities: of 1..5.
         min_accuracy: the mean accuracy over corruptions and severities claimed at least, in 0..1.
-        max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1. As for `measure_shift_accuracy` it
-            bounds the fall alone.
-        max_mce: the mCE claimed at most, > 0, as a share: 0.767 is what papers print as 76.7. It needs a reference.
+        max_drop: the largest drop from clean accuracy to that mean claimed, in 0..1. As for `measure_shift_accuracy` it
+            bounds the drop alone.
+        max_mce: the largest mCE claimed, > 0, as a share: 0.767 is what papers print as 76.7. It needs a reference.
             Give one of the three.
-        reference: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of what
-            `details["errors"]` of another result holds ("clean" serves the relative mCE). Or "alexnet", for those of
-            papers (`ALEXNET_ON_IMAGENET_C`), of models of ImageNet's classes; None takes them for ImageNet-C.
+        reference: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of the form
+            of `details["errors"]` of another result ("clean" is for the relative mCE). Or "alexnet", the published
+            rates (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None takes them for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
             right, over all corruptions and for each of them, with max_drop on clean samples as well; all comparisons
             together err with probability alpha.
@@ -98,8 +116,8 @@ def measure_corruption_robustness(
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. A sample's outcome is True where it is right in at least half of the cells. Where every sample was
-        looked at, `details["by_severity"]` has each cell's accuracy with an interval; all of them hold together.
+        The result. A sample's outcome is True if it is right in at least half of the cells. If every sample was
+        evaluated, `details["by_severity"]` has each cell's accuracy with an interval; all of them hold together.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or thresholds do not go together.
@@ -132,10 +150,10 @@ def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
 
 
 def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: CellsRule, *, adapts: bool) -> Result:
-    """The result, where the model's classes are those of the errors that it is compared with.
+    """Return the result.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: the model's classes are not those of the reference's error rates.
     """
     grid.check_classes(evidence.tally.classes)
     return finish(
@@ -156,7 +174,7 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
 
 
 def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
-    """The samples that each cell changed, and the mean were the model wrong on all of them."""
+    """Return the samples that each cell changed, and the mean of a model that is wrong on all of them."""
     moved = {cell_column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
     worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
     return [
@@ -166,7 +184,7 @@ def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[C
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
-    """What a model that adapts does in each cell, and on the clean samples, as it was before any."""
+    """Return the evidence of a model that adapts, reset before each cell and before the clean samples."""
     examples = setup.settings.examples
     looks = [Corrupting(cells=(), clean=True, beside_clean=True, examples=0)] if grid.clean else []
     looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean, examples=examples) for cell in grid.cells]
@@ -179,7 +197,7 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
 
 
 def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | None, alpha: float) -> dict[str, Any]:
-    """Numbers by corruption and severity; rates only where every sample was looked at."""
+    """Return figures by corruption and severity; rates only if every sample was evaluated."""
     if not evidence.whole:
         return {"cells": len(cells), "without_looking": share_of_largest_class(evidence.columns)}
     n, known = evidence.n, evidence.columns.get("clean")
@@ -205,7 +223,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | 
     }
     levels = {cell.level for cell in cells} - {None}
     if levels == set(SEVERITIES) or not levels:
-        # One without severities errs alike at each of them.
+        # A corruption without severities has the same error rate at each of them.
         own = {cell.name: cell.severity for cell in cells if cell.level is None}
         errors = {name: [rates[name, own.get(name, severity)] for severity in SEVERITIES] for name in by_name}
         details["errors"] = errors if clean is None else {"clean": [1 - clean], **errors}
@@ -213,3 +231,380 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | 
         details["mce"] = mean_corruption_error(rates, reference)
         details["relative_mce"] = None if clean is None else relative_mean_corruption_error(rates, 1 - clean, reference)
     return details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Corruptions at severities.
+
+    Attributes:
+        cells: each of them.
+        stored: the benchmark that has their images; None if they are made here.
+        reference: error rates of another model, or None.
+        clean: True if there are clean images beside the corrupted ones.
+    """
+
+    cells: tuple[Cell, ...]
+    stored: CorruptedBenchmark | None
+    reference: ErrorRates | None
+    clean: bool
+
+    @classmethod
+    def of(
+        cls,
+        data: object,
+        corruptions: Corruptions,
+        severities: Sequence[int],
+        *,
+        reference: object,
+        max_drop: float | None,
+    ) -> Grid:
+        """Return the grid of a call's data and corruptions; see `measure_corruption_robustness`.
+
+        Raises:
+            ConfigError: a corruption, a severity or the reference is invalid, or a drop is claimed without clean
+                images.
+            StoreError: the reference cannot be read.
+        """
+        stored = data if isinstance(data, CorruptedBenchmark) else None
+        cells = cells_of(corruptions, severities) if stored is None else stored_cells(stored, corruptions, severities)
+        clean = stored is None or stored.clean is not None
+        if max_drop is not None and not clean:
+            raise ConfigError(
+                "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
+            )
+        reference = reference_errors(published_of(stored, cells) if reference is None else reference, cells)
+        return cls(cells=tuple(cells), stored=stored, reference=reference, clean=clean)
+
+    @property
+    def pairs(self) -> list[tuple[str, int]]:
+        """Return each cell's corruption and severity."""
+        return [(cell.name, cell.severity) for cell in self.cells]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the corruptions, in their order."""
+        return list(dict.fromkeys(cell.name for cell in self.cells))
+
+    @property
+    def levels(self) -> str:
+        """Return the severities in a line; empty if no corruption has any."""
+        return ", ".join(str(level) for level in sorted({cell.level for cell in self.cells if cell.level is not None}))
+
+    @property
+    def about(self) -> str:
+        """Return the corruptions in a few words."""
+        about = self.names[0] if len(self.names) == 1 else f"{len(self.names)} corruptions"
+        return about if self.stored is None else f"{about} of {self.stored.name}"
+
+    @property
+    def published(self) -> bool:
+        """Return True if the reference's error rates are published ones."""
+        return is_published(self.reference)
+
+    @property
+    def identity(self) -> object:
+        """Return the key of remembered outcomes; None for files, which may change under their names."""
+        return ("corruptions", self.cells) if self.stored is None else None
+
+    def check_images(self, samples: Samples) -> None:
+        """Refuse to compare small images, corrupted here, with error rates on large ones.
+
+        Raises:
+            ConfigError: the images are small.
+        """
+        if self.stored is None and self.published:
+            check_size(samples)
+
+    def check_classes(self, classes: int) -> None:
+        """Refuse to compare a model of other classes with published error rates.
+
+        Raises:
+            ConfigError: the model has other classes.
+        """
+        if self.published:
+            check_classes(classes)
+
+    def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
+        """Return the columns and parts to compare with a baseline: all cells together, and those of each corruption.
+
+        Args:
+            alpha: the error of all comparisons together.
+            clean: True to compare clean samples as well: a drop from them has two ends.
+        """
+        cells = tuple(cell_column(pair) for pair in self.pairs)
+        parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
+        if clean:
+            every = (("all corruptions", cells),) if len(parts) > 1 else ()
+            parts = (*every, *parts, ("clean samples", ("clean",)))
+            return {"columns": (*cells, "clean"), "parts": parts, "together": False, "level": alpha / len(parts)}
+        if len(self.names) == 1:
+            return {"columns": cells}
+        return {"columns": cells, "parts": parts, "level": alpha / (len(parts) + 1)}
+
+    def caveats(self, *, mce: bool) -> tuple[str, ...]:
+        """Return the caveats of the benchmark, and of an mCE over other cells than the papers'."""
+        own = self.stored.caveats if self.stored else ()
+        return (*own, *(caveats_beside_papers(self.names, self.levels) if self.published and mce else ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A cell of a benchmark's files.
+
+    Attributes:
+        name, severity: the corruption, and its severity, 1..5.
+        samples: its images, in the order of the data.
+    """
+
+    name: str
+    severity: int
+    samples: Samples
+
+    @property
+    def level(self) -> int:
+        """Return the severity, as `Shift.level`."""
+        return self.severity
+
+    def __str__(self) -> str:
+        return f"{self.name}, severity {self.severity}"
+
+    def shifted(self, chunk: Chunk) -> ShiftedInputs:
+        """Return the chunk's images in this cell.
+
+        Raises:
+            DataError: they have other labels or another shape than the chunk's own, or are outside the bounds.
+        """
+        x, y = self.samples.take(chunk.ids)
+        low, high = chunk.bounds
+        x = (x * (high - low) + low).to(chunk.x.device)
+        if x.shape != chunk.x.shape or not torch.equal(y, chunk.y.cpu()):
+            raise DataError(
+                f"Expected images of {self.name} at severity {self.severity} to be those of the data, "
+                f"{tuple(chunk.x.shape)} with their labels, but got {tuple(x.shape)} or other labels."
+            )
+        if not bool(((x >= low) & (x <= high)).all()):
+            raise DataError(
+                f"Expected images of {self.name} in [0, 1] but view= gives others. Leave "
+                "normalisation to preprocessing=."
+            )
+        return ShiftedInputs(x, moved_rows(chunk.x, x), torch.zeros_like(chunk.key, dtype=torch.bool))
+
+
+Cell = Shift | Stored
+Corruptions = str | Shift | ShiftFunction | Sequence[str | Shift | ShiftFunction]
+T = TypeVar("T", Shift, Stored)
+
+
+def moved_column(cell: Cell) -> str:
+    """Return the name of the column of samples that a cell changes."""
+    return f"moved {cell_column((cell.name, cell.severity))}"
+
+
+def cut_column(cell: Cell) -> str:
+    """Return the name of the column of `ShiftedInputs.cut`."""
+    return f"cut {cell_column((cell.name, cell.severity))}"
+
+
+def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
+    """Return shifts at severities; "common" stands for the benchmark's 15 corruptions, "all" for ImageNet-C's 19.
+
+    A function without a severity argument is one cell: at five severities it would be five identical ones.
+
+    Raises:
+        ConfigError: there is none, or one twice.
+    """
+    sets = {"common": COMMON_CORRUPTIONS, "all": CORRUPTIONS}
+    if isinstance(corruptions, str):
+        chosen: Sequence[str | Shift | ShiftFunction] = sets.get(corruptions, [corruptions])
+    else:
+        chosen = [corruptions] if isinstance(corruptions, Shift) or callable(corruptions) else list(corruptions)
+    cells = []
+    for one in dict.fromkeys(chosen):
+        at = [as_shift(one, severity) for severity in dict.fromkeys(severities)]
+        cells += at if all(cell.level is not None for cell in at) else at[:1]
+    return _checked_once(cells)
+
+
+def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severities: Sequence[int]) -> list[Stored]:
+    """Return the cells of a benchmark; "common" stands for those of ImageNet-C's 15 that it has, or else for all.
+
+    Raises:
+        UnknownNameError: it has no such corruption.
+        ConfigError: there is none, or a severity is not 1..5.
+    """
+    if corruptions == "common":
+        corruptions = [name for name in stored.corruptions if name in COMMON_CORRUPTIONS] or stored.corruptions
+    given = stored.corruptions if corruptions == "all" else corruptions
+    names = []
+    for name in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
+        if name not in stored.corruptions:
+            raise unknown(f"corruption of {stored.name}", str(name), stored.corruptions)
+        names.append(str(name))
+    for severity in severities:
+        if severity not in {level for _, level in stored.cells}:
+            raise ConfigError(f"Expected severities of 1..5 but got {severity!r}.")
+    return _checked_once(
+        [
+            Stored(name=name, severity=severity, samples=stored.cells[name, severity])
+            for name in dict.fromkeys(names)
+            for severity in dict.fromkeys(severities)
+        ]
+    )
+
+
+def _checked_once(cells: list[T]) -> list[T]:
+    if not cells:
+        raise ConfigError("Expected one corruption and one severity or more but got none.")
+    twice = [name for (name, _), count in Counter((one.name, one.severity) for one in cells).items() if count > 1]
+    if twice:
+        raise ConfigError(f"Expected each corruption once but got {twice[0]!r} twice. Write an assertion for each.")
+    return cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrupting:
+    """Predictions of a chunk, clean and in every cell; each right sample's most confident error may be shown.
+
+    Attributes:
+        cells: corruptions with their severities.
+        clean: True to evaluate the chunk's own images too.
+        beside_clean: True if the chunk's own images are clean, so that a cell equal to them changes nothing.
+        examples: samples that may be shown.
+    """
+
+    cells: tuple[Cell, ...]
+    clean: bool
+    beside_clean: bool
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        """Return the columns of a chunk."""
+        task, columns = evaluator.task, {}
+        clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
+        if self.clean:
+            before = evaluator.judged(chunk.x, chunk.y)
+            clean, right = before.predicted, before.holds
+            columns["clean"] = right
+            if task.one_class:
+                columns["label"] = chunk.y
+        count = torch.zeros(len(chunk.y), device=chunk.y.device)
+        exhibits: list[Exhibit] = []
+        for cell in self.cells:
+            if isinstance(cell, Shift):
+                changed = cell.shifted(chunk.x, chunk.key, chunk.bounds)
+                moved = followed(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+            else:
+                changed, moved = cell.shifted(chunk), chunk.y
+            after = changed.x
+            if self.beside_clean:
+                columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
+            seen = evaluator.judged(after, moved)
+            held, predicted = seen.holds, seen.predicted
+            columns[cell_column((cell.name, cell.severity))] = held
+            count += held
+            exhibits += exhibits_of(
+                chunk,
+                right & ~held,
+                clean=predicted if clean is None else clean,
+                predicted=predicted,
+                before=after if clean is None else chunk.x,
+                after=after,
+                badness=-seen.margin,
+                size=cell.level,
+                most=self.examples,
+                task=task,
+                moved=moved,
+            )
+            exhibits = _one_a_sample(exhibits)[: self.examples]
+        columns["held"] = 2 * count >= len(self.cells)
+        return Observation({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
+
+
+def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
+    """Return the exhibits, worst first, each sample once."""
+    kept: dict[int, Exhibit] = {}
+    for exhibit in sorted(exhibits, key=lambda e: -e.badness):
+        kept.setdefault(exhibit.index, exhibit)
+    return list(kept.values())
+
+
+def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
+    """Return the published error rates that a benchmark's mCE is relative to, or None if cells are missing."""
+    errors = PUBLISHED.get("" if stored is None else stored.baseline)
+    return errors if errors is not None and all(cell.name in errors for cell in cells) else None
+
+
+def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | None:
+    """Return the reference's error rates for all cells.
+
+    Raises:
+        StoreError: the file cannot be read.
+        ConfigError: it lacks a corruption, or a severity's rates are no numbers in 0..1 that sum to more than 0.
+    """
+    errors = PUBLISHED.get(reference, reference) if isinstance(reference, str) else reference
+    if errors is None:
+        return None
+    if isinstance(errors, (str, os.PathLike)):
+        try:
+            errors = json.loads(Path(errors).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"Expected error rates as JSON in {reference} but got: {error}") from error
+    if not isinstance(errors, Mapping):
+        raise ConfigError(expected("reference to map corruptions to error rates", errors))
+    for cell in cells:
+        rates = errors.get(cell.name)
+        if not isinstance(rates, Sequence) or len(rates) != 5 or not all(map(_is_rate, rates)):
+            raise ConfigError(expected(f"reference to hold five error rates in 0..1 for {cell.name!r}", rates))
+    for name in {cell.name for cell in cells}:
+        if not sum(errors[name][cell.severity - 1] for cell in cells if cell.name == name) > 0:
+            raise ConfigError(
+                f"Expected a reference that errs under {name!r}: its errors are what ours are divided by."
+            )
+    if is_published(errors):
+        return errors
+    return {str(name): [float(rate) for rate in rates] for name, rates in errors.items()}
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def is_published(errors: ErrorRates | None) -> bool:
+    """Return True for published error rates."""
+    return any(errors is one for one in PUBLISHED.values())
+
+
+def check_size(samples: Samples) -> None:
+    """Refuse to compare small images with AlexNet's error rates on large ones.
+
+    Raises:
+        ConfigError: the images are corrupted with the parameters of other sizes.
+    """
+    x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
+    if max(x.shape[-2:]) < LARGE:
+        raise ConfigError(
+            f"Expected images of {LARGE} pixels or more for AlexNet's errors but got "
+            f"{tuple(x.shape[1:])}: smaller ones are corrupted with other parameters. Give the errors of a model on "
+            "images like these as reference=."
+        )
+
+
+def check_classes(classes: int) -> None:
+    """Refuse to compare a model of other classes with AlexNet's error rates.
+
+    Raises:
+        ConfigError: the model has not ImageNet's 1,000 classes.
+    """
+    if classes != IMAGENET_CLASSES:
+        raise ConfigError(
+            f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "
+            "errors are of another task. Give those of a model on these data as reference=."
+        )
+
+
+def caveats_beside_papers(names: Sequence[str], levels: str) -> tuple[str, ...]:
+    """Return the caveat of an mCE over other cells than the papers'."""
+    if set(names) == set(COMMON_CORRUPTIONS) and levels == "1, 2, 3, 4, 5":
+        return ()
+    return (f"over {len(names)} corruptions and severities {levels}, where papers' mCE has 15 and 1 to 5",)

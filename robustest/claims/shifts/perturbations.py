@@ -1,4 +1,8 @@
-"""Predictions that change from frame to frame of a perturbation: flip probability and top-5 distance."""
+"""Claims on perturbation sequences: how often, and how far, predictions change from frame to frame.
+
+Flip probability and top-5 distance (Hendrycks and Dietterich, ICLR 2019, section 4.3). Each sequence has one figure per
+perturbation; the claim is on a weighted mean of them (`decisions.corruption_error.WeightedRule`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from torch import Tensor
 
 from robustest.checks import moved_rows
 from robustest.data.benchmarks import SequenceBenchmark
-from robustest.data.benchmarks.sequences import Frames
+from robustest.data.benchmarks.corrupted import Frames
 from robustest.decisions import checked_not_both
 from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
@@ -30,7 +34,7 @@ from robustest.run.plan import Options, Setup
 
 _TOP = 5
 LARGEST = _TOP * (_TOP + 1) / 2
-"""The top-5 distance where all five classes leave the first five."""
+"""The top-5 distance if all five classes leave the first five."""
 
 STABLE = Kind(
     name="stable_under_perturbations",
@@ -57,28 +61,28 @@ def measure_stable_under_perturbations(
     tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
-    """The mean flip probability (mFP) or mean top-5 distance (mT5D) over perturbations of sequences.
+    """Measure the mean flip probability (mFP) or mean top-5 distance (mT5D) over perturbations of sequences.
 
     (Hendrycks and Dietterich, ICLR 2019, section 4.3.) A flip is another predicted class than in the frame before, or
-    of noise, where frames are no path, than in the first. The top-5 distance is how far the five likeliest classes of
-    the one frame move among those of the other. Each is averaged over a sequence, then over sequences, then over
+    for noise, whose frames are no path, than in the first. The top-5 distance is how far the five likeliest classes of
+    one frame move in the order of the other. Each is averaged over a sequence, then over sequences, then over
     perturbations.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: sequences, as `robustest.benchmark("imagenet-p", root)` reads them.
         perturbations: names of those that count; None for all.
-        max_mfp: the mean flip probability claimed at most, > 0; with a reference the mean flip rate.
-        max_mt5d: the mean top-5 distance claimed at most, > 0; not together with max_mfp.
+        max_mfp: the largest mean flip probability claimed, > 0; with a reference the mean flip rate.
+        max_mt5d: the largest mean top-5 distance claimed, > 0; not together with max_mfp.
         reference: `details` of another model's result. Each perturbation's figure is then a share of that model's: 1 is
             as good as the reference, and papers' figures are relative to AlexNet.
         no_worse_than, tolerance: as for `measure_robust_score`, about each sequence's figure as a share of the largest
-            there is, which may rise by no more than `tolerance` on average.
+            possible one, which may rise by at most `tolerance` on average.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. A sequence's outcome is True where no frame of any perturbation flips. It is inconclusive where the
-        frames of a perturbation are alike in every sequence.
+        The result. A sequence's outcome is True if no frame of any perturbation flips. It is inconclusive if the frames
+        of a perturbation are identical in every sequence.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
@@ -120,7 +124,7 @@ def measure_stable_under_perturbations(
 
 
 def _changed(columns: Columns, names: Sequence[str], rule: WeightedRule) -> list[Changed]:
-    """The sequences whose frames are not all alike, and the mean were each frame of these answered quite otherwise."""
+    """Return the sequences with frames that differ, and the mean if each of these frames flipped."""
     moved = {name: columns[f"moved/{name}"] for name in names}
     lost = {
         f"{kind}/{name}": np.maximum(columns[f"{kind}/{name}"], one)
@@ -132,7 +136,7 @@ def _changed(columns: Columns, names: Sequence[str], rule: WeightedRule) -> list
 
 
 def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None) -> tuple[str, ...]:
-    """The perturbations that count, each once.
+    """Return the perturbations that count, each once.
 
     Raises:
         UnknownNameError: the benchmark has no such perturbation.
@@ -149,7 +153,7 @@ def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flickering:
-    """Measure how predictions change along sequences.
+    """Changes of predictions along sequences.
 
     Attributes:
         sequences: names and frames.
@@ -160,7 +164,7 @@ class Flickering:
     weights: Mapping[str, float]
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk of sequences."""
+        """Return the columns of a chunk of sequences."""
         columns: dict[str, np.ndarray[Any, Any]] = {}
         low, high = chunk.bounds
         for name, frames in self.sequences:
@@ -182,18 +186,16 @@ class Flickering:
 
 
 def flip_probability(predicted: Tensor, *, noise: bool) -> float:
-    """The share of steps along a sequence of predictions (T,) that are flips: from the frame before, or of noise from
-    the first.
-    """
+    """Return the share of flips of predictions (T,), from the frame before, or for noise the first."""
     before = predicted[:1] if noise else predicted[:-1]
     return float((predicted[1:] != before).double().mean())
 
 
 def top5_distance(logits: Tensor, *, noise: bool) -> float:
-    """The mean top-5 distance of the steps along a sequence of logits (T, K): 0..15.
+    """Return the mean top-5 distance of the steps along a sequence of logits (T, K): 0..15.
 
-    Of two frames it is the sum, over the five likeliest classes of the first, of how far each moves among the first
-    five places and the one behind them (section 4.3).
+    For two frames it is the sum, over the five likeliest classes of the first, of the distances that they move among
+    the first five places and the one behind them (section 4.3).
     """
     order = torch.argsort(logits, dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
@@ -208,7 +210,7 @@ def top5_distance(logits: Tensor, *, noise: bool) -> float:
 def _weights(
     names: Sequence[str], reference: Mapping[str, Mapping[str, float]] | None, *, by_distance: bool
 ) -> dict[str, float]:
-    """Of each column in the mean; a column of distances holds shares of the largest.
+    """Return the weight of each column in the mean; a column of distances holds shares of the largest distance.
 
     Raises:
         ConfigError: the reference lacks a perturbation, or has no number > 0 for it.

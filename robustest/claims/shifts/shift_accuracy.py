@@ -1,4 +1,8 @@
-"""Accuracy under a distribution shift, paired with the accuracy on the unshifted samples."""
+"""Claims on one shift: accuracy under it, its drop, and the predictions that it flips, right or wrong.
+
+Each sample is evaluated unshifted and shifted, with its own random key, so that the two are paired: the drop is
+`decisions.drop`, the accuracy and the flip rate are `decisions.share`. Targets that are places follow the shift.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +65,7 @@ def measure_shift_accuracy(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Accuracy on shifted samples, or its fall from the accuracy on the same samples unshifted.
+    """Measure the accuracy on shifted samples, or its drop from the accuracy on the same samples unshifted.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -69,16 +73,16 @@ def measure_shift_accuracy(
         shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key), which receives and returns
             inputs in the data's own units and shape. A shift that changes no sample, or so few that the others suffice
             for the claim, leaves it inconclusive.
-        severity: 1..5; None means the `Shift`'s own, or 3; not for a function that does not ask for one.
+        severity: 1..5; None means the `Shift`'s own, or 3; not for a function without a severity argument.
         at_least: the accuracy claimed under the shift, in 0..1.
-        max_drop: the fall in accuracy claimed at most, in 0..1 and less than 1; not together with at_least. It bounds
-            the fall alone, so that a worse model may keep it where a better one does not: `assert_accuracy`, or
-            no_worse_than, bounds the accuracy that it falls from. A model that is no better than chance unshifted, or
-            by no more than this, does not pass.
+        max_drop: the largest drop in accuracy claimed, in 0..1 and less than 1; not together with at_least. It bounds
+            the drop alone, so that a worse model may keep it and a better one not: `assert_accuracy`, or no_worse_than,
+            bounds the accuracy that it drops from. A model that is no better than chance unshifted, or by no more than
+            this, does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
             well, and both comparisons together err with probability alpha.
-        task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
-            where a shift moves things.
+        task: the kind of answers and the criterion of a right one, as for `measure_robust_accuracy`; its targets follow
+            a shift that moves things.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -97,7 +101,9 @@ def measure_shift_accuracy(
         Shifting(shift=chosen, examples=setup.settings.examples),
         _rule(at_least, max_drop, setup.terms),
         identity=("shift accuracy", chosen),
-    ).against(no_worse_than, tolerance, has_threshold=threshold is not None, **_ends(max_drop, setup.terms.alpha))
+    ).against(
+        no_worse_than, tolerance, has_threshold=threshold is not None, **_baseline_parts(max_drop, setup.terms.alpha)
+    )
     evidence = observe(plan)
     return finish(
         plan,
@@ -114,7 +120,7 @@ def measure_shift_accuracy(
 
 
 def _changed(evidence: Evidence, shift: Shift, *, by_drop: bool) -> Changed:
-    """The samples that the shift changed, and the value were the model wrong on all of them."""
+    """Return the samples that the shift changed, and the value of a model that is wrong on all of them."""
     moved, held, clean = (evidence.columns[name] for name in ("moved", "held", "clean"))
     worst = float((clean & moved).mean() if by_drop else (held & ~moved).mean())
     return Changed(by=f"the shift {shift}", moved=moved, cut=evidence.columns["cut"], worst=worst)
@@ -124,8 +130,8 @@ def _pairing(evidence: Evidence, under: str, *, fall: bool) -> Pairing:
     return fall_from(evidence, "clean", under=under) if fall else Pairing(under=under)
 
 
-def _ends(max_drop: float | None, alpha: float) -> dict[str, Any]:
-    """Return how a baseline is compared: a fall by both of its ends, each of which must be no worse."""
+def _baseline_parts(max_drop: float | None, alpha: float) -> dict[str, Any]:
+    """Return the parts to compare with a baseline: a drop has two ends, and each must be no worse."""
     if max_drop is None:
         return {}
     parts = ("shifted samples", ("held",)), ("unshifted samples", ("clean",))
@@ -143,8 +149,8 @@ class Shifting:
     """Predictions of a chunk, unshifted and shifted.
 
     Attributes:
-        shift: what is done to a sample.
-        examples: how many samples may be shown.
+        shift: applied to each sample.
+        examples: samples that may be shown.
     """
 
     whole_inputs: ClassVar[bool] = True
@@ -153,7 +159,7 @@ class Shifting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Return the columns of a chunk."""
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
         after, task = changed.x, evaluator.task
         moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
@@ -179,25 +185,25 @@ class Shifting:
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
-        """(B, *T) what the shifted samples are judged by: their targets, where the shift took them."""
+        """Return (B, *T) the targets of the shifted samples: the moved ones."""
         return moved
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
-        """(B,) bools of each sample, by name."""
+        """Return (B,) bools of each sample, by name."""
         return {"held": shifted.holds, "clean": before.holds}
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
-        """(B,) bool: which samples are counterexamples."""
+        """Return (B,) True for counterexamples."""
         return columns["clean"] & ~columns["held"]
 
 
-def _pairs(evidence: Evidence) -> tuple[int, int]:
+def _lost_and_gained(evidence: Evidence) -> tuple[int, int]:
     held, clean = evidence.columns["held"], evidence.columns["clean"]
     return int((clean & ~held).sum()), int((held & ~clean).sum())
 
 
 def _details(evidence: Evidence) -> dict[str, float | int | None]:
-    lost, gained = _pairs(evidence)
+    lost, gained = _lost_and_gained(evidence)
     return {
         "clean_accuracy": evidence.share(evidence.columns["clean"]),
         "shifted_accuracy": evidence.share(evidence.columns["held"]),
@@ -205,4 +211,103 @@ def _details(evidence: Evidence) -> dict[str, float | int | None]:
         "lost": lost,
         "gained": gained,
         "mcnemar_p": mcnemar(lost, gained),
+    }
+
+
+CONSISTENCY = Kind(
+    name="consistency",
+    quantities=(
+        Quantity.at_most("max_flip_rate", "flip rate", "predictions flipped by {}", trivial=1, counts=OUTCOMES),
+    ),
+    further_claims=("no_worse_than",),
+    captions=Captions(names={"lost": "lost by the change", "gained": "gained by it"}),
+    lines=clean_accuracy,
+    hidden=frozenset({"clean_accuracy"}),
+)
+"""The share of samples whose predicted class a shift changes."""
+
+
+@measurement(CONSISTENCY)
+def measure_consistency(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = None,
+    max_flip_rate: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    task: Task | str | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """Measure the share of samples whose predicted class a shift changes.
+
+    Flips count for right and wrong answers: a wrong answer that becomes another wrong one, or right, flips too
+    (Hendrycks and Dietterich, ICLR 2019, section 4.3, count them so between successive frames).
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_shift_accuracy`. Labels are used in the details alone.
+        shift, severity: as for `measure_shift_accuracy`.
+        max_flip_rate: the largest share of flips claimed, in 0..1.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
+        task: as for `measure_shift_accuracy`.
+        **options: see `robustest.run.plan.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    chosen = shift_as_asked(shift, severity)
+    setup = Setup.of(model, data, options, deciding(task))
+    plan = setup.plan(
+        CONSISTENCY.quantities[0].state(chosen) + of_task(setup.task),
+        Flipping(shift=chosen, examples=setup.settings.examples),
+        ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
+        identity=("consistency", chosen),
+    ).against(no_worse_than, tolerance, has_threshold=max_flip_rate is not None)
+    evidence = observe(plan)
+    moved = evidence.columns["moved"]
+    return finish(
+        plan,
+        evidence,
+        kind=CONSISTENCY,
+        threshold=max_flip_rate,
+        setting=str(chosen),
+        method="paired with the unshifted samples",
+        details=_flip_details(evidence),
+        pairing=Pairing(under=of_task(setup.task).strip(", ")),
+        changed=[
+            Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=float(moved.mean()))
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flipping(Shifting):
+    """Predictions of a chunk, unshifted and shifted; flips with the largest margin are shown first."""
+
+    def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
+        """Return (B, *T) the predictions on the unshifted samples, moved with the shift."""
+        return followed(task, self.shift, chunk.x, before.predicted, chunk.key, bounds=chunk.bounds)
+
+    def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
+        """Return (B,) bools of each sample, by name."""
+        return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.predicted, moved)}
+
+    def broken(self, columns: dict[str, Tensor]) -> Tensor:
+        """Return (B,) True for every flip, of a wrong answer too."""
+        return ~columns["held"]
+
+
+def _flip_details(evidence: Evidence) -> dict[str, Any]:
+    held, clean, shifted = (evidence.columns[name] for name in ("held", "clean", "shifted"))
+    return {
+        "flips": int((~held).sum()),
+        "lost": int((clean & ~shifted).sum()),
+        "gained": int((shifted & ~clean).sum()),
+        "wrong_to_wrong": int((~held & ~clean & ~shifted).sum()),
+        "clean_accuracy": evidence.share(clean),
+        "shifted_accuracy": evidence.share(shifted),
     }

@@ -92,8 +92,8 @@ def prune(folder: str, max_mb: float) -> int:
 
 def problem_of(path: Path) -> str:
     """What is wrong with a file of the corpus; empty where it is whole."""
+    from robustest.store.entries import unpack
     from robustest.store.files import Damaged
-    from robustest.store.packed import unpack
 
     try:
         _, arrays, meta = unpack("corpus", None, path.read_bytes())

@@ -85,7 +85,7 @@ def _results_path(path: Path | None) -> Path:
 
 def _remembered(store: Path) -> Account:
     """The latest result of each claim, whenever that was, and how its test ended when it was last run."""
-    from robustest.store.records import load_records
+    from robustest.store.files import load_records
 
     latest: dict[tuple[str, str], tuple[str, list[Row]]] = {}
     endings: list[Ending] = []

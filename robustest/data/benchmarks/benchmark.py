@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from robustest.data.benchmarks.classes import ClassMap
-from robustest.data.benchmarks.images import View, read_image
-from robustest.data.domains import own_labels
+from robustest.data.benchmarks.images import ClassMap, View, read_image
+from robustest.data.hierarchies import own_labels
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import DataError
 

@@ -1,4 +1,9 @@
-"""Benchmarks of corrupted images, as published: the same images in every cell of corruptions and severities."""
+"""Errors of AlexNet on ImageNet-C, which papers' mean corruption errors are relative to.
+
+Benchmarks of corrupted images, as published: the same images in every cell of corruptions and severities.
+
+Benchmarks of sequences: an image and the frames that a perturbation makes of it, as ImageNet-P has them.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,54 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from robustest.data.benchmarks.images import View, class_files, folders_in, read_image
-from robustest.data.domains import own_labels
+from robustest.data.benchmarks.images import View, class_files, folders_in, read_image, shown
+from robustest.data.hierarchies import own_labels
 from robustest.data.samples import Samples, as_samples
-from robustest.errors import DataError
+from robustest.errors import ConfigError, DataError
+
+ALEXNET_ON_IMAGENET_C: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        "clean": (0.43478,),
+        "gaussian_noise": (0.69528, 0.82542, 0.93554, 0.98138, 0.99452),
+        "shot_noise": (0.71224, 0.85108, 0.93574, 0.98182, 0.99146),
+        "impulse_noise": (0.78374, 0.89808, 0.94870, 0.98720, 0.99548),
+        "defocus_blur": (0.65624, 0.73202, 0.85036, 0.91364, 0.94714),
+        "glass_blur": (0.64308, 0.75054, 0.88806, 0.91622, 0.93344),
+        "motion_blur": (0.58430, 0.70048, 0.82108, 0.89750, 0.92638),
+        "zoom_blur": (0.70008, 0.76992, 0.80784, 0.84198, 0.87198),
+        "snow": (0.71726, 0.88392, 0.86468, 0.91870, 0.94952),
+        "frost": (0.61390, 0.79734, 0.88790, 0.89942, 0.93430),
+        "fog": (0.67474, 0.76050, 0.84378, 0.87260, 0.94500),
+        "brightness": (0.45140, 0.48502, 0.54048, 0.62166, 0.72440),
+        "contrast": (0.64548, 0.76150, 0.88874, 0.97760, 0.99270),
+        "elastic_transform": (0.52596, 0.70116, 0.55686, 0.64076, 0.80554),
+        "pixelate": (0.52218, 0.54620, 0.73728, 0.87092, 0.91262),
+        "jpeg_compression": (0.51002, 0.54718, 0.57294, 0.65458, 0.74778),
+    }
+)
+"""Error rates at severities 1 to 5, of torchvision's AlexNet on the published 224-pixel files.
+
+Source: Hendrycks and Dietterich, ICLR 2019, and issue 10 of their repository hendrycks/robustness, which has them by
+severity; the mean of each row is the figure that the benchmark's normalisation uses. The clean error is that of
+torchvision's AlexNet on ImageNet's validation set (56.522 % accuracy).
+"""
+
+PUBLISHED: Mapping[str, Mapping[str, tuple[float, ...]]] = MappingProxyType({"alexnet": ALEXNET_ON_IMAGENET_C})
+"""Baselines that have a name."""
+
+IMAGENET_CLASSES = 1000
+"""Classes of the models that published errors on ImageNet-C may be compared with."""
+
 
 SEVERITIES = (1, 2, 3, 4, 5)
 Cell = tuple[str, int]
@@ -241,3 +283,165 @@ def opened(path: Path, what: str) -> NDArray[np.generic]:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:
         raise DataError(f"Expected an array of {what} in {path} but got: {error}.") from error
+
+
+PERTURBATIONS = (
+    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "snow"),
+    *("brightness", "translate", "rotate", "tilt", "scale"),
+)
+"""The ten of ImageNet-P's benchmark (Hendrycks and Dietterich, ICLR 2019, section 3.2)."""
+
+CIFAR_PERTURBATIONS = tuple("spatter" if name == "snow" else name for name in PERTURBATIONS)
+"""The ten of CIFAR-10-P and -100-P."""
+
+
+class Frames(Protocol):
+    """The sequences of one perturbation."""
+
+    def __len__(self) -> int:
+        """How many sequences there are."""
+
+    def __getitem__(self, i: int) -> Tensor:
+        """(T, C, H, W) float32 in [0, 1]: the frames of a sequence, T >= 2."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SequenceBenchmark:
+    """Sequences of frames by perturbation, of the same images; `assert_stable_under_perturbations` takes it.
+
+    Attributes:
+        name: as `benchmark` knows it.
+        sequences: of each perturbation.
+        published: how many sequences a perturbation has as published.
+    """
+
+    name: str
+    sequences: Mapping[str, Frames] = field(repr=False)
+    published: int
+
+    def __post_init__(self) -> None:
+        sizes = {name: len(frames) for name, frames in self.sequences.items()}
+        if len(set(sizes.values())) != 1:
+            raise DataError(f"Expected as many sequences of each perturbation of {self.name} but got {sizes}.")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.sequences.values())))
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """As `Benchmark.caveats`."""
+        return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} sequences",)
+
+    def samples(self) -> Samples:
+        """The first frames of the first perturbation, with a label that says nothing: what is counted is sequences."""
+        return as_samples(First(next(iter(self.sequences.values()))))
+
+
+@dataclass(frozen=True, eq=False)
+class First(Dataset[tuple[Tensor, int]]):
+    """The first frame of each sequence."""
+
+    frames: Frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.frames[i][0], 0
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayFrames:
+    """A `.npy` file of sequences (N, T, H, W, C) uint8."""
+
+    path: Path
+
+    def __len__(self) -> int:
+        return len(mapped(self.path))
+
+    def __getitem__(self, i: int) -> Tensor:
+        return torch.from_numpy(np.array(mapped(self.path)[i])).permute(0, 3, 1, 2).float().div_(255)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrames:
+    """A tree of videos, root/class/file.mp4; files are paths under root."""
+
+    root: Path
+    files: tuple[str, ...] = field(repr=False)
+    view: View = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> Tensor:
+        return torch.stack([shown(self.view, Image.fromarray(frame)) for frame in _decoded(self.root / self.files[i])])
+
+
+def array_sequences(root: Path, what: str) -> SequenceBenchmark:
+    """CIFAR-10-P or -100-P: a file a perturbation.
+
+    Raises:
+        DataError: a file is absent, or has another shape or type.
+    """
+    for name in CIFAR_PERTURBATIONS:
+        array = opened(root / f"{name}.npy", what)
+        if array.dtype != np.uint8 or array.ndim != 5 or array.shape[2:] != (32, 32, 3) or array.shape[1] < 2:
+            raise DataError(
+                f"Expected uint8 sequences (N, T, 32, 32, 3) in {root / f'{name}.npy'} but got "
+                f"{array.dtype} {array.shape}."
+            )
+    sequences = {name: ArrayFrames(root / f"{name}.npy") for name in CIFAR_PERTURBATIONS}
+    return SequenceBenchmark(name=what, sequences=sequences, published=10_000)
+
+
+def video_sequences(root: Path, classes: tuple[str, ...], view: View, what: str) -> SequenceBenchmark:
+    """ImageNet-P: a folder a perturbation, in it a folder a class with its videos.
+
+    Raises:
+        ConfigError: OpenCV is not installed.
+        DataError: a perturbation or a class is absent, or two perturbations have other videos.
+    """
+    _opencv()
+    sequences: dict[str, Frames] = {}
+    first: tuple[str, ...] = ()
+    for name in PERTURBATIONS:
+        files = tuple(file for file, _ in class_files(root / name, classes, what, suffixes=frozenset({".mp4"})))
+        first = first or files
+        if files != first:
+            differs = min(set(files).symmetric_difference(first))
+            raise DataError(
+                f"Expected the same videos in {root / name} as in {PERTURBATIONS[0]} but {differs} is in one."
+            )
+        sequences[name] = VideoFrames(root / name, files, view)
+    return SequenceBenchmark(name=what, sequences=sequences, published=50_000)
+
+
+def _opencv() -> object:
+    try:
+        import cv2
+    except ImportError:
+        raise ConfigError(
+            "Expected OpenCV to read ImageNet-P's videos but it is not installed: pip install 'robustest[video]'."
+        ) from None
+    return cv2
+
+
+def _decoded(path: Path) -> list[np.ndarray]:
+    """The frames of a video, (H, W, 3) uint8 in RGB.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
+    import cv2
+
+    video, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        there, frame = video.read()
+        if not there:
+            break
+        frames.append(np.ascontiguousarray(frame[..., ::-1]))
+    video.release()
+    if len(frames) < 2:
+        raise DataError(f"Expected a video of two frames or more in {path} but got {len(frames)}.")
+    return frames

@@ -11,18 +11,29 @@ from typing import Any
 import numpy as np
 
 from robustest.data.benchmarks.benchmark import Benchmark
-from robustest.data.benchmarks.classes import ClassMap, imagenet_classes, imagenet_subset
 from robustest.data.benchmarks.corrupted import (
     CorruptedBenchmark,
+    SequenceBenchmark,
     array_cells,
+    array_sequences,
     folder_cells,
     only_severities,
     paired,
     paired_folder,
+    video_sequences,
 )
-from robustest.data.benchmarks.images import Centre, View, as_it_is, beside, class_files, folders_in
-from robustest.data.benchmarks.objectnet import shared_classes
-from robustest.data.benchmarks.sequences import SequenceBenchmark, array_sequences, video_sequences
+from robustest.data.benchmarks.images import (
+    Centre,
+    ClassMap,
+    View,
+    as_it_is,
+    beside,
+    class_files,
+    folders_in,
+    imagenet_classes,
+    imagenet_subset,
+    shared_classes,
+)
 from robustest.errors import ConfigError, DataError, expected, unknown
 
 _C = (

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustest.data import Samples, as_samples
-from robustest.data.label_sets import LabelSets, Scores, as_label_sets
+from robustest.data.groups import LabelSets, Scores, as_label_sets
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, DataError, expected
 from robustest.repair.by_training.methods import Method

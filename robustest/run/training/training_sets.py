@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import as_samples
-from robustest.data.near_copies import near_copies
+from robustest.data.samples import near_copies
 from robustest.engine.chunks import check_data, load
 from robustest.errors import DataError
 

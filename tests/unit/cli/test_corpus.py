@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from robustest.store.corpus import Corpus, Kept
-from robustest.store.packed import pack, unpack
+from robustest.store.entries import pack, unpack
 
 Make = Callable[..., Any]
 NAMES = ("t::a Linf", "t::b L2")

@@ -15,7 +15,7 @@ from robustest.cli.commands.show import show
 from robustest.reports import github
 from robustest.reports.terminal import summary
 from robustest.results import Result
-from robustest.store.records import save_record
+from robustest.store.files import save_record
 
 Make = Callable[..., Any]
 

@@ -11,8 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from robustest import ConfigError, DataError, UnknownNameError
-from robustest.data.breeds import BREEDS, BreedsSplit, breeds_split
-from robustest.data.hierarchies import ClassTree
+from robustest.data.hierarchies import BREEDS, BreedsSplit, ClassTree, breeds_split
 
 WORDNET = Path(__file__).parent / "wordnet"
 

@@ -11,8 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from robustest import DataError
 from robustest.data import as_samples
-from robustest.data.breeds import BreedsSplit
-from robustest.data.domains import domain, domains
+from robustest.data.hierarchies import BreedsSplit, domain, domains
 
 SPLIT = BreedsSplit(
     superclasses=("cat", "dog"), source=((4,), (0, 1)), target=((2,), (5, 6)), names={"cat": "cat", 4: "tabby"}

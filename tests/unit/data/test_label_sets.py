@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from robustest import DataError
-from robustest.data.label_sets import as_label_sets
+from robustest.data.groups import as_label_sets
 
 X = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 SETS = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]])

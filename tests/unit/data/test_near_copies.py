@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustest import DataError
-from robustest.data.near_copies import near_copies
+from robustest.data.samples import near_copies
 from robustest.measure import measure_synthetic_covers
 from robustest.run.training.training_sets import TrainingSets
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from robustest import DataError, Linf, ModelError, Verdict
-from robustest.data.unwrapped import class_names, unwrapped
+from robustest.data.samples import class_names, unwrapped
 from robustest.measure import (
     measure_consistency,
     measure_no_spurious_feature,

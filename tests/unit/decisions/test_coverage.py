@@ -94,7 +94,7 @@ def compared(random: Random) -> Decision:
     columns = pairs(random)
     before, after = columns["clean"], columns["held"]
     lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
-    return decide_drop(lost, gained, N, 0.05, **TERMS.of())
+    return decide_drop(lost, gained, N, 0.05, scope="population", alpha=TERMS.alpha)
 
 
 cells = CellsRule.of([("fog", 1), ("fog", 2)], None, TERMS, min_accuracy=0.7, max_drop=None, max_mce=None)

@@ -24,10 +24,10 @@ def test_models_on_a_line_are_as_robust_as_it_foretells() -> None:
     found = effective_robustness(LINE)
     assert (found.intercept, found.slope) == pytest.approx((-0.8, 1.1))
     assert found.spread == pytest.approx(0, abs=1e-9)
-    assert found.foretold(0.85) == pytest.approx(on_line(0.85))
+    assert found.predict(0.85) == pytest.approx(on_line(0.85))
     for name, residual in found.models.items():
         assert (residual.before, residual.under) == LINE[name]
-        assert residual.foretold == pytest.approx(residual.under)
+        assert residual.predicted == pytest.approx(residual.under)
         assert residual.effective == pytest.approx(0, abs=1e-9)
         assert residual.interval == pytest.approx((0, 0), abs=1e-6), "accuracies without numbers have no error"
 
@@ -75,7 +75,7 @@ def test_more_samples_make_narrower_intervals() -> None:
 
 def test_accuracies_of_one_are_moved_inside_by_half_a_sample() -> None:
     found = effective_robustness({**LINE, "top": (1.0, 0.97, 200, 200)}, reference=list(LINE))
-    assert found.models["top"].foretold == pytest.approx(on_line(200.5 / 201))
+    assert found.models["top"].predicted == pytest.approx(on_line(200.5 / 201))
     assert found.models["top"].effective == pytest.approx(0.97 - on_line(200.5 / 201))
 
 

@@ -171,17 +171,17 @@ def test_a_verdict_before_the_end_says_what_it_rests_on() -> None:
     end = {"threshold": 0.5, "interval": (0.6, 0.9), "read": 40, "n": 100}
     for certain in (True, False):
         settled = EarlyVerdict(Verdict.PASSED, 33, certain, 0.012)
-        found = decide_early(**end, settled=settled, at_least=True, terms=SET)
+        found = decide_early(**end, early=settled, at_least=True, terms=SET)
         assert (found.verdict, found.estimate, found.at_alpha) == (Verdict.PASSED, None, not certain)
         assert found.rule == f"{'certain' if certain else 'alpha = 0.012'} after 33 of 100"
-    budget = decide_early(**end, settled=None, at_least=True, terms=SET)
+    budget = decide_early(**end, early=None, at_least=True, terms=SET)
     assert (budget.verdict, budget.at_alpha) == (Verdict.INCONCLUSIVE, False)
     assert budget.rule == "budget: 40 of 100 samples looked at"
-    drawn = decide_early(**end, settled=None, at_least=True, terms=POPULATION)
+    drawn = decide_early(**end, early=None, at_least=True, terms=POPULATION)
     assert (drawn.verdict, drawn.at_alpha) == (Verdict.PASSED, True)
-    turned = decide_early(**end, settled=None, at_least=False, terms=POPULATION)
+    turned = decide_early(**end, early=None, at_least=False, terms=POPULATION)
     assert turned.verdict is Verdict.FAILED
-    without = decide_early(**{**end, "threshold": None}, settled=None, at_least=True, terms=POPULATION)
+    without = decide_early(**{**end, "threshold": None}, early=None, at_least=True, terms=POPULATION)
     assert (without.verdict, without.rule) == (
         Verdict.INCONCLUSIVE,
         "no threshold given; budget: 40 of 100 samples looked at",

@@ -116,5 +116,5 @@ def test_it_does_not_matter_which_outcomes_count() -> None:
 def test_outcomes_are_ordered_by_the_ends_of_the_textbook(n_first: int, n_second: int, alpha: float) -> None:
     """At no and at all of a set's samples too, where a bound is the end of what shares can be."""
     first, second = np.indices((n_first + 1, n_second + 1)).reshape(2, -1)
-    found = two_shares._score(first, n_first, second, n_second, alpha)
+    found = two_shares._Bounds.of(first, n_first, alpha).minus(two_shares._Bounds.of(second, n_second, alpha))
     assert found == pytest.approx(newcombe(n_first, n_second, alpha).ravel(), abs=1e-9)

@@ -65,7 +65,7 @@ def test_when_all_was_read_the_rule_for_all_decides(held: Bools, threshold: floa
     n = len(held)
     claim = ShareRule(threshold=threshold, at_least=least, terms=terms)
     events = int(held.sum() if least else (~held).sum())
-    want = decide_share(events, n, threshold, at_least=least, **terms.of())
+    want = decide_share(events, n, threshold, at_least=least, scope=terms.scope, alpha=terms.alpha)
     for settled in (None, claim.settle({"held": held}, n)):
         assert claim.decide({"held": held}, n, settled) == want
     assert want.estimate == events / n
@@ -261,7 +261,7 @@ def drops(lost: int, gained: int, n: int, seed: int = 0) -> dict[str, Bools]:
 @pytest.mark.parametrize("max_drop", [0.0, 0.05, 0.2])
 def test_a_fall_over_all_pairs_is_decided_by_the_rule_for_all(max_drop: float, terms: Terms) -> None:
     claim, columns = DropRule(threshold=max_drop, terms=terms), drops(20, 5, 200)
-    want = decide_drop(20, 5, 200, max_drop, **terms.of())
+    want = decide_drop(20, 5, 200, max_drop, scope=terms.scope, alpha=terms.alpha)
     for settled in (None, claim.settle(columns, 200)):
         assert claim.decide(columns, 200, settled) == want
 

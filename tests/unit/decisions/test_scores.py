@@ -86,10 +86,10 @@ def test_bootstrap_intervals_cover() -> None:
     random = np.random.default_rng(0)
     hits = 0
     for seed in range(500):
-        low, high = bootstrap_interval(images(random, 150), mean_iou, alpha=0.01, seed=seed)
+        low, high = bootstrap_interval(images(random, 150), alpha=0.01, seed=seed)
         hits += low <= truth <= high
     assert hits >= 0.97 * 500
 
 
 def test_one_sample_says_nothing() -> None:
-    assert bootstrap_interval(np.ones((1, 4), dtype=np.int64), mean_iou, alpha=0.01, seed=0) == (0.0, 1.0)
+    assert bootstrap_interval(np.ones((1, 4), dtype=np.int64), alpha=0.01, seed=0) == (0.0, 1.0)

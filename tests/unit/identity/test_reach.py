@@ -239,11 +239,14 @@ def test_order_in_the_file_makes_no_difference(module: Callable[..., Any]) -> No
     [
         ("x * GAIN", "x - GAIN", False),
         ("GAIN = 2.0", "GAIN = 3.0", False),
-        ("UNUSED = 1.0", "UNUSED = 2.0", True),
-        ("def unused(x):\n    return x", "def unused(x):\n    return -x", True),
+        ("UNUSED = 1.0", "UNUSED = 2.0", False),
+        ("def unused(x):\n    return x", 'def unused(x):\n    """Idle."""\n    # nothing\n    return x', True),
+        ("def unused(x):", "def test_unused(x):\n    assert unused(x) < 0.5\ndef unused(x):", True),
     ],
 )
-def test_of_a_module_what_is_read_off_it_counts(module: Callable[..., Any], old: str, new: str, same: bool) -> None:
+def test_of_a_module_its_source_without_tests_counts(
+    module: Callable[..., Any], old: str, new: str, same: bool
+) -> None:
     assert HELPERS.count(old) == 1
     assert (identity(module) == identity(module, helpers=HELPERS.replace(old, new))) == same
 
@@ -344,7 +347,7 @@ def test_an_import_inside_a_function_counts(module: Callable[..., Any]) -> None:
     module("def scale(x): return x\ndef idle(x): return x", "helpers")
     predict = module("def predict(x):\n    from helpers import scale\n    return scale(x)").predict
     before = fingerprint(predict, None, None).digest
-    module("def scale(x): return x\ndef idle(x): return -x", "helpers")
+    module("# idle\ndef scale(x): return x\ndef idle(x): return x", "helpers")
     assert fingerprint(predict, None, None).digest == before
     module("def scale(x): return -x\ndef idle(x): return x", "helpers")
     assert fingerprint(predict, None, None).digest != before

@@ -17,7 +17,7 @@ from torch import nn
 from robustest import Linf, assert_robust_accuracy
 from robustest.errors import ClaimFailed, ModelError
 from robustest.measure import measure_robust_accuracy, measure_synthetic_covers
-from robustest.models.process_state import full_float32, unchanged_process
+from robustest.models.frozen import full_float32, unchanged_process
 
 _NEW = hasattr(torch._C, "_get_fp32_precision_getter")
 _GENERIC = ("generic", "all")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest.data.label_sets import said
+from robustest.data.groups import said
 from robustest.measure import measure_worst_group_accuracy
 from robustest.repair import Recipe, balanced_training, logit_adjusted_training, logit_adjustment, multilabel_training
 

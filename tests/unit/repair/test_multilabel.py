@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustest import ConfigError, DataError, MultiLabel, StoreError
-from robustest.data.label_sets import as_label_sets
-from robustest.data.label_sets import said as shown
+from robustest.data.groups import as_label_sets
+from robustest.data.groups import said as shown
 from robustest.measure import measure_accuracy
 from robustest.repair import Recipe, frequency_weighted_training, logit_adjusted_training, multilabel_training
 from robustest.repair.by_training.multilabel import _binary, _most_shown, _of_annotations, _of_sets, _soft

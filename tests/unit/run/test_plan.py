@@ -12,12 +12,11 @@ from torch import nn
 from robustest import Linf
 from robustest.attacks import as_attack
 from robustest.claims.cues.interventions import CueMeasurement
-from robustest.claims.datasets.data_sets import Predicting
+from robustest.claims.datasets.accuracy import Predicting
 from robustest.claims.robustness.attacking import Attacking
 from robustest.claims.robustness.min_perturbation import Searching
-from robustest.claims.shifts.consistency import Flipping
 from robustest.claims.shifts.corruptions import Corrupting
-from robustest.claims.shifts.shift_accuracy import Shifting
+from robustest.claims.shifts.shift_accuracy import Flipping, Shifting
 from robustest.cues import PixelPatch
 from robustest.decisions import ShareRule
 from robustest.identity.fingerprint import digest

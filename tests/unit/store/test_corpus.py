@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robustest.errors import ConfigError, DataError
-from robustest.store.corpus import Corpus, Kept, Listed, Pruned, from_levels, levels
+from robustest.store.corpus import Corpus, Kept, Listed, Pruned, from_levels, levels, news, on_levels, smallest
+from robustest.store.entries import pack
 from robustest.store.files import StoreWarning
-from robustest.store.kept import news, on_levels, smallest
-from robustest.store.packed import pack
 
 BOUNDS = st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-2.1, 2.7)])
 

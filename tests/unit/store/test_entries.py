@@ -22,9 +22,8 @@ from torch import Tensor
 
 from robustest.errors import ConfigError, StoreError
 from robustest.identity.keys import Key, key_of
-from robustest.store.entries import Entry, Store, StoreWarning
+from robustest.store.entries import Entry, Store, StoreWarning, pack, unpack
 from robustest.store.files import Damaged, tidy
-from robustest.store.packed import pack, unpack
 
 
 def made(name: str) -> Key:
@@ -293,7 +292,7 @@ from pathlib import Path
 import torch
 from robustest.identity.keys import key_of
 from robustest.store.entries import Entry, Store
-from robustest.store.records import save_record
+from robustest.store.files import save_record
 folder = Path(".")
 key = key_of("one", {}, None, asked=True)
 with key.watching():

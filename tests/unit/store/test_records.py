@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustest.errors import ConfigError
-from robustest.store.files import StoreWarning
-from robustest.store.records import load_records, save_record
+from robustest.store.files import StoreWarning, load_records, save_record
 
 KEYS = [f"{n:064x}" for n in range(1, 400, 37)]
 RECORDS = st.lists(
@@ -125,5 +124,5 @@ def test_keys_are_hex_digits(tmp_path: Path) -> None:
 
 
 def test_records_and_baselines_do_not_load_torch(program: Callable[..., str]) -> None:
-    text = "import sys, robustest.store.records, robustest.store.baselines; print('torch' in sys.modules)"
+    text = "import sys, robustest.store.files, robustest.store.baselines; print('torch' in sys.modules)"
     assert program(text) == "False"

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from robustest import L0, L2, ConfigError, Linf, Patch, Shift, Spatial, rng
 from robustest.shifts import as_shift
-from robustest.strategies import Composition, Perturbation, Pose, Step, as_change
-from robustest.strategies.changes import code_of
+from robustest.strategies import Composition, Perturbation, Pose, Step, as_change, code_of
 from robustest.threats import Threat
 
 KEY = rng.keys(3, torch.arange(4))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustest import ClaimFailed, ConfigError, DataError, ModelError, Result, Settings, Verdict
 from robustest.context import Context, running
-from robustest.data.label_sets import said
+from robustest.data.groups import said
 from robustest.reports.text import measured
 
 N, K = 200, 4

@@ -103,7 +103,7 @@ KINDS = {
 }
 
 
-def tests() -> list[tuple[Callable[..., None], dict[str, Any]]]:
+def core_cases() -> list[tuple[Callable[..., None], dict[str, Any]]]:
     """The functions of core's module that take one kind of a table, each with its other arguments."""
     found = []
     for function in vars(core).values():
@@ -121,10 +121,10 @@ def tests() -> list[tuple[Callable[..., None], dict[str, Any]]]:
 
 def test_the_table_has_every_kind() -> None:
     assert {one.assertion for one in KINDS.values()} == {kind.assertion for kind in robustest_kinds()}
-    assert len({function.__name__ for function, _ in tests()}) >= 8
+    assert len({function.__name__ for function, _ in core_cases()}) >= 8
 
 
-CASES = [pytest.param(*case, id=f"{case[0].__name__[5:]}-{at}") for at, case in enumerate(tests())]
+CASES = [pytest.param(*case, id=f"{case[0].__name__[5:]}-{at}") for at, case in enumerate(core_cases())]
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustest.claims.training.remembered_fits import Source
 from robustest.data import as_samples
-from robustest.data.near_copies import near_copies
+from robustest.data.samples import near_copies
 from robustest.engine.chunks import check_data
 from robustest.errors import DataError, ModelError, expected
 

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Result, Verdict
 from robustest.assertions import assert_subpopulation_shift
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
-from robustest.data.breeds import BreedsSplit, breeds_split
-from robustest.data.domains import domains
-from robustest.data.hierarchies import ClassTree
+from robustest.data.hierarchies import BreedsSplit, ClassTree, breeds_split, domains
 from robustest.decisions import clopper_pearson
 from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
 from robustest.decisions.drop import drop_bounds

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Verdict
 from robustest.assertions import assert_worst_group_accuracy
-from robustest.claims.datasets.worst_group import measure_worst_group_accuracy
+from robustest.claims.datasets.accuracy import measure_worst_group_accuracy
 from robustest.decisions import clopper_pearson
 from robustest.decisions.multiplicity import group_level
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest import ClaimFailed, ConfigError, Verdict
 from robustest.assertions import assert_consistency
-from robustest.claims.shifts.consistency import measure_consistency
+from robustest.claims.shifts.shift_accuracy import measure_consistency
 
 N = 100
 X = ((torch.arange(N) + 0.5) / N).view(N, 1, 1, 1).expand(N, 1, 4, 4).clone()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import DataError, Settings, Shift, labels_model
-from robustest.claims.strategies.tried_changes import Trial, Trials, tell
+from robustest.claims.strategies import Trial, Trials, tell_hypothesis
 from robustest.context import Context, running
 from robustest.data import as_samples
 from robustest.models import as_classifier
@@ -238,7 +238,7 @@ def test_labels_are_checked_before_the_search() -> None:
     ("margin", "value"), [(0.25, -0.25), (-3.0, 3.0), (float("inf"), -1e9), (-float("inf"), 1e9), (2e9, -1e9)]
 )
 def test_hypothesis_is_told_finite_numbers(margin: float, value: float, told: list[float]) -> None:
-    tell(margin)
+    tell_hypothesis(margin)
     assert told == [value]
 
 
@@ -247,4 +247,4 @@ def test_a_second_number_of_one_name_is_let_be(monkeypatch: pytest.MonkeyPatch) 
         raise hypothesis.errors.InvalidArgument(label)
 
     monkeypatch.setattr(hypothesis, "target", refuse)
-    tell(0.5)
+    tell_hypothesis(0.5)

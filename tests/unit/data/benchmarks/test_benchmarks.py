@@ -312,7 +312,7 @@ def test_cifar_ps_sequences(tmp_path: Path) -> None:
 
 
 def known_perturbations() -> tuple[str, ...]:
-    from robustest.data.benchmarks.sequences import PERTURBATIONS
+    from robustest.data.benchmarks.corrupted import PERTURBATIONS
 
     return PERTURBATIONS
 

@@ -1,0 +1,660 @@
+"""Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class.
+
+All three evaluate the same columns per sample (`Answering`): the answer, the probability p of the predicted class, and
+three scores. A confidence near 1 saturates in floating point, so that samples are ordered by its log odds.
+
+- Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
+- Calibration error (Guo et al., ICML 2017): mean distance, over bins of confidence, between confidence and accuracy. As
+  measured it is too high by chance: the estimate has the bootstrap's bias removed, and the verdict is by an interval
+  without that bias (`robustest.decisions.calibration`).
+- Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives (Hendrycks
+  and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the score's quantile is estimated too, and the interval allows for it
+  (`robustest.decisions.selection`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustest.checks import checked_whole
+from robustest.data import Samples, as_samples
+from robustest.decisions import (
+    Decision,
+    Rule,
+    ShareRule,
+    checked_not_both,
+    checked_threshold,
+    count_at_least,
+    optional_threshold,
+)
+from robustest.decisions.calibration import CalibrationErrorRule, bin_of, binned_error
+from robustest.decisions.mean import MeanRule
+from robustest.decisions.selection import TPR, SelectiveRule, decide_accepted
+from robustest.engine.answer_checks import check_beside
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
+from robustest.kinds import Kind, Quantity
+from robustest.models import Classifier, Needs
+from robustest.results import Captions, Result, Verdict
+from robustest.run.comparison import Baseline
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import Changed, few, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup
+from robustest.run.units import ModelUnits
+from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, shift_as_asked
+
+_TEMPERATURES = (0.02, 50.0)
+"""Range of a fitted temperature."""
+
+SCORES = ("msp", "max_logit", "energy")
+"""Scores that are high for samples of a class that the model knows: the largest probability (Hendrycks and Gimpel, ICLR
+2017), the largest logit (Hendrycks et al., ICML 2022), and the log of the sum of the logits' exponentials (Liu et al.,
+NeurIPS 2020).
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """Predictions of a chunk with their confidence; the most confident errors may be shown.
+
+    Attributes:
+        examples: samples that may be shown.
+        shift: applied to a sample first, or None.
+        temperature: divisor of the logits.
+        probabilities: True if the model outputs probabilities in place of logits.
+        marked: add a mark of each sample's values, to find the sample in other data.
+        whole: add all log probabilities and the labels.
+        beside: samples (M, *S) among which the first of a chunk are evaluated again, to detect models that score by the
+            batch; None leaves it out.
+    """
+
+    examples: int
+    shift: Shift | None = None
+    temperature: float = 1.0
+    probabilities: bool = False
+    marked: bool = False
+    whole: bool = False
+    beside: Tensor | None = None
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        """Return the columns of a chunk.
+
+        Raises:
+            ModelError: the outputs are probabilities and logits were declared, or the reverse.
+        """
+        if self.shift is None:
+            never = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
+            changed = ShiftedInputs(chunk.x, never, never)
+        else:
+            changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
+        after = changed.x
+        task, logits = evaluator.task, evaluator.logits(after)
+        if self.beside is not None and self.beside.shape[1:] == after.shape[1:]:
+            check_beside(evaluator, after, logits, self.beside.to(after))
+        logs = self._logs(logits)
+        held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
+        sure = logs.exp().amax(1)
+        others = logs.scatter(1, predicted.unsqueeze(1), -torch.inf).logsumexp(1)
+        columns: dict[str, Tensor] = {
+            "held": held,
+            "confidence": sure,
+            "msp": logs.gather(1, predicted.unsqueeze(1)).squeeze(1) - others,  # its log odds, which do not saturate
+            "max_logit": logits.amax(1).double(),
+            "energy": logits.double().logsumexp(1),
+            "brier": (logs.exp() - F.one_hot(chunk.y, logs.shape[1])).square().sum(1) / 2,
+            "moved": changed.moved,
+            "cut": changed.cut,
+        }
+        columns["score"] = 1 - columns["brier"]  # as a baseline compares it: more is better
+        exhibits = exhibits_of(
+            chunk,
+            ~held,
+            clean=predicted,
+            predicted=predicted,
+            before=chunk.x,
+            after=after,
+            badness=columns["msp"],
+            size=None if self.shift is None else self.shift.level,
+            most=self.examples,
+        )
+        arrays = {name: column.cpu().numpy() for name, column in columns.items()}
+        if self.marked:
+            arrays["mark"] = marks(chunk.x)
+        if self.whole:
+            arrays |= {"logs": logs.cpu().numpy(), "label": chunk.y.cpu().numpy()}
+        return Observation(arrays, exhibits)
+
+    def _logs(self, logits: Tensor) -> Tensor:
+        """Return (n, K) float64 log probabilities."""
+        given = logits.double()
+        like = bool(((given >= 0) & (given <= 1)).all()) and bool(((given.sum(1) - 1).abs() < 1e-3).all())
+        if like and not self.probabilities:
+            raise ModelError(
+                "Expected logits but the outputs are probabilities: their softmax would be flat. Say "
+                "probabilities=True."
+            )
+        if self.probabilities and not like:
+            raise ModelError("Expected probabilities that sum to 1 but the outputs are none. Leave probabilities= out.")
+        logs = given.clamp(min=1e-300).log() if self.probabilities else given
+        return torch.log_softmax(logs / self.temperature, 1)
+
+
+def marks(x: Tensor) -> NDArray[np.uint64]:
+    """Return (n,) hashes of the samples."""
+    rows = x.cpu().contiguous().numpy()
+    return np.array([int.from_bytes(sha256(row.tobytes()).digest()[:8], "big") for row in rows], dtype=np.uint64)
+
+
+def optional_shift(shift: str | Shift | ShiftFunction | None, severity: int | None) -> Shift | None:
+    """Return the shift that samples are evaluated under, or None.
+
+    Raises:
+        ConfigError: a severity without a shift; else as for `shift_as_asked`.
+    """
+    if shift is None and severity is not None:
+        raise ConfigError(f"Expected shift= with severity={severity} but got none.")
+    return None if shift is None else shift_as_asked(shift, severity)
+
+
+def check_confidence(model: Classifier) -> None:
+    """Raise ConfigError for a model that outputs labels alone."""
+    if model.gives is Needs.LABELS:
+        raise ConfigError("Expected scores to tell confidence by but the model gives labels alone.")
+
+
+def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
+    """Return the setup of a claim on confidence.
+
+    Raises:
+        ConfigError: the model outputs labels alone.
+    """
+    check_confidence(setup.model)
+    if not probabilities:
+        return setup
+    return setup.but(suppress=(*setup.settings.suppress, "softmax_outputs"))
+
+
+def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -> tuple[float, Evidence]:
+    """Return the temperature fitted to other samples by likelihood (Guo et al., 2017), and their evidence."""
+    look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
+    rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    seen = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
+    logs, label = torch.from_numpy(seen.columns["logs"]), torch.from_numpy(seen.columns["label"])
+
+    def loss(log_temperature: float) -> float:
+        return float(F.nll_loss(torch.log_softmax(logs / np.exp(log_temperature), 1), label))
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
+    return float(np.exp(found.x)), seen
+
+
+def checked_temperature(temperature: object, fit_data: object) -> float:
+    """Return the temperature as a float.
+
+    Raises:
+        ConfigError: it is no number > 0, or fit_data is given too.
+    """
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < np.inf:
+        raise ConfigError(expected("temperature to be a number > 0", temperature))
+    if fit_data is not None and temperature != 1:
+        raise ConfigError("Expected temperature= or fit_data= but got both: the one would replace the other.")
+    return float(temperature)
+
+
+def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
+    """Raise DataError if evaluated samples are among those that the temperature was fitted on."""
+    if fitted is None:
+        return
+    shared = int(np.isin(judged.columns["mark"], fitted.columns["mark"]).sum())
+    if shared:
+        raise DataError(
+            f"Expected other samples to fit the temperature on but {shared} of the {judged.n} that "
+            "are judged are among "
+            "them: fitted to what it is judged by, it looks better than it is."
+        )
+
+
+def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> Plan:
+    """Return the plan of a claim on confidence; all these claims share remembered answers."""
+    kept = ("answers", look.marked, look.shift, look.temperature, look.probabilities)
+    return setup.plan(statement, look, rule, identity=kept if look.beside is None else (*kept, look.beside))
+
+
+def changed_by(evidence: Evidence, shift: Shift | None, *, worst: float) -> list[Changed]:
+    """Return the samples that the shift changed, if there is one; `worst` as in `Changed`."""
+    if shift is None:
+        return []
+    moved, cut = evidence.columns["moved"], evidence.columns["cut"]
+    return [Changed(by=f"the shift {shift}", moved=moved, cut=cut, worst=worst)]
+
+
+def shift_words(shift: Shift | None) -> str:
+    """Return a shift in the words of a claim."""
+    return "" if shift is None else f" under {shift}"
+
+
+def shift_setting(shift: Shift | None) -> str:
+    """Return a shift as results name it."""
+    return "samples as they are" if shift is None else str(shift)
+
+
+_FEWEST_BINS = 10
+"""In fewer, wider bins, overconfidence in one half of a bin cancels underconfidence in the other."""
+
+CALIBRATED = Kind(
+    name="calibrated",
+    parameters=("bins", "temperature"),
+    quantities=(
+        Quantity.at_most("max_brier", "Brier score", "Brier score{}", trivial=2),
+        Quantity.at_most("max_ece", "calibration error", "calibration error{}", trivial=1),
+    ),
+    further_claims=("no_worse_than",),
+    captions=Captions(names={"ece": "calibration error of this set"}),
+)
+"""Agreement of confidence and accuracy, by Brier score or by calibration error."""
+
+
+@measurement(CALIBRATED)
+def measure_calibrated(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = None,
+    *,
+    severity: int | None = None,
+    max_brier: float | None = None,
+    max_ece: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    bins: int = 15,
+    temperature: float = 1.0,
+    fit_data: object = None,
+    probabilities: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """Measure the Brier score, or the calibration error of the predicted class's probability.
+
+    The Brier score is 0 at best, and 2 for a model that is certain and always wrong. The calibration error has the bias
+    of chance removed, and its verdict is about the population for either `scope`.
+
+    Args:
+        model, data: as for `measure_robust_accuracy`; images (N, C, H, W) for a shift by name.
+        shift, severity: applied to the samples first, as for `measure_shift_accuracy`.
+        max_brier: the largest Brier score claimed, in 0..2 and less than 2.
+        max_ece: the largest calibration error claimed, in 0..1 and less than 1; not together with max_brier.
+        no_worse_than, tolerance: as for `measure_robust_score`, about half of the Brier score, in 0..1, which may
+            rise by at most `tolerance`. Not with max_ece, which is no mean over samples.
+        bins: number of bins of confidence, of equal width, >= 10.
+        temperature: divisor of the logits, > 0.
+        fit_data: other samples, like data, on which a temperature is fitted by likelihood. None of the evaluated
+            samples may be among them.
+        probabilities: True if the model outputs probabilities in place of logits.
+        **options: see `robustest.run.plan.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, both thresholds are given, or the claim cannot be compared
+            with a baseline.
+        DataError: evaluated samples are among those that the temperature was fitted on.
+        ModelError: the outputs are probabilities and that was not declared, or the reverse.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    asked = _CalibrationClaim.of(max_brier, max_ece, bins)
+    _check_paired(asked, no_worse_than, fit_data)
+    temperature = checked_temperature(temperature, fit_data)
+    chosen = optional_shift(shift, severity)
+    setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
+    look, fitted = _answering(setup, chosen, temperature, fit_data, probabilities=probabilities)
+    plan = answers_plan(setup, asked.quantity.state(shift_words(chosen)), look, asked.rule(setup)).against(
+        no_worse_than, tolerance, has_threshold=asked.threshold is not None, scored="mean of 1 - Brier score / 2"
+    )
+    if isinstance(plan.units, ModelUnits):
+        check_confidence(plan.units.model)  # the other model needs confidences too
+    evidence = observe(plan)
+    check_apart(evidence, fitted)
+    return finish(
+        plan,
+        evidence,
+        kind=CALIBRATED,
+        quantity=asked.quantity,
+        threshold=asked.threshold,
+        setting=shift_setting(chosen),
+        method=f"{bins} bins of confidence" if asked.by_error else "squared distance of all probabilities",
+        details=_calibration_details(evidence, bins, look.temperature),
+        scope="population" if asked.by_error else None,
+        changed=changed_by(evidence, chosen, worst=asked.worst(evidence)),
+        notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _CalibrationClaim:
+    """The quantity claimed and its threshold.
+
+    Attributes:
+        quantity: the Brier score, or the calibration error.
+        threshold: its largest value; None if nothing is claimed.
+        bins: of confidence.
+    """
+
+    quantity: Quantity
+    threshold: float | None
+    bins: int
+
+    @classmethod
+    def of(cls, max_brier: float | None, max_ece: float | None, bins: int) -> _CalibrationClaim:
+        """Return the claim of a call's arguments.
+
+        Raises:
+            ConfigError: an argument is out of range, or both thresholds are given.
+        """
+        checked_not_both(max_brier=max_brier, max_ece=max_ece)
+        max_brier = optional_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
+        max_ece = optional_threshold("max_ece", max_ece, trivial=1)
+        checked_whole("bins", bins, _FEWEST_BINS)
+        if max_ece is None:
+            return cls(CALIBRATED.quantity_of("max_brier"), max_brier, bins)
+        return cls(CALIBRATED.quantity_of("max_ece"), max_ece, bins)
+
+    @property
+    def by_error(self) -> bool:
+        """Return True for the calibration error."""
+        return self.quantity.threshold == "max_ece"
+
+    def worst(self, evidence: Evidence) -> float:
+        """Return the value for a model that is certain and wrong on every changed sample."""
+        columns = evidence.columns
+        moved = columns["moved"]
+        if not self.by_error:
+            return float(2 * np.where(moved, 1.0, columns["brier"]).mean())
+        # The error is a sum over bins of |sum of residuals| / n: a changed sample adds 1 / n at most.
+        apart = np.where(moved, 0.0, columns["confidence"] - columns["held"])
+        still = binned_error(apart, bin_of(columns["confidence"], self.bins), self.bins)
+        return still + float(moved.mean())
+
+    def rule(self, setup: Setup) -> Rule:
+        """Return the rule; the column of the Brier score holds half, a value in 0..1."""
+        if self.by_error:
+            return CalibrationErrorRule(
+                threshold=self.threshold, terms=setup.terms, bins=self.bins, seed=setup.settings.seed
+            )
+        half = None if self.threshold is None else self.threshold / 2
+        return MeanRule(threshold=half, terms=setup.terms, column="brier", scale=2.0)
+
+
+def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_data: object) -> None:
+    """Refuse a comparison with a baseline that would not pair the same figure of the same samples.
+
+    Raises:
+        ConfigError: the calibration error, which is no mean over samples, or a temperature fitted to one of two models.
+    """
+    if no_worse_than is None:
+        return
+    if asked.by_error:
+        raise ConfigError(
+            "Expected max_brier= with no_worse_than= but got max_ece=: a calibration error is no mean of samples that "
+            "could be paired. Compare the Brier score, or leave no_worse_than out."
+        )
+    if fit_data is not None and not isinstance(no_worse_than, (str, os.PathLike)):
+        raise ConfigError(
+            "Expected temperature= with another model in no_worse_than= but got fit_data=: a temperature that is "
+            "fitted to one model would be used for both. Compare the models with their temperatures inside."
+        )
+
+
+def _answering(
+    setup: Setup, shift: Shift | None, temperature: float, fit_data: object, *, probabilities: bool
+) -> tuple[Answering, Evidence | None]:
+    """Return the measurement of samples, and the evidence of the temperature's fit if there is one."""
+    fitted = None
+    if fit_data is not None:
+        temperature, fitted = fitted_temperature(setup, fit_data, probabilities=probabilities)
+    look = Answering(
+        examples=setup.settings.examples,
+        shift=shift,
+        temperature=temperature,
+        probabilities=probabilities,
+        marked=fitted is not None,
+    )
+    return look, fitted
+
+
+def _calibration_details(evidence: Evidence, bins: int, temperature: float) -> dict[str, Any]:
+    if not evidence.whole:
+        return {"temperature": temperature}
+    sure, held = evidence.columns["confidence"], evidence.columns["held"]
+    place = bin_of(sure, bins)
+    return {
+        "accuracy": float(held.mean()),
+        "mean_confidence": float(sure.mean()),
+        "brier": float(2 * evidence.columns["brier"].mean()),
+        "ece": binned_error(sure - held, place, bins),
+        "temperature": temperature,
+        "bins": [
+            {
+                "from": at / bins,
+                "to": (at + 1) / bins,
+                "n": int((place == at).sum()),
+                "confidence": float(sure[place == at].mean()),
+                "accuracy": float(held[place == at].mean()),
+            }
+            for at in np.unique(place).tolist()
+        ],
+    }
+
+
+SELECTIVE_ACCURACY = Kind(
+    name="selective_accuracy",
+    parameters=("coverage",),
+    axis="coverage",
+    quantities=(
+        Quantity.at_least(
+            "at_least", "selective accuracy", "accuracy on the {:g} of samples that the model is surest of{}"
+        ),
+    ),
+)
+"""Accuracy on the samples that a model is surest of."""
+
+
+@measurement(SELECTIVE_ACCURACY)
+def measure_selective_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = None,
+    *,
+    coverage: float,
+    at_least: float | None = None,
+    severity: int | None = None,
+    probabilities: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """Measure the accuracy on the share of samples that a model is surest of, by the probability it predicts.
+
+    (Geifman and El-Yaniv, NeurIPS 2017.) For the population the confidence that this share reaches is unknown too; the
+    interval joins exact ones for each likely number of samples above it (`robustest.decisions.selection`).
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_calibrated`.
+        shift, severity, probabilities: as for `measure_calibrated`.
+        coverage: the share of samples that is answered, in 0..1 and more than 0.
+        at_least: the accuracy claimed on them, in 0..1 and more than 0.
+        **options: see `robustest.run.plan.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
+    """
+    coverage = checked_threshold("coverage", coverage, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
+    chosen = optional_shift(shift, severity)
+    setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
+    plan = answers_plan(
+        setup,
+        SELECTIVE_ACCURACY.quantities[0].state(coverage, shift_words(chosen)),
+        Answering(examples=setup.settings.examples, shift=chosen, probabilities=probabilities),
+        SelectiveRule(threshold=at_least, coverage=coverage, terms=setup.terms),
+    )
+    evidence = observe(plan)
+    return finish(
+        plan,
+        evidence,
+        kind=SELECTIVE_ACCURACY,
+        threshold=at_least,
+        setting=shift_setting(chosen),
+        method=f"the surest {coverage:g} answered",
+        details=_selective_details(evidence, coverage),
+        changed=changed_by(evidence, chosen, worst=_selective_worst(evidence, coverage)),
+    )
+
+
+def _selective_worst(evidence: Evidence, coverage: float) -> float:
+    """Return the largest accuracy of a model that is certain and wrong on every changed sample."""
+    moved, answered = int(evidence.columns["moved"].sum()), count_at_least(coverage, evidence.n)
+    return max(0.0, 1 - moved / answered)
+
+
+def _selective_details(evidence: Evidence, coverage: float) -> dict[str, Any]:
+    if not evidence.whole:
+        return {"coverage": coverage}
+    held, order = evidence.columns["held"], np.argsort(-evidence.columns["msp"], kind="stable")
+    k = count_at_least(coverage, evidence.n)
+    return {
+        "coverage": coverage,
+        "answered": k,
+        "confidence_from": float(evidence.columns["confidence"][order[k - 1]]),
+        "accuracy": float(held.mean()),
+        "by_coverage": [
+            {"coverage": share / 10, "accuracy": float(held[order[: count_at_least(share / 10, evidence.n)]].mean())}
+            for share in range(1, 11)
+        ],
+    }
+
+
+_BESIDE = 16
+"""Inside samples among which the first outside samples are evaluated again."""
+
+OOD_REJECTED = Kind(
+    name="ood_rejected",
+    quantities=(
+        Quantity.at_most(
+            "max_fpr",
+            "false positive rate",
+            "other data accepted where 95 % of the model's own are, by {}",
+            trivial=1,
+            counts=("accepted", "outside_n"),
+        ),
+    ),
+)
+"""The share of other data accepted at a score that accepts 95 % of the model's own."""
+
+
+@measurement(OOD_REJECTED)
+def measure_ood_rejected(
+    model: object,
+    data: object,
+    outside: object,
+    *,
+    max_fpr: float | None = None,
+    score: str = "msp",
+    probabilities: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """Measure the share of outside samples accepted at the score that 95 % of the inside ones reach.
+
+    (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples of both are evaluated.
+    For the populations the score that 95 % reach is unknown too, and the interval allows for it
+    (`robustest.decisions.selection`). An outside sample's outcome is True if it is rejected.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`: samples like those the model was made for.
+        outside: samples of none of the model's classes, like data or as a tensor (N, *S); labels are ignored.
+        max_fpr: the largest share of outside samples accepted that is claimed, in 0..1 and less than 1.
+        score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
+        probabilities: as for `measure_calibrated`.
+        **options: see `robustest.run.plan.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
+    """
+    most = optional_threshold("max_fpr", max_fpr, trivial=1)
+    if score not in SCORES:
+        raise unknown("score", score, SCORES)
+    setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
+    look = Answering(examples=setup.settings.examples, probabilities=probabilities)
+    rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    statement = OOD_REJECTED.quantities[0].state(score)
+    own = observe(answers_plan(setup.unpictured(), statement, look, rule))
+    # Each batch has samples of one kind: a model that scores by the batch shows it only if kinds are mixed.
+    beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]
+    plan = answers_plan(setup.on(_unlabelled(outside)), statement, replace(look, beside=beside), rule)
+    other = observe(plan)
+    decision, edge = decide_accepted(own.columns[score], other.columns[score], most, setup.terms)
+    if not (own.whole and other.whole):
+        decision = _in_part(decision)
+    return finish(
+        plan,
+        _outside_evidence(other, own, accepted=other.columns[score] >= edge),
+        decision=decision,
+        kind=OOD_REJECTED,
+        threshold=most,
+        setting=f"{own.n} samples inside, {other.n} outside",
+        method=f"{score}, accepted from {edge:.4g}",
+        details=_ood_details(own.columns[score], other.columns[score], edge),
+        caveats=few(own.n, " inside"),
+    )
+
+
+def _unlabelled(outside: object) -> Samples:
+    """Return samples with label 0: the model has no class for them."""
+    if isinstance(outside, (Tensor, np.ndarray)):
+        outside = outside, torch.zeros(len(outside), dtype=torch.int64)
+    samples = as_samples(outside)
+
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = samples.take(ids)
+        return x, torch.zeros_like(y)
+
+    return Samples(take, len(samples))
+
+
+def _outside_evidence(outside: Evidence, inside: Evidence, *, accepted: NDArray[np.bool_]) -> Evidence:
+    """Return the outside samples' evidence, which hold if rejected, with the inside samples' cost added."""
+    return replace(
+        outside.including(inside),
+        columns={**outside.columns, "held": ~accepted},
+        exhibits=[one for one in outside.exhibits if accepted[np.searchsorted(outside.ids, one.index)]],
+    )
+
+
+def _in_part(decision: Decision) -> Decision:
+    """Return a decision without a verdict: the score that 95 % reach is that of all samples."""
+    rule = f"budget: not all samples looked at; {decision.rule}"
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None)
+
+
+def _ood_details(inside: Any, outside: Any, edge: float) -> dict[str, Any]:
+    ordered = np.sort(outside)
+    below = np.searchsorted(ordered, inside, "left") + np.searchsorted(ordered, inside, "right")
+    return {
+        "accepted": int((outside >= edge).sum()),
+        "outside_n": len(outside),
+        "inside_n": len(inside),
+        "inside_accepted": float((inside >= edge).mean()),
+        "score_from": edge,
+        "auroc": float(below.mean() / (2 * len(outside))),
+        "tpr": TPR,
+    }

@@ -1,0 +1,632 @@
+"""Accuracy under anything that a strategy draws: hypothesis searches for the mildest change that breaks the claim.
+
+Hypothesis is told how near the claim is to breaking, climbs towards that, and then shrinks what breaks it: fewer steps,
+lower severities, and so on (see `robustest.strategies`). What it ends with is the simplest change that it tried, and no
+simpler neighbour that it tried breaks the claim.
+
+Changes tried on the same samples, and how nearly each breaks a claim.
+
+Hypothesis as the searcher: draw changes, steer towards harm, shrink to the mildest that breaks a claim.
+
+Packs shrink with it too, whatever they draw: `hunt` knows nothing of data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from hashlib import sha256
+from itertools import chain
+from typing import Any, Unpack
+from unittest import SkipTest
+
+import hypothesis
+import numpy as np
+import torch
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed
+from hypothesis.database import ExampleDatabase, InMemoryExampleDatabase
+from hypothesis.errors import HypothesisException, InvalidArgument, Unsatisfiable
+from hypothesis.strategies import SearchStrategy
+from numpy.typing import NDArray
+
+from robustest import clock, context, rng
+from robustest.checks import checked_whole
+from robustest.claims.shifts.shift_accuracy import Shifting
+from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions.thresholds import count_at_least
+from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
+from robustest.engine.chunks import Chunk, check_data, load, partition
+from robustest.engine.evaluator import Evaluator, resolve
+from robustest.errors import ConfigError, expected
+from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
+from robustest.models import Needs, frozen
+from robustest.results import Fact, Pairing, Result, Verdict
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Tally
+from robustest.run.finish import Changed, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.split_search import with_search
+from robustest.settings import Settings
+from robustest.shifts import Shift, ShiftedInputs, followed
+from robustest.strategies import Change, as_change, code_of, strategy_words
+from robustest.tasks import Task
+
+_LONGEST = 120
+
+
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """The mildest change that breaks the claim, in words and as code."""
+    mildest = details["mildest"]
+    found = [] if mildest is None else [("mildest", f"{mildest['change']}: accuracy {mildest['accuracy']:.3f}")]
+    found += [] if mildest is None else [("as code", mildest["code"])]
+    return [*(Fact(label, words) for label, words in found), *clean_accuracy(details)]
+
+
+ROBUST_TO = Kind(
+    name="robust_to",
+    quantities=(Quantity.at_least("at_least", "lowest accuracy", "accuracy under any of {}", counts=OUTCOMES),),
+    lines=_lines,
+    hidden=frozenset({"mildest", "clean_accuracy"}),
+)
+"""The lowest accuracy under any change that a hypothesis strategy draws."""
+
+
+@measurement(ROBUST_TO)
+def measure_robust_to(
+    model: object,
+    data: object,
+    strategy: SearchStrategy[Any],
+    *,
+    at_least: float | None = None,
+    max_examples: int | None = None,
+    task: Task | str | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """The lowest accuracy that hypothesis finds under a strategy's changes, and the mildest that breaks a claim.
+
+    A search, not a proof: that nothing was found says that nothing was found among so many examples. The accuracy is
+    that on these very samples, whatever `scope` says, since the change was picked by looking at them.
+
+    The search depends on the strategy, the model, the samples and the settings' seed alone: hypothesis' profiles and
+    its own seed do not change it. Its current profile says where examples are remembered, which are tried first.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_shift_accuracy`. What is searched on is held in memory.
+        strategy: draws changes: those of `robustest.strategies`, or functions of a batch, as shifts are.
+        at_least: the accuracy claimed under every change, in 0..1.
+        max_examples: examples tried before shrinking, at most; None tries 100.
+        task: what the answers are, and when they are right, as for `measure_shift_accuracy`.
+        **options: see `robustest.run.plan.Options`. With `max_samples` the search looks at so many
+            samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it
+            is, and only a counterexample that it has found is measured on all.
+            With `cache=False` what hypothesis remembers is not used.
+
+    Returns:
+        The result. `details["mildest"]` is the mildest change that breaks the claim, in words and as code that
+        `assert_shift_accuracy` takes, or None; `details["worst"]` the one under which accuracy is lowest. Outcomes and
+        counterexamples are those under the mildest, where there is one, else under the worst. Where no example changed
+        a sample, or so few were changed that the others suffice for the claim, it is inconclusive.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    at_least = optional_threshold("at_least", at_least, trivial=0)
+    if not isinstance(strategy, SearchStrategy):
+        raise ConfigError(expected("a strategy such as robustest.strategies.shifts()", strategy))
+    if max_examples is not None:
+        checked_whole("max_examples", max_examples, 1)
+    setup, words = Setup.of(model, data, options, deciding(task)), strategy_words(strategy)
+    setting = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."
+    settings, statement = setup.settings, ROBUST_TO.quantities[0].state(setting) + of_task(setup.task)
+    with torch.inference_mode(False), frozen(setup.model.module) as notes:
+        trials = Trials.of(setup, at_least, statement)
+        ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
+        # A counterexample found in time refutes for certain: it is measured on all samples, however long that takes.
+        with clock.unlimited() if ended.early else nullcontext():
+            trials.end()
+    result = _result(trials, ended, setup, at_least, setting=setting, statement=statement)
+    return replace(result, notes=(*notes, *result.notes))
+
+
+@measurement()
+def accuracy_under(
+    model: object, data: object, change: Change, *, at_least: float | None = None, **options: Unpack[Options]
+) -> float:
+    """Accuracy on changed samples, for hypothesis tests of a user's own.
+
+    Inside a test under `@given`, hypothesis is told the margin (see `measure_robust_to`), and so searches for changes
+    that do more harm. Nothing is recorded for the reports.
+
+    Args:
+        model, data: as for `measure_robust_accuracy`.
+        change: what a strategy of `robustest.strategies` drew, or any shift.
+        at_least: the accuracy that the test will ask for, in 0..1; the margin told is then that of the sample on which
+            it hangs. None tells the mean margin.
+        **options: see `robustest.run.plan.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    at_least = optional_threshold("at_least", at_least, trivial=0)
+    setup = Setup.of(model, data, options)
+    with torch.inference_mode(False), frozen(setup.model.module):
+        trials = Trials.of(setup, at_least, "")
+        trial = trials.measured(as_change(change))
+    if hypothesis.currently_in_test_context():
+        tell_hypothesis(trial.margin)
+        if not trial.moved.any():
+            hypothesis.event("the change changes no sample")
+    return trial.right / trials.n
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchEnd:
+    """How a search ended: with the mildest change that breaks the claim, with none, or before its end."""
+
+    mildest: object | None
+    early: bool = False
+
+
+def _search(
+    trials: Trials,
+    strategy: SearchStrategy[Any],
+    settings: Settings,
+    max_examples: int | None,
+    *,
+    setting: str,
+    statement: str,
+) -> _SearchEnd:
+    """Let hypothesis search.
+
+    Raises:
+        Exception: what a change could not be measured for.
+        NotSearched: nothing was searched for, and no example remembered breaks the claim.
+    """
+    errors: list[Exception] = []
+    broken: list[object] = []
+
+    def breaks(change: object) -> bool:
+        clock.check()
+        try:
+            found = trials.breaks(change)
+        except HypothesisException:
+            raise
+        except Exception as error:  # no counterexample, though hypothesis would take it for one
+            errors.append(error)
+            raise clock.OutOfTime from error  # which hypothesis does not catch
+        broken.extend([change] if found else [])
+        return found
+
+    try:
+        mildest = hunt(
+            strategy,
+            breaks,
+            seeded=settings.seed,
+            max_examples=max_examples,
+            key=f"{context.current().test} {setting}{of_task(trials.task)}",
+            remember=settings.cache,
+            replay_only=settings.replay_only,
+        )
+    except clock.OutOfTime:
+        if errors:
+            raise errors[0] from None
+        if not broken:
+            tried = f"{len(trials.seen)} example{'' if len(trials.seen) == 1 else 's'}"
+            raise clock.OutOfTime(f"budget: no counterexample in {tried} before the time was up") from None
+        return _SearchEnd(broken[-1] if broken else None, early=True)
+    if settings.replay_only and mildest is None:
+        reason = f"replayed only: none of {len(trials.seen)} examples that hypothesis remembers breaks the claim"
+        raise context.current().not_searched(statement, reason)
+    return _SearchEnd(mildest)
+
+
+def _result(
+    trials: Trials, ended: _SearchEnd, setup: Setup, at_least: float | None, *, setting: str, statement: str
+) -> Result:
+    """What becomes of all samples under the mildest change that breaks the claim, or else under the worst."""
+    shown = ended.mildest if ended.mildest is not None else trials.worst
+    with clock.unlimited() if ended.early else nullcontext():
+        evidence = _whole(shown, setup, statement)
+    decision = _decide(ended, trials, evidence, at_least)
+    return result_of(
+        replace(with_search(evidence, trials.tally, setup.settings), cached=""),
+        decision,
+        setup.settings,
+        kind=ROBUST_TO,
+        statement=statement,
+        threshold=at_least,
+        setting=setting,
+        method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
+        details=_details(trials, evidence, ended),
+        bounds="above",
+        scope="set",
+        pairing=Pairing(under=code_of(shown) + of_task(setup.task)),
+        caveats=_idle(trials),
+        changed=[_changed(trials, evidence)],
+    )
+
+
+def _changed(trials: Trials, evidence: Evidence) -> Changed:
+    """The samples searched on that some change changed, and the accuracy were the model wrong on all of them."""
+    moved = trials.moved
+    clean = evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
+    return Changed(by="the strategy", moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
+
+
+def _idle(trials: Trials) -> tuple[str, ...]:
+    """Return the caveat of examples that changed nothing, beside others that did."""
+    if not trials.moved.any():
+        return ()
+    names, still = trials.idle, sum(not trial.moved.any() for trial in trials.seen.values())
+    lines = [f"{', '.join(names)} changed no sample"] if names else []
+    if 2 * still > len(trials.seen):
+        lines.append(f"{still} of {len(trials.seen)} examples changed no sample")
+    return tuple(lines)
+
+
+def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
+    """What becomes of all samples under the change that is shown."""
+    every = setup.but(exact=True, max_samples=None, time_budget=None, replay_only=False)
+    change = as_change(shown)
+    look = Shifting(shift=change, examples=setup.settings.examples)
+    rule = ShareRule(threshold=None, at_least=True, terms=replace(setup.alone, scope="set"))
+    return observe(every.plan(statement, look, rule, identity=("shift accuracy", change)))
+
+
+def _decide(ended: _SearchEnd, trials: Trials, evidence: Evidence, at_least: float | None) -> Decision:
+    """The verdict: a counterexample on all samples refutes for certain; to find none proves nothing more."""
+    accuracy = float(evidence.columns["held"].mean())
+    lowest = min(accuracy, trials.lowest) if trials.n == evidence.n else accuracy
+    tried = f"{len(trials.seen)} examples"
+    # The lowest accuracy under all changes is at most that under any of them.
+    told = partial(Decision, estimate=lowest, interval=(0.0, lowest))
+    if at_least is None:
+        return told(verdict=Verdict.INCONCLUSIVE, rule="no threshold given")
+    if int(evidence.columns["held"].sum()) < count_at_least(at_least, evidence.n):
+        cut = "; the search for a milder one ended with the time budget" if ended.early else ""
+        return told(verdict=Verdict.FAILED, rule=f"certain: a counterexample among {tried}{cut}")
+    if ended.mildest is not None:
+        rule = f"the change found breaks the {trials.n} samples searched on, not all {evidence.n}: raise max_samples"
+        return told(verdict=Verdict.INCONCLUSIVE, rule=rule)
+    on = "" if trials.n == evidence.n else f" on {trials.n} of {evidence.n} samples"
+    return told(verdict=Verdict.PASSED, rule=f"no counterexample in {tried}{on}: a search, not a proof")
+
+
+def _details(trials: Trials, evidence: Evidence, ended: _SearchEnd) -> dict[str, Any]:
+    return {
+        "examples": len(trials.seen),
+        "examples_that_break": trials.broken,
+        "searched_on": trials.n,
+        "mildest": None if ended.mildest is None else _about(ended.mildest, trials),
+        "worst": _about(trials.worst, trials),
+        "clean_accuracy": evidence.share(evidence.columns["clean"]),
+    }
+
+
+def _about(change: object, trials: Trials) -> dict[str, Any]:
+    """A change in words and as code, and the accuracy on what was searched on."""
+    return {"change": str(as_change(change)), "code": code_of(change), "accuracy": trials.share(change)}
+
+
+GOAL = "margin"
+"""What hypothesis' statistics call the number that it is told of each example."""
+
+_FARTHEST = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of the samples under one change.
+
+    Attributes:
+        right: how many are right.
+        moved: (n,) bool, True where the change left a sample other than it was, in the order of `Trials.ids`.
+        cut: (n,) bool, as in `ShiftedInputs`.
+        margin: of the sample on which the claim hangs; it breaks where this is negative. Without a claim, the mean.
+    """
+
+    right: int
+    margin: float
+    moved: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
+
+    def harms_more_than(self, other: Trial) -> bool:
+        """Whether fewer are right, or as many by less."""
+        return (self.right, self.margin) < (other.right, other.margin)
+
+
+class Trials:
+    """Changes tried on the same samples.
+
+    Attributes:
+        n: samples.
+        ids: (n,) int64, their positions in the data.
+        least: how many must be right; None where nothing is claimed.
+        seen: what became of each change, by what tells it from others.
+        worst: the change under which the fewest are right.
+        broken: how many changes break the claim.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        chunks: list[Chunk],
+        at_least: float | None,
+        statement: str,
+        asked: EarlyAnswers | None = None,
+    ) -> None:
+        self.ids = torch.cat([chunk.ids for chunk in chunks]).numpy()
+        self.n = len(self.ids)
+        self.least = None if at_least is None else count_at_least(at_least, self.n)
+        self.seen: dict[object, Trial] = {}
+        self.worst: object = None
+        self.broken = 0
+        self._drawn: list[object] = []  # alive, so that no other object takes the place of one that is told by it
+        self._evaluator = evaluator
+        self._chunks = chunks
+        self._statement = statement
+        self._asked = asked
+        self._started = time.perf_counter()
+
+    @classmethod
+    def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
+        """Read the samples, and check the model on the first."""
+        classifier, samples, settings = setup.model, setup.samples, setup.settings
+        device = resolve(settings.device, classifier.device)
+        evaluator = Evaluator(
+            classifier,
+            device,
+            batch_size=settings.batch_size,
+            suppress=settings.suppress,
+            notes=[],
+            task=setup.task,
+        )
+        order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
+        check_data(samples, order)
+        chunks = [
+            load(samples, ids, bounds=classifier.bounds, seed=settings.seed, device=device) for ids in partition(order)
+        ]
+        asked = check_model(evaluator, chunks[0], settings.suppress)
+        for chunk in chunks:
+            evaluator.check_labels(chunk.y)
+        return cls(evaluator, chunks, at_least, statement, asked)
+
+    @property
+    def task(self) -> Task:
+        """Return the task, which says when an answer of the model is right."""
+        return self._evaluator.task
+
+    @property
+    def lowest(self) -> float:
+        """The accuracy under the change under which the fewest are right."""
+        return self.share(self.worst)
+
+    @property
+    def moved(self) -> NDArray[np.bool_]:
+        """(n,) samples that some change changed."""
+        return np.asarray(np.any([trial.moved for trial in self.seen.values()], axis=0))
+
+    @property
+    def cut(self) -> NDArray[np.bool_]:
+        """(n,) samples that were changed, and of which no change left anything inside the bounds."""
+        whole = np.any([trial.moved & ~trial.cut for trial in self.seen.values()], axis=0)
+        return np.asarray(self.moved & ~whole)
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The names of shifts that changed no sample at any severity, or other parameter, that was tried."""
+        moved: dict[str, bool] = {}
+        for drawn in self._drawn:
+            if isinstance(drawn, Shift):
+                moved[drawn.name] = moved.get(drawn.name, False) or bool(self.seen[_key(drawn)].moved.any())
+        return tuple(name for name, any_moved in moved.items() if not any_moved)
+
+    def share(self, change: object) -> float:
+        """The accuracy under a change that was tried."""
+        return self.seen[_key(change)].right / self.n
+
+    @property
+    def tally(self) -> Tally:
+        """What all of it took."""
+        return Tally.of(self._evaluator).since(Tally(), time.perf_counter() - self._started)
+
+    def end(self) -> None:
+        """Ask once more what was asked before the first change."""
+        ask_again(self._evaluator, self._asked)
+        self._evaluator.settle()
+
+    def breaks(self, change: object) -> bool:
+        """Whether the claim does not hold under a change; inside a hypothesis test, hypothesis is told how nearly."""
+        trial = self.seen.get(_key(change))
+        if trial is None:
+            trial = self.seen[_key(change)] = self.measured(as_change(change))
+            self._drawn.append(change)
+            self.broken += self._broken(trial)
+            if self.worst is None or trial.harms_more_than(self.seen[_key(self.worst)]):
+                self.worst = change
+            self._show()
+        tell_hypothesis(trial.margin)
+        return self._broken(trial)
+
+    def measured(self, change: Shift) -> Trial:
+        """What becomes of the samples under a change."""
+        right, found, task = 0, [], self._evaluator.task
+        changed: list[ShiftedInputs] = []
+        for chunk in self._chunks:
+            after = change.shifted(chunk.x, chunk.key, chunk.bounds)
+            y = followed(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+            seen = self._evaluator.judged(after.x, y)
+            right += int(seen.holds.sum())
+            found.append(seen.margin.double())
+            changed.append(after)
+        self._evaluator.settle()
+        margin = torch.cat(found)
+        moved, cut = (torch.cat([getattr(one, name) for one in changed]).cpu().numpy() for name in ("moved", "cut"))
+        trial = partial(Trial, right, moved=moved, cut=cut)
+        if self._evaluator.model.gives is Needs.LABELS:  # its margins say no more than right and wrong
+            return trial(margin=right / self.n if self.least is None else float(right - self.least))
+        if self.least is None:
+            return trial(margin=float(margin.mean()))
+        return trial(margin=float(margin.kthvalue(min(self.n, self.n - self.least + 1)).values))
+
+    def _broken(self, trial: Trial) -> bool:
+        return self.least is not None and trial.right < self.least
+
+    def _show(self) -> None:
+        watch = context.current().progress
+        if watch is not None and self._statement:
+            watch(self._statement, len(self.seen), len(self.seen), self.broken)
+
+
+def _key(change: object) -> Hashable:
+    """What tells a change from others: its value where it can be hashed or its fields can, else the object itself."""
+    values: Iterator[object] = iter((change,))
+    if is_dataclass(change):
+        values = chain(values, [(type(change), tuple(getattr(change, field.name) for field in fields(change)))])
+    for value in values:
+        try:
+            hash(value)
+        except TypeError:
+            continue
+        return value
+    return id(change)
+
+
+def tell_hypothesis(margin: float) -> None:
+    """Let hypothesis steer towards smaller margins; inside one of its tests only."""
+    try:
+        hypothesis.target(-max(-_FARTHEST, min(_FARTHEST, margin)), label=GOAL)
+    except InvalidArgument:  # a test may ask for several accuracies, and hypothesis takes one number of a name
+        return
+
+
+EXAMPLES = 100
+"""Tried before shrinking where nothing else is said."""
+
+
+def hunt(
+    strategy: SearchStrategy[object],
+    breaks: Callable[[object], bool],
+    *,
+    seeded: int,
+    max_examples: int | None,
+    key: str,
+    remember: bool,
+    replay_only: bool = False,
+) -> object | None:
+    """The simplest change that hypothesis finds to break a claim; None where it finds none.
+
+    What is remembered is tried first, and only what breaks counts. The search itself starts from nothing, in a database
+    of its own, so that it depends on the strategy, the seed and `breaks` alone: hypothesis searches otherwise without a
+    database, which its profile for CI has not. Neither that profile nor `--hypothesis-seed` changes it.
+
+    Args:
+        strategy: draws changes.
+        breaks: whether a change breaks the claim, the same for the same change; it may call `hypothesis.target`. An
+            `Exception` from it counts as broken.
+        seeded: seeds the search.
+        max_examples: examples tried before shrinking, at most; None tries 100.
+        key: what examples are remembered by in the database of hypothesis' current profile.
+        remember: whether that database is used.
+        replay_only: try what the database holds, and nothing else.
+
+    Raises:
+        ConfigError: the strategy draws nothing.
+    """
+    most = max_examples or EXAMPLES
+    database = hypothesis.settings().database if remember else None
+    kept = None if database is None else _Keyed(database, key)
+    if kept is not None:
+        phases = [Phase.reuse] if replay_only else [Phase.reuse, Phase.shrink]
+        known = _run_hypothesis(strategy, breaks, seeded=seeded, most=most, database=kept, phases=phases)
+        if known is not None:
+            return known
+    if replay_only:
+        return None
+    fresh = InMemoryExampleDatabase()
+    found = _run_hypothesis(strategy, breaks, seeded=seeded, most=most, database=fresh, phases=_PHASES)
+    if found is not None and kept is not None:
+        for name, values in fresh.data.items():
+            for value in values:
+                kept.save(name, value)
+    return found
+
+
+_PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink]
+"""All but `explain`, which would vary the answer for prose."""
+
+
+def _run_hypothesis(
+    strategy: SearchStrategy[object],
+    breaks: Callable[[object], bool],
+    *,
+    seeded: int,
+    most: int,
+    database: ExampleDatabase,
+    phases: Sequence[Phase],
+) -> object | None:
+    """The simplest change found. Every setting is given, as the current profile's would be taken else.
+
+    There is no deadline, and no health check of how long drawing takes: it is the model that takes long.
+    """
+    found: list[object] = []
+
+    @hypothesis.settings(
+        max_examples=most,
+        database=database,
+        phases=phases,
+        derandomize=False,
+        backend="hypothesis",
+        verbosity=Verbosity.normal,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    @seed(seeded)
+    @given(strategy)
+    def search(change: object) -> None:
+        if breaks(change):
+            found.append(change)
+            raise _Broken
+
+    named: Any = search
+    named._hypothesis_internal_database_key = b"robustest"  # else --hypothesis-seed leaves it without a database
+    try:
+        search()
+    except _Broken:
+        return found[-1]  # hypothesis ends by running the simplest once more
+    except SkipTest:  # it had nothing to try: nothing is remembered
+        return None
+    except Unsatisfiable as error:
+        raise ConfigError(f"Expected a strategy that draws changes but hypothesis says: {error}") from error
+    return None
+
+
+class _Broken(Exception):
+    """The claim does not hold under a change."""
+
+
+class _Keyed(ExampleDatabase):
+    """A part of a database for one claim: else all claims, which hypothesis sees as one test, would share theirs."""
+
+    def __init__(self, whole: ExampleDatabase, key: str) -> None:
+        super().__init__()
+        self._whole = whole
+        self._prefix = sha256(f"robustest {key}".encode()).digest()
+
+    def save(self, key: bytes, value: bytes) -> None:
+        self._whole.save(self._prefix + key, value)
+
+    def fetch(self, key: bytes) -> Iterable[bytes]:
+        return self._whole.fetch(self._prefix + key)
+
+    def delete(self, key: bytes, value: bytes) -> None:
+        self._whole.delete(self._prefix + key, value)

@@ -1,1 +1,0 @@
-"""Claims about whatever a hypothesis strategy draws."""

@@ -1,0 +1,436 @@
+"""Hypothesis strategies of changes.
+
+Simplest first: hypothesis shrinks towards fewer steps, lower severities and shares, smaller poses, and names that
+stand earlier, and tries to lower severities before it tries other names.
+
+What strategies draw: changes of images, as values that can be told, compared and applied again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from inspect import signature
+from typing import Any, ClassVar
+
+import torch
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+from torch import Tensor
+
+from robustest import rng
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.shifts import SHIFTS, Shift, ShiftFunction, as_shift
+from robustest.threats import Bounds, Spatial, Threat
+from robustest.threats.threat import per_row
+
+__all__ = [
+    "Change",
+    "Composition",
+    "Perturbation",
+    "Pose",
+    "Step",
+    "as_change",
+    "compositions",
+    "images",
+    "perturbations",
+    "poses",
+    "severities",
+    "shifts",
+    "strategy_words",
+]
+
+_SHARES = 10
+_PRIVATE = ("_shifts(", "_poses(", "_perturbations(", "_compositions(")
+"""Functions by which hypothesis names the strategies of this module."""
+_DRAWS = 99
+
+
+def severities(*, min_severity: int = 1, max_severity: int = 5) -> SearchStrategy[int]:
+    """Severities, the lowest the simplest.
+
+    Raises:
+        ConfigError: not 1 <= min_severity <= max_severity <= 5.
+    """
+    for name, value in (("min_severity", min_severity), ("max_severity", max_severity)):
+        if type(value) is not int or not 1 <= value <= 5:
+            raise ConfigError(expected(f"{name} to be a whole number 1..5", value))
+    if min_severity > max_severity:
+        raise ConfigError(expected(f"max_severity to be at least min_severity, {min_severity}", max_severity))
+    return st.integers(min_severity, max_severity)
+
+
+def shifts(
+    names: Sequence[str | ShiftFunction] | None = None,
+    *,
+    min_severity: int = 1,
+    max_severity: int = 5,
+    parameters: str = "auto",
+) -> SearchStrategy[Shift]:
+    """Shifts at severities; the lowest severity of the first name is the simplest.
+
+    Args:
+        names: shifts' names, or functions of a batch; None takes all that robustest brings.
+        min_severity, max_severity: of 1..5.
+        parameters: as in `Shift`.
+
+    Raises:
+        UnknownNameError: no shift has this name.
+        ConfigError: there are no names, or an argument is out of range.
+    """
+    severities(min_severity=min_severity, max_severity=max_severity)
+    if isinstance(names, str) or (names is not None and not len(names)):
+        raise ConfigError(expected("names of one shift or more, as a list", names))
+    for name in SHIFTS if names is None else names:
+        _shift(name, min_severity, parameters)
+    given = {
+        "names": None if names is None else tuple(names),
+        "min_severity": min_severity,
+        "max_severity": max_severity,
+        "parameters": parameters,
+    }
+    return _shifts(**_unusual(given, {"names": None, "min_severity": 1, "max_severity": 5, "parameters": "auto"}))
+
+
+@st.composite
+def _shifts(
+    draw: DrawFn,
+    names: tuple[str | ShiftFunction, ...] | None = None,
+    min_severity: int = 1,
+    max_severity: int = 5,
+    parameters: str = "auto",
+) -> Shift:
+    severity = draw(st.integers(min_severity, max_severity))  # before the name: milder comes before earlier
+    return _shift(draw(st.sampled_from(names or tuple(SHIFTS))), severity, parameters)
+
+
+def _shift(name: str | ShiftFunction, severity: int, parameters: str) -> Shift:
+    found = as_shift(name, severity)
+    if found.level is None:  # else one function at five severities would be five changes that are alike
+        return as_shift(name, None)
+    return Shift(found.name, severity, found.function, parameters) if found.name in SHIFTS else found
+
+
+def _unusual(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """What is not as usual, so that a strategy's repr is as short as what a person wrote."""
+    return {name: value for name, value in given.items() if value != usual[name]}
+
+
+def poses(*, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> SearchStrategy[Pose]:
+    """Poses, in whole degrees and hundredths; the image as it is is the simplest.
+
+    Args:
+        degrees: farthest turn, either way, a whole number in 0..180.
+        translation: farthest way along each axis, as a share of the image's side, in 0..1.
+        zoom: largest relative change of size, either way, in 0..0.9.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+    if type(degrees) is not int:
+        raise ConfigError(expected("degrees to be a whole number in 0..180", degrees))
+    Pose(degrees, translation, translation, zoom)
+    if min(degrees, translation, zoom) < 0:
+        raise ConfigError(expected("limits >= 0", (degrees, translation, zoom)))
+    given = {"degrees": degrees, "translation": translation, "zoom": zoom}
+    return _poses(**_unusual(given, {"degrees": 30, "translation": 0.1, "zoom": 0.1}))
+
+
+@st.composite
+def _poses(draw: DrawFn, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> Pose:
+    turn = draw(st.integers(-degrees, degrees))
+    right, down, larger = (_hundredths(draw, limit) for limit in (translation, translation, zoom))
+    return Pose(turn, right, down, larger)
+
+
+def _hundredths(draw: DrawFn, limit: float) -> float:
+    most = int(round(limit * 100, 6))
+    return draw(st.integers(-most, most)) / 100
+
+
+def perturbations(threat: Threat) -> SearchStrategy[Perturbation]:
+    """Random places inside a threat, in tenths of the way from the image; the image itself is the simplest.
+
+    A search among random places is a weak one: for norm balls, patches and poses of each image's own, an attack
+    (`assert_robust_accuracy`) finds far more. This is for chains, where a little of it comes on top of a shift.
+
+    Args:
+        threat: e.g. Linf(8 / 255); lengths are in input units.
+
+    Raises:
+        ConfigError: this is no threat.
+    """
+    Perturbation(threat)
+    return _perturbations(threat)
+
+
+@st.composite
+def _perturbations(draw: DrawFn, threat: Threat) -> Perturbation:
+    return Perturbation(threat, draw(st.integers(0, _SHARES)) / _SHARES, draw(st.integers(0, _DRAWS)))
+
+
+def images(x: Tensor, threat: Threat, *, bounds: Bounds = (0.0, 1.0)) -> SearchStrategy[Tensor]:
+    """Images inside a threat around given ones, for tests of a user's own; x itself is the simplest.
+
+    Args:
+        x: (N, C, H, W) floats inside the bounds.
+        threat: as for `perturbations`.
+        bounds: the least and the largest value of an input.
+
+    Raises:
+        ConfigError: x are no such images, or this is no threat.
+    """
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        raise ConfigError(expected("images as a tensor of floats (N, C, H, W)", getattr(x, "shape", x)))
+    key = rng.keys(0, torch.arange(len(x))).to(x.device)
+    return perturbations(threat).map(lambda one: one(x, key, bounds))
+
+
+def compositions(
+    steps: SearchStrategy[Step] | None = None, *, max_steps: int = 3, min_steps: int = 0
+) -> SearchStrategy[Composition]:
+    """Chains of steps, in the order in which they are applied, none of them twice; no step at all is the simplest.
+
+    Args:
+        steps: what a step may be, e.g. `shifts(max_severity=3) | poses()`; None takes `shifts()`.
+        max_steps: the longest chain, >= 1.
+        min_steps: the shortest one, in 0..max_steps.
+
+    Raises:
+        ConfigError: an argument is out of range, or steps are no strategy.
+    """
+    if steps is not None and not isinstance(steps, SearchStrategy):
+        raise ConfigError(expected("steps to be a strategy such as shifts()", steps))
+    checked_whole("max_steps", max_steps, 1)
+    if type(min_steps) is not int or not 0 <= min_steps <= max_steps:
+        raise ConfigError(expected(f"min_steps to be a whole number in 0..{max_steps}", min_steps))
+    given = {"steps": steps, "max_steps": max_steps, "min_steps": min_steps}
+    return _compositions(**_unusual(given, {"steps": None, "max_steps": 3, "min_steps": 0}))
+
+
+@st.composite
+def _compositions(
+    draw: DrawFn, steps: SearchStrategy[Step] | None = None, max_steps: int = 3, min_steps: int = 0
+) -> Composition:
+    step = _ANY if steps is None else steps
+    return Composition(tuple(draw(st.lists(step, min_size=min_steps, max_size=max_steps, unique_by=_kind))))
+
+
+_ANY: SearchStrategy[Step] = _shifts()
+
+
+def _kind(step: Step) -> object:
+    return step.name if isinstance(step, Shift) else type(step)
+
+
+def strategy_words(strategy: SearchStrategy[Any]) -> str:
+    """Return a strategy as a person wrote it: hypothesis' own words, with the public names of this module.
+
+    A strategy in whose words an address in memory stands is only "a strategy": it would be another in every run.
+    """
+    words = repr(strategy)
+    for name in _PRIVATE:
+        words = words.replace(name, name.removeprefix("_"))
+    return "a strategy" if " at 0x" in words else words
+
+
+_ANYWHERE = Spatial(rotation=180.0, translation=1.0, scale=0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Every image turned, moved and zoomed alike; a shift that can be passed to any claim on one.
+
+    Args:
+        degrees: counter-clockwise about the centre, in -180..180.
+        right, down: the way, as a share of the image's width and height, in -1..1.
+        zoom: relative change of size, in -0.9..0.9: 0.1 enlarges by a tenth.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    moves: ClassVar[bool] = True
+
+    degrees: float = 0.0
+    right: float = 0.0
+    down: float = 0.0
+    zoom: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, limit in zip(fields(self), _ANYWHERE.limits, strict=True):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not -limit <= value <= limit:
+                raise ConfigError(expected(f"{field.name} to be a number in -{limit:g}..{limit:g}", value))
+
+    def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
+        """The images (N, C, H, W) inside the bounds, so posed; what comes in from outside is black, the lower one."""
+        pose = x.new_tensor([self.degrees, self.right, self.down, self.zoom]).expand(len(x), -1)
+        return _ANYWHERE.render(pose, _ANYWHERE.region(x, bounds))
+
+    def __str__(self) -> str:
+        parts = (f"{field.name} {getattr(self, field.name):g}" for field in fields(self) if getattr(self, field.name))
+        return f"pose ({', '.join(parts) or 'as it is'})"
+
+    @property
+    def __name__(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """Every sample moved to a random place inside a threat of its own; a shift that can be passed to any claim on one.
+
+    Args:
+        threat: the threat; lengths such as eps are in input units, as in every claim.
+        share: how far from the image towards that place, in 0..1.
+        draw: number of the draw: another one has other places.
+
+    Raises:
+        ConfigError: share is out of range, or this is no threat.
+    """
+
+    threat: Threat
+    share: float = 1.0
+    draw: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.threat, type) or not isinstance(self.threat, Threat):
+            raise ConfigError(expected("a threat model such as Linf(8 / 255)", self.threat))
+        if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 <= self.share <= 1:
+            raise ConfigError(expected("share to be a number in 0..1", self.share))
+
+    def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
+        """The samples (N, *S) inside the bounds, so moved."""
+        region = self.threat.region(x, bounds)
+        origin = self.threat.origin(region)
+        far = self.threat.start(region, rng.fold(rng.fold(key, "perturbation"), self.draw))
+        share = per_row(x.new_full((len(x),), float(self.share)), far)
+        return self.threat.render(self.threat.project(torch.lerp(origin, far, share), region), region)
+
+    def __str__(self) -> str:
+        return f"{self.share:g} of the way to a random place in {self.threat}, draw {self.draw}"
+
+    @property
+    def moves(self) -> bool:
+        """Return True if targets that are places have to follow the change."""
+        return isinstance(self.threat, Spatial)
+
+    @property
+    def __name__(self) -> str:
+        return str(self)
+
+
+Step = Shift | Pose | Perturbation
+"""What a `Composition` is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Steps one after the other, each on what the last one left; a shift that can be passed to any claim on one.
+
+    A step draws what it would draw by itself, whatever steps are beside it; one of several of the same name has draws
+    of its own.
+
+    Args:
+        steps: in their order; none at all leaves samples as they are.
+
+    Raises:
+        ConfigError: a step is none.
+    """
+
+    steps: tuple[Step, ...] = ()
+
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            if not isinstance(step, (Shift, Pose, Perturbation)):
+                raise ConfigError(expected("steps to be of Shift, Pose or Perturbation", step))
+
+    def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
+        """The samples (N, *S) inside the bounds, so changed; each step gets the units that it would get by itself."""
+        for step, own in self.in_turn(key):
+            x = step.apply(x, own, bounds)
+        return x
+
+    def in_turn(self, key: Tensor) -> Iterator[tuple[Shift, Tensor]]:
+        """The steps as shifts, each with its keys (N,)."""
+        seen = Counter[str]()
+        for step in self.steps:
+            name = step.name if isinstance(step, Shift) else type(step).__qualname__
+            own = rng.fold(key, seen[name]) if seen[name] else key
+            seen[name] += 1
+            yield as_shift(step, None), own
+
+    def __str__(self) -> str:
+        return ", then ".join(map(str, self.steps)) or "no change"
+
+    @property
+    def __name__(self) -> str:
+        return str(self)
+
+
+Change = Step | Composition | ShiftFunction
+"""What strategies draw, and what claims on a shift take."""
+
+
+def as_change(drawn: object) -> Shift:
+    """The shift that a drawn value is.
+
+    Raises:
+        ConfigError: it is no shift and no function of a batch.
+    """
+    if isinstance(drawn, Shift) or (callable(drawn) and not isinstance(drawn, type)):
+        return as_shift(drawn, None)
+    raise ConfigError(expected("a strategy that draws shifts, or functions of a batch", drawn))
+
+
+def code_of(drawn: object) -> str:
+    """A Python expression that makes a drawn value again; a function's own name, and what it keeps of its making."""
+    if isinstance(drawn, Composition):
+        steps = "".join(f"{code_of(step)}, " for step in drawn.steps)
+        return f"Composition(({steps.rstrip()}))" if steps else "Composition()"
+    if isinstance(drawn, Shift):
+        given = [repr(drawn.name)]
+        if drawn.level is not None:
+            given.append(str(drawn.severity))
+        if not as_is(drawn):
+            given.append(f"{'function=' * (drawn.level is None)}{code_of(drawn.function)}")
+        if drawn.parameters != "auto":
+            given.append(f"parameters={drawn.parameters!r}")
+        return f"Shift({', '.join(given)})"
+    if isinstance(drawn, partial):
+        given = [*map(repr, drawn.args), *(f"{name}={value!r}" for name, value in drawn.keywords.items())]
+        return f"partial({', '.join([code_of(drawn.func), *given])})"
+    if isinstance(drawn, (Pose, Perturbation)) or is_dataclass(drawn):
+        return repr(drawn)
+    name = getattr(drawn, "__name__", None)
+    return _made(drawn) if name is None else f"{name}{_closure_words(drawn)}"
+
+
+def _made(drawn: object) -> str:
+    """An object by its own words, or, where these say only where it lies in memory, by its type and arguments."""
+    kind, kept = type(drawn), getattr(drawn, "__dict__", {})
+    names = [name for name in signature(kind).parameters if name in kept]
+    if kind.__repr__ is not object.__repr__ or len(names) < len(signature(kind).parameters):
+        return repr(drawn)
+    return f"{kind.__name__}({', '.join(f'{name}={kept[name]!r}' for name in names)})"
+
+
+def _closure_words(function: object) -> str:
+    """What a function made inside another keeps of it: its name alone would not make it again."""
+    cells, code = getattr(function, "__closure__", None) or (), getattr(function, "__code__", None)
+    kept = [
+        f"{name}={cell.cell_contents!r}" for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False)
+    ]
+    return f" with {', '.join(kept)}" if kept else ""
+
+
+def as_is(shift: Shift) -> bool:
+    """Whether a shift's name says it all."""
+    try:
+        return Shift(shift.name, shift.severity).function is shift.function
+    except ConfigError:
+        return False
