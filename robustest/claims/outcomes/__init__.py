@@ -1,0 +1,1 @@
+"""Claims on outcomes that another tool recorded, or that a function gives live."""
