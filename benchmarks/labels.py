@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from robustest_people import Responses, aggregate
-from robustest_people.rules.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest_people.rules.wrong_labels import decide_wrong
+from robustest_people.label_quality import decide_wrong
+from robustest_people.selection_gap import Answers, decide_selection_gap, selection_gap
 
 import robustest
 from robustest import Verdict

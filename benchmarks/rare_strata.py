@@ -24,12 +24,18 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from robustest_people.rules.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
-from robustest_people.rules.replication import decide_gap, replication_gaps
-from robustest_people.rules.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest_people.rules.wrong_labels import decide_wrong
-from robustest_people.statistics.cells import Cells
-from robustest_people.statistics.two_way import difference_by_annotator, share_by_annotator
+from robustest_people.annotator_shares import (
+    decide_foreseen,
+    decide_noticed,
+    difference_by_annotator,
+    foreseen_interval,
+    noticed_interval,
+    share_by_annotator,
+)
+from robustest_people.beta_mixture import Cells
+from robustest_people.label_quality import decide_wrong
+from robustest_people.replication_gap import decide_gap, replication_gaps
+from robustest_people.selection_gap import Answers, decide_selection_gap, selection_gap
 from scipy.stats import t as student
 
 from robustest import Verdict

@@ -1,9 +1,12 @@
 """Counter-based randomness: (seed, sample, use, element) -> number, on any device.
 
-Every sample carries a 64-bit key made from the seed and its index in the data, so what it draws does
-not depend on the batch it is in, on the order of work, or on the worker. Integer arithmetic only, so
-devices agree; the element hash is 32-bit, which vectorises on CPUs (two rounds of MurmurHash3's public
-domain finaliser over a Weyl sequence); keys use SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+1. key = splitmix(splitmix(seed) xor index): 64 bits for each sample, of the seed and its index in the data.
+2. fold(key, use) = splitmix(key xor splitmix(use)): an independent key for each use (a stage, a round, a step).
+3. bits(key)[i] = mix32(mix32(golden * i + low(key)) xor high(key)): 32 bits for element i of the sample.
+
+A draw depends on nothing else, so it is the same in any batch, order, worker or device. Keys use SplitMix64 (Steele,
+Lea and Flood, OOPSLA 2014); elements two rounds of MurmurHash3's public domain finaliser over a Weyl sequence, in
+32-bit integers, which vectorise on CPUs. Integer arithmetic is exact, so devices agree to the bit.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ _MIX32 = (0x85EBCA6B - (1 << 32), 0xC2B2AE35 - (1 << 32))
 
 
 def keys(seed: int, ids: Tensor) -> Tensor:
-    """One key per sample.
+    """Return one key per sample.
 
     Args:
         seed: any Python int.
@@ -38,11 +41,11 @@ def keys(seed: int, ids: Tensor) -> Tensor:
 
 
 def fold(key: Tensor, use: int | str | Tensor) -> Tensor:
-    """Independent keys for one use of a sample's randomness.
+    """Return independent keys for one use of a sample's randomness.
 
     Args:
         key: (N,) int64.
-        use: what the draw is for: a name, a number, or (N,) int64 counters (steps, say).
+        use: a name or a number of the use, or (N,) int64 counters (steps, say).
     """
     if isinstance(use, str):
         use = zlib.crc32(use.encode())
@@ -52,47 +55,53 @@ def fold(key: Tensor, use: int | str | Tensor) -> Tensor:
 
 
 def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
-    """(N, *shape) int32, 32 random bits an element."""
+    """Return (N, *shape) int32, 32 random bits an element."""
     n = math.prod(shape)
     low = key.to(torch.int32).view(-1, 1)
     high = (key >> 32).to(torch.int32).view(-1, 1)
     counter = torch.arange(n, dtype=torch.int32, device=key.device).mul_(_GOLDEN32)
-    h = _mix32_(counter.view(1, -1) + low)
-    h.bitwise_xor_(high)
-    return _mix32_(h).view(len(key), *shape)
+    h = counter.view(1, -1) + low
+    for last in (False, True):
+        # torch shifts arithmetically: the masks make the shifts logical.
+        h.bitwise_xor_((h >> 16).bitwise_and_(0xFFFF)).mul_(_MIX32[0])
+        h.bitwise_xor_((h >> 13).bitwise_and_(0x7FFFF)).mul_(_MIX32[1])
+        h.bitwise_xor_((h >> 16).bitwise_and_(0xFFFF))
+        if not last:
+            h.bitwise_xor_(high)
+    return h.view(len(key), *shape)
 
 
 def uniform(key: Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
-    """(N, *shape) float32, uniform in [low, high); 24 bits an element."""
+    """Return (N, *shape) float32, uniform in [low, high); 24 bits an element."""
     u = (bits(key, shape) >> 8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
     return u if (low, high) == (0.0, 1.0) else u.mul_(high - low).add_(low)
 
 
 def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
-    """(N, *shape) float32, standard normal (Box and Muller, 1958)."""
+    """Return (N, *shape) float32, standard normal (Box and Muller, 1958)."""
     n = math.prod(shape)
     half = (n + 1) // 2
     u = uniform(key, (2, half))
-    radius = u[:, 0].add(2.0**-25).log_().mul_(-2.0).sqrt_()
+    radius = u[:, 0].add(2.0**-25).log_().mul_(-2.0).sqrt_()  # half a step up: a uniform 0 has no logarithm
     angle = u[:, 1].mul(2 * math.pi)
     both = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)
     return both[:, :n].reshape(len(key), *shape)
 
 
 def signs(key: Tensor, shape: Sequence[int]) -> Tensor:
-    """(N, *shape) float32, -1 or 1 with equal chance."""
+    """Return (N, *shape) float32, -1 or 1 with equal chance."""
     return (bits(key, shape) >> 31).to(torch.float32).mul_(2.0).add_(1.0)
 
 
 def integers(key: Tensor, shape: Sequence[int], high: int | Tensor) -> Tensor:
-    """(N, *shape) int64, uniform in 0..high-1 (`high` may be a tensor that broadcasts)."""
+    """Return (N, *shape) int64, uniform in 0..high-1 (`high` may be a tensor that broadcasts)."""
     limit = high if isinstance(high, Tensor) else torch.tensor(high, device=key.device)
     draw = (uniform(key, shape).double() * limit).to(torch.int64)
     return torch.minimum(draw, limit.to(torch.int64) - 1)
 
 
 def permutation(seed: int, n: int) -> Tensor:
-    """(n,) int64 on the CPU: the order in which n samples are looked at under this seed."""
+    """Return (n,) int64 on the CPU: the order in which n samples are evaluated under this seed."""
     return torch.argsort(fold(keys(seed, torch.arange(n)), "order"), stable=True)
 
 
@@ -104,10 +113,4 @@ def _splitmix(z: Tensor) -> Tensor:
 
 
 def _shift64(z: Tensor, by: int) -> Tensor:
-    return (z >> by) & ((1 << (64 - by)) - 1)  # torch shifts arithmetically; the mask makes it logical
-
-
-def _mix32_(h: Tensor) -> Tensor:
-    h.bitwise_xor_((h >> 16).bitwise_and_(0xFFFF)).mul_(_MIX32[0])
-    h.bitwise_xor_((h >> 13).bitwise_and_(0x7FFFF)).mul_(_MIX32[1])
-    return h.bitwise_xor_((h >> 16).bitwise_and_(0xFFFF))
+    return (z >> by) & ((1 << (64 - by)) - 1)  # a logical shift: torch's keeps the sign

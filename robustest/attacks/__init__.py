@@ -1,4 +1,4 @@
-"""Attacks by name; one file each."""
+"""Attacks by name; one file each. `protocol` says what an attack is."""
 
 from __future__ import annotations
 
@@ -79,13 +79,14 @@ ATTACKS: dict[str, Callable[[], Searcher]] = {make().name: make for make in _MAK
 
 
 def as_attack(attack: str | Searcher | Cascade, threat: Threat | None = None) -> Cascade:
-    """The cascade that a name, a searcher or a cascade stands for; a lone searcher is a cascade of one.
+    """Return the cascade for a name, a searcher or a cascade; a lone searcher is a cascade of one stage.
 
-    Names are looked up among our own cascades and attacks, then among those of packs (`robustest.extensions`).
+    Names are looked up among the cascades and attacks of robustest, then among those of packs
+    (`robustest.extensions`).
 
     Args:
         attack: as the user gave it.
-        threat: what one of our own cascades is to search; the stages that packs have for it are added. None adds none.
+        threat: the stages that packs have for it are added to a cascade of robustest. None adds none.
 
     Raises:
         UnknownNameError: no attack has this name.
@@ -95,28 +96,21 @@ def as_attack(attack: str | Searcher | Cascade, threat: Threat | None = None) ->
     if isinstance(attack, Cascade):
         return attack
     if isinstance(attack, str):
-        if attack in CASCADES:
-            return CASCADES[attack] if threat is None else _with_packs(CASCADES[attack], threat)
-        return as_attack(ATTACKS[attack]() if attack in ATTACKS else _of_pack(attack))
+        if attack in ATTACKS:
+            return as_attack(ATTACKS[attack]())
+        if attack not in CASCADES:
+            name, attack = attack, extensions.made("robustest_attacks", "attack", attack, [*CASCADES, *ATTACKS])
+            if isinstance(attack, type) or not isinstance(attack, (Cascade, Searcher)):
+                raise PackError(expected(f"the attack {name!r} of a pack to be a searcher object or a cascade", attack))
+            return as_attack(attack)
+        cascade = CASCADES[attack]
+        if threat is None:
+            return cascade
+        added = extensions.all_of("robustest_searches", Stage, threat=threat)
+        # The name says whose stages ran: a verdict must not depend silently on what is installed.
+        label = " + ".join([cascade.name, *dict.fromkeys(pack for pack, _ in added)])
+        return replace(cascade, name=label, stages=(*cascade.stages, *(stage for _, stage in added)))
     if isinstance(attack, type) or not isinstance(attack, Searcher):
         mend = 'For example "pgd" or PGD(steps=100).'
         raise ConfigError(expected("attack to be a name, a searcher object or a cascade", attack, mend))
-    return _alone(attack)
-
-
-def _alone(searcher: Searcher) -> Cascade:
-    return Cascade(name=searcher.name, stages=(Stage(searcher=searcher),))
-
-
-def _of_pack(name: str) -> Searcher | Cascade:
-    attack = extensions.made("robustest_attacks", "attack", name, [*CASCADES, *ATTACKS])
-    if isinstance(attack, type) or not isinstance(attack, (Cascade, Searcher)):
-        raise PackError(expected(f"the attack {name!r} of a pack to be a searcher object or a cascade", attack))
-    return attack
-
-
-def _with_packs(cascade: Cascade, threat: Threat) -> Cascade:
-    added = extensions.all_of("robustest_searches", Stage, threat=threat)
-    # The name says whose stages ran: a verdict must not depend on what is installed without a word of it.
-    name = " + ".join([cascade.name, *dict.fromkeys(pack for pack, _ in added)])
-    return replace(cascade, name=name, stages=(*cascade.stages, *(stage for _, stage in added)))
+    return Cascade(name=attack.name, stages=(Stage(searcher=attack),))

@@ -1,4 +1,15 @@
-"""Augmented Lagrangian: descend the distance plus a penalty whose weight is learnt for every sample."""
+"""ALMA, augmented Lagrangian method for adversarial attacks (Rony et al., ICCV 2021, section 4), in L2 and L1.
+
+    minimise |delta| subject to d(x + delta) < 0,   d the difference-of-logits ratio, positive while the label stands
+    by descending |delta| + P(d, rho, mu):  P = mu d + mu rho d^2 + rho^2 d^3 / 6 for d >= 0, mu d / (1 - rho d) below
+
+The multiplier mu is a moving average of the penalty's slope dP/dd. The weight rho grows by `growth` at every `check`
+rounds at which d has not fallen below `tau` times its last value, until a point fools the model. Steps are divided by
+the root of a moving average of squared gradients and have momentum. The first follows the penalty alone, in a random
+direction where that has no gradient. From the first point that fools the model on the step length falls exponentially,
+to a hundredth. With two classes the ratio is undefined: d is the margin over the sample's own. Lengths are in widths of
+the bounds, the paper's 1.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +35,14 @@ _TINY = 1e-8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ALMA:
-    """ALMA (Rony et al., ICCV 2021, section 4), a minimum-norm attack in L2 and L1.
-
-    Descends the norm plus a penalty on the difference-of-logits ratio d, positive while the label stands: with
-    multiplier m and weight w it is `m d + m w d^2 + w^2 d^3 / 6` for d >= 0 and `m d / (1 - w d)` below (the paper's
-    P2). The multiplier is a moving average of the penalty's slope; the weight grows by `growth` at every `check` rounds
-    at which d has not fallen below `tau` times what it was then, until a point fools the model. Steps are divided by
-    the root of a moving average of squared gradients and have momentum, all with the weight `smoothing`; the first
-    follows the penalty alone, in a random direction where that has no gradient. From the first point that fools the
-    model on the step length falls exponentially, to a hundredth. With two classes the ratio is undefined: d is the
-    margin over the sample's own. Perturbations are counted in widths of the bounds, the paper's 1.
+    """ALMA, a minimum-norm attack.
 
     Args:
         steps: gradient steps, >= 1.
         first_step: length of the first step in the threat's norm, in widths of the bounds, > 0; None means 0.1 for
             L2 and 1 for L1.
-        check: rounds between two looks at the progress, >= 1.
-        tau: d must fall below this share of what it was, in (0, 1).
+        check: rounds between two checks of the progress, >= 1.
+        tau: d must fall below this share of its last value, in (0, 1).
         growth: factor of the weight, > 1.
         smoothing: weight of the past in the moving averages, in [0, 1).
 
@@ -72,7 +74,7 @@ class ALMA:
             raise ConfigError(expected("smoothing in [0, 1)", self.smoothing))
 
     def suits(self, task: Task) -> bool:
-        """Tasks with what it climbs."""
+        """Tasks with the ratio d."""
         return "dlr" in task.losses
 
     def supports(self, threat: Threat) -> bool:
@@ -117,7 +119,7 @@ class ALMA:
         return self._move(problem, state, seen.z, descent)
 
     def _learn(self, state: Rows, d: Tensor, fooled: Tensor) -> Rows:
-        """The state with what the constraint's value d (B,) says of multiplier and weight."""
+        """Return the state with multiplier and weight after the constraint's value d (B,)."""
         step, multiplier = state["step"], state["multiplier"]
         first, due = step == 0, (step > 0) & ((step + 1) % self.check == 0)
         stuck = due & (state["found"] == self.steps) & (d >= self.tau * state["then"])
@@ -132,7 +134,7 @@ class ALMA:
         }
 
     def _descent(self, problem: Problem, state: Rows, seen: Evaluation, slope: Tensor) -> Tensor:
-        """(B, *S) minus the gradient of norm and penalty, in widths of the bounds."""
+        """Return (B, *S) minus the gradient of norm and penalty, in widths of the bounds."""
         assert seen.gradient is not None
         span, x = per_row(problem.region["span"], problem.x), problem.x
         delta = (seen.z - x) / span
@@ -145,7 +147,7 @@ class ALMA:
         return torch.where(per_row(lost, x), anywhere / per_row(length(anywhere), x), descent)
 
     def _move(self, problem: Problem, state: Rows, z: Tensor, descent: Tensor) -> Rows:
-        """The state after a step."""
+        """Return the state after a step."""
         x, step, found = problem.x, state["step"], state["found"]
         square = torch.lerp(descent.square(), state["square"], self.smoothing)
         move = descent / (square.sqrt() + _TINY)
@@ -164,7 +166,7 @@ class ALMA:
 
 
 def _slope(d: Tensor, weight: Tensor, multiplier: Tensor) -> Tensor:
-    """(B,) the penalty's derivative in d, positive and growing in d; the multiplier at d = 0."""
+    """Return (B,) the penalty's derivative in d, positive and growing in d; the multiplier at d = 0."""
     above = multiplier + 2 * multiplier * weight * d + 0.5 * (weight * d).square()
     below = multiplier / (1 - weight * d).clamp(min=1.0).square()
     return torch.where(d >= 0, above, below)

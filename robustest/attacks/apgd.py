@@ -1,4 +1,21 @@
-"""Auto-PGD: projected gradient ascent with momentum that finds its step length by itself."""
+"""Auto-PGD: projected gradient ascent that finds its step length by itself (Croce and Hein, ICML 2020, Algorithm 1).
+
+L-inf and L2, from a random point of the ball with eta = 2 eps:
+
+    u = project(z_t + eta * ascent(g_t));  z_(t+1) = project(z_t + 0.75 (u - z_t) + 0.25 (z_t - z_(t-1)))
+    at the checkpoints w_j: eta = eta / 2 and z = the best point so far, if
+        fewer than 0.75 of the steps since w_(j-1) raised the objective (condition 1), or
+        neither eta nor the best value has changed since then (condition 2)
+
+L1 (Croce and Hein, ICML 2021, section 3.3): steps along the signs of the largest elements of the gradient, without
+momentum, as long as the ball's radius at first. They begin with a fifth of all elements. At every 0.04 of the steps
+their number becomes that of the best perturbation's non-zeros over 1.5; where those are fewer than 0.95 of the last
+count, the step takes its first length again and the search goes on from the best point, otherwise the step shrinks by
+1.5, down to a tenth. With `outside_in` the first 0.3 of the steps are made in the ball of 3 eps and the next 0.3 in
+that of 2 eps; a search in the next ball begins at the projection of the best point of the last.
+
+With "targeted_dlr" the first of the steps evaluates the unchanged sample and settles the target there.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +52,7 @@ _RISING = 0.75
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class APGD:
-    """Auto-PGD (Croce and Hein, ICML 2020, section 3, Algorithm 1), from a random point of the ball.
-
-    L-inf and L2: steps of 2 eps with momentum. At the checkpoints of `checkpoints(steps)` a sample's step is
-    halved and its search goes on from its best point if fewer than 0.75 of the steps since the last checkpoint
-    raised the objective (condition 1), or if neither step length nor best value have changed since then
-    (condition 2).
-
-    L1: steps along the signs of the largest elements of the gradient, without momentum, in balls of 3, 2 and 1 eps one
-    after the other (Croce and Hein, ICML 2021, section 3.3): see `robustest.attacks.apgd`.
-
-    The objectives are the task's losses of those names, "targeted_dlr" that of `robustest.tasks.class_losses`. With it
-    the first of the steps looks at the unchanged sample and settles the target there: the likeliest other class for
-    rank 0, the next for 1 ...
+    """Auto-PGD.
 
     Args:
         steps: gradients a sample gets, >= 1.
@@ -79,7 +84,7 @@ class APGD:
         return _NAMES[self.loss]
 
     def suits(self, task: Task) -> bool:
-        """Tasks with the loss; of one class with targets."""
+        """Tasks with the loss; those of one class with targets."""
         return task.one_class if self.loss == "targeted_dlr" else self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
@@ -139,7 +144,7 @@ class APGD:
         return {**told, "step": state["step"] + 1, "target": self._target(problem, state, seen.logits)}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """(B,) the target classes; where a sample has none yet, that which these logits give it."""
+        """Return (B,) the target classes: the one that was settled, else the one of these logits."""
         known = state["step"] >= 0
         if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
             return state["target"]
@@ -170,7 +175,7 @@ class APGD:
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
-    """The rounds at which APGD looks back, 0 among them: w_j = ceil(p_j * steps), without repetition.
+    """Return the rounds at which APGD looks back, 0 among them: w_j = ceil(p_j * steps), without repetition.
 
     p_0 = 0, p_1 = 0.22, p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06) (Croce and Hein, ICML 2020, section 3.1).
 
@@ -187,7 +192,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=16)
 def _widths(steps: int, device: torch.device) -> Tensor:
-    """(steps + 1,) int64: at a checkpoint the rounds since the one before it, elsewhere 0."""
+    """Return (steps + 1,) int64: at a checkpoint the rounds since the one before it, elsewhere 0."""
     rounds = checkpoints(steps)
     widths = torch.zeros(steps + 1, dtype=torch.int64)
     widths[list(rounds[1:])] = torch.tensor(rounds).diff()
@@ -195,7 +200,7 @@ def _widths(steps: int, device: torch.device) -> Tensor:
 
 
 def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
-    """The state after a look back, and (B,) which rows go on from their best point."""
+    """Return the state after a look back, and (B,) bool: rows that go on from their best point."""
     width = _widths(steps, state["step"].device)[state["step"].clamp(min=0)]
     due = width > 0
     stale = ~state["halved"] & (state["top"] <= state["top_then"])
@@ -211,24 +216,14 @@ def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
 
 
 def _move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
-    """A projected step and momentum; the engine projects the sum."""
+    """Return a projected step and momentum; the engine projects the sum."""
     threat, region = problem.threat, problem.region
     stepped = threat.project(torch.addcmul(z, threat.ascent(gradient), per_row(state["length"], z)), region)
     weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0).to(z.dtype), z)
     return torch.lerp(z, stepped, weight) + (1 - weight) * (z - state["last"])
 
 
-# Auto-PGD's steps in L1: few elements at a time, from larger balls into the threat's own.
-#
-# Croce and Hein (ICML 2021, section 3.3): steps along the signs of the largest elements of the gradient, as long as the
-# ball's radius at first. They begin with a fifth of all elements. At every 0.04 of the steps the number of elements
-# becomes that of the best perturbation's non-zeros over 1.5; where those are fewer than 0.95 of what they were, the
-# step
-# takes its first length again and the search goes on from the best point, otherwise the step shrinks by 1.5, down to a
-# tenth. With `outside_in` the first 0.3 of the steps are made in the ball of 3 eps and the next 0.3 in that of 2 eps; a
-# search in the next ball begins at the projection of the best point of the last.
-#
-
+# L1
 
 _RADII = ((0.0, 3.0), (0.3, 2.0), (0.6, 1.0))
 """From which share of the steps on, and how many times eps the ball's radius is then."""
@@ -237,16 +232,16 @@ _FEWER, _FALL = 0.95, 1.5
 
 
 class _L1Plan(NamedTuple):
-    """How many steps there are, and whether they begin in larger balls."""
+    """The steps, and whether they begin in larger balls."""
 
     steps: int
     outside_in: bool
 
 
 def _l1_init(problem: Problem, key: Tensor, outside_in: bool) -> tuple[Tensor, Rows]:
-    """Random points of the first ball, and what the state (B,) has besides APGD's.
+    """Return random points of the first ball, and the L1 part of the state (B,).
 
-    These are the longest step of this ball, the non-zeros counted last, and the number of elements that a step takes.
+    That is the longest step of this ball, the non-zeros counted last, and the number of elements that a step takes.
     """
     factor = _RADII[0][1] if outside_in else 1.0
     region, span = problem.region, per_row(problem.region["span"], problem.x)
@@ -258,7 +253,7 @@ def _l1_init(problem: Problem, key: Tensor, outside_in: bool) -> tuple[Tensor, R
 
 
 def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
-    """The state after a look back, and (B,) which rows go on from their best point."""
+    """Return the state after a look back, and (B,) bool: rows that go on from their best point."""
     due = (state["step"] > 0) & (state["step"] % max(1, steps * 4 // 100) == 0)
     support = (state["best"] != problem.x).flatten(1).sum(1).to(state["support"].dtype)
     fewer = due & (support < _FEWER * state["support"])
@@ -273,7 +268,7 @@ def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tens
 
 
 def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Rows:
-    """The state after a step from z; where the next ball begins, after the best point was brought into it instead."""
+    """Return the state after a step from z; where the next ball begins, after the best point was projected into it."""
     size = gradient.abs().flatten(1)
     last = state["elements"].long().clamp(1, size.shape[1]) - 1
     least = size.sort(1, descending=True).values.gather(1, last.unsqueeze(1))
@@ -299,7 +294,7 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
 
 
 def _factor(steps: int, step: Tensor) -> Tensor:
-    """(B,) the radius at a step (B,), in times eps."""
+    """Return (B,) the radius at a step (B,), in times eps."""
     factor = torch.full(step.shape, _RADII[0][1], device=step.device)
     for share, value in _RADII[1:]:
         factor = torch.where(step >= math.floor(share * steps), value, factor)
@@ -307,6 +302,6 @@ def _factor(steps: int, step: Tensor) -> Tensor:
 
 
 def _longest(problem: Problem, factor: Tensor) -> Tensor:
-    """(B,) the radius, or what the bounds have room for where that is less."""
+    """Return (B,) the radius, or the room inside the bounds where that is less."""
     across = problem.region["span"] * (problem.x[0].numel() if len(problem.x) else 1)
     return torch.minimum(factor * problem.threat.radius, across)

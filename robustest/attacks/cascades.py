@@ -1,10 +1,12 @@
 """The cascades that robustest brings.
 
-Cheap first; only survivors go on, and the expensive stages begin with those of smallest margin. Each holds a searcher
-of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without gradients. The
-lessons are those of Liu et al. (CVPR 2022, restarts over survivors) and Croce and Hein (ICML 2020, no single kind
-of attack suffices); the budgets are our own measurements (benchmarks/strength.py). Short attacks with a target each
-often break what restarts without one find by luck: which class those end in is chance.
+Cheap stages first; only survivors go on, and the expensive stages begin with those of smallest margin. Each cascade
+holds a searcher of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without
+gradients. Sources: Liu et al. (CVPR 2022), restarts over survivors; Croce and Hein (ICML 2020), no single kind of
+attack suffices. The budgets are our measurements (benchmarks/strength.py). Short attacks with a target each often
+break what restarts without one find by luck: which class those end in is chance.
+
+`on` says for which threats a stage is, where its searcher supports those alone or others have better stages.
 """
 
 from __future__ import annotations
@@ -59,43 +61,43 @@ def _towards(rank: int, steps: int) -> APGD:
 
 
 def _few_features(effort: int) -> tuple[Stage, ...]:
-    """Stages for samples of a few numbers (tables, toy problems): restarts and draws that cover the region."""
+    """Return stages for samples of a few numbers (tables, toy problems): restarts and draws that cover the region."""
     return (
         Stage(searcher=_FACES, rounds=20 * effort, features=_FEW),
         Stage(searcher=_SMALL, rounds=20 * effort, features=_FEW),
         *(Stage(searcher=_other(rank), rounds=4 * effort, features=_FEW) for rank in (1, 2, 3)),
-        Stage(searcher=_INWARD, rounds=10 * effort, features=_FEW),
+        Stage(searcher=_INWARD, rounds=10 * effort, features=_FEW, on=(L2,)),
         Stage(searcher=RandomDraws(queries=4000 * effort, at_once=50), features=_FEW),
     )
 
 
 def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
-    """The random searches of L0, L1 and patches beside gradients."""
+    """Return the random searches of L0, L1 and patches beside gradients."""
     return (
-        Stage(searcher=SparseRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT),
-        Stage(searcher=PatchRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT),
+        Stage(searcher=SparseRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT, on=(L0, L1)),
+        Stage(searcher=PatchRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT, on=(Patch,)),
     )
 
 
 def _rest(effort: int) -> tuple[Stage, ...]:
-    """Stages for spatial and unbounded threats, and for models that give less than gradients."""
-    few = (Needs.SCORES, Needs.LABELS) if effort == 1 else ()  # the other cascades have draws of their own
+    """Return stages for spatial and unbounded threats, and for models that give less than gradients."""
+    few = (Needs.SCORES, Needs.LABELS) if effort == 1 else ()  # the other cascades bring their own draws
     return (
-        Stage(searcher=SpatialGrid()),
-        Stage(searcher=SpatialGradient()),
+        Stage(searcher=SpatialGrid(), on=(Spatial,)),
+        Stage(searcher=SpatialGradient(), on=(Spatial,)),
         Stage(searcher=PGD(steps=20 * effort), on=(Unbounded,)),
         Stage(searcher=RandomDraws(queries=50 * effort), on=(Spatial, Unbounded)),
         Stage(searcher=RandomDraws(queries=50 * effort), on=(L0, L1, Patch), only=Needs.LABELS),
         Stage(searcher=Square(queries=1000 * effort), on=(Linf, L2, Unbounded), only=Needs.SCORES),
-        Stage(searcher=SparseRS(queries=1000 * effort), only=Needs.SCORES),
-        Stage(searcher=PatchRS(queries=1000 * effort), only=Needs.SCORES),
+        Stage(searcher=SparseRS(queries=1000 * effort), only=Needs.SCORES, on=(L0, L1)),
+        Stage(searcher=PatchRS(queries=1000 * effort), only=Needs.SCORES, on=(Patch,)),
         Stage(searcher=HopSkipJump(queries=1000 * effort), only=Needs.LABELS),
         *(Stage(searcher=_COVER, features=_FEW, on=(Linf, L2, L1, L0), only=gives) for gives in few),
     )
 
 
 def _of_other_tasks(steps: int) -> tuple[Stage, ...]:
-    """Stages for answers that are no single class: each way of turning wrong; masks by what is still right of them."""
+    """Return stages for answers that are no single class: each way of turning wrong; masks by their right pixels."""
     return (
         Stage(searcher=EachWay(steps_each=steps // 10)),
         Stage(searcher=APGD(steps=steps, loss="segpgd"), on=(Linf, L2)),
@@ -110,15 +112,15 @@ FAST = Cascade(
         Stage(searcher=_BACK, on=(Linf,)),
         Stage(searcher=_QUICK, on=(L2,)),
         Stage(searcher=EachWay(ways=4, steps_each=3)),
-        Stage(searcher=_INWARD, rounds=2),
+        Stage(searcher=_INWARD, rounds=2, on=(L2,)),
         Stage(searcher=FAB(steps=10), smallest=0.04, on=(Linf,)),
         Stage(searcher=Square(queries=100, at_once=4), smallest=0.08, only=Needs.GRADIENT, on=(Linf, L2, Unbounded)),
         Stage(searcher=SparseRS(queries=80, at_once=4), only=Needs.GRADIENT, on=(L1,)),
         Stage(searcher=APGD(steps=40, loss="margin"), on=(L1,)),
         Stage(searcher=SparseRS(queries=120, at_once=4), only=Needs.GRADIENT, on=(L0,)),
-        Stage(searcher=SigmaZero(steps=26)),
-        Stage(searcher=PatchRS(queries=120, at_once=4), only=Needs.GRADIENT),
-        Stage(searcher=PatchGradient(places=32, kept=3)),
+        Stage(searcher=SigmaZero(steps=26), on=(L0,)),
+        Stage(searcher=PatchRS(queries=120, at_once=4), only=Needs.GRADIENT, on=(Patch,)),
+        Stage(searcher=PatchGradient(places=32, kept=3), on=(Patch,)),
         *_rest(1),
     ),
     audit=(
@@ -126,10 +128,10 @@ FAST = Cascade(
         Stage(searcher=_INWARD, on=(L2,)),
         Stage(searcher=Square(queries=100, at_once=4), only=Needs.GRADIENT, on=(Linf, L2)),
         Stage(searcher=SparseRS(queries=400, at_once=4), only=Needs.GRADIENT, on=(L0, L1)),
-        Stage(searcher=SigmaZero(steps=40)),
+        Stage(searcher=SigmaZero(steps=40), on=(L0,)),
         Stage(searcher=APGD(steps=20, loss="margin"), on=(L1,)),
-        Stage(searcher=PatchRS(queries=400, at_once=4), only=Needs.GRADIENT),
-        Stage(searcher=PatchGradient(places=32, kept=3)),
+        Stage(searcher=PatchRS(queries=400, at_once=4), only=Needs.GRADIENT, on=(Patch,)),
+        Stage(searcher=PatchGradient(places=32, kept=3), on=(Patch,)),
         Stage(searcher=_FACES, rounds=2, features=_FEW, only=Needs.GRADIENT),
         Stage(searcher=RandomDraws(queries=400, at_once=50), features=_FEW, only=Needs.GRADIENT),
     ),
@@ -143,9 +145,9 @@ STANDARD = Cascade(
         Stage(searcher=_QUICK, on=(Linf,)),
         Stage(searcher=_QUICK, rounds=3, on=(L2,)),
         *_of_other_tasks(60),
-        Stage(searcher=_INWARD, rounds=3),
-        Stage(searcher=_inward(40, 1.0), rounds=2),
-        Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3),
+        Stage(searcher=_INWARD, rounds=3, on=(L2,)),
+        Stage(searcher=_inward(40, 1.0), rounds=2, on=(L2,)),
+        Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3, on=(L2,)),
         *(Stage(searcher=_towards(rank, 10), smallest=0.25, on=(Linf,)) for rank in range(3)),
         Stage(searcher=_WIDE_BACK, smallest=0.12, on=(Linf,)),
         Stage(searcher=FAB(steps=20), smallest=0.06, on=(Linf,)),
@@ -164,9 +166,9 @@ STANDARD = Cascade(
         Stage(searcher=Square(queries=500, at_once=5), smallest=0.05, only=Needs.GRADIENT, on=(L2,)),
         Stage(searcher=APGD(steps=40, loss="margin"), rounds=2, on=(L1,)),
         *_sparse(200),
-        Stage(searcher=SigmaZero(steps=80)),
+        Stage(searcher=SigmaZero(steps=80), on=(L0,)),
         Stage(searcher=FMN(steps=30), on=(L1,)),
-        Stage(searcher=PatchGradient()),
+        Stage(searcher=PatchGradient(), on=(Patch,)),
         *_sparse(1000, smallest=0.1),
         *_few_features(1),
         *_rest(2),
@@ -185,12 +187,12 @@ THOROUGH = Cascade(
         *(Stage(searcher=_other(rank), rounds=2) for rank in range(1, 9)),
         Stage(searcher=FAB(steps=100)),
         *(Stage(searcher=FAB(steps=60, target_rank=rank)) for rank in range(9)),
-        Stage(searcher=_inward(100, 0.5), rounds=5),
-        Stage(searcher=SigmaZero(steps=300)),
-        Stage(searcher=PatchGradient(tries=12, kept=8)),
+        Stage(searcher=_inward(100, 0.5), rounds=5, on=(L2,)),
+        Stage(searcher=SigmaZero(steps=300), on=(L0,)),
+        Stage(searcher=PatchGradient(tries=12, kept=8), on=(Patch,)),
         Stage(searcher=Square(queries=5000)),
-        Stage(searcher=SparseRS(queries=5000)),
-        Stage(searcher=PatchRS(queries=5000)),
+        Stage(searcher=SparseRS(queries=5000), on=(L0, L1)),
+        Stage(searcher=PatchRS(queries=5000), on=(Patch,)),
         Stage(searcher=HopSkipJump(queries=5000), only=Needs.LABELS),
     ),
 )

@@ -1,4 +1,16 @@
-"""Decoupled direction and norm: the direction by gradients, the norm by whether the last point fooled the model."""
+"""DDN, decoupled direction and norm (Rony et al., CVPR 2019, section 4, Algorithm 1): a minimum-norm attack in L2.
+
+    delta = delta + a_t * g / |g|                       g the gradient of the loss at x + delta
+    rho   = rho * (1 - gamma) if x + delta fooled the model, else rho * (1 + gamma)
+    delta = rho * delta / |delta|, clipped to the bounds
+
+The direction comes from gradients, the norm from whether the last point fooled the model. a_t follows half a cosine to
+a hundredth. The defaults are the paper's on images in [0, 1], without its rounding to 8 bits. Lengths are counted in
+the threat's eps, or in widths of the bounds (the paper's 1) where the box is too small for a start at `start` eps.
+
+`DDN.outside_in()` is our variant: it starts far outside the ball at a random point, where gradients that die near the
+sample are alive, and comes in fast at first (gamma falls from 0.4). Short, and made to be repeated on the survivors.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +33,15 @@ _LOSSES = ("ce", "margin")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DDN:
-    """DDN (Rony et al., CVPR 2019, section 4, Algorithm 1), a minimum-norm attack in L2.
-
-    Each round goes a step along the gradient, then scales the perturbation to a radius that shrinks by `gamma` after
-    a point that fooled the model and grows by it after one that did not. Steps follow half a cosine. The paper's
-    attack, but for its rounding to 8 bits, is what the defaults give on images in [0, 1].
-
-    The unit of lengths is the threat's eps, or the width of the bounds (the paper's 1) where the box is too small for a
-    start at `start` eps.
-
-    `DDN.outside_in()` is ours: it starts far outside the ball at a random point, where gradients that die near the
-    sample are alive, and comes in fast at first. Short, and made to be repeated on what is left.
+    """DDN, in L2.
 
     Args:
         steps: gradient steps, >= 1.
         gamma: share by which the radius changes in the first round, in (0, 1).
-        gamma_last: that of the last round, half a cosine in between; None keeps `gamma`, as the paper does.
+        gamma_last: gamma of the last round, half a cosine in between; None keeps `gamma`, as the paper does.
         start: the radius to begin with, in units, > 0.
         step_size: length of the first step, in units, > 0; the last is a hundredth of it.
-        loss: what is climbed: cross-entropy ("ce", the paper's) or the margin ("margin").
+        loss: the loss to climb: cross-entropy ("ce", the paper's) or the margin ("margin").
         random_start: begin on the sphere of the first radius, in a random direction, rather than at the sample.
 
     Raises:
@@ -71,7 +73,7 @@ class DDN:
 
     @classmethod
     def outside_in(cls, *, steps: int = 20, loss: Literal["ce", "margin"] = "margin") -> DDN:
-        """Short runs from random points at five times eps, with a radius that falls fast at first."""
+        """Return short runs from random points at five times eps, with a radius that falls fast at first."""
         return cls(steps=steps, gamma=0.4, gamma_last=0.01, start=5.0, loss=loss, random_start=True)
 
     @property
@@ -114,7 +116,7 @@ class DDN:
         return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}
 
     def _unit(self, problem: Problem) -> Tensor:
-        """(B,) the unit of lengths."""
+        """Return (B,) the unit of lengths."""
         span = problem.region["span"]
         eps = problem.threat.radius
         across = span * math.sqrt(problem.x[0].numel() if len(problem.x) else 1)

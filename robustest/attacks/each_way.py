@@ -1,4 +1,14 @@
-"""Every way in which an answer can turn wrong, tried by itself."""
+"""Every way in which an answer can turn wrong, tried by itself.
+
+A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the sample
+need not be the one that the threat allows. For a `Sided` task with ways d_1(f(x)) <= d_2(f(x)) <= ... (distances to
+wrong answers, in order at x):
+
+    for each of the first `ways` ways j:  z_0 = x;  z_(t+1) = project(z_t - stride * (1 + cos(pi t / T)) / 2 * ascent(
+    gradient of d_j at z_t))
+
+The first step is as long as the ball allows, which is where a linear model is worst.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +28,8 @@ from robustest.threats import L2, Linf, Rows, Threat, per_row
 class EachWay:
     """Steps from the sample towards each way of a `Sided` task, the nearest first.
 
-    A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the
-    sample need not be that which the threat allows. The first step of each is as long as the ball allows, which is
-    where a linear model is worst; the others follow half a cosine.
-
     Args:
-        ways: how many are tried, those of the least distance on the sample, >= 1.
+        ways: ways tried, those of the least distance on the sample, >= 1.
         steps_each: gradient steps towards each, >= 1.
 
     Raises:
@@ -43,7 +49,7 @@ class EachWay:
                 raise ConfigError(expected(f"{name} to be a whole number >= 1", value))
 
     def suits(self, task: Task) -> bool:
-        """Tasks whose answers can turn wrong in several ways that are known."""
+        """Tasks that list the ways in which an answer can turn wrong."""
         return isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
@@ -70,6 +76,7 @@ class EachWay:
         share = 0.5 * (1 + torch.cos(math.pi * (step % self.steps_each).to(seen.z.dtype) / self.steps_each))
         length = threat.stride(region) * share
         z = torch.addcmul(seen.z, threat.ascent(seen.gradient), per_row(length, seen.z))
+        # The next way begins at the sample again.
         turn = ((step + 1) % self.steps_each == 0) & (step + 1 < self.steps)
         z = torch.where(per_row(turn, z), threat.origin(region), z)
         return {"z": z, "way": self._way(state, self._ways(problem, seen.logits)), "step": step + 1}
@@ -79,7 +86,7 @@ class EachWay:
         return problem.task.ways(logits, problem.y)
 
     def _way(self, state: Rows, ways: Tensor) -> Tensor:
-        """(B,) the way that is taken: at its first step, on the sample itself, the next of those in their order."""
+        """Return (B,) the way that is taken; it is chosen at its first step, on the sample itself, and then kept."""
         place = torch.div(state["step"], self.steps_each, rounding_mode="floor").clamp(max=ways.shape[1] - 1)
         order = ways.detach().argsort(dim=1, stable=True)
         fresh = order.gather(1, place.unsqueeze(1)).squeeze(1)

@@ -1,4 +1,14 @@
-"""Expectation over the model's own randomness."""
+"""EOT, expectation over the model's own randomness (Athalye, Engstrom, Ilyas and Kwok, ICML 2018, section 2.1).
+
+    maximise E_r L(f_r(z), y)  by steps along  (1 / n) sum_i grad L(f_(r_i)(z), y)
+
+At every proposal the engine passes the model n = `draws` times and averages logits and gradients. One wrong answer is
+luck, so no sample is dropped on one: of all proposals the one with the smallest mean margin is kept, and the engine
+judges it on n fresh draws. It is broken where more than half of them are misclassified.
+
+The draws come from the global generators, which are seeded by seed and samples for the measurement and restored
+after it: the same seed and batch size give the same outcome.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +25,7 @@ from robustest.threats import Rows, Threat
 
 @dataclass(frozen=True, slots=True)
 class EOT:
-    """A gradient attack on a model that answers at random (Athalye, Engstrom, Ilyas and Kwok, ICML 2018, section 2.1).
-
-    At every proposal the engine passes the model `draws` times and averages logits and gradients: the gradient of
-    the expected objective, up to sampling. One wrong answer is luck, so no sample is dropped on one; of all
-    proposals the one with the smallest mean margin is kept, and the engine judges it on as many fresh draws:
-    broken where more than half of them are misclassified.
-
-    The draws come from the global generators, seeded for the measurement by seed and samples and put back after
-    it: the same seed and batch size give the same outcome.
+    """A gradient attack on a model that answers at random.
 
     Args:
         searcher: the attack; it must use gradients.
@@ -57,19 +59,19 @@ class EOT:
         return self.searcher.steps
 
     def confined(self, threat: Threat) -> bool:
-        """That of the attack."""
+        """As the inner attack."""
         return confined(self.searcher, threat)
 
     def supports(self, threat: Threat) -> bool:
-        """What the attack supports."""
+        """As the inner attack."""
         return supports(self.searcher, threat)
 
     def suits(self, task: Task) -> bool:
-        """One class a sample, which the judge takes by the majority of draws."""
+        """Tasks of one class: the judge takes the majority of the draws."""
         return task.one_class and suits(self.searcher, task)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """What the attack needs, with each of its passes made `draws` times."""
+        """As the inner attack, with each of its passes made `draws` times."""
         least = enough_queries(self.searcher, threat, features)
         return None if least is None else least * self.draws
 

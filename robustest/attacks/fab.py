@@ -1,4 +1,16 @@
-"""Fast adaptive boundary: steps onto the linearised decision boundary, pulled towards the sample."""
+"""FAB, fast adaptive boundary (Croce and Hein, ICML 2020, section 3, Algorithm 1), in L-inf, L2 and L1.
+
+With the difference of two logits d(z) = f_k(z) - f_y(z), taken as linear at the current point z, inside the bounds:
+
+    p = the point of {d = 0} nearest to z;  q = the point of {d = 0} nearest to x
+    b = min(|p - z| / (|p - z| + |q - x|), `bias`)
+    z' = (1 - b) * (z + (1 + `overshoot`) (p - z)) + b * (x + (1 + `overshoot`) (q - x))
+    where z fools the model already:  z' = x + `back` * (z - x)
+
+The paper compares the planes of all classes k, at a gradient for each; here each round has one gradient, so k is the
+likeliest other class of the moment, or a target held from the first evaluation on. The paper's last search on the line
+to the sample is left out.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +30,7 @@ from robustest.threats import L1, L2, Bounds, Linf, Rows, Threat, per_row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FAB:
-    """FAB (Croce and Hein, ICML 2020, section 3, Algorithm 1), a minimum-norm attack in L-inf, L2 and L1.
-
-    At the current point the difference of two logits is taken as linear. The point is brought onto the plane where the
-    difference vanishes, inside the bounds, and so is the sample; the next point lies between the two, a little beyond
-    the plane (`overshoot`) and nearer to the sample the farther that is from the plane (`bias` at most). From a point
-    that fools the model the next one lies on the way back to the sample (`back`). The paper compares the planes of all
-    classes, at a gradient for each; here each round has one gradient, so the class is chosen by its logit: the
-    likeliest other class of the moment, or a target held from the first evaluation on. The paper's last search on the
-    line to the sample is left out.
+    """FAB, a minimum-norm attack.
 
     Args:
         steps: gradient steps, >= 1.
@@ -92,6 +96,7 @@ class FAB:
         x, z, gradient = problem.x, seen.z, seen.gradient
         target = self._target(problem, state, seen.logits)
         holds = problem.task.holds(seen.logits, problem.y)
+        # In float64: the gap is a difference of logits that are nearly equal at the boundary.
         gap = -_lead(seen.logits.double(), problem.y, target)
         moved = ((z.double() - x.double()) * gradient.double()).flatten(1).sum(1)
         step = to_hyperplane(problem.threat, z, gradient, gap, problem.bounds)
@@ -103,7 +108,7 @@ class FAB:
         return {"z": torch.where(per_row(holds, x), ahead, behind).clamp(*problem.bounds), "target": target}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """(B,) the class whose boundary is walked to."""
+        """Return (B,) the class whose boundary is approached."""
         if self.target_rank is None:
             return class_losses.ranked_class(logits, problem.y, 0)
         known = state["target"] >= 0
@@ -113,12 +118,12 @@ class FAB:
 
 
 def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """(B,) the target's logit minus the label's."""
+    """Return (B,) the target's logit minus the label's."""
     return (logits.gather(1, target.unsqueeze(1)) - logits.gather(1, y.unsqueeze(1))).squeeze(1)
 
 
 def _norm(threat: Threat, step: Tensor) -> Tensor:
-    """(B,) the length of steps in the threat's norm."""
+    """Return (B,) the length of steps in the threat's norm."""
     order = torch.inf if isinstance(threat, Linf) else 1 if isinstance(threat, L1) else 2
     size: Tensor = torch.linalg.vector_norm(step.flatten(1), order, dim=1, dtype=torch.float64)
     return size.to(step.dtype)
@@ -133,7 +138,7 @@ _CLOSE = 1e-5
 
 
 def to_hyperplane(threat: Threat, at: Tensor, normal: Tensor, gain: Tensor, bounds: Bounds) -> Tensor:
-    """The shortest step d (B, *S), in the threat's norm, with `normal . d = gain` and `at + d` inside the bounds.
+    """Return the shortest step d (B, *S), in the threat's norm, with `normal . d = gain` and `at + d` in the bounds.
 
     Where the box ends before the hyperplane, the step that comes nearest to it. Croce and Hein (ICML 2020, section 3)
     solve the same problem by sorting; here the length t of the step is found by Newton's method: what a step of length
@@ -143,7 +148,7 @@ def to_hyperplane(threat: Threat, at: Tensor, normal: Tensor, gain: Tensor, boun
         threat: `Linf`, `L2` or `L1`.
         at: (B, *S) where the step starts, inside the bounds.
         normal: (B, *S) gradient of the linear function; where it is zero there is no step.
-        gain: (B,) what the function shall grow by; falls where negative.
+        gain: (B,) the growth of the function; falls where negative.
         bounds: the input's bounds.
     """
     low, high = bounds
@@ -157,7 +162,7 @@ def to_hyperplane(threat: Threat, at: Tensor, normal: Tensor, gain: Tensor, boun
 
 
 def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
-    """(B, D) moves `min(t * rate, room)` with the smallest t that gains what is needed; rate is the norm's ascent."""
+    """Return (B, D) moves `min(t * rate, room)` of the smallest t that gains enough; rate is the norm's ascent."""
     rate = (weight > 0).to(weight.dtype) if isinstance(threat, Linf) else weight
     worth = weight * rate
     t = torch.zeros_like(need)
@@ -174,7 +179,7 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
 
 
 def _fill(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
-    """(B, D) moves of least sum: the elements of largest weight to their bound, one after the other."""
+    """Return (B, D) moves of least sum: the elements of largest weight to their bound, one after the other."""
     largest, order = weight.sort(dim=1, descending=True, stable=True)
     most = room.gather(1, order).double()
     gains = largest.double() * most

@@ -1,4 +1,15 @@
-"""Fast minimum norm: gradient steps projected onto a ball whose radius closes in on the boundary."""
+"""FMN, fast minimum norm (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), in L-inf, L2, L1 and L0.
+
+    radius: while no point fooled the model,  eps = |delta| + margin / |g|_* * (1 + gamma)
+            after a point that fooled it,     eps = min((1 - gamma) * eps, smallest size found)
+            after another one,                eps = (1 + gamma) * eps
+    delta = project onto the ball of eps (delta + a_t * g / |g|_2)
+
+g is the gradient of the margin loss and |.|_* the dual norm: margin / |g|_* is where the margin would vanish if it were
+linear, and the share gamma beyond it crosses the boundary instead of only meeting it. a_t and gamma fall along half a
+cosine. In L0 eps begins with one pixel and changes by one pixel at least. Lengths are in widths of the bounds, the
+paper's 1.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +29,7 @@ from robustest.threats import L0, L1, L2, Linf, Rows, Threat, length, per_row, s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FMN(Climbing):
-    """FMN (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), a minimum-norm attack in L-inf, L2, L1 and L0.
-
-    Each round climbs the margin by a step of fixed Euclidean length and projects onto a ball. Until a point fools the
-    model, the ball's radius is where the margin would vanish if it were linear, and the share `gamma` of the way
-    beyond, so that the boundary is crossed, not only met; from then on it shrinks by `gamma` after points that fool
-    the model, never staying above the smallest size found, and grows by it after others. In L0 it begins with one
-    pixel and changes by one pixel at least. Step length and `gamma` fall along half a cosine.
-    Perturbations are counted in widths of the bounds, the paper's 1.
+    """FMN, a minimum-norm attack.
 
     Args:
         steps: gradient steps, >= 1.
@@ -84,7 +88,7 @@ class FMN(Climbing):
         return {"z": z, "radius": radius, "smallest": smallest, "step": step + 1}
 
     def _radius(self, problem: Problem, state: Rows, seen: Evaluation, fooled: Tensor, size: Tensor) -> Tensor:
-        """(B,) the next radius."""
+        """Return (B,) the next radius."""
         assert seen.gradient is not None
         radius, smallest = state["radius"], state["smallest"]
         gamma = cosine(self.gamma, self.gamma / 50, state["step"], self.steps)
@@ -99,7 +103,7 @@ class FMN(Climbing):
 
 
 def dual_length(threat: Threat, gradient: Tensor) -> Tensor:
-    """(B,) the dual norm of gradients: how fast a linear function with this gradient grows along the norm.
+    """Return (B,) the dual norm of gradients: how fast a linear function with this gradient grows along the norm.
 
     L1 for `Linf`, L-inf for `L1`, the Euclidean length otherwise; never below the smallest normal number.
     """
@@ -114,10 +118,10 @@ def dual_length(threat: Threat, gradient: Tensor) -> Tensor:
 
 
 def within(threat: Threat, delta: Tensor, radius: Tensor, region: Rows) -> Tensor:
-    """Perturbations brought into balls of the threat's norm with a radius (B,) for each row.
+    """Return perturbations (B, *S) inside balls of the threat's norm with a radius (B,) for each row.
 
-    The nearest point of the ball in the Euclidean sense, and for `L0` of ball and box; the bounds are not looked at
-    otherwise. A radius that is infinite leaves a row alone.
+    The nearest point of the ball in the Euclidean sense, and for `L0` of ball and box; bounds are ignored otherwise. An
+    infinite radius leaves a row alone. Sums are taken in float64, so that a row does not depend on its batch.
     """
     if isinstance(threat, Linf):
         return torch.clamp(delta, -per_row(radius, delta), per_row(radius, delta))

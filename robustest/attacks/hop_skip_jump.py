@@ -1,4 +1,17 @@
-"""HopSkipJump."""
+"""HopSkipJump: a walk along the decision boundary, by labels alone (Chen et al., IEEE S&P 2020, algorithm 2).
+
+A sample x goes through four phases, one query a step, in round t = 1, 2, ...
+
+1. Start: noise, blended with the sample, until the label changes; the first is uniform between the bounds, later ones
+   between two random levels.
+2. Halve: bisection between x and the point found, to d^-3/2 (L2) or d^-2 (L-inf) of the way; z is the boundary point.
+3. Probe: B = b * sqrt(t) points z + delta u_i, phi_i = +1 where the label differs, else -1. The normal is
+   v = sum (phi_i - mean phi) u_i (equations 9 and 16).
+4. Walk: z + s v with s = |z - x| / sqrt(t), halved until its end has another label. Then halve again.
+
+Probes are |z - x| / d long (the paper's choice, with its d^-3/2 or d^-2 inserted), a tenth of the bounds' span in the
+first round. It walks outside the ball and counts once it has come within the radius.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +42,7 @@ _SHORTENINGS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HopSkipJump(OneByOne):
-    """Walks along the decision boundary, told nothing but labels (Chen et al., IEEE S&P 2020, algorithm 2).
-
-    A sample goes through four phases, one query a step. Start: noise, blended with the sample, until the label
-    changes; the first is uniform between the bounds, later ones between two random levels. Halve: bisection between
-    the sample and the point that was found, to d^-3/2 (L2) or d^-2 (L-inf) of the way. Probe: b * sqrt(t) points
-    around the boundary in round t, whose labels estimate its normal (equations 9 and 16). Walk: a step along the
-    normal of the distance over sqrt(t), halved until its end has another label. Then halve again.
-
-    Probes are distance / d long (the paper's choice, with its d^-3/2 or d^-2 inserted), a tenth of the bounds' span
-    in the first round. It walks outside the ball and counts once it has come within the radius.
+    """A walk along the decision boundary.
 
     Args:
         queries: model passes per sample, >= 1.
@@ -63,7 +67,7 @@ class HopSkipJump(OneByOne):
         return isinstance(threat, Linf | L2 | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """What docs/attacks.md asks for; one where there is no limit but the bounds.
+        """The budgets of docs/attacks.md; one where there is no limit but the bounds.
 
         Never above 16 features: a label says little of where the boundary is, and 20,000 of them missed most of what
         gradients found on a net of 784 features.
@@ -169,18 +173,18 @@ class HopSkipJump(OneByOne):
 
 
 def halvings(dimensions: int, euclidean: bool) -> int:
-    """Steps of bisection that reach the paper's threshold, d^-3/2 for L2 and d^-2 for L-inf."""
+    """Return the steps of bisection that reach the paper's threshold, d^-3/2 for L2 and d^-2 for L-inf."""
     fewest, most = _HALVINGS
     return min(most, max(fewest, math.ceil((1.5 if euclidean else 2) * math.log2(dimensions))))
 
 
 def probes_in(rounds: Tensor, first: int) -> Tensor:
-    """(B,) probes made in those rounds (B,) int64, from 1: first * sqrt(round), rounded down."""
+    """Return (B,) probes made in rounds (B,) int64, from 1: first * sqrt(round), rounded down."""
     return (first * rounds.double().sqrt()).floor().clamp(max=_MOST_PROBES)
 
 
 def _any(rows: Tensor) -> bool:
-    """Whether some row is meant; not asked of an accelerator, where waiting for an answer costs more than the work."""
+    """Return True if some row is chosen, and always on accelerators: waiting there costs more than the work."""
     return rows.device.type != "cpu" or bool(rows.any())
 
 
@@ -192,7 +196,7 @@ def _distance(problem: Problem, z: Tensor) -> Tensor:
 
 
 def _between(problem: Problem, far: Tensor, share: Tensor) -> Tensor:
-    """The point that share of the way from the samples: on the line for L2, in a box around them for L-inf."""
+    """Return the point that share of the way from the samples: on the line for L2, in a box around them for L-inf."""
     if isinstance(problem.threat, L2):
         return torch.lerp(problem.x, far, per_row(share, far))
     reach = per_row(share * _distance(problem, far), far)
@@ -200,7 +204,7 @@ def _between(problem: Problem, far: Tensor, share: Tensor) -> Tensor:
 
 
 def _probe_length(problem: Problem, state: Rows) -> Tensor:
-    """(B,) Euclidean lengths of the probes, never so short that float32 loses them."""
+    """Return (B,) Euclidean lengths of the probes, never so short that float32 loses them."""
     low, high = problem.bounds
     d = problem.x[0].numel()
     later = (state["distance"] / max(d, _FEW)).clamp(min=math.sqrt(d) * (high - low) * 2.0**-20)
@@ -208,7 +212,7 @@ def _probe_length(problem: Problem, state: Rows) -> Tensor:
 
 
 def _noise(problem: Problem, state: Rows) -> Tensor:
-    """The next point where another class may be: noise between two levels, blended with the sample."""
+    """Return the next point where another class may be: noise between two levels, blended with the sample."""
     low, high = problem.bounds
     key = rng.fold(state["key"], state["age"])
     draws = rng.uniform(rng.fold(key, "levels"), (3,))

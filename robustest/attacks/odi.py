@@ -1,4 +1,19 @@
-"""Short restarts from output-diversified starts, on the margin."""
+"""ODI-margin: short restarts from output-diversified starts (Tashiro, Song and Ermon, NeurIPS 2020, section 4).
+
+    z_0 = a random point of the ball
+    start, `start_steps` times:   z = project(z + eps * ascent(gradient of w . f(z))),  w uniform in [-1, 1]^K
+    then, t = 0 .. T - 1:         z = project(z + eps * s * (1 + cos(pi t / T)) / 2 * ascent(gradient of m(z)))
+
+with the margin loss m = max_(k != y) f_k - f_y and T = `steps_after`; the schedule is that of Liu et al. (CVPR 2022,
+section 3.2). The margin and not the cross-entropy: its gradient neither dies where the label is certain nor depends on
+the scale of the logits. Cheap and made to be repeated on the survivors: every round starts elsewhere.
+
+`leave_flats` is for models that are flat in part of the ball (a clamp, a threshold, a window, a rectifier in front of
+the network). There sign(0) = 0 leaves an element at its random start for the rest of the attack. With it such an
+element goes halfway to where it last had a gradient, so that it finds the edge of the flat part by bisection and stays
+within reach of the gradient; one that never had any goes to the corners of the ball in turn. Where a maximum over
+neighbours makes all but one of them flat, that leads astray: take a round without it too.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +34,6 @@ from robustest.threats import L2, Linf, Rows, Threat, length, per_row
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ODIMargin:
     """A few steps towards random output directions, then a few on the margin with a falling step length.
-
-    The start is output-diversified: from a random point, steps that climb a random linear form of the logits
-    (Tashiro, Song and Ermon, NeurIPS 2020, section 4, with their weights uniform in [-1, 1]). Then projected
-    steps climb the largest other logit minus the label's, their length following half a cosine (the schedule
-    of Liu et al., CVPR 2022, section 3.2). Cheap and made to be repeated on what is left: every round starts
-    elsewhere.
-
-    `leave_flats` is for models that are flat in part of the ball (a clamp, a threshold, a window, a rectifier in front
-    of the network): there sign(0) = 0 leaves an element at its random start, or where the last step took it, for the
-    rest of the attack. With it such an element goes halfway to where it last had a gradient, so that it finds the edge
-    of the flat part by bisection and stays within reach of the gradient; one that never had any goes to the corners of
-    the ball, one after the other. Where a maximum over neighbours makes all but one of them flat, that leads astray:
-    take a round without it too. Elements with a gradient everywhere are moved as without it.
 
     Args:
         start_steps: steps of the output-diversified start, >= 0.
@@ -65,11 +67,11 @@ class ODIMargin:
 
     @property
     def name(self) -> str:
-        """The registry's name, "odi-margin", with what differs from it."""
+        """The registry's name: "odi-margin", with its variants."""
         return "odi-margin" + ("-euclidean" if self.euclidean else "") + ("-t" if self.target_rank else "")
 
     def suits(self, task: Task) -> bool:
-        """Any task where what is climbed is the margin; a rank needs classes, or ways to turn wrong."""
+        """Any task for rank 0; other ranks need classes, or ways to turn wrong."""
         return task.one_class or self.target_rank == 0 or isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
@@ -96,6 +98,7 @@ class ODIMargin:
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if not problem.task.one_class:
             return self._of_a_task(problem, state, logits)
+        # Margin loss and random form are both linear in the logits, so one set of weights a row gives either gradient.
         other = class_losses.ranked_class(logits, problem.y, self.target_rank)
         weights = class_losses.lead(other, problem.y, logits)
         if self.start_steps:
@@ -104,7 +107,7 @@ class ODIMargin:
         return class_losses.linear(logits, weights)
 
     def _of_a_task(self, problem: Problem, state: Rows, output: Tensor) -> Tensor:
-        """The same for outputs (B, K, ...) that are no logits of one class: its margin loss, or one way's distance."""
+        """Return the value for outputs (B, K, ...) of another task: margin loss, or one way's distance."""
         if self.target_rank and isinstance(problem.task, Sided):
             ways = problem.task.ways(output, problem.y)
             value = -ways.sort(1).values[:, min(self.target_rank, ways.shape[1] - 1)]
@@ -121,6 +124,7 @@ class ODIMargin:
         share = self.step_scale * 0.5 * (1 + torch.cos(math.pi * done / self.steps_after))
         ascent = problem.threat.ascent(seen.gradient)
         if self.euclidean:
+            # As long as the step to a corner of the ball, whose D signs have the Euclidean length sqrt(D).
             ascent = seen.gradient / per_row(length(seen.gradient), seen.z) * seen.z[0].numel() ** 0.5
         z = torch.addcmul(seen.z, ascent, per_row(problem.threat.radius * share, seen.z))
         after = {"z": z, "direction": state["direction"], "step": state["step"] + 1}

@@ -1,4 +1,12 @@
-"""Gradient steps on a patch, at many places of the image."""
+"""Gradient steps on a patch's content, at many places (after Karmon et al., ICML 2018, with a patch for each image).
+
+    for each of `places` corners c:  z = (random content, c);  `tries` times z = z + a * sign(gradient of margin loss)
+    for the `kept` best proposals, of different places:  `refining` steps, a falling along half a cosine
+
+A step changes the content alone: the corner has no gradient, so places have to be tried. They are drawn without
+repetition from a lattice that covers the image with patches that overlap by half, and anywhere once that is used up;
+where the threat fixes the place, it is tried again and again from new content.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +28,7 @@ _FIRST_STEP, _LATER_STEP = 0.25, 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchGradient(Climbing):
-    """A patch of one's own for every image (after Karmon et al., ICML 2018), at the best of many places.
-
-    First a few sign steps on the margin at each of many places, from random content. Then the best proposals seen, one
-    of a place, are refined one after the other by steps whose length falls with half a cosine. A step changes the
-    content alone, which is all that has a gradient. Places are drawn without repetition from a lattice that covers the
-    image with patches that overlap by half, and anywhere once that is used up; where the threat fixes the place, it is
-    tried again and again from new content.
+    """A patch for every image, at the best of many places.
 
     Args:
         places: places tried, >= 1.
@@ -84,6 +86,7 @@ class PatchGradient(Climbing):
             "margin": torch.where(better, now, state["margin"]),
             "step": step,
         }
+        # The rounds: first `tries` at each place, then `refining` at each proposal that was kept.
         trying = self.places * self.tries
         turn = (step % self.tries == 0) & (step <= trying)
         state = _ranked(state, turn)
@@ -93,6 +96,7 @@ class PatchGradient(Climbing):
         length = torch.where(late, _LATER_STEP * 0.5 * (1 + torch.cos(math.pi * share)), _FIRST_STEP)
         stride = length * problem.threat.stride(problem.region)
         z = torch.addcmul(seen.z, problem.threat.ascent(seen.gradient), per_row(stride, seen.z))
+        # A new place begins with random content; a refinement with the next of the kept proposals.
         rows = torch.arange(len(step), device=step.device)
         place = torch.div(step, self.tries, rounding_mode="floor")
         corner = state["corners"][rows, place.clamp(max=self.places - 1)]
@@ -103,7 +107,7 @@ class PatchGradient(Climbing):
 
 
 def _ranked(state: Rows, turn: Tensor) -> Rows:
-    """The state after the best of a place was put among those of other places, in rows whose turn it is."""
+    """Return the state with the best of a place put among those of other places, in rows (B,) whose `turn` it is."""
     margins = torch.cat([state["margins"], state["margin"].unsqueeze(1)], 1)
     order = margins.argsort(dim=1, descending=True, stable=True)[:, :-1]
     best = torch.cat([state["best"], state["here"].unsqueeze(1)], 1)
@@ -117,16 +121,13 @@ def _ranked(state: Rows, turn: Tensor) -> Rows:
 
 
 def _begun(problem: Problem, corner: Tensor, key: Tensor) -> Tensor:
-    """Random content at the corners (N, 2), row and column."""
+    """Return random content at the corners (N, 2), row and column."""
     z = problem.threat.start(problem.region, key)
     return torch.cat([z[:, :-2], corner], 1)
 
 
 def lattice(problem: Problem, places: int, key: Tensor) -> Tensor:
-    """(N, places, 2) places to try, row and column of the patch's upper left pixel, in an order of their own.
-
-    Without repetition from a lattice of patches that overlap by half, then anywhere.
-    """
+    """Return (N, places, 2) places to try: row and column of the patch's upper left pixel, in random order."""
     threat, region, shape = problem.threat, problem.region, problem.x.shape
     assert isinstance(threat, Patch)
     low, high = region["low"][:, None, -2:], region["high"][:, None, -2:]

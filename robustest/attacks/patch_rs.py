@@ -1,4 +1,15 @@
-"""Random search for a patch and its place."""
+"""Patch-RS: random search over a patch's place and content, by scores alone (Croce et al., AAAI 2022, section 5).
+
+A proposal z = (content, corner). Of N queries:
+
+1. The first N / 5 explore: a new place of a lattice that covers the image, filled with one colour or with stripes.
+   (The paper begins at one random place; on large images most places cannot break the sample.)
+2. One in five of the others moves the patch by at most (1 - t)^2 of half of the image's room, where t in 0..1 is the
+   progress: far at first, a pixel in the end.
+3. The other four set a square window of the patch to one of the bounds in every channel. It covers 0.4 of the patch at
+   first, and its area halves five times as t grows.
+4. A proposal is kept if its margin loss is larger than ever before.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +36,10 @@ _ENOUGH = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchRS(BestOfRounds):
-    """Random search over a patch's place and content, told nothing but scores (Sparse-RS: Croce et al., AAAI 2022).
-
-    As in the paper's section 5, a query either moves the patch, less and less far, or sets a square window of it,
-    smaller and smaller, to one of the bounds in every channel; it is kept where the margin falls. What comes before is
-    ours: a fifth of the queries tries places of a lattice that covers the image, with stripes or one colour.
+    """Random search for a patch and its place.
 
     Args:
-        queries: model passes per sample, >= 1; what does not fill a round of `at_once` is left out.
+        queries: model passes per sample, >= 1; the rest that does not fill a round of `at_once` is left out.
         at_once: changes tried on the same point, >= 1, of which the best is kept if it is better than the point.
 
     Raises:
@@ -49,7 +56,7 @@ class PatchRS(BestOfRounds):
         return isinstance(threat, Patch)
 
     def enough_queries(self, threat: Threat, features: int) -> int:
-        """What docs/attacks.md asks for."""
+        """The budget of docs/attacks.md."""
         return _ENOUGH
 
     @property
@@ -74,7 +81,10 @@ class PatchRS(BestOfRounds):
         key = rng.fold(state["key"], age)
         exploring, moving = asked < self.exploring, asked % _MOVES == 0
         progress = (asked - self.exploring).clamp(min=0) / max(1, self.queries - self.exploring)
+        # Every proposal is made in all three ways, and its own is chosen by masks: rows of a batch are at different
+        # rounds, and a small tensor costs less than asking the device which rows need which.
 
+        # Content: as it is where the patch moves, else with one window changed; new where a place is explored.
         content = z[:, :, :-2].reshape(len(age), 1, *shape[2:]).expand(shape)
         colour = _colour(problem, rng.fold(key, "colour"), (*shape[1:3], 1, 1))
         changed = torch.where(
@@ -85,6 +95,7 @@ class PatchRS(BestOfRounds):
         fresh = torch.where(plain, colour, striped).expand(shape)
         content = torch.where(exploring.view(*asked.shape, 1, 1, 1), fresh, changed)
 
+        # Corner: the next place of the lattice while exploring, else the point's own, shifted where the patch moves.
         last = asked.clamp(max=self.exploring - 1).unsqueeze(2).expand(-1, -1, 2)
         corner = z[:, :, -2:] + moving.unsqueeze(2) * self._shift(problem, key, progress)
         corner = torch.where(exploring.unsqueeze(2), state["corners"].gather(1, last), corner)
@@ -94,7 +105,7 @@ class PatchRS(BestOfRounds):
         return better_of(problem, state, seen)
 
     def _window(self, problem: Problem, key: Tensor, content: Tensor, colour: Tensor, progress: Tensor) -> Tensor:
-        """Contents (B, A, C, H, W) with a square window in a colour (B, A, C, 1, 1), the opposite where it had it."""
+        """Return contents (B, A, C, H, W) with a square window in a colour (B, A, C, 1, 1)."""
         height, width = content.shape[3:]
         share = _FIRST_WINDOW / 2 ** (progress * _HALVINGS).floor()
         side = (share * height * width).sqrt().round().clamp(min=1)
@@ -105,23 +116,26 @@ class PatchRS(BestOfRounds):
             at = torch.arange(length, device=side.device)
             axes.append((at >= first) & (at < first + side.unsqueeze(2)))
         inside = (axes[0].unsqueeze(3) & axes[1].unsqueeze(2)).unsqueeze(2)
+        # A window that has this colour already would waste a query: it gets the opposite bounds.
         same = ((content == colour) | ~inside).flatten(2).all(2).view(*side.shape, 1, 1, 1)
         return torch.where(inside, torch.where(same, sum(problem.bounds) - colour, colour), content)
 
     def _shift(self, problem: Problem, key: Tensor, progress: Tensor) -> Tensor:
-        """(B, A, 2) whole moves of the patch, never none; half of the image's room at first, a pixel in the end."""
+        """Return (B, A, 2) whole moves of the patch, never none: one pixel along either axis where the draw gave none.
+
+        The engine's projection keeps the patch inside the image, and in place along an axis that the threat fixes.
+        """
         low, high = (problem.region[name][:, None, -2:] for name in ("low", "high"))
         reach = ((high - low) / 2 * (1 - progress.unsqueeze(2)).square()).clamp(min=1)
         u = rng.uniform(rng.fold(key, "shift"), (self.at_once, 2), -1.0, 1.0)
-        shift = (u * (reach + 0.5)).round()
+        shift = (u * (reach + 0.5)).round()  # half a pixel more, so that the outermost moves are as likely as others
         along = rng.fold(key, "along")
-        one = torch.nn.functional.one_hot(rng.integers(along, (self.at_once,), 2), 2) * rng.signs(
-            along, (self.at_once, 1)
-        )
+        axis = torch.nn.functional.one_hot(rng.integers(along, (self.at_once,), 2), 2)
+        one = axis * rng.signs(along, (self.at_once, 1))
         return torch.where((shift == 0).all(2, keepdim=True), one, shift)
 
 
 def _colour(problem: Problem, key: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """(B, *shape) one of the bounds each."""
+    """Return (B, *shape), each one of the two bounds."""
     low, high = problem.bounds
     return torch.where(rng.uniform(key, shape) < 0.5, low, high)

@@ -1,4 +1,12 @@
-"""Projected gradient descent."""
+"""PGD, projected gradient descent (Madry et al., ICLR 2018, section 2.1).
+
+    z_0 = a random point of the ball (or x)
+    z_(t+1) = project(z_t + a * ascent(g_t)),  g_t the gradient of the log-odds against y at z_t
+
+with the step a = 2 * eps / T, so that T steps span the ball and reach any corner from any start. The engine projects.
+In an L2 ball the last proposal is x + eps * g / |g|: the point that the steps only approach along the sphere, and the
+worst one where the loss is linear. In L1 a step takes the steepest elements to their bounds, one after the other.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +24,13 @@ from robustest.threats import L1, L2, Rows, Threat, filled, per_row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PGD(Climbing):
-    """Steps along the cross-entropy's steepest ascent, each projected back (Madry et al., ICLR 2018, section 2.1).
+    """Projected steps along the steepest ascent.
 
     Args:
         steps: gradient steps, >= 1.
         step_size: length of a step in input units, or in steps of the threat's `ascent` where a proposal is no
-            input; None means 2 * eps / steps: together the steps span the ball, so that from any start they reach any
-            corner. Where there is no eps it is the threat's `stride`.
+            input; None means 2 * eps / steps, or 2 * stride / steps where there is no eps.
         random_start: begin at a random point of the ball rather than at the sample.
-
-    In an L2 ball the last proposal is the ball's point in the direction of the last gradient: what the steps only
-    approach along the sphere, and exactly the worst one where the loss is linear.
 
     Raises:
         ConfigError: steps < 1 or step_size <= 0.
@@ -46,7 +50,7 @@ class PGD(Climbing):
             raise ConfigError(expected("step_size > 0", self.step_size))
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """Any number, but never where pixels or a place must be chosen."""
+        """1, but never where pixels or a place must be chosen."""
         return enough_steps(threat)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -59,7 +63,8 @@ class PGD(Climbing):
         threat, region, rounds = problem.threat, problem.region, state["step"] + 1
         size = threat.stride(region)
         size = size * (2 / self.steps) if self.step_size is None else torch.full_like(size, self.step_size)
-        if isinstance(threat, L1):  # the steepest step is along one element, and often past its bound
+        if isinstance(threat, L1):
+            # The steepest step is along one element and often ends past its bound: fill one element after the other.
             return {"z": seen.z + filled(seen.gradient, seen.z, region, size), "step": rounds}
         ascent = threat.ascent(seen.gradient)
         z = torch.addcmul(seen.z, per_row(size, seen.z), ascent)

@@ -1,11 +1,4 @@
-"""How many queries of scores make a search of a ball: measured, and growing with what a sample has to be asked about.
-
-Random search by scores leaves, on networks that gradients break, so many points of all samples more than gradients do
-(`benchmarks/queries.py`): in L-inf, with 784 features, 14 with 1,000 queries, 5 with 5,000 and 2 with 10,000, which
-the papers' schedules were made for. In L2 and L1, where a length has to be spent in the right places, 5,000 to 10,000
-queries left 9 to 19 points more, and no number that was tried was enough. On nets of 4 to 64 features 1,000 left 2 at
-most, but for 10 in L2 with 4 features: there random draws have to stand beside the search, as in the cascades.
-"""
+"""What attacks without gradients share: proposals one by one or several in a round, and when a search is enough."""
 
 from __future__ import annotations
 
@@ -20,35 +13,9 @@ from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Rows, Threat, Unbounded, per_row
 
-_LEAST = 1000
-_EACH = 13
-"""Queries for each feature, up to"""
-_MOST = 10_000
-"""the budget of the papers' schedules (Andriushchenko et al., ECCV 2020; Croce et al., AAAI 2022)."""
-_MEASURED = 64
-"""Features up to which searches of L2 and L1 by scores kept up with gradients."""
-
-
-def enough_scores(threat: Threat, features: int, least: int = _LEAST) -> int | None:
-    """Fewest queries of scores of a sample that count as a search of a threat, None where no number does.
-
-    Args:
-        threat: what is searched.
-        features: elements of a sample.
-        least: queries that it takes however few they are.
-    """
-    if isinstance(threat, Unbounded):  # whatever is found is proof, and what is not says that the search is broken
-        return 1
-    if isinstance(threat, L2 | L1):
-        return least if features <= _MEASURED else None
-    return min(_MOST, max(least, _EACH * features))
-
-
-# Attacks without gradients: one proposal of a sample after the other, or several in a round.
-
 
 class OneByOne:
-    """What attacks share that make one proposal a step.
+    """Attacks that make one proposal a step.
 
     Attributes:
         queries: model passes per sample, >= 1.
@@ -63,7 +30,7 @@ class OneByOne:
         return self.queries - 1  # the engine evaluates the last proposal too
 
     def within(self, queries: int) -> Self:
-        """This attack in at most that many queries."""
+        """Return this attack in at most that many queries."""
         shorter: Self = replace(cast("Any", self), queries=min(self.queries, queries))
         return shorter
 
@@ -72,11 +39,14 @@ class OneByOne:
 
 
 class InRounds:
-    """What attacks share that make several proposals in a round.
+    """Attacks that make several proposals in a round.
+
+    More at once take as many queries in fewer model passes, which is faster where a batch holds a few samples only, and
+    lose little: most proposals of a random search are rejected.
 
     Attributes:
-        queries: model passes per sample, >= 1; what does not fill a round is left out.
-        at_once: how many of them a sample makes in one round, in 1..queries.
+        queries: model passes per sample, >= 1; the rest that does not fill a round is left out.
+        at_once: proposals of a sample in one round, in 1..queries.
     """
 
     __slots__ = ()
@@ -95,7 +65,7 @@ class InRounds:
         return self.queries // self.at_once - 1
 
     def numbers(self, age: Tensor) -> Tensor:
-        """(B, at_once) int64: which queries of a row those of its next round are, after `age` (B,) rounds."""
+        """Return (B, at_once) int64: the numbers of a row's next queries, after `age` (B,) rounds."""
         return age.unsqueeze(1) * self.at_once + torch.arange(self.at_once, device=age.device)
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
@@ -108,20 +78,20 @@ class BestOfRounds(InRounds):
     __slots__ = ()
 
     def within(self, queries: int) -> Self:
-        """This attack in at most that many queries, its schedule squeezed."""
+        """Return this attack in at most that many queries, its schedule squeezed."""
         least = min(self.queries, queries)
         shorter: Self = replace(cast("Any", self), queries=least, at_once=min(self.at_once, least))
         return shorter
 
 
 def best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:
-    """Of the proposals that each row made at once, that with the largest margin loss: loss (B,) and point (B, *Z)."""
+    """Return the largest margin loss (B,) of each row's proposals of a round, and its point (B, *Z)."""
     value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
     return value, seen.z[torch.arange(len(lane), device=lane.device), lane]
 
 
 def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-    """The state with the best of a row's proposals in the place of its point, where that has a larger margin."""
+    """Return the state with the best of a row's proposals in place of its point, where its margin loss is larger."""
     value, best = best_of(problem, seen)
     better = per_row(value > state["value"], best)
     return {
@@ -130,3 +100,35 @@ def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         "value": torch.maximum(value, state["value"]),
         "age": state["age"] + 1,
     }
+
+
+# How many queries of scores make a search of a ball: measured, and growing with the number of elements, as a search
+# without gradients has to ask about each. On networks that gradients break, random search by scores leaves this many
+# points more of all samples than gradients do (`benchmarks/queries.py`): in L-inf, with 784 features, 14 with 1,000
+# queries, 5 with 5,000 and 2 with 10,000. In L2 and L1, where a length has to be spent in the right places, 5,000 to
+# 10,000 queries left 9 to 19 points more, and no number that was tried was enough. On nets of 4 to 64 features 1,000
+# left 2 at most, but for 10 in L2 with 4 features: there random draws have to stand beside the search, as in the
+# cascades.
+
+_LEAST = 1000
+_EACH = 13
+"""Queries for each feature, up to"""
+_MOST = 10_000
+"""the budget of the papers' schedules (Andriushchenko et al., ECCV 2020; Croce et al., AAAI 2022)."""
+_MEASURED = 64
+"""Features up to which searches of L2 and L1 by scores kept up with gradients."""
+
+
+def enough_scores(threat: Threat, features: int, least: int = _LEAST) -> int | None:
+    """Return the fewest queries of scores of a sample that count as a search of a threat, None where no number does.
+
+    Args:
+        threat: what is searched.
+        features: elements of a sample.
+        least: queries that it takes however few the features are.
+    """
+    if isinstance(threat, Unbounded):  # a find is proof, and finding nothing shows that the search is broken
+        return 1
+    if isinstance(threat, L2 | L1):
+        return least if features <= _MEASURED else None
+    return min(_MOST, max(least, _EACH * features))

@@ -1,4 +1,8 @@
-"""Uniform draws from the region: the search that nothing can mislead."""
+"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i, whatever came before.
+
+With few features the draws cover the region; with many they show that gradients are masked where they succeed at all
+(the baseline that Carlini et al., arXiv 1902.06705, section 5.3, ask for beside every attack).
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,10 @@ from robustest.threats import Rows, Threat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomDraws(InRounds):
-    """One random proposal a step, whatever the last one showed; needs labels alone and works on every threat.
-
-    With few features the draws cover the region; with many they show that gradients are masked where they succeed
-    at all (the baseline that Carlini et al., arXiv 1902.06705, section 5.3, ask for beside every attack).
+    """One random proposal a query; needs labels alone and works on every threat.
 
     Args:
-        queries: proposals a sample, >= 1; what does not fill a round is left out.
+        queries: proposals a sample, >= 1; the rest that does not fill a round is left out.
         at_once: how many of them a sample makes in one round, in 1..queries. The draws are the same ones: more at once
             are faster where samples are small, and take as many times the memory.
 
@@ -45,6 +46,7 @@ class RandomDraws(InRounds):
         several = problem.region
         if self.at_once > 1:
             several = {name: rows.repeat_interleave(self.at_once, 0) for name, rows in several.items()}
+        # Keys by the number of the query, not of the round: the same draws for any `at_once`.
         key = rng.fold(state["key"].repeat_interleave(self.at_once), self.numbers(state["step"]).flatten())
         z = problem.threat.start(several, key)
         return z.view(-1, self.at_once, *z.shape[1:])

@@ -1,4 +1,17 @@
-"""The fewest pixels: gradient steps on a smooth count, then the same with one pixel less each time."""
+"""sigma-zero: the fewest changed pixels (Cina et al., ICLR 2025, algorithm 1), then the same with one pixel less.
+
+    part 1, from delta = 0:  g = gradient of max(margin, 0) + mean(s / (s + sigma)),  s a pixel's squared change
+        delta = clip(delta - a_t * Adam(g / |g|_inf));  a_t falls with half a cosine to a tenth
+        pixels of delta below the threshold tau become 0
+        tau grows by `threshold_step` * a_t where the proposal fools the model, and shrinks by it where it does not
+    part 2, from the best point:  z = nearest point with one pixel less than the fewest so far (z + a * ascent(g))
+
+The smooth share s / (s + sigma) counts pixels with a gradient. Part 1 walks from the sample, confined to the bounds
+alone; changes are in widths of the bounds. The numbers are the paper's, but for fewer steps; with one channel it is the
+paper's attack, which counts elements. Part 2 is ours and never uses more pixels than the threat allows. Every fourth of
+its steps is endless: where the model is linear it is the best that so many pixels can do, so the count that is left is
+the smallest there is.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +37,11 @@ _ENDLESS, _SHORT = 1e4, 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigmaZero(Climbing):
-    """sigma-zero (Cina et al., ICLR 2025, algorithm 1): the fewest changed pixels that are enough.
-
-    Descends the margin of the label, cut off at zero, plus the smooth share of changed pixels
-    `mean(s / (s + sigma))`, where s is a pixel's squared change over its channels. The gradient is scaled to a largest
-    element of 1 and goes through Adam, as the authors run it; the step length falls with half a cosine to a tenth.
-    Afterwards pixels that changed by less than a threshold are put back. The threshold grows while the proposal is
-    adversarial and shrinks while it is not. It walks from the sample and is confined to the bounds alone; changes are
-    counted as shares of the bounds' width. The numbers are the paper's, but for fewer steps; with one channel it is
-    the paper's attack, which counts elements.
-
-    What it found is then improved by a second part of our own: projected steps that climb the margin with one pixel
-    less than the fewest so far, and never more than the threat allows. Every fourth step is endless: where the model
-    is linear it is the best that so many pixels can do, so the count that is left is the smallest there is.
+    """sigma-zero, for a count of pixels.
 
     Args:
         steps: gradient steps of both parts, >= 1.
-        improving: how many of them belong to the second part, in 0..steps; None means a fifth.
+        improving: steps of the second part, in 0..steps; None means a fifth.
         step_size: length of the first step, > 0.
         sigma: smoothness of the count, > 0: smaller is closer to the count.
         threshold: the change below which pixels are put back, to begin with, in 0..1.
@@ -108,7 +109,7 @@ class SigmaZero(Climbing):
         return {**state, **walked, "z": z, "step": state["step"] + 1}
 
     def _walk(self, problem: Problem, state: Rows, seen: Evaluation, fooled: Tensor) -> Rows:
-        """The next proposal and threshold of the paper's attack."""
+        """Return the next proposal and threshold of part 1."""
         assert seen.gradient is not None
         x, span = problem.x, per_row(problem.region["span"], problem.x)
         walked, last = max(1, self.walking), self.step_size * _LAST
@@ -129,7 +130,7 @@ class SigmaZero(Climbing):
         return {"z": kept.reshape(x.shape), "threshold": threshold, "drift": drift, "square": square}
 
     def _improve(self, problem: Problem, state: Rows, seen: Evaluation) -> Tensor:
-        """A step up the margin, with one pixel less than the fewest that were enough."""
+        """Return a step of part 2."""
         assert seen.gradient is not None
         x, threat = problem.x, problem.threat
         count = state["step"] - self.walking
@@ -139,7 +140,7 @@ class SigmaZero(Climbing):
         return sparse(z, problem.region, (state["fewest"] - 1).clamp(max=int(threat.radius)))
 
     def _count_slope(self, delta: Tensor) -> Tensor:
-        """The gradient of the smooth share of changed pixels."""
+        """Return the gradient of the smooth share of changed pixels."""
         moved = by_pixel(delta)
         squared = moved.square().sum(1, keepdim=True)
         slope = 2 * self.sigma * moved / (squared + self.sigma).square() / moved.shape[2]
@@ -147,6 +148,6 @@ class SigmaZero(Climbing):
 
 
 def _unit(v: Tensor) -> Tensor:
-    """Each row scaled to a largest element of 1; zero stays zero."""
+    """Return rows scaled to a largest element of 1; zero stays zero."""
     largest = v.abs().flatten(1).amax(1).clamp(min=torch.finfo(v.dtype).tiny)
     return v / per_row(largest, v)

@@ -1,4 +1,14 @@
-"""Random search for the few elements that matter."""
+"""Sparse-RS: random search for the few elements that matter, by scores alone (Croce et al., AAAI 2022, section 3).
+
+L0, with k pixels allowed: keep a set M of k pixels, each channel at one of its bounds. After i of N queries
+
+1. A = random pixels of M, B = as many random pixels outside of it; their number is alpha * k / (a factor that grows
+   with i: the paper's schedule of 10,000 queries, stretched to N).
+2. Put A back, set B to random bounds, and keep the new set if its margin loss is larger than ever before.
+
+Values that would change nothing become the opposite bounds, which the paper does not do. L1, which the paper leaves
+out: the same with single elements, as many as eps pays for on average.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +31,10 @@ _OF = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparseRS(BestOfRounds):
-    """Sparse random search, told nothing but scores (Sparse-RS: Croce et al., AAAI 2022, section 3).
-
-    L0: holds as many changed pixels as the threat allows, each with every channel at one of its bounds. A query puts
-    some of them back and changes as many others instead; it is kept where the margin falls. How many shrinks with
-    the queries, as in the paper, whose schedule of 10,000 queries is stretched to `queries`. Values that would
-    change nothing become the opposite bounds, which the paper does not do.
-
-    L1, which the paper leaves out: the same with single elements, as many as eps pays for on average.
+    """Random search for few pixels, or few elements in L1.
 
     Args:
-        queries: model passes per sample, >= 1; what does not fill a round of `at_once` is left out.
+        queries: model passes per sample, >= 1; the rest that does not fill a round of `at_once` is left out.
         alpha: share of the pixels that the first queries exchange, in (0, 1].
         at_once: changes tried on the same point, >= 1, of which the best is kept if it is better than the point. The
             paper tries 1; more are faster where a batch holds few samples.
@@ -56,7 +59,7 @@ class SparseRS(BestOfRounds):
         return isinstance(threat, L0 | L1)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """What docs/attacks.md asks for."""
+        """The budgets of docs/attacks.md."""
         return enough_scores(threat, features)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -92,7 +95,7 @@ class SparseRS(BestOfRounds):
         return better_of(problem, state, seen)
 
     def _exchanged(self, asked: Tensor, allowed: Tensor) -> Tensor:
-        """(B, A) how many pixels are exchanged after so many queries (B, A)."""
+        """Return (B, A) the number of pixels that are exchanged after `asked` (B, A) queries."""
         marks = torch.tensor([self.queries * at / _OF for at, _ in _FALLS[1:]], device=asked.device)
         shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=asked.device)
         share = shares[torch.bucketize(asked.to(marks.dtype), marks, right=True)]
@@ -100,12 +103,12 @@ class SparseRS(BestOfRounds):
 
 
 def _elements(problem: Problem, v: Tensor) -> Tensor:
-    """(B, C, P): what counts as one change, a pixel with its channels for L0 and a single element for L1."""
+    """Return (B, C, P): what counts as one change, a pixel with its channels for L0 and a single element for L1."""
     return by_pixel(v) if isinstance(problem.threat, L0) else v.flatten(1).unsqueeze(1)
 
 
 def _allowed(problem: Problem) -> tuple[int, Tensor]:
-    """The most changes that any sample may have, and (B,) int64 those of each."""
+    """Return the most changes that any sample may have, and (B,) int64 those of each."""
     threat, x, (low, high) = problem.threat, problem.x, problem.bounds
     places = _elements(problem, x).shape[2]
     if isinstance(threat, L0):
@@ -118,7 +121,7 @@ def _allowed(problem: Problem) -> tuple[int, Tensor]:
 
 
 def _largest(score: Tensor, count: Tensor, most: int) -> Tensor:
-    """(B, A, P) whether a score (B, A, P) is among the `count` (B, A) largest, `most` at most."""
+    """Return (B, A, P) bool: the `count` (B, A) largest scores (B, A, P), `most` at most."""
     order = score.topk(most, dim=2).indices
     chosen = torch.arange(most, device=score.device) < count.unsqueeze(2)
     return torch.zeros_like(score, dtype=torch.bool).scatter(2, order, chosen)

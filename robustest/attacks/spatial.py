@@ -1,4 +1,10 @@
-"""Turning, moving and zooming: all poses of a grid, and gradient steps on the pose."""
+"""Turning, moving and zooming an image: a grid of poses, and gradient steps (Engstrom et al., ICML 2019).
+
+`SpatialGrid` evaluates every pose of a grid, from the largest to the pose that changes nothing. `SpatialGradient`:
+
+    for each of `starts` poses p_0 (0, then random ones):
+        p_(t+1) = project(p_t + limits * `step_size` * (1 + cos(pi t / T)) / 2 * sign(gradient of the margin loss))
+"""
 
 from __future__ import annotations
 
@@ -17,12 +23,12 @@ from robustest.threats import Rows, Spatial, Threat, per_row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpatialGrid:
-    """Every pose of a grid (Engstrom et al., ICML 2019), from the largest to the pose that changes nothing.
+    """Every pose of a grid.
 
     The grid has an odd number of values for each element of a pose that the threat lets vary, so that 0 is one of
-    them; the budget goes to them as evenly as it can. Nothing is asked but whether the model is wrong, so labels
-    are enough. What is left of the budget once the grid is done goes over it again; with the default budget it has
-    5 values of each of four elements, 625 poses, and 625 of one that varies alone.
+    them; the budget goes to them as evenly as it can. Labels are enough: only right or wrong matters. The rest of the
+    budget goes over the grid again. The default has 5 values of each of four elements, 625 poses, and 625 of one that
+    varies alone.
 
     Args:
         poses: the budget, >= 1; the grid is the largest that has no more poses than this.
@@ -64,7 +70,7 @@ class SpatialGrid:
         return {"step": state["step"] + 1}
 
     def values(self, threat: Spatial) -> tuple[int, ...]:
-        """How many values of each element of a pose the grid has."""
+        """Return the number of values of each element of a pose in the grid."""
         values = [1] * 4
         free = [i for i, limit in enumerate(threat.limits) if limit > 0]
         while free:
@@ -77,10 +83,7 @@ class SpatialGrid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpatialGradient(Climbing):
-    """Projected steps up the margin on the pose (Engstrom et al., ICML 2019), from several random poses.
-
-    The first start is the sample itself. Steps go along the sign of the gradient, every element by a share of its
-    limit that falls with half a cosine.
+    """Projected steps up the margin on the pose, from several poses.
 
     Args:
         starts: poses to start from, >= 1.
@@ -127,7 +130,7 @@ class SpatialGradient(Climbing):
 
 
 def _share(place: Tensor, values: int) -> Tensor:
-    """The value at a place (N,) of `values` evenly spaced ones in -1..1, counted from the ends inwards."""
+    """Return the value at a place (N,) of `values` evenly spaced ones in -1..1, counted from the ends inwards."""
     if values == 1:
         return torch.zeros_like(place, dtype=torch.float64)
     inwards = 1 - 2 * torch.div(place, 2, rounding_mode="floor").double() / (values - 1)

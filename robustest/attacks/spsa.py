@@ -1,4 +1,12 @@
-"""Simultaneous perturbation stochastic approximation."""
+"""SPSA, simultaneous perturbation stochastic approximation (Uesato et al., ICML 2018, algorithm 1).
+
+    g = mean over n pairs of  (L(z + d v_i) - L(z - d v_i)) / (2 d) * v_i,   v_i a random vector of signs (Spall, 1992)
+    z = project(z + a * Adam(g))
+
+One probe z +- d v a step; after `pairs` pairs their mean moves z. The probes are projected too, so that each may
+already be a counterexample. L2 takes a step of length a along the running mean of the estimates: Adam's division,
+coordinate by coordinate, is made for L-inf and weakens it there.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +30,13 @@ _ENOUGH = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SPSA(OneByOne):
-    """Adam on gradients estimated from pairs of opposite probes (Uesato et al., ICML 2018, algorithm 1).
-
-    Each pair evaluates the margin at z + delta * v and z - delta * v, v a random vector of signs; the difference
-    over 2 * delta, times v, estimates the gradient (Spall, 1992). One probe a step; after `pairs` pairs the mean of
-    their estimates moves z. The probes are projected too, so that each may already be a counterexample.
-
-    L-inf takes Adam's step, as the paper does. L2 takes one of length `step_size` along the running mean of the
-    estimates: Adam's division, coordinate by coordinate, is made for the other norm and weakens it here.
+    """Adam on gradients estimated from pairs of opposite probes.
 
     Args:
         queries: model passes per sample, >= 1; two for each pair, and one for the last point.
         pairs: pairs whose estimates make one step, >= 1. The paper takes more, with many more queries.
         delta: length of a probe along each coordinate, in input units; None means 0.01 of the span of the bounds.
-        step_size: how far a step goes, in input units; None means a fifth of the way across the ball.
+        step_size: length of a step, in input units; None means a fifth of the way across the ball.
 
     Raises:
         ConfigError: queries or pairs < 1, delta or step_size <= 0.
@@ -60,7 +61,7 @@ class SPSA(OneByOne):
         return isinstance(threat, Linf | L2 | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """What docs/attacks.md asks for; one where there is no limit but the bounds."""
+        """The budgets of docs/attacks.md; one where there is no limit but the bounds."""
         return enough_scores(threat, features, _ENOUGH)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -85,7 +86,7 @@ class SPSA(OneByOne):
         return {**told, **self._adam_step(problem, told, per_row(moving.float(), problem.x))}
 
     def _adam_step(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
-        """Adam's step for rows where moving (B, 1, ...) is 1; the estimates' scale cancels in it."""
+        """Return Adam's step for rows where `moving` (B, 1, ...) is 1; the factor 1 / (2 d n) cancels in it."""
         gradient = state["sum"]
         m = torch.lerp(state["m"], gradient, moving * (1 - _BETA1))
         v = torch.lerp(state["v"], gradient.square(), moving * (1 - _BETA2))
@@ -105,5 +106,5 @@ class SPSA(OneByOne):
         return 0.01 * (high - low) if self.delta is None else self.delta
 
     def _signs(self, problem: Problem, state: Rows) -> Tensor:
-        """(B, *S) the vector of signs of each row's current pair."""
+        """Return (B, *S) the vector of signs of each row's current pair."""
         return rng.signs(rng.fold(state["key"], state["age"] // 2), problem.x.shape[1:])

@@ -1,14 +1,18 @@
-"""The Square attack: random search over windows, by scores alone.
+"""Square: random search over windows, by scores alone (Andriushchenko et al., ECCV 2020, algorithms 1 to 3).
 
-The algorithm, for each sample:
+For a sample x with label y, margin loss L and the ball of radius eps:
 
-1. Start at the edge of the ball: stripes of its corners (L-inf), or a grid of bumps (L2, L1).
-2. `ask`: change one window, at a random place, in a random way that stays at the edge of the ball. Windows get smaller
-   by the paper's schedule, which `_plan` works out once.
-3. `tell`: keep the change if the margin loss is larger than ever before; else forget it.
-4. Go on with 2 until the queries are spent. The engine ends earlier what is broken.
+1. z = x + vertical stripes of +-eps in every channel (L-inf), or a grid of bumps of length eps (L2, L1).
+2. After i of N queries a window covers the share p(i) = p_init / 2^h of the input, where h counts the marks of the
+   schedule that i has passed; the paper's marks for 10,000 queries are stretched to N.
+3. delta = a window at a uniformly random place, filled
+   - in L-inf (algorithm 2): with +eps or -eps, one coin for each channel;
+   - in L2 (algorithm 3): with a pair of pyramids eta of opposite sign, which takes the length of a second window and
+     the length that is not spent yet. In L1 the same in that norm's lengths (Croce and Hein, ICML 2021, section 4).
+4. z = project(z + delta) if L(z + delta) > L(z); else z stays. Go on with 2 until the queries are spent.
 
-With `at_once` a step tries several windows on the same point and keeps the best of them, if any is better.
+The engine projects and judges, and ends earlier what is broken. With `at_once` = A a step tries A windows on the same
+point and keeps the best of them, if any is better.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ _TINY = 1e-12
 _TILES = 5
 """L2 begins with about this many tiles along each axis."""
 _LEAST = 3
-"""No window of L2 has a smaller side: it has to hold two pyramids."""
+"""The smallest side of a window of L2: it has to hold two pyramids."""
 
 Grid = tuple[int, int, int]
 """Channels, height and width that an input is seen as."""
@@ -42,24 +46,16 @@ Grid = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Square(BestOfRounds):
-    """Random search over windows, kept where the margin falls (Andriushchenko et al., ECCV 2020, algorithms 1 to 3).
-
-    L-inf, and no bound but the input's own: begins with vertical stripes of the ball's corners; each query sets one
-    square window, in every channel, to a random corner, and one that would change nothing to the opposite corner.
-    L2: begins with a grid of bumps; each query moves the length spent in two windows into the first of them, in the
-    shape of two pyramids of opposite sign. L1 (Croce and Hein, ICML 2021, section 4): the same in that norm's lengths.
+    """The Square attack in L-inf, L2, L1, and within the input's bounds alone.
 
     An input (C, H, W) is searched as it is; (H, W) is one channel; (D,), tabular data, is one channel of height 1,
     whose windows are runs of neighbouring columns; (C, T, H, W) has T * H rows. Where a square does not fit, the
     window is as long as it takes to keep its area.
 
     Args:
-        queries: model passes per sample, >= 1; what does not fill a round of `at_once` is left out.
-        p_init: share of the input that the first windows cover, in (0, 1]; it halves nine times, as in the paper,
-            whose schedule of 10,000 queries is stretched to `queries`.
-        at_once: windows tried on the same point, >= 1, of which the best is kept if it is better than the point. The
-            paper tries 1. More take as many queries in fewer model passes, which is faster where a batch holds a few
-            samples only, and lose little: most windows are rejected.
+        queries: model passes per sample, >= 1; the rest that does not fill a round of `at_once` is left out.
+        p_init: share of the input that the first windows cover, in (0, 1]; it halves nine times, as in the paper.
+        at_once: windows tried on the same point, >= 1. The paper tries 1.
 
     Raises:
         ConfigError: queries < 1, p_init outside (0, 1], or at_once outside 1..queries.
@@ -81,7 +77,7 @@ class Square(BestOfRounds):
         return isinstance(threat, Linf | L2 | L1 | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """What docs/attacks.md asks for; one where there is no limit but the bounds."""
+        """The budgets of docs/attacks.md; one where there is no limit but the bounds."""
         return enough_scores(threat, features)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -92,9 +88,11 @@ class Square(BestOfRounds):
             size = torch.linalg.vector_norm(bumps.flatten(1), _order(threat), dim=1).clamp(min=_TINY)
             z = threat.project(x + per_row(threat.stride(region) / size, x) * bumps, region)
         else:
+            # One coin a column and channel: convolutions see stripes well (section 4.1, figure 3).
             stripes = rng.signs(rng.fold(key, "start"), (channels, 1, width)).add_(1).div_(2)
             z = torch.lerp(region["low"], region["high"], stripes.expand(-1, -1, height, -1).reshape(x.shape))
-        # All draws at once: one by one they would cost as much as a small model's passes.
+        # All draws at once: one by one they would cost as much as a small model's passes. A proposal of L-inf draws two
+        # numbers for the window's place and a coin for each channel; L2 two places, a coin for the split, and signs.
         each = (5 if isinstance(threat, L1 | L2) else 2) + channels
         return {
             "z": z,
@@ -122,17 +120,91 @@ class Square(BestOfRounds):
 # which `lerp` takes exactly. `where` and comparisons cost several times as much on a CPU.
 
 
+def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
+    """Return the proposals for L-inf (algorithm 2), (B, A, C, H, W)."""
+    channels, height, width = grid = grid_of(problem.x)
+    plan = _plan(attack, grid, 1, problem.x.device)
+    z, low, high = (
+        t.expand_as(problem.x).reshape(-1, 1, *grid)
+        for t in (state["z"], problem.region["low"], problem.region["high"])
+    )
+    asked, u = _queries_and_draws(attack, state)
+    # The window: its side by the number of the query, its place by the first two draws.
+    stage = torch.bucketize(asked, plan.marks)
+    _, inside = _windows(plan, stage, u[:, None, :2])
+    window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
+    window = window.view(-1, attack.at_once, 1, height, width)
+    # Its filling: per channel the upper or the lower end of the ball.
+    up = (u[:, 2:] < 0.5).float().view(-1, attack.at_once, channels)
+    # A window that holds this filling already would waste a query (a chance of 1 in 2^C): it gets the opposite one.
+    # The number of elements above the lower end equals `up * area` in every channel just then.
+    area = plan.size[stage].prod(1).view(-1, attack.at_once, 1)
+    same = (((z - low).sign() * window).sum((3, 4)) == up * area).all(2, keepdim=True)
+    up = (up - same.float()).abs()
+    return torch.lerp(z, torch.lerp(low, high, up[..., None, None]), window)
+
+
+def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
+    """Return the proposals for L2 and L1 (algorithm 3), (B A, C, H, W)."""
+    channels, height, width = grid = grid_of(problem.x)
+    plan = _plan(attack, grid, _LEAST, problem.x.device)
+    x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
+    asked, u = _queries_and_draws(attack, state)
+    stage, moved = torch.bucketize(asked, plan.marks), z - x
+
+    # Two windows: the first gets the pyramids, the second gives its length up.
+    first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
+    # eta: a pair of pyramids, split along the rows or the columns by a coin, with a random sign in each channel. The
+    # heights of both axes are looked up by the offset from the window's corner.
+    split = plan.split[stage, (u[:, 4] < 0.5).long()]
+    slope = plan.slope[stage.unsqueeze(1), torch.arange(2, device=x.device), split]
+    at = (plan.places - first[:, 0, :, None]).clamp_(-1, len(plan.places)).add_(1).long()
+    slope = slope.gather(2, at)
+    bump = _pyramid_pair(slope[:, 0, :height], slope[:, 1, :width])
+    sign = torch.where(u[:, 5:] < 0.5, 1.0, -1.0)
+
+    # Lengths, to the power of the norm's order: of z - x in the first window, the second, both, and everywhere.
+    both = inside[:, :1] * inside[:, 1:]
+    masks = torch.cat([inside, both, torch.ones_like(both)], 1)
+    rows, columns = masks[:, :, 0, :height], masks[:, :, 1, :width]
+    order = _order(problem.threat)
+    spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.abs().pow(order), columns)
+    # Length available to a channel of the first window: its own, the second's (their overlap counted once), and an
+    # equal share of what the ball has left.
+    reach = problem.threat.stride(problem.region).repeat_interleave(attack.at_once).unsqueeze(1)
+    unused = (reach.pow(order) - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
+    available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).pow_(1 / order)
+
+    # The first window becomes (sign * eta / |eta| + old / |old|), scaled to the length available.
+    old = spent[:, 0].pow(1 / order).clamp_(min=_TINY)
+    steep = plan.steep[order][stage].unsqueeze(1)
+    if order == 1:
+        both_of = bump.unsqueeze(1) * (sign / steep)[..., None, None] + moved / old[..., None, None]
+        length = torch.einsum("bh,bchw,bw->bc", rows[:, 0], both_of.abs(), columns[:, 0])
+    else:
+        # |a + b|^2 = |a|^2 + |b|^2 + 2 a.b of two unit vectors; |b| = 0 where the window holds no change yet.
+        cosine = torch.einsum("bhw,bchw->bc", bump, moved) / (steep * old)
+        length = (1 + (spent[:, 0] > 0) + 2 * sign * cosine).clamp_(min=_TINY).sqrt_()
+    scale = available / length.clamp(min=_TINY)
+    # Of the old change remain: scale / old in the first window, nothing in the rest of the second, all elsewhere. As a
+    # sum of masks: 1 + (scale / old - 1) first - second + overlap.
+    change = torch.stack([scale / old - 1, -torch.ones_like(scale), torch.ones_like(scale)], 2)
+    keep = torch.einsum("bck,bkh,bkw->bchw", change, rows[:, :3], columns[:, :3]).add_(1)
+    add = (sign * scale / steep)[:, :, None, None]
+    return torch.addcmul(x, moved, keep).addcmul_(bump.unsqueeze(1), add)
+
+
 class _Plan(NamedTuple):
-    """What every ask looks up; a stage is a span of queries with one window size, stage 0 the start alone.
+    """Tables of the schedule. A stage is a span of queries with one window size; stage 0 is the start alone.
 
     Attributes:
         marks: (S - 1,) int64, the ages after which the next stage begins.
         size: (S, 2) float32, height and width of the windows.
-        room: (S, 2) float32, how many places a window can take along each axis.
+        room: (S, 2) float32, the number of places of a window along each axis.
         slope: (S, 2, 2, L + 2) float32, heights of pyramids by stage, axis, whether the axis is split, and offset from
             the window's first coordinate plus one; L is the longer of the grid's axes.
         steep: (S,) float32, lengths of pairs of pyramids, by the norm's order.
-        split: (S, 2, 2) int64, whether each axis is split, by stage and a coin.
+        split: (S, 2, 2) int64, 1 where an axis is split, by stage and a coin.
         places: (L,) float32: 0, 1, 2 ...
     """
 
@@ -171,13 +243,13 @@ def _plan(attack: Square, grid: Grid, least: int, device: torch.device) -> _Plan
 
 
 def grid_of(x: Tensor) -> Grid:
-    """Channels, height and width that inputs x (N, *S) are seen as."""
+    """Return the channels, height and width that inputs x (N, *S) are seen as."""
     shape = (1, 1, *x.shape[1:])[-max(3, x.ndim - 1) :]
     return shape[0], math.prod(shape[1:-1]), shape[-1]
 
 
 def window_size(share: float, grid: Grid, least: int = 1) -> tuple[int, int]:
-    """Height and width of a window over that share of the grid: a square of a side >= least, where one fits."""
+    """Return height and width of a window over that share of the grid: a square of a side >= least, where one fits."""
     _, height, width = grid
     short, long = sorted((height, width))
     side = max(least, round(math.sqrt(share * height * width)))
@@ -188,91 +260,36 @@ def window_size(share: float, grid: Grid, least: int = 1) -> tuple[int, int]:
 
 
 def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Windows placed by u (B, k, 2) in [0, 1): their first coordinates (B, k, 2); (B, k, 2, L) 1 inside, 0 outside."""
+    """Return windows placed by u (B, k, 2) in [0, 1).
+
+    Returns:
+        Their first coordinates (B, k, 2); and (B, k, 2, L), for each axis 1 inside and 0 outside.
+    """
     size = plan.size[stage].unsqueeze(1)
     first = (u * plan.room[stage].unsqueeze(1)).floor_()
+    # A coordinate is inside where it is less than (size + 1) / 2 from the centre; whole numbers, so the clamp gives 0
+    # or 1 exactly.
     off_centre = (plan.places - (first + (size - 1) / 2).unsqueeze(3)).abs_()
     return first, ((size + 1) / 2).unsqueeze(3).sub(off_centre).clamp_(0, 1)
 
 
 def _queries_and_draws(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
-    """For each of the A = at_once proposals of a row: the queries before it (B A,), and its uniform draws (B A, n)."""
+    """Return, for each of the A proposals of a row, the queries before it (B A,) and its uniform draws (B A, n)."""
     age, draws = state["age"], state["draws"]
     return attack.numbers(age).flatten(), draws[torch.arange(len(age), device=age.device), age].flatten(0, 1)
 
 
-def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
-    """The proposals for L-inf (algorithm 2), (B, A, C, H, W)."""
-    channels, height, width = grid = grid_of(problem.x)
-    plan = _plan(attack, grid, 1, problem.x.device)
-    z, low, high = (
-        t.expand_as(problem.x).reshape(-1, 1, *grid)
-        for t in (state["z"], problem.region["low"], problem.region["high"])
-    )
-    asked, u = _queries_and_draws(attack, state)
-    stage = torch.bucketize(asked, plan.marks)
-    _, inside = _windows(plan, stage, u[:, None, :2])
-    window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
-    window = window.view(-1, attack.at_once, 1, height, width)
-    up = (u[:, 2:] < 0.5).float().view(-1, attack.at_once, channels)
-    area = plan.size[stage].prod(1).view(-1, attack.at_once, 1)
-    same = (((z - low).sign() * window).sum((3, 4)) == up * area).all(2, keepdim=True)
-    up = (up - same.float()).abs()
-    return torch.lerp(z, torch.lerp(low, high, up[..., None, None]), window)
-
-
-def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
-    """The proposals for L2 (algorithm 3), (B A, C, H, W)."""
-    channels, height, width = grid = grid_of(problem.x)
-    plan = _plan(attack, grid, _LEAST, problem.x.device)
-    x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
-    asked, u = _queries_and_draws(attack, state)
-    stage, moved = torch.bucketize(asked, plan.marks), z - x
-    first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
-    split = plan.split[stage, (u[:, 4] < 0.5).long()]
-    slope = plan.slope[stage.unsqueeze(1), torch.arange(2, device=x.device), split]
-    at = (plan.places - first[:, 0, :, None]).clamp_(-1, len(plan.places)).add_(1).long()
-    slope = slope.gather(2, at)
-    bump = _pyramid_pair(slope[:, 0, :height], slope[:, 1, :width])
-    sign = torch.where(u[:, 5:] < 0.5, 1.0, -1.0)
-
-    both = inside[:, :1] * inside[:, 1:]
-    masks = torch.cat([inside, both, torch.ones_like(both)], 1)
-    rows, columns = masks[:, :, 0, :height], masks[:, :, 1, :width]
-    order = _order(problem.threat)
-    spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.abs().pow(order), columns)
-    reach = problem.threat.stride(problem.region).repeat_interleave(attack.at_once).unsqueeze(1)
-    unused = (reach.pow(order) - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
-    available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).pow_(1 / order)
-    # The first window becomes sign * bump / |bump| + old / |old|, scaled to the length available; what is kept of the
-    # old is a share of it there, nothing in the rest of the second, all elsewhere.
-    old = spent[:, 0].pow(1 / order).clamp_(min=_TINY)
-    steep = plan.steep[order][stage].unsqueeze(1)
-    if order == 1:
-        both_of = bump.unsqueeze(1) * (sign / steep)[..., None, None] + moved / old[..., None, None]
-        length = torch.einsum("bh,bchw,bw->bc", rows[:, 0], both_of.abs(), columns[:, 0])
-    else:
-        cosine = torch.einsum("bhw,bchw->bc", bump, moved) / (steep * old)
-        length = (1 + (spent[:, 0] > 0) + 2 * sign * cosine).clamp_(min=_TINY).sqrt_()
-    scale = available / length.clamp(min=_TINY)
-    change = torch.stack([scale / old - 1, -torch.ones_like(scale), torch.ones_like(scale)], 2)
-    keep = torch.einsum("bck,bkh,bkw->bchw", change, rows[:, :3], columns[:, :3]).add_(1)
-    add = (sign * scale / steep)[:, :, None, None]
-    return torch.addcmul(x, moved, keep).addcmul_(bump.unsqueeze(1), add)
-
-
 def _order(threat: Threat) -> int:
-    """The norm's."""
     return 1 if isinstance(threat, L1) else 2
 
 
 def pyramid_pair(height: int, width: int, *, upright: bool) -> Tensor:
-    """(height, width) two pyramids of opposite sign side by side (section 4.2).
+    """Return (height, width) two pyramids of opposite sign side by side (section 4.2).
 
     Args:
         height: rows.
         width: columns.
-        upright: split a square between its rows rather than between its columns; what is no square is split
+        upright: split a square between its rows rather than between its columns; a window that is no square is split
             across its longer side.
     """
     down, across = _splits(height, width)[upright]
@@ -281,20 +298,20 @@ def pyramid_pair(height: int, width: int, *, upright: bool) -> Tensor:
 
 
 def _pyramid_pair(down: Tensor, across: Tensor) -> Tensor:
-    """(..., H, W) from signed heights (..., H) and (..., W): heights fall with the larger of the two distances."""
+    """Return (..., H, W) of signed heights (..., H) and (..., W): heights fall with the larger of the two distances."""
     slopes = torch.minimum(down.abs().unsqueeze(-1), across.abs().unsqueeze(-2))
     return slopes * down.sign().unsqueeze(-1) * across.sign().unsqueeze(-2)
 
 
 def _splits(height: int, width: int) -> list[list[int]]:
-    """Whether the rows and the columns are split, by a coin."""
+    """Return, for either side of a coin, 1 where the rows and the columns are split."""
     if height == width:
         return [[0, 1], [1, 0]]
     return [[int(height > width), int(height < width)]] * 2
 
 
 def _slope(side: int, longest: int, split: bool) -> Tensor:
-    """(side,) heights along an axis, negative in the second half of a split one: sums of 1 / k^2 (equation 2)."""
+    """Return (side,) heights along an axis, negative in the second half of a split one: sums of 1 / k^2 (eq. 2)."""
     half = side // 2 if split else 0
     place = torch.arange(side)
     first = place < half
@@ -305,7 +322,7 @@ def _slope(side: int, longest: int, split: bool) -> Tensor:
 
 
 def _tiles(key: Tensor, grid: Grid) -> Tensor:
-    """(N, C, H, W) the pattern that L2 begins with: a grid of bumps of random signs and directions."""
+    """Return (N, C, H, W) the pattern that L2 begins with: a grid of bumps of random signs and directions."""
     channels, height, width = grid
     tall, wide = max(1, height // _TILES), max(1, width // _TILES)
     down, across = torch.arange(height, device=key.device)[:, None], torch.arange(width, device=key.device)

@@ -1,13 +1,23 @@
-"""Whether scores say more than labels do: else a search by scores has nothing to go by.
+"""A cascade on one chunk: each stage on the survivors of the stages before it, and what their search is worth.
 
-A one-hot prediction, a single tree with pure leaves, or a score that hides its size is the same all over a class, and
-changes at once at its edge. What follows scores draws at random there, however many queries it has.
+The algorithm:
+
+1. `serving`: the stages that work on the threat, with what the model gives and within its budget of queries. Where
+   gradients mislead, the stages without gradients get every survivor and more queries.
+2. For each stage and round: attack the survivors, those of smallest margin first. Where the stage breaks enough of
+   them (`Stage.go_on`), the next ones get it too: a stage that fits the model is worth its price.
+3. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `near` ones where an
+   earlier run of the same searcher stayed far off everywhere.
+4. `Coverage`: a survivor that no search looked at which counts for the threat was not shown to be safe
+   (`weak_search`). Where scores say no more than labels, only searches by labels count.
+
+Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch nor
+on which other samples are left.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,189 +41,10 @@ from robustest.attacks.protocol import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import count_unreached, on_scale, probe_gradient
-from robustest.engine.search import Search, SearchOutcome, merge
+from robustest.engine.search import SearchOutcome, search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Threat
-
-_ALIKE = 0.25
-"""Margins whose spread in a class is below this share of their mean are looked into; sound models' differ by more."""
-_FEW = 3
-"""Fewer margins of a class have no spread that says anything."""
-_ROWS = 8
-_PARTS = 8
-"""Of a way from one class to another, and again of the part where most changes."""
-_WITHIN = 0.1
-"""Least share of all change on a way that lies where the class stays, if scores say more than labels."""
-PASSES = 2 * (2 * _PARTS + 2) + 2
-"""Most passes of one sample."""
-_AFFORDED = 20
-"""Budgets of fewer times as many passes are not spent on this."""
-
-
-def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
-    """Whether the scores of unchanged samples have to be looked into: their margins are much alike in each class.
-
-    Args:
-        evaluator: knows what the model gives.
-        clean_margin: (n,) margins of samples that are classified rightly.
-        y: (n,) int64 their classes. Scores may be a number of their own for each class, and say no more than it.
-    """
-    if not evaluator.task.one_class:
-        return evaluator.model.gives is Needs.SCORES
-    if (
-        evaluator.model.gives is Needs.LABELS or evaluator.random or not len(clean_margin)
-    ):  # no score, or one that moves by itself
-        return False
-    limit = evaluator.model.max_queries
-    if limit is not None and limit < _AFFORDED * PASSES:  # so few that no search of scores counts in any case
-        return False
-    count = y.bincount()
-    free = len(y) - int((count > 0).sum())  # what is left to vary once each class has its own mean
-    if free < _FEW - 1:
-        return True
-    margin = clean_margin.double()
-    mean = margin.new_zeros(len(count)).index_add_(0, y, margin) / count.clamp(min=1)
-    spread = ((margin - mean[y]).square().sum() / free).sqrt()
-    return bool(spread <= _ALIKE * margin.mean().abs())
-
-
-def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:
-    """Whether the scores of a chunk's first samples change, on ways to other classes, only where the class does.
-
-    Ways lead to the next samples, and to mirrored ones. Scores that stay within classes on more than half of the ways
-    that change the class say no more than labels; ways on which no class changes say nothing.
-
-    Args:
-        evaluator: makes the model's passes.
-        chunk: the samples.
-    """
-    x = chunk.x[:_ROWS]
-    if not evaluator.task.one_class:  # two numbers in all that it ever says
-        return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
-    mirrored = x.amin() + x.amax() - x
-    near, far = torch.cat([x, x]), torch.cat([x.roll(1, 0), mirrored])
-    ends = evaluator.task.predictions(evaluator.logits(torch.cat([x, mirrored])))
-    here, there = ends[: len(x)], ends[len(x) :]
-    apart = torch.cat([here != here.roll(1, 0), here != there])
-    near, far = near[apart], far[apart]
-    ways = len(near)
-    for _ in range(2):
-        if 2 * len(near) <= ways:
-            return False
-        within, near, far = _steepest(evaluator, near, far)
-        near, far = near[within <= _WITHIN], far[within <= _WITHIN]
-    return 2 * len(near) > ways
-
-
-def _steepest(evaluator: Evaluator, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ways near -> far (n, *S): the share of change where the class stays (n,), and the steepest part's ends."""
-    points = torch.stack([near + part / _PARTS * (far - near) for part in range(_PARTS + 1)])
-    scores = torch.stack([evaluator.logits(place) for place in points])
-    stays = evaluator.task.predictions(scores).diff(dim=0) == 0
-    changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
-    at, rows = changes.argmax(0), torch.arange(len(near), device=near.device)
-    within = (changes * stays).sum(0) / changes.sum(0).clamp(min=1e-30)
-    return within, points[at, rows], points[at + 1, rows]
-
-
-# What the samples that a cascade did not break were looked at by: what a claim that they are safe rests on.
-
-
-_WIDE = 1000
-"""Queries of each stage without gradients where gradients mislead: they break what is easily broken. To show that what
-they leave is robust may take more (`enough_queries`), which a claim has to ask for."""
-_NO_SCORES = (
-    "weak_search: the model's scores say no more than its labels, so that no search that follows scores or gradients "
-    "counts. Give the scores before they become labels or, for few features, measure labels_model(...)"
-)
-
-
-class Coverage:
-    """Which rows were searched, and which of them without gradients, by stages that count as a search of the threat.
-
-    Where the model's scores say no more than labels (`labels_alone`), only what works on labels counts.
-    """
-
-    def __init__(self, x: Tensor, threat: Threat, *, labels_alone: bool = False) -> None:
-        """Prepare for samples x (n, *S)."""
-        self._threat, self._features, self._labels_alone = threat, x[0].numel() if len(x) else 1, labels_alone
-        self._searched = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self._blind = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        self._broken_again = 0
-
-    def add(self, stage: Stage, rows: Tensor, broken: Tensor) -> None:
-        """Take note of a round.
-
-        Args:
-            stage: what was run.
-            rows: (m,) int64 the rows that it had.
-            broken: (m,) bool those of them that it broke.
-        """
-        blind_to_scores = self._labels_alone and stage.searcher.needs > Needs.LABELS
-        if blind_to_scores or not searches(stage.searcher, self._threat, self._features):
-            return
-        self._searched[rows] = True
-        if stage.searcher.needs < Needs.GRADIENT:
-            self._broken_again += int((broken & (self._blind[rows] > 0)).sum())
-            self._blind[rows] += 1
-
-    def count(self, evaluator: Evaluator, left: Tensor, stages: tuple[Stage, ...]) -> None:
-        """Count for the health checks what the rows left (n,) bool were looked at by; what they lack is noted."""
-        if self._threat.radius == 0:  # there is nothing to look at
-            return
-        health, unsearched = evaluator.health, int((left & ~self._searched).sum())
-        health.count("weak_search", failed=unsearched, tried=int(left.sum()))
-        health.searched_twice += int((left & (self._blind > 1)).sum())
-        health.broken_again += self._broken_again
-        if unsearched:
-            gives = evaluator.model.gives
-            note = _NO_SCORES if self._labels_alone else lacking(self._threat, gives, stages, self._features)
-            if note not in evaluator.notes:
-                evaluator.notes.append(note)
-
-
-def lacking(threat: Threat, gives: Needs, stages: tuple[Stage, ...], features: int) -> str:
-    """What it would take to search a threat with what a model gives, where the stages that ran do not count.
-
-    Args:
-        threat: what was to be searched.
-        gives: what the model gives.
-        stages: what ran.
-        features: elements of a sample.
-    """
-    ran, needed = [], []
-    for stage in stages:
-        least, name = enough_queries(stage.searcher, threat, features), stage.searcher.name
-        ran.append(f"{name} with {passes(stage.searcher):,} passes of a sample")
-        if least is not None and passes(stage.searcher) >= least:
-            needed.append(f"{name} on all samples")
-        elif least is not None:
-            needed.append(f"{name} with {least:,} or more")
-    more = {Needs.LABELS: "scores (scores_model) or gradients", Needs.SCORES: "gradients"}.get(gives)
-    other = "an attack that can search it (docs/attacks.md has a table)" + (f", or {more} of the model" if more else "")
-    asked = " or ".join(dict.fromkeys(needed)) or other
-    return (
-        f"weak_search: {threat} of {features:,} features, with a model that gives {gives.name.lower()}, takes {asked}; "
-        f"what ran: {', '.join(dict.fromkeys(ran))}"
-    )
-
-
-def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
-    """The stages for a model whose gradients mislead: those without gradients get every sample, and more queries."""
-    return tuple(stage if stage.searcher.needs is Needs.GRADIENT else _wide(stage, threat) for stage in stages)
-
-
-def _wide(stage: Stage, threat: Threat) -> Stage:
-    searcher: Any = stage.searcher
-    if supports(searcher, threat) and passes(searcher) < _WIDE and hasattr(searcher, "queries"):
-        rounds = -(-_WIDE // max(1, at_once(searcher)))
-        searcher = replace(searcher, queries=rounds * max(1, at_once(searcher)))
-    return replace(stage, searcher=searcher, smallest=1.0, earned=False, near=None)
-
-
-# A cascade on one chunk: each stage on the survivors, the budget where the margin is small.
-
 
 _AROUND = 5
 """Passes that a sample gets outside its attacks: a clean one, two that must agree, two that probe the input."""
@@ -221,11 +52,11 @@ _AROUND = 5
 
 @dataclass(slots=True)
 class CascadeOutcome:
-    """What a cascade did to a chunk.
+    """The outcome of a cascade on a chunk.
 
     Attributes:
         found: rows as in the samples given.
-        stages: how many samples each stage broke, by "name" or "name #round".
+        stages: the number of samples that each stage broke, by "name" or "name #round".
     """
 
     found: SearchOutcome
@@ -241,12 +72,12 @@ def run_cascade(
     clean_margin: Tensor,
     attempts: bool = False,
 ) -> CascadeOutcome:
-    """Attack samples the model gets right, stage by stage.
+    """Attack samples that the model gets right, stage by stage.
 
     Args:
         evaluator: makes the model's passes.
-        cascade: what to try.
-        threat: what is allowed.
+        cascade: the stages.
+        threat: the allowed changes.
         chunk: the samples.
         clean_margin: (N,) margins of the unchanged samples, for the check that the loss rises.
         attempts: keep the best attempt on samples that are never broken.
@@ -254,46 +85,95 @@ def run_cascade(
     Raises:
         ConfigError: no stage works on this threat with what the model gives.
     """
+    health = evaluator.health
     suspect = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
     bare = suspect and labels_alone(evaluator, chunk)
-    if _gradients_mislead(evaluator, stages, threat, chunk):
+    draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
+    if not draws or threat.radius == 0:  # nothing rests on gradients
+        evaluator.probed = True
+    elif probe_gradient(evaluator, chunk, draws=max(draws)):
         stages = widened(stages, threat)
-    coverage, found = Coverage(chunk.x, threat, labels_alone=bare), _nothing(threat, chunk)
+
+    coverage = Coverage(chunk.x, threat, labels_alone=bare)
+    region = threat.region(chunk.x, chunk.bounds)
+    origin = threat.origin(region)
+    found = SearchOutcome(
+        broken=torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device),
+        x=threat.render(origin, region).clone(),
+        size=threat.size(origin, region),
+        predicted=chunk.y.clone(),
+        margin=torch.full((len(chunk.x),), torch.inf, device=chunk.x.device),
+    )
     outcome = CascadeOutcome(found)
-    early: int | None = None  # what the first round broke
-    # Of the first samples: where the search had a gradient.
-    alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)
+    early: int | None = None  # samples that the first round broke
+    ratio: dict[str, float] = {}  # by searcher: its smallest margins over those of all others, in its last stage
+    alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)  # elements that had a gradient
     any_gradient = False
-    ratio: dict[str, float] = {}  # by name, how near the last stage came
     for low in (True, False) if evaluator.low_precision else (False,):
         for place, stage in enumerate(stages):
-            name = stage.searcher.name
-            if (low and stage.searcher.needs is not Needs.GRADIENT) or (
-                (stage.earned and early == int(found.broken.sum()))
+            searcher, name = stage.searcher, stage.searcher.name
+            climbs = searcher.needs is Needs.GRADIENT
+            if (
+                (low and not climbs)
+                or (stage.earned and early == int(found.broken.sum()))
                 or (stage.near is not None and ratio.get(name, 0.0) > stage.near)
             ):
                 continue
             ratio[name] = math.inf
-            after_gradients = any(s.searcher.needs is Needs.GRADIENT for s in stages[:place])
+            after_gradients = any(one.searcher.needs is Needs.GRADIENT for one in stages[:place])
             for number in range(1 if stage.together else stage.rounds):
-                numbers = range(stage.rounds) if stage.together else (number,)
-                uses = [f"{name}/{place}/{each}" for each in numbers]
-                search = Search(evaluator, stage.searcher, threat, chunk.bounds, attempts=attempts)
-                before = int(found.broken.sum())
-                with evaluator.low(low):
-                    for rows, part in _round(search, stage, chunk, uses, found, followed=len(alive)):
-                        if search.alive is not None:
-                            any_gradient = True
-                            at = rows[rows < len(alive)].repeat_interleave(len(uses))
-                            alive.index_put_((at,), search.alive, accumulate=True)
-                        first = place == number == 0 and threat.radius > 0
-                        _watch(evaluator, stage, part, after_gradients, clean_margin[rows] if first else None)
-                        ratio[name] = min(ratio[name], _ratio(part, found.margin[rows]))
-                        merge(found, part, rows, attempts=attempts)
-                        coverage.add(stage, rows, part.broken)
+                uses = [f"{name}/{place}/{each}" for each in (range(stage.rounds) if stage.together else (number,))]
+                broken_before = int(found.broken.sum())
+                tried = found.broken.clone()
+                most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
+                while len(rows := (~tried).nonzero().squeeze(1)):
+                    rows = rows[found.margin[rows].argsort(stable=True)[:most]].sort().values
+                    tried[rows] = True
+                    # Rounds that run together are several rows of each sample, each with its own key.
+                    each = rows.repeat_interleave(len(uses))
+                    keys = torch.stack([rng.fold(chunk.key[rows], use) for use in uses], 1).flatten()
+                    followed = int((rows < len(alive)).sum()) * len(uses)
+                    with evaluator.low(low):
+                        part = search(
+                            evaluator,
+                            searcher,
+                            threat,
+                            chunk.x[each],
+                            chunk.y[each],
+                            key=keys,
+                            bounds=chunk.bounds,
+                            attempts=attempts,
+                            followed=followed,
+                        )
+                    evaluator.settle()
+                    if part.alive is not None:
+                        any_gradient = True
+                        at = rows[rows < len(alive)].repeat_interleave(len(uses))
+                        alive.index_put_((at,), part.alive, accumulate=True)
+                    if len(uses) > 1:  # of each sample the first success, or else the smallest margin
+                        margin = part.margin.view(-1, len(uses))
+                        lane = torch.where(part.broken.view(-1, len(uses)), -torch.inf, margin).argmin(1)
+                        at = torch.arange(len(lane), device=lane.device) * len(uses) + lane
+                        part = SearchOutcome(
+                            part.broken[at], part.x[at], part.size[at], part.predicted[at], margin.amin(1)
+                        )
+                    broke = int(part.broken.sum())
+                    if climbs and place == number == 0 and threat.radius > 0:
+                        flat = int((part.margin >= clean_margin[rows]).sum())
+                        health.count("loss_does_not_rise", failed=flat, tried=len(rows))
+                    if not climbs and after_gradients:
+                        health.count("black_box_beats_white_box", failed=broke, tried=len(rows))
+                    # How near the round came at best: its margins over the smallest known; 0 where it broke a sample.
+                    near = torch.where(part.broken, 0.0, part.margin / found.margin[rows].clamp(min=1e-30))
+                    ratio[name] = min(ratio[name], max(0.0, float(near.nan_to_num(nan=1.0).amin())))
+                    found.merge(part, rows, attempts=attempts)
+                    coverage.add(stage, rows, part.broken)
+                    if float(part.broken.float().mean()) < stage.go_on:
+                        break
                 label = name + ("" if len(uses) == stage.rounds else f" #{number + 1}")
-                outcome.stages[label] = outcome.stages.get(label, 0) + int(found.broken.sum()) - before
+                broke = int(found.broken.sum()) - broken_before
+                outcome.stages[label] = outcome.stages.get(label, 0) + broke
                 early = int(found.broken.sum()) if early is None else early
     coverage.count(evaluator, ~found.broken, stages)
     rows = (~found.broken[: len(alive)]).nonzero().squeeze(1)
@@ -302,87 +182,20 @@ def run_cascade(
     return outcome
 
 
-def _ratio(part: SearchOutcome, known: Tensor) -> float:
-    """How near a round came at best: its margins over the smallest (n,) known before; 0 where it broke a sample."""
-    ratio = part.margin / known.clamp(min=1e-30)
-    return max(0.0, float(torch.where(part.broken, 0.0, ratio).nan_to_num(nan=1.0).amin()))
-
-
-def _nothing(threat: Threat, chunk: Chunk) -> SearchOutcome:
-    """What was found of a chunk before anything was tried: each sample where the threat begins."""
-    x = chunk.x
-    region = threat.region(x, chunk.bounds)
-    origin = threat.origin(region)
-    return SearchOutcome(
-        broken=torch.zeros(len(x), dtype=torch.bool, device=x.device),
-        x=threat.render(origin, region).clone(),
-        size=threat.size(origin, region),
-        predicted=chunk.y.clone(),
-        margin=torch.full((len(x),), torch.inf, device=x.device),
-    )
-
-
-def _gradients_mislead(evaluator: Evaluator, stages: tuple[Stage, ...], threat: Threat, chunk: Chunk) -> bool:
-    """Whether stages follow gradients that do not tell the truth of these samples."""
-    draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
-    if not draws or threat.radius == 0:  # nothing rests on them
-        evaluator.probed = True
-        return False
-    return probe_gradient(evaluator, chunk, draws=max(draws))
-
-
-def _round(
-    search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: SearchOutcome, *, followed: int
-) -> Iterator[tuple[Tensor, SearchOutcome]]:
-    """A round of a stage on survivors, those of smallest margin first; on to the next where it breaks many.
-
-    With several uses of the samples' randomness several rounds, all at once. The first `followed` samples of the chunk
-    are those of which the search tells where it had a gradient.
-    """
-    tried = found.broken.clone()
-    most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
-    while True:
-        rows = (~tried).nonzero().squeeze(1)
-        if len(rows) == 0:
-            return
-        rows = rows[found.margin[rows].argsort(stable=True)[:most]]
-        rows = rows.sort().values
-        tried[rows] = True
-        each = rows.repeat_interleave(len(uses))
-        keys = torch.stack([rng.fold(chunk.key[rows], use) for use in uses], 1).flatten()
-        watched = int((rows < followed).sum()) * len(uses)
-        part = _best_of(search.run(chunk.x[each], chunk.y[each], keys, followed=watched), len(uses))
-        search.evaluator.settle()
-        yield rows, part
-        if float(part.broken.float().mean()) < stage.go_on:
-            return
-
-
-def _best_of(found: SearchOutcome, times: int) -> SearchOutcome:
-    """What was found on samples of which each had so many rows: the first success, or else the smallest margin."""
-    if times == 1:
-        return found
-    margin = found.margin.view(-1, times)
-    best = torch.where(found.broken.view(-1, times), -torch.inf, margin).argmin(1)
-    at = torch.arange(len(best), device=best.device) * times + best
-    return SearchOutcome(found.broken[at], found.x[at], found.size[at], found.predicted[at], margin.amin(1))
-
-
-def _watch(
-    evaluator: Evaluator, stage: Stage, part: SearchOutcome, after_gradients: bool, clean_margin: Tensor | None
-) -> None:
-    """Count what the health checks need of one round."""
-    health, blind = evaluator.health, stage.searcher.needs < Needs.GRADIENT
-    if blind and after_gradients:
-        health.count("black_box_beats_white_box", failed=int(part.broken.sum()), tried=len(part.broken))
-    if not blind and clean_margin is not None:
-        health.count("loss_does_not_rise", failed=int((part.margin >= clean_margin).sum()), tried=len(part.margin))
+# The stages
 
 
 def serving(
     evaluator: Evaluator, cascade: Cascade, threat: Threat, elements: int, *, beside: int = 0
 ) -> tuple[Stage, ...]:
-    """The stages that can be used, where `beside` passes of a sample go elsewhere; what is left out is noted.
+    """Return the stages that can be used, and note those that cannot.
+
+    Args:
+        evaluator: knows the model, its task and its budget of queries.
+        cascade: the stages.
+        threat: the allowed changes.
+        elements: elements of a sample.
+        beside: passes of a sample that are made outside the stages.
 
     Raises:
         ConfigError: none is left.
@@ -391,30 +204,19 @@ def serving(
     stages = cascade.serving(threat, gives, elements, task)
     if not stages:
         raise ConfigError(_why_no_stage(cascade, threat, gives, task))
-    able = [stage for stage in cascade.stages if supports(stage.searcher, threat, task)]
-    out = {stage.searcher.name for stage in able if stage.searcher.needs > gives}
+    beyond = [stage.searcher for stage in cascade.stages if stage.searcher.needs > gives]
+    out = {searcher.name for searcher in beyond if supports(searcher, threat, task)}
     if out:
-        _note(evaluator, f"the model gives {gives.name.lower()} only; {cascade.name} ran without {_names(out)}")
+        names = ", ".join(sorted(out))
+        evaluator.note(f"the model gives {gives.name.lower()} only; {cascade.name} ran without {names}")
     if not task.one_class:
         served = cascade.serving(threat, gives, elements)
         unfit = {stage.searcher.name for stage in served if not suits(stage.searcher, task)}
         unfit -= {stage.searcher.name for stage in stages}
         if unfit:
-            _note(evaluator, f"{cascade.name} ran without {_names(unfit)}: an answer is no single class")
-    return _within_budget(evaluator, stages, _AROUND + beside)
-
-
-def _note(evaluator: Evaluator, note: str) -> None:
-    if note not in evaluator.notes:
-        evaluator.notes.append(note)
-
-
-def _names(names: set[str]) -> str:
-    return ", ".join(sorted(names))
-
-
-def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...], around: int) -> tuple[Stage, ...]:
-    limit = evaluator.model.max_queries
+            names = ", ".join(sorted(unfit))
+            evaluator.note(f"{cascade.name} ran without {names}: an answer is no single class")
+    limit, around = evaluator.model.max_queries, _AROUND + beside
     if limit is None:
         return stages
     kept = affordable(stages, limit - around)
@@ -424,7 +226,7 @@ def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...], around: int)
             f"take {around}. Allow more queries, or choose an attack that can do with fewer."
         )
     if kept != stages:
-        _note(evaluator, f"max_queries={limit} cut the attack from {_stage_list(stages)} to {_stage_list(kept)}")
+        evaluator.note(f"max_queries={limit} cut the attack from {_stage_list(stages)} to {_stage_list(kept)}")
     return kept
 
 
@@ -449,3 +251,172 @@ def _why_no_stage(cascade: Cascade, threat: Threat, gives: Needs, task: Task) ->
         f"Expected an attack that works on {threat} with a model that gives {gives.name.lower()} but {cascade.name!r} "
         f"needs {min(needs).name.lower()}. Choose another attack or threat, for example {mend!r}."
     )
+
+
+_WIDE = 1000
+"""Queries of each stage without gradients where gradients mislead: they break what is easily broken. To show that the
+survivors are robust may take more (`enough_queries`), which a claim has to ask for."""
+
+
+def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
+    """Return stages for a model whose gradients mislead: those without gradients get all samples, and more queries.
+
+    Stages by gradients stay: where they break a sample, that is proof.
+    """
+    wide = []
+    for stage in stages:
+        searcher: Any = stage.searcher
+        if searcher.needs is Needs.GRADIENT:
+            wide.append(stage)
+            continue
+        if supports(searcher, threat) and passes(searcher) < _WIDE and hasattr(searcher, "queries"):
+            lanes = max(1, at_once(searcher))
+            searcher = replace(searcher, queries=-(-_WIDE // lanes) * lanes)
+        wide.append(replace(stage, searcher=searcher, smallest=1.0, earned=False, near=None))
+    return tuple(wide)
+
+
+# Coverage: what a claim that survivors are safe rests on
+
+_NO_SCORES = (
+    "weak_search: the model's scores say no more than its labels, so that no search that follows scores or gradients "
+    "counts. Give the scores before they become labels or, for few features, measure labels_model(...)"
+)
+
+
+class Coverage:
+    """The rows that were searched, and those searched without gradients, by stages that count for the threat."""
+
+    def __init__(self, x: Tensor, threat: Threat, *, labels_alone: bool = False) -> None:
+        """Prepare for samples x (n, *S); with `labels_alone` only stages that need labels count."""
+        self._threat, self._features, self._labels_alone = threat, x[0].numel() if len(x) else 1, labels_alone
+        self._searched = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self._blind = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        self._broken_again = 0
+
+    def add(self, stage: Stage, rows: Tensor, broken: Tensor) -> None:
+        """Add a round of a stage: the rows (m,) int64 that it had, and those that it broke, (m,) bool."""
+        blind_to_scores = self._labels_alone and stage.searcher.needs > Needs.LABELS
+        if blind_to_scores or not searches(stage.searcher, self._threat, self._features):
+            return
+        self._searched[rows] = True
+        if stage.searcher.needs < Needs.GRADIENT:
+            self._broken_again += int((broken & (self._blind[rows] > 0)).sum())
+            self._blind[rows] += 1
+
+    def count(self, evaluator: Evaluator, left: Tensor, stages: tuple[Stage, ...]) -> None:
+        """Count the searches of the survivors `left` (n,) bool for the health checks, and note what they lack."""
+        if self._threat.radius == 0:  # there is nothing to search
+            return
+        health, unsearched = evaluator.health, int((left & ~self._searched).sum())
+        health.count("weak_search", failed=unsearched, tried=int(left.sum()))
+        health.searched_twice += int((left & (self._blind > 1)).sum())
+        health.broken_again += self._broken_again
+        if unsearched:
+            gives = evaluator.model.gives
+            evaluator.note(_NO_SCORES if self._labels_alone else lacking(self._threat, gives, stages, self._features))
+
+
+def lacking(threat: Threat, gives: Needs, stages: tuple[Stage, ...], features: int) -> str:
+    """Return a note on what it would take to search a threat, where the stages that ran do not count.
+
+    Args:
+        threat: what was to be searched.
+        gives: what the model gives.
+        stages: the stages that ran.
+        features: elements of a sample.
+    """
+    ran, needed = [], []
+    for stage in stages:
+        least, name = enough_queries(stage.searcher, threat, features), stage.searcher.name
+        ran.append(f"{name} with {passes(stage.searcher):,} passes of a sample")
+        if least is not None and passes(stage.searcher) >= least:
+            needed.append(f"{name} on all samples")
+        elif least is not None:
+            needed.append(f"{name} with {least:,} or more")
+    more = {Needs.LABELS: "scores (scores_model) or gradients", Needs.SCORES: "gradients"}.get(gives)
+    other = "an attack that can search it (docs/attacks.md has a table)" + (f", or {more} of the model" if more else "")
+    takes = " or ".join(dict.fromkeys(needed)) or other
+    return (
+        f"weak_search: {threat} of {features:,} features, with a model that gives {gives.name.lower()}, takes {takes}; "
+        f"what ran: {', '.join(dict.fromkeys(ran))}"
+    )
+
+
+# Scores that say no more than labels: a one-hot prediction, a single tree with pure leaves, or a score that hides its
+# size is the same all over a class, and changes at once at its edge. A search that follows such scores draws at random,
+# however many queries it has.
+
+_ALIKE = 0.25
+"""Margins whose spread in a class is below this share of their mean are looked into; sound models' differ by more."""
+_FEW = 3
+"""Fewer margins of a class have no spread that says anything."""
+_ROWS = 8
+_PARTS = 8
+"""Of a way from one class to another, and again of the part where most changes."""
+_WITHIN = 0.1
+"""Least share of all change on a way that lies where the class stays, if scores say more than labels."""
+PASSES = 2 * (2 * _PARTS + 2) + 2
+"""Most passes of one sample."""
+_AFFORDED = 20
+"""Budgets of fewer times as many passes are not spent on this."""
+
+
+def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
+    """Return True if the margins of unchanged samples are so similar within each class that scores need a closer look.
+
+    Args:
+        evaluator: knows what the model gives.
+        clean_margin: (n,) margins of samples that are classified correctly.
+        y: (n,) int64 their classes. Each class may have its own score, and still say no more than the label.
+    """
+    if not evaluator.task.one_class:
+        return evaluator.model.gives is Needs.SCORES
+    # Labels have no score, and the scores of a model that answers at random move by themselves.
+    if evaluator.model.gives is Needs.LABELS or evaluator.random or not len(clean_margin):
+        return False
+    limit = evaluator.model.max_queries
+    if limit is not None and limit < _AFFORDED * PASSES:  # so few that no search of scores counts in any case
+        return False
+    count = y.bincount()
+    free = len(y) - int((count > 0).sum())  # degrees of freedom once each class has its own mean
+    if free < _FEW - 1:
+        return True
+    margin = clean_margin.double()
+    mean = margin.new_zeros(len(count)).index_add_(0, y, margin) / count.clamp(min=1)
+    spread = ((margin - mean[y]).square().sum() / free).sqrt()
+    return bool(spread <= _ALIKE * margin.mean().abs())
+
+
+def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:
+    """Return True if, on ways to other classes, the scores of the first samples change only where the class does.
+
+    Ways lead to the next samples, and to mirrored ones. Scores that stay within classes on more than half of the ways
+    that change the class say no more than labels; ways on which no class changes say nothing.
+
+    Args:
+        evaluator: makes the model's passes.
+        chunk: the samples.
+    """
+    x = chunk.x[:_ROWS]
+    if not evaluator.task.one_class:  # outputs with two numbers in all
+        return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
+    mirrored = x.amin() + x.amax() - x
+    near, far = torch.cat([x, x]), torch.cat([x.roll(1, 0), mirrored])
+    ends = evaluator.task.predictions(evaluator.logits(torch.cat([x, mirrored])))
+    here, there = ends[: len(x)], ends[len(x) :]
+    apart = torch.cat([here != here.roll(1, 0), here != there])
+    near, far = near[apart], far[apart]
+    ways = len(near)
+    for _ in range(2):
+        if 2 * len(near) <= ways:
+            return False
+        points = torch.stack([near + part / _PARTS * (far - near) for part in range(_PARTS + 1)])
+        scores = torch.stack([evaluator.logits(point) for point in points])
+        stays = evaluator.task.predictions(scores).diff(dim=0) == 0
+        changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
+        within = (changes * stays).sum(0) / changes.sum(0).clamp(min=1e-30)
+        # Go on with the steepest part of each way: a smooth score that is steep at the edge changes within it too.
+        at, rows = changes.argmax(0), torch.arange(len(near), device=near.device)
+        near, far = points[at, rows][within <= _WITHIN], points[at + 1, rows][within <= _WITHIN]
+    return 2 * len(near) > ways

@@ -15,7 +15,7 @@ from robustest.threats import Bounds
 
 _SMALLEST, _LARGEST = 64, 512
 _SHARE = 4
-"""A chunk is at most this fraction of what was read before it: an early verdict reads little beyond its point."""
+"""A chunk is at most this fraction of the samples before it: an early verdict reads little beyond its point."""
 EXACT = 2**24
 """Whole numbers below it are float32 numbers, each of them."""
 _READ_TWICE = 16
@@ -24,7 +24,7 @@ _READ_TWICE = 16
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Samples with what their randomness needs; rows are in the order they are looked at.
+    """Samples with the keys of their randomness; rows are in the order in which they are evaluated.
 
     Attributes:
         ids: (n,) int64 on the CPU, indices in the user's data.
@@ -41,12 +41,12 @@ class Chunk:
     bounds: Bounds
 
     def rows(self, which: Tensor) -> Chunk:
-        """The chunk of the rows at `which` (m,) int64."""
+        """Return the chunk of the rows at `which` (m,) int64."""
         return Chunk(self.ids[which.cpu()], self.x[which], self.y[which], self.key[which], self.bounds)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
-    """The chunks of an order of samples: small at first, so that an early verdict is cheap, then growing.
+    """Yield the chunks of an order of samples: small at first, so that an early verdict is cheap, then growing.
 
     It depends on the place in the order alone, never on workers, batches or memory, nor on where a run stops.
     """
@@ -65,13 +65,13 @@ def load(
     Args:
         samples: the data.
         ids: (n,) int64, their positions.
-        bounds: of the inputs.
+        bounds: the inputs' bounds.
         seed: of their randomness.
         device: where they go.
-        whole: whether inputs may be whole numbers, which have no gradient and are in no ball.
+        whole: inputs may be whole numbers, which have no gradient and are in no ball.
 
     Raises:
-        DataError: NaN, infinite or out-of-bounds values, or as many labels as samples are not there.
+        DataError: NaN, infinite or out-of-bounds values, or the numbers of samples and labels are not that of ids.
     """
     x, y = samples.take(ids)
     if len(x) != len(ids) or len(y) != len(ids):
@@ -79,7 +79,15 @@ def load(
     if x.ndim < 2:
         raise DataError(f"Expected samples of one axis or more but got a number for each, {tuple(x.shape)} in all.")
     if not x.is_floating_point():
-        x, bounds = _whole(x, bounds, whole)
+        if not whole:
+            raise DataError(
+                "Expected floating-point inputs but got torch.int64: this claim moves inputs by fractions of one. "
+                "Divide 8-bit images by 255, give floats and their bounds=(low, high), or claim groups, transfer, cues "
+                "or shifts."
+            )
+        if int(x.abs().max()) >= EXACT:
+            raise DataError(f"Expected whole numbers below {EXACT:,} but got {int(x.abs().max()):,}.")
+        x, bounds = x.float(), (-float(EXACT), float(EXACT)) if bounds == (0.0, 1.0) else bounds  # the default bounds
     finite = torch.isfinite(x).flatten(1).all(1)
     if not bool(finite.all()):
         raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
@@ -95,48 +103,32 @@ def load(
     return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds)
 
 
-def _whole(x: Tensor, bounds: Bounds, allowed: bool) -> tuple[Tensor, Bounds]:
-    """Whole numbers (n, *S) int64 as float32, and their bounds, which nobody gave.
-
-    Raises:
-        DataError: the claim needs numbers that can move by less than one, or float32 cannot hold these.
-    """
-    if not allowed:
-        raise DataError(
-            "Expected floating-point inputs but got torch.int64: this claim moves inputs by fractions of one. Divide "
-            "8-bit images by 255, give floats and their bounds=(low, high), or claim groups, transfer, cues or shifts."
-        )
-    if int(x.abs().max()) >= EXACT:
-        raise DataError(f"Expected whole numbers below {EXACT:,} but got {int(x.abs().max()):,}.")
-    return x.float(), (-float(EXACT), float(EXACT)) if bounds == (0.0, 1.0) else bounds
-
-
 def check_data(samples: Samples, ids: Tensor) -> None:
-    """Read the first few samples twice: a verdict on samples that are others each time could not be repeated.
+    """Read the first few samples twice: a verdict on samples that change each time could not be repeated.
 
     Args:
         samples: the data.
-        ids: (n,) int64, positions in the order in which they are looked at.
+        ids: (n,) int64, positions in the order in which they are evaluated.
 
     Raises:
         DataError: values, shapes or labels differ.
     """
     few = ids[:_READ_TWICE]
     for first, again in zip(samples.take(few), samples.take(few), strict=True):
+        got = ""
         if first.shape != again.shape:
-            raise DataError(_vanishing(f"shapes {tuple(first.shape)} and {tuple(again.shape)}"))
-        others = ~torch.isclose(first, again, rtol=0, atol=0, equal_nan=True).flatten(1 if first.ndim > 1 else 0)
-        others = others.any(1) if others.ndim > 1 else others
-        if bool(others.any()):
-            told = f"{int(others.sum())} of {len(few)} were others, the first of them {_first(few, others)}"
-            raise DataError(_vanishing(told))
-
-
-def _vanishing(got: str) -> str:
-    return (
-        f"Expected the data to give the same samples when they are read twice but got: {got}. Switch off random "
-        "transforms (crops, flips, noise) and draws in __getitem__, or collect the samples into (x, y) first."
-    )
+            got = f"shapes {tuple(first.shape)} and {tuple(again.shape)}"
+        else:
+            changed = ~torch.isclose(first, again, rtol=0, atol=0, equal_nan=True).flatten(1 if first.ndim > 1 else 0)
+            changed = changed.any(1) if changed.ndim > 1 else changed
+            if bool(changed.any()):
+                got = f"{int(changed.sum())} of {len(few)} changed, the first of them {_first(few, changed)}"
+        if got:
+            raise DataError(
+                f"Expected the data to give the same samples when they are read twice but got: {got}. Switch off "
+                "random transforms (crops, flips, noise) and draws in __getitem__, or collect the samples into (x, y) "
+                "first."
+            )
 
 
 def _first(ids: Tensor, mask: Tensor) -> int:

@@ -1,4 +1,10 @@
-"""Every model pass: in parts that fit in memory, counted, and checked."""
+"""Every model pass: on one device, in parts that fit into memory, counted, and checked.
+
+Attacks, probes and claims never call the model themselves. A pass of N rows goes to the model in parts of at most
+`batch_size` rows; a part that does not fit into memory halves the batch size and is passed again. Logits and gradients
+that are NaN or infinite raise `ModelError`. Whatever is judged is judged in float32: bfloat16 is used for gradients
+alone, and only where that is faster.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,6 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +27,18 @@ from robustest.models import Classifier, Needs
 from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import per_row
 
-T = TypeVar("T")
+Render = Callable[[Tensor, slice], Tensor]
+"""Maps proposals of a part of the rows to model inputs; the slice says which rows they are."""
+Objective = Callable[[Tensor, slice], Tensor]
+"""Maps the model's outputs (b, *O) for a part of the rows to (b,) values to climb; the slice says which rows."""
 
+DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
 _MOST_OUTPUT = 1 << 26
 """Numbers that a model may give in one pass, 256 MiB: batches of tasks with large outputs are smaller."""
 _FIRST = 8
-"""Outputs that `Judgement` keeps."""
+"""Outputs that a `Judgement` keeps."""
+_FASTER = 1.5
+"""How much faster bfloat16 must be for a second attack in float32 to be worth it."""
 
 _NO_GRADIENT = (
     "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
@@ -40,19 +51,17 @@ _NOT_FINITE = (
 )
 _AS_IT_IS = nullcontext()
 
-DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
-
 
 class HealthWarning(UserWarning):
-    """A health check spoke; its name stands first in the message."""
+    """A health check found something; its name stands first in the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a task says of many answers, of which the outputs themselves are not kept.
+    """A task's judgement of many answers; the outputs themselves, which may be large, are not kept.
 
     Attributes:
-        holds: (N,) bool.
+        holds: (N,) bool: the answer is right.
         margin: (N,) float32.
         predicted: (N, *T) predictions.
         score: (N,) float64; None where it was not asked for.
@@ -70,20 +79,17 @@ class Evaluator:
     """A classifier on a device, with a memory limit and counters.
 
     Attributes:
-        task: what the model's answers are, and when they are right: the one place where looks, searches and cascades
-            ask for it.
+        task: says when answers are right; looks, searches and cascades ask no other.
         forward: samples passed forward so far.
         backward: samples passed backward so far.
-        notes: what a reader of the result must know.
+        notes: sentences for the reader of the result.
         classes: number of classes, known after the first pass; 0 before.
-        health: signs that attacks could not do their work.
-        random: whether the user said that the model answers at random.
-        low_precision: whether cascades run their gradient stages in bfloat16 first, then again in float32 on
-            what is left.
-        channels_last: whether images (B, C, H, W) go into those passes with their channels last in memory.
-        probed: whether it was asked, in this chunk, if gradients tell the truth
-            (`robustest.engine.gradient_checks`).
-        probe_rows: how many samples of a chunk are asked so.
+        health: counts for the health checks.
+        random: the user said that the model answers at random.
+        low_precision: cascades run their gradient stages in bfloat16 first, then again in float32 on the survivors.
+        channels_last: images (B, C, H, W) go into those passes with their channels last in memory.
+        probed: `gradient_checks.probe_gradient` ran on this chunk.
+        probe_rows: samples of a chunk that it takes.
     """
 
     def __init__(
@@ -106,130 +112,123 @@ class Evaluator:
         self.health = Health()
         self.random = "random_forward" in suppress
         self._suppress = suppress
-        self._bad: Tensor | None = None
+        self._bad: Tensor | None = None  # NaN once anything on an accelerator was not finite, see `_suspect`
         self._low = False
-        self._writes = False  # known after the first pass: whether the model changes its input in place
+        self._writes = False  # the model changes its input in place; known after the first pass
         self.low_precision = self.channels_last = False
         self.probed, self.probe_rows = False, 8
 
-    @contextmanager
-    def low(self, on: bool) -> Iterator[None]:
-        """Inside the block gradients are taken in bfloat16 if `on`; passes without gradient stay float32."""
-        self._low = on
-        try:
-            yield
-        finally:
-            self._low = False
-
     def logits(self, x: Tensor) -> Tensor:
-        """(B, K) float32 logits of inputs (B, *S) on this device, without gradients.
+        """Return (B, K) float32 logits of inputs (B, *S) on this device, without gradients.
 
         Raises:
             ModelError: logits are misshapen or not finite.
             DeviceError: out of memory at a batch of one.
         """
-
-        def run(part: slice) -> Tensor:
-            with torch.no_grad(), self._precision(low=False):
-                return self._checked(self._ask(_cut(x, part)), part)
-
-        parts = self._in_parts(x.shape[0], run)
+        parts: list[Tensor] = []
+        for attempt in self._parts(len(x)):
+            with attempt as part, torch.no_grad(), self._precision(low=False):
+                parts.append(self._checked(self._ask(_cut(x, part)), part))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
-        """What the task says of the model's answers, however large outputs are: they are looked at part by part.
+        """Judge the model's answers, part by part, so that large outputs are never held at once.
 
         Args:
             x: (N, *S) inputs on this device.
             y: (N, *T) targets.
-            scored: whether scores are wanted as well.
+            scored: return scores as well.
 
         Raises:
             ModelError, DeviceError: as for `logits`.
         """
         task = self.task
-
-        def run(part: slice) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
-            with torch.no_grad(), self._precision(low=False):
+        holds: list[Tensor] = []
+        margin: list[Tensor] = []
+        predicted: list[Tensor] = []
+        scores: list[Tensor] = []
+        first: list[Tensor] = []
+        for attempt in self._parts(len(x)):
+            with attempt as part, torch.no_grad(), self._precision(low=False):
                 output, target = self._checked(self._ask(_cut(x, part)), part), _cut(y, part)
+                judged = task.holds(output, target), task.margin(output, target), task.predictions(output)
                 score = task.score(output, target) if scored else None
-                first = output[: max(0, _FIRST - part.start)]
-                return task.holds(output, target), task.margin(output, target), task.predictions(output), score, first
-
-        holds, margin, said, score, first = zip(*self._in_parts(len(x), run), strict=True)
-        scores = torch.cat([one for one in score if one is not None]) if scored else None
-        return Judgement(torch.cat(holds), torch.cat(margin), torch.cat(said), scores, torch.cat(first))
+                # Nothing is kept before all of it is there: a part that runs out of memory comes again.
+                for kept, one in zip((holds, margin, predicted), judged, strict=True):
+                    kept.append(one)
+                first.append(output[: max(0, _FIRST - part.start)])
+                if score is not None:
+                    scores.append(score)
+        return Judgement(
+            torch.cat(holds),
+            torch.cat(margin),
+            torch.cat(predicted),
+            torch.cat(scores) if scored else None,
+            torch.cat(first),
+        )
 
     def bfloat16(self, x: Tensor) -> Tensor | None:
-        """(B, *T) what the model predicts in bfloat16, -1 where its outputs are not finite.
+        """Return (B, *T) predictions in bfloat16, -1 where outputs are not finite.
 
-        Returns:
-            None where it cannot be asked: on devices other than CPU and CUDA, or where the model's forward fails so.
+        None on devices other than CPU and CUDA, and for models whose forward fails in bfloat16.
         """
-
-        def run(part: slice) -> Tensor:
-            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
-                logits = self._shaped(self._ask(_cut(x, part)), part)
-            finite, said = torch.isfinite(logits).flatten(1).all(1), self.task.predictions(logits)
-            return torch.where(per_row(finite, said), said, -1)
-
         if self.device.type not in ("cpu", "cuda"):
             return None
+        parts: list[Tensor] = []
         try:
-            return torch.cat(self._in_parts(len(x), run))
-        except ModelError:  # an operation that bfloat16 has not
+            for attempt in self._parts(len(x)):
+                with attempt as part:
+                    with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+                        logits = self._shaped(self._ask(_cut(x, part)), part)
+                    finite, predicted = torch.isfinite(logits).flatten(1).all(1), self.task.predictions(logits)
+                    parts.append(torch.where(per_row(finite, predicted), predicted, -1))
+        except ModelError:  # an operation that bfloat16 does not have
             return None
+        return torch.cat(parts)
 
-    def gradient(
-        self,
-        z: Tensor,
-        render: Callable[[Tensor, slice], Tensor],
-        objective: Callable[[Tensor, slice], Tensor],
-        *,
-        draws: int = 1,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (B, K) at proposals z (B, *Z), and the gradient (B, *Z) of the summed objective.
+    def gradient(self, z: Tensor, render: Render, objective: Objective, *, draws: int = 1) -> tuple[Tensor, Tensor]:
+        """Return logits (B, K) at proposals z (B, *Z), and the gradient (B, *Z) of the summed objective.
 
         Args:
             z: proposals on this device.
-            render: maps a part of z to model inputs; the slice says which part.
-            objective: maps a part's logits to (b,) values to climb.
+            render: maps proposals to model inputs.
+            objective: the value to climb.
             draws: passes averaged, for models that answer at random (logits are averaged too).
 
         Raises:
             ModelError: logits or gradients are not finite, or no gradient reaches the input.
             DeviceError: out of memory at a batch of one.
         """
-
-        def run(part: slice) -> tuple[Tensor, Tensor]:
-            pairs = [once(part) for _ in range(draws)]
-            if draws == 1:
-                return pairs[0]
-            return torch.stack([a for a, _ in pairs]).mean(0), torch.stack([b for _, b in pairs]).mean(0)
-
-        def once(part: slice) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad(), self._precision(low=self._low):
-                point = _cut(z, part).detach().requires_grad_(True)
-                logits = self._checked(self._ask(self._laid_out(render(point, part))), part)
-                value = objective(logits, part).sum()
-                # Weights behind a plain callable may ask for gradients where the input gets none.
-                asked = value.requires_grad
-                gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if asked else None
-                if gradient is None:
-                    raise ModelError(_NO_GRADIENT)
-            self.backward += part.stop - part.start
-            self._suspect(gradient.sum())
-            return logits.detach(), gradient
-
-        pairs = self._in_parts(z.shape[0], run)
-        if len(pairs) == 1:
-            return pairs[0]
-        return torch.cat([logits for logits, _ in pairs]), torch.cat([gradient for _, gradient in pairs])
-
-    def _laid_out(self, x: Tensor) -> Tensor:
-        if self._low and self.channels_last and x.ndim == 4:
-            return x.contiguous(memory_format=torch.channels_last)
-        return x
+        all_logits: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for attempt in self._parts(len(z)):
+            with attempt as part:
+                drawn_logits, drawn_gradients = [], []
+                for _ in range(draws):
+                    with torch.enable_grad(), self._precision(low=self._low):
+                        point = _cut(z, part).detach().requires_grad_(True)
+                        x = render(point, part)
+                        if self._low and self.channels_last and x.ndim == 4:
+                            x = x.contiguous(memory_format=torch.channels_last)
+                        logits = self._checked(self._ask(x), part)
+                        value = objective(logits, part).sum()
+                        # Weights behind a plain callable may ask for gradients where the input gets none.
+                        asked = value.requires_grad
+                        gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if asked else None
+                        if gradient is None:
+                            raise ModelError(_NO_GRADIENT)
+                    self.backward += part.stop - part.start
+                    self._suspect(gradient.sum())
+                    drawn_logits.append(logits.detach())
+                    drawn_gradients.append(gradient)
+                if draws > 1:
+                    drawn_logits = [torch.stack(drawn_logits).mean(0)]
+                    drawn_gradients = [torch.stack(drawn_gradients).mean(0)]
+                all_logits += drawn_logits
+                gradients += drawn_gradients
+        if len(all_logits) == 1:
+            return all_logits[0], gradients[0]
+        return torch.cat(all_logits), torch.cat(gradients)
 
     def settle(self) -> None:
         """Raise if anything since the last call was not finite (one look at the device for many passes).
@@ -241,6 +240,11 @@ class Evaluator:
         if bad is not None and not math.isfinite(bad.item()):
             raise ModelError(_NOT_FINITE)
 
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the notes, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
     def check_labels(self, y: Tensor) -> None:
         """Refuse labels (B,) that the model has no class for.
 
@@ -250,33 +254,40 @@ class Evaluator:
         self.task.check_targets(y, self.classes)
 
     def check_first(self, logits: Tensor) -> None:
-        """What only real samples can tell: whether logits are logits.
+        """Warn where logits (B, K) of unchanged samples look like probabilities.
 
-        Args:
-            logits: (B, K) of unchanged samples.
+        Not for answers that are no single class, whose outputs may be shares; nor for models without gradients: nothing
+        climbs their scores, and a forest's have no softmax to remove.
         """
-        if not self.task.one_class and logits.ndim == 2:  # shares of a whole mean nothing there
-            return
-        if self.model.gives is not Needs.GRADIENT:  # nothing climbs them; what a forest gives has no softmax to remove
+        if (not self.task.one_class and logits.ndim == 2) or self.model.gives is not Needs.GRADIENT:
             return
         sums = logits.sum(1)
         probabilities = bool((logits >= 0).all() & (logits <= 1).all() & ((sums - 1).abs() < 1e-3).all())
-        if probabilities and "softmax_outputs" not in self._suppress:
-            self._warn(
-                "softmax_outputs: the model's outputs look like probabilities. Attacks on logits are stronger: remove "
-                'the final softmax, or pass suppress=("softmax_outputs",) if this is meant.'
-            )
-
-    def _warn(self, message: str) -> None:
-        if message not in self.notes:
+        message = (
+            "softmax_outputs: the model's outputs look like probabilities. Attacks on logits are stronger: remove "
+            'the final softmax, or pass suppress=("softmax_outputs",) if this is meant.'
+        )
+        if probabilities and "softmax_outputs" not in self._suppress and message not in self.notes:
             self.notes.append(message)
             warnings.warn(message, HealthWarning, stacklevel=2)
 
+    @contextmanager
+    def low(self, on: bool) -> Iterator[None]:
+        """Inside the block gradients are taken in bfloat16 if `on`; passes without gradient stay float32."""
+        self._low = on
+        try:
+            yield
+        finally:
+            self._low = False
+
     def _ask(self, x: Tensor) -> Tensor:
+        """Call the model; turn whatever it raises, but a lack of memory, into a ModelError."""
         try:
             if self.classes and not self._writes:
                 return self.model(x)
-            own = x.clone()  # some models write on what they get; neither samples nor leaves bear that
+            # Some models write on their inputs, and neither samples nor leaves of a graph may be changed: give a
+            # clone until it is known that this model does not.
+            own = x.clone()
             before = own._version
             logits = self.model(own)
             self._writes = self._writes or own._version != before
@@ -307,11 +318,10 @@ class Evaluator:
         return logits
 
     def _suspect(self, value: Tensor) -> None:
-        """Refuse a sum that is NaN or infinite, as it is if any term was.
-
-        Not at once on accelerators, where the sum would have to be waited for: it is remembered, times 0, for `settle`.
-        """
+        """Refuse a sum that is NaN or infinite, as it is if any term was."""
         if self.device.type != "cpu":
+            # Reading the sum would wait for the accelerator in every pass. Times 0 it is 0, or NaN for ever: `settle`
+            # reads that once for many passes.
             self._bad = value * 0 if self._bad is None else self._bad + value * 0
         elif not math.isfinite(value.item()):
             raise ModelError(_NOT_FINITE)
@@ -323,34 +333,56 @@ class Evaluator:
             return _AS_IT_IS
         return torch.autocast(kind, torch.bfloat16, enabled=low)
 
-    def _in_parts(self, n: int, run: Callable[[slice], T]) -> list[T]:
-        done: list[T] = []
+    def _parts(self, n: int) -> Iterator[_Attempt]:
+        """Yield attempts at consecutive parts of n rows; one that ran out of memory is followed by a smaller one.
+
+        A loop of blocks, and not a function that is called for each part, keeps the stack of a model's own error short.
+        """
         start = 0
         while start < n:
             clock.check()
-            part = slice(start, min(n, start + self.batch_size))
-            try:
-                done.append(run(part))
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                done_size = part.stop - part.start
-            else:
-                start = part.stop
-                continue
-            self._halve(done_size)
-        return done
+            attempt = _Attempt(self, slice(start, min(n, start + self.batch_size)))
+            yield attempt
+            if attempt.fitted:
+                start = attempt.part.stop
 
-    def _halve(self, size: int) -> None:
+    def halve(self, size: int) -> None:
+        """Halve the batch size after a part of `size` rows ran out of memory.
+
+        Raises:
+            DeviceError: the part was a single row.
+        """
         if size == 1:
             raise DeviceError(f"Expected one sample to fit but {self.device} ran out of memory at a batch of one.")
         self.batch_size = size // 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._warn_memory(size)
-
-    def _warn_memory(self, size: int) -> None:
         self.notes.append(f"out of memory at a batch of {size}; went on with {self.batch_size}")
+
+
+class _Attempt:
+    """The block around one part of a pass: it ends well, or runs out of memory and makes the next part smaller."""
+
+    __slots__ = ("_evaluator", "fitted", "part")
+
+    def __init__(self, evaluator: Evaluator, part: slice) -> None:
+        self._evaluator, self.part, self.fitted = evaluator, part, False
+
+    def __enter__(self) -> slice:
+        return self.part
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if error is None:
+            self.fitted = True
+        elif isinstance(error, RuntimeError) and _out_of_memory(error):
+            self._evaluator.halve(self.part.stop - self.part.start)
+            return True
+        return False
+
+
+def _cut(rows: Tensor, part: slice) -> Tensor:
+    """Return a part of some rows; the rows themselves where it is all of them."""
+    return rows if part.stop - part.start == rows.shape[0] else rows[part]
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -358,16 +390,16 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-# Which device to measure on.
+# The device
 
 
 def resolve(name: str, own: torch.device | None) -> torch.device:
-    """The device a setting stands for.
+    """Return the device that a setting stands for.
 
     Args:
         name: "auto", "cpu", "cuda", "cuda:N", "cuda:all" (for this process, the first) or "mps".
-        own: where the model is, if it has parameters. "auto" stays there unless that is the CPU and
-            there is an accelerator.
+        own: the model's device, if it has parameters. "auto" stays there unless that is the CPU and there is an
+            accelerator.
 
     Raises:
         DeviceError: the device asked for is absent.
@@ -377,32 +409,28 @@ def resolve(name: str, own: torch.device | None) -> torch.device:
             return own
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     if name.startswith("cuda"):
-        return _cuda(name.removesuffix(":all"))
+        name = name.removesuffix(":all")
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                f"Expected a CUDA device for {name!r} but this torch ({torch.__version__}) sees none. "
+                "Use --robust-device=cpu or auto, or install a CUDA build of torch."
+            )
+        index = torch.device(name).index or 0
+        if index >= torch.cuda.device_count():
+            raise DeviceError(f"Expected a CUDA device below {torch.cuda.device_count()} but got {name!r}.")
+        return torch.device("cuda", index)
     if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("Expected an Apple GPU for device 'mps' but got none. Use --robust-device=cpu or auto.")
     return torch.device(name)
 
 
-def _cuda(name: str) -> torch.device:
-    if not torch.cuda.is_available():
-        raise DeviceError(
-            f"Expected a CUDA device for {name!r} but this torch ({torch.__version__}) sees none. "
-            "Use --robust-device=cpu or auto, or install a CUDA build of torch."
-        )
-    device = torch.device(name)
-    index = device.index or 0
-    if index >= torch.cuda.device_count():
-        raise DeviceError(f"Expected a CUDA device below {torch.cuda.device_count()} but got {name!r}.")
-    return torch.device("cuda", index)
-
-
-# Models that answer at random: their draws seeded, their answers judged by the majority.
+# Models that answer at random
 
 
 def seed_draws(key: Tensor) -> None:
-    """Put the global generators where these samples' keys say, so that a model's own draws can be repeated.
+    """Seed the global generators with these samples' keys, so that a model's own draws can be repeated.
 
-    Only inside `robustest.models.frozen`, which puts them back. What a model draws then depends on the samples
+    Only inside `robustest.models.frozen`, which restores the generators. A model's draws then depend on the samples
     and the order of its passes, hence on the batch size.
 
     Args:
@@ -417,7 +445,7 @@ def seed_draws(key: Tensor) -> None:
 
 
 def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-    """Judge inputs on fresh draws.
+    """Judge inputs by the majority of fresh draws.
 
     Args:
         evaluator: makes the model's passes.
@@ -427,7 +455,7 @@ def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Te
 
     Returns:
         (N,) int64, the label or, where more than half of the draws are misclassified, the other class that most
-        of them gave; and (N,) int64, how many were misclassified.
+        of them gave; and (N,) int64, the number of misclassified draws.
     """
     votes = torch.zeros(len(y), evaluator.classes, dtype=torch.int64, device=y.device)
     for _ in range(draws):
@@ -435,33 +463,34 @@ def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Te
         votes.scatter_add_(1, answer, torch.ones_like(answer))
     at = y.unsqueeze(1)
     missed = draws - votes.gather(1, at).squeeze(1)
-    other = votes.scatter(1, at, -1).argmax(1)  # of votes, not of logits
+    other = votes.scatter(1, at, -1).argmax(1)
     return torch.where(2 * missed > draws, other, y), missed
 
 
-# Whether gradients are taken in bfloat16 first.
-#
-# A verdict never rests on bfloat16: what breaks there is re-predicted in float32, and what is left is attacked
-# again in float32. So low precision can only save time where much breaks, and never makes a model look safer.
-#
-
-
-_FASTER = 1.5
-"""How much faster bfloat16 must be, for a second attack in float32 to be worth it."""
+# Gradients in bfloat16
 
 
 def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -> None:
     """Set `evaluator.low_precision` by the setting "fp32", "bf16" or "auto", and `evaluator.channels_last` by timing.
 
-    "auto" times a gradient pass of a few samples each way; as timings differ between machines, so may the path the
-    attack takes, though never what counts as broken. The same goes for how images lie in memory in bfloat16: with
-    the channels last wide convolutions are faster, small ones slower.
+    "auto" times a gradient pass of a few samples each way. Timings differ between machines, and so may the path that
+    the attack takes, but never what counts as broken: inputs found in bfloat16 are predicted again in float32, and the
+    survivors are attacked again in float32. With the channels last wide convolutions are faster, small ones slower.
     """
     if setting == "fp32":
         return
     evaluator.low_precision = setting == "bf16"
     try:
-        low = _low_seconds(evaluator, x, y)
+        evaluator.channels_last = False
+        low = _seconds(evaluator, x, y, on=True)
+        if x.ndim == 4:
+            evaluator.channels_last = True
+            try:
+                last = _seconds(evaluator, x, y, on=True)
+            except ModelError:  # `view` needs the usual layout
+                last = math.inf
+            evaluator.channels_last = last < low
+            low = min(low, last)
         if setting == "bf16":
             return
         full = _seconds(evaluator, x, y, on=False)
@@ -474,26 +503,9 @@ def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -
     )
 
 
-def _low_seconds(evaluator: Evaluator, x: Tensor, y: Tensor) -> float:
-    """Seconds of a gradient pass in bfloat16, in the faster layout, which is kept."""
-    evaluator.channels_last = False
-    first = _seconds(evaluator, x, y, on=True)
-    if x.ndim != 4:
-        return first
-    evaluator.channels_last = True
-    try:
-        second = _seconds(evaluator, x, y, on=True)
-    except ModelError:  # `view` needs the usual layout
-        second = math.inf
-    evaluator.channels_last = second < first
-    return min(first, second)
-
-
 def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor, *, on: bool) -> float:
+    """Return the least wall-clock time of three gradient passes of 32 samples."""
     x, y = x[:32], y[:32]
-
-    def render(z: Tensor, part: slice) -> Tensor:
-        return z
 
     def objective(logits: Tensor, part: slice) -> Tensor:
         return evaluator.task.losses["ce" if evaluator.task.one_class else "margin"](logits, y[part])
@@ -502,13 +514,8 @@ def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor, *, on: bool) -> float:
     with evaluator.low(on):
         for _ in range(3):  # the first pays for set-up
             started = time.perf_counter()
-            evaluator.gradient(x, render, objective)
+            evaluator.gradient(x, lambda z, _: z, objective)
             if evaluator.device.type == "cuda":
                 torch.cuda.synchronize(evaluator.device)
             best = min(best, time.perf_counter() - started)
     return best
-
-
-def _cut(rows: Tensor, part: slice) -> Tensor:
-    """Return a part of some rows; the rows themselves where it is all of them."""
-    return rows if part.stop - part.start == rows.shape[0] else rows[part]

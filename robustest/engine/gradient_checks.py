@@ -1,15 +1,18 @@
-"""Whether gradients tell the truth: what they promise along a short path, against what the model then does.
+"""Experiments beside a search by gradients that show whether it could find anything.
 
-Along a straight path the change of a model's answer is the integral of its slope, however curved it is. A Gauss rule of
-two points has that integral to a few per cent in sound networks. Where part of the answer does not reach the
-gradient (a rounding, a `detach`, a wrong backward pass), the two differ by far, and an attack that follows the gradient
-looks in the wrong place, however large the gradient is (Athalye, Carlini and Wagner, ICML 2018).
+- `probe_gradient`: does the model change along its gradient as the gradient says?
+- `count_unreached`: is there a part of the input that the model reads and that never had a gradient?
+- `probe_inputs`: does a tiny change change anything, is the softmax saturated, do answers depend on precision?
+- `probe_survivors`: does the attack succeed where it may change the input at will, and what does it find at half the
+  radius? An attack that fails the first was misled; one that succeeds at the second was not searching well.
+
+Each feeds counts to `Evaluator.health`; `robustest.health` says when they stop a claim.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -20,191 +23,191 @@ from robustest import rng
 from robustest.attacks import EOT, Cascade, Evaluation, Needs, ODIMargin, Problem, Searcher, draws_of
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
-from robustest.engine.search import Search, SearchOutcome, join, merge
+from robustest.engine.search import SearchOutcome, join, search
 from robustest.health import unlikely
 from robustest.tasks import Task
 from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 
+# Does the gradient tell the truth?
+#
+# Along a straight path from x to x + s the change of a model's answer is the integral of its slope, however curved the
+# answer is: f(x + s) - f(x) = integral of grad f(x + t s) . s dt over t in [0, 1]. A Gauss rule of two points has that
+# integral to a few per cent in sound networks. Where a part of the answer does not reach the gradient (a rounding, a
+# `detach`, a wrong backward pass), the two sides differ by far, and an attack that follows the gradient looks in the
+# wrong place, however large the gradient is (Athalye, Carlini and Wagner, ICML 2018).
+
 _LENGTH = 0.03
-"""Of the way against the gradient's signs, as a share of the width of bounds or samples; longer ones bend too much."""
+"""Of the path against the gradient's signs, as a share of the width of bounds or samples; longer ones bend too much."""
 _TOWARDS = 0.1
 """Share of the way to another sample."""
-_FIRST, _MOST = 8, 4
-"""Where so many samples are asked for, as in the first chunk, each goes two ways to others; few go more, so many."""
+_FIRST, _MOST_WAYS = 8, 4
+"""With at least so many samples, as in the first chunk, each goes two ways to others; fewer samples go up to four."""
 _POINTS = 2
 """Of the Gauss rule."""
 _OFF = 0.5
-"""A promise is kept where the change is off by this share of the larger of the two, or"""
+"""A predicted change occurred where it is off by at most this share of the larger of the two changes, plus"""
 _OFF_USUAL = 0.1
-"""by this share of the usual change, for promises that happen to be small."""
+"""this share of the usual change, for predictions that happen to be small."""
 _ROUNDING = 1e-5
 """Changes below this share of the largest score are rounding in float32."""
 _TINY = 1e-30
 
 
 def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, searched: bool = True) -> bool:
-    """Follow the gradient of a few samples for two short ways, and count where the model does not do as it says.
+    """Compare the changes that gradients predict along short paths with those that occur.
 
-    One way goes against the gradient's signs, in each element 3 % of the width of the bounds, or of what the samples
-    span; the other a tenth of the way to another sample, where an honest gradient must know, too, of what it does not
-    lead to: a path beside the mask that is steep enough tells the truth along its own gradient. What is followed is the
+    One path goes against the gradient's signs, in each element 3 % of the width of the bounds, or of the samples'
+    span; the others a tenth of the way to another sample, where an honest gradient must know as well of parts that it
+    does not lead to: a steep way past a mask tells the truth along its own gradient. The value that is followed is the
     lead of a sample's likeliest class over its second.
 
     Args:
-        evaluator: makes the model's passes; it says how many samples are taken.
+        evaluator: makes the model's passes; `probe_rows` says how many samples are taken.
         chunk: the samples, of which the first few are taken.
         draws: passes averaged at each point, for models that answer at random; their draws are the same at all of them.
-        searched: whether a search counts gradients that are zero; else they are counted here.
+        searched: a search counts gradients that are zero; else they are counted here.
 
     Returns:
-        Whether the gradient misleads on these samples alone.
+        True if the gradient misleads on these samples alone.
     """
     evaluator.probed = True
     part = chunk.rows(torch.arange(min(evaluator.probe_rows, len(chunk.y)), device=chunk.x.device))
-    path, health = _GradientPath(evaluator, part, draws), evaluator.health
-    unkept = of = 0
-    for step in path.ways():
-        promised, change = path.along(step)
-        larger = torch.maximum(promised.abs(), change.abs())
-        told = larger > path.floor
-        kept = (change - promised).abs() <= _OFF * larger + _OFF_USUAL * larger.median()
-        of += int(told.sum())
-        unkept += int((told & ~kept).sum())
-    health.count("gradient_misleads", failed=unkept, tried=of)
-    if not searched:
-        health.count("zero_gradient", failed=int(path.still.sum()), tried=len(part.y))
-    return unlikely(unkept, of)
+    x, n, (low, high) = part.x, len(part.y), part.bounds
+    lead = _lead_of(evaluator.task)
+    reference: Tensor | None = None  # the classes, or weights, at the start of the path; the same all along it
 
+    def value(outputs: Tensor, rows: slice) -> Tensor:
+        """The lead of points that hold every sample once or several times, in the order of the samples."""
+        at = torch.arange(rows.start, rows.stop, device=outputs.device) % n
+        known = lead.reference(outputs.detach(), part.y[at]) if reference is None else reference[at]
+        return lead.value(outputs, known)
 
-@dataclass(slots=True)
-class _GradientPath:
-    """The samples of a chunk, and the way along their gradients.
-
-    Attributes:
-        evaluator, part, draws: as for `probe_gradient`.
-        still: (n,) bool: the gradient is zero everywhere, and the way is one at random.
-        floor: (n,) float64: changes of the lead that are rounding, or the model's own noise.
-    """
-
-    evaluator: Evaluator
-    part: Chunk
-    draws: int
-    still: Tensor = field(init=False)
-    floor: Tensor = field(init=False)
-    _lead: _Pair | _Tangent | _Listed = field(init=False)
-    _led: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
-    _start: Tensor = field(init=False)
-    _way: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        x = self.part.x
-        task = self.evaluator.task
-        self._lead = _lead_of(task)
-        logits, gradient = self._slope(x)
-        self._led = self._lead.led(logits, self.part.y)
-        if isinstance(self._lead, _Tangent):
-            self._led = windowed(self._led, self.part.key)
-            gradient = self._slope(x)[1]
-        self._start = self._lead.value(logits, self._led).double()
-        self.floor = self._lead.resolution(logits, self._led)
-        if self.evaluator.random:  # a model that draws elsewhere than from the global generators draws anew
-            self.floor = self.floor + 4 * (self._start - self._answers(x)).abs()
-        self.still = (gradient == 0).flatten(1).all(1)
-        at_random = rng.signs(rng.fold(self.part.key, "path"), x.shape[1:])
-        self._way = torch.where(per_row(self.still, x), at_random, -gradient.sign())
-
-    def ways(self) -> list[Tensor]:
-        """(n, *S) steps inside the bounds: against the gradient, and towards other samples."""
-        x, (low, high) = self.part.x, self.part.bounds
-        asked = self.evaluator.probe_rows
-        ways = min(_MOST, -(-2 * asked // len(x))) if asked >= _FIRST else 1
-        others = [x.roll(shift, 0) for shift in range(1, len(x))][:ways] or [low + high - x]
-        width = min(high - low, float(x.max() - x.min()) or high - low)  # bounds may be far wider than what is inside
-        steps = [_LENGTH * width * self._way, *(_TOWARDS * (other - x) for other in others)]
-        return [(x + step).clamp(low, high) - x for step in steps]
-
-    def along(self, step: Tensor) -> tuple[Tensor, Tensor]:
-        """(n,) float64 each: the change of the lead that gradients promise along steps (n, *S), and that there is."""
-        x = self.part.x
-        nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
-        places = [x + (float(node) + 1) / 2 * step for node in nodes]
-        if self.evaluator.random:
-            gradients = [self._slope(place)[1] for place in places]
-        else:  # together, which is faster
-            gradients = list(self._slope(torch.cat(places))[1].chunk(_POINTS))
-        slopes = [(gradient.double() * step.double()).flatten(1).sum(1) for gradient in gradients]
-        promised = torch.stack([float(w) / 2 * slope for w, slope in zip(weights, slopes, strict=True)]).sum(0)
-        return promised, self._answers(x + step) - self._start
-
-    def _slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits at points z (n,) or several times as many, and the gradient of the lead there."""
-        led = self._led
-        if len(led):
-            led = led.repeat(len(z) // len(led), *[1] * (led.ndim - 1))
-
-        def objective(logits: Tensor, part: slice) -> Tensor:
-            known = led[part] if len(led) else self._lead.led(logits.detach(), self.part.y[part])
-            return self._lead.value(logits, known)
-
-        self._seed()
-        return self.evaluator.gradient(z, lambda point, _: point, objective, draws=self.draws)
-
-    def _answers(self, x: Tensor) -> Tensor:
-        """(n,) float64 leads at x, without gradients."""
-        self._seed()
-        logits = torch.stack([self.evaluator.logits(x) for _ in range(self.draws)]).mean(0)
-        return self._lead.value(logits, self._led).double()
-
-    def _seed(self) -> None:
+    def seed() -> None:
         """Let a model that answers at random draw the same at every point."""
-        if self.evaluator.random:
-            seed_draws(rng.fold(self.part.key, "path"))
+        if evaluator.random:
+            seed_draws(rng.fold(part.key, "path"))
+
+    seed()
+    outputs, gradient = evaluator.gradient(x, lambda z, _: z, value, draws=draws)
+    reference = lead.reference(outputs, part.y)
+    if isinstance(lead, _Tangent):
+        reference = windowed(reference, part.key)
+        seed()
+        gradient = evaluator.gradient(x, lambda z, _: z, value, draws=draws)[1]
+    start = lead.value(outputs, reference).double()
+    floor = lead.resolution(outputs, reference)  # changes that are rounding, or the model's own noise
+    if evaluator.random:  # a model that draws elsewhere than from the global generators draws anew
+        seed()
+        again = torch.stack(list(map(evaluator.logits, [x] * draws))).mean(0)
+        floor = floor + 4 * (start - lead.value(again, reference).double()).abs()
+    still = (gradient == 0).flatten(1).all(1)
+    at_random = rng.signs(rng.fold(part.key, "path"), x.shape[1:])
+    descent = torch.where(per_row(still, x), at_random, -gradient.sign())
+
+    few = min(_MOST_WAYS, -(-2 * evaluator.probe_rows // n)) if evaluator.probe_rows >= _FIRST else 1
+    others = [x.roll(shift, 0) for shift in range(1, n)][:few] or [low + high - x]
+    width = min(high - low, float(x.max() - x.min()) or high - low)  # bounds may be far wider than the samples
+    aims = [_LENGTH * width * descent, *(_TOWARDS * (other - x) for other in others)]
+
+    nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
+    wrong = tried = 0
+    for aim in aims:
+        step = (x + aim).clamp(low, high) - x
+        places = [x + (float(node) + 1) / 2 * step for node in nodes]
+        # All points in one pass, which is faster; one by one where the model's draws must be the same at each.
+        gradients: list[Tensor] = []
+        for points in places if evaluator.random else [torch.cat(places)]:
+            seed()
+            gradients += torch.split(evaluator.gradient(points, lambda z, _: z, value, draws=draws)[1], n)
+        slopes = [(one.double() * step.double()).flatten(1).sum(1) for one in gradients]
+        predicted = torch.stack([float(w) / 2 * slope for w, slope in zip(weights, slopes, strict=True)]).sum(0)
+        seed()
+        end = torch.stack(list(map(evaluator.logits, [x + step] * draws))).mean(0)
+        change = lead.value(end, reference).double() - start
+        larger = torch.maximum(predicted.abs(), change.abs())
+        counted = larger > floor
+        occurred = (change - predicted).abs() <= _OFF * larger + _OFF_USUAL * larger.median()
+        tried += int(counted.sum())
+        wrong += int((counted & ~occurred).sum())
+    evaluator.health.count("gradient_misleads", failed=wrong, tried=tried)
+    if not searched:
+        evaluator.health.count("zero_gradient", failed=int(still.sum()), tried=n)
+    return unlikely(wrong, tried)
 
 
 class _Pair:
-    """The lead of a sample's likeliest class over its second."""
+    """The lead of a sample's likeliest class over its second: on a log scale where scores are shares."""
 
-    def led(self, scores: Tensor, y: Tensor) -> Tensor:
-        """(n, 2) the two classes of scores (n, K)."""
+    def reference(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Return (n, 2) the two classes of scores (n, K)."""
         return scores.topk(2, 1).indices
 
     def value(self, scores: Tensor, pair: Tensor) -> Tensor:
-        """(n,) how far the first of a pair is before the second: on a log scale where scores are shares."""
-        both = on_scale(scores).gather(1, pair)
+        """Return (n,) leads."""
+        both = (scores.clamp(min=_TINY).log() if _shares(scores) else scores).gather(1, pair)
         return both[:, 0] - both[:, 1]
 
     def resolution(self, scores: Tensor, pair: Tensor) -> Tensor:
-        """(n,) float64: changes that are rounding."""
-        return _resolution(scores)
+        """Return (n,) float64: changes that are rounding, in the format that scores were computed in."""
+        if _shares(scores):  # relative rounding of the smaller share, and absolute of the larger ones
+            smallest = scores.topk(2, 1).values[:, 1].double().clamp(min=_TINY)
+            return _ROUNDING + 4 * torch.finfo(torch.float32).eps / smallest
+        return _unit(scores) * scores.abs().amax(1).double()
 
 
 @dataclass(frozen=True, slots=True)
 class _Tangent:
-    """Of outputs that are no logits of one class: a linear form, along which the task's margin loss falls at first."""
+    """For outputs that are no logits of one class: a linear form, along which the task's margin loss falls at first."""
 
     task: Task
 
-    def led(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """(n, *O) its weights: those of each output where the path begins."""
+    def reference(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return (n, *O) the weights of each output."""
         with torch.enable_grad():
             leaf = outputs.detach().clone().requires_grad_(True)
             return -torch.autograd.grad(self.task.losses["margin"](leaf, y).sum(), leaf)[0]
 
     def value(self, outputs: Tensor, weights: Tensor) -> Tensor:
-        """(n,) the form's value."""
+        """Return (n,) values of the form."""
         return (outputs * weights).flatten(1).sum(1)
 
     def resolution(self, outputs: Tensor, weights: Tensor) -> Tensor:
-        """(n,) float64: changes that are rounding, in the format that outputs were computed in."""
+        """As `_Pair.resolution`."""
         return _unit(outputs) * (outputs * weights).abs().flatten(1).sum(1).double()
 
 
-def windowed(weights: Tensor, key: Tensor) -> Tensor:
-    """Weights (n, *O) of a linear form, kept in a window of half of each side, at a place of each sample's own.
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """For outputs that are lists in no fixed order, where places mean nothing: the task's own loss, negated."""
 
-    Gradients that are masked for a part of the outputs keep what they promise of all: half of the change, say, is what
-    a curved model may miss too. Of a window inside that part they promise nothing. Windows lie in the places of outputs
-    (n, K, *places), in the outputs themselves where there is one axis; where one holds no weight all are kept.
+    task: Task
+
+    def reference(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return (n, *T) the targets."""
+        return y
+
+    def value(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return (n,) negated losses."""
+        return -self.task.losses["log_odds"](outputs, y)
+
+    def resolution(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """As `_Pair.resolution`."""
+        return _unit(outputs) * self.value(outputs, y).abs().double()
+
+
+def _lead_of(task: Task) -> _Pair | _Tangent | _Listed:
+    if task.one_class:
+        return _Pair()
+    return _Listed(task) if getattr(task, "listed", False) else _Tangent(task)
+
+
+def windowed(weights: Tensor, key: Tensor) -> Tensor:
+    """Return weights (n, *O) of a linear form, kept in a random window of half of each side for every sample.
+
+    Gradients that are masked for a part of the outputs still predict the rest, and half of the change, say, is an error
+    that a curved model may show too. In a window inside the masked part they predict nothing. Windows lie in the places
+    of outputs (n, K, *places), in the outputs themselves where there is one axis; where one holds no weight all are
+    kept.
     """
     axes = range(2, weights.ndim) if weights.ndim > 2 else range(1, weights.ndim)
     inside = torch.ones_like(weights, dtype=torch.bool)
@@ -220,52 +223,18 @@ def windowed(weights: Tensor, key: Tensor) -> Tensor:
     return torch.where(per_row(empty, weights), weights, kept)
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """Of outputs that are lists in no fixed order, where places mean nothing: the task's own loss, negated."""
-
-    task: Task
-
-    def led(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """(n, *T) the targets."""
-        return y
-
-    def value(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """(n,) how far answers are from wrong."""
-        return -self.task.losses["log_odds"](outputs, y)
-
-    def resolution(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """(n,) float64: changes that are rounding, in the format that outputs were computed in."""
-        return _unit(outputs) * self.value(outputs, y).abs().double()
-
-
-def _lead_of(task: Task) -> _Pair | _Tangent | _Listed:
-    if task.one_class:
-        return _Pair()
-    return _Listed(task) if getattr(task, "listed", False) else _Tangent(task)
-
-
 def on_scale(scores: Tensor) -> Tensor:
-    """Scores (n, K) on a log scale where they are shares, as they are elsewhere."""
+    """Return scores (n, K) on a log scale where they look like probabilities, in which a lead hides its size."""
     return scores.clamp(min=_TINY).log() if _shares(scores) else scores
 
 
 def _shares(scores: Tensor) -> bool:
-    """Whether scores (n, K) look like probabilities, in which a lead hides its size."""
     scores = scores.detach()
     return bool((scores >= 0).all() & ((scores.sum(1) - 1).abs() < 1e-3).all())
 
 
-def _resolution(scores: Tensor) -> Tensor:
-    """(n,) float64: changes of a lead that are rounding, in the format that scores (n, K) were computed in."""
-    if _shares(scores):  # relative rounding of the smaller share, and absolute of the larger ones
-        smallest = scores.topk(2, 1).values[:, 1].double().clamp(min=_TINY)
-        return _ROUNDING + 4 * torch.finfo(torch.float32).eps / smallest
-    return _unit(scores) * scores.abs().amax(1).double()
-
-
 def _unit(scores: Tensor) -> float:
-    """The relative rounding of the format that scores were computed in."""
+    """Return the relative rounding of the format that scores were computed in."""
     unit = _ROUNDING
     for kind in (torch.float16, torch.bfloat16):
         if torch.equal(scores.to(kind).to(scores.dtype), scores):
@@ -273,34 +242,29 @@ def _unit(scores: Tensor) -> float:
     return unit
 
 
-# Parts of the input that a search by gradients could not move.
+# Parts of the input that a search by gradients could not move
 #
 # A search by gradients leaves an element alone whose gradient is zero wherever the search has been: one behind a
 # rounding or a `detach`, or in a flat part that the search never left. That does not matter where the model does not
-# read
-# the element. So, for a few samples that the search left:
+# read the element. So, for a few survivors:
 #
 # 1. U = the elements that the threat may move and that had no gradient at any point of any stage; R = the others. An
-#    objective follows the likeliest wrong class, and other classes may read other elements: what has a gradient of a
-#    random sum of all outputs, at the sample itself, was not hidden from a search by gradients, and belongs to R.
+#    objective follows the likeliest wrong class, and other classes may read other elements: an element at which a
+#    random sum of all outputs has a gradient, at the sample itself, was not hidden from a search by gradients, and
+#    belongs to R.
 # 2. Move U alone, then R alone, by random signs as far as the threat allows, `_DRAWS` times each, and take the root
-# mean
-#    square change of the margin, d(U) and d(R).
+#    mean square change of the margin, d(U) and d(R).
 # 3. A linear model that changes by d for random signs on n elements changes by d sqrt(n) for the worst ones. The sample
 #    was not searched where d(U) sqrt(|U|) is at least `_MATTERS` of d(R) sqrt(|R|).
-#
-
 
 _DRAWS = 4
 _MATTERS = 0.1
-"""A part that can move the margin by less than a tenth of what the rest can seldom decides; sound networks whose
+"""A part that can move the margin by less than a tenth of what the rest can rarely decides; sound networks whose
 rectifiers are off for a few pixels have such parts."""
-_NOISE = 1e-5
-"""Changes below this share of the largest output are rounding in float32."""
 
 
 def count_unreached(evaluator: Evaluator, chunk: Chunk, threat: Threat, alive: Tensor) -> None:
-    """Count the samples with a part that the search could not move though the model reads it, and say how large it is.
+    """Count the samples with a part that the search could not move though the model reads it, and note its size.
 
     Args:
         evaluator: makes the model's passes.
@@ -326,142 +290,120 @@ def count_unreached(evaluator: Evaluator, chunk: Chunk, threat: Threat, alive: T
     if not unreached.any():
         return
     region = {name: value[rows] for name, value in region.items()}
+    # Far corners: beyond the bounds, so that a ball of any norm is left, and by shares that differ, so that a count of
+    # pixels keeps some of them at random.
+    room = (region["high"] - region["low"]).expand_as(part.x)
     outputs = evaluator.logits(part.x)
     start = evaluator.task.margin(outputs, part.y).double()
     worst = []
     for place, moved in enumerate((unreached, reached)):
         change = torch.zeros_like(start)
         for draw in range(_DRAWS):
-            z = _moved(threat, region, moved, rng.fold(part.key, f"unreached {place} {draw}"))
+            key = rng.fold(part.key, f"unreached {place} {draw}")
+            signs, share = rng.signs(key, x.shape[1:]), rng.uniform(rng.fold(key, "share"), x.shape[1:], 0.5, 1.5)
+            far = torch.where(signs > 0, region["high"].expand_as(part.x), region["low"].expand_as(part.x))
+            z = threat.project(torch.where(moved, far + signs * share * room, part.x), region)
             margin = evaluator.task.margin(evaluator.logits(threat.render(z, region)), part.y)
             change += (margin.double() - start).square() / _DRAWS
         worst.append((change * moved.flatten(1).sum(1)).sqrt())
-    floor = _NOISE * outputs.flatten(1).abs().amax(1).double()
+    floor = _ROUNDING * outputs.flatten(1).abs().amax(1).double()
     missed = (worst[0] > floor) & (worst[0] >= _MATTERS * worst[1])
     evaluator.health.count("unreached_input", failed=int(missed.sum()), tried=0)
     if bool(missed.any()):
-        share = float(unreached[missed].float().mean())
+        share_of_input = float(unreached[missed].float().mean())
         note = (
-            f"{share:.0%} of the input had no gradient anywhere in the search, though the model reads it: "
-            "what a search by gradients leaves says nothing of changes there"
+            f"{share_of_input:.0%} of the input had no gradient anywhere in the search, though the model reads it: "
+            "the survivors of a search by gradients may break by changes there"
         )
         if not any("had no gradient anywhere in the search" in one for one in evaluator.notes):
             evaluator.notes.append(note)
 
 
-def _moved(threat: Threat, region: Rows, which: Tensor, key: Tensor) -> Tensor:
-    """Return proposals in the region in which the elements `which` (n, *S) bool lie at random corners of the bounds."""
-    x = region["x"]
-    signs, share = rng.signs(key, x.shape[1:]), rng.uniform(rng.fold(key, "share"), x.shape[1:], 0.5, 1.5)
-    # Beyond the bounds, so that a ball of any norm is left, and by shares that differ, so that a count of pixels keeps
-    # some of them at random.
-    beyond = signs * share * (region["high"] - region["low"]).expand_as(x)
-    far = torch.where(signs > 0, region["high"].expand_as(x), region["low"].expand_as(x)) + beyond
-    return threat.project(torch.where(which, far, x), region)
+# Unchanged samples, a little moved and in bfloat16
 
-
-# Probes: small experiments beside a measurement that feed the health checks.
-
-
-_ROWS = 3
-"""Survivors of a chunk that the searching probes take: enough to add up over chunks, cheap in each."""
 _ROWS_PASSED = 8
-"""Samples of a chunk that are passed a little changed, and in bfloat16."""
+"""Samples of a chunk that are passed."""
 _ALIKE = 0.75
-"""Agreement below which two answers that are no single class are apart: rounding turns near ties alone."""
+"""Agreement below which two answers that are no single class differ: rounding turns near ties alone."""
 _CLEAR = 0.25
-"""Share of the median margin from which a sample is no near tie."""
+"""Share of the median lead from which a sample is no near tie. In a sound network rounding moves a lead by a few
+hundredths of that."""
 
 
 def probe_inputs(
     evaluator: Evaluator, chunk: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat
 ) -> None:
-    """Whether a tiny change of the input changes anything, the softmax is saturated, the answers depend on precision.
+    """Count samples that a tiny change leaves as they are, whose softmax is saturated, or that bfloat16 changes.
 
-    A pass of 8 samples, and one in bfloat16. The change is a fifth of what separates two 8-bit grey levels, up or down
+    A pass of 8 samples, and one in bfloat16. The change is a fifth of a step between two 8-bit grey levels, up or down
     by each element's own coin. Only for attacks that follow gradients: no other depends on these.
 
     Args:
         evaluator: makes the model's passes.
         chunk: the samples.
-        logits: (n, K) what the model says of them.
+        logits: (n, K) the model's outputs of them.
         climbing: the searchers that will follow gradients.
         threat: what they search.
     """
     if not climbing or not len(chunk.y):
         return
     rows = torch.arange(min(_ROWS_PASSED, len(chunk.y)), device=chunk.x.device)
-    part, logits, health = chunk.rows(rows), logits[rows], evaluator.health
+    part, logits, health, task = chunk.rows(rows), logits[rows], evaluator.health, evaluator.task
     low, high = chunk.bounds
     nudge = rng.signs(rng.fold(part.key, "nudge"), part.x.shape[1:]) * (0.2 * (high - low) / 255)
     moved = evaluator.logits((part.x + nudge).clamp(low, high))
-    one_class = evaluator.task.one_class
-    if one_class:
+    if task.one_class:
         one_hot = (logits.amax(1) == 1) & ((logits != 0).sum(1) == 1)  # probabilities given as logits
         saturated = one_hot | (logits.softmax(1).amax(1) == 1)
-    else:  # an output that no objective has a slope in, whatever it is
+    else:  # any output that no objective has a slope in
         one_hot = torch.zeros(len(part.y), dtype=torch.bool, device=logits.device)
         saturated = ~one_hot
     unmoved = (logits == moved).flatten(1).all(1)
-    unmoved &= ~saturated if one_class else True
+    unmoved &= ~saturated if task.one_class else True
     if bool(unmoved.any()):
-        unmoved &= _still(evaluator, part)
+        # A quantisation that passes the gradient straight through hides nothing from a search that follows it, unless
+        # that gradient is untrue, which `probe_gradient` sees. Only samples that did not move need this pass.
+        gradient = evaluator.gradient(part.x, lambda z, _: z, lambda out, _: out.flatten(1).amax(1))[1]
+        unmoved &= (gradient == 0).flatten(1).all(1)
     if bool(saturated.any()):
-        saturated = one_hot | (saturated & _flat(evaluator.task, part, logits, climbing, threat))
+        # Saturated where no objective has a slope in the label's logit: in float32 cross-entropy has none once the
+        # label's probability rounds to 1, a loss on logits has one all the same.
+        flat = torch.ones(len(part.y), dtype=torch.bool, device=part.y.device)
+        problem = Problem(threat, threat.region(part.x, part.bounds), part.y, logits.shape[1], part.bounds, task)
+        for searcher in climbing:
+            with torch.enable_grad():
+                leaf = logits.clone().requires_grad_(True)
+                value = searcher.objective(problem, searcher.init(problem, part.key), leaf).sum()
+                slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+            if slope is not None:
+                felt = slope.gather(1, part.y.unsqueeze(1)) if task.one_class else slope.flatten(1)
+                flat &= (felt == 0).all(1)
+        saturated = one_hot | (saturated & flat)
     health.count("quantised_input", failed=int(unmoved.sum()), tried=len(part.y))
     health.count("saturated_softmax", failed=int(saturated.sum()), tried=len(part.y))
-    if not evaluator.random:
-        _probe_precision(evaluator, part.x, logits)
 
-
-def _still(evaluator: Evaluator, part: Chunk) -> Tensor:
-    """(n,) bool: no gradient leads from the largest logit to the input.
-
-    A quantisation that passes the gradient straight through hides nothing from a search that follows it, unless that
-    gradient is untrue: then `probe_gradient` says so. Only asked for samples that did not move, so sound models pay
-    nothing for it.
-    """
-    gradient = evaluator.gradient(part.x, lambda point, _: point, lambda out, _: out.flatten(1).amax(1))[1]
-    return (gradient == 0).flatten(1).all(1)
-
-
-def _flat(task: Task, part: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat) -> Tensor:
-    """(n,) bool: at these logits (n, K) none of the searchers' objectives has a slope in the label's logit.
-
-    In float32 cross-entropy has none once the label's probability rounds to 1. Of outputs (n, *O) that are no logits of
-    one class: none has a slope in any.
-    """
-    flat = torch.ones(len(part.y), dtype=torch.bool, device=part.y.device)
-    problem = Problem(threat, threat.region(part.x, part.bounds), part.y, logits.shape[1], part.bounds, task)
-    for searcher in climbing:
-        with torch.enable_grad():
-            leaf = logits.clone().requires_grad_(True)
-            value = searcher.objective(problem, searcher.init(problem, part.key), leaf).sum()
-            slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
-        if slope is not None:
-            told = slope.gather(1, part.y.unsqueeze(1)) if task.one_class else slope.flatten(1)
-            flat &= (told == 0).all(1)
-    return flat
-
-
-def _probe_precision(evaluator: Evaluator, x: Tensor, logits: Tensor) -> None:
-    """Count samples x (n, *S) whose class in bfloat16 is another, near ties left out.
-
-    The logits (N >= n, K) are those of float32. A sample is a near tie where its two largest logits are closer than a
-    quarter of what is usual. In a sound network rounding moves a margin by a few hundredths of that.
-    """
-    answers = evaluator.bfloat16(x)
+    answers = None if evaluator.random else evaluator.bfloat16(part.x)
     if answers is None:
         return
-    if not evaluator.task.one_class:
-        alike = evaluator.task.agreement(answers, evaluator.task.predictions(logits[: len(x)]))
-        evaluator.health.count("precision_disagreement", failed=int((alike < _ALIKE).sum()), tried=len(x))
-        return
-    largest = logits.topk(2, 1).values
-    lead = largest[:, 0] - largest[:, 1]
-    clear = (lead >= _CLEAR * lead.median())[: len(x)]
-    changed = clear & (answers != evaluator.task.predictions(logits[: len(x)]))
-    evaluator.health.count("precision_disagreement", failed=int(changed.sum()), tried=len(x))
+    if task.one_class:
+        largest = logits.topk(2, 1).values
+        lead = largest[:, 0] - largest[:, 1]
+        changed = (lead >= _CLEAR * lead.median()) & (answers != task.predictions(logits))
+    else:
+        changed = task.agreement(answers, task.predictions(logits)) < _ALIKE
+    health.count("precision_disagreement", failed=int(changed.sum()), tried=len(part.y))
+
+
+# Survivors, attacked without a bound and at half the radius
+
+_ROWS = 3
+"""Survivors of a chunk that are probed: enough to add up over chunks, cheap in each."""
+
+
+def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> list[Searcher]:
+    """Return the searchers of a cascade that follow gradients of this threat, with this model, in a chunk."""
+    stages = cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task)
+    return [stage.searcher for stage in stages if stage.searcher.needs is Needs.GRADIENT]
 
 
 def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chunk: Chunk, found: SearchOutcome) -> None:
@@ -473,96 +415,84 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
     survivors = (~found.broken).nonzero().squeeze(1)[:_ROWS]
     if not climbing or not threat.radius or len(survivors) == 0:
         return
-    part, health, draws = chunk.rows(survivors), evaluator.health, max(map(draws_of, climbing))
-    if isinstance(threat, (L2, Linf)):
-        unbounded, halved = _attack(evaluator, threat, part, draws)
-        health.count("not_monotone", failed=int(halved.broken.sum()), tried=len(survivors))
-        merge(found, halved, survivors, attempts=False)
-    else:
-        wide = Linf(part.bounds[1] - part.bounds[0])
-        unbounded = _search(evaluator, _WIDE, wide, part, draws).broken
-    health.count("unbounded_attack_fails", failed=int((~unbounded).sum()), tried=len(survivors))
-
-
-def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> list[Searcher]:
-    """The searchers of a cascade that follow gradients of this threat, with this model, in a chunk of samples."""
-    stages = cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task)
-    return [stage.searcher for stage in stages if stage.searcher.needs is Needs.GRADIENT]
-
-
-def _attack(evaluator: Evaluator, threat: L2 | Linf, part: Chunk, draws: int) -> tuple[Tensor, SearchOutcome]:
-    """What breaks without a bound (n,), and what is found at half the radius."""
-    wide, narrow, n = _everything(threat, part), replace(threat, eps=threat.eps / 2), len(part.y)
-    keys = [rng.fold(part.key, f"probe {ball}") for ball in (wide, narrow)]
-    if type(threat) not in (Linf, L2):  # a ball of one's own may have rows of its own
-        unbounded = _search(evaluator, _WIDE, wide, replace(part, key=keys[0]), draws).broken
-        return unbounded, _search(evaluator, _WIDE, narrow, replace(part, key=keys[1]), draws)
-    twice = replace(part, x=torch.cat([part.x, part.x]), y=torch.cat([part.y, part.y]), key=torch.cat(keys))
-    found = _search(evaluator, _SHORT, _Both(wide, narrow), twice, draws)
-    x, region = found.x[n:], narrow.region(part.x, part.bounds)
-    inside = SearchOutcome(found.broken[n:], x, narrow.size(x, region), found.predicted[n:], found.margin[n:])
-    return found.broken[:n], inside
-
-
-def _search(evaluator: Evaluator, searcher: Searcher, threat: Threat, part: Chunk, draws: int) -> SearchOutcome:
-    """What a searcher finds, its gradients not counted: they are where it matters."""
-    averaged = EOT(searcher, draws=draws) if draws > 1 else searcher
-    found = Search(evaluator, averaged, threat, part.bounds, probe=True).run(part.x, part.y, part.key)
-    evaluator.settle()
-    return found
-
-
-def _everything(threat: L2 | Linf, part: Chunk) -> L2 | Linf:
-    """The ball in the same norm that holds every input inside the bounds."""
+    part, n = chunk.rows(survivors), len(survivors)
     span = part.bounds[1] - part.bounds[0]
-    return Linf(span) if isinstance(threat, Linf) else L2(span * part.x[0].numel() ** 0.5)
+    jobs: list[tuple[Searcher, Threat, Chunk]]
+    narrow: Linf | L2 | None = None
+    if not isinstance(threat, (L2, Linf)):
+        jobs = [(_WIDE, Linf(span), part)]
+    else:
+        # The ball in the same norm that holds every input inside the bounds.
+        wide = Linf(span) if isinstance(threat, Linf) else L2(span * part.x[0].numel() ** 0.5)
+        narrow = replace(threat, eps=threat.eps / 2)
+        keys = [rng.fold(part.key, f"probe {ball}") for ball in (wide, narrow)]
+        if type(threat) in (Linf, L2):
+            twice = replace(part, x=torch.cat([part.x, part.x]), y=torch.cat([part.y, part.y]), key=torch.cat(keys))
+            jobs = [(_SHORT, two_balls(wide, narrow), twice)]
+        else:  # a subclass may have its own rows
+            jobs = [(_WIDE, wide, replace(part, key=keys[0])), (_WIDE, narrow, replace(part, key=keys[1]))]
+    draws = max(map(draws_of, climbing))
+    results = []
+    for searcher, ball, rows in jobs:
+        averaged = EOT(searcher, draws=draws) if draws > 1 else searcher
+        result = search(evaluator, averaged, ball, rows.x, rows.y, key=rows.key, bounds=part.bounds, probe=True)
+        evaluator.settle()
+        results.append(result)
+    if narrow is not None:
+        halved = results[-1]
+        if len(results) == 1:  # both balls in one search
+            inside = narrow.size(halved.x[n:], narrow.region(part.x, part.bounds))
+            halved = SearchOutcome(halved.broken[n:], halved.x[n:], inside, halved.predicted[n:], halved.margin[n:])
+        evaluator.health.count("not_monotone", failed=int(halved.broken.sum()), tried=n)
+        found.merge(halved, survivors, attempts=False)
+    held = int((~results[0].broken[:n]).sum())
+    evaluator.health.count("unbounded_attack_fails", failed=held, tried=n)
 
 
-@dataclass(frozen=True, slots=True)
-class _Both:
+class _TwoBalls:
     """Two balls of one norm in one search, which costs half of what two do: batches of a few rows cost by the batch.
 
     The first half of the rows is in the first ball, the second in the second. Sizes are shares of a row's radius.
     """
 
-    first: L2 | Linf
-    second: L2 | Linf
+    __slots__ = ()
+
+    balls: tuple[Linf | L2, Linf | L2]
 
     @property
     def radius(self) -> float:
         return 1.0
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        balls, n = (self.first, self.second), len(x) // 2
-        first, second = (ball.region(part, bounds) for ball, part in zip(balls, (x[:n], x[n:]), strict=True))
-        eps = torch.cat([torch.full((n,), ball.eps, dtype=x.dtype, device=x.device) for ball in balls])
+        n = len(x) // 2
+        first, second = self.balls[0].region(x[:n], bounds), self.balls[1].region(x[n:], bounds)
+        eps = torch.cat([torch.full((n,), ball.eps, dtype=x.dtype, device=x.device) for ball in self.balls])
         return {**join(first, second), "eps": eps, "place": torch.arange(2 * n, device=x.device) // n}
 
-    def origin(self, region: Rows) -> Tensor:
-        return region["x"]
-
-    def start(self, region: Rows, key: Tensor) -> Tensor:
-        here = per_row(region["place"] == 0, region["x"])
-        return torch.where(here, self.first.start(region, key), self.second.start(region, key))
-
-    def project(self, z: Tensor, region: Rows) -> Tensor:
-        return self.first.project(z, region)  # how far is in the region
-
-    def ascent(self, gradient: Tensor) -> Tensor:
-        return self.first.ascent(gradient)
-
     def stride(self, region: Rows) -> Tensor:
-        return torch.where(region["place"] == 0, self.first.stride(region), self.second.stride(region))
-
-    def render(self, z: Tensor, region: Rows) -> Tensor:
-        return z
+        return torch.where(region["place"] == 0, self.balls[0].stride(region), self.balls[1].stride(region))
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
-        return self.first.size(z, region) / region["eps"].double()
+        return self.balls[0].size(z, region) / region["eps"].double()
+
+
+@dataclass(frozen=True, slots=True)
+class _TwoLinf(_TwoBalls, Linf):
+    balls: tuple[Linf | L2, Linf | L2] = (Linf(0.0), Linf(0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _TwoL2(_TwoBalls, L2):
+    balls: tuple[Linf | L2, Linf | L2] = (L2(0.0), L2(0.0))
+
+
+def two_balls(first: Linf | L2, second: Linf | L2) -> _TwoLinf | _TwoL2:
+    """Return two balls of one norm as one threat, for twice as many rows."""
+    return (_TwoLinf if isinstance(first, Linf) else _TwoL2)(first.eps, (first, second))
 
 
 class _RowRadii(NamedTuple):
-    """What a step asks of a threat, with a radius (B,) for each row."""
+    """The part of a threat that a step of `ODIMargin` uses, with a radius (B,) for each row."""
 
     radius: Tensor
     ascent: Callable[[Tensor], Tensor]
@@ -572,7 +502,7 @@ class _Short(ODIMargin):
     """A short attack whose steps are shares of each row's own radius."""
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, _Both)
+        return isinstance(threat, _TwoBalls)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         own = cast("Threat", _RowRadii(problem.region["eps"], problem.threat.ascent))

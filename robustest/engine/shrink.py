@@ -12,7 +12,7 @@ from robustest.attacks import Searcher, suits
 from robustest.attacks.cascades import MINIMUM
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import Search
+from robustest.engine.search import search
 from robustest.threats import L0, L1, L2, Linf, Threat, by_pixel, per_row
 
 _HALVINGS = 12
@@ -60,8 +60,9 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     if isinstance(threat, L0):
         best = _fewest(evaluator, part, best)
     for place, searcher in enumerate(_searches(evaluator, threat)):
-        search = Search(evaluator, searcher, _widest(threat, part), part.bounds, smallest=True)
-        found = search.run(part.x, part.y, rng.fold(part.key, f"shrink {place}"))
+        key = rng.fold(part.key, f"shrink {place}")
+        wide = _widest(threat, part)
+        found = search(evaluator, searcher, wide, part.x, part.y, key=key, bounds=part.bounds, smallest=True)
         evaluator.settle()
         better = found.broken & (found.size < size)
         best[better], size[better] = found.x[better], found.size[better]

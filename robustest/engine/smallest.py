@@ -13,7 +13,7 @@ from robustest.engine.cascade import PASSES, Coverage, labels_alone, serving, su
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import climbers, count_unreached, probe_gradient, probe_inputs
-from robustest.engine.search import Search, SearchOutcome
+from robustest.engine.search import SearchOutcome, search
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
 _BLIND = Stage(searcher=HopSkipJump(queries=1000))
@@ -67,11 +67,20 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     alive, any_gradient = torch.zeros_like(part.x[:followed], dtype=torch.bool), False
     for place, stage in enumerate(stages):
         for number in range(stage.rounds if len(right) else 0):
-            search = Search(evaluator, stage.searcher, threat, chunk.bounds, smallest=True)
             key = rng.fold(part.key, f"{stage.searcher.name}/{place}/{number}")
-            found = search.run(part.x, part.y, key, followed=followed)
-            if search.alive is not None:
-                alive, any_gradient = alive | search.alive, True
+            found = search(
+                evaluator,
+                stage.searcher,
+                threat,
+                part.x,
+                part.y,
+                key=key,
+                bounds=chunk.bounds,
+                smallest=True,
+                followed=followed,
+            )
+            if found.alive is not None:
+                alive, any_gradient = alive | found.alive, True
             evaluator.settle()
             coverage.add(stage, rows, _keep(best, found, right))
     coverage.count(evaluator, torch.ones_like(rows, dtype=torch.bool), stages)

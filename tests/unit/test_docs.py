@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded, rng
 from robustest.attacks import ATTACKS, CASCADES, Cascade, Needs, Searcher, Stage, at_once, draws_of, passes, supports
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import Search
+from robustest.engine.search import search
 from robustest.health import HEALTH_CHECKS
 from robustest.models import as_classifier
 from robustest.threats import Threat
@@ -143,7 +143,7 @@ def test_the_stated_cost_is_what_the_engine_spends(name: str) -> None:
     x, y = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(2, dtype=torch.int64)
     evaluator.logits(x)
     before = evaluator.forward
-    found = Search(evaluator, attack, threat, (0.0, 1.0)).run(x, y, rng.keys(0, torch.arange(2)))
+    found = search(evaluator, attack, threat, x, y, key=rng.keys(0, torch.arange(2)), bounds=(0.0, 1.0))
     assert not found.broken.any()
     assert (evaluator.backward, evaluator.forward - before) == tuple(2 * n for n in cost(attack))
 

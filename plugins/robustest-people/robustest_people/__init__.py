@@ -9,31 +9,31 @@ if TYPE_CHECKING:
     from robustest_people.aggregation import Consensus as Consensus
     from robustest_people.aggregation import aggregate as aggregate
     from robustest_people.annotations import Annotations as Annotations
-    from robustest_people.claims.cue_noticed import assert_cue_noticed as assert_cue_noticed
-    from robustest_people.claims.label_agreement import assert_label_agreement as assert_label_agreement
-    from robustest_people.claims.label_quality import assert_label_quality as assert_label_quality
-    from robustest_people.claims.multilabel_accuracy import assert_multilabel_accuracy as assert_multilabel_accuracy
-    from robustest_people.claims.replication_gap import assert_replication_gap as assert_replication_gap
-    from robustest_people.claims.selection_gap import assert_selection_gap as assert_selection_gap
-    from robustest_people.claims.simulatable import assert_simulatable as assert_simulatable
-    from robustest_people.label_suspects import Suspects as Suspects
-    from robustest_people.label_suspects import suspects as suspects
+    from robustest_people.cue_noticed import assert_cue_noticed as assert_cue_noticed
+    from robustest_people.label_agreement import assert_label_agreement as assert_label_agreement
+    from robustest_people.label_quality import Suspects as Suspects
+    from robustest_people.label_quality import assert_label_quality as assert_label_quality
+    from robustest_people.label_quality import suspects as suspects
+    from robustest_people.multilabel_accuracy import assert_multilabel_accuracy as assert_multilabel_accuracy
+    from robustest_people.replication_gap import assert_replication_gap as assert_replication_gap
     from robustest_people.responses import Responses as Responses
+    from robustest_people.selection_gap import assert_selection_gap as assert_selection_gap
+    from robustest_people.simulatable import assert_simulatable as assert_simulatable
 
 _HOME = {
     "Consensus": "robustest_people.aggregation",
     "aggregate": "robustest_people.aggregation",
     "Annotations": "robustest_people.annotations",
-    "assert_cue_noticed": "robustest_people.claims.cue_noticed",
-    "assert_label_agreement": "robustest_people.claims.label_agreement",
-    "assert_label_quality": "robustest_people.claims.label_quality",
-    "assert_multilabel_accuracy": "robustest_people.claims.multilabel_accuracy",
-    "assert_replication_gap": "robustest_people.claims.replication_gap",
-    "assert_selection_gap": "robustest_people.claims.selection_gap",
-    "assert_simulatable": "robustest_people.claims.simulatable",
+    "assert_cue_noticed": "robustest_people.cue_noticed",
+    "assert_label_agreement": "robustest_people.label_agreement",
+    "assert_label_quality": "robustest_people.label_quality",
+    "assert_multilabel_accuracy": "robustest_people.multilabel_accuracy",
+    "assert_replication_gap": "robustest_people.replication_gap",
+    "assert_selection_gap": "robustest_people.selection_gap",
+    "assert_simulatable": "robustest_people.simulatable",
     "Responses": "robustest_people.responses",
-    "Suspects": "robustest_people.label_suspects",
-    "suspects": "robustest_people.label_suspects",
+    "Suspects": "robustest_people.label_quality",
+    "suspects": "robustest_people.label_quality",
 }
 """The module of each name: they load when first used, as every robust run imports `robustest_people.pack`."""
 

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from robustest.errors import ConfigError, DataError, expected, unknown
-from robustest_people.collecting import FEWEST_CHECKS
-from robustest_people.columns import NONE
-from robustest_people.responses import Responses
+from robustest_people.responses import FEWEST_CHECKS, NONE, Responses
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustest_people.claims.cue_noticed import measure_cue_noticed as measure_cue_noticed
-    from robustest_people.claims.label_agreement import measure_label_agreement as measure_label_agreement
-    from robustest_people.claims.label_quality import measure_label_quality as measure_label_quality
-    from robustest_people.claims.multilabel_accuracy import measure_multilabel_accuracy as measure_multilabel_accuracy
-    from robustest_people.claims.replication_gap import measure_replication_gap as measure_replication_gap
-    from robustest_people.claims.selection_gap import measure_selection_gap as measure_selection_gap
-    from robustest_people.claims.simulatable import measure_simulatable as measure_simulatable
+    from robustest_people.cue_noticed import measure_cue_noticed as measure_cue_noticed
+    from robustest_people.label_agreement import measure_label_agreement as measure_label_agreement
+    from robustest_people.label_quality import measure_label_quality as measure_label_quality
+    from robustest_people.multilabel_accuracy import measure_multilabel_accuracy as measure_multilabel_accuracy
+    from robustest_people.replication_gap import measure_replication_gap as measure_replication_gap
+    from robustest_people.selection_gap import measure_selection_gap as measure_selection_gap
+    from robustest_people.simulatable import measure_simulatable as measure_simulatable
 
 _HOME = {
-    "measure_cue_noticed": "robustest_people.claims.cue_noticed",
-    "measure_label_agreement": "robustest_people.claims.label_agreement",
-    "measure_label_quality": "robustest_people.claims.label_quality",
-    "measure_multilabel_accuracy": "robustest_people.claims.multilabel_accuracy",
-    "measure_replication_gap": "robustest_people.claims.replication_gap",
-    "measure_selection_gap": "robustest_people.claims.selection_gap",
-    "measure_simulatable": "robustest_people.claims.simulatable",
+    "measure_cue_noticed": "robustest_people.cue_noticed",
+    "measure_label_agreement": "robustest_people.label_agreement",
+    "measure_label_quality": "robustest_people.label_quality",
+    "measure_multilabel_accuracy": "robustest_people.multilabel_accuracy",
+    "measure_replication_gap": "robustest_people.replication_gap",
+    "measure_selection_gap": "robustest_people.selection_gap",
+    "measure_simulatable": "robustest_people.simulatable",
 }
 """The module of each measurement."""
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 @hookimpl
 def robustest_kinds() -> Sequence[Kind]:
     """Return the kinds of claims of the pack's assertions."""
-    from robustest_people.claims.cue_noticed import CUE_NOTICED
-    from robustest_people.claims.label_agreement import LABEL_AGREEMENT
-    from robustest_people.claims.label_quality import LABEL_QUALITY
-    from robustest_people.claims.multilabel_accuracy import MULTILABEL_ACCURACY
-    from robustest_people.claims.replication_gap import REPLICATION_GAP
-    from robustest_people.claims.selection_gap import SELECTION_GAP
-    from robustest_people.claims.simulatable import SIMULATABLE
+    from robustest_people.cue_noticed import CUE_NOTICED
+    from robustest_people.label_agreement import LABEL_AGREEMENT
+    from robustest_people.label_quality import LABEL_QUALITY
+    from robustest_people.multilabel_accuracy import MULTILABEL_ACCURACY
+    from robustest_people.replication_gap import REPLICATION_GAP
+    from robustest_people.selection_gap import SELECTION_GAP
+    from robustest_people.simulatable import SIMULATABLE
 
     return (
         CUE_NOTICED,

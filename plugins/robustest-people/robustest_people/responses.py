@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from math import isnan
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robustest.errors import DataError
-from robustest_people.collecting import Counted, Rows, counted_once, truths_of
-from robustest_people.columns import (
-    NONE,
-    annotators_of,
-    answers_of,
-    check_lengths,
-    checks_of,
-    items_of,
-    labels_of,
-    named,
-    table_of,
-    times_of,
-)
-from robustest_people.response_files import columns_of, csv_records, label_studio_records
+from robustest.errors import ConfigError, DataError, expected
+from robustest.packs import read_regular
 
 Ints = NDArray[np.int64]
 
@@ -299,3 +291,472 @@ class Responses:
             passed=nobody,
             checks=nobody,
         )
+
+
+# Rows that count: one per annotator, item and label, from annotators who passed their attention checks.
+
+
+FEWEST_CHECKS = 5
+"""Attention checks that an annotator must have seen to be judged by them: one slip of a few says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows as they were given: (R,) columns, -1 for the item of a check alone, and for a row that is no check."""
+
+    item: Ints
+    annotator: Ints
+    asked: Ints
+    answer: Ints
+    time: NDArray[np.float64]
+    check: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The rows that count.
+
+    Attributes:
+        rows: positions of them.
+        passed, checks: (A,) attention checks that each annotator passed, and saw.
+        inattentive: (A,) bool, who was dropped.
+        repeats, dropped: rows that repeated another one, and rows about items of annotators who were dropped.
+    """
+
+    rows: Ints
+    passed: Ints
+    checks: Ints
+    inattentive: NDArray[np.bool_]
+    repeats: int
+    dropped: int
+
+
+def counted_once(
+    rows: Rows, who: tuple[str, ...], *, size: int, classes: int, checks_at_least: float | None
+) -> Counted:
+    """The rows that count.
+
+    Args:
+        rows: as they were given.
+        who: the names of the annotators.
+        size, classes: how many items and classes there are.
+        checks_at_least: as for `robustest_people.responses.Responses.from_columns`.
+
+    Raises:
+        ConfigError: checks_at_least is out of range.
+        DataError: an annotator gave two answers to one question, or labels were asked about in some rows only.
+    """
+    at_least = checks_at_least
+    if at_least is not None and (
+        isinstance(at_least, bool) or not isinstance(at_least, int | float) or not 0 <= at_least <= 1
+    ):
+        raise ConfigError(expected("checks_at_least in 0..1", at_least))
+    first = _once(rows, size, classes, who)
+    item, annotator, check = rows.item[first], rows.annotator[first], rows.check[first]
+    _asked_alike(item, rows.asked[first])
+    known = annotator != NONE
+    seen = np.bincount(annotator[known & (check != NONE)], minlength=len(who))
+    passed = np.bincount(annotator[known & (check == 1)], minlength=len(who))
+    failed = np.zeros(len(who) + 1, dtype=bool)  # the last one is for rows of nobody
+    if at_least is not None:
+        failed[:-1] = (seen >= FEWEST_CHECKS) & (passed < at_least * seen - 1e-9)
+    there = item != NONE
+    kept = there & ~failed[annotator]
+    return Counted(
+        rows=first[kept],
+        passed=passed,
+        checks=seen,
+        inattentive=failed[:-1],
+        repeats=len(rows.item) - len(first),
+        dropped=int((there & ~kept).sum()),
+    )
+
+
+def truths_of(truth: object, names: tuple[str, ...], items: Ints, size: int) -> Ints | None:
+    """(size,) the answer that a study holds as right, -1 where it has none; None where it has none at all.
+
+    Raises:
+        DataError: an item has two, or one is no class.
+    """
+    given = labels_of(truth, names, items, "truth")
+    there = (items != NONE) & (given != NONE)
+    if not there.any():
+        return None
+    held = np.full(size, NONE)
+    held[items[there]] = given[there]
+    if len(differs := np.flatnonzero(there & (held[items] != given))):
+        raise DataError(f"Expected one truth for each item but item {items[differs[0]]} has two.")
+    return held
+
+
+def _once(rows: Rows, size: int, classes: int, who: tuple[str, ...]) -> Ints:
+    """Positions of the rows that repeat no earlier one; nobody's answers and checks alone are all different."""
+    same = np.flatnonzero((rows.annotator != NONE) & (rows.item != NONE))
+    key = (rows.annotator[same] * size + rows.item[same]) * (classes + 1) + rows.asked[same] + 1
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
+    differs = np.flatnonzero(rows.answer[same] != rows.answer[same][first][group])
+    if len(differs):
+        row = same[differs[0]]
+        raise DataError(
+            f"Expected one answer of each annotator to a question but {who[rows.annotator[row]]!r} gave two of item "
+            f"{rows.item[row]}. Leave out the one that does not count."
+        )
+    unique = np.ones(len(rows.item), dtype=bool)
+    unique[same] = False
+    unique[same[first]] = True
+    return np.flatnonzero(unique)
+
+
+def _asked_alike(item: Ints, asked: Ints) -> None:
+    there = item != NONE
+    by_label = asked[there] != NONE
+    if by_label.any() and not by_label.all():
+        raise DataError(
+            "Expected annotators to be asked in one way but some answers are about a label, and one of item "
+            f"{item[there][by_label.argmin()]} is not. Make Responses of each kind."
+        )
+
+
+# Files: comma-separated values, and the JSON that Label Studio exports.
+
+
+COLUMNS = ("item", "annotator", "label", "answer", "time", "check", "truth")
+"""What a row may say: see `robustest_people.responses.Responses.from_columns`."""
+
+_ALSO = {"asked": "label", "seconds": "time"}
+"""Other names of columns: what `robustest study export` calls them."""
+
+NEEDED = ("item", "answer")
+
+_MOST = 1 << 30
+"""Bytes of a file; ten million answers take fewer."""
+
+_FIELD = "answer"
+"""The field of an annotation that holds the answer, where it has several."""
+
+
+def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Columns of records; what no record has is left out.
+
+    Raises:
+        DataError: a record is no mapping, has an unknown key, or lacks an item or an answer.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for at, given in enumerate(records):
+        if not isinstance(given, Mapping):
+            raise DataError(expected(f"record {at} to be a mapping", given))
+        record = {_ALSO.get(name, name): value for name, value in given.items()}
+        if strange := sorted(set(record) - set(COLUMNS)):
+            raise DataError(f"Expected the keys {', '.join(COLUMNS)} but record {at} has {strange[0]!r}.")
+        if "answer" not in record or ("item" not in record and record.get("check") is None):
+            raise DataError(expected(f"record {at} to have an item and an answer", record))
+        for name in COLUMNS:
+            columns[name].append(record.get(name))
+    return {name: column for name, column in columns.items() if name in NEEDED or any(v is not None for v in column)}
+
+
+def csv_records(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
+    """Columns of a file of comma-separated values; its first line names them.
+
+    Raises:
+        DataError: it cannot be read, a column is unknown or missing, or a line has more or fewer fields.
+    """
+    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        table = [row for row in rows if row]
+    except csv.Error as error:
+        raise DataError(f"Expected comma-separated values in {path} but got: {error}") from None
+    header = [_ALSO.get(name.strip(), name.strip()) for name in table[0]] if table else []
+    if missing := [name for name in NEEDED if name not in header]:
+        raise DataError(f"Expected {path} to begin with the names of its columns but {missing[0]!r} is not there.")
+    if strange := [name for name in header if name not in COLUMNS or header.count(name) > 1]:
+        raise DataError(f"Expected the columns {', '.join(COLUMNS)}, each once, but {path} has {strange[0]!r}.")
+    for at, row in enumerate(table[1:], 1):
+        if len(row) != len(header):
+            raise DataError(f"Expected {len(header)} fields in each row of {path} but row {at} has {len(row)}.")
+    return dict(zip(header, zip(*table[1:], strict=True) if len(table) > 1 else [()] * len(header), strict=True))
+
+
+def label_studio_records(source: str | os.PathLike[str] | Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Records of the tasks that Label Studio exports; predictions and cancelled annotations are left out.
+
+    Raises:
+        DataError: the file cannot be read, or it is no such export.
+    """
+    tasks: Any = source
+    if isinstance(source, str | os.PathLike):
+        try:
+            tasks = json.loads(_text(source))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"Expected tasks as JSON in {source} but got: {error}") from None
+    if not isinstance(tasks, Sequence) or isinstance(tasks, str | bytes):
+        raise DataError(expected("a list of tasks as Label Studio exports them", tasks))
+    for at, task in enumerate(tasks):
+        if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
+            raise DataError(expected(f"task {at} to have data", task))
+        annotations = task.get("annotations", [])
+        if not isinstance(annotations, Sequence) or not all(isinstance(one, Mapping) for one in annotations):
+            raise DataError(expected(f"task {at} to have a list of annotations", annotations))
+        for one in annotations:
+            if not one.get("was_cancelled"):
+                yield _record(task["data"], one)
+
+
+def _record(about: Mapping[str, Any], annotation: Mapping[str, Any]) -> dict[str, Any]:
+    answer, right = _choice(annotation.get("result"), about.get("item")), about.get("check")
+    return {
+        "item": about.get("item"),
+        "annotator": _who(annotation.get("completed_by")),
+        "label": about.get("label"),
+        "answer": answer,
+        "time": annotation.get("lead_time"),
+        "check": None if right in (None, "") else str(right) == answer,
+        "truth": about.get("truth"),
+    }
+
+
+def _choice(found: object, item: object) -> str:
+    """The one choice of an annotation."""
+    fields = [
+        part
+        for part in (found if isinstance(found, Sequence) else ())
+        if isinstance(part, Mapping) and part.get("type") == "choices"
+    ]
+    fields = [part for part in fields if part.get("from_name") == _FIELD] or fields
+    choices = [
+        part.get("value", {}).get("choices") if isinstance(part.get("value"), Mapping) else [] for part in fields
+    ]
+    if len(choices) != 1 or not isinstance(choices[0], list) or len(choices[0]) != 1:
+        raise DataError(expected(f"one choice in each annotation of item {item}", choices))
+    return str(choices[0][0])
+
+
+def _who(completed_by: object) -> object:
+    """An annotator is a number, or a mapping that has one."""
+    if isinstance(completed_by, Mapping):
+        return next((completed_by[key] for key in ("email", "username", "id") if completed_by.get(key)), None)
+    return completed_by
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    try:
+        return read_regular(Path(path), most=_MOST).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Expected answers in UTF-8 in {path} but got: {error}") from None
+
+
+# Columns: values as users write them become whole numbers. An error names the item of its row.
+
+
+NONE = -1
+"""Stands for what is not there."""
+
+_YES_OR_NO = {"yes": 1, "no": 0, "true": 1, "false": 0, "1": 1, "0": 0}
+_CHECKS = {"passed": 1, "failed": 0, **_YES_OR_NO}
+
+
+def named(classes: int | Sequence[str]) -> tuple[str, ...]:
+    """The names of the classes; their positions, where only their number is given.
+
+    Raises:
+        ConfigError: they are no names, or two are alike.
+    """
+    if isinstance(classes, int | np.integer) and not isinstance(classes, bool) and classes > 0:
+        return tuple(map(str, range(int(classes))))
+    names = () if isinstance(classes, str | int) else tuple(classes)
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise ConfigError(expected("classes to be names, each once, or how many there are", classes))
+    return names
+
+
+def items_of(values: object, size: int) -> Ints:
+    """(R,) positions of items in 0..size-1; -1 where there is none.
+
+    Raises:
+        ConfigError: size is no whole number >= 1.
+        DataError: an item is out of range, or no whole number.
+    """
+    if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+        raise ConfigError(expected("size to be a whole number >= 1", size))
+    column = values if isinstance(values, np.ndarray) else list(cast("Sequence[object]", values))
+    if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "iu":
+        items = column.astype(np.int64)
+    else:
+        items = np.array([_whole(value) for value in column], dtype=np.int64)
+    wrong = np.flatnonzero((items >= size) | (items < NONE))
+    if len(wrong):
+        raise DataError(f"Expected items in 0..{size - 1} but row {wrong[0]} is about item {items[wrong[0]]}.")
+    return items
+
+
+def check_lengths(rows: int, **columns: Any) -> None:
+    """Refuse columns that do not have a value a row; None stands for a column that is not there.
+
+    Raises:
+        DataError: one is shorter or longer.
+    """
+    for name, column in columns.items():
+        if column is not None and len(column) != rows:
+            raise DataError(f"Expected {rows} values of {name!r}, one a row, but got {len(column)}.")
+
+
+def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) -> Ints:
+    """(R,) classes by position, given by name or position; -1 where there is none.
+
+    Raises:
+        DataError: a class does not exist.
+    """
+    if values is None:
+        return np.full(len(items), NONE)
+    known = {str(at): at for at in range(len(names))} if not any(name.isdigit() for name in names) else {}
+    return _positions(values, {**{name: at for at, name in enumerate(names)}, **known}, len(names), items, what)
+
+
+def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints) -> Ints:
+    """(R,) classes that were chosen, or 1 and 0 where one was asked about.
+
+    Raises:
+        DataError: an answer is missing, or none that could be given.
+    """
+    column = np.asarray(values) if isinstance(values, np.ndarray) else list(cast("Sequence[object]", values))
+    by_label = asked != NONE
+    if by_label.all() and len(asked):
+        answers = _positions(column, _YES_OR_NO, 2, items, "answer")
+    elif not by_label.any():
+        answers = labels_of(column, names, items, "answer")
+    else:  # checks alone may be asked in another way; whether items are is looked at later
+        answers = np.full(len(items), NONE)
+        for rows, known in ((np.flatnonzero(by_label), True), (np.flatnonzero(~by_label), False)):
+            some = [column[row] for row in rows]
+            answers[rows] = (
+                _positions(some, _YES_OR_NO, 2, items[rows], "answer")
+                if known
+                else labels_of(some, names, items[rows], "answer")
+            )
+    missing = np.flatnonzero((answers == NONE) & (items != NONE))
+    if len(missing):
+        raise DataError(f"Expected an answer in each row but one of item {items[missing[0]]} has none.")
+    return answers
+
+
+def times_of(values: object, items: Ints) -> NDArray[np.float64]:
+    """(R,) seconds; NaN where there are none.
+
+    Raises:
+        DataError: a time is no number, or negative.
+    """
+    if values is None:
+        return np.full(len(items), np.nan)
+    times = np.full(len(items), np.nan)
+    for row, value in enumerate(cast("Sequence[object]", values)):
+        if _absent(value):
+            continue
+        try:
+            times[row] = float(cast("Any", value))
+        except (TypeError, ValueError):
+            raise DataError(expected(f"the time of item {items[row]} in seconds", value)) from None
+    if len(wrong := np.flatnonzero((times < 0) | np.isinf(times))):
+        raise DataError(f"Expected times >= 0 but one of item {items[wrong[0]]} is {times[wrong[0]]:g}.")
+    return times
+
+
+def checks_of(values: object, items: Ints) -> Ints:
+    """(R,) 1 for a check that was passed, 0 for one that was failed, -1 for a row that is none.
+
+    Raises:
+        DataError: it is neither, or a row has neither an item nor a check.
+    """
+    nothing = np.full(len(items), NONE)
+    checks = nothing if values is None else _positions(values, _CHECKS, 2, items, "check")
+    neither = np.flatnonzero((items == NONE) & (checks == NONE))
+    if len(neither):
+        raise DataError(f"Expected an item or a check in each row but row {neither[0]} has neither.")
+    return checks
+
+
+def annotators_of(values: object, rows: int) -> tuple[Ints, tuple[str, ...]]:
+    """(R,) positions in the names, -1 where nobody is named, and the names in the order of their first answers."""
+    if values is None:
+        return np.full(rows, NONE), ()
+    places: dict[str, int] = {}  # by name: an annotator who is 7 in one row and "7" in another is one
+    codes = np.empty(rows, dtype=np.int64)
+    column = values.tolist() if isinstance(values, np.ndarray) else values
+    for row, value in enumerate(cast("Sequence[object]", column)):
+        codes[row] = NONE if _absent(value) else places.setdefault(str(value), len(places))
+    return codes, tuple(places)
+
+
+def table_of(name: str, counts: ArrayLike) -> Ints:
+    """(N, K) whole numbers >= 0.
+
+    Raises:
+        DataError: they are not.
+    """
+    table = np.asarray(counts)
+    if table.ndim != 2 or table.dtype.kind not in "iu" or not table.size:
+        raise DataError(expected(f"{name} to be whole numbers, (N, K)", counts))
+    if (wrong := np.argwhere(table < 0)).size:
+        raise DataError(f"Expected counts >= 0 but item {wrong[0, 0]} has {table[tuple(wrong[0])]} in {name}.")
+    return table.astype(np.int64)
+
+
+def _positions(values: object, known: dict[str, int], most: int, items: Ints, what: str) -> Ints:
+    """Positions of values that are positions below `most`, or known words; -1 for what is not there."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in ("iub" if _is_words(known) else "iu"):
+        found = values.astype(np.int64)
+        wrong = np.flatnonzero((found < NONE) | (found >= most))
+        if len(wrong):
+            raise _no_such(what, int(found[wrong[0]]), int(items[wrong[0]]), known)
+        return found
+    column = values.tolist() if isinstance(values, np.ndarray) else cast("Sequence[object]", values)
+    places: dict[tuple[type, object], int] = {}
+    found = np.empty(len(column), dtype=np.int64)
+    for row, value in enumerate(column):
+        key = (type(value), value)  # True and 1 are equal, and not the same
+        if key not in places:
+            place = NONE if _absent(value) else _place(value, known, most)
+            if place is None:
+                raise _no_such(what, value, int(items[row]), known)
+            places[key] = place
+        found[row] = places[key]
+    return found
+
+
+def _place(value: object, known: dict[str, int], most: int) -> int | None:
+    """The position that a value stands for; None where it stands for none."""
+    words = _is_words(known)
+    if isinstance(value, str):
+        return known.get(value.lower() if words else value)
+    if isinstance(value, bool | np.bool_):
+        return int(value) if words else None
+    if isinstance(value, int | np.integer) and NONE <= value < most:
+        return int(value)
+    return None
+
+
+def _is_words(known: dict[str, int]) -> bool:
+    """Whether these are words for yes and no, which True and False stand for, too."""
+    return known is _YES_OR_NO or known is _CHECKS
+
+
+def _absent(value: object) -> bool:
+    """None, an empty field of a file, or the NaN that data frames have for one."""
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and isnan(value))
+
+
+def _no_such(what: str, value: object, item: int, known: dict[str, int]) -> DataError:
+    where = "of a check" if item == NONE else f"of item {item}"
+    names = ", ".join(list(known)[:12]) + (", ..." if len(known) > 12 else "")
+    return DataError(expected(f"the {what} {where} to be one of {names}", value))
+
+
+def _whole(value: object) -> int:
+    if _absent(value):
+        return NONE
+    number: object = value
+    decimal = isinstance(value, str) and value.strip().isdecimal()
+    if decimal or (isinstance(value, float | np.floating) and value.is_integer()):  # data frames with gaps have floats
+        number = int(value)  # type: ignore[call-overload]
+    if isinstance(number, int | np.integer) and not isinstance(number, bool) and number >= 0:
+        return int(number)
+    raise DataError(expected("items as positions in the data set, whole numbers >= 0", value))

@@ -75,10 +75,9 @@ def study(a: argparse.Namespace) -> int:
 
 
 def _new(a: argparse.Namespace) -> int:
-    from robustest_people.studies.items import read_table
-    from robustest_people.studies.label_studio import read_items
-    from robustest_people.studies.progress import Progress
-    from robustest_people.studies.study import create
+    from robustest_people.studies.export import read_items
+    from robustest_people.studies.journal import Progress
+    from robustest_people.studies.study import create, read_table
 
     path, screen = Path(a.items), Screen()
     items, ignored = read_items(path) if path.suffix == ".json" else (read_table(path), 0)
@@ -129,8 +128,7 @@ def _annotators(text: str) -> list[str]:
 
 
 def _serve(a: argparse.Namespace) -> int:
-    from robustest_people.studies.guard import Address, is_loopback
-    from robustest_people.studies.serve import LINKS, serve
+    from robustest_people.studies.serve import LINKS, Address, is_loopback, serve
     from robustest_people.studies.study import Study
 
     def tell(study: Study, address: Address) -> None:
@@ -169,8 +167,7 @@ def _status(a: argparse.Namespace) -> int:
 
 
 def _export(a: argparse.Namespace) -> int:
-    from robustest_people.studies.export import as_csv, rows_of
-    from robustest_people.studies.label_studio import as_tasks
+    from robustest_people.studies.export import as_csv, as_tasks, rows_of
 
     progress = _progress(a.folder)
     if a.format == "csv":
@@ -190,7 +187,7 @@ def _export(a: argparse.Namespace) -> int:
 
 def _release(a: argparse.Namespace) -> int:
     from robustest_people.studies.desk import give_up
-    from robustest_people.studies.progress import Progress
+    from robustest_people.studies.journal import Progress
     from robustest_people.studies.serve import open_journal
     from robustest_people.studies.study import open_study
 
@@ -209,7 +206,7 @@ def _release(a: argparse.Namespace) -> int:
 
 
 def _progress(folder: str) -> Any:
-    from robustest_people.studies.progress import Progress
+    from robustest_people.studies.journal import Progress
     from robustest_people.studies.serve import open_journal
     from robustest_people.studies.study import open_study
 

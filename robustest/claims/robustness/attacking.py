@@ -133,7 +133,17 @@ class Attacking:
         counts = _enter_known(chunk, self.replay, rows)
         left = rows["held"].nonzero().squeeze(1)
         if len(left):
-            counts |= self._attacked(evaluator, chunk, left, seen.margin[left], rows)
+            part, margin = chunk.rows(left), seen.margin[left]
+            attempts = self.keep or draws > 1
+            outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=margin, attempts=attempts)
+            found = outcome.found
+            if self.probing:
+                probe_survivors(evaluator, cascade, threat, part, found)
+            was = rows["predicted"][left]
+            rows["predicted"][left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
+            rows["held"][left], rows["after"][left] = ~found.broken, found.x
+            rows["size"][left], rows["margin"][left] = found.size, found.margin
+            counts |= outcome.stages
         held, after, size = rows["held"], rows["after"], rows["size"]
         exhibits = exhibits_of(
             chunk,
@@ -193,22 +203,6 @@ class Attacking:
         )
         columns["held"] = held
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
-
-    def _attacked(
-        self, evaluator: Evaluator, chunk: Chunk, left: Tensor, clean_margin: Tensor, rows: dict[str, Tensor]
-    ) -> Mapping[str, int]:
-        """Attack the samples at `left` (m,), enter what became of them, and count what each stage broke."""
-        cascade, threat, part = self.cascade, self.threat, chunk.rows(left)
-        attempts = self.keep or draws_in(cascade) > 1
-        outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=clean_margin, attempts=attempts)
-        found = outcome.found
-        if self.probing:
-            probe_survivors(evaluator, cascade, threat, part, found)
-        was = rows["predicted"][left]
-        rows["predicted"][left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
-        rows["held"][left], rows["after"][left] = ~found.broken, found.x
-        rows["size"][left], rows["margin"][left] = found.size, found.margin
-        return outcome.stages
 
 
 def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> Cascade | None:

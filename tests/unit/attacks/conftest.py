@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustest import L0, L1, L2, Linf, as_classifier, find_adversarial, rng
 from robustest.attacks import Evaluation, Problem, Searcher
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import Found, Search
+from robustest.engine.search import SearchOutcome, search
 from robustest.threats import Threat
 
 WIDE = 1e4
@@ -58,7 +58,7 @@ def linear_problem(linear: Callable[[Tensor, Tensor], nn.Module]) -> Callable[..
 
 
 @pytest.fixture(scope="session")
-def smallest() -> Callable[..., Found]:
+def smallest() -> Callable[..., SearchOutcome]:
     """Searches for the smallest perturbations: `smallest(searcher, threat, model, x, y, batch_size=64, seed=0)`."""
 
     def run(
@@ -70,13 +70,13 @@ def smallest() -> Callable[..., Found]:
         *,
         batch_size: int = 64,
         seed: int = 0,
-    ) -> Found:
+    ) -> SearchOutcome:
         notes: list[str] = []
         device = torch.device("cpu")
         evaluator = Evaluator(as_classifier(model), device, batch_size=batch_size, suppress=(), notes=notes)
         evaluator.logits(x)
-        search = Search(evaluator, searcher, threat, (0.0, 1.0), smallest=True)
-        return search.run(x, y, rng.keys(seed, torch.arange(len(x))))
+        keys = rng.keys(seed, torch.arange(len(x)))
+        return search(evaluator, searcher, threat, x, y, key=keys, bounds=(0.0, 1.0), smallest=True)
 
     return run
 
@@ -87,7 +87,7 @@ SHAPES = {2: (1, 6, 6), 3: (1, 6, 6), 4: (12,), 100: (3, 4, 4)}
 
 @pytest.fixture(scope="session")
 def check_minimum(
-    linear_problem: Callable[..., LinearProblem], smallest: Callable[..., Found]
+    linear_problem: Callable[..., LinearProblem], smallest: Callable[..., SearchOutcome]
 ) -> Callable[[Searcher, Threat, int], None]:
     """Holds a searcher's finds on linear models against the closed form: `check_minimum(searcher, threat, classes)`.
 
@@ -108,7 +108,7 @@ def check_minimum(
     return check
 
 
-def check_honest(found: Found, model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> None:
+def check_honest(found: SearchOutcome, model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> None:
     """What is called broken is misclassified, of the size that is told; what is not is the sample itself."""
     with torch.no_grad():
         predicted = model(found.x).argmax(1)
@@ -124,7 +124,7 @@ def check_honest(found: Found, model: nn.Module, x: Tensor, y: Tensor, threat: T
 
 @pytest.fixture(scope="session")
 def check_repeatable(
-    linear_problem: Callable[..., LinearProblem], smallest: Callable[..., Found]
+    linear_problem: Callable[..., LinearProblem], smallest: Callable[..., SearchOutcome]
 ) -> Callable[..., None]:
     """Holds a searcher to one answer for any batch size: `check_repeatable(searcher, threat, random=False)`."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustest import L0, L1, ConfigError, Linf, Patch, find_adversarial, rng
 from robustest.attacks import Evaluation, Problem, SigmaZero, supports
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import Found, Search
+from robustest.engine.search import SearchOutcome, search
 from robustest.models import as_classifier
 from robustest.threats import by_pixel
 
@@ -46,13 +46,13 @@ def fewest(weight: Tensor, bias: Tensor, x: Tensor, y: Tensor, bounds: tuple[flo
     return (sums <= margin.unsqueeze(1)).sum(1) + 1
 
 
-def smallest(model: nn.Module, attack: SigmaZero, x: Tensor, y: Tensor, bounds: tuple[float, float]) -> Found:
+def smallest(model: nn.Module, attack: SigmaZero, x: Tensor, y: Tensor, bounds: tuple[float, float]) -> SearchOutcome:
     """What the attack finds when nothing limits it."""
     classifier = as_classifier(model.requires_grad_(False), bounds=bounds)
     evaluator = Evaluator(classifier, torch.device("cpu"), batch_size=None, suppress=(), notes=[])
     evaluator.logits(x[:1])
-    search = Search(evaluator, attack, L0(10**6), bounds, smallest=True)
-    return search.run(x, y, rng.keys(0, torch.arange(len(x))))
+    keys = rng.keys(0, torch.arange(len(x)))
+    return search(evaluator, attack, L0(10**6), x, y, key=keys, bounds=bounds, smallest=True)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

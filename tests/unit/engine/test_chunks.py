@@ -220,7 +220,7 @@ def test_data_that_are_others_when_read_again_are_no_data(name: str) -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_every_claim_reads_its_data_twice(claim: str) -> None:
-    with pytest.raises(DataError, match="others, the first of them"):
+    with pytest.raises(DataError, match="changed, the first of them"):
         CLAIMS[claim](VANISHING["random pixels"]())
 
 

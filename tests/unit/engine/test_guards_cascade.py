@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest import L2, ConfigError, Linf, Patch, Verdict, find_adversarial, scores_model
 from robustest.attacks import PGD, Cascade, RandomDraws, Square, Stage, passes
-from robustest.engine.search import SearchOutcome, merge
+from robustest.engine.search import SearchOutcome
 from robustest.measure import measure_robust_accuracy
 
 N = 24
@@ -146,7 +146,7 @@ def marks(one: SearchOutcome) -> list[Tensor]:
 def test_a_later_search_takes_the_place_where_it_broke_or_came_nearer(attempts: bool) -> None:
     so_far = found([0.5, 0.5, 0.5, 0.1], [False] * 4, 1.0)
     part = found([-0.1, 0.2, 0.9], [True, False, False], 2.0)
-    merge(so_far, part, torch.tensor([3, 0, 1]), attempts=attempts)
+    so_far.merge(part, torch.tensor([3, 0, 1]), attempts=attempts)
     expected = [2.0 if attempts else 1.0, 1.0, 1.0, 2.0]
     for values in marks(so_far):
         assert values.tolist() == expected

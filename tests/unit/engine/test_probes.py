@@ -13,7 +13,7 @@ from robustest import L2, Linf, as_classifier, rng, scores_model
 from robustest.attacks import PGD, Cascade, Needs, Stage
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.gradient_checks import _Both, probe_inputs, probe_survivors
+from robustest.engine.gradient_checks import probe_inputs, probe_survivors, two_balls
 from robustest.engine.search import SearchOutcome
 from robustest.health import Health
 
@@ -122,7 +122,7 @@ BALLS = [(Linf(1.0), Linf(0.05)), (L2(3.0), L2(0.2))]
 def test_two_balls_in_one_search_are_each_as_alone(first: Any, second: Any) -> None:
     n, bounds = 5, (0.0, 1.0)
     x = torch.rand(n, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-    both, keys = _Both(first, second), rng.keys(0, torch.arange(2 * n))
+    both, keys = two_balls(first, second), rng.keys(0, torch.arange(2 * n))
     region = both.region(torch.cat([x, x]), bounds)
     far = torch.cat([x, x]) + 10 * rng.normal(keys, x.shape[1:])
     for ball, rows in ((first, slice(n)), (second, slice(n, None))):

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from robustest import L2, Linf, RobustestError, find_adversarial
 from robustest.attacks import FGSM, PGD, RandomDraws
-from robustest.engine.search import Search, bucket
+from robustest.engine import search as searches
+from robustest.engine.search import bucket
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 
 THREATS = [Linf(0.001), L2(0.001)]
@@ -236,13 +237,7 @@ def test_of_several_proposals_at_once_the_smallest_success_is_kept(toy: Any) -> 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are compacted as where the host does not look at every round."""
-    plain = Search.__init__
-
-    def begun(self: Search, *args: Any, **options: Any) -> None:
-        plain(self, *args, **options)
-        self._eager = False
-
-    monkeypatch.setattr(Search, "__init__", begun)
+    monkeypatch.setattr(searches, "_eager", lambda _: False)
 
 
 def broken_at_last(toys: Callable[..., Any], watched: Callable[..., Any], batch_size: int) -> tuple[Any, list[int]]:

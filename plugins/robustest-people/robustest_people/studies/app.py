@@ -17,10 +17,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from robustest.errors import StoreError
-from robustest_people.studies.desk import Desk, Outcome, Place
-from robustest_people.studies.forms import Malformed, Unfinished, read_form
-from robustest_people.studies.guard import Address, App, Guard
-from robustest_people.studies.pages import STATIC, Pages, static
+from robustest_people.studies.desk import Desk, Malformed, Outcome, Place, Unfinished, read_form
+from robustest_people.studies.serve import STATIC, Address, App, Guard, Pages, static
 
 _MOST = 65_536  # bytes of a form
 _DRAINED = 8 * 2**20  # bytes that are read and dropped, so that whoever sends too much hears of it

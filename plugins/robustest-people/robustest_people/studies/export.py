@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from robustest_people.studies.progress import Progress
+from robustest.errors import DataError
+from robustest.packs import read_regular
+from robustest_people.studies.journal import Progress
+from robustest_people.studies.study import LARGEST_TABLE, Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +66,81 @@ def as_csv(rows: list[Row]) -> str:
     writer.writerow(names)
     writer.writerows([getattr(row, name) for name in names] for row in rows)
     return text.getvalue()
+
+
+# Label Studio's JSON, read and written: {"data": {...}, "annotations": [...], "predictions": [...]} for each task
+# (https://labelstud.io/guide/task_format). `predictions` come from a model, so they are neither read nor written. The
+# right answer of an attention check is in `data.check`.
+
+
+def read_items(path: Path) -> tuple[list[Item], int]:
+    """Items of Label Studio's tasks, and how many annotations and predictions they came with, which count as nothing.
+
+    An item's name is `data.item`, or else the task's `id`; its image is `data.image`, a file in the folder of images.
+    `data.label`, `data.check`, `data.truth` and `data.choices` (a list) are asked, expected, truth and choices of the
+    table.
+
+    Raises:
+        DataError: it is no such file.
+        OSError: it cannot be read.
+    """
+    try:
+        tasks = json.loads(read_regular(path, most=LARGEST_TABLE))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"Expected Label Studio's tasks as JSON but {path} is no JSON: {error}.") from error
+    if not isinstance(tasks, list):
+        raise DataError(f"Expected a list of tasks in {path} but got {type(tasks).__name__}.")
+    items, ignored = [], 0
+    for number, task in enumerate(tasks):
+        try:
+            ignored += len(task.get("annotations") or ()) + len(task.get("predictions") or ())
+            items.append(_item(task))
+        except (AttributeError, KeyError, TypeError, IndexError) as error:
+            raise DataError(
+                f"Expected a task of Label Studio at position {number} of {path} but got {error!r}."
+            ) from error
+    return items, ignored
+
+
+def _item(task: Mapping[str, Any]) -> Item:
+    data = task["data"]
+    name = task["id"] if data.get("item") is None else data["item"]
+    choices = data.get("choices") or ()
+    asked, expected, truth = (data.get(key) or "" for key in ("label", "check", "truth"))
+    texts = [name, data["image"], asked, expected, truth, *choices]
+    if not all(isinstance(text, str | int) for text in texts) or isinstance(choices, str):
+        raise TypeError("texts are expected")
+    return Item(
+        item=str(name),
+        image=str(data["image"]),
+        asked=str(asked),
+        truth=str(truth),
+        choices=tuple(map(str, choices)),
+        expected=str(expected),
+    )
+
+
+def as_tasks(progress: Progress) -> list[dict[str, Any]]:
+    """Each item as a task, its answers as annotations; `lead_time` is a page's seconds shared out over its items."""
+    study = progress.study
+    answers: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for (annotator, number), stored in sorted(progress.stored.items()):
+        entries = progress.pages[annotator][number]
+        about = {
+            "completed_by": {"id": annotator + 1, "email": study.annotators[annotator]},
+            "lead_time": round(stored.seconds / len(entries), 3),
+            "created_at": datetime.fromtimestamp(stored.at, UTC).isoformat(),
+        }
+        for entry, answer in zip(entries, stored.answers, strict=True):
+            answers[entry].append({**about, **_chosen(answer)})
+    tasks = []
+    for entry, item in enumerate(study.items):
+        about = {"label": item.asked, "check": item.expected, "truth": item.truth, "choices": list(item.choices)}
+        data = {"item": None if item.expected else item.item, "image": item.image, **about}
+        tasks.append({"id": entry + 1, "data": data, "annotations": answers[entry], "predictions": []})
+    return tasks
+
+
+def _chosen(answer: str) -> dict[str, Any]:
+    result = {"from_name": "answer", "to_name": "image", "type": "choices", "value": {"choices": [answer]}}
+    return {"was_cancelled": False, "ground_truth": False, "result": [result]}

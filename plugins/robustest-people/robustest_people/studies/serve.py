@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import ipaddress
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from robustest.errors import ConfigError
-from robustest_people.studies.desk import Desk
-from robustest_people.studies.guard import Address, address_of
+from robustest.errors import ConfigError, expected
+from robustest_people.studies.desk import Desk, Place
 from robustest_people.studies.journal import Journal
-from robustest_people.studies.pages import Pages, extra_missing
-from robustest_people.studies.study import Study, open_study, write_private
+from robustest_people.studies.study import LABEL, Study, Task, open_study, shown_label, write_private
 
 JOURNAL = "journal.sqlite"
 LINKS = "links.csv"
@@ -102,3 +106,269 @@ def _write_links(study: Study, address: Address) -> None:
     for name, link in zip(study.annotators, study.keys.links, strict=True):
         writer.writerow((name, f"{address.base}/a/{link}"))
     write_private(study.folder / LINKS, text.getvalue())
+
+
+# Pages: Jinja2 templates that work without a script.
+
+
+STATIC = {"study.css": "text/css", "keys.js": "text/javascript", "icon.svg": "image/svg+xml"}
+"""Files that pages load, with their types."""
+
+
+def extra_missing(error: ModuleNotFoundError) -> ConfigError:
+    """What is said where the extra `study` is not installed."""
+    return ConfigError(
+        f"Expected Starlette, uvicorn and Jinja2 to serve a study but {error.name} is not installed. "
+        "Install them: pip install 'robustest-people[study]'"
+    )
+
+
+def static(name: str) -> bytes:
+    """A file that pages load."""
+    return files("robustest_people.studies").joinpath("templates", name).read_bytes()
+
+
+class Pages:
+    """Renders the pages of a study.
+
+    Args:
+        study: whose.
+
+    Raises:
+        ConfigError: Jinja2 is not installed.
+    """
+
+    def __init__(self, study: Study) -> None:
+        try:
+            import jinja2
+        except ModuleNotFoundError as error:
+            raise extra_missing(error) from error
+        self._study = study
+        self._environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("robustest_people.studies"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {"title": study.title, "about": study.about}
+
+    def task(
+        self,
+        place: Place,
+        page: int,
+        entries: tuple[int, ...],
+        *,
+        token: str,
+        problem: str = "",
+        given: Mapping[str, str] | None = None,
+    ) -> str:
+        """A page that asks.
+
+        Args:
+            place: whose.
+            page: its number.
+            entries: what is on it, in the order shown.
+            token: of the form.
+            problem: what is missing from answers that came; empty for none.
+            given: those answers, by the names of fields.
+        """
+        return self._render(
+            f"{'boxes' if self._study.task is Task.CONTAINS else 'choices'}.html",
+            place=place,
+            page=page,
+            groups=self._groups(entries),
+            question=self._study.question.partition(LABEL),
+            token=token,
+            problem=problem,
+            given=given or {},
+        )
+
+    def _groups(self, entries: tuple[int, ...]) -> list[dict[str, Any]]:
+        """What is on a page: what is asked, and fields. Nothing in here tells an attention check from the rest."""
+        study = self._study
+        fields = [
+            {
+                "name": f"a{number}",
+                "number": number,
+                "image": study.numbers[entry],
+                "choices": study.choices(entry),
+                "asked": shown_label(study.items[entry], study.question),
+            }
+            for number, entry in enumerate(entries, 1)
+        ]
+        return [
+            {"asked": asked, "fields": list(own)} for asked, own in groupby(fields, key=lambda field: field["asked"])
+        ]
+
+    def done(self, place: Place) -> str:
+        """Said to an annotator whose pages are all answered or given up."""
+        return self._render("done.html", place=place)
+
+    def stop(self, place: Place, *, token: str) -> str:
+        """Asks whether the rest shall be given up."""
+        return self._render("stop.html", place=place, token=token)
+
+    def problem(self, message: str, *, link: str = "") -> str:
+        """Says why a request was refused, and where to go on."""
+        return self._render("problem.html", message=message, link=link)
+
+    def _render(self, template: str, **values: Any) -> str:
+        return self._environment.get_template(template).render(**values)
+
+
+# The guard: checks of every request, headers of every answer. A link holds an annotator's key, so pages of other
+# sites must neither learn it nor send forms with it. A foreign name in `Host` may be DNS rebinding; a form sent from
+# elsewhere has another `Origin` (RFC 6454); the policy (Content Security Policy 3) lets a page load from this server
+# alone.
+
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+POLICY = (
+    "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),  # without a referrer, browsers name no origin of a form either
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-robots-tag", b"noindex, nofollow"),
+]
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The names that a server answers to.
+
+    Attributes:
+        base: what links begin with.
+        hosts: values of `Host`, in lower case.
+        origins: values of `Origin` of its own pages.
+    """
+
+    base: str
+    hosts: frozenset[str]
+    origins: frozenset[str]
+
+
+def address_of(host: str, port: int, public: str | None = None) -> Address:
+    """The names of a server that listens at a host and a port.
+
+    Args:
+        host: what it listens at.
+        port: the port.
+        public: what browsers see, such as "https://study.example.org", where a proxy stands before it, or the host is
+            every address of this machine.
+
+    Raises:
+        ConfigError: the public address has another form, or is needed.
+    """
+    if public is None and is_every(host):
+        raise ConfigError(
+            f"Expected --public with --host {host}, so that other names than this server's are refused. "
+            "Give the address that annotators see: --public http://NAME:PORT"
+        )
+    named = [f"http://{_bracketed(host)}:{port}"]
+    if is_loopback(host):
+        named += [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+    if public is not None:
+        named.insert(0, _checked(public))
+    origins = {short for name in named for short in _shortened(name)}
+    hosts = frozenset(origin.partition("://")[2] for origin in origins)
+    return Address(named[0], hosts, frozenset(origins))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_every(host: str) -> bool:
+    """Whether a host stands for every address of this machine."""
+    try:
+        return not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _checked(public: str) -> str:
+    try:
+        parts = urlsplit(public.rstrip("/").lower())
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path or parts.query or parts.fragment or "@" in public:
+        raise ConfigError(expected("a public address such as https://study.example.org", public))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _shortened(origin: str) -> Iterable[str]:
+    """An origin, and the same without its scheme's own port, which browsers leave out."""
+    yield origin
+    scheme = origin.partition(":")[0]
+    yield origin.removesuffix(f":{_PORTS[scheme]}")
+
+
+class Guard:
+    """An ASGI application in front of another.
+
+    Args:
+        app: what answers.
+        address: the names that are answered to.
+    """
+
+    def __init__(self, app: App, address: Address) -> None:
+        self._app, self._address = app, address
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # no lifespan is needed, and no web socket is answered
+
+        async def carry(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            await send(message)
+
+        refused = self._refused(scope)
+        if refused is None:
+            await self._app(scope, receive, carry)
+            return
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+        await carry({"type": "http.response.start", "status": refused[0], "headers": headers})
+        await carry({"type": "http.response.body", "body": refused[1].encode()})
+
+    def _refused(self, scope: Message) -> tuple[int, str] | None:
+        """The status and the words to refuse a request with; None where it may pass."""
+        if _only(scope, b"host") not in self._address.hosts:
+            return 421, "This server has another name.\n"
+        if scope["method"] in ("GET", "HEAD"):
+            return None
+        if scope["method"] != "POST":
+            return 405, "Only GET and POST are answered.\n"
+        if _only(scope, b"origin") not in self._address.origins:
+            return 403, "Forms are taken from this server's own pages alone.\n"
+        if _only(scope, b"sec-fetch-site") not in (None, "same-origin"):
+            return 403, "Forms are taken from this server's own pages alone.\n"
+        return None
+
+
+def _only(scope: Message, name: bytes) -> str | None:
+    """The value of a header; None where there is none, and what matches nothing where there are several."""
+    values = [value for key, value in scope["headers"] if key == name]
+    if not values:
+        return None
+    return str(values[0].decode("latin-1").lower()) if len(values) == 1 else "\0"

@@ -20,7 +20,7 @@ pytest.importorskip("starlette", reason="studies are served by the extra `study`
 pytest.importorskip("uvicorn", reason="studies are served by the extra `study`")
 
 from robustest_people.studies import Item, create, open_study, rows_of
-from robustest_people.studies.progress import Progress
+from robustest_people.studies.journal import Progress
 from robustest_people.studies.serve import open_journal
 from selenium.webdriver.common.keys import Keys
 

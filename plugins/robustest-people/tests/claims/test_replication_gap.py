@@ -10,7 +10,7 @@ import pytest
 import torch
 from robustest_people import assert_replication_gap
 from robustest_people.annotations import Annotations
-from robustest_people.claims.replication_gap import measure_replication_gap
+from robustest_people.replication_gap import measure_replication_gap
 from torch import Tensor
 
 from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Result, UnknownNameError, Verdict

@@ -6,9 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from robustest_people.rules.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
-from robustest_people.rules.label_agreement import FEWEST_ANSWERS, Agreement, LookedAtRule
-from robustest_people.rules.replication import (
+from robustest_people.annotator_shares import (
+    FEWEST_ANNOTATORS,
+    Estimate,
+    decide_foreseen,
+    decide_noticed,
+    foreseen_interval,
+    noticed_interval,
+    share_interval,
+)
+from robustest_people.beta_mixture import Cells
+from robustest_people.label_agreement import FEWEST_ANSWERS, Agreement, LookedAtRule
+from robustest_people.label_quality import decide_wrong
+from robustest_people.replication_gap import (
     FEWEST,
     MOST_UNCOVERED,
     Gap,
@@ -18,10 +28,7 @@ from robustest_people.rules.replication import (
     matched_accuracy,
     replication_gaps,
 )
-from robustest_people.rules.selection_gap import SelectionGap, decide_selection_gap
-from robustest_people.rules.wrong_labels import decide_wrong
-from robustest_people.statistics.cells import Cells
-from robustest_people.statistics.two_way import FEWEST_ANNOTATORS, Estimate, share_interval
+from robustest_people.selection_gap import SelectionGap, decide_selection_gap
 
 from robustest import Verdict
 from robustest.decisions import ShareRule, Terms, clopper_pearson

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from robustest_people.rules.label_agreement import Agreement, LookedAtRule
+from robustest_people.label_agreement import Agreement, LookedAtRule
 
 from robustest import Verdict
 from robustest.decisions import ShareRule, Terms

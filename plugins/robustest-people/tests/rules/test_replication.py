@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from robustest_people.rules.replication import (
+from robustest_people.beta_mixture import Cells
+from robustest_people.replication_gap import (
     Gap,
     Gaps,
     decide_gap,
@@ -14,7 +15,6 @@ from robustest_people.rules.replication import (
     matched_accuracy,
     replication_gaps,
 )
-from robustest_people.statistics.cells import Cells
 from scipy.stats import beta, binom
 
 from robustest import Verdict

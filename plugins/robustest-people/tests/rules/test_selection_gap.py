@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from robustest_people.rules.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest_people.statistics.two_way import (
+from robustest_people.annotator_shares import (
     clustered,
     difference_by_annotator,
     share_by_annotator,
     share_interval,
 )
+from robustest_people.selection_gap import Answers, decide_selection_gap, selection_gap
 
 from robustest import Verdict
 from robustest.decisions import Terms

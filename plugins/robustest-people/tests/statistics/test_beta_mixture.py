@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from robustest_people.statistics.beta_mixture import (
+from robustest_people.beta_mixture import (
     BetaMixture,
+    Cells,
     _loss,
     accuracy_by_mixture,
     fit_mixture,
     fit_spline,
     random_starts,
 )
-from robustest_people.statistics.cells import Cells
 from scipy.optimize import approx_fprime
 from scipy.stats import beta, betabinom, binom
 

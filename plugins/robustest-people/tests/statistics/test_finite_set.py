@@ -6,8 +6,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from robustest_people.rules.wrong_labels import decide_wrong
-from robustest_people.statistics.finite_set import count_bounds
+from robustest_people.label_quality import count_bounds, decide_wrong
 
 from robustest import Verdict
 

@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from robustest_people.statistics.uniform_sample import LEVEL, uniformity
+from robustest_people.study_answers import LEVEL, uniformity
 
 N, NUMBER = 12, 5
 

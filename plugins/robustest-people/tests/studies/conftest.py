@@ -202,9 +202,7 @@ def visit() -> Iterator[Callable[[Study], Visitor]]:
     pytest.importorskip("jinja2", reason="studies are served by the extra `study`")
     from robustest_people.studies.app import make_app
     from robustest_people.studies.desk import Desk
-    from robustest_people.studies.guard import address_of
-    from robustest_people.studies.pages import Pages
-    from robustest_people.studies.serve import open_journal
+    from robustest_people.studies.serve import Pages, address_of, open_journal
 
     opened = []
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 from robustest_people.studies import Study, rows_of
-from robustest_people.studies.progress import Progress
+from robustest_people.studies.journal import Progress
 from robustest_people.studies.serve import open_journal
 
 pytest.importorskip("starlette", reason="studies are served by the extra `study`")

@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 from robustest_people.studies import Study, rows_of
-from robustest_people.studies.export import as_csv
-from robustest_people.studies.journal import Journal
-from robustest_people.studies.label_studio import as_tasks, read_items
-from robustest_people.studies.progress import Progress
+from robustest_people.studies.export import as_csv, as_tasks, read_items
+from robustest_people.studies.journal import Journal, Progress
 
 from robustest.errors import StoreError
 

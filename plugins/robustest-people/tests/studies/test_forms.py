@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from robustest_people.studies.forms import Malformed, Signer, Unfinished, box_answers, choice_answers, read_form
+from robustest_people.studies.desk import Malformed, Signer, Unfinished, box_answers, choice_answers, read_form
 
 FORM = "application/x-www-form-urlencoded"
 

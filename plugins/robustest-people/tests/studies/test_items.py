@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from robustest_people.studies.items import QUESTIONS, Item, Task, fit, read_table
-from robustest_people.studies.label_studio import read_items
+from robustest_people.studies.export import read_items
+from robustest_people.studies.study import QUESTIONS, Item, Task, fit, read_table
 
 from robustest.errors import DataError
 

@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from robustest_people.studies.guard import address_of, is_loopback
-from robustest_people.studies.journal import Journal
-from robustest_people.studies.progress import Progress
-from robustest_people.studies.serve import listen
+from robustest_people.studies.journal import Journal, Progress
+from robustest_people.studies.serve import address_of, is_loopback, listen
 
 from robustest.errors import ConfigError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from robustest_people.studies import Item, Study, open_study
-from robustest_people.studies.images import copy
+from robustest_people.studies.study import copy_images
 
 from robustest.errors import ConfigError, DataError, StoreError
 
@@ -130,7 +130,7 @@ def test_images_leave_with_one_format_one_size_and_no_metadata(tmp_path: Path, d
     noise.convert("RGBA").save(tmp_path / "d.webp")
     noise.convert("P").save(tmp_path / "e.gif", comment=b"attention check")
     (tmp_path / "out").mkdir()
-    copy(tmp_path, ["a.png", "b.png", "c.jpg", "d.webp", "e.gif"], tmp_path / "out")
+    copy_images(tmp_path, ["a.png", "b.png", "c.jpg", "d.webp", "e.gif"], tmp_path / "out")
     for number in range(5):
         with Image.open(tmp_path / "out" / f"{number}.png") as image:
             assert (image.format, image.mode, image.size, image.info) == ("PNG", "RGB", (20, 30), {})
@@ -140,7 +140,7 @@ def test_images_leave_with_one_format_one_size_and_no_metadata(tmp_path: Path, d
 def test_an_image_of_the_common_size_keeps_its_pixels(tmp_path: Path, draw: Make) -> None:
     draw(tmp_path / "a.png", 0)
     (tmp_path / "out").mkdir()
-    copy(tmp_path, ["a.png"], tmp_path / "out")
+    copy_images(tmp_path, ["a.png"], tmp_path / "out")
     with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "out" / "0.png") as after:
         assert np.array_equal(np.asarray(before), np.asarray(after))
 
@@ -148,7 +148,7 @@ def test_an_image_of_the_common_size_keeps_its_pixels(tmp_path: Path, draw: Make
 def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "a.png")
     (tmp_path / "out").mkdir()
-    copy(tmp_path, ["a.png"], tmp_path / "out")
+    copy_images(tmp_path, ["a.png"], tmp_path / "out")
     with Image.open(tmp_path / "out" / "0.png") as image:
         assert (np.asarray(image) == 255).all()
 
@@ -157,4 +157,4 @@ def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     Image.new("1", (10_000, 6_000)).save(tmp_path / "a.png")
     (tmp_path / "out").mkdir()
     with pytest.raises(DataError, match="50,000,000 pixels"):
-        copy(tmp_path, ["a.png"], tmp_path / "out")
+        copy_images(tmp_path, ["a.png"], tmp_path / "out")

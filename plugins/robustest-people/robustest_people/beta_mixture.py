@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from robustest_people.statistics.cells import Cells, Floats, Ints
+from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import betainc, betaln, digamma, gammaln, log_softmax, softmax
-from scipy.stats import binom
+from scipy.stats import binom, hypergeom
 
 COMPONENTS, STARTS, KNOTS = 3, 5, (0.5, 0.7, 0.9)
 """Beta distributions in a mixture, starting points of its fit, and inner knots of the spline, as in the paper."""
@@ -138,3 +138,47 @@ def _loss(parameters: Floats, k: Floats, n: Floats, weight: Floats) -> tuple[flo
     by_b = (member * (digamma(n - k + b) - digamma(b) + shared)).sum(1) * b[:, 0]
     by_logits = member.sum(1) - softmax(logits)
     return -float(weight @ (top + np.log(total))), -np.concatenate([by_a, by_b, by_logits])
+
+
+# Cells: items with equal counts of annotators and an equal outcome are one row. A bootstrap draw of items is then one
+# multinomial draw of row counts.
+
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Items of a data set, gathered where annotators and model agree on them.
+
+    Attributes:
+        selected, shown: (c,) annotators who selected such items, of how many who were shown them.
+        correct: (c,) 0 or 1, whether the model is right on them.
+        count: (c,) how many there are.
+    """
+
+    selected: Ints
+    shown: Ints
+    correct: Ints
+    count: Ints
+
+    @classmethod
+    def of(cls, selected: Ints, shown: Ints, correct: NDArray[np.bool_]) -> Cells:
+        """The cells of items, given as (N,) arrays of what `Cells` has."""
+        rows, count = np.unique(np.stack([selected, shown, correct.astype(np.int64)], 1), axis=0, return_counts=True)
+        return cls(rows[:, 0], rows[:, 1], rows[:, 2], count)
+
+    @property
+    def size(self) -> int:
+        """Number of items."""
+        return int(self.count.sum())
+
+    def thinned(self, n: int) -> Floats:
+        """(c, n + 1) chances that 0..n of n annotators, drawn from those of an item, selected it."""
+        chances: Floats = hypergeom.pmf(np.arange(n + 1), self.shown[:, None], self.selected[:, None], n)
+        return chances
+
+    def resampled(self, resamples: int, random: np.random.Generator) -> Ints:
+        """(resamples, c) counts of as many items drawn again with replacement, each with its annotations."""
+        return random.multinomial(self.size, self.count / self.size, size=resamples)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import hypergeom
+from torch import Tensor
 
 from robustest.data import as_samples
 from robustest.errors import ConfigError, DataError, expected
@@ -22,14 +25,19 @@ from robustest.packs import (
     Quantity,
     Result,
     Settings,
+    Verdict,
     apply,
     assertion,
+    clopper_pearson,
+    count_at_most,
     measurement,
     no_lines,
     optional_threshold,
     result_of,
 )
-from robustest_people.claims.study_answers import (
+from robustest_people.label_agreement import FEWEST_ANSWERS
+from robustest_people.responses import Responses
+from robustest_people.study_answers import (
     check_about,
     checked_responses,
     chosen_sample,
@@ -37,10 +45,6 @@ from robustest_people.claims.study_answers import (
     uniformity_details,
     uniformity_of,
 )
-from robustest_people.label_suspects import Suspects, labels_of
-from robustest_people.responses import Responses
-from robustest_people.rules.label_agreement import FEWEST_ANSWERS
-from robustest_people.rules.wrong_labels import decide_wrong
 
 Bools = NDArray[np.bool_]
 
@@ -70,9 +74,9 @@ def measure_label_quality(
 
     A label is wrong where annotators select another class more often; or, where they were asked about it alone, more
     of them say no than yes. Where they are tied the label counts as wrong for a pass, and as right for a failure. The
-    bound is exact for a finite set (`robustest_people.statistics.finite_set`), and holds for a sample drawn uniformly:
+    bound is exact for a finite set (`robustest_people.label_quality`), and holds for a sample drawn uniformly:
     chosen samples, such as suspects, say nothing of the others. Suspects, classes and positions are tested for signs of
-    a choice (`robustest_people.statistics.uniform_sample`); where there is one, the labels looked at are all that
+    a choice (`robustest_people.study_answers`); where there is one, the labels looked at are all that
     counts.
 
     Args:
@@ -298,3 +302,200 @@ def _notes(looked: _Looked, suspects: Suspects | None, total: int) -> list[str]:
             f"{int((among & looked.wrong).sum())} are wrong: a count of suspects decides nothing"
         )
     return notes
+
+
+# The verdict on the number of wrong labels of a set.
+
+
+def decide_wrong(
+    wrong: int,
+    undecided: int,
+    looked: int,
+    total: int,
+    at_most: float | None,
+    *,
+    scope: str,
+    alpha: float,
+    chosen: str = "",
+) -> Decision:
+    """A verdict on the share of a set that is wrong.
+
+    Args:
+        wrong: how many of the sample are.
+        undecided: how many of it may be: they count as wrong for a pass, and as right for a failure.
+        looked, total: sizes of the sample and of the set.
+        at_most: the share claimed at count_at_most, in 0..1; None where nothing is claimed.
+        scope: "set" (this very set) or "population" (what the set was drawn from).
+        alpha: error allowed on each side.
+        chosen: why the sample cannot have been drawn uniformly; empty where nothing speaks against it. A chosen sample
+            says nothing of the other labels: what was looked at is all that counts, and of a population nothing does.
+    """
+    if chosen:
+        low, high = wrong, total - looked + wrong + undecided
+        interval, rule = (low / total, high / total), "certain: whatever the labels are that nobody looked at"
+        if scope != "set":
+            low, high, interval = 0, total, (0.0, 1.0)
+    elif scope == "set":
+        low, high = (
+            count_bounds(wrong, looked, total, alpha)[0],
+            count_bounds(wrong + undecided, looked, total, alpha)[1],
+        )
+        interval = low / total, high / total
+        rule = (
+            f"uniform sample of the set, alpha = {alpha:g} a side" if looked < total else "certain: exact on this set"
+        )
+    else:
+        interval = clopper_pearson(wrong, looked, alpha)[0], clopper_pearson(wrong + undecided, looked, alpha)[1]
+        low, high = (round(end * total) for end in interval)
+        rule = f"population, alpha = {alpha:g} a side"
+    verdict, at_alpha = Verdict.INCONCLUSIVE, not chosen and (scope != "set" or looked < total)
+    if at_most is None:
+        rule = "no threshold given"
+    elif (high <= count_at_most(at_most, total)) if scope == "set" else interval[1] <= at_most:
+        verdict = Verdict.PASSED
+    elif (low > count_at_most(at_most, total)) if scope == "set" else interval[0] > at_most:
+        verdict = Verdict.FAILED
+    elif chosen:
+        rule = f"no uniform sample, so that it says nothing of the other labels. {chosen}"
+    return Decision(
+        verdict=verdict,
+        rule=rule,
+        estimate=None if chosen else wrong / looked,
+        interval=interval,
+        at_alpha=at_alpha and at_most is not None,
+    )
+
+
+# The number wrong in a sample without replacement is hypergeometric, so its test inverts exactly: a number of wrong
+# labels in the whole set is ruled out if a count as small (or as large) in the sample has a probability of at most
+# alpha (Buonaccorsi, The American Statistician 1987).
+
+
+def count_bounds(wrong: int, looked: int, total: int, alpha: float) -> tuple[int, int]:
+    """The fewest and the most that may be wrong in the set, each with a chance of error of alpha at most.
+
+    Args:
+        wrong: how many of the sample are.
+        looked: the size of the sample, 1..total.
+        total: the size of the set.
+        alpha: error allowed on each side.
+    """
+    fewest, largest = wrong, total - looked + wrong  # what was seen is certain
+    low = _first(lambda count: hypergeom.sf(wrong - 1, total, count, looked) > alpha, fewest, largest)
+    high = _first(lambda count: hypergeom.cdf(wrong, total, count, looked) <= alpha, fewest, largest + 1) - 1
+    return low, high
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The first number from low on for which something holds that holds for all later ones; high where for none."""
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+# Suspects: labels that a model finds doubtful, to be looked at first.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Suspects:
+    """Samples whose label a model doubts, the most doubtful first.
+
+    They are candidates for people to look at. Their number says nothing of how many labels are wrong: on CIFAR-10
+    people confirm one of five, and most wrong labels are not among them.
+
+    Attributes:
+        items: (M,) int64, positions in the data.
+        scores: (N,) float64, how probable the label of each sample is, 0..1: the less, the more doubtful.
+        method: what ranked them.
+    """
+
+    items: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    method: str
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def suspects(data: object, probabilities: ArrayLike | Tensor, *, out_of_sample: bool) -> Suspects:
+    """The samples that confident learning doubts (Northcutt, Jiang and Chuang, JAIR 2021), by cleanlab's default.
+
+    Args:
+        data: as for `measure_robust_accuracy`, or the labels alone, (N,) whole numbers.
+        probabilities: (N, K) of each class for each sample, rows that add up to 1.
+        out_of_sample: True says that each sample's probabilities are from a model that was not trained on it, by
+            cross-validation for instance. A model finds the labels it was trained on plausible, wrong ones too: two of
+            three that could be found are then missed.
+
+    Raises:
+        ConfigError: out_of_sample is not True, or cleanlab is not installed.
+        DataError: the probabilities are none, or not of the data's samples.
+    """
+    if out_of_sample is not True:
+        raise ConfigError(
+            expected(
+                "out_of_sample=True",
+                out_of_sample,
+                "Probabilities of a model that was trained on these samples hide their wrong labels: take them by "
+                "cross-validation.",
+            )
+        )
+    labels = labels_of(data)
+    given = probabilities.detach().cpu().numpy() if isinstance(probabilities, Tensor) else np.asarray(probabilities)
+    _check(given, labels)
+    try:
+        from cleanlab.filter import find_label_issues
+        from cleanlab.version import __version__ as version
+    except ImportError as error:
+        raise ConfigError("Expected cleanlab for suspects(...): pip install 'robustest-people[suspects]'.") from error
+    ranked = find_label_issues(labels, given.astype(np.float64), return_indices_ranked_by="self_confidence", n_jobs=1)
+    return Suspects(
+        items=np.asarray(ranked, dtype=np.int64),
+        scores=given[np.arange(len(labels)), labels].astype(np.float64),
+        method=f"cleanlab {version}",
+    )
+
+
+def labels_of(data: object) -> NDArray[np.int64]:
+    """(N,) the labels of data as `as_samples` takes them, or given alone.
+
+    Raises:
+        DataError: there are none, or they are no whole numbers >= 0.
+    """
+    alone: Any = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
+    if isinstance(alone, np.ndarray) or (isinstance(alone, list) and alone and isinstance(alone[0], int)):
+        labels = np.asarray(alone)
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
+            raise DataError(expected("labels as whole numbers, (N,)", data))
+    elif isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], np.ndarray | Tensor):
+        labels = labels_of(data[1])  # without reading the samples
+    else:
+        labels = _read(data)
+    if len(wrong := np.flatnonzero(labels < 0)):
+        raise DataError(f"Expected labels >= 0 but that of item {wrong[0]} is {labels[wrong[0]]}.")
+    return labels.astype(np.int64)
+
+
+def _read(data: object) -> NDArray[np.int64]:
+    """Sample by sample: data sets give labels with their samples alone."""
+    import torch
+
+    samples = as_samples(data)
+    starts = range(0, len(samples), 256)
+    parts = [samples.take(torch.arange(start, min(start + 256, len(samples))))[1] for start in starts]
+    labels: NDArray[np.int64] = torch.cat(parts).numpy()
+    return labels
+
+
+def _check(given: NDArray[Any], labels: NDArray[np.int64]) -> None:
+    if given.ndim != 2 or given.dtype.kind != "f" or len(given) != len(labels):
+        raise DataError(expected(f"probabilities as floats, ({len(labels)}, K)", given))
+    wrong = ~(np.isfinite(given).all(1) & (given >= 0).all(1) & (np.abs(given.sum(1) - 1) <= 1e-2))
+    if wrong.any():
+        raise DataError(f"Expected probabilities that add up to 1 but those of item {wrong.argmax()} do not.")
+    if len(out := np.flatnonzero(labels >= given.shape[1])):
+        raise DataError(f"Expected labels in 0..{given.shape[1] - 1} but that of item {out[0]} is {labels[out[0]]}.")

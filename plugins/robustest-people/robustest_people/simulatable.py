@@ -24,7 +24,10 @@ from robustest.packs import (
     result_of,
     terms_of,
 )
-from robustest_people.claims.study_answers import (
+from robustest_people.annotator_shares import Estimate, decide_foreseen, foreseen_interval, share_by_annotator
+from robustest_people.responses import Responses
+from robustest_people.study_answers import (
+    Uniformity,
     checked_study,
     chosen_sample,
     evidence_of,
@@ -32,10 +35,6 @@ from robustest_people.claims.study_answers import (
     uniformity_details,
     uniformity_of,
 )
-from robustest_people.responses import Responses
-from robustest_people.rules.foreseen import decide_foreseen, foreseen_interval
-from robustest_people.statistics.two_way import Estimate, share_by_annotator
-from robustest_people.statistics.uniform_sample import Uniformity
 
 SIMULATABLE = Kind(
     name="simulatable",
@@ -60,7 +59,7 @@ def measure_simulatable(
     `scope="set"` by the variance between people, which holds about, with `scope="population"` by bets on the people's
     own shares, which hold for any number of them. It does not pass where guessing, or always giving the model's most
     frequent answer, would be as good; nor, where people were asked about some of the items alone, if these cannot have
-    been drawn uniformly (`robustest_people.statistics.uniform_sample`): easy items say nothing of the others.
+    been drawn uniformly (`robustest_people.study_answers`): easy items say nothing of the others.
 
     Args:
         study: answers of annotators who chose one of the classes: what the model says, they think.

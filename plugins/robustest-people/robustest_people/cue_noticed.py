@@ -23,10 +23,15 @@ from robustest.packs import (
     result_of,
     terms_of,
 )
-from robustest_people.claims.study_answers import checked_study, evidence_of, left_out
+from robustest_people.annotator_shares import (
+    Estimate,
+    Interval,
+    decide_noticed,
+    difference_by_annotator,
+    noticed_interval,
+)
 from robustest_people.responses import Responses
-from robustest_people.rules.foreseen import Interval, decide_noticed, noticed_interval
-from robustest_people.statistics.two_way import Estimate, difference_by_annotator
+from robustest_people.study_answers import checked_study, evidence_of, left_out
 
 Bools = NDArray[np.bool_]
 Excess = tuple[Estimate, Interval]

@@ -1,1 +1,0 @@
-"""Claims about labels, and about what people say, foresee and notice."""
