@@ -105,7 +105,7 @@ def measure_rate(
     decision = number.decide(columns, scored.n, None)
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     caveats = (
-        [f"{dropped} items without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
+        [f"{_count(dropped)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
     )
     scope = given_scope or "population"
     if no_worse_than is not None:
@@ -177,9 +177,9 @@ def measure_worst_group_rate(
     alone = int((scored.group == "").sum())
     caveats = [f"worst group {worst[0]!r}"]
     caveats += (
-        [f"{dropped} items without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
+        [f"{_count(dropped)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
     )
-    caveats += [f"{alone} items in no group"] if alone else []
+    caveats += [f"{_count(alone)} in no group"] if alone else []
     details = {
         "groups": [
             {"group": name, "n": n, "estimate": mean, "interval": list(decided.interval)}
@@ -244,7 +244,7 @@ def measure_consistent_runs(
         interval=(1 - high, 1 - low),
     )
     left = int((~several).sum())
-    caveats = [f"{left} items with fewer than two scored runs left out"] if left else []
+    caveats = [f"{_count(left)} with fewer than two scored runs left out"] if left else []
     details = {
         "items": part.n,
         "runs": int(items.runs[several].sum()),
@@ -339,6 +339,7 @@ class _Pairs:
     Attributes:
         now, before: (p,) mean scores in 0..1.
         lost, new, changed: items that only the other outcomes have, that only these have, and whose input differs.
+        unscored: items of the other outcomes that have a run without a score.
         single: whether all are one run of 0 or 1.
         reference: the source of the other outcomes.
     """
@@ -348,6 +349,7 @@ class _Pairs:
     lost: int
     new: int
     changed: int
+    unscored: int
     single: bool
     reference: str
 
@@ -357,8 +359,9 @@ class _Pairs:
             (self.lost, f"missing, {'left out' if missing == 'drop' else 'counted as 0'}"),
             (self.new, "new, not compared"),
             (self.changed, "of another input, not compared"),
+            (self.unscored, "with a run that the other outcomes have no score of"),
         )
-        return [f"{count} {'item' if count == 1 else 'items'} {what}" for count, what in words if count]
+        return [f"{_count(count)} {what}" for count, what in words if count]
 
 
 def _paired(found: Outcomes, reference: Outcomes, missing: Missing) -> _Pairs:
@@ -371,7 +374,9 @@ def _paired(found: Outcomes, reference: Outcomes, missing: Missing) -> _Pairs:
         raise DataError(
             expected("outcomes of one range of scores", [(one.low, one.high) for one in (found, reference)])
         )
-    (now, _), (before, _) = _scored(found, missing), _scored(reference, missing)
+    now, _ = _scored(found, missing)
+    # Of the other outcomes a run without a score is no zero: that would make them easier to match.
+    before, unscored = _scored(reference, "drop")
     _, here, there = np.intersect1d(now.name, before.name, assume_unique=True, return_indices=True)
     inputs = found.digest[now.first[here]], reference.digest[before.first[there]]
     same = (inputs[0] == inputs[1]) | (inputs[0] == "") | (inputs[1] == "")
@@ -390,6 +395,7 @@ def _paired(found: Outcomes, reference: Outcomes, missing: Missing) -> _Pairs:
         lost=len(gone),
         new=now.n - len(here),
         changed=int((~same).sum()),
+        unscored=unscored,
         single=now.single and before.single,
         reference=reference.source,
     )
@@ -434,6 +440,10 @@ def _compared(rule: NoWorse, pairs: _Pairs) -> dict[str, Any]:
         "new": pairs.new,
         "changed": pairs.changed,
     }
+
+
+def _count(items: int) -> str:
+    return f"{items} {'item' if items == 1 else 'items'}"
 
 
 def _settings(options: Options) -> tuple[Settings, str | None]:
