@@ -56,7 +56,7 @@ def exact(before: NDArray[np.float64], now: NDArray[np.float64]) -> bool:
 
 
 def simulated(n: int, runs: int, flips: float, pairs: int, seed: int) -> tuple[float, float, float]:
-    """Return the shares of A/A pairs that are red, of losing pairs that are red, and of those shown by the exact test."""
+    """Return the shares of A/A pairs that are red, of losing pairs that are red, and of those that a test shows."""
     rng, red, caught, shown = np.random.default_rng(seed), 0, 0, 0
     for _ in range(pairs):
         right = rng.random(n) < 0.8

@@ -1,4 +1,4 @@
-"""Rates of recorded outcomes: exact where outcomes are single, by bets where runs repeat, paired by the names of items."""
+"""Rates of recorded outcomes: exact for single runs, by bets for repeated ones, paired by the names of items."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_the_worst_group_decides() -> None:
     assert found.estimate == 0.5
     assert found.caveats == ("worst group 'b'", "5 items in no group")
     assert measure_worst_group_rate(Outcomes.of(good), at_least=0.8).verdict is Verdict.PASSED
-    few = Outcomes.of(good + [{"item": "d", "score": 1, "group": "d"}])
+    few = Outcomes.of([*good, {"item": "d", "score": 1, "group": "d"}])
     assert measure_worst_group_rate(few, at_least=0.8).verdict is Verdict.INCONCLUSIVE  # one item shows nothing
 
 
@@ -199,7 +199,7 @@ def test_the_worst_items_are_shown_with_their_texts() -> None:
     found = measure_rate(outcomes, at_least=0.99)
     assert found.verdict is Verdict.FAILED
     assert len(found.counterexamples) == 3
-    assert "item 'q0', score 0; prompt '<b>\\x1b[31m]]>'; answer 'no'" == found.counterexamples[0].told
+    assert found.counterexamples[0].told == "item 'q0', score 0; prompt '<b>\\x1b[31m]]>'; answer 'no'"
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:
