@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from robustest.history import Claim, Entry
+from robustest.history import ClaimId, HistoryEntry
 from robustest.store import history
 
 CLAIMS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
@@ -33,18 +33,18 @@ def named(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def claims() -> list[Claim]:
+def claims() -> list[ClaimId]:
     words = "robust accuracy under Linf(eps=0.03137254901960784), standard"
-    return [Claim(f"tests/test_{at // 10}.py::test_claim[{at}]", words) for at in range(CLAIMS)]
+    return [ClaimId(f"tests/test_{at // 10}.py::test_claim[{at}]", words) for at in range(CLAIMS)]
 
 
-def entry(claim: int, run: int, draw: random.Random) -> Entry:
+def entry(claim: int, run: int, draw: random.Random) -> HistoryEntry:
     """What a run found of a claim: 1,000 samples, of which an early verdict saw some."""
     at = BEGUN + datetime.timedelta(hours=6 * run)
     fallen = claim % 10 == 0 and run > RUNS * (claim + 1) / (CLAIMS + 1)
     level = round(draw.gauss(0.45 if fallen else 0.6, 0.01), 3)
     low, high, early = round(level - 0.04, 3), round(level + 0.04, 3), (claim + run) % 3 == 0
-    return Entry(
+    return HistoryEntry(
         time=at.isoformat(timespec="milliseconds") + "Z",
         commit=named(f"commit {run}"),
         committed=at.isoformat(timespec="seconds") + "Z",
@@ -61,7 +61,7 @@ def entry(claim: int, run: int, draw: random.Random) -> Entry:
         total=1_000,
         threshold=0.5,
         comparison=">=",
-        asked=">= 0.5",
+        required=">= 0.5",
         seconds=round(draw.uniform(0.5, 9), 1),
         seed=0,
         model=named(f"model {run}"),

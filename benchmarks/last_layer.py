@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from features import Data, cnn, images_of, say, textured, trained
+from robustest_training.repair import last_layer_retraining
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
-
-from robustest.repair import last_layer_retraining
 
 SIZES = (600, 1200, 4000)
 STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import Verdict
-from robustest.claims.outcomes.rates import measure_rate
+from robustest.claims.outcomes import measure_rate
 from robustest.data.outcomes import Outcomes
 from robustest.decisions.baseline import sign_flip_by_draws
 from robustest.decisions.drop import mcnemar

@@ -2,7 +2,8 @@
 
     python benchmarks/papers.py [SECTION ...] [--seeds 0 1 2]
 
-The sections are those of `tests/truth/papers.py`, whose slow tests hold the orders. One thread; seconds are of one CPU.
+The sections are those of `plugins/robustest-training/tests/papers.py`, whose slow tests hold the orders. One thread;
+seconds are of one CPU.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 
 
 def reproductions() -> ModuleType:
-    source = Path(__file__).resolve().parents[1] / "tests" / "truth" / "papers.py"
+    source = Path(__file__).resolve().parents[1] / "plugins" / "robustest-training" / "tests" / "papers.py"
     spec = importlib.util.spec_from_file_location("papers", source)
     assert spec is not None
     assert spec.loader is not None

@@ -18,29 +18,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from math import exp, sqrt
+from math import sqrt
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from robustest_people.annotator_shares import (
-    decide_foreseen,
-    decide_noticed,
-    difference_by_annotator,
-    foreseen_interval,
-    noticed_interval,
-    share_by_annotator,
-)
-from robustest_people.beta_mixture import Cells
-from robustest_people.label_quality import decide_wrong
-from robustest_people.replication_gap import decide_gap, replication_gaps
-from robustest_people.selection_gap import Answers, decide_selection_gap, selection_gap
 from scipy.stats import t as student
 
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
-from robustest.claims.training.trained import decision_over_seeds
 from robustest.decisions import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
 from robustest.decisions.bets import MANY, capital
 from robustest.decisions.calibration import CalibrationErrorRule, bin_of, capital_below
@@ -50,14 +37,9 @@ from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column
 from robustest.decisions.groups import WorstGroupRule
 from robustest.decisions.mean import ScoreRule
 from robustest.decisions.rate import AgreementRule
-from robustest.decisions.rule import Decision, approximate
+from robustest.decisions.rule import Decision
 from robustest.decisions.selection import SelectiveRule, decide_accepted
 from robustest.decisions.two_set_drop import TwoSetDropRule, exceeds
-from robustest.rules.synthetic import CoversRule
-from robustest.statistics.class_shares import total_variation
-from robustest.statistics.differences.ratios import decide_ratio
-from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval, seeded_share_interval
-from robustest.statistics.resampling.training_draws import Trained
 
 Random = np.random.Generator
 Passes = Callable[[Random, int, Terms], bool]
@@ -133,8 +115,6 @@ def _share(lost: int, n: int, at_least: float, terms: Terms) -> bool:
     "consistency",
     "invertible_features",
     "no_universal_perturbation",
-    "multilabel_accuracy",
-    "label_agreement",
     "accuracy",
 )
 def share_1(random: Random, n: int, terms: Terms) -> bool:
@@ -190,16 +170,6 @@ def _agreed(agreed: int, counts: int, n: int, at_least: float, terms: Terms) -> 
 def agreement(random: Random, n: int, terms: Terms) -> bool:
     counts = int(random.binomial(n, 0.5))
     return _agreed(int(random.binomial(counts, 0.95)), counts, n, 0.95 + HAIR, terms)
-
-
-@cache
-def _wrong(wrong: int, n: int, at_most: float, terms: Terms) -> bool:
-    return passed(decide_wrong(wrong, 0, n, 10 * n, at_most, scope=terms.scope, alpha=terms.alpha))
-
-
-@case("decide_wrong", "2 % of labels wrong", "label_quality")
-def wrong_labels(random: Random, n: int, terms: Terms) -> bool:
-    return _wrong(int(random.binomial(n, 0.02)), n, 0.02 - HAIR, terms)
 
 
 def _no_worse(lost: NDArray[np.bool_], terms: Terms) -> BaselineRule:
@@ -308,7 +278,7 @@ def corruption_drop(random: Random, n: int, terms: Terms) -> bool:
     most = 0.07 / 3 - HAIR
     rule = CellsRule.of(_CELLS, None, terms, min_accuracy=None, max_drop=most, max_mce=None)
     columns = _corrupted(random, n, 0.05)
-    near = _bets_are_near(np.asarray(rule._value(columns)), most, terms)
+    near = _bets_are_near(np.asarray(rule._value(columns)["value"]), most, terms)
     return near and passed(rule.decide(columns, n, None))
 
 
@@ -318,7 +288,7 @@ def corruption_error(random: Random, n: int, terms: Terms) -> bool:
     most = (0.02 / 0.5 + 0 + 0.02 / 0.05) / 3 - HAIR
     rule = CellsRule.of(_CELLS, reference, terms, min_accuracy=None, max_drop=None, max_mce=most)
     columns = _corrupted(random, n, 0.02)
-    near = _bets_are_near(np.asarray(rule._value(columns)), most / rule.mean.scale, terms)
+    near = _bets_are_near(np.asarray(rule._value(columns)["value"]), most / rule.mean.scale, terms)
     return near and passed(rule.decide(columns, n, None))
 
 
@@ -372,107 +342,6 @@ def subclasses_1(random: Random, n: int, terms: Terms) -> bool:
 
 def _subclasses(random: Random, n: int, lost: float) -> NDArray[np.float64]:
     return np.where(random.random(n) < lost, 0.0, random.binomial(25, 0.97, n) / 25)
-
-
-@case("decide_foreseen: bets on annotators", "5 % of people foresee nothing", "simulatable")
-def foreseen(random: Random, n: int, terms: Terms) -> bool:
-    who = np.repeat(np.arange(n), 10)
-    held = (random.random(10 * n) < 0.97) & (random.random(n) >= 0.05)[who]
-    found = share_by_annotator(held, np.tile(np.arange(10), n), who)
-    interval = foreseen_interval(held, who, found, terms)
-    return passed(decide_foreseen(interval, found, 0.95 * 0.97 + HAIR, idle=0.1, terms=terms))
-
-
-@case("decide_noticed: bets on annotators", "5 % of people call the null cue, and not the cue", "cue_noticed")
-def noticed(random: Random, n: int, terms: Terms) -> bool:
-    who, kind = np.tile(np.repeat(np.arange(n), 4), 3), np.repeat(np.arange(3), 4 * n)
-    odd = (random.random(n) < 0.05)[who]
-    held = np.where(odd, kind == 0, kind > 0)
-    item = np.arange(12 * n) % 4
-    pairs = []
-    for one in (1, 2):
-        kinds = kind == one, kind == 0
-        found = difference_by_annotator(*kinds, held, item, who)
-        pairs.append((found, noticed_interval(kinds, held, who, found, terms)))
-    return passed(decide_noticed(pairs[0], pairs[1], 0.9 + HAIR, terms=terms))
-
-
-@case("decide_selection_gap", "5 % of people select the label alone", "selection_gap", about=True)
-def gap_of_selection(random: Random, n: int, terms: Terms) -> bool:
-    people = 20
-    item, who = np.repeat(np.arange(n), people), np.tile(np.arange(people), n)
-    alone = (random.random(people) < 0.05)[who]
-    label, prediction = np.ones(len(item), bool), ~alone
-    every = np.ones(len(item), bool)
-    found = selection_gap(
-        Answers(item=item, annotator=who, about_label=every, about_prediction=every, label=label, prediction=prediction)
-    )
-    return passed(decide_selection_gap(found, 0.05 - HAIR, terms=terms))
-
-
-@case("decide_gap", "5 % of the replication's items lost", "replication_gap", about=True, costly=True)
-def gap_of_replication(random: Random, n: int, terms: Terms) -> bool:
-    shown = np.full(n, 10)
-    sides = [Cells.of(random.binomial(10, 0.7, n), shown, random.random(n) < share) for share in (1.0, 0.95)]
-    gaps = replication_gaps(*sides, None, resamples=200, seed=int(random.integers(1 << 30)))
-    return passed(decide_gap(gaps, 0.05 - HAIR, terms=terms))
-
-
-# Trainings.
-
-
-@case("seeded share", "one training in twenty fails: 5 % transfer more", "nonrobust_reliance", about=True)
-def seeded_share_of(random: Random, n: int, terms: Terms) -> bool:
-    transfer = np.where(random.random(3) < 0.05, 0.9, 0.1)
-    right = random.random((3, n)) < transfer[:, None]
-    interval = seeded_share_interval(right, terms.alpha)
-    return passed(decision_over_seeds(float(right.mean()), interval, 0.14 - HAIR, 3, terms))
-
-
-@case("seeded gap", "one training in twenty has a gap of .8", "robust_generalization", about=True)
-def seeded_gap_of(random: Random, n: int, terms: Terms) -> bool:
-    gap = np.where(random.random(3) < 0.05, 0.8, 0.05)
-    train, test = np.ones((3, n), bool), random.random((3, n)) >= gap[:, None]
-    ids = np.tile(np.arange(n), (3, 1))
-    interval, value = seeded_gap_interval(train, ids, test, terms.alpha), seeded_gap(train, ids, test).value
-    return passed(decision_over_seeds(value, interval, 0.0875 - HAIR, 3, terms))
-
-
-def _trained(right: NDArray[np.bool_]) -> Trained:
-    return Trained(size=100, right=right.astype(float), variance=1e-5, freedom=7.0, draws=8)
-
-
-@case("CoversRule, gap", "2 % of test samples lost by the synthetic set", "synthetic_covers", about=True)
-def synthetic_gap(random: Random, n: int, terms: Terms) -> bool:
-    lost = random.random(n) < 0.02
-    rule = CoversRule(parts=1, terms=terms, seed=0)
-    part = rule.boundary(_trained(np.ones(n, bool)), _trained(~lost), 0.02 - HAIR, idle=0.1)
-    return part.verdict is Verdict.PASSED
-
-
-@case("CoversRule, labels", "five classes of 1 % missing in one set", "synthetic_covers")
-def synthetic_labels(random: Random, n: int, terms: Terms) -> bool:
-    first = random.multinomial(n, [0.95, *[0.01] * 5])
-    second = random.multinomial(n, [1.0, *[0.0] * 5])
-    if total_variation(first, second) > 0.05:
-        return False  # its upper end lies above what was measured
-    rule = CoversRule(parts=1, terms=terms, seed=int(random.integers(1 << 30)))
-    return rule.labels(first, second, 0.05 - HAIR).verdict is Verdict.PASSED
-
-
-@case("CoversRule, copies", "5 % of samples are copies", "synthetic_covers")
-def synthetic_copies(random: Random, n: int, terms: Terms) -> bool:
-    ratios = np.where(random.random(n) < 0.05, 0.0, random.random(n))
-    rule = CoversRule(parts=1, terms=terms, seed=0)
-    part = rule.copies(ratios, random.random(n), 0.05 + 0.95 * 0.01 - HAIR)
-    return part.verdict is Verdict.PASSED
-
-
-@case("decide_ratio", "one run in twenty has three times the range", "smooth_landscape", about=True)
-def ratio(random: Random, n: int, terms: Terms) -> bool:
-    logs = np.where(random.random(n) < 0.05, np.log(3), 0.0) + random.normal(0, 0.01, n)
-    decision = decide_ratio(np.exp(logs), exp(0.05 * np.log(3)) - HAIR, alpha=terms.alpha)
-    return passed(approximate(decision, terms, by="Student's t over runs", units="runs"))
 
 
 NO_BOUND = {

@@ -31,7 +31,8 @@ import torch
 from robustest import Factory, Linf, Result, Settings, context
 from robustest.engine.chunks import partition
 from robustest.measure import measure_robust_accuracy
-from robustest.run.driver import Schedule, Work
+from robustest.run.driver import in_order
+from robustest.run.workers import Work
 
 PER_SAMPLE = 0.02
 """Simulated seconds: about what `standard` takes of a small network on one thread."""
@@ -107,7 +108,8 @@ def run(samples: int, workers: int, *, straggle: float = 0.0, lose: float = 0.0,
     parts = partition(order) if size is None else iter(order.split(size))
     engine = Simulated(workers, straggle=straggle, lose=lose)
     started, chunks, read = time.perf_counter(), 0, 0
-    for result in Schedule(parts, engine, Forgetful()).results():
+    source = Forgetful()
+    for result in in_order(parts, engine, source.look_up, source.job, source.take):
         assert result.place == chunks
         chunks, read = chunks + 1, read + result.samples
     spent = time.perf_counter() - started

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from robustest_training import measure_nonrobust_reliance, measure_robust_generalization, samples_for
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustest import L2, Linf, Result, context
-from robustest.measure import measure_nonrobust_reliance, measure_robust_generalization, samples_for
 from robustest.settings import Settings
 
 EPS, SIZES = 0.1, (100, 400, 1600, 6400, 25_600)

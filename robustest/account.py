@@ -1,131 +1,269 @@
-"""What there is to tell of a run: results, how the tests ended, what was lost; and the rows that reports show of it."""
+"""The account of a run: how each test ended, what each claim measured, and which results were lost.
+
+pytest has the last word on how a test ended; a claim has the last word on what was measured. A `Row` holds both, and
+its `state` is the one word that the terminal, the page, JUnit, the summary, `show` and `merge` print and count.
+`Account.rows` adds a row for every ending that no claim explains. So a report that shows all rows is red where pytest
+is, and a run that lost a result is never green.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from robustest import extensions
-from robustest.endings import Ending, Session, meaning
-from robustest.errors import RobustestError
+from robustest.errors import RobustestError, expected
 from robustest.extensions import Section
-from robustest.reports.picture_paths import rebased
-from robustest.reports.states import red
 from robustest.results import Result, Verdict
+
+OUTCOMES = ("failed", "error", "unfinished", "xfailed", "skipped", "rerun", "xpassed", "passed")
+"""Outcomes of a phase of a test, worst first.
+
+- error: the failure lies outside the test's own call, or robustest could not measure.
+- unfinished: the run was stopped before the phase.
+- xfailed, xpassed: a marker expected a failure, and it occurred or did not. A strict marker makes xpassed a failure.
+- rerun: an attempt that did not pass, of a test that holds by the rule over all its attempts.
+"""
+
+PHASES = ("collect", "setup", "call", "teardown", "worker", "session")
+"""Phases of a test. A worker is a process of pytest-xdist that was lost; the session is the whole run."""
+
+STATES = (
+    "failed",
+    "error",
+    "unfinished",
+    "inconclusive",
+    "tolerated",
+    "xfailed",
+    "skipped",
+    "rerun",
+    "xpassed",
+    "measured",
+    "passed",
+)
+"""States of a row, worst first: the outcomes above and three more.
+
+- inconclusive: the samples do not settle the claim.
+- tolerated: the claim failed, and its test caught the failure and passed.
+- measured: a value was measured and nothing was claimed.
+"""
+
+RED = frozenset({"failed", "error", "unfinished", "inconclusive"})
+"""States and outcomes that keep a run from being green."""
+
+EXPLAINED = RED | {"tolerated"}
+"""States for which reports print the evidence and the command that repeats the test."""
+
+_LONGEST = 4_000
+"""Characters of a reason that are kept."""
+_MOST_NAMED = 10
+"""Tests that one line names; the JSON file names all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One claim of one test, or what else became of a test.
+class Ending:
+    """The outcome of one phase of a test.
 
     Attributes:
-        test: the test's node id.
-        result: what was measured; None where nothing was.
-        problem: why nothing was; empty otherwise.
-        replay: the command that repeats the test.
-        ending: what the phase came to that this was recorded in; None where that is not known.
+        test: node id of the test, or of a module that could not be collected.
+        phase: one of `PHASES`.
+        outcome: one of `OUTCOMES`.
+        reason: pytest's explanation; empty for a pass.
+        robust: True for a robustness test.
+        claimed: True if a claim, or an error while measuring one, caused the outcome. A row of results shows it then.
+        replay: command that repeats the test; may be empty.
+        attempt: number of the attempt, from 1; 0 for a test that ran once.
+    """
+
+    test: str
+    phase: str
+    outcome: str
+    reason: str = ""
+    robust: bool = True
+    claimed: bool = False
+    replay: str = ""
+    attempt: int = 0
+
+    def __post_init__(self) -> None:
+        if self.phase not in PHASES:
+            raise ValueError(expected(f"a phase among {', '.join(PHASES)}", self.phase))
+        if self.outcome not in OUTCOMES:
+            raise ValueError(expected(f"an outcome among {', '.join(OUTCOMES)}", self.outcome))
+        if self.attempt < 0:
+            raise ValueError(expected("attempt of an ending to be 0 or more", self.attempt))
+        if len(self.reason) > _LONGEST:
+            object.__setattr__(self, "reason", f"{self.reason[: _LONGEST - 1]}…")
+
+    @property
+    def red(self) -> bool:
+        """True if the outcome keeps a run from being green."""
+        return self.outcome in RED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: object) -> Ending:
+        """Inverse of `to_dict`.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError: a field is unknown or has the wrong type.
+            ValueError: phase, outcome or attempt is out of range.
+        """
+        return cls(**_checked_fields(cls, "an ending", data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """pytest's summary of the whole run.
+
+    Attributes:
+        exit: pytest's exit status.
+        stopped: reason why the run was stopped before its end; empty if it was not.
+        collected: number of robustness tests found.
+        deselected: ids of robustness tests found and left out (-k, -m, --lf, ids on the command line ...).
+        ran: number of robustness tests set up, in this run or this shard.
+        selection: arguments of the command line that select tests, as typed; empty if none do.
+    """
+
+    exit: int
+    stopped: str = ""
+    collected: int = 0
+    deselected: tuple[str, ...] = ()
+    ran: int = 0
+    selection: str = ""
+
+    @property
+    def left_out(self) -> str:
+        """A line that names the deselected robustness tests; empty if there are none."""
+        count = len(self.deselected)
+        if not count:
+            return ""
+        by = f" by {self.selection}" if self.selection else ""
+        more = f", and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
+        tests = "one robustness test" if count == 1 else f"{count} robustness tests"
+        return f"{tests} deselected{by}: {', '.join(self.deselected[:_MOST_NAMED])}{more}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return {**asdict(self), "deselected": list(self.deselected)}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Session:
+        """Inverse of `to_dict`; raises KeyError or TypeError if the mapping is malformed."""
+        return cls(**_checked_fields(cls, "pytest's summary", data))
+
+
+_KINDS = {"str": "text", "int": "a whole number", "bool": "true or false"}
+
+
+def _checked_fields(cls: type[Any], what: str, data: object) -> dict[str, Any]:
+    """Return the fields of a dataclass from a JSON object that may come from another machine.
+
+    Each value must be of exactly the annotated type: `isinstance` would let true pass for a whole number.
+    """
+    if not isinstance(data, dict):
+        raise TypeError(expected(f"the fields of {what}", data))
+    kinds = {one.name: str(one.type) for one in fields(cls)}
+    if surplus := sorted(set(data) - set(kinds)):
+        raise TypeError(f"Expected the fields of {what} but got also {surplus}")
+    values = {}
+    for name, kind in kinds.items():
+        value = data[name]
+        if kind == "tuple[str, ...]":
+            if type(value) is not list or not all(type(one) is str for one in value):
+                raise TypeError(expected(f"{name} of {what} to list texts", value))
+            value = tuple(value)
+        elif type(value).__name__ != kind:
+            raise TypeError(expected(f"{name} of {what} to be {_KINDS[kind]}", value))
+        values[name] = value
+    return values
+
+
+_EXIT_CODES = {
+    1: "something failed that no test is named for",
+    2: "the run was interrupted, or a module could not be collected",
+    3: "an internal error, or results were lost",
+    4: "wrong command-line usage",
+    5: "no test ran",
+    6: "more warnings than allowed",
+}
+
+
+def exit_reason(status: int) -> str:
+    """Return one of pytest's exit codes in words."""
+    return _EXIT_CODES.get(status, "a plugin, or pytest.exit(), gave that code")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One claim of one test, or an ending of a test that no claim explains.
+
+    Attributes:
+        test: node id of the test.
+        result: the measurement; None if there is none.
+        problem: reason why there is no result; else empty.
+        replay: command that repeats the test.
+        ending: ending of the phase that recorded the result; None if unknown.
     """
 
     test: str
     result: Result | None
-    problem: str
-    replay: str
+    problem: str = ""
+    replay: str = ""
     ending: Ending | None = None
 
+    @property
+    def state(self) -> str:
+        """One of `STATES`.
+
+        pytest's outcome comes before the claim's verdict: a failure that a marker expected is neither a failure nor a
+        pass. Without an ending the verdict stands alone.
+        """
+        outcome = None if self.ending is None else self.ending.outcome
+        result = self.result
+        if result is None:
+            return "error" if outcome in (None, "passed") else str(outcome)
+        if not result.gated or (result.verdict is Verdict.INCONCLUSIVE and not result.is_claim):
+            return "measured"
+        if result.verdict is Verdict.PASSED:
+            return "xpassed" if outcome == "xpassed" else "passed"
+        if outcome in ("xfailed", "skipped", "rerun"):
+            return str(outcome)
+        return "tolerated" if outcome in ("passed", "xpassed") else str(result.verdict)
+
+    @property
+    def red(self) -> bool:
+        """True if the row keeps a run from being green."""
+        return self.state in RED
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the fields as plain JSON types."""
         result = None if self.result is None else self.result.to_dict()
         ending = None if self.ending is None else self.ending.to_dict()
         return {"test": self.test, "result": result, "problem": self.problem, "replay": self.replay, "ending": ending}
 
 
-_OTHERS = "other tests"
-"""Where rows say the name of a test: what failed beside the robustness tests."""
-
-_MOST_NAMED = 10
-
-
-def told(rows: Sequence[Row], endings: Sequence[Ending], session: Session | None, lost: Sequence[str]) -> list[Row]:
-    """All that a report has to tell: the rows of results, and what they do not tell of how the tests ended.
-
-    So a report that shows these rows, each with its `state`, is red where pytest is.
-
-    Args:
-        rows: of results, in the order of collection.
-        endings: of all tests, in the order of collection.
-        session: what pytest said of the run; None where that is not known.
-        lost: what did not arrive, in sentences.
-    """
-    of: dict[str, list[Row]] = {}
-    for row in rows:
-        of.setdefault(row.test, []).append(row)
-    untold: dict[str, list[Row]] = {}
-    others: list[Ending] = []
-    for ending in dict.fromkeys(endings):
-        here = of.setdefault(ending.test, [])
-        if not ending.robust and not here:
-            others += [ending] if ending.red else []
-        elif not _told_by(ending, here):
-            row = Row(test=ending.test, result=None, problem=ending.reason, replay=ending.replay, ending=ending)
-            untold.setdefault(ending.test, []).append(row)
-    order = dict.fromkeys(ending.test for ending in endings) | dict.fromkeys(of)
-    every = [row for test in order for row in (*of.get(test, ()), *untold.get(test, ()))]
-    every += [_of_others(others)] if others else []
-    if session is not None and not lost and _unexplained(session, every):
-        every.append(_of_session(session))
-    return every
-
-
-def _told_by(ending: Ending, rows: Sequence[Row]) -> bool:
-    """Whether rows of results tell a test's ending already."""
-    here = [row for row in rows if row.ending == ending]
-    if ending.outcome == "passed":
-        return True
-    if ending.outcome == "xpassed":
-        return any(row.result is not None for row in here)
-    broken = (row.result is None or row.result.verdict is not Verdict.PASSED for row in here)
-    return ending.claimed and any(broken)
-
-
-def _of_others(endings: Sequence[Ending]) -> Row:
-    named = [f"{ending.test} ({ending.phase}: {_first(ending.reason)})" for ending in endings]
-    more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
-    count = f"{len(named)} did not pass" if len(named) > 1 else "one did not pass"
-    problem = f"{count}: {', '.join([*named[:_MOST_NAMED], *more])}"
-    ending = Ending(test=_OTHERS, phase="session", outcome="error", reason=problem, robust=False)
-    return Row(test=_OTHERS, result=None, problem=problem, replay="", ending=ending)
-
-
-def _first(text: str) -> str:
+def first_line(text: str) -> str:
+    """Return the first line that is not blank, or a placeholder."""
     return next((line for line in text.splitlines() if line.strip()), "no reason was given")
-
-
-def _unexplained(session: Session, rows: Iterable[Row]) -> bool:
-    """Whether pytest's exit status is red, and no row is; one that says more than "a test failed" is always told."""
-    if session.exit == 1:
-        return not any(map(red, rows))
-    return session.exit not in (0, 5)
-
-
-def _of_session(session: Session) -> Row:
-    why = f" ({session.stopped})" if session.stopped else ""
-    problem = f"pytest ended with exit code {session.exit}: {meaning(session.exit)}{why}"
-    ending = Ending(test="pytest", phase="session", outcome="error", reason=problem, robust=False)
-    return Row(test="pytest", result=None, problem=problem, replay="", ending=ending)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What there is to tell of a run.
+    """Everything that reports show of a run.
 
     Attributes:
-        results: one row a claim, or a test that could not measure, in the order of collection.
-        endings: how every robustness test ended, and every other that did not pass.
-        session: what pytest said of the run; None where that is not known.
-        lost: what did not arrive or could not be written, in sentences; with any the run is not green.
-        sections: what packs say below the claims.
+        results: one row for each claim, or test that could not measure, in the order of collection.
+        endings: endings of all robustness tests, and of every other test that did not pass.
+        session: pytest's summary; None if unknown.
+        lost: results that did not arrive and files that could not be written, in sentences. The run is then not green.
+        sections: sections of packs, shown below the claims.
     """
 
     results: tuple[Row, ...]
@@ -136,65 +274,133 @@ class Account:
 
     @property
     def rows(self) -> list[Row]:
-        """All that a report shows: see `told`."""
-        return told(self.results, self.endings, self.session, self.lost)
+        """The rows of results, and a row for each ending that no result explains, in the order of collection.
+
+        What failed beside the robustness tests shares one row. A red exit status of pytest that no row explains has a
+        row as well.
+        """
+        by_test: dict[str, list[Row]] = {}
+        for row in self.results:
+            by_test.setdefault(row.test, []).append(row)
+        further: dict[str, list[Row]] = {}
+        others: list[Ending] = []
+        for ending in dict.fromkeys(self.endings):
+            here = by_test.setdefault(ending.test, [])
+            if not ending.robust and not here:
+                others += [ending] if ending.red else []
+            elif not _explained(ending, here):
+                row = Row(ending.test, None, ending.reason, ending.replay, ending)
+                further.setdefault(ending.test, []).append(row)
+        order = dict.fromkeys(ending.test for ending in self.endings) | dict.fromkeys(by_test)
+        rows = [row for test in order for row in (*by_test.get(test, ()), *further.get(test, ()))]
+        if others:
+            named = [f"{one.test} ({one.phase}: {first_line(one.reason)})" for one in others]
+            more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
+            count = f"{len(named)} did not pass" if len(named) > 1 else "one did not pass"
+            rows.append(_session_row("other tests", f"{count}: {', '.join([*named[:_MOST_NAMED], *more])}"))
+        session = self.session
+        if session is not None and not self.lost:
+            # Exit code 1 only says that a test failed; every other red code says more than any row.
+            missing = not any(row.red for row in rows) if session.exit == 1 else session.exit not in (0, 5)
+            if missing:
+                why = f" ({session.stopped})" if session.stopped else ""
+                text = f"pytest ended with exit code {session.exit}: {exit_reason(session.exit)}{why}"
+                rows.append(_session_row("pytest", text))
+        return rows
 
     @property
-    def left_out(self) -> dict[str, str]:
-        """Return the robustness tests that were found and deselected, in a line; empty where none was."""
-        text = "" if self.session is None else self.session.left_out
-        return {"deselected": text} if text else {}
+    def left_out(self) -> str:
+        """A line that names the deselected robustness tests; empty if there are none."""
+        return "" if self.session is None else self.session.left_out
 
-    def pictured(self, start: Callable[[str], Path], to: Path) -> Account:
-        """The account with its pictures named from another folder.
+    def with_pictures_from(self, start: Callable[[str], Path], to: Path) -> Account:
+        """Return the account with its paths of pictures made relative to another folder.
 
         Args:
-            start: the folder that the pictures' paths of a test begin at.
-            to: the folder that they are to begin at.
+            start: maps a test to the folder that its paths are relative to now.
+            to: the new folder.
         """
         results = tuple(
-            row if row.result is None else replace(row, result=rebased(row.result, start(row.test), to))
+            row if row.result is None else replace(row, result=_rebased(row.result, start(row.test), to))
             for row in self.results
         )
         return replace(self, results=results)
 
-    def lost_too(self, problems: Iterable[str]) -> Account:
-        """The account of a run that lost something more: pytest ends as after an internal error."""
+    def with_lost(self, problems: Iterable[str]) -> Account:
+        """Return the account with further losses; pytest's exit status becomes that of an internal error."""
         lost = tuple(dict.fromkeys((*self.lost, *problems)))
         if lost == self.lost:
             return self
-        session = replace(self.session or Session(exit=3), exit=3)
-        return replace(self, lost=lost, session=session)
+        return replace(self, lost=lost, session=replace(self.session or Session(exit=3), exit=3))
 
-    def sectioned(self) -> Account:
-        """The account with the sections of packs; one that cannot be made is lost, and the run is not green."""
+    def with_exit(self, status: int) -> Account:
+        """Return the account with another exit status of pytest."""
+        return replace(self, session=replace(self.session or Session(exit=status), exit=int(status)))
+
+    def with_sections(self) -> Account:
+        """Return the account with the sections of packs; a section that cannot be made counts as lost."""
         results = tuple(row.result for row in self.results if row.result is not None)
         if not results:
             return self
         try:
             made = extensions.all_of("robustest_sections", Section, results=results)
         except RobustestError as error:
-            return self.lost_too([f"the sections of packs could not be made: {error}"])
+            return self.with_lost([f"the sections of packs could not be made: {error}"])
         return replace(self, sections=tuple(section for _, section in made))
 
-    def ended(self, status: int) -> Account:
-        """The account of a run that pytest ended with another exit status."""
-        return replace(self, session=replace(self.session or Session(exit=status), exit=int(status)))
+    def with_file(self, what: str, path: str, write: Callable[[], object]) -> Account:
+        """Write one file of a report, and return the account with the problem if that fails.
+
+        Args:
+            what: the file in words.
+            path: its place.
+            write: writes it.
+        """
+        try:
+            write()
+        except OSError as error:
+            return self.with_lost([f"{what} could not be written to {path}: {error.strerror or error}"])
+        except Exception as error:  # one report that cannot be made must not take the others with it
+            return self.with_lost([f"{what} could not be made at {path}: {type(error).__name__}: {error}"])
+        return self
 
 
-def put(account: Account, what: str, path: str, write: Callable[[], object]) -> Account:
-    """Write a file of a report; where that fails, no verdict is lost: the account says so, and is not green.
+def _explained(ending: Ending, rows: Sequence[Row]) -> bool:
+    """Return True if the rows of a test's results already show this ending."""
+    if ending.outcome == "passed":
+        return True
+    here = [row for row in rows if row.ending == ending]
+    if ending.outcome == "xpassed":
+        return any(row.result is not None for row in here)
+    return ending.claimed and any(row.result is None or row.result.verdict is not Verdict.PASSED for row in here)
 
-    Args:
-        account: the run's.
-        what: the file in words.
-        path: where it goes.
-        write: writes it.
-    """
-    try:
-        write()
-    except OSError as error:
-        return account.lost_too([f"{what} could not be written to {path}: {error.strerror or error}"])
-    except Exception as error:  # a report that cannot be made must not take the others with it
-        return account.lost_too([f"{what} could not be made at {path}: {type(error).__name__}: {error}"])
-    return account
+
+def _session_row(test: str, problem: str) -> Row:
+    return Row(
+        test, None, problem, "", Ending(test=test, phase="session", outcome="error", reason=problem, robust=False)
+    )
+
+
+def _rebased(result: Result, start: Path, to: Path) -> Result:
+    """Return a result whose paths of pictures, relative to `start`, are made relative to `to`."""
+    if os.path.abspath(start) == os.path.abspath(to):
+        return result
+
+    def moved(image: str) -> str:
+        try:
+            return Path(os.path.relpath(start / image, to)).as_posix()
+        except ValueError:  # another drive, or a path with a NUL in it
+            return image
+
+    worst = tuple(one if one.image is None else replace(one, image=moved(one.image)) for one in result.counterexamples)
+    details: Mapping[str, Any] = result.details
+    sheets = details.get("pictures")
+    if isinstance(sheets, (list, tuple)):
+        paths = [
+            {**one, "image": moved(one["image"])}
+            if isinstance(one, Mapping) and isinstance(one.get("image"), str)
+            else one
+            for one in sheets
+        ]
+        details = {**details, "pictures": paths}
+    return replace(result, counterexamples=worst, details=details)

@@ -1,4 +1,4 @@
-"""What arguments must be, checked where they are given; torch is not loaded for it."""
+"""Checks of arguments, without torch."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def checked_images(x: Tensor, what: str) -> None:
 
 
 _ROUNDING = 16 * 2.0**-23
-"""Arithmetic that changes nothing, such as rescaling there and back, may move a float32 by some of its last bits."""
+"""Arithmetic such as rescaling there and back may move a float32 by some of its last bits."""
 
 
 def moved_rows(before: Tensor, after: Tensor) -> Tensor:
-    """Return (N,) bool: samples of (N, *S) floats that differ by more than rounding of the largest of their values."""
+    """Return (N,) bool: samples of (N, *S) floats that differ by more than the rounding of their largest value."""
     apart: Tensor = (after - before).flatten(1).abs().amax(1) > _ROUNDING * before.flatten(1).abs().amax(1)
     return apart

@@ -1,8 +1,8 @@
-"""The time that a claim has left: `time_budget` ends it within the pass of the model that is under way.
+"""The clock of a claim: `time_budget` ends it within the pass of the model that is under way.
 
-Whatever takes long asks the clock before each step: every pass of a model, every sample that is read, every request to
-an endpoint, every forward call of a training. Where the time is up it raises `OutOfTime`; whoever can decide on what
-was seen by then catches it, and else the claim is inconclusive.
+Every pass of a model, every read of a sample, every request to an endpoint and every forward call of a training checks
+the clock first, and raises `OutOfTime` when the time is up. The driver catches it and decides on the outcomes so far;
+elsewhere the claim is inconclusive.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _deadline: ContextVar[float] = ContextVar("robustest_deadline", default=math.inf
 
 
 class OutOfTime(BaseException):
-    """A claim's time is up. No `Exception`: no code of a user's may take it for an error of the model."""
+    """The time of a claim is up. Not an `Exception`: code around the model must not catch it."""
 
 
 @contextmanager
 def budget(seconds: float | None) -> Iterator[None]:
-    """Give the block so many seconds, and never more than the block around it has; None sets no limit of its own."""
+    """Limit the block to some seconds, or to the limit of the block around it; None adds no limit."""
     token = _deadline.set(min(_deadline.get(), math.inf if seconds is None else time.monotonic() + seconds))
     try:
         yield
@@ -32,7 +32,7 @@ def budget(seconds: float | None) -> Iterator[None]:
 
 @contextmanager
 def unlimited() -> Iterator[None]:
-    """Let the block end, whatever the time: for the last look at what is certain already."""
+    """Lift the limit inside the block."""
     token = _deadline.set(math.inf)
     try:
         yield
@@ -41,32 +41,29 @@ def unlimited() -> Iterator[None]:
 
 
 def left() -> float | None:
-    """Return the seconds that are left, 0 or more; None without a limit."""
+    """Return the seconds left, >= 0; None without a limit."""
     deadline = _deadline.get()
     return None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())
 
 
 def check(reason: str = "") -> None:
-    """Raise where the time is up.
+    """Raise OutOfTime if the time is up.
 
     Args:
-        reason: what had been reached, for the result of the claim.
-
-    Raises:
-        OutOfTime: it is.
+        reason: how far the claim has come, for its result.
     """
     if time.monotonic() > _deadline.get():
         raise OutOfTime(reason)
 
 
 def until() -> float | None:
-    """Return the end of the time by the wall clock, which other processes read too; None without a limit."""
+    """Return the end of the time by the wall clock, for other processes; None without a limit."""
     seconds = left()
     return None if seconds is None else time.time() + seconds
 
 
 @contextmanager
 def budget_until(end: float | None) -> Iterator[None]:
-    """Give the block the time up to an end that another process has told; None sets no limit."""
+    """Limit the block to an end that `until` returned in another process; None adds no limit."""
     with budget(None if end is None else end - time.time()):
         yield

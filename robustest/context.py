@@ -1,18 +1,18 @@
-"""The test that is running: its settings, and where its results and progress go.
+"""The context of the running test: its settings, and the record of its results.
 
-A context variable, so that assertions need no argument for it and work outside pytest too, where the
-default context measures with default settings and keeps nothing.
+It is a context variable, so that assertions need no argument for it. Outside pytest a default context measures with
+default settings and records nothing.
 
-Every claim that is made while a test runs is in its record, or the test is not green, wherever the claim is made:
+Every claim that is made while a test runs is in its record, or the test is not green:
 
-1. In the test's own thread an error ends the test. Claims of other threads are recorded with the test that is running;
-   an error there ends nobody's test, so it is kept (`Context.apart`) until the test ends, and ends it then.
-2. A task of an event loop runs in the test's own thread, and yet nobody may ever ask for its error: it is kept too,
-   until it is known whether somebody did.
-3. Other processes, forked or started anew, write what they claim into a folder that the environment names: that a claim
-   begins, what was recorded, how it ended. The test reads the folder when it ends.
-4. A claim that has begun and not ended by then is an error of the test. What a test claims after its end is no test's:
-   the run has lost it, and is not green.
+1. In the test's own thread an error ends the test. Claims of other threads are recorded with the running test; an error
+   there is kept (`Context.apart`) and ends the test at its end.
+2. A task of an event loop runs in the test's own thread, but nobody may ever await its error: it is kept too, unless
+   somebody did.
+3. Other processes, forked or spawned, write their claims into a folder that the environment names: the beginning of a
+   claim, its result, its end. The test reads the folder when it ends.
+4. A claim that has not ended by then is an error of the test. A claim after the test's end belongs to no test: the run
+   reports it as lost, and is not green.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from typing import Any
 
 from robustest.errors import ClaimFailed, ConfigError, NotSearched, RobustestError, expected
 from robustest.reports.inert import inert
-from robustest.reports.notebook_progress import notebook_progress
+from robustest.reports.progress import notebook_progress
 from robustest.results import Result, Verdict
 from robustest.settings import Settings
 
@@ -46,39 +46,42 @@ Progress = Callable[[str, int, int, int], None]
 """Called with (claim in words, samples done, samples in all, samples broken)."""
 
 
+_DEFAULT = Settings()
+"""Checked once, and shared by all contexts outside pytest."""
+
+
 @dataclass(slots=True, repr=False)
 class Context:
-    """One test's settings and what it has measured so far.
+    """One test's settings, and its measurements so far.
 
     Attributes:
         settings: how this test measures.
         test: the test's node id; empty outside pytest.
-        owner: who makes the claims, in names of what is kept of them; a fixture of several tests, or the test itself
-            where it is empty.
-        where: the node id as seen from the folder the run was started in.
-        progress: told of each finished chunk; None where nobody watches.
+        owner: name under which counterexamples and baselines are kept: of a fixture of several tests; "" for the test.
+        where: the node id relative to the folder in which the run was started.
+        progress: called after each chunk; None where nobody watches.
         skip: ends the test as skipped, with a reason; None outside a test.
-        rerun: the command that repeats this test, up to the seed and the test's id; empty outside pytest.
+        rerun: the command that repeats this test, without the seed and the test's id; "" outside pytest.
         results: every result recorded, in order.
-        measured: measurements that ended in this test.
-        ungated: results with a threshold, or a baseline, that no assertion has taken.
-        sent: how many of them are on a report already.
-        unwritten: files that could not be written, in sentences; they turn the run red, and the verdict stands.
-        unvouched: claims that a replay did not refute and nothing was searched for, with the reason: the test ends as
-            skipped, unless it failed.
-        home: process and thread that the test itself runs in; None where it is not known.
-        over: whether the test has ended.
-        apart: errors of claims made elsewhere, each with the words for where that was and, of a task, the task.
-        under_way: claims that have begun elsewhere and not ended, in words.
-        threads: those that the test has started.
-        stumbled: what kept claims of this test from being measured, where that is no error of robustest's own.
+        measured: number of measurements that ended in this test.
+        ungated: results with a threshold or a baseline that no assertion has taken.
+        sent: number of them that are on a report already.
+        unwritten: sentences about files that could not be written; they turn the run red and change no verdict.
+        unvouched: claims of a run that only replays, which no replay refuted, with the reason: the test ends as skipped
+            unless it failed.
+        home: process and thread in which the test runs, or None.
+        over: True after the end of the test.
+        apart: errors of claims in other threads, tasks and processes.
+        under_way: such claims that have not ended, in words.
+        threads: threads that the test has started.
+        stumbled: errors, other than robustest's own, that ended claims of this test.
         attempts: earlier attempts at the test, where another plugin runs it again.
-        phases: of this attempt, as far as it has come.
-        ended: how this attempt's phases ended, what did not pass; see `Attempt`.
-        forgiven: whether the test holds by the rule over all attempts, though one of them failed.
+        phases: phases of this attempt so far.
+        ended: phase and error that ended this attempt, or None.
+        forgiven: True if the test passes by the rule over all attempts, though one of them failed.
     """
 
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = _DEFAULT
     test: str = ""
     owner: str = ""
     where: str = ""
@@ -107,17 +110,17 @@ class Context:
         return f"<{type(self).__name__} of {inert(self.test) or 'no test'}: {len(self.results)} results>"
 
     def note(self, result: Result | None) -> None:
-        """A measurement has ended, with this result where it has one."""
+        """Count a measurement that has ended, and list its result as ungated if it claims something."""
         self.measured += 1
         if result is not None and result.is_claim:
             self.ungated.append(result)
 
     def gate(self, result: Result) -> None:
-        """The test's outcome depends on this result."""
+        """Take a result, on which the test's outcome now depends, from the ungated ones."""
         self.ungated = [one for one in self.ungated if one is not result]
 
     def begins(self, phase: str) -> None:
-        """A phase begins, in this thread; where it has been before, another plugin runs the test again."""
+        """Begin a phase in this thread; a phase that comes again means that another plugin runs the test again."""
         self.home, self.over = (os.getpid(), threading.get_ident()), False
         if phase in self.phases or (phase == "setup" and self.phases):
             self.attempts.append(Attempt.of(self))
@@ -125,7 +128,7 @@ class Context:
         self.phases.append(phase)
 
     def forget(self) -> None:
-        """Another attempt at the test begins."""
+        """Clear the record for another attempt at the test."""
         self.phases.clear()
         self.apart.clear()
         self.under_way.clear()
@@ -138,15 +141,15 @@ class Context:
 
     @property
     def claimant(self) -> str:
-        """Who makes the claims: what is kept of them (a baseline, counterexamples) is kept under this name."""
+        """Return the name under which baselines and counterexamples of this test are kept."""
         return self.owner or self.test
 
     def not_searched(self, statement: str, reason: str) -> NotSearched:
-        """The error that ends a measurement of known counterexamples alone; that it ended so is kept.
+        """Return the error that ends a measurement of known counterexamples alone, and note it.
 
         Args:
             statement: the claim in words.
-            reason: what the replay came to.
+            reason: the outcome of the replay.
 
         Raises:
             ConfigError: no test is running that could be skipped.
@@ -158,9 +161,9 @@ class Context:
         return error
 
     def record(self, result: Result) -> None:
-        """Keep a result for the reports; outside a test there are none, and nothing is kept.
+        """Record a result for the reports; outside a test nothing is recorded.
 
-        A run that only replays known counterexamples passes no claim: what passed is kept as inconclusive.
+        A run that only replays known counterexamples passes no claim: a passed result is recorded as inconclusive.
 
         Raises:
             TypeError: this is no `Result`, or its details are no plain JSON types.
@@ -180,17 +183,17 @@ class Context:
         elif self.test:
             self.results.append(result)
 
-    def amend(self, result: Result, told: Result) -> None:
-        """Put a result that says more in the place of one that was recorded, or measured and not yet asserted."""
-        self.results = [told if one is result else one for one in self.results]
-        self.ungated = [told if one is result else one for one in self.ungated]
+    def amend(self, result: Result, fuller: Result) -> None:
+        """Replace a result that was recorded, or measured and not yet asserted, by a fuller one."""
+        self.results = [fuller if one is result else one for one in self.results]
+        self.ungated = [fuller if one is result else one for one in self.ungated]
 
     def picture(self, save: Callable[[], str | None], folder: str) -> str | None:
-        """The path of a picture that was saved; None where it is none, or could not be saved: no verdict depends on it.
+        """Save a picture and return its path; None where there is none or it could not be written.
 
         Args:
             save: saves it.
-            folder: where to.
+            folder: for the message.
         """
         try:
             return save()
@@ -203,18 +206,18 @@ class Context:
             return None
 
     def replay(self, seed: int) -> str:
-        """The command that repeats this test; empty outside pytest."""
+        """Return the command that repeats this test; "" outside pytest."""
         return f"{self.rerun} --robust-seed={seed} {shlex.quote(self.where or self.test)}" if self.test else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """An error of a claim that was made apart from the test's own thread.
+    """An error of a claim outside the test's own thread.
 
     Attributes:
         where: in words.
-        error: what it raised; an error of another process is one of its message.
-        task: the task that it was raised in, where there was one: somebody may have asked it for the error.
+        error: the error; that of another process is rebuilt from its message.
+        task: the task in which it was raised, or None: somebody may have awaited it.
     """
 
     where: str
@@ -223,8 +226,8 @@ class Apart:
 
     @property
     def unheard(self) -> bool:
-        """True if the test cannot have heard of the claim."""
-        # Python keeps there whether anybody has asked for a task's error, to complain if nobody has.
+        """Return True if the test cannot have seen the error."""
+        # Python clears this flag when the error is retrieved, and otherwise logs the error.
         return self.task is None or not self.task.done() or bool(getattr(self.task, "_log_traceback", True))
 
 
@@ -233,9 +236,10 @@ class Attempt:
     """An attempt at a test that another plugin ran again.
 
     Attributes:
-        results: what was recorded in it.
-        phase, outcome, reason: what it came to: "passed", "failed" where a claim or an assertion did not hold, else
-            "error".
+        results: as recorded.
+        phase: the phase that ended it.
+        outcome: "passed", "failed" where a claim or an assertion did not hold, else "error".
+        reason: the message of the error.
     """
 
     results: tuple[Result, ...]
@@ -245,18 +249,18 @@ class Attempt:
 
     @classmethod
     def of(cls, context: Context) -> Attempt:
-        """The attempt that a context has just seen."""
+        """Return the attempt that a context has just recorded."""
         refuted = any(one.gated and one.is_claim and one.verdict is not Verdict.PASSED for one in context.results)
         if context.ended is None:
             return cls(tuple(context.results), "call", "passed", "")
         phase, error = context.ended
-        # What was asserted does not hold; all else (a connection, a file) kept the test from finding out.
+        # An assertion that does not hold; any other error (a connection, a file) kept the test from finding out.
         failed = isinstance(error, AssertionError) or type(error).__name__ == "Failed" or refuted
         return cls(tuple(context.results), phase, "failed" if failed else "error", str(error) or type(error).__name__)
 
 
 _CLAIMS = "ROBUSTEST_CLAIMS"
-"""The environment variable that names the process that runs tests, and the folder for claims of others."""
+"""Environment variable with the process that runs the tests, and the folder for claims of other processes."""
 
 _numbers = count()
 _lost: list[str] = []
@@ -264,7 +268,7 @@ _lost: list[str] = []
 
 @contextmanager
 def followed() -> Iterator[None]:
-    """Take in what other processes claim while tests run in this one."""
+    """Receive claims of other processes while tests run in this one."""
     before, folder = os.environ.get(_CLAIMS), tempfile.mkdtemp(prefix="robustest-claims-")
     os.environ[_CLAIMS] = f"{os.getpid()}:{folder}"
     try:
@@ -278,7 +282,7 @@ def followed() -> Iterator[None]:
 
 
 def lost_claims() -> list[str]:
-    """Take what was claimed when no test was there to record it, in sentences."""
+    """Return sentences about claims that no test recorded, and forget them."""
     receive(None)
     found = list(_lost)
     _lost.clear()
@@ -286,7 +290,7 @@ def lost_claims() -> list[str]:
 
 
 def _foreign(context: Context) -> Path | None:
-    """The folder for claims, where this process is not the one that the test runs in."""
+    """Return the folder for claims if the test runs in another process than this one."""
     owner, _, folder = os.environ.get(_CLAIMS, "").partition(":")
     home = int(owner or 0) if context.home is None else context.home[0]
     return Path(folder) if owner and home != os.getpid() else None
@@ -294,10 +298,10 @@ def _foreign(context: Context) -> Path | None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that no line is written into a file that is being taken."""
+    """Lock the folder, so that no line is written into a file that is being read."""
     try:
         import fcntl
-    except ImportError:  # Windows, where a line may come too late for its test, and is lost by name
+    except ImportError:  # Windows: a line that comes too late for its test is reported as lost
         yield
         return
     with (folder / "lock").open("a") as lock:
@@ -313,7 +317,7 @@ def _send(folder: Path, line: Mapping[str, object]) -> None:
 
 
 def receive(context: Context | None) -> None:
-    """Take what other processes have claimed since: for a test that is running, or for none."""
+    """Read the new claims of other processes, for the running test or for none."""
     owner, _, name = os.environ.get(_CLAIMS, "").partition(":")
     folder = Path(name)
     if not owner or not folder.is_dir():
@@ -329,8 +333,8 @@ def receive(context: Context | None) -> None:
         if context is None or not known:
             if "begun" not in line and line.get("error") is None and "result" not in line:
                 continue
-            told = f"of {line['test']}" if line["test"] else "of another process"
-            _lost.append(f"a claim {told} came when its test had ended")
+            of = f"of {line['test']}" if line["test"] else "of another process"
+            _lost.append(f"a claim {of} came when its test had ended")
         elif "begun" in line:
             context.under_way[line["begun"]] = line["words"]
         elif "result" in line:
@@ -338,24 +342,24 @@ def receive(context: Context | None) -> None:
         else:
             words = context.under_way.pop(line["ended"], "a claim in another process")
             if line["error"] is not None:
-                context.apart.append(Apart(words, _read(line["error"], context)))
+                context.apart.append(Apart(words, _error_in(line["error"])))
 
 
-def _told(error: BaseException) -> dict[str, Any]:
-    """An error for another process; what failed is a claim or not measured."""
+def _as_json(error: BaseException) -> dict[str, Any]:
+    """Return an error as plain JSON types, for another process."""
     result = error.result.to_dict() if isinstance(error, ClaimFailed) else None
     return {"name": type(error).__name__, "message": str(error), "result": result}
 
 
-def _read(told: Mapping[str, Any], context: Context) -> BaseException:
-    if told["result"] is not None:
-        return ClaimFailed(told["message"], Result.from_dict(told["result"]))
-    return RobustestError(f"{told['name']}: {told['message']}")
+def _error_in(line: Mapping[str, Any]) -> BaseException:
+    if line["result"] is not None:
+        return ClaimFailed(line["message"], Result.from_dict(line["result"]))
+    return RobustestError(f"{line['name']}: {line['message']}")
 
 
 @contextmanager
 def claiming(kind: str) -> Iterator[None]:
-    """Follow a claim from its beginning to its end, wherever it is made.
+    """Record the beginning and the end of a claim, in any thread, task or process.
 
     Args:
         kind: of the claim.
@@ -373,8 +377,8 @@ def claiming(kind: str) -> Iterator[None]:
             error = raised
             raise
         finally:
-            told = None if error is None else _told(error)
-            _send(folder, {"test": context.test, "ended": number, "error": told})
+            plain = None if error is None else _as_json(error)
+            _send(folder, {"test": context.test, "ended": number, "error": plain})
         return
     here = context.home is None or context.home[1] == threading.get_ident()
     words = f"{kind} in thread {thread.name!r}"
@@ -408,10 +412,9 @@ def _task() -> asyncio.Task[Any] | None:
 
 
 def still_claiming(context: Context) -> list[str]:
-    """Claims that may yet be made for a test, in words: begun and not ended, or in a thread that can make one.
+    """Return claims of a test that may still come: those that have not ended, or threads that can make one.
 
-    A thread that a test has started and that is in no code which knows of robustest (an idle worker of a pool, a
-    monitor of a library) will claim nothing.
+    A thread in no code that imports robustest (an idle worker of a pool, a monitor of a library) claims nothing.
     """
     frames = sys._current_frames()
     named = [
@@ -436,14 +439,14 @@ _endings: list[Callable[[], None]] = []
 
 
 def when_over(end: Callable[[], None]) -> None:
-    """Have something ended with the run of tests, or with the process where there is none."""
+    """Register a function that is called after the last test, or at the end of the process."""
     if not _endings:
         atexit.register(over)
     _endings.append(end)
 
 
 def over() -> None:
-    """End what was to be ended with the run, the last begun first."""
+    """Call the registered functions, the last one first."""
     while _endings:
         _endings.pop()()
     atexit.unregister(over)
@@ -454,11 +457,12 @@ _running: list[Context] = []
 
 
 def current() -> Context:
-    """The running test's context, or a fresh default one outside a test; a notebook shows how far claims are.
+    """Return the running test's context, or a fresh default one outside a test, which shows progress in a notebook.
 
-    A thread that was not handed the context belongs to the test that began last.
+    A thread without the context variable belongs to the test that began last.
     """
-    return _current.get(None) or (_running[-1] if _running else Context(progress=notebook_progress()))
+    found = _current.get(None) or (_running[-1] if _running else None)
+    return found or Context(progress=notebook_progress() if "IPython" in sys.modules else None)
 
 
 @contextmanager

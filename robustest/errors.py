@@ -1,7 +1,7 @@
-"""The errors robustest raises: one small hierarchy, each also the builtin a caller would catch.
+"""The errors of robustest: one small hierarchy, each also the builtin that a caller would catch.
 
-A failed claim is an `AssertionError`; a run that could not measure is an error of another kind.
-Never one as the other. Messages say what was expected, what was got, and how to mend it.
+A failed claim is an `AssertionError`; a claim that could not be measured is a `RobustestError`. Messages say what was
+expected, what was given, and the remedy.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class DeviceError(RobustestError, RuntimeError):
 
 
 class StoreError(RobustestError, ValueError):
-    """What was kept on disk cannot be relied on: a baseline that is missing, damaged or of other data, or a
-    remembered outcome that a fresh measurement contradicts.
+    """A file cannot be relied on: a baseline that is missing, damaged or of other data, or a remembered outcome that a
+    fresh measurement contradicts.
     """
 
 
 class TruthValueError(RobustestError, TypeError):
-    """A result or a verdict was used as a truth value, which says nothing of what was found."""
+    """A result or a verdict was used as a truth value, which would be true for any verdict."""
 
 
 class NoClaimError(RobustestError):
@@ -94,7 +94,7 @@ _LONGEST = 200
 
 
 def expected(what: str, got: object, mend: str = "") -> str:
-    """The one sentence every bad argument gets: expected, got (with its type), mend."""
+    """Return the sentence for a bad argument: expected, given (with its type), remedy."""
     shown = " ".join(repr(got).split())
     shown = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
     text = f"Expected {what} but got {shown} ({type(got).__name__})"
@@ -102,10 +102,10 @@ def expected(what: str, got: object, mend: str = "") -> str:
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
-    """An error for a name that does not exist, with the nearest that does.
+    """Return an error for a name that does not exist, with the nearest that does.
 
     Args:
-        kind: what the name names, e.g. "attack".
+        kind: the kind of thing with that name, e.g. "attack".
         name: the name as given.
         known: the names that exist.
     """

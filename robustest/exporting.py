@@ -1,4 +1,4 @@
-"""A module as a graph, by `torch.export`, without a word to the user's test."""
+"""A module as a graph, by `torch.export`, without warnings or logs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, nn
 
 _TRACE = logging.getLogger("torch.__trace")
-"""Told much for every graph, by torch for torch; pytest would show it with each failed test."""
+"""Torch's own log of every graph, which pytest would show with each failed test."""
 
 
 def exported(module: nn.Module, batch: Tensor, size: Any) -> torch.export.ExportedProgram:
-    """The program of a module for batches of any size.
+    """Return the program of a module for batches of any size.
 
     Args:
-        module: what is called with a batch.
+        module: maps a batch.
         batch: (B, *S); with B >= 2, as torch would make the number 1 a constant.
         size: the `torch.export.Dim` of B.
 
     Raises:
-        Exception: of torch's many, where the module cannot be exported.
+        Exception: one of torch's, where the module cannot be exported.
     """
     with _silence():
         program = torch.export.export(module, (batch,), dynamic_shapes=({0: size},))

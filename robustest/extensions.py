@@ -1,4 +1,4 @@
-"""The interface of packs: what a package can add to robustest, one hook for each thing.
+"""The interface of packs: one hook for each thing that a package can add to robustest.
 
 A pack names a module (or an object) in the entry-point group `robustest`, and implements some of the hooks below:
 
@@ -18,13 +18,13 @@ def robustest_shifts():
     return {"dusk": dusk}
 ```
 
-Packs are loaded once in a process, when the first of them is asked: at the start of `pytest --robust`, by a command of
-the command line, or by the first name that is none of robustest's own. A run of pytest without `--robust` imports none.
-So the module that the entry point names stays light, and a hook imports what it hands over when it is called.
+Packs are loaded once in a process: at the start of `pytest --robust`, by a command of the command line, or by the first
+name that robustest does not have. A run of pytest without `--robust` imports none. So the module of the entry point
+must be light, and a hook imports its values when it is called.
 
 A pack that cannot be loaded, or that does not keep the interface, is a `PackError`, which names the pack and the
-remedy. It ends a run before the first test and a command with the exit code for wrong usage; nothing is ever measured
-or reported without a pack that is installed.
+remedy. It ends a run before the first test, and a command with the exit code for wrong usage: nothing is measured or
+reported without an installed pack.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from robustest.attacks import Cascade, Searcher, Stage
-    from robustest.cli.first_gates.battery import Probe
+    from robustest.cli.commands.init import Probe
     from robustest.data.outcomes import Outcomes
     from robustest.kinds import Kind
     from robustest.run.workers import Engine
@@ -66,13 +66,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A verb of the command line: `robustest NAME ...`.
+    """A command of the command line: `robustest NAME ...`.
 
     Attributes:
-        name: the verb.
+        name: the command.
         help: its line in `robustest --help`.
         arguments: adds its arguments to a parser of `argparse`.
-        run: does it with the arguments, and returns the exit code, one of `robustest.packs.Exit`.
+        run: runs it with the arguments, and returns the exit code, one of `robustest.packs.Exit`.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Section:
 
     Attributes:
         title: its heading, in words.
-        facts: what it says, each a label with a value.
+        facts: labels with values.
     """
 
     title: str
@@ -95,7 +95,7 @@ class Section:
 
 
 class Hooks:
-    """The hooks of a pack. Each is optional, and may leave out arguments that it does not need."""
+    """The hooks of a pack. Each is optional, and may leave out arguments."""
 
     @hookspec
     def robustest_attacks(self) -> Mapping[str, Callable[[], Searcher | Cascade]]:  # type: ignore[empty-body]
@@ -107,11 +107,11 @@ class Hooks:
 
     @hookspec
     def robustest_searches(self, threat: Threat) -> Sequence[Stage]:  # type: ignore[empty-body]
-        """Return the stages that suit a threat, none for a threat that the pack does not know.
+        """Return the stages for a threat; none for a threat that the pack does not know.
 
         Called before a model is attacked by one of robustest's own cascades ("fast", "standard", "thorough" ...).
-        The stages run behind the cascade's own, on the samples that those left, and the cascade's name in reports ends
-        in " + " and the pack's name. A cascade without any stage for a threat of the pack's own gets its stages here.
+        The stages run after those of the cascade, on the samples that these left, and the cascade's name in reports
+        ends in " + " and the pack's name. A threat of the pack gets all its stages here.
 
         Args:
             threat: the threat of the claim.
@@ -144,8 +144,8 @@ class Hooks:
     def robustest_read(self, data: object) -> object | None:
         """Return data that robustest reads, `(x, y)` or a data set, or None where the pack does not know their type.
 
-        Called with data that are none of robustest's own types, before a model sees any. The first pack that answers
-        decides. The same data must be read alike each time: workers read them for themselves.
+        Called with data of types that robustest does not know. The first pack that answers decides. The same data must
+        be read alike each time: workers read them too.
 
         Args:
             data: the argument of the claim.
@@ -178,13 +178,13 @@ class Hooks:
 
     @hookspec
     def robustest_commands(self) -> Sequence[Command]:  # type: ignore[empty-body]
-        """Return verbs of the command line. Called when the command `robustest` starts."""
+        """Return commands of the command line. Called when the command `robustest` starts."""
 
     @hookspec
     def robustest_probes(self, framework: str) -> Sequence[Probe]:  # type: ignore[empty-body]
         """Return further questions that `robustest init --scan` puts to a project's model.
 
-        Called by the scan. Each question is the source of a test, which imports what it needs in its body.
+        Called by the scan. Each question is the source of a test, which imports in its body.
 
         Args:
             framework: of the model, as the project's requirements tell: "torch", "sklearn" ...
@@ -196,18 +196,18 @@ def manager() -> pluggy.PluginManager:
     """Return the plugin manager with every installed pack, which it loads with the first call.
 
     Raises:
-        PackError: a pack cannot be loaded, or implements a hook that there is not.
+        PackError: a pack cannot be loaded, or implements an unknown hook.
     """
     found = pluggy.PluginManager(GROUP)
     found.add_hookspecs(Hooks)
     for point in entry_points(group=GROUP):
-        # `load_setuptools_entrypoints` would let an error of a pack through without the pack's name.
+        # `load_setuptools_entrypoints` would raise the error of a pack without the pack's name.
         try:
             found.register(point.load(), name=point.name)
         except Exception as error:
             raise _broken(point, error) from error
         for hook in found.get_hookcallers(found.get_plugin(point.name)) or ():
-            # pluggy takes functions that no specification has, and a wrapper could change what other packs answer.
+            # pluggy accepts functions without a specification, and a wrapper could change the answers of other packs.
             if not hook.has_spec():
                 raise _broken(point, unknown("hook", hook.name, [name for name in vars(Hooks) if name[0] != "_"]))
             if any(one.wrapper or one.hookwrapper for one in hook.get_hookimpls()):
@@ -238,7 +238,7 @@ class Answer(NamedTuple):
 
     Attributes:
         pack: its name.
-        value: what it gave, never None.
+        value: its value, never None.
     """
 
     pack: str
@@ -246,13 +246,13 @@ class Answer(NamedTuple):
 
 
 def answers(hook: str, **arguments: object) -> Iterator[Answer]:
-    """Return what each pack says, one after the other, those that say nothing left out.
+    """Yield the answer of each pack that has one.
 
     Raises:
-        PackError: a pack cannot be loaded, or its hook raised what is none of robustest's own errors.
+        PackError: a pack cannot be loaded, or its hook raised an error other than robustest's.
     """
-    # In pluggy's order (`tryfirst`, `trylast`, else the last registered first), and each apart: a call of the hook
-    # itself would return values without the names of the packs that are to blame for them.
+    # In pluggy's order (`tryfirst`, `trylast`, else the last registered first). A call of the hook itself would return
+    # values without the names of their packs.
     for one in reversed(getattr(manager().hook, hook).get_hookimpls()):
         try:
             value = one.function(*[arguments[name] for name in one.argnames])
@@ -293,11 +293,11 @@ def by_name(hook: str, what: str, ours: Collection[str]) -> dict[str, Answer]:
 
     Args:
         hook: its name.
-        what: its names name, e.g. "attack".
-        ours: the names that robustest has itself.
+        what: the noun for its names, e.g. "attack".
+        ours: the names that robustest has.
 
     Raises:
-        PackError: as for `answers`, or a value is no function, or a name is taken.
+        PackError: as for `answers`; a value is no function, or a name is taken.
     """
     found: dict[str, Answer] = {}
     for pack, values in answers(hook):
@@ -312,7 +312,7 @@ def by_name(hook: str, what: str, ours: Collection[str]) -> dict[str, Answer]:
 
 
 def made(hook: str, what: str, name: str, ours: Collection[str], *arguments: object) -> Any:
-    """Return what the function of a name makes.
+    """Call the function of a name and return its value.
 
     Args:
         hook, what, ours: as for `by_name`.
@@ -338,16 +338,13 @@ def made(hook: str, what: str, name: str, ours: Collection[str], *arguments: obj
 
 
 def check_new(what: str, name: str, pack: str, taken: Mapping[str, str]) -> None:
-    """Refuse a name that robustest or another pack has: which of both is meant would depend on what is installed.
+    """Raise PackError for a name that robustest or another pack has: its meaning would depend on the installed packs.
 
     Args:
-        what: it names, e.g. "attack".
+        what: the noun for the name, e.g. "attack".
         name: the name.
-        pack: whose it is.
-        taken: the packs of all names that there are already; robustest's own have an empty one.
-
-    Raises:
-        PackError: it is taken.
+        pack: the pack that gives it.
+        taken: the pack of each known name; "" for those of robustest.
     """
     if name in taken:
         owner = f"the pack {taken[name]!r}" if taken[name] else "robustest"

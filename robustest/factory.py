@@ -1,4 +1,4 @@
-"""Models and data by what builds them, for processes and machines that cannot be handed the thing itself."""
+"""Models and data by the function that builds them, for processes and machines that cannot receive the object."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from robustest.errors import ConfigError, expected
 
 @dataclass(frozen=True, slots=True, init=False)
 class Factory:
-    """A model or a data set, by the function that builds it.
+    """A model or a data set by the function that builds it.
 
-    `Factory("shop.nets:build", width=64)` stands for `shop.nets.build(width=64)` wherever a model or data are asked
-    for. Workers on other devices and machines call it for themselves, so nothing large has to travel but a model's
-    weights; a data set is read where the worker is.
+    `Factory("shop.nets:build", width=64)` stands for `shop.nets.build(width=64)` wherever a model or data are taken.
+    Workers call it themselves, so that only a model's weights travel, and a data set is read where the worker is.
 
     Args:
         path: "package.module:name" of a function or class that can be imported wherever it is needed.
@@ -37,7 +36,7 @@ class Factory:
         object.__setattr__(self, "arguments", dict(arguments))
 
     def build(self) -> Any:
-        """What it stands for, made now.
+        """Call the function and return the model or data.
 
         Raises:
             ConfigError: it cannot be imported, or it fails.

@@ -1,9 +1,8 @@
-"""Health checks: signs that an attack could not do its work, or that a model's answers are not its own.
+"""Health checks: signs that an attack could not do its work, or that a model's answers are not its own."""
 
-Each check is one row of `CHECKS`. It counts how many of the cases that it tried failed; the counts of chunks add up,
-and the sums decide once whether the check stops a claim. Two checks have no counts: `random_forward` raises and
-`softmax_outputs` warns as soon as they see one case.
-"""
+# Each check is one row of `CHECKS`. It counts how many of the cases that it tried failed; the counts of chunks add up,
+# and the sums decide once whether the check stops a claim. Two checks have no counts: `random_forward` raises and
+# `softmax_outputs` warns as soon as they see one case.
 
 from __future__ import annotations
 

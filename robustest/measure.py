@@ -1,15 +1,16 @@
-"""Measurements: the twins of the assertions. Each returns its `Result` and raises nothing over what it found.
+"""Measurements: the twins of the assertions. Each returns its `Result` and raises no error over its verdict.
 
-`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Beside them is
-what is computed from results: the samples that would close a gap, and effective robustness.
+`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Beside them are
+computations on results: the samples that would close a gap, and effective robustness.
 
 Each loads its own module when first used: a claim on robust accuracy needs neither hypothesis nor bounds.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from robustest.lazy import lazy_names
 
 if TYPE_CHECKING:
     from robustest.claims.confidence import measure_calibrated as measure_calibrated
@@ -45,16 +46,6 @@ if TYPE_CHECKING:
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
     from robustest.claims.strategies import accuracy_under as accuracy_under
     from robustest.claims.strategies import measure_robust_to as measure_robust_to
-    from robustest.claims.training.landscape import measure_smooth_landscape as measure_smooth_landscape
-    from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
-    from robustest.claims.training.robust_generalization import (
-        measure_robust_generalization as measure_robust_generalization,
-    )
-    from robustest.claims.training.synthetic.sample_counts import SampleCount as SampleCount
-    from robustest.claims.training.synthetic.sample_counts import samples_for as samples_for
-    from robustest.claims.training.synthetic.synthetic_covers import (
-        measure_synthetic_covers as measure_synthetic_covers,
-    )
     from robustest.decisions.effective_robustness import EffectiveRobustness as EffectiveRobustness
     from robustest.decisions.effective_robustness import effective_robustness as effective_robustness
 
@@ -81,31 +72,10 @@ _HOME: dict[str, tuple[str, ...]] = {
         "accuracy_under",
         "measure_robust_to",
     ),
-    "claims.training.landscape": ("measure_smooth_landscape",),
-    "claims.training.nonrobust_reliance": ("measure_nonrobust_reliance",),
-    "claims.training.robust_generalization": ("measure_robust_generalization",),
-    "claims.training.synthetic.sample_counts": (
-        "SampleCount",
-        "samples_for",
-    ),
-    "claims.training.synthetic.synthetic_covers": ("measure_synthetic_covers",),
     "decisions.effective_robustness": (
         "EffectiveRobustness",
         "effective_robustness",
     ),
 }
-_MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
-
+_MODULE_OF, __getattr__, __dir__ = lazy_names(__name__, _HOME)
 __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - a test holds it equal to the imports above
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'robustest.measure' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Figures of results, and pictures of what a model's features look for. They need matplotlib: `robustest[plots]`."""
+"""Figures of results, and pictures of a model's features. They need matplotlib: `robustest[plots]`."""
 
 from __future__ import annotations
 

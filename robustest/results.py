@@ -1,10 +1,7 @@
-"""Facts, captions, counts, variations and limits: the parts of a result beside its value.
+"""The result of a measurement: frozen, of plain JSON types, and all that reports and other processes get.
 
-A kind of claim says them when it is measured, and they travel with the result. So a report prints what it is given, and
-needs to know no kind of claim.
-
-
-What a measurement found: frozen, made of plain JSON types, the only thing reports and workers see.
+Facts, captions, counts, variations and limits are parts of a result beside its value. The kind of claim makes them, so
+that a report prints a result without knowing its kind.
 """
 
 from __future__ import annotations
@@ -20,26 +17,26 @@ from robustest.errors import TruthValueError, expected
 from robustest.words import count_of, exactly, sentence
 
 Value = str | int | float | bool
-"""A fact's: one plain JSON value."""
+"""The value of a fact: one plain JSON value."""
 
 _IN_A_LINE = 8
-"""Entries of a mapping that are still read at a glance without a table."""
+"""Most entries of a mapping that is shown in a line, not as a table."""
 
 _NOTHING = "\N{EN DASH}"
 
 SHOWN_ELSEWHERE = frozenset({"health", "baseline", "changed", "class_names", "clean_seen", "curves", "pictures"})
-"""Details that any result may have, and for which reports have a place of its own."""
+"""Details of any kind of claim that reports show in another place than among the facts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One further number or sentence of a result.
+    """A further number or sentence of a result.
 
     Attributes:
-        label: what it is, in a few words.
-        value: a number, yes or no, or words.
-        unit: what the number counts or measures; empty for a share, and for words.
-        leads: whether short reports print it too: the terminal, JUnit and the summary. The page and the JSON file have
+        label: its name, in a few words.
+        value: a number, a bool, or words.
+        unit: of the number; "" for a share, and for words.
+        leads: True if short reports print it too: the terminal, JUnit and the summary. The page and the JSON file have
             every fact.
 
     Raises:
@@ -58,19 +55,19 @@ class Fact:
             raise TypeError(expected("value of a fact to be text, a finite number, true or false", self.value))
 
     def __str__(self) -> str:
-        """The value as a report prints it."""
+        """Return the value as a report prints it."""
         return f"{shown(self.value)} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """A threat, shift, cue, strategy or another thing that a claim varies, as data.
+    """A threat, shift, cue or strategy as data.
 
     Attributes:
         name: of its class or function, e.g. "Linf" or "gaussian_noise".
-        parameters: plain JSON values by name; those that have their default are left out, so that a parameter that a
-            later version adds is no other variation.
-        axis: the parameter along which claims make a curve, e.g. "eps", which is a number; None where there is none.
+        parameters: plain JSON values by name. Defaults are left out, so that a parameter that a later version adds does
+            not make another variation.
+        axis: the parameter along which claims make a curve, e.g. "eps"; it is a number. None for no axis.
 
     Raises:
         TypeError: a field has another type.
@@ -87,28 +84,28 @@ class Variation:
             raise TypeError(expected(f"the parameter {self.axis!r} of a variation to be a number", self.at))
 
     def __str__(self) -> str:
-        """Return the variation as a person writes it, every number exact: "Linf(eps=8/255)"."""
+        """Return the variation as a person writes it, with exact numbers: "Linf(eps=8/255)"."""
         given = ", ".join(f"{name}={_written(value)}" for name, value in self.parameters.items())
         return f"{self.name}({given})" if given else self.name
 
     @property
     def without_axis(self) -> Variation:
-        """The same without the parameter on the axis: what it has in common with the others on its curve."""
+        """Return this variation without the parameter on the axis, as all on its curve have it."""
         return Variation(self.name, {name: value for name, value in self.parameters.items() if name != self.axis})
 
     @property
     def at(self) -> float | None:
-        """The place on the axis; None where there is no axis."""
+        """Return the place on the axis, or None."""
         place: float | None = None if self.axis is None else self.parameters.get(self.axis)
         return place
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One number that a claim requires.
+    """A number that a claim requires.
 
     Attributes:
-        name: the argument that asked for it, e.g. "max_recall_drop".
+        name: its argument, e.g. "max_recall_drop".
         comparison: ">=" or "<=", how the measured value must relate to it.
         value: the number.
 
@@ -128,16 +125,16 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captions:
-    """How reports name the parts of a result.
+    """Names that reports give to the parts of a result.
 
     Attributes:
-        setting: what `Result.setting` is: "threat", "setting".
-        size: what a counterexample's size is: "size", "severity".
-        before, after: what a counterexample's pair of inputs is, e.g. "cue off" and "cue on".
-        answered: who gave the one answer that a counterexample shows, e.g. "people select"; empty where it shows what
-            the model predicts before and after.
-        worst: what the counterexamples are.
-        searched: what follows a value that a search left or found: "after attack", "found".
+        setting: of `Result.setting`: "threat", "setting".
+        size: of a counterexample's size: "size", "severity".
+        before, after: of a counterexample's pair of inputs, e.g. "cue off" and "cue on".
+        answered: of the single answer that a counterexample shows, e.g. "people select"; "" where it shows the model's
+            predictions before and after.
+        worst: of the counterexamples.
+        searched: words that follow a value that a search left or found: "after attack", "found".
         names: keys of `Result.details` in words, where the key itself would not do.
 
     Raises:
@@ -161,21 +158,21 @@ class Captions:
 
     @property
     def tiles(self) -> tuple[str, str, str]:
-        """What a counterexample's picture shows, from left to right."""
+        """Return the titles of a counterexample's picture, from left to right."""
         return self.before, self.after, "difference"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """The whole numbers that a value is made of: `events` / `n`; of a fall, (`events` - `gained`) / `n`.
+    """The whole numbers behind a value: `events` / `n`; of a fall, (`events` - `gained`) / `n`.
 
-    From them follows what another sample of the same population may give (`robustest suggest`).
+    `robustest suggest` predicts from them the value on another sample of the same population.
 
     Attributes:
-        n: samples counted.
-        events: how many held, where the value is a share that should be high; how many did not, where it should be
-            low; how many were lost, where it is a fall.
-        gained: how many were gained, where it is a fall; else None.
+        n: number of samples.
+        events: samples that held, for a share that should be high; that did not, for one that should be low; lost
+            samples, for a fall.
+        gained: gained samples, for a fall; else None.
 
     Raises:
         TypeError: a field is no whole number.
@@ -194,7 +191,7 @@ class Counts:
 def facts_of(
     details: Mapping[str, Any], names: Mapping[str, str], *, without: Collection[str] = (), leads: bool = True
 ) -> list[Fact]:
-    """Details that are single values, or few, as facts; what is a table is left to `robustest.reports.html.tables`.
+    """Return details that are single values, or few, as facts; tables are left to `robustest.reports.html.tables`.
 
     A value and its "..._interval" become one fact.
 
@@ -222,12 +219,12 @@ def facts_of(
 
 
 def is_rows(value: object) -> bool:
-    """Whether a value is a table's rows: a list of mappings."""
+    """Return True for the rows of a table: a list of mappings."""
     return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
 def is_table(value: object) -> bool:
-    """Whether a value is one table or several, and no fact."""
+    """Return True for one table or several, which are no facts."""
     if not isinstance(value, Mapping):
         return is_rows(value)
     parts = list(value.values())
@@ -238,17 +235,17 @@ def is_table(value: object) -> bool:
 
 
 def interval_of_another(key: str, details: Mapping[str, Any]) -> bool:
-    """Whether a key is the interval of another one, beside which it is shown."""
+    """Return True if a key is the interval of another one, beside which it is shown."""
     return key.endswith("_interval") and key.removesuffix("_interval") in details
 
 
 def named(key: object, names: Mapping[str, str]) -> str:
-    """A key of the details in words."""
+    """Return a key of the details in words."""
     return names.get(str(key), str(key).replace("_", " "))
 
 
 def shown(value: object, names: Mapping[str, str] = {}) -> str:
-    """A plain JSON value in words: four figures, thousands marked, yes and no, a dash for nothing."""
+    """Return a plain JSON value in words: four figures, marked thousands, yes and no, a dash for nothing."""
     if isinstance(value, Mapping):
         return ", ".join(f"{named(key, names)}: {shown(part, names)}" for key, part in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -261,7 +258,7 @@ def shown(value: object, names: Mapping[str, str] = {}) -> str:
 
 
 def _written(value: object) -> str:
-    """Return a plain JSON value in full, unlike `shown`: two values never look alike."""
+    """Return a plain JSON value in full, unlike `shown`: different values have different texts."""
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key}: {_written(part)}' for key, part in value.items())}}}"
     if isinstance(value, (list, tuple)):
@@ -280,7 +277,7 @@ def _check(of: str, values: Mapping[str, object], kind: type, what: str) -> None
 
 
 class Verdict(StrEnum):
-    """What became of a claim.
+    """The verdict on a claim.
 
     Raises:
         TruthValueError: it was used as a truth value: as a string, "failed" would be true.
@@ -299,7 +296,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a measurement spent.
+    """The cost of a measurement.
 
     Attributes:
         forward: samples passed forward through the model (a sample passed twice counts twice).
@@ -314,19 +311,16 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counterexample:
-    """One sample that speaks against the claim.
+    """A sample that speaks against the claim.
 
     Attributes:
         index: position in the user's data.
-        label: the class the data give.
-        clean: the class the model gives the unchanged sample.
-        predicted: the class the model gives the changed sample.
-        size: how far the sample was moved, in the threat's norm or the shift's severity; None where
-            it has no size.
-        image: path of the picture saved for it, if one was.
-        pixels: how many elements of the input (of all channels together: pixels) the change touches; None
-            where they were not counted.
-        told: what the answers were, in words, where they are no classes (which are -1 then); else empty.
+        label: the class in the data.
+        clean, predicted: the model's class for the unchanged and for the changed sample.
+        size: of the change, in the threat's norm or the shift's severity; None where it has no size.
+        image: path of its picture, or None.
+        pixels: number of changed pixels (of all channels together), or None.
+        told: the answers in words, where they are not classes (which are -1 then); else "".
     """
 
     index: int
@@ -341,16 +335,16 @@ class Counterexample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairing:
-    """What of two results of one claim may be paired, sample by sample; each kind of claim says so of itself.
+    """The way to pair two results of one claim, sample by sample.
 
     Attributes:
-        share: whether the verdict follows from the share of outcomes that hold: of all samples, or of each group.
+        share: True if the verdict follows from the share of outcomes that hold: of all samples, or of each group.
         groups: positions of each group's samples, where the verdict follows from the lowest share among groups.
-        under: what else an outcome depends on, in words: the change, the limits of a sample. Where it is another,
-            outcomes say another thing.
-        start: outcomes at the start of a fall, one per sample in their data's order, where the verdict follows from a
-            fall to `Result.outcomes`: both ends are paired, or the model that started lower would look better.
-        start_data: digest of the samples of `start`; empty where not all of them were looked at.
+        under: in words, the dependencies of an outcome besides model and sample: the change, the limits of a sample.
+            Only outcomes under the same are paired.
+        start: outcomes at the start of a fall to `Result.outcomes`, one per sample in the order of its data: both ends
+            are paired, or the model that started lower would look better.
+        start_data: digest of the samples of `start`; "" where not all were measured.
     """
 
     share: bool = True
@@ -374,10 +368,10 @@ REASONS: Mapping[str, str] = {
     "limit": "another limit than the threshold decided",
     "not_searched": "known counterexamples alone were replayed",
 }
-"""Why a verdict is not what the value alone would make it."""
+"""Reasons for a verdict that the value alone does not explain."""
 
 NOT_PAIRED = Pairing(share=False)
-"""Of a claim whose verdict follows from no share of outcomes."""
+"""The pairing of a claim whose verdict follows from no share of outcomes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,20 +382,19 @@ class Result:
 
     Attributes:
         kind: the kind of claim, e.g. "robust_accuracy".
-        claim: the key of the claim: the same in every run, whatever words reports have and whatever the threshold's
-            value is; e.g. "robust_accuracy(Linf(eps=8/255), attack=fast) at_least". It begins with the kind; a result
-            that no measurement made has its kind and its statement, unless it is given another.
-        statement: the claim in words, without what it requires: `robustest.words.sentence` has that.
+        claim: the key of the claim, the same in every run, with any words and any value of the threshold; e.g.
+            "robust_accuracy(Linf(eps=8/255), attack=fast) at_least". It begins with the kind; outside a measurement it
+            is made of kind and statement, unless it is given.
+        statement: the claim in words, without its requirement, which `robustest.words.sentence` adds.
         verdict: passed, failed or inconclusive; inconclusive too where no threshold was given.
-        rule: why the verdict holds, e.g. "certain: exact on this set", "alpha = 0.01 after 212 of 1000" or
+        rule: the reason for the verdict, e.g. "certain: exact on this set", "alpha = 0.01 after 212 of 1000" or
             "population, alpha = 0.01 a side".
-        quantity: what `estimate` is, e.g. "accuracy" or "flip rate".
-        estimate: the measured value, in 0..1; None where the samples were not all looked at, as an early
-            verdict measures no value.
-        interval: confidence interval of the value, two-sided at 1 - 2 alpha; valid wherever the run stopped. Where a
-            search only bounds the value, the end that nothing proves is as far as it can be.
+        quantity: name of the estimate, e.g. "accuracy" or "flip rate".
+        estimate: the measured value, in 0..1; None where not all samples were measured, as after an early verdict.
+        interval: confidence interval of the value, two-sided at 1 - 2 alpha, valid wherever the run stopped. Where a
+            search only bounds the value, the end that nothing proves is the extreme possible value.
         threshold: the value claimed, or None.
-        threshold_name: the argument that it was given by, e.g. "at_least"; None where nothing is claimed.
+        threshold_name: its argument, e.g. "at_least"; None where nothing is claimed.
         comparison: ">=" or "<=", how the estimate must relate to the threshold.
         n: samples evaluated.
         n_total: samples in the data.
@@ -411,38 +404,36 @@ class Result:
         setting: the threat, shift or cue in words; `varied` has it as data.
         method: the attack or intervention in words.
         counterexamples: the worst samples, worst first.
-        notes: what a reader must know (train mode, halved batches ...).
+        notes: sentences for the reader (train mode, halved batches ...).
         details: further numbers of this kind of claim, plain JSON types only.
-        cached: when and at which commit all of this was measured, e.g. "2026-11-25, commit 1a2b3c4"; empty where
-            something was measured now.
+        cached: date and commit of the measurement, e.g. "2026-11-25, commit 1a2b3c4"; "" where something was measured
+            now.
         replayed: samples decided by counterexamples of an earlier run that still break.
-        alpha: the chance that was allowed for a wrong verdict, before anything was looked at, in 0..0.5; 0 where every
-            sample had to be looked at and nothing was inferred from them.
-        at_alpha: whether the verdict rests on that chance; it is certain otherwise.
-        data, model: digests of all samples and of the model, hexadecimal; empty where not all samples were looked at,
-            and where the model has none.
-        bounds: "above" or "below", where the value rests on a search that a stronger one may outdo: it then only bounds
-            the true value, on that side. `details["left_interval"]` is of what this search left. Empty elsewhere.
-        scope: what the claim is about: "set" (these samples) or "population" (what they were drawn from).
-        caveats: what every line about this result must say, as the numbers alone would say too much.
-        gated: whether the test's outcome hung on it; False where a test measured against a threshold and asserted
-            nothing.
-        pairing: what may be paired with another result of this claim; None where the kind of claim does not say.
-        facts: what reports print beside the value, as the kind of claim says it (`robustest.kinds.Kind.facts`); where
-            it says nothing, each of the details that is no table.
-        captions: how reports name the parts of this result.
-        counts: the whole numbers that the value is made of; None where it is made of none, or not all was looked at.
-        trivial: the threshold that any model keeps, which no claim may ask; None where there is none or none is known.
-        start: of a fall, the value that it starts from, e.g. the clean accuracy: a number, or words where not all
-            samples were looked at. Every line that has the fall has it too. None where the value is no fall.
-        family: the key of the claim without the number on its axis, and without its threshold: claims of one family
-            make a curve.
-        varied: the threats, shifts, cues or strategies of the claim, with their parameters; empty where it has none.
-        axis, at: the parameter along which claims like this one make a curve, and where on it this one is, e.g. "eps"
-            and 0.031, "severity" and 3, "pixels" and 5. None where nothing is varied by a number.
+        alpha: the chance of a wrong verdict that was allowed beforehand, in 0..0.5; 0 where every sample had to be
+            measured and nothing was inferred.
+        at_alpha: True if the verdict rests on that chance; it is certain otherwise.
+        data, model: digests of all samples and of the model, hexadecimal; "" where not all samples were measured, and
+            where the model has none.
+        bounds: "above" or "below", where a search found the value, which then bounds the true value on that side;
+            `details["left_interval"]` is the interval of the value of this search. "" elsewhere.
+        scope: "set" (these samples) or "population" (the one that they were drawn from).
+        caveats: sentences that every line about this result must have.
+        gated: True if an assertion took it; False where a test measured against a threshold and asserted nothing.
+        pairing: the way to pair this with another result of the claim; None where the kind of claim gives none.
+        facts: texts beside the value in reports (`robustest.kinds.Kind.facts`); else each detail that is no table.
+        captions: names that reports give to the parts of this result.
+        counts: the whole numbers behind the value, or None.
+        trivial: the threshold that any model keeps, which no claim may have; None where there is none.
+        start: the start of a fall, e.g. the clean accuracy: a number, or words where not all samples were measured.
+            Every line with the fall has it too. None where the value is no fall.
+        family: the key of the claim without its threshold and the number on its axis: claims of one family make a
+            curve.
+        varied: the threats, shifts, cues or strategies of the claim, with their parameters.
+        axis, at: the parameter along which claims like this one make a curve, and its value here, e.g. "eps" and 0.031,
+            "severity" and 3. None where no number is varied.
         limits: every number that the claim requires, by its argument.
-        reasons: why the verdict is not what the value alone would make it; each is one of `REASONS`, after which a
-            colon and a name may follow, e.g. "health:flat_steps". Empty where value and threshold decide.
+        reasons: reasons for a verdict that the value alone does not explain: keys of `REASONS`, after which a colon and
+            a name may follow, e.g. "health:flat_steps". Empty where value and threshold decide.
 
     Raises:
         TruthValueError: it was used as a truth value.
@@ -493,7 +484,7 @@ class Result:
     reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.claim.startswith(self.kind):  # none is given, or this was made of a result of another kind
+        if not self.claim.startswith(self.kind):  # not given, or of a result of another kind
             object.__setattr__(self, "claim", f"{self.kind}: {self.statement}")
         if not self.facts and self.details:
             object.__setattr__(self, "facts", tuple(facts_of(self.details, self.captions.names)))
@@ -503,8 +494,8 @@ class Result:
         return f"<{type(self).__name__} {self.verdict}: {claim}; {sentence(self)}; n={count_of(self)}>"
 
     def _repr_html_(self) -> str | None:
-        """This result as a notebook shows it: the card of the page, its pictures inside; None without Jinja2."""
-        shown: str | None = import_module("robustest.reports.html.notebook").card(self)  # a report, above this floor
+        """Return the card of the page, with its pictures, for a notebook; None without Jinja2."""
+        shown: str | None = import_module("robustest.reports.html.page").card(self)  # a report, above this floor
         return shown
 
     def __bool__(self) -> bool:
@@ -516,14 +507,14 @@ class Result:
 
     @property
     def value(self) -> float:
-        """One number for what was measured: the estimate, or else the proven end or the middle of the interval."""
+        """Return the estimate, or else the proven end or the middle of the interval."""
         low, high = self.interval
         ends = {"above": high, "below": low}
         return ends.get(self.bounds, (low + high) / 2) if self.estimate is None else self.estimate
 
     @property
     def left_interval(self) -> tuple[float, float]:
-        """The interval of what this very search left, where the value rests on one; else the interval."""
+        """Return the interval of the value that this search left, where there was one; else the interval."""
         left = self.details.get("left_interval")
         ends = left if isinstance(left, (list, tuple)) and len(left) == 2 else self.interval  # files may hold anything
         low, high = ends if all(type(end) in (int, float) for end in ends) else self.interval
@@ -531,7 +522,7 @@ class Result:
 
     @property
     def straddles(self) -> bool:
-        """Whether a claim about the set was decided on all of it, and the interval has the threshold inside.
+        """Return True if a claim about the set was decided on all of it, and the interval contains the threshold.
 
         The interval is then of the population that the samples were drawn from, and the verdict of the samples.
         """
@@ -541,25 +532,25 @@ class Result:
 
     @property
     def asserted_by(self) -> str:
-        """The name of the assertion that gates a test on such a claim."""
+        """Return the name of the assertion of such a claim."""
         return f"assert_{self.kind}"
 
     @property
     def is_claim(self) -> bool:
-        """Whether something was claimed: a threshold, or to be no worse than a baseline."""
+        """Return True if something was claimed: a threshold, or to be no worse than a baseline."""
         return self.threshold is not None or bool(self.details.get("baseline"))
 
     def to_dict(self) -> dict[str, Any]:
-        """This result as plain JSON types (str, int, float, bool, None, list, dict)."""
+        """Return this result as plain JSON types (str, int, float, bool, None, list, dict)."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """The result that `to_dict` wrote.
+        """Return the result that `to_dict` wrote.
 
         Raises:
             KeyError: a field is missing.
-            TypeError: there is a field this version does not know, or one that says how to read the others is wrong.
+            TypeError: a field is unknown, or has a wrong value.
         """
         values = dict(data)
         known = {f.name for f in fields(cls)}

@@ -1,13 +1,12 @@
-"""Counter-based randomness: (seed, sample, use, element) -> number, on any device.
+"""Counter-based randomness: (seed, sample, use, element) -> number, on any device."""
 
-1. key = splitmix(splitmix(seed) xor index): 64 bits for each sample, of the seed and its index in the data.
-2. fold(key, use) = splitmix(key xor splitmix(use)): an independent key for each use (a stage, a round, a step).
-3. bits(key)[i] = mix32(mix32(golden * i + low(key)) xor high(key)): 32 bits for element i of the sample.
-
-A draw depends on nothing else, so it is the same in any batch, order, worker or device. Keys use SplitMix64 (Steele,
-Lea and Flood, OOPSLA 2014); elements two rounds of MurmurHash3's public domain finaliser over a Weyl sequence, in
-32-bit integers, which vectorise on CPUs. Integer arithmetic is exact, so devices agree to the bit.
-"""
+# 1. key = splitmix(splitmix(seed) xor index): 64 bits for each sample, of the seed and its index in the data.
+# 2. fold(key, use) = splitmix(key xor splitmix(use)): an independent key for each use (a stage, a round, a step).
+# 3. bits(key)[i] = mix32(mix32(golden * i + low(key)) xor high(key)): 32 bits for element i of the sample.
+#
+# A draw depends on nothing else, so it is the same in any batch, order, worker or device. Keys use SplitMix64 (Steele,
+# Lea and Flood, OOPSLA 2014); elements two rounds of MurmurHash3's public domain finaliser over a Weyl sequence, in
+# 32-bit integers, which vectorise on CPUs. Integer arithmetic is exact, so devices agree to the bit.
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that others wrote, opened with care: regular files alone, of a size that is known, inside a folder."""
+"""Safe reading of files that others wrote: regular files only, of limited size, inside a folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 
 class UnsafeFile(OSError):
-    """A file that is not read: it is no regular file, too large, or outside the folder it must lie in."""
+    """A file that is not read: not regular, too large, or outside its folder."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A regular file, open for reading; neither a device nor a pipe is waited for.
+    """Open a regular file for reading, without waiting for a device or a pipe.
 
     Args:
         path: the file; links are followed.
@@ -33,7 +33,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, *, most: int) -> bytes:
-    """The bytes of a regular file; neither a device nor a pipe is waited for.
+    """Return the bytes of a regular file, without waiting for a device or a pipe.
 
     Args:
         path: the file; links are followed.
@@ -47,13 +47,13 @@ def read_regular(path: Path, *, most: int) -> bytes:
 
 
 def read_below(folder: Path, name: str, *, most: int) -> bytes:
-    """The bytes of a regular file in a folder or deeper, which a name from elsewhere tells of.
+    """Return the bytes of a regular file below a folder.
 
-    No link is followed on the way: a name cannot lead out of the folder.
+    No link is followed, so that the name cannot lead out of the folder.
 
     Args:
-        folder: where the name starts; itself trusted.
-        name: a relative path without "..".
+        folder: trusted.
+        name: a relative path without "..", from an untrusted source.
         most: bytes it may have.
 
     Raises:
@@ -79,7 +79,7 @@ def read_below(folder: Path, name: str, *, most: int) -> bytes:
 
 
 def parts_below(name: str) -> tuple[str, ...]:
-    """The parts of a relative path that stays below where it starts.
+    """Return the parts of a relative path that stays below its start.
 
     Raises:
         UnsafeFile: it does not.
@@ -91,11 +91,11 @@ def parts_below(name: str) -> tuple[str, ...]:
 
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""Opening a pipe that nobody writes to must not wait."""
+"""Opening a pipe without a writer must not wait."""
 
 
 def _read_and_close(number: int, most: int) -> bytes:
-    """The bytes of an open file, which is closed."""
+    """Return the bytes of an open file, and close it."""
     try:
         about = os.fstat(number)
         if not stat.S_ISREG(about.st_mode):
@@ -103,7 +103,7 @@ def _read_and_close(number: int, most: int) -> bytes:
         if about.st_size > most:
             raise UnsafeFile(f"it has {about.st_size:,} bytes, and more than {most:,} are not read")
         with open(number, "rb", closefd=False) as file:
-            content = file.read(most + 1)  # it may grow meanwhile
+            content = file.read(most + 1)  # the file may grow meanwhile
     finally:
         os.close(number)
     if len(content) > most:

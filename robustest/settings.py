@@ -1,10 +1,10 @@
-"""Settings: command line > marker > profile > ini, resolved into one frozen `Settings` (no torch here)."""
+"""Settings: command line > marker > profile > ini, resolved into one frozen `Settings`, without torch."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+|:all)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How claims are measured.
+    """Settings of measurements.
 
     Attributes:
         profile: the name of the profile these settings come from.
@@ -25,34 +25,34 @@ class Settings:
             "cuda", "cuda:N", "cuda:all" (a worker process for each CUDA device) or "mps".
         seed: seeds the order of samples and every random draw.
         attack: the attack of claims that name none.
-        certify: how claims on robust accuracy prove what an attack left: "auto", "linear", or None for not at all.
-        scope: "set" (this very test set) or "population" (what it was drawn from).
-        alpha: chance of a wrong verdict allowed on each side of a population claim, and of each end
+        certify: the way in which claims on robust accuracy prove samples: "auto", "linear", or None for none.
+        scope: "set" (this very test set) or "population" (the one that it was drawn from).
+        alpha: chance of a wrong verdict allowed on each side of a population claim, and at each end
             of every interval; in (0, 0.5).
-        family_size: claims that share the error of wrong early failures: each may spend alpha / family_size; >= 1.
-        batch_size: samples in one model pass, at most; None lets robustest choose.
-        precision: "fp32", "bf16" (gradients in bfloat16 first, what is left again in float32; verdicts always
-            in float32) or "auto" (bf16 where a short timing says that it pays).
+        family_size: number of claims that share the error of wrong early failures, alpha / family_size each; >= 1.
+        batch_size: most samples in one model pass; None lets robustest choose.
+        precision: "fp32", "bf16" (gradients in bfloat16 first, then in float32 on the samples that are left; verdicts
+            always in float32) or "auto" (bf16 where a short timing shows that it is faster).
         examples: counterexamples kept and pictured per failed claim.
-        pictures: folder the pictures of counterexamples go to; None keeps none.
-        suppress: names of health checks that shall only note, not stop or warn.
-        exact: whether every sample is looked at, even where the verdict is settled before.
-        max_samples: samples a claim may look at; None sets no limit.
+        pictures: folder for pictures of counterexamples, or None.
+        suppress: names of health checks that only add notes.
+        exact: True to measure every sample, even where the verdict is settled before.
+        max_samples: most samples that a claim measures; None sets no limit.
         time_budget: seconds after which a claim ends, within the pass of the model under way; None sets no limit.
-        inconclusive: what an inconclusive claim does to its test: "fail" or "skip"; it never passes.
-        attempts: "every" or "majority": how many attempts must hold of a test that another plugin runs again.
-        store: folder of what robustest remembers; None remembers nothing.
-        cache: whether what the store remembers is used, not only written.
-        recheck: share of remembered chunks, drawn at random, that is measured again and must agree; in 0..1.
-        corpus: folder of the counterexamples to replay; None keeps and replays none.
-        corpus_max_mb: the most they may take, in megabytes, > 0.
-        replay_only: whether claims only replay known counterexamples and search for none.
+        inconclusive: effect of an inconclusive claim on its test: "fail" or "skip"; it never passes.
+        attempts: "every" or "majority" of the attempts must hold at a test that another plugin runs again.
+        store: folder of the store, or None.
+        cache: True to use stored chunks; False only writes them.
+        recheck: share of stored chunks, drawn at random, that is measured again and must agree; in 0..1.
+        corpus: folder of the counterexamples to replay, or None.
+        corpus_max_mb: its largest size in megabytes, > 0.
+        replay_only: True to replay known counterexamples, and search for none.
         baseline: file of committed outcomes that `no_worse_than` compares with.
-        update_baseline: whether outcomes are written to that file instead of compared with it.
-        engine: where chunks are measured: "local" (this machine), or what a plugin brings, such as "ray".
-        address: where that engine's cluster is; None lets the engine choose.
-        workers: worker processes; None: none besides this one on one device, one for each with cuda:all, and as many
-            as the cluster has room for elsewhere.
+        update_baseline: True to write outcomes to that file instead of comparing them.
+        engine: where chunks are measured: "local" (this machine), or an engine of a pack, such as "ray".
+        address: of that engine's cluster; None lets the engine choose.
+        workers: number of worker processes; None: none besides this one on one device, one for each with cuda:all, and
+            as many as the cluster has room for elsewhere.
         gpus_per_task: GPUs that one worker of a cluster takes, > 0 (fractions share a GPU); 0 for the CPU; None: one
             where the cluster has GPUs.
     """
@@ -93,7 +93,7 @@ class Settings:
             check(name, getattr(self, name))
 
     def but(self, values: Mapping[str, Any]) -> Settings:
-        """These settings with some replaced.
+        """Return these settings with some replaced.
 
         Raises:
             ConfigError: a value is out of range or of the wrong type.
@@ -111,8 +111,8 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     "ci": {"recheck": 0.05},
     "nightly": {"attack": "thorough", "exact": True, "cache": False},
 }
-"""The profiles robustest brings: `ci` decides as `dev` does, so that a red gate is red at the desk, too, but trusts
-less what other machines have left in the store. `[tool.robustest.profiles]` changes them and adds others."""
+"""Profiles of robustest; `[tool.robustest.profiles]` changes them and adds others. `ci` decides as `dev` does, so that
+a red gate can be repeated at the desk, but rechecks more of a store that other machines have written."""
 
 _RUN_KEYS = (
     *("profile", "pictures", "store", "corpus", "corpus_max_mb", "replay_only", "baseline", "update_baseline"),
@@ -123,13 +123,13 @@ MARKER_KEYS = frozenset(f.name for f in fields(Settings)) - set(_RUN_KEYS)
 
 
 def profiles_from(pyproject: Path) -> dict[str, dict[str, Any]]:
-    """The profiles, those in `[tool.robustest.profiles]` of a pyproject.toml laid over our own.
+    """Return the profiles: those in `[tool.robustest.profiles]` of a pyproject.toml over those of robustest.
 
     Args:
-        pyproject: the file; it may be absent.
+        pyproject: the file, which may be absent.
 
     Raises:
-        ConfigError: a value is wrong, or a key of `[tool.robustest]` is not known.
+        ConfigError: a value is wrong, or a key of `[tool.robustest]` is unknown.
     """
     import tomllib
 
@@ -163,7 +163,7 @@ def resolve(
     ini: Mapping[str, Any] | None = None,
     command_line: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """One `Settings` from an ini table, a profile and the command line, the later over the earlier.
+    """Return the settings of an ini table, a profile and the command line, the later over the earlier.
 
     Raises:
         UnknownNameError: there is no such profile or setting.
@@ -178,7 +178,7 @@ def resolve(
 
 
 def coerce(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as text files give them, in the types `Settings` has (lists become tuples, "a b" for suppress too)."""
+    """Return values from text files in the types of `Settings`: lists, and "a b" for suppress, become tuples."""
     out = dict(values)
     suppress = out.get("suppress")
     if isinstance(suppress, str):
@@ -188,47 +188,45 @@ def coerce(values: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _one_of(*names: str) -> Any:
+# Checks of values, each a function of the setting's name and the value that raises ConfigError.
+
+
+def _is(what: str, test: Callable[[Any], object]) -> Any:
+    def check(name: str, value: object) -> None:
+        if not test(value):
+            raise ConfigError(expected(f"{name} {what}", value))
+
+    return check
+
+
+def _one_of(*names: str | None) -> Any:
     def check(name: str, value: object) -> None:
         if value not in names:
-            raise unknown(f"value of {name}:", value, names)
+            raise unknown(f"value of {name}:", value, [one for one in names if one])
 
     return check
 
 
 def _whole(low: int, *, none: bool = False) -> Any:
-    def check(name: str, value: object) -> None:
-        if none and value is None:
-            return
-        if type(value) is not int or value < low:
-            raise ConfigError(expected(f"{name} to be a whole number >= {low}", value))
-
-    return check
+    return _is(
+        f"to be a whole number >= {low}",
+        lambda value: (none and value is None) or (type(value) is int and value >= low),
+    )
 
 
-def _device(name: str, value: object) -> None:
-    if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-        raise ConfigError(expected("device to be auto, cpu, cuda, cuda:N, cuda:all or mps", value))
+def _number(what: str, *, most: float = math.inf, zero: bool = False, none: bool = False) -> Any:
+    """Return a check for a finite number above 0, or 0 where `zero` is set, and at most `most`."""
+
+    def test(value: Any) -> bool:
+        if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+            return none and value is None
+        return math.isfinite(value) and 0 <= value <= most and (zero or value != 0)
+
+    return _is(f"to be {what}", test)
 
 
-def _attack(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(expected("attack to be a name such as 'pgd'", value))
-
-
-def _name(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(expected(f"{name} to be a name such as 'local'", value))
-
-
-def _address(name: str, value: object) -> None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise ConfigError(expected("address to be one such as 'auto' or 'host:6379'", value))
-
-
-def _alpha(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 0.5:
-        raise ConfigError(expected("alpha in (0, 0.5)", value))
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _suppress(name: str, value: object) -> None:
@@ -239,60 +237,38 @@ def _suppress(name: str, value: object) -> None:
             raise unknown("health check", item, HEALTH_CHECKS)
 
 
-def _optional(*names: str) -> Any:
-    """One of these names, or None."""
-    check = _one_of(*names)
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _number(what: str, *, most: float = math.inf, zero: bool = False, none: bool = False) -> Any:
-    """A finite number above 0, or 0 where `zero` is set, and at most `most`."""
-
-    def check(name: str, value: object) -> None:
-        if none and value is None:
-            return
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ConfigError(expected(f"{name} to be {what}", value))
-        if not 0 <= value <= most or (value == 0 and not zero):
-            raise ConfigError(expected(f"{name} to be {what}", value))
-
-    return check
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(expected(f"{name} to be true or false", value))
-
-
-def _any_int(name: str, value: object) -> None:
-    if type(value) is not int:
-        raise ConfigError(expected(f"{name} to be a whole number", value))
-
+_FLAG = _is("to be true or false", lambda value: isinstance(value, bool))
 
 _CHECKS: Mapping[str, Any] = {
-    "attack": _attack,
-    "certify": _optional("auto", "linear"),
-    "device": _device,
-    "seed": _any_int,
+    "attack": _is("to be a name such as 'pgd'", _is_name),
+    "certify": _one_of("auto", "linear", None),
+    "device": _is(
+        "to be auto, cpu, cuda, cuda:N, cuda:all or mps",
+        lambda value: isinstance(value, str) and _DEVICE.fullmatch(value),
+    ),
+    "seed": _is("to be a whole number", lambda value: type(value) is int),
     "scope": _one_of("set", "population"),
-    "alpha": _alpha,
+    "alpha": _is(
+        "in (0, 0.5)",
+        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 0.5,
+    ),
     "family_size": _whole(1),
     "batch_size": _whole(1, none=True),
     "precision": _one_of("fp32", "bf16", "auto"),
     "examples": _whole(0),
     "suppress": _suppress,
-    "exact": _flag,
+    "exact": _FLAG,
     "max_samples": _whole(1, none=True),
     "time_budget": _number("seconds > 0", none=True),
     "inconclusive": _one_of("fail", "skip"),
     "attempts": _one_of("every", "majority"),
-    "cache": _flag,
+    "cache": _FLAG,
     "recheck": _number("a share in 0..1", most=1, zero=True),
     "corpus_max_mb": _number("megabytes > 0"),
-    "replay_only": _flag,
-    "update_baseline": _flag,
-    "engine": _name,
-    "address": _address,
+    "replay_only": _FLAG,
+    "update_baseline": _FLAG,
+    "engine": _is("to be a name such as 'local'", _is_name),
+    "address": _is("to be one such as 'auto' or 'host:6379'", lambda value: value is None or _is_name(value)),
     "workers": _whole(1, none=True),
     "gpus_per_task": _number("GPUs in 0..64", most=64, zero=True, none=True),
 }

@@ -1,9 +1,8 @@
-"""Hypothesis strategies of changes.
+"""Hypothesis strategies of changes: shifts, severities, poses, perturbations, and chains of them.
 
 Simplest first: hypothesis shrinks towards fewer steps, lower severities and shares, smaller poses, and names that
-stand earlier, and tries to lower severities before it tries other names.
-
-What strategies draw: changes of images, as values that can be told, compared and applied again.
+stand earlier, and tries to lower severities before it tries other names. The changes are values: they can be printed
+as code, compared and applied again.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ __all__ = [
 
 _SHARES = 10
 _PRIVATE = ("_shifts(", "_poses(", "_perturbations(", "_compositions(")
-"""Functions by which hypothesis names the strategies of this module."""
+"""Private functions in hypothesis' words for the strategies of this module."""
 _DRAWS = 99
 
 
 def severities(*, min_severity: int = 1, max_severity: int = 5) -> SearchStrategy[int]:
-    """Severities, the lowest the simplest.
+    """Return a strategy of severities, the lowest the simplest.
 
     Raises:
         ConfigError: not 1 <= min_severity <= max_severity <= 5.
@@ -70,10 +69,10 @@ def shifts(
     max_severity: int = 5,
     parameters: str = "auto",
 ) -> SearchStrategy[Shift]:
-    """Shifts at severities; the lowest severity of the first name is the simplest.
+    """Return a strategy of shifts at severities; the lowest severity of the first name is the simplest.
 
     Args:
-        names: shifts' names, or functions of a batch; None takes all that robustest brings.
+        names: shifts' names, or functions of a batch; None takes all shifts of robustest.
         min_severity, max_severity: of 1..5.
         parameters: as in `Shift`.
 
@@ -103,28 +102,28 @@ def _shifts(
     max_severity: int = 5,
     parameters: str = "auto",
 ) -> Shift:
-    severity = draw(st.integers(min_severity, max_severity))  # before the name: milder comes before earlier
+    severity = draw(st.integers(min_severity, max_severity))  # drawn before the name: hypothesis lowers it first
     return _shift(draw(st.sampled_from(names or tuple(SHIFTS))), severity, parameters)
 
 
 def _shift(name: str | ShiftFunction, severity: int, parameters: str) -> Shift:
     found = as_shift(name, severity)
-    if found.level is None:  # else one function at five severities would be five changes that are alike
+    if found.level is None:  # no severity argument: five severities would be five identical changes
         return as_shift(name, None)
     return Shift(found.name, severity, found.function, parameters) if found.name in SHIFTS else found
 
 
 def _unusual(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
-    """What is not as usual, so that a strategy's repr is as short as what a person wrote."""
+    """Return the arguments that differ from the defaults: hypothesis' repr is then as short as the user's code."""
     return {name: value for name, value in given.items() if value != usual[name]}
 
 
 def poses(*, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> SearchStrategy[Pose]:
-    """Poses, in whole degrees and hundredths; the image as it is is the simplest.
+    """Return a strategy of poses, in whole degrees and hundredths; the unchanged image is the simplest.
 
     Args:
-        degrees: farthest turn, either way, a whole number in 0..180.
-        translation: farthest way along each axis, as a share of the image's side, in 0..1.
+        degrees: largest rotation, either way, a whole number in 0..180.
+        translation: largest shift along each axis, as a share of the image's side, in 0..1.
         zoom: largest relative change of size, either way, in 0..0.9.
 
     Raises:
@@ -152,10 +151,10 @@ def _hundredths(draw: DrawFn, limit: float) -> float:
 
 
 def perturbations(threat: Threat) -> SearchStrategy[Perturbation]:
-    """Random places inside a threat, in tenths of the way from the image; the image itself is the simplest.
+    """Return a strategy of random places inside a threat, in tenths of the way there; the image is the simplest.
 
-    A search among random places is a weak one: for norm balls, patches and poses of each image's own, an attack
-    (`assert_robust_accuracy`) finds far more. This is for chains, where a little of it comes on top of a shift.
+    A search among random places is weak: for norm balls, patches and poses of each image's own, an attack
+    (`assert_robust_accuracy`) finds far more. This is for chains, where a little of it is added to a shift.
 
     Args:
         threat: e.g. Linf(8 / 255); lengths are in input units.
@@ -173,7 +172,7 @@ def _perturbations(draw: DrawFn, threat: Threat) -> Perturbation:
 
 
 def images(x: Tensor, threat: Threat, *, bounds: Bounds = (0.0, 1.0)) -> SearchStrategy[Tensor]:
-    """Images inside a threat around given ones, for tests of a user's own; x itself is the simplest.
+    """Return a strategy of images inside a threat around given ones, for your own tests; x itself is the simplest.
 
     Args:
         x: (N, C, H, W) floats inside the bounds.
@@ -192,10 +191,10 @@ def images(x: Tensor, threat: Threat, *, bounds: Bounds = (0.0, 1.0)) -> SearchS
 def compositions(
     steps: SearchStrategy[Step] | None = None, *, max_steps: int = 3, min_steps: int = 0
 ) -> SearchStrategy[Composition]:
-    """Chains of steps, in the order in which they are applied, none of them twice; no step at all is the simplest.
+    """Return a strategy of chains of different steps, in the order of application; no step is the simplest.
 
     Args:
-        steps: what a step may be, e.g. `shifts(max_severity=3) | poses()`; None takes `shifts()`.
+        steps: a strategy of steps, e.g. `shifts(max_severity=3) | poses()`; None takes `shifts()`.
         max_steps: the longest chain, >= 1.
         min_steps: the shortest one, in 0..max_steps.
 
@@ -227,9 +226,9 @@ def _kind(step: Step) -> object:
 
 
 def strategy_words(strategy: SearchStrategy[Any]) -> str:
-    """Return a strategy as a person wrote it: hypothesis' own words, with the public names of this module.
+    """Return a strategy as code: hypothesis' own words, with the public names of this module.
 
-    A strategy in whose words an address in memory stands is only "a strategy": it would be another in every run.
+    A strategy whose words contain a memory address is only "a strategy": its words would differ in every run.
     """
     words = repr(strategy)
     for name in _PRIVATE:
@@ -242,11 +241,11 @@ _ANYWHERE = Spatial(rotation=180.0, translation=1.0, scale=0.9)
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Every image turned, moved and zoomed alike; a shift that can be passed to any claim on one.
+    """One rotation, translation and zoom of all images; a shift for any claim on a shift.
 
     Args:
         degrees: counter-clockwise about the centre, in -180..180.
-        right, down: the way, as a share of the image's width and height, in -1..1.
+        right, down: as a share of the image's width and height, in -1..1.
         zoom: relative change of size, in -0.9..0.9: 0.1 enlarges by a tenth.
 
     Raises:
@@ -267,7 +266,7 @@ class Pose:
                 raise ConfigError(expected(f"{field.name} to be a number in -{limit:g}..{limit:g}", value))
 
     def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
-        """The images (N, C, H, W) inside the bounds, so posed; what comes in from outside is black, the lower one."""
+        """Return the images (N, C, H, W) in this pose; pixels from outside are black, the lower bound."""
         pose = x.new_tensor([self.degrees, self.right, self.down, self.zoom]).expand(len(x), -1)
         return _ANYWHERE.render(pose, _ANYWHERE.region(x, bounds))
 
@@ -282,7 +281,7 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """Every sample moved to a random place inside a threat of its own; a shift that can be passed to any claim on one.
+    """A random place inside each sample's threat; a shift for any claim on a shift.
 
     Args:
         threat: the threat; lengths such as eps are in input units, as in every claim.
@@ -304,7 +303,7 @@ class Perturbation:
             raise ConfigError(expected("share to be a number in 0..1", self.share))
 
     def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
-        """The samples (N, *S) inside the bounds, so moved."""
+        """Return the samples (N, *S), perturbed."""
         region = self.threat.region(x, bounds)
         origin = self.threat.origin(region)
         far = self.threat.start(region, rng.fold(rng.fold(key, "perturbation"), self.draw))
@@ -316,7 +315,7 @@ class Perturbation:
 
     @property
     def moves(self) -> bool:
-        """Return True if targets that are places have to follow the change."""
+        """Return True if targets that are places must follow the change."""
         return isinstance(self.threat, Spatial)
 
     @property
@@ -325,21 +324,20 @@ class Perturbation:
 
 
 Step = Shift | Pose | Perturbation
-"""What a `Composition` is made of."""
+"""A step of a `Composition`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """Steps one after the other, each on what the last one left; a shift that can be passed to any claim on one.
+    """Steps one after the other; a shift for any claim on a shift.
 
-    A step draws what it would draw by itself, whatever steps are beside it; one of several of the same name has draws
-    of its own.
+    A step has the same draws as alone, with any steps beside it; each further step of the same name has other draws.
 
     Args:
-        steps: in their order; none at all leaves samples as they are.
+        steps: in their order; none leaves samples as they are.
 
     Raises:
-        ConfigError: a step is none.
+        ConfigError: a step is invalid.
     """
 
     steps: tuple[Step, ...] = ()
@@ -350,13 +348,13 @@ class Composition:
                 raise ConfigError(expected("steps to be of Shift, Pose or Perturbation", step))
 
     def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
-        """The samples (N, *S) inside the bounds, so changed; each step gets the units that it would get by itself."""
+        """Return the samples (N, *S), changed; each step receives the units that it receives alone."""
         for step, own in self.in_turn(key):
             x = step.apply(x, own, bounds)
         return x
 
     def in_turn(self, key: Tensor) -> Iterator[tuple[Shift, Tensor]]:
-        """The steps as shifts, each with its keys (N,)."""
+        """Yield the steps as shifts, each with its keys (N,)."""
         seen = Counter[str]()
         for step in self.steps:
             name = step.name if isinstance(step, Shift) else type(step).__qualname__
@@ -373,11 +371,11 @@ class Composition:
 
 
 Change = Step | Composition | ShiftFunction
-"""What strategies draw, and what claims on a shift take."""
+"""A value that strategies draw, and that claims on a shift take."""
 
 
 def as_change(drawn: object) -> Shift:
-    """The shift that a drawn value is.
+    """Return a drawn value as a shift.
 
     Raises:
         ConfigError: it is no shift and no function of a batch.
@@ -388,7 +386,7 @@ def as_change(drawn: object) -> Shift:
 
 
 def code_of(drawn: object) -> str:
-    """A Python expression that makes a drawn value again; a function's own name, and what it keeps of its making."""
+    """Return a Python expression that makes a drawn value again; for a function its name and its closure."""
     if isinstance(drawn, Composition):
         steps = "".join(f"{code_of(step)}, " for step in drawn.steps)
         return f"Composition(({steps.rstrip()}))" if steps else "Composition()"
@@ -411,7 +409,7 @@ def code_of(drawn: object) -> str:
 
 
 def _made(drawn: object) -> str:
-    """An object by its own words, or, where these say only where it lies in memory, by its type and arguments."""
+    """Return an object's repr, or, if that only shows its address, its type and arguments."""
     kind, kept = type(drawn), getattr(drawn, "__dict__", {})
     names = [name for name in signature(kind).parameters if name in kept]
     if kind.__repr__ is not object.__repr__ or len(names) < len(signature(kind).parameters):
@@ -420,7 +418,7 @@ def _made(drawn: object) -> str:
 
 
 def _closure_words(function: object) -> str:
-    """What a function made inside another keeps of it: its name alone would not make it again."""
+    """Return the closure of a function made inside another, without which its name would not make it again."""
     cells, code = getattr(function, "__closure__", None) or (), getattr(function, "__code__", None)
     kept = [
         f"{name}={cell.cell_contents!r}" for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False)
@@ -429,7 +427,7 @@ def _closure_words(function: object) -> str:
 
 
 def as_is(shift: Shift) -> bool:
-    """Whether a shift's name says it all."""
+    """Return True if a shift's name determines its function."""
     try:
         return Shift(shift.name, shift.severity).function is shift.function
     except ConfigError:

@@ -1,93 +1,28 @@
-"""Numbers and results in words: what every report says alike, and a result says of itself."""
+"""Numbers and results in words, the same in every report."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robustest.results import Limit, Result
 
 _DIGITS = Decimal("0.001")
-"""Of a bound that is shown; it is rounded outwards, or it would be none."""
+"""Digits of a bound, which is rounded outwards, or it would be no bound."""
 _ANY_FLOAT = Context(prec=400)
 _LONGEST_DIVISOR = 1024
-"""Of a fraction that somebody may have written."""
+"""Largest divisor of a fraction that a person may have written."""
 _PLAIN_DIVISOR = 10
-"""Up to which a fraction of grey levels is read as one of its own: 1/3, not 85/255."""
-
-
-class Labelled(Protocol):
-    """A number, or words, with its name; see `robustest.results.Fact`."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def value(self) -> object: ...
-
-
-class Required(Protocol):
-    """One number that a claim requires; see `robustest.results.Limit`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def comparison(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-
-
-class Wording(Protocol):
-    """How reports name the parts of a result; see `robustest.results.Captions`."""
-
-    @property
-    def searched(self) -> str: ...
-
-
-class Told(Protocol):
-    """What there is to say of a measured claim; see `robustest.results.Result`."""
-
-    @property
-    def statement(self) -> str: ...
-    @property
-    def verdict(self) -> str: ...
-    @property
-    def rule(self) -> str: ...
-    @property
-    def quantity(self) -> str: ...
-    @property
-    def estimate(self) -> float | None: ...
-    @property
-    def interval(self) -> tuple[float, float]: ...
-    @property
-    def threshold(self) -> float | None: ...
-    @property
-    def comparison(self) -> str: ...
-    @property
-    def n(self) -> int: ...
-    @property
-    def n_total(self) -> int: ...
-    @property
-    def details(self) -> Mapping[str, Any]: ...
-    @property
-    def bounds(self) -> str: ...
-    @property
-    def left_interval(self) -> tuple[float, float]: ...
-    @property
-    def limits(self) -> Sequence[Required]: ...
-    @property
-    def threshold_name(self) -> str | None: ...
-    @property
-    def reasons(self) -> Sequence[str]: ...
-    @property
-    def captions(self) -> Wording: ...
-    @property
-    def start(self) -> Labelled | None: ...
+"""Largest divisor of a fraction that is written as such: 1/3, not 85/255."""
 
 
 def as_written(value: float) -> str:
-    """A number as a person would have written it: "8/255", "0.3"; four figures where no short form is the number."""
+    """Return a number as a person would write it: "8/255", "0.3"; four figures where no short form is exact."""
     short = f"{value:.4g}"
     if float(short) == value or not 0 < value < 1e6:
         return short
@@ -98,29 +33,28 @@ def as_written(value: float) -> str:
 
 
 def exactly(value: float) -> str:
-    """Return a number as a person would have written it, where that is the very number; else every figure of it."""
+    """Return a number as a person would write it, where that is exact; else every figure of it."""
     short = as_written(value)
     try:
         return short if float(Fraction(short)) == value else repr(value)
-    except (ValueError, OverflowError):  # infinite, or none
+    except (ValueError, OverflowError):  # infinite, or not a number
         return repr(value)
 
 
-def sentence(result: Told) -> str:
-    """Return what was measured and what was required, in the one sentence that every report prints.
+def sentence(result: Result) -> str:
+    """Return the measured value and the requirement, in the one sentence that every report prints.
 
-    A search only bounds the true value, so that its own value comes first, then what is proven:
-    "robust accuracy 0.940 [0.921, 0.952] after attack (true value at most 0.952), required >= 0.90". An early verdict
-    has measured no value, only where it lies: "accuracy in [0.940, 0.982], required >= 0.93". A fall is followed by the
-    value that it starts from, as a worse model may well fall less: "accuracy drop 0.050 [0.031, 0.071] from clean
-    accuracy 0.750, required <= 0.08".
+    A search only bounds the true value, so that its own value comes first, then the proven bound: "robust accuracy
+    0.940 [0.921, 0.952] after attack (true value at most 0.952), required >= 0.90". An early verdict has an interval
+    and no value: "accuracy in [0.940, 0.982], required >= 0.93". A fall is followed by its start, as a worse model may
+    fall less: "accuracy drop 0.050 [0.031, 0.071] from clean accuracy 0.750, required <= 0.08".
     """
     least = requirement(result)
     return f"{result.quantity} {value_of(result)}, {f'required {least}' if least else 'nothing required'}"
 
 
-def value_of(result: Told) -> str:
-    """Return the measured value with its interval, and what it proves where a search found it; see `sentence`."""
+def value_of(result: Result) -> str:
+    """Return the measured value with its interval, and with its proven bound where a search found it."""
     value = value_in_words(
         result.estimate,
         result.interval,
@@ -144,16 +78,16 @@ def value_in_words(
     """Return "0.940 [0.921, 0.952]", "in [0.905, 0.952]", or either with "after attack (true value at most 0.952)".
 
     Args:
-        estimate: the value; None where an early verdict measured none.
+        estimate: the value; None for an early verdict.
         interval: of the true value.
-        left: the interval of what a search left or found; that of the value where nothing was searched.
-        bounds: "above" or "below", where a search only bounds the value; else empty.
-        searched: what follows the value of a search.
-        threshold: from which the value is shown apart, with more decimals where it takes them.
+        left: interval of the value that a search left; that of the true value where nothing was searched.
+        bounds: "above" or "below", where a search only bounds the value; else "".
+        searched: words that follow the value of a search.
+        threshold: the value gets as many decimals as distinguish it from this.
     """
     low, high = (_apart(end, threshold) for end in left)
     if bounds:
-        # Both places that show the proven end show the same number.
+        # The proven end is shown in two places, which must show the same number.
         above = bounds == "above"
         outward = _proven(interval[1] if above else interval[0], above=above)
         proven = f"(true value at {'most' if above else 'least'} {outward})"
@@ -162,7 +96,7 @@ def value_in_words(
     if estimate is None:
         value = f"in {ends}"
     else:
-        # The interval of a value that was searched for on these very samples is open on one side: it adds nothing.
+        # The interval of a value that was searched on these very samples is open on one side, and adds nothing.
         closed = not bounds or tuple(left) != tuple(interval)
         value = f"{_apart(estimate, threshold)} {ends}" if closed else _apart(estimate, threshold)
     if not bounds:
@@ -170,8 +104,8 @@ def value_in_words(
     return " ".join(part for part in (value, searched, proven) if part)
 
 
-def requirement(result: Told) -> str:
-    """Return what a claim requires: ">= 0.90", every further limit by its argument, and the baseline; else nothing."""
+def requirement(result: Result) -> str:
+    """Return the requirement: ">= 0.90", every further limit by its argument, and the baseline; "" without any."""
     parts = limits_in_words(result)
     baseline = result.details.get("baseline")
     if isinstance(baseline, Mapping) and baseline and "update" not in baseline:
@@ -183,29 +117,29 @@ def requirement(result: Told) -> str:
     return " and ".join(parts)
 
 
-def limits_in_words(result: Told) -> list[str]:
+def limits_in_words(result: Result) -> list[str]:
     """Return the threshold of a claim, ">= 0.90", and every further limit by its argument."""
     parts = [] if result.threshold is None else [f"{result.comparison} {_threshold(result.threshold)}"]
     return [*parts, *(f"{one.name} {one.comparison} {_threshold(one.value)}" for one in further_limits(result))]
 
 
-def further_limits(result: Told) -> list[Required]:
-    """Return the limits of a claim beside its threshold; none where nothing is claimed."""
+def further_limits(result: Result) -> list[Limit]:
+    """Return the limits of a claim beside its threshold."""
     main = (result.threshold_name, result.threshold)
     return [one for one in result.limits if result.threshold is not None and (one.name, one.value) != main]
 
 
-def count_of(result: Told) -> str:
-    """The samples looked at: "1000", or "212 of 1000"."""
+def count_of(result: Result) -> str:
+    """Return the number of measured samples: "1000", or "212 of 1000"."""
     return str(result.n) if result.n == result.n_total else f"{result.n} of {result.n_total}"
 
 
-def headline(result: Told) -> str:
+def headline(result: Result) -> str:
     """Return a claim that did not pass in one line: "robust accuracy 0.312 < 0.40 under Linf(eps=8/255), fast".
 
-    The comparison comes first, since pytest's short summary cuts lines at 80 columns; the sentence stands below it.
-    Where the value does not show why the claim did not pass, the sentence and the rule take its place. Where most of
-    what failed was wrong before any change, that is said first: no attack, and no shift, is to blame.
+    The comparison comes first, since pytest's short summary cuts lines at 80 columns. Where the value does not show why
+    the claim did not pass, sentence and rule take its place. Where most failures were wrong before any change, that
+    comes first: neither attack nor shift is to blame.
     """
     about = result.statement.removeprefix(result.quantity)
     about = about if about != result.statement else f": {about}"
@@ -228,8 +162,8 @@ def headline(result: Told) -> str:
     return f"{_wrong_before(result)}{claim}"
 
 
-def _start_of(result: Told) -> str:
-    """Return the start of a fall in words; empty where the value is no fall."""
+def _start_of(result: Result) -> str:
+    """Return the start of a fall in words; "" where the value is no fall."""
     if result.start is None:
         return ""
     start = result.start.value
@@ -237,11 +171,11 @@ def _start_of(result: Told) -> str:
 
 
 def _proven(end: float, *, above: bool) -> str:
-    """Return the end of an interval that is proven, rounded outwards, or it would be none."""
+    """Return the proven end of an interval, rounded outwards, or it would be no bound."""
     return f"{Decimal(repr(end)).quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT):.3f}"
 
 
-def _is_beyond(result: Told) -> bool:
+def _is_beyond(result: Result) -> bool:
     """Return True if the value, or all of the interval of an early verdict, is on the wrong side of the threshold."""
     low, high = result.interval
     at_least = result.comparison == ">="
@@ -250,13 +184,13 @@ def _is_beyond(result: Told) -> bool:
 
 
 def _threshold(value: float) -> str:
-    """A threshold with two decimals or more: shares are read as percent."""
+    """Return a threshold with two decimals or more, since shares are read as percent."""
     short = f"{value:g}"
     return f"{value:.2f}" if float(f"{value:.2f}") == value else short
 
 
 def _apart(value: float, threshold: float | None) -> str:
-    """Return a value in three decimals, or as many as it takes not to look like a threshold that it is not."""
+    """Return a value in three decimals, or in as many as distinguish it from a threshold."""
     for digits in range(3, 18):
         shown = f"{value:.{digits}f}"
         if float(shown) != threshold or value == threshold:
@@ -264,8 +198,8 @@ def _apart(value: float, threshold: float | None) -> str:
     return repr(value)
 
 
-def _wrong_before(result: Told) -> str:
-    """What to say first where most failures were no failure of the change that was tried."""
+def _wrong_before(result: Result) -> str:
+    """Return words about failures that no change caused, where these are the most."""
     seen = result.details.get("clean_seen")
     if not isinstance(seen, Mapping) or result.comparison != ">=" or not result.quantity.endswith("accuracy"):
         return ""
@@ -276,19 +210,19 @@ def _wrong_before(result: Told) -> str:
 
 
 def clean_share(seen: Mapping[str, Any]) -> float:
-    """The accuracy on the unchanged samples that were looked at."""
+    """Return the accuracy on the unchanged samples that were measured."""
     return int(seen["right"]) / int(seen["of"])
 
 
 def folded(line: str, width: int, indent: str) -> list[str]:
-    """A line of a report as lines of at most so many columns; words are never broken.
+    """Return a line of a report as lines of at most `width` columns; words are not broken.
 
     A command is continued as a shell reads it, so that it can be copied whole.
 
     Args:
         line: without its line end.
         width: columns.
-        indent: what further lines begin with.
+        indent: start of further lines.
     """
     if len(line) <= width:
         return [line]

@@ -49,11 +49,11 @@ def measure_dusk(
     max_flip_rate = None if max_flip_rate is None else rb.checked_threshold("max_flip_rate", max_flip_rate, trivial=1)
     setup = rb.Setup.of(model, data, options)
     plan = setup.plan(
-        FLIPS.says(f"{by:g}"),
+        FLIPS.state(f"{by:g}"),
         Darken(by, setup.settings.examples),
         rb.ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
         identity=("dusk", by),
-    ).against(no_worse_than, tolerance, asked=max_flip_rate is not None)
+    ).against(no_worse_than, tolerance, has_threshold=max_flip_rate is not None)
     evidence = rb.observe(plan)
     details = {"flips": int((~evidence.columns["held"]).sum()), "by": by}
     words: dict[str, Any] = {"setting": f"light x {by:g}", "method": "paired", "details": details}

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from robustest_training.repair import Recipe, counterfactual_training
 
 from robustest.cues import planted
-from robustest.repair import Recipe, counterfactual_training
 
 from ..quickstart.model import digits  # noqa: TID252 - an example is no installed package
 from .model import SCANNER, TARGET, trained, training_digits

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from robustest_training.repair import Recipe, adversarial_training
 from sklearn.datasets import load_digits
 from torch import nn
 
 from robustest import Linf
-from robustest.repair import Recipe, adversarial_training
 
 THREAT = Linf(0.1)
 

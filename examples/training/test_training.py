@@ -1,16 +1,14 @@
 """What training makes of data, and what more data would buy. `pytest --robust examples/training`."""
 
 import pytest
-
-from robustest import (
-    L2,
-    ClaimFailed,
-    ClaimInconclusive,
+from robustest_training import (
     assert_nonrobust_reliance,
     assert_robust_generalization,
     assert_synthetic_covers,
+    samples_for,
 )
-from robustest.measure import samples_for
+
+from robustest import L2, ClaimFailed, ClaimInconclusive
 
 from .conftest import THREAT, bland, train_plainly, train_robustly
 

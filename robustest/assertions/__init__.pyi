@@ -1,27 +1,25 @@
 # Made by tests/type_checks/stubs.py of the signatures that run.
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import os
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.cues.failure_direction import Embedding
 from robustest.claims.representations.gradient_alignment import Evidences
 from robustest.claims.robustness.min_perturbation import Norm
 from robustest.claims.shifts.corruptions import Corruptions
-from robustest.claims.training.probes import Loss
 from robustest.cues import Cue
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.hierarchies import BreedsSplit
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.discovery import Discovery
+from robustest.models.training import TrainFn
 from robustest.results import Result
 from robustest.run.comparison import Baseline
 from robustest.run.plan import Options
 from robustest.run.scores import Metric
-from robustest.run.training.trainings import TrainFn
 from robustest.shifts import Shift, ShiftFunction
 from robustest.tasks import Task
 from robustest.threats import L2, Linf, Threat
-from torch import Tensor
 from typing import Literal, Unpack, overload
 from robustest.assertions.assertion import assertion as assertion
 from robustest.assertions.assertion import kinds as kinds
@@ -632,63 +630,5 @@ def assert_class_evidence(
     min_transfer: float | None = ...,
     iterations: int = ...,
     min_driven: int = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_smooth_landscape(
-    model: object,
-    data: Sequence[tuple[Tensor, Tensor]],
-    *,
-    loss: Loss,
-    reference: object,
-    max_ratio: float | None = ...,
-    seeds: int = ...,
-    train_steps: int = ...,
-    every: int = ...,
-    learning_rate: float = ...,
-    etas: Sequence[float] = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_synthetic_covers(
-    data: object,
-    synthetic: object,
-    *,
-    test_data: object,
-    max_gap: float,
-    max_label_shift: float | None = ...,
-    max_copies: float | None = ...,
-    max_diversity_factor: float | None = ...,
-    train: TrainFn | None = ...,
-    embedding: Callable[[Tensor], object] | None = ...,
-    splits: int = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_robust_generalization(
-    data: object,
-    threat: Threat,
-    *,
-    train: TrainFn,
-    test_data: object,
-    max_gap: float,
-    sizes: Sequence[int] | None = ...,
-    seeds: int = ...,
-    min_train_accuracy: float,
-    attack: str | Searcher | Cascade | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_nonrobust_reliance(
-    model: object,
-    data: object,
-    threat: Threat,
-    *,
-    train: TrainFn,
-    test_data: object,
-    max_transfer: float,
-    seeds: int = ...,
-    iterations: int = ...,
-    min_reached: float = ...,
     **options: Unpack[Options],
 ) -> Result: ...

@@ -10,8 +10,4 @@ def assert_robust_to() -> None:
 
     Hypothesis searches for a change that breaks the claim, and shrinks it to the mildest. A pass is a search without
     a counterexample, not a proof.
-
-    Raises:
-        ClaimFailed: a change breaks the claim.
-        ClaimInconclusive: the search ended early, or what breaks the samples searched on does not break all.
     """

@@ -1,15 +1,14 @@
-"""ALMA, augmented Lagrangian method for adversarial attacks (Rony et al., ICCV 2021, section 4), in L2 and L1.
+"""ALMA, augmented Lagrangian method for adversarial attacks (Rony et al., ICCV 2021, section 4), in L2 and L1."""
 
-    minimise |delta| subject to d(x + delta) < 0,   d the difference-of-logits ratio, positive while the label stands
-    by descending |delta| + P(d, rho, mu):  P = mu d + mu rho d^2 + rho^2 d^3 / 6 for d >= 0, mu d / (1 - rho d) below
-
-The multiplier mu is a moving average of the penalty's slope dP/dd. The weight rho grows by `growth` at every `check`
-rounds at which d has not fallen below `tau` times its last value, until a point fools the model. Steps are divided by
-the root of a moving average of squared gradients and have momentum. The first follows the penalty alone, in a random
-direction where that has no gradient. From the first point that fools the model on the step length falls exponentially,
-to a hundredth. With two classes the ratio is undefined: d is the margin over the sample's own. Lengths are in widths of
-the bounds, the paper's 1.
-"""
+#     minimise |delta| subject to d(x + delta) < 0,   d the difference-of-logits ratio, positive while the label stands
+#     by descending |delta| + P(d, rho, mu):  P = mu d + mu rho d^2 + rho^2 d^3 / 6 for d >= 0, mu d / (1 - rho d) below
+#
+# The multiplier mu is a moving average of the penalty's slope dP/dd. The weight rho grows by `growth` at every `check`
+# rounds at which d has not fallen below `tau` times its last value, until a point fools the model. Steps are divided by
+# the root of a moving average of squared gradients and have momentum. The first follows the penalty alone, in a random
+# direction where that has no gradient. From the first point that fools the model on the step length falls
+# exponentially, to a hundredth. With two classes the ratio is undefined: d is the margin over the sample's own. Lengths
+# are in widths of the bounds, the paper's 1.
 
 from __future__ import annotations
 
@@ -74,11 +73,9 @@ class ALMA:
             raise ConfigError(expected("smoothing in [0, 1)", self.smoothing))
 
     def suits(self, task: Task) -> bool:
-        """Tasks with the ratio d."""
         return "dlr" in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        """The balls in L2 and L1."""
         return isinstance(threat, (L2, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -122,6 +119,7 @@ class ALMA:
         """Return the state with multiplier and weight after the constraint's value d (B,)."""
         step, multiplier = state["step"], state["multiplier"]
         first, due = step == 0, (step > 0) & ((step + 1) % self.check == 0)
+        # Weights grow only while nothing fooled the model: from then on the multiplier alone balances norm and penalty.
         stuck = due & (state["found"] == self.steps) & (d >= self.tau * state["then"])
         weight = torch.where(stuck, self.growth * state["weight"], state["weight"])
         learnt = torch.lerp(_slope(d, weight, multiplier), multiplier, self.smoothing).clamp(_SMALLEST, _LARGEST)
@@ -138,8 +136,10 @@ class ALMA:
         assert seen.gradient is not None
         span, x = per_row(problem.region["span"], problem.x), problem.x
         delta = (seen.z - x) / span
+        # The gradient of the norm; where delta is 0 the Euclidean length is clamped, and the quotient 0.
         norm = delta.sign() if isinstance(problem.threat, L1) else delta / per_row(length(delta), x)
         descent = torch.addcmul(-norm, seen.gradient * span, per_row(slope, x))
+        # At the sample itself the norm has no gradient, and the penalty may have none: then any direction is as good.
         lost = (state["step"] == 0) & (descent == 0).flatten(1).all(1)
         if x.device.type == "cpu" and not bool(lost.any()):
             return descent

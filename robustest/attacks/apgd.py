@@ -1,21 +1,20 @@
-"""Auto-PGD: projected gradient ascent that finds its step length by itself (Croce and Hein, ICML 2020, Algorithm 1).
+"""Auto-PGD: projected gradient ascent that finds its step length by itself (Croce and Hein, ICML 2020, Algorithm 1)."""
 
-L-inf and L2, from a random point of the ball with eta = 2 eps:
-
-    u = project(z_t + eta * ascent(g_t));  z_(t+1) = project(z_t + 0.75 (u - z_t) + 0.25 (z_t - z_(t-1)))
-    at the checkpoints w_j: eta = eta / 2 and z = the best point so far, if
-        fewer than 0.75 of the steps since w_(j-1) raised the objective (condition 1), or
-        neither eta nor the best value has changed since then (condition 2)
-
-L1 (Croce and Hein, ICML 2021, section 3.3): steps along the signs of the largest elements of the gradient, without
-momentum, as long as the ball's radius at first. They begin with a fifth of all elements. At every 0.04 of the steps
-their number becomes that of the best perturbation's non-zeros over 1.5; where those are fewer than 0.95 of the last
-count, the step takes its first length again and the search goes on from the best point, otherwise the step shrinks by
-1.5, down to a tenth. With `outside_in` the first 0.3 of the steps are made in the ball of 3 eps and the next 0.3 in
-that of 2 eps; a search in the next ball begins at the projection of the best point of the last.
-
-With "targeted_dlr" the first of the steps evaluates the unchanged sample and settles the target there.
-"""
+# L-inf and L2, from a random point of the ball with eta = 2 eps:
+#
+#     u = project(z_t + eta * ascent(g_t));  z_(t+1) = project(z_t + 0.75 (u - z_t) + 0.25 (z_t - z_(t-1)))
+#     at the checkpoints w_j: eta = eta / 2 and z = the best point so far, if
+#         fewer than 0.75 of the steps since w_(j-1) raised the objective (condition 1), or
+#         neither eta nor the best value has changed since then (condition 2)
+#
+# L1 (Croce and Hein, ICML 2021, section 3.3): steps along the signs of the largest elements of the gradient, without
+# momentum, as long as the ball's radius at first. They begin with a fifth of all elements. At every 0.04 of the steps
+# their number becomes that of the best perturbation's non-zeros over 1.5; where those are fewer than 0.95 of the last
+# count, the step takes its first length again and the search goes on from the best point, otherwise the step shrinks by
+# 1.5, down to a tenth. With `outside_in` the first 0.3 of the steps are made in the ball of 3 eps and the next 0.3 in
+# that of 2 eps; a search in the next ball begins at the projection of the best point of the last.
+#
+# With "targeted_dlr" the first of the steps evaluates the unchanged sample and settles the target there.
 
 from __future__ import annotations
 
@@ -84,15 +83,12 @@ class APGD:
         return _NAMES[self.loss]
 
     def suits(self, task: Task) -> bool:
-        """Tasks with the loss; those of one class with targets."""
         return task.one_class if self.loss == "targeted_dlr" else self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        """Balls in L-inf, L2 and L1."""
         return isinstance(threat, (Linf, L2, L1))
 
     def confined(self, threat: Threat) -> bool:
-        """In L1 it begins outside the ball."""
         return not (isinstance(threat, L1) and self.outside_in)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -133,15 +129,15 @@ class APGD:
         return problem.task.losses[self.loss](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        told = self._advance(problem, state, seen)
+        after = self._advance(problem, state, seen)
         if self.loss != "targeted_dlr":
-            return told
+            return after
         # The unchanged sample settles the target and is no part of the search, which begins at z as init left it.
         ranking = state["step"] < 0
         if seen.z.device.type == "cpu" and not bool(ranking.any()):
-            return told
-        told = {name: torch.where(per_row(ranking, now), state[name], now) for name, now in told.items()}
-        return {**told, "step": state["step"] + 1, "target": self._target(problem, state, seen.logits)}
+            return after
+        after = {name: torch.where(per_row(ranking, now), state[name], now) for name, now in after.items()}
+        return {**after, "step": state["step"] + 1, "target": self._target(problem, state, seen.logits)}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """Return (B,) the target classes: the one that was settled, else the one of these logits."""
@@ -163,6 +159,7 @@ class APGD:
             "rises": state["rises"] + ((value > state["value"]) & (state["step"] > 0)),
         }
         sparse = isinstance(problem.threat, L1)
+        # Rows that look back go on from their best point, with the gradient that was taken there: no further pass.
         state, back = (_l1_look_back if sparse else _halve)(self.steps, problem, state)
         z = torch.where(per_row(back, seen.z), state["best"], seen.z)
         gradient = torch.where(per_row(back, z), state["best_gradient"], seen.gradient)
@@ -203,6 +200,7 @@ def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
     """Return the state after a look back, and (B,) bool: rows that go on from their best point."""
     width = _widths(steps, state["step"].device)[state["step"].clamp(min=0)]
     due = width > 0
+    # Condition 2: neither the step nor the best value has changed since the last checkpoint.
     stale = ~state["halved"] & (state["top"] <= state["top_then"])
     halve = due & ((state["rises"] < _RISING * width) | stale)
     state = {
@@ -219,6 +217,7 @@ def _move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
     """Return a projected step and momentum; the engine projects the sum."""
     threat, region = problem.threat, problem.region
     stepped = threat.project(torch.addcmul(z, threat.ascent(gradient), per_row(state["length"], z)), region)
+    # The first step has no momentum: there is no move before it.
     weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0).to(z.dtype), z)
     return torch.lerp(z, stepped, weight) + (1 - weight) * (z - state["last"])
 
@@ -271,6 +270,7 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
     """Return the state after a step from z; where the next ball begins, after the best point was projected into it."""
     size = gradient.abs().flatten(1)
     last = state["elements"].long().clamp(1, size.shape[1]) - 1
+    # The `elements` largest, and others of the same size: a tie is not broken by the place in the input.
     least = size.sort(1, descending=True).values.gather(1, last.unsqueeze(1))
     chosen = gradient.sign() * (size >= least).view_as(gradient)
     count = chosen.abs().flatten(1).sum(1).clamp(min=1)
@@ -278,6 +278,8 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
     if not plan.outside_in:
         return {**state, "z": stepped}
     now, then = (_factor(plan.steps, state["step"] + ahead) for ahead in (0, 1))
+    # Where the next ball begins: project the best point into it, with its longest step, and forget the best value,
+    # which was found in the larger ball.
     closing = now != then
     longest = _longest(problem, then)
     wanted = torch.where(per_row(closing, z), state["best"], stepped)

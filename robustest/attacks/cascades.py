@@ -1,13 +1,12 @@
-"""The cascades that robustest brings.
+"""The cascades that robustest brings."""
 
-Cheap stages first; only survivors go on, and the expensive stages begin with those of smallest margin. Each cascade
-holds a searcher of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without
-gradients. Sources: Liu et al. (CVPR 2022), restarts over survivors; Croce and Hein (ICML 2020), no single kind of
-attack suffices. The budgets are our measurements (benchmarks/strength.py). Short attacks with a target each often
-break what restarts without one find by luck: which class those end in is chance.
-
-`on` says for which threats a stage is, where its searcher supports those alone or others have better stages.
-"""
+# Cheap stages first; only survivors go on, and the expensive stages begin with those of smallest margin. Each cascade
+# holds a searcher of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without
+# gradients. Sources: Liu et al. (CVPR 2022), restarts over survivors; Croce and Hein (ICML 2020), no single kind of
+# attack suffices. The budgets are our measurements (benchmarks/strength.py). Short attacks with a target each often
+# break what restarts without one find by luck: which class those end in is chance.
+#
+# `on` says for which threats a stage is, where its searcher supports those alone or others have better stages.
 
 from __future__ import annotations
 

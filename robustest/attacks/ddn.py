@@ -1,16 +1,15 @@
-"""DDN, decoupled direction and norm (Rony et al., CVPR 2019, section 4, Algorithm 1): a minimum-norm attack in L2.
+"""DDN, decoupled direction and norm (Rony et al., CVPR 2019, section 4, Algorithm 1): a minimum-norm attack in L2."""
 
-    delta = delta + a_t * g / |g|                       g the gradient of the loss at x + delta
-    rho   = rho * (1 - gamma) if x + delta fooled the model, else rho * (1 + gamma)
-    delta = rho * delta / |delta|, clipped to the bounds
-
-The direction comes from gradients, the norm from whether the last point fooled the model. a_t follows half a cosine to
-a hundredth. The defaults are the paper's on images in [0, 1], without its rounding to 8 bits. Lengths are counted in
-the threat's eps, or in widths of the bounds (the paper's 1) where the box is too small for a start at `start` eps.
-
-`DDN.outside_in()` is our variant: it starts far outside the ball at a random point, where gradients that die near the
-sample are alive, and comes in fast at first (gamma falls from 0.4). Short, and made to be repeated on the survivors.
-"""
+#     delta = delta + a_t * g / |g|                       g the gradient of the loss at x + delta
+#     rho   = rho * (1 - gamma) if x + delta fooled the model, else rho * (1 + gamma)
+#     delta = rho * delta / |delta|, clipped to the bounds
+#
+# The direction comes from gradients, the norm from whether the last point fooled the model. a_t follows half a cosine
+# to a hundredth. The defaults are the paper's on images in [0, 1], without its rounding to 8 bits. Lengths are counted
+# in the threat's eps, or in widths of the bounds (the paper's 1) where the box is too small for a start at `start` eps.
+#
+# `DDN.outside_in()` is our variant: it starts far outside the ball at a random point, where gradients that die near the
+# sample are alive, and comes in fast at first (gamma falls from 0.4). Short, and made to be repeated on the survivors.
 
 from __future__ import annotations
 
@@ -82,11 +81,9 @@ class DDN:
         return "ddn-outside-in" if self.random_start else "ddn"
 
     def suits(self, task: Task) -> bool:
-        """Tasks with the loss."""
         return self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        """The L2 ball."""
         return isinstance(threat, L2)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -111,7 +108,7 @@ class DDN:
         radius = state["radius"] * torch.where(holds, 1 + gamma, 1 - gamma)
         stride = state["unit"] * cosine(self.step_size, self.step_size / 100, step, self.steps)
         delta = torch.addcmul(seen.z - x, problem.threat.ascent(seen.gradient), per_row(stride, x))
-        # Divided first: where nothing has moved yet, and there is no gradient, nothing moves.
+        # Divided before it is scaled: delta = 0 stays 0, as `length` is never 0.
         z = torch.addcmul(x, delta / per_row(length(delta), x), per_row(radius, x)).clamp(*problem.bounds)
         return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}
 

@@ -1,14 +1,13 @@
-"""Every way in which an answer can turn wrong, tried by itself.
+"""Every way in which an answer can turn wrong, tried by itself."""
 
-A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the sample
-need not be the one that the threat allows. For a `Sided` task with ways d_1(f(x)) <= d_2(f(x)) <= ... (distances to
-wrong answers, in order at x):
-
-    for each of the first `ways` ways j:  z_0 = x;  z_(t+1) = project(z_t - stride * (1 + cos(pi t / T)) / 2 * ascent(
-    gradient of d_j at z_t))
-
-The first step is as long as the ball allows, which is where a linear model is worst.
-"""
+# A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the sample
+# need not be the one that the threat allows. For a `Sided` task with ways d_1(f(x)) <= d_2(f(x)) <= ... (distances to
+# wrong answers, in order at x):
+#
+#     for each of the first `ways` ways j:  z_0 = x;  z_(t+1) = project(z_t - stride * (1 + cos(pi t / T)) / 2 * ascent(
+#     gradient of d_j at z_t))
+#
+# The first step is as long as the ball allows, which is where a linear model is worst.
 
 from __future__ import annotations
 
@@ -49,11 +48,9 @@ class EachWay:
                 raise ConfigError(expected(f"{name} to be a whole number >= 1", value))
 
     def suits(self, task: Task) -> bool:
-        """Tasks that list the ways in which an answer can turn wrong."""
         return isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
-        """L-inf and L2 balls."""
         return isinstance(threat, (Linf, L2))
 
     @property

@@ -1,14 +1,13 @@
-"""EOT, expectation over the model's own randomness (Athalye, Engstrom, Ilyas and Kwok, ICML 2018, section 2.1).
+"""EOT, expectation over the model's own randomness (Athalye, Engstrom, Ilyas and Kwok, ICML 2018, section 2.1)."""
 
-    maximise E_r L(f_r(z), y)  by steps along  (1 / n) sum_i grad L(f_(r_i)(z), y)
-
-At every proposal the engine passes the model n = `draws` times and averages logits and gradients. One wrong answer is
-luck, so no sample is dropped on one: of all proposals the one with the smallest mean margin is kept, and the engine
-judges it on n fresh draws. It is broken where more than half of them are misclassified.
-
-The draws come from the global generators, which are seeded by seed and samples for the measurement and restored
-after it: the same seed and batch size give the same outcome.
-"""
+#     maximise E_r L(f_r(z), y)  by steps along  (1 / n) sum_i grad L(f_(r_i)(z), y)
+#
+# At every proposal the engine passes the model n = `draws` times and averages logits and gradients. One wrong answer is
+# luck, so no sample is dropped on one: of all proposals the one with the smallest mean margin is kept, and the engine
+# judges it on n fresh draws. It is broken where more than half of them are misclassified.
+#
+# The draws come from the global generators, which are seeded by seed and samples for the measurement and restored
+# after it: the same seed and batch size give the same outcome.
 
 from __future__ import annotations
 
@@ -59,15 +58,12 @@ class EOT:
         return self.searcher.steps
 
     def confined(self, threat: Threat) -> bool:
-        """As the inner attack."""
         return confined(self.searcher, threat)
 
     def supports(self, threat: Threat) -> bool:
-        """As the inner attack."""
         return supports(self.searcher, threat)
 
     def suits(self, task: Task) -> bool:
-        """Tasks of one class: the judge takes the majority of the draws."""
         return task.one_class and suits(self.searcher, task)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:

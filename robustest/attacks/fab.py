@@ -1,16 +1,15 @@
-"""FAB, fast adaptive boundary (Croce and Hein, ICML 2020, section 3, Algorithm 1), in L-inf, L2 and L1.
+"""FAB, fast adaptive boundary (Croce and Hein, ICML 2020, section 3, Algorithm 1), in L-inf, L2 and L1."""
 
-With the difference of two logits d(z) = f_k(z) - f_y(z), taken as linear at the current point z, inside the bounds:
-
-    p = the point of {d = 0} nearest to z;  q = the point of {d = 0} nearest to x
-    b = min(|p - z| / (|p - z| + |q - x|), `bias`)
-    z' = (1 - b) * (z + (1 + `overshoot`) (p - z)) + b * (x + (1 + `overshoot`) (q - x))
-    where z fools the model already:  z' = x + `back` * (z - x)
-
-The paper compares the planes of all classes k, at a gradient for each; here each round has one gradient, so k is the
-likeliest other class of the moment, or a target held from the first evaluation on. The paper's last search on the line
-to the sample is left out.
-"""
+# With the difference of two logits d(z) = f_k(z) - f_y(z), taken as linear at the current point z, inside the bounds:
+#
+#     p = the point of {d = 0} nearest to z;  q = the point of {d = 0} nearest to x
+#     b = min(|p - z| / (|p - z| + |q - x|), `bias`)
+#     z' = (1 - b) * (z + (1 + `overshoot`) (p - z)) + b * (x + (1 + `overshoot`) (q - x))
+#     where z fools the model already:  z' = x + `back` * (z - x)
+#
+# The paper compares the planes of all classes k, at a gradient for each; here each round has one gradient, so k is the
+# likeliest other class of the moment, or a target held from the first evaluation on. The paper's last search on the
+# line to the sample is left out.
 
 from __future__ import annotations
 
@@ -72,11 +71,9 @@ class FAB:
         return "fab" if self.target_rank is None else "fab-t"
 
     def suits(self, task: Task) -> bool:
-        """Boundaries between classes."""
         return task.one_class
 
     def supports(self, threat: Threat) -> bool:
-        """The balls in L-inf, L2 and L1."""
         return isinstance(threat, (Linf, L2, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -141,8 +138,8 @@ def to_hyperplane(threat: Threat, at: Tensor, normal: Tensor, gain: Tensor, boun
     """Return the shortest step d (B, *S), in the threat's norm, with `normal . d = gain` and `at + d` in the bounds.
 
     Where the box ends before the hyperplane, the step that comes nearest to it. Croce and Hein (ICML 2020, section 3)
-    solve the same problem by sorting; here the length t of the step is found by Newton's method: what a step of length
-    t gains is concave and piecewise linear in t, so the rounds rise towards the root without passing it.
+    solve the same problem by sorting; here the length t of the step is found by Newton's method: the gain of a step of
+    length t is concave and piecewise linear in t, so the rounds rise towards the root without passing it.
 
     Args:
         threat: `Linf`, `L2` or `L1`.
@@ -153,6 +150,7 @@ def to_hyperplane(threat: Threat, at: Tensor, normal: Tensor, gain: Tensor, boun
     """
     low, high = bounds
     flat, here = normal.flatten(1), at.flatten(1)
+    # Scaled to a largest weight of 1, and turned so that the gain is positive.
     scale = flat.abs().amax(1).clamp(min=torch.finfo(normal.dtype).tiny)
     flat = flat / torch.where(gain < 0, -scale, scale).unsqueeze(1)
     need = gain.double().abs() / scale.double()

@@ -1,11 +1,11 @@
 """FGSM, the fast gradient sign method: z = x + stride * ascent(g), g the gradient of the log-odds against y at x
 (Goodfellow et al., ICLR 2015, section 4, where ascent is the sign).
-
-The step is the threat's steepest one: the sign of the gradient for L-inf, its direction for L2. In L1, whose steepest
-step knows nothing of the bounds, it goes to where a linear loss is largest: element by element to its bound, those of
-the steepest gradient first, until eps is spent. In L0 the step goes along the gradient and takes most elements to their
-bounds; the projection keeps the pixels that gain most.
 """
+
+# The step is the threat's steepest one: the sign of the gradient for L-inf, its direction for L2. In L1, whose steepest
+# step knows nothing of the bounds, it goes to where a linear loss is largest: element by element to its bound, those of
+# the steepest gradient first, until eps is spent. In L0 the step goes along the gradient and takes most elements to
+# their bounds; the projection keeps the pixels that gain most.
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""FMN, fast minimum norm (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), in L-inf, L2, L1 and L0.
+"""FMN, fast minimum norm (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), in L-inf, L2, L1 and L0."""
 
-    radius: while no point fooled the model,  eps = |delta| + margin / |g|_* * (1 + gamma)
-            after a point that fooled it,     eps = min((1 - gamma) * eps, smallest size found)
-            after another one,                eps = (1 + gamma) * eps
-    delta = project onto the ball of eps (delta + a_t * g / |g|_2)
-
-g is the gradient of the margin loss and |.|_* the dual norm: margin / |g|_* is where the margin would vanish if it were
-linear, and the share gamma beyond it crosses the boundary instead of only meeting it. a_t and gamma fall along half a
-cosine. In L0 eps begins with one pixel and changes by one pixel at least. Lengths are in widths of the bounds, the
-paper's 1.
-"""
+#     radius: while no point fooled the model,  eps = |delta| + margin / |g|_* * (1 + gamma)
+#             after a point that fooled it,     eps = min((1 - gamma) * eps, smallest size found)
+#             after another one,                eps = (1 + gamma) * eps
+#     delta = project onto the ball of eps (delta + a_t * g / |g|_2)
+#
+# g is the gradient of the margin loss and |.|_* the dual norm: margin / |g|_* is where the margin would vanish if it
+# were linear, and the share gamma beyond it crosses the boundary instead of only meeting it. a_t and gamma fall along
+# half a cosine. In L0 eps begins with one pixel and changes by one pixel at least. Lengths are in widths of the bounds,
+# the paper's 1.
 
 from __future__ import annotations
 
@@ -58,7 +57,6 @@ class FMN(Climbing):
             raise ConfigError(expected("gamma in (0, 1)", self.gamma))
 
     def supports(self, threat: Threat) -> bool:
-        """The balls in L-inf, L2, L1 and L0."""
         return isinstance(threat, (Linf, L2, L1, L0))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -80,8 +78,10 @@ class FMN(Climbing):
         size = threat.size(seen.z, problem.region).float()
         smallest = torch.where(fooled, torch.minimum(size, state["smallest"]), state["smallest"])
         radius = self._radius(problem, {**state, "smallest": smallest}, seen, fooled, size)
+        # L-inf: elements are cut at the ball, so that a step of every element needs the length of many.
         first = (10.0 if isinstance(threat, Linf) else 1.0) if self.step_size is None else self.step_size
         stride = problem.region["span"] * cosine(first, first / 100, step, self.steps)
+        # The step has a fixed Euclidean length in every norm; only the projection knows the norm.
         direction = seen.gradient / per_row(length(seen.gradient), x)  # zero where the gradient is
         delta = torch.addcmul(seen.z - x, direction, per_row(stride, x))
         z = (x + within(threat, delta, radius, problem.region)).clamp(*problem.bounds)
@@ -97,6 +97,7 @@ class FMN(Climbing):
             more = torch.maximum(radius + 1, (radius * (1 + gamma)).floor())
             return torch.where(fooled, torch.minimum(fewer, smallest), more).clamp(min=0.0)
         way = problem.task.margin(seen.logits.double(), problem.y).float() / dual_length(problem.threat, seen.gradient)
+        # Before the first success the boundary is extrapolated; afterwards it is bracketed by growing and shrinking.
         outside = torch.where(smallest < torch.inf, radius * (1 + gamma), size + way * (1 + gamma))
         inside = torch.minimum(torch.minimum(radius, size) * (1 - gamma), smallest)
         return torch.where(fooled, inside, outside)

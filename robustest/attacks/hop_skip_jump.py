@@ -1,17 +1,16 @@
-"""HopSkipJump: a walk along the decision boundary, by labels alone (Chen et al., IEEE S&P 2020, algorithm 2).
+"""HopSkipJump: a walk along the decision boundary, by labels alone (Chen et al., IEEE S&P 2020, algorithm 2)."""
 
-A sample x goes through four phases, one query a step, in round t = 1, 2, ...
-
-1. Start: noise, blended with the sample, until the label changes; the first is uniform between the bounds, later ones
-   between two random levels.
-2. Halve: bisection between x and the point found, to d^-3/2 (L2) or d^-2 (L-inf) of the way; z is the boundary point.
-3. Probe: B = b * sqrt(t) points z + delta u_i, phi_i = +1 where the label differs, else -1. The normal is
-   v = sum (phi_i - mean phi) u_i (equations 9 and 16).
-4. Walk: z + s v with s = |z - x| / sqrt(t), halved until its end has another label. Then halve again.
-
-Probes are |z - x| / d long (the paper's choice, with its d^-3/2 or d^-2 inserted), a tenth of the bounds' span in the
-first round. It walks outside the ball and counts once it has come within the radius.
-"""
+# A sample x goes through four phases, one query a step, in round t = 1, 2, ...
+#
+# 1. Start: noise, blended with the sample, until the label changes; the first is uniform between the bounds, later ones
+#    between two random levels.
+# 2. Halve: bisection between x and the point found, to d^-3/2 (L2) or d^-2 (L-inf) of the way; z is the boundary point.
+# 3. Probe: B = b * sqrt(t) points z + delta u_i, phi_i = +1 where the label differs, else -1. The normal is
+#    v = sum (phi_i - mean phi) u_i (equations 9 and 16).
+# 4. Walk: z + s v with s = |z - x| / sqrt(t), halved until its end has another label. Then halve again.
+#
+# Probes are |z - x| / d long (the paper's choice, with its d^-3/2 or d^-2 inserted), a tenth of the bounds' span in the
+# first round. It walks outside the ball and counts once it has come within the radius.
 
 from __future__ import annotations
 
@@ -32,12 +31,12 @@ _START, _HALVE, _PROBE, _WALK = range(4)
 _HALVINGS = (10, 20)
 """Fewest and most halvings of a search for the boundary: few dimensions need some, float32 can follow no more."""
 _FEW = 16
-"""In fewer dimensions than these the probes are as short as in so many; in more, no number of queries is enough."""
+"""Probes in fewer dimensions are as short as in 16; in more dimensions, no number of queries is enough."""
 _MOST_PROBES = 10_000
 _ENOUGH = 1000
 """Fewest queries that count as a search of a ball for samples of at most `_FEW` elements (docs/attacks.md)."""
 _SHORTENINGS = 16
-"""Where even a step this many times halved leaves the other class, new probes are made."""
+"""New probes are made where even a step this many times halved leaves the other class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +110,13 @@ class HopSkipJump(OneByOne):
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         wrong = ~problem.task.holds(seen.logits, problem.y)
-        told = {**state, "age": state["age"] + 1, "count": state["count"] + 1}
+        # Rows are in different phases: each phase that occurs is computed for all rows and taken by its own.
+        after = {**state, "age": state["age"] + 1, "count": state["count"] + 1}
         for phase, hear in enumerate((self._after_start, self._after_halving, self._after_probe, self._after_walk)):
             if _any(rows := state["phase"] == phase):
-                heard = hear(problem, told, seen.z, wrong)
-                told |= {name: torch.where(per_row(rows, new), new, told[name]) for name, new in heard.items()}
-        return told
+                news = hear(problem, after, seen.z, wrong)
+                after |= {name: torch.where(per_row(rows, new), new, after[name]) for name, new in news.items()}
+        return after
 
     def _after_start(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         return {
@@ -158,6 +158,7 @@ class HopSkipJump(OneByOne):
         }
 
     def _after_walk(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+        # No length of the step reached the other class: the estimate of the normal is useless, so probe again.
         lost = ~wrong & (state["count"] >= _SHORTENINGS)
         over = wrong | lost
         none = _no_probes(state)

@@ -1,19 +1,18 @@
-"""ODI-margin: short restarts from output-diversified starts (Tashiro, Song and Ermon, NeurIPS 2020, section 4).
+"""ODI-margin: short restarts from output-diversified starts (Tashiro, Song and Ermon, NeurIPS 2020, section 4)."""
 
-    z_0 = a random point of the ball
-    start, `start_steps` times:   z = project(z + eps * ascent(gradient of w . f(z))),  w uniform in [-1, 1]^K
-    then, t = 0 .. T - 1:         z = project(z + eps * s * (1 + cos(pi t / T)) / 2 * ascent(gradient of m(z)))
-
-with the margin loss m = max_(k != y) f_k - f_y and T = `steps_after`; the schedule is that of Liu et al. (CVPR 2022,
-section 3.2). The margin and not the cross-entropy: its gradient neither dies where the label is certain nor depends on
-the scale of the logits. Cheap and made to be repeated on the survivors: every round starts elsewhere.
-
-`leave_flats` is for models that are flat in part of the ball (a clamp, a threshold, a window, a rectifier in front of
-the network). There sign(0) = 0 leaves an element at its random start for the rest of the attack. With it such an
-element goes halfway to where it last had a gradient, so that it finds the edge of the flat part by bisection and stays
-within reach of the gradient; one that never had any goes to the corners of the ball in turn. Where a maximum over
-neighbours makes all but one of them flat, that leads astray: take a round without it too.
-"""
+#     z_0 = a random point of the ball
+#     start, `start_steps` times:   z = project(z + eps * ascent(gradient of w . f(z))),  w uniform in [-1, 1]^K
+#     then, t = 0 .. T - 1:         z = project(z + eps * s * (1 + cos(pi t / T)) / 2 * ascent(gradient of m(z)))
+#
+# with the margin loss m = max_(k != y) f_k - f_y and T = `steps_after`; the schedule is that of Liu et al. (CVPR 2022,
+# section 3.2). The margin and not the cross-entropy: its gradient neither dies where the label is certain nor depends
+# on the scale of the logits. Cheap and made to be repeated on the survivors: every round starts elsewhere.
+#
+# `leave_flats` is for models that are flat in part of the ball (a clamp, a threshold, a window, a rectifier in front of
+# the network). There sign(0) = 0 leaves an element at its random start for the rest of the attack. With it such an
+# element goes halfway to where it last had a gradient, so that it finds the edge of the flat part by bisection and
+# stays within reach of the gradient; one that never had any goes to the corners of the ball in turn. Where a maximum
+# over neighbours makes all but one of them flat, that leads astray: take a round without it too.
 
 from __future__ import annotations
 
@@ -71,11 +70,9 @@ class ODIMargin:
         return "odi-margin" + ("-euclidean" if self.euclidean else "") + ("-t" if self.target_rank else "")
 
     def suits(self, task: Task) -> bool:
-        """Any task for rank 0; other ranks need classes, or ways to turn wrong."""
         return task.one_class or self.target_rank == 0 or isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
-        """L-inf and L2 balls; Euclidean steps differ in L-inf alone."""
         return isinstance(threat, Linf) or (isinstance(threat, L2) and not self.euclidean)
 
     @property
@@ -120,6 +117,7 @@ class ODIMargin:
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
+        # Steps of the start have the full length (done = 0), those on the margin follow half a cosine.
         done = (state["step"] - self.start_steps).clamp(min=0).to(seen.z.dtype)
         share = self.step_scale * 0.5 * (1 + torch.cos(math.pi * done / self.steps_after))
         ascent = problem.threat.ascent(seen.gradient)

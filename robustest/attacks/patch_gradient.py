@@ -1,12 +1,11 @@
-"""Gradient steps on a patch's content, at many places (after Karmon et al., ICML 2018, with a patch for each image).
+"""Gradient steps on a patch's content, at many places (after Karmon et al., ICML 2018, with a patch for each image)."""
 
-    for each of `places` corners c:  z = (random content, c);  `tries` times z = z + a * sign(gradient of margin loss)
-    for the `kept` best proposals, of different places:  `refining` steps, a falling along half a cosine
-
-A step changes the content alone: the corner has no gradient, so places have to be tried. They are drawn without
-repetition from a lattice that covers the image with patches that overlap by half, and anywhere once that is used up;
-where the threat fixes the place, it is tried again and again from new content.
-"""
+#     for each of `places` corners c:  z = (random content, c);  `tries` times z = z + a * sign(gradient of margin loss)
+#     for the `kept` best proposals, of different places:  `refining` steps, a falling along half a cosine
+#
+# A step changes the content alone: the corner has no gradient, so places have to be tried. They are drawn without
+# repetition from a lattice that covers the image with patches that overlap by half, and anywhere once that is used up;
+# where the threat fixes the place, it is tried again and again from new content.
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""Patch-RS: random search over a patch's place and content, by scores alone (Croce et al., AAAI 2022, section 5).
+"""Patch-RS: random search over a patch's place and content, by scores alone (Croce et al., AAAI 2022, section 5)."""
 
-A proposal z = (content, corner). Of N queries:
-
-1. The first N / 5 explore: a new place of a lattice that covers the image, filled with one colour or with stripes.
-   (The paper begins at one random place; on large images most places cannot break the sample.)
-2. One in five of the others moves the patch by at most (1 - t)^2 of half of the image's room, where t in 0..1 is the
-   progress: far at first, a pixel in the end.
-3. The other four set a square window of the patch to one of the bounds in every channel. It covers 0.4 of the patch at
-   first, and its area halves five times as t grows.
-4. A proposal is kept if its margin loss is larger than ever before.
-"""
+# A proposal z = (content, corner). Of N queries:
+#
+# 1. The first N / 5 explore: a new place of a lattice that covers the image, filled with one colour or with stripes.
+#    (The paper begins at one random place; on large images most places cannot break the sample.)
+# 2. One in five of the others moves the patch by at most (1 - t)^2 of half of the image's room, where t in 0..1 is the
+#    progress: far at first, a pixel in the end.
+# 3. The other four set a square window of the patch to one of the bounds in every channel. It covers 0.4 of the patch
+#    at first, and its area halves five times as t grows.
+# 4. A proposal is kept if its margin loss is larger than ever before.
 
 from __future__ import annotations
 
@@ -25,9 +24,9 @@ from robustest.attacks.queries import BestOfRounds, better_of
 from robustest.threats import Patch, Rows, Threat
 
 _EXPLORING = 5
-"""One in so many queries, the first ones, goes to a new place with new content."""
+"""One in five queries, the first ones, goes to a new place with new content."""
 _MOVES = 5
-"""One in so many of the others moves the patch."""
+"""One in five of the others moves the patch."""
 _FIRST_WINDOW, _HALVINGS = 0.4, 5
 """Share of the patch that a window covers at first, and how often that halves."""
 _ENOUGH = 1000

@@ -1,12 +1,11 @@
-"""PGD, projected gradient descent (Madry et al., ICLR 2018, section 2.1).
+"""PGD, projected gradient descent (Madry et al., ICLR 2018, section 2.1)."""
 
-    z_0 = a random point of the ball (or x)
-    z_(t+1) = project(z_t + a * ascent(g_t)),  g_t the gradient of the log-odds against y at z_t
-
-with the step a = 2 * eps / T, so that T steps span the ball and reach any corner from any start. The engine projects.
-In an L2 ball the last proposal is x + eps * g / |g|: the point that the steps only approach along the sphere, and the
-worst one where the loss is linear. In L1 a step takes the steepest elements to their bounds, one after the other.
-"""
+#     z_0 = a random point of the ball (or x)
+#     z_(t+1) = project(z_t + a * ascent(g_t)),  g_t the gradient of the log-odds against y at z_t
+#
+# with the step a = 2 * eps / T, so that T steps span the ball and reach any corner from any start. The engine projects.
+# In an L2 ball the last proposal is x + eps * g / |g|: the point that the steps only approach along the sphere, and the
+# worst one where the loss is linear. In L1 a step takes the steepest elements to their bounds, one after the other.
 
 from __future__ import annotations
 

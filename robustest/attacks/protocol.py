@@ -1,19 +1,18 @@
-"""The ask/tell interface of attacks, cascades of them, and the arithmetic that several of them share.
+"""The ask/tell interface of attacks, cascades of them, and the arithmetic that several of them share."""
 
-An attack never sees the model. For a set of samples the engine calls
-
-    state = searcher.init(problem, key)
-    for _ in range(searcher.steps):
-        z = project(searcher.ask(problem, state))                   # where to evaluate the model
-        evaluation = (z, logits, gradient of searcher.objective)    # by the engine
-        state = searcher.tell(problem, state, evaluation)
-    last proposal = searcher.ask(problem, state)                    # evaluated without a gradient
-
-The engine projects every proposal into the threat's region before it evaluates it (with `confined = False` it only
-clips to the bounds: minimum-norm attacks walk outside), and it alone decides what is broken. All tensors of problem and
-state lead with the batch axis, so the engine may drop rows, add fresh ones and split batches: rows of one batch can be
-at different rounds, and nothing may depend on a row's neighbours.
-"""
+# An attack never sees the model. For a set of samples the engine calls
+#
+#     state = searcher.init(problem, key)
+#     for _ in range(searcher.steps):
+#         z = project(searcher.ask(problem, state))                   # where to evaluate the model
+#         evaluation = (z, logits, gradient of searcher.objective)    # by the engine
+#         state = searcher.tell(problem, state, evaluation)
+#     last proposal = searcher.ask(problem, state)                    # evaluated without a gradient
+#
+# The engine projects every proposal into the threat's region before it evaluates it (with `confined = False` it only
+# clips to the bounds: minimum-norm attacks walk outside), and it alone decides what is broken. All tensors of problem
+# and state lead with the batch axis, so the engine may drop rows, add fresh ones and split batches: rows of one batch
+# can be at different rounds, and nothing may depend on a row's neighbours.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i, whatever came before.
+"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i, whatever came before."""
 
-With few features the draws cover the region; with many they show that gradients are masked where they succeed at all
-(the baseline that Carlini et al., arXiv 1902.06705, section 5.3, ask for beside every attack).
-"""
+# With few features the draws cover the region; with many they show that gradients are masked where they succeed at all
+# (the baseline that Carlini et al., arXiv 1902.06705, section 5.3, ask for beside every attack).
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""sigma-zero: the fewest changed pixels (Cina et al., ICLR 2025, algorithm 1), then the same with one pixel less.
+"""sigma-zero: the fewest changed pixels (Cina et al., ICLR 2025, algorithm 1), then the same with one pixel less."""
 
-    part 1, from delta = 0:  g = gradient of max(margin, 0) + mean(s / (s + sigma)),  s a pixel's squared change
-        delta = clip(delta - a_t * Adam(g / |g|_inf));  a_t falls with half a cosine to a tenth
-        pixels of delta below the threshold tau become 0
-        tau grows by `threshold_step` * a_t where the proposal fools the model, and shrinks by it where it does not
-    part 2, from the best point:  z = nearest point with one pixel less than the fewest so far (z + a * ascent(g))
-
-The smooth share s / (s + sigma) counts pixels with a gradient. Part 1 walks from the sample, confined to the bounds
-alone; changes are in widths of the bounds. The numbers are the paper's, but for fewer steps; with one channel it is the
-paper's attack, which counts elements. Part 2 is ours and never uses more pixels than the threat allows. Every fourth of
-its steps is endless: where the model is linear it is the best that so many pixels can do, so the count that is left is
-the smallest there is.
-"""
+#     part 1, from delta = 0:  g = gradient of max(margin, 0) + mean(s / (s + sigma)),  s a pixel's squared change
+#         delta = clip(delta - a_t * Adam(g / |g|_inf));  a_t falls with half a cosine to a tenth
+#         pixels of delta below the threshold tau become 0
+#         tau grows by `threshold_step` * a_t where the proposal fools the model, and shrinks by it where it does not
+#     part 2, from the best point:  z = nearest point with one pixel less than the fewest so far (z + a * ascent(g))
+#
+# The smooth share s / (s + sigma) counts pixels with a gradient. Part 1 walks from the sample, confined to the bounds
+# alone; changes are in widths of the bounds. The numbers are the paper's, but for fewer steps; with one channel it is
+# the paper's attack, which counts elements. Part 2 is ours and never uses more pixels than the threat allows. Every
+# fourth of its steps is endless: where the model is linear it is the best that this number of pixels can do, so the
+# final count is the smallest there is.
 
 from __future__ import annotations
 
@@ -121,6 +120,7 @@ class SigmaZero(Climbing):
         unit = _unit(loss - self._count_slope(delta))
         drift = torch.lerp(state["drift"], unit, 1 - _BETA1)
         square = torch.lerp(state["square"], unit.square(), 1 - _BETA2)
+        # Adam's bias correction in float64: 1 - 0.999^t loses its digits in float32.
         age = state["step"].double() + 1
         mean, spread = (v / per_row((1 - beta**age).to(x.dtype), x) for v, beta in ((drift, _BETA1), (square, _BETA2)))
         z = x + (delta + per_row(length, x) * mean / (spread.sqrt() + _TINY)) * span
@@ -133,6 +133,7 @@ class SigmaZero(Climbing):
         """Return a step of part 2."""
         assert seen.gradient is not None
         x, threat = problem.x, problem.threat
+        # The first step of part 2 begins at the best point.
         count = state["step"] - self.walking
         from_ = torch.where(per_row(count <= 0, x), state["best"], seen.z)
         length = torch.where(count % 4 == 3, _ENDLESS, _SHORT) * problem.region["span"]

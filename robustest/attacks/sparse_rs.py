@@ -1,14 +1,13 @@
-"""Sparse-RS: random search for the few elements that matter, by scores alone (Croce et al., AAAI 2022, section 3).
+"""Sparse-RS: random search for the few elements that matter, by scores alone (Croce et al., AAAI 2022, section 3)."""
 
-L0, with k pixels allowed: keep a set M of k pixels, each channel at one of its bounds. After i of N queries
-
-1. A = random pixels of M, B = as many random pixels outside of it; their number is alpha * k / (a factor that grows
-   with i: the paper's schedule of 10,000 queries, stretched to N).
-2. Put A back, set B to random bounds, and keep the new set if its margin loss is larger than ever before.
-
-Values that would change nothing become the opposite bounds, which the paper does not do. L1, which the paper leaves
-out: the same with single elements, as many as eps pays for on average.
-"""
+# L0, with k pixels allowed: keep a set M of k pixels, each channel at one of its bounds. After i of N queries
+#
+# 1. A = random pixels of M, B = as many random pixels outside of it; their number is alpha * k / (a factor that grows
+#    with i: the paper's schedule of 10,000 queries, stretched to N).
+# 2. Put A back, set B to random bounds, and keep the new set if its margin loss is larger than ever before.
+#
+# Values that would change nothing become the opposite bounds, which the paper does not do. L1, which the paper leaves
+# out: the same with single elements, as many as eps pays for on average.
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, Rows, Threat, by_pixel
 
 _FALLS = ((0, 1), (50, 2), (200, 4), (500, 5), (1000, 6), (2000, 8), (4000, 10), (6000, 12), (8000, 15))
-"""After so many of `_OF` queries the share of pixels exchanged is `alpha` over so much."""
+"""Pairs (queries of `_OF`, divisor): from then on the share of pixels exchanged is `alpha` over the divisor."""
 _OF = 10_000
 
 
@@ -79,7 +78,8 @@ class SparseRS(BestOfRounds):
         u = rng.uniform(rng.fold(key, "places"), (self.at_once, places))
         changed = (z != x).any(2)
         most, allowed = _allowed(problem)
-        # Those that go are the changed ones with the largest draws; those that come have the smallest.
+        # One draw a pixel orders both sets: the changed pixels with the largest draws go, the others with the smallest
+        # come, so that no pixel is in both.
         going = self._exchanged(asked, allowed)
         stays = changed & ~_largest(torch.where(changed, u, -1.0), going, most)
         coming = allowed.unsqueeze(1) - stays.sum(2)
@@ -87,6 +87,7 @@ class SparseRS(BestOfRounds):
         low, high = problem.bounds
         coin = rng.uniform(rng.fold(key, "values"), (self.at_once, channels, places)) < 0.5
         value = torch.where(coin, low, high)
+        # A pixel that holds these values already gets the opposite bounds: the query would be wasted.
         value = torch.where((value == x).all(2, keepdim=True), low + high - value, value)
         moved = torch.where(fresh.unsqueeze(2), value, torch.where(stays.unsqueeze(2), z, x))
         return moved.reshape(len(age), self.at_once, *problem.x.shape[1:])

@@ -1,10 +1,9 @@
-"""Turning, moving and zooming an image: a grid of poses, and gradient steps (Engstrom et al., ICML 2019).
+"""Turning, moving and zooming an image: a grid of poses, and gradient steps (Engstrom et al., ICML 2019)."""
 
-`SpatialGrid` evaluates every pose of a grid, from the largest to the pose that changes nothing. `SpatialGradient`:
-
-    for each of `starts` poses p_0 (0, then random ones):
-        p_(t+1) = project(p_t + limits * `step_size` * (1 + cos(pi t / T)) / 2 * sign(gradient of the margin loss))
-"""
+# `SpatialGrid` evaluates every pose of a grid, from the largest to the pose that changes nothing. `SpatialGradient`:
+#
+#     for each of `starts` poses p_0 (0, then random ones):
+#         p_(t+1) = project(p_t + limits * `step_size` * (1 + cos(pi t / T)) / 2 * sign(gradient of the margin loss))
 
 from __future__ import annotations
 
@@ -57,6 +56,7 @@ class SpatialGrid:
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         assert isinstance(problem.threat, Spatial)
+        # The number of the step in a mixed base: one digit for each element of the pose.
         rest, columns = state["step"], []
         for values, limit in zip(self.values(problem.threat), problem.region["high"].unbind(1), strict=True):
             columns.append(limit * _share(rest % values, values).to(limit.dtype))

@@ -1,12 +1,12 @@
-"""SPSA, simultaneous perturbation stochastic approximation (Uesato et al., ICML 2018, algorithm 1).
+"""SPSA, simultaneous perturbation stochastic approximation (Uesato et al., ICML 2018, algorithm 1)."""
 
-    g = mean over n pairs of  (L(z + d v_i) - L(z - d v_i)) / (2 d) * v_i,   v_i a random vector of signs (Spall, 1992)
-    z = project(z + a * Adam(g))
-
-One probe z +- d v a step; after `pairs` pairs their mean moves z. The probes are projected too, so that each may
-already be a counterexample. L2 takes a step of length a along the running mean of the estimates: Adam's division,
-coordinate by coordinate, is made for L-inf and weakens it there.
-"""
+#     g = mean over n pairs of  (L(z + d v_i) - L(z - d v_i)) / (2 d) * v_i,   v_i a random vector of signs (Spall,
+#     1992)
+#     z = project(z + a * Adam(g))
+#
+# One probe z +- d v a step; after `pairs` pairs their mean moves z. The probes are projected too, so that each may
+# already be a counterexample. L2 takes a step of length a along the running mean of the estimates: Adam's division,
+# coordinate by coordinate, is made for L-inf and weakens it there.
 
 from __future__ import annotations
 
@@ -72,18 +72,20 @@ class SPSA(OneByOne):
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         age = state["age"]
+        # Even ages probe in the direction of the signs, odd ones against it.
         sign = torch.where(age >= self.steps, 0, 1 - 2 * (age % 2)).float()  # the last one is z itself
         return state["z"] + per_row(sign * self._delta(problem), problem.x) * self._signs(problem, state)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         age, value = state["age"], problem.task.losses["margin"](seen.logits, problem.y)
         slope = (age % 2) * (state["value"] - value)  # 0 after the first of a pair
-        told = {**state, "value": value, "age": age + 1}
-        told["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))
+        after = {**state, "value": value, "age": age + 1}
+        after["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))
+        # A step after every `pairs` pairs, and with the last pair, however few came before it.
         moving = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
         if moving.device.type == "cpu" and not bool(moving.any()):
-            return told
-        return {**told, **self._adam_step(problem, told, per_row(moving.float(), problem.x))}
+            return after
+        return {**after, **self._adam_step(problem, after, per_row(moving.float(), problem.x))}
 
     def _adam_step(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
         """Return Adam's step for rows where `moving` (B, 1, ...) is 1; the factor 1 / (2 d n) cancels in it."""
@@ -91,6 +93,7 @@ class SPSA(OneByOne):
         m = torch.lerp(state["m"], gradient, moving * (1 - _BETA1))
         v = torch.lerp(state["v"], gradient.square(), moving * (1 - _BETA2))
         count = -(-state["age"] // (2 * self.pairs))
+        # Adam's bias correction: moving averages that start at zero are too small at first.
         m_hat = m / per_row(1 - _BETA1**count, m)
         v_hat = v / per_row(1 - _BETA2**count, v)
         threat, region = problem.threat, problem.region

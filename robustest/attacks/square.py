@@ -1,19 +1,18 @@
-"""Square: random search over windows, by scores alone (Andriushchenko et al., ECCV 2020, algorithms 1 to 3).
+"""Square: random search over windows, by scores alone (Andriushchenko et al., ECCV 2020, algorithms 1 to 3)."""
 
-For a sample x with label y, margin loss L and the ball of radius eps:
-
-1. z = x + vertical stripes of +-eps in every channel (L-inf), or a grid of bumps of length eps (L2, L1).
-2. After i of N queries a window covers the share p(i) = p_init / 2^h of the input, where h counts the marks of the
-   schedule that i has passed; the paper's marks for 10,000 queries are stretched to N.
-3. delta = a window at a uniformly random place, filled
-   - in L-inf (algorithm 2): with +eps or -eps, one coin for each channel;
-   - in L2 (algorithm 3): with a pair of pyramids eta of opposite sign, which takes the length of a second window and
-     the length that is not spent yet. In L1 the same in that norm's lengths (Croce and Hein, ICML 2021, section 4).
-4. z = project(z + delta) if L(z + delta) > L(z); else z stays. Go on with 2 until the queries are spent.
-
-The engine projects and judges, and ends earlier what is broken. With `at_once` = A a step tries A windows on the same
-point and keeps the best of them, if any is better.
-"""
+# For a sample x with label y, margin loss L and the ball of radius eps:
+#
+# 1. z = x + vertical stripes of +-eps in every channel (L-inf), or a grid of bumps of length eps (L2, L1).
+# 2. After i of N queries a window covers the share p(i) = p_init / 2^h of the input, where h counts the marks of the
+#    schedule that i has passed; the paper's marks for 10,000 queries are stretched to N.
+# 3. delta = a window at a uniformly random place, filled
+#    - in L-inf (algorithm 2): with +eps or -eps, one coin for each channel;
+#    - in L2 (algorithm 3): with a pair of pyramids eta of opposite sign, which takes the length of a second window and
+#      the length that is not spent yet. In L1 the same in that norm's lengths (Croce and Hein, ICML 2021, section 4).
+# 4. z = project(z + delta) if L(z + delta) > L(z); else z stays. Go on with 2 until the queries are spent.
+#
+# The engine projects and judges, and ends earlier what is broken. With `at_once` = A a step tries A windows on the same
+# point and keeps the best of them, if any is better.
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The graph of a module whose forward computes with shapes, which only `torch.export` can read."""
+"""A network read as a graph: affine maps (`Segment`) with one nonlinearity between two of them."""
+
+# 1. `torch.fx` traces the module; where its forward computes with shapes, `torch.export` reads what fx cannot.
+# 2. A node that depends on the input is a nonlinearity with known lines, an operation that is affine in it, or a
+#    reading of its shape. Anything else refuses the network (`NoBound`).
+# 3. A segment is the part of the graph between a nonlinearity, or the output, and the nonlinearities before it.
 
 from __future__ import annotations
 
@@ -27,12 +32,12 @@ from robustest.bounds.operations import (
 
 
 def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[nn.Module, fx.Graph]:
-    """A module with the weights, and the graph of what it computes of one input of any number of rows.
+    """Return a module with the weights, and its graph for one input of any number of rows.
 
     Args:
         call: the module.
         example: (B, *S) inputs of the shape that is read; values do not matter.
-        why: what `torch.fx` said; told where nothing can be read this way either.
+        why: the error of `torch.fx`, for the message where nothing can be read this way either.
 
     Raises:
         NoBound: no example, or no graph.
@@ -41,7 +46,10 @@ def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[n
     if example is None:
         raise NoBound(refusal) from why
     log = logging.getLogger("torch")
-    level, rows = log.level, example.new_zeros(3, *example.shape[1:])  # of 0 or 1 it would be told apart
+    level, rows = (
+        log.level,
+        example.new_zeros(3, *example.shape[1:]),
+    )  # `torch.export` specialises on batch sizes 0 and 1
     try:
         log.setLevel(logging.CRITICAL)
         with warnings.catch_warnings(), torch.no_grad():
@@ -64,7 +72,7 @@ def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[n
 
 
 def _write_as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
-    """What torch 2.5 makes of a batch norm in eval mode, as what it was: of its three outputs only the first counts."""
+    """Undo what torch 2.5 makes of a batch norm in eval mode: of its three outputs only the first counts."""
     x, weight, bias, mean, var, momentum, eps = node.args
     with graph.inserting_before(node):
         args = (x, weight, bias, mean, var, False, momentum, eps, False)
@@ -77,26 +85,23 @@ def _write_as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
         graph.erase_node(node)
 
 
-# A network read as a graph: affine maps with one nonlinearity between two of them.
-
-
 if TYPE_CHECKING:
     from robustest.bounds.linear import Windows
 
 _ROUNDING = 1e-4
-"""Of the largest output: what adding in float32 may miss, and far less than what bends."""
+"""Share of the largest output that adding in float32 may miss; a nonlinearity bends by far more."""
 _ABOUT = ("shape", "ndim", "dtype", "device")
-"""Attributes of a tensor that tell nothing of its values."""
+"""Attributes of a tensor that do not depend on its values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """An affine map of what came before: the input (place 0), or outputs of nonlinearities (from place 1 on).
+    """An affine map of the input (place 0), or of outputs of nonlinearities (from place 1 on).
 
     Attributes:
-        places: of its arguments, ascending.
-        nodes: what it computes, in order.
-        cuts: the nodes that stand for its arguments.
+        places: the places of its arguments, ascending.
+        nodes: its operations, in order.
+        cuts: the nodes of its arguments.
         end: the node of its output.
         root: the module that holds weights and constants.
     """
@@ -108,29 +113,29 @@ class Segment:
     root: nn.Module
 
     def __call__(self, *values: Tensor) -> Tensor:
-        """(B, *O) of its arguments, each led by the batch axis."""
+        """Return (B, *O) the outputs of its arguments, each led by the batch axis."""
         output: Tensor = self._computed(values)[self.end]
         return output
 
     def spread(self, values: Sequence[Tensor], radii: Sequence[Tensor]) -> Tensor:
-        """(B, *O) how far its output moves at most, where its arguments move by radii >= 0 from values."""
+        """Return (B, *O) the largest change of its output where its arguments move by radii >= 0 from values."""
         known = self._computed(values)
         moved: dict[fx.Node, Any] = dict(zip(self.cuts, radii, strict=True))
         for node in self.nodes:
             if node.op != "get_attr" and _is_value(node, moved, self.root):
                 moved[node] = run_spread(node, self.root, moved, known)
         output: Tensor = moved[self.end]
-        if bool((output < 0).any()):  # no spread is; an operation did not do what its name says
+        if bool((output < 0).any()):  # an operation did not do what its name says
             raise NoBound(f"no bound: the spread of {name_of(self.end, self.root)} is not known")
         return output
 
     def magnitude(self, values: Sequence[Tensor], reaches: Sequence[Tensor]) -> Tensor:
-        """(B, *O) the magnitudes that are added up to its output, step by step, whatever cancels in the end.
+        """Return (B, *O) the magnitudes that are added up to its output, step by step, even where they cancel.
 
-        Rounding is in proportion to them: of arguments of magnitude 10^6 whose weights cancel, what is left is noise.
+        Rounding is in proportion to them: where weights cancel arguments of magnitude 10^6, the sum is noise.
 
         Args:
-            values: some values of its arguments, for what follows of their shapes.
+            values: some values of its arguments, for operations that depend on their shapes.
             reaches: (B, *S) the largest magnitude of each argument.
         """
         known = self._computed(values)
@@ -168,12 +173,12 @@ class Network:
     segments: tuple[Segment, ...]
     nonlinear: tuple[Nonlinearity, ...]
     rows: dict[int, Matrix] = field(default_factory=dict, compare=False)
-    """Of segments, their outputs' coefficients, kept by `linear` once they were asked for."""
+    """Matrices of segments, made by `linear` when first needed."""
     windows: dict[int, Windows | None] = field(default_factory=dict, compare=False)
-    """Of segments, their windows; None where there are none. Kept likewise."""
+    """Windows of segments, made by `linear` when first needed; None where there are none."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, K) what the graph computes of inputs (B, *S)."""
+        """Return (B, K) the logits of inputs (B, *S)."""
         values = [x]
         for segment, bend in zip(self.segments, self.nonlinear, strict=False):
             values.append(bend.value(segment(*(values[place] for place in segment.places))))
@@ -181,10 +186,9 @@ class Network:
         return last(*(values[place] for place in last.places))
 
     def is_affine_between(self, x: Tensor) -> bool:
-        """Whether each segment, asked at inputs (B, *S) and what follows from them, does what an affine map does.
+        """Return True if each segment does what an affine map does, at inputs (B, *S) and their outputs.
 
-        Names say which operations are affine; this does not take their word. An affine map of a row, alone or among
-        others, takes the middle of two arguments to the middle of their outputs.
+        An affine map of a row, alone or among others, takes the middle of two arguments to the middle of their outputs.
         """
         values = [x]
         for depth, segment in enumerate(self.segments):
@@ -204,12 +208,11 @@ class Network:
 
 
 def read_network(call: nn.Module, example: Tensor | None = None) -> Network:
-    """The network that a module computes, in eval mode.
+    """Return the network that a module computes, in eval mode.
 
     Args:
         call: maps inputs (B, *S) to logits (B, K).
-        example: (B, *S) inputs whose shape is used where a forward computes with shapes; then `torch.export` reads
-            what `torch.fx` cannot. Without one it is not tried.
+        example: (B, *S) inputs of the shape that `torch.export` reads the module for; without them it is not tried.
 
     Raises:
         NoBound: its graph cannot be read, or has an operation without a bound.
@@ -249,7 +252,7 @@ class _Reader:
         return Network(segments=tuple(self.segments), nonlinear=tuple(self.nonlinear))
 
     def _enter(self, node: fx.Node) -> None:
-        """Take in a node that depends on the input."""
+        """Add a node that depends on the input."""
         name = name_of(node, self.root)
         if name in NONLINEAR:
             if (why := unlike(node, self.root)) != "":
@@ -273,7 +276,7 @@ class _Reader:
         self.values.add(node)
 
     def _segment(self, end: fx.Node) -> Segment:
-        """The part of the graph between a node and the nonlinearities (or the input) before it."""
+        """Return the part of the graph between a node and the nonlinearities (or the input) before it."""
         nodes: set[fx.Node] = set()
         cuts: set[fx.Node] = set()
         open_: list[fx.Node] = [end]
@@ -295,7 +298,7 @@ class _Reader:
 
 
 def _arguments_of(node: fx.Node) -> list[fx.Node]:
-    """The nodes among a node's arguments, each as often as it stands there: `all_input_nodes` has x of x * x once."""
+    """Return the nodes among a node's arguments, with repetitions: `all_input_nodes` lists the x of x * x once."""
     found: list[fx.Node] = []
     for given in (node.args, node.kwargs):
         fx.node.map_arg(given, lambda argument: found.append(argument) or argument)  # type: ignore[func-returns-value]
@@ -303,7 +306,7 @@ def _arguments_of(node: fx.Node) -> list[fx.Node]:
 
 
 def _leads(node: fx.Node, dependent: fx.Node, name: str) -> bool:
-    """Whether what depends on the input stands where the operation is affine in it."""
+    """Return True if the dependent argument is in a position where the operation is affine in it."""
     return name in ("mul", "matmul") or (bool(node.args) and node.args[0] is dependent)
 
 

@@ -1,4 +1,20 @@
-"""The balls over which a linear function's least value has a closed form."""
+"""Backward linear bounds, from the margins to the input, one nonlinearity at a time (Zhang et al., NeurIPS 2018)."""
+
+# For coefficients a and a network f = A_L s(A_(L-1) ... s(A_1 x)), a lower bound of a . f(x) over all x of a ball:
+#
+# 1. Pull a back through the affine map A_L: a' = A_L^T a, plus a constant.
+# 2. s lies between two lines over the interval of its inputs. Where a' > 0 replace it by the line below, where a' < 0
+#    by the line above: that leaves an affine function of the inputs of s.
+# 3. Repeat down to the input. The least value of an affine function over a ball is a . x - eps |a|_* (`Ball.least`).
+#
+# The intervals of the inputs of s come from the same bounds with a = +-e_i. Two things keep this cheap: an input of s
+# is bounded backwards only where the interval that follows from the layer before leaves it undecided; and a row is one
+# bound of one sample, so that samples with few undecided inputs cost little beside others.
+#
+# Rounding: every sum is of float32 numbers, so each bound is held to be wrong by `_ROUNDING` = 2^-17 (128 units in the
+# last place) times the magnitudes that were added up, including those inside each affine map, whose pulled back
+# coefficients may be noise where they cancel. The network itself rounds too, and less: the same allowance is larger
+# than the difference of its logits from exact ones. (At margins of 10, bounds in float32 and float64 differed by 4e-6.)
 
 from __future__ import annotations
 
@@ -22,13 +38,13 @@ from robustest.bounds.nonlinear import Lines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ball:
-    """What B inputs may become: a box around them and, in L1 and L2, what of it lies within `eps`.
+    """The balls of B inputs: a box around each and, in L1 and L2, the part of it within `eps`.
 
     Attributes:
         x: (B, *S) the inputs.
         low, high: (B, *S) the ends of the box.
-        eps: the radius in L1 or L2; None in L-inf, where the box is all.
-        norm: 1 or 2; no matter in L-inf.
+        eps: the radius in L1 or L2; None in L-inf, where the ball is the box.
+        norm: 1 or 2; unused in L-inf.
     """
 
     x: Tensor
@@ -38,11 +54,11 @@ class Ball:
     norm: int = 2
 
     def pick(self, rows: Tensor) -> Ball:
-        """The balls of some rows."""
+        """Return the balls of some rows."""
         return Ball(x=self.x[rows], low=self.low[rows], high=self.high[rows], eps=self.eps, norm=self.norm)
 
     def least(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """(R,) the least a · input over each row's ball, and the magnitudes of what was added up.
+        """Return (R,) the least a · input over each row's ball, and the magnitudes that were added up.
 
         In L1 and L2 the larger of the least over the ball and the least over the box, as the inputs lie in both.
 
@@ -61,7 +77,7 @@ class Ball:
 
 
 def ball_of(threat: Threat, x: Tensor, bounds: Bounds) -> Ball | None:
-    """What inputs x (B, *S) may become under a threat; None where a linear function has no closed form over it."""
+    """Return the balls of inputs x (B, *S) under a threat; None where a linear function has no closed form over it."""
     if type(threat) is Linf:
         region = threat.region(x, bounds)
         return Ball(x=x, low=region["low"].expand_as(x), high=region["high"].expand_as(x))
@@ -71,14 +87,12 @@ def ball_of(threat: Threat, x: Tensor, bounds: Bounds) -> Ball | None:
     return None
 
 
-# Two affine maps with one nonlinearity between them, where each output sees a small window of inputs alone.
+# Windows: two affine maps with one nonlinearity between them, where each output reads few inputs
 #
-# The outputs of a convolution that stand at one place, in all channels, read the same few inputs, and so do those
-# behind
-# a second convolution. What is pulled back from them is zero elsewhere: a small matrix a window does what a transposed
-# convolution does of rows that are mostly zeros. Nothing is known of convolutions here: windows are what is not zero.
-#
-
+# The outputs of a convolution at one place, in all channels, read the same few inputs, and so do those behind a second
+# convolution. Coefficients pulled back from them are zero elsewhere: a small matrix a window replaces a transposed
+# convolution of rows that are mostly zeros. This finds windows by their non-zeros, and needs no knowledge of
+# convolutions.
 
 _LARGEST_WINDOWS = 2**23
 """Elements of all windows' matrices together."""
@@ -86,15 +100,15 @@ _LARGEST_WINDOWS = 2**23
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """G groups of C outputs at most that see K elements between and J inputs at most; unused places hold zeros.
+    """G groups of at most C outputs that read at most K elements between and J inputs; unused places hold zeros.
 
     Attributes:
         outputs: (G, C) int64, the output's position; beyond the last where there is none.
-        between: (G, K) int64, positions of what they see of the nonlinearity's outputs.
-        inputs: (G, J) int64, positions of the inputs that those see.
+        between: (G, K) int64, positions of the nonlinearity's outputs that they read.
+        inputs: (G, J) int64, positions of the inputs that those read.
         coefficients: (G, C, K) of the outputs.
-        block: (G, K, J + 1) coefficients of the elements between, and in the last column what they are at zero.
-        height: (G, C) what the outputs are at zero.
+        block: (G, K, J + 1) coefficients of the elements between, and in the last column their value at zero.
+        height: (G, C) the outputs at zero.
     """
 
     outputs: Tensor
@@ -105,16 +119,16 @@ class Windows:
     height: Tensor
 
     def ends(self, lines: Slopes, ball: Ball, sample: int, sizes: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """Bounds of each output of one sample, before anything is allowed for rounding.
+        """Return bounds of each output of one sample, without the allowance for rounding.
 
         Args:
             lines: of the nonlinearity.
             ball: of the inputs.
-            sample: which one.
+            sample: its row.
             sizes: the magnitudes that the first map adds up, and those of the second, of all samples.
 
         Returns:
-            (E,) lower bounds, (E,) upper bounds, and (E,) the magnitudes of what was added up for either.
+            (E,) lower bounds, (E,) upper bounds, and (E,) the magnitudes that were added up for either.
         """
 
         def seen(values: Tensor) -> Tensor:
@@ -139,19 +153,19 @@ class Windows:
         return low, high, size + sizes[1][sample].flatten()
 
     def _placed(self, values: Tensor, count: int) -> Tensor:
-        """(E,) in the outputs' order, of values (G, C)."""
+        """Return values (G, C) in the outputs' order (E,)."""
         room = values.new_zeros(count + 1)
         room[self.outputs.flatten()] = values.flatten()
         return room[:count]
 
 
 def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:
-    """The windows of two maps; None where outputs have little in common, or see most of what there is.
+    """Return the windows of two maps; None where outputs share few inputs, or read most of them.
 
     Args:
-        first: of the inputs (place 0).
-        second: of the nonlinearity's outputs, at a place.
-        place: where they stand.
+        first: the map of the inputs (place 0).
+        second: the map of the nonlinearity's outputs.
+        place: the place of these.
     """
     a, inner = second.coefficients[place].flatten(1), first.coefficients[0].flatten(1)
     sees = a != 0
@@ -183,26 +197,12 @@ def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:
     )
 
 
-# Backward linear bounds: from the margins to the input, a nonlinearity at a time.
-#
-# Two things keep this cheap. An input of a nonlinearity is bounded backwards only where the interval that follows from
-# the layer before leaves it undecided; and a row is one bound of one sample, so that samples with few such inputs cost
-# little beside others.
-#
-# Rounding: every sum is of float32 numbers, so each bound is held to be wrong by `_ROUNDING` times the magnitudes that
-# were added up, 128 units in the last place of float32: those of each affine map's own sums too, as coefficients that
-# are
-# pulled back through it are sums of the same products, and may be noise where they cancel. The network itself rounds as
-# well, and less: the logits that a proof speaks of are those that it would give without rounding, and the same
-# allowance
-# is larger than what separates the two. (At margins of 10, bounds in float32 and float64 were seen to differ by 4e-6.)
-#
-
+# The bounds
 
 _ROUNDING = 2.0**-17
 _ROWS = 2**14
-"""Bounds that one sample may need in one layer. Beyond, its network is too large, or its ball, for any of them to say
-something: a network of ten times as many neurons whose every second one is undecided proves nothing."""
+"""Bounds that one sample may need in one layer. A sample that needs more is given up: a network of ten times as many
+neurons of which every second one is undecided proves nothing."""
 _WORK = 2**26
 """Coefficients of the largest layer that one sample may need for them: minutes, where layers are large."""
 _ELEMENTS = 2**22
@@ -218,7 +218,7 @@ class Bounding:
     Attributes:
         network: what is bounded.
         ball: B balls.
-        lines: of each nonlinearity that was reached.
+        lines: the lines of each nonlinearity that was reached.
         given_up: (B,) bool: samples that would need too many bounds.
     """
 
@@ -228,12 +228,12 @@ class Bounding:
         self.given_up = torch.zeros(len(ball.x), dtype=torch.bool, device=ball.x.device)
         self.intervals: list[tuple[Tensor, Tensor]] = []
         self.lines: list[Lines] = []
-        self._magnitudes: list[Tensor] = []  # of what segments add up
+        self._magnitudes: list[Tensor] = []  # that segments add up
         self._outputs = [(ball.low, ball.high)]  # the intervals of segments' arguments, by place
         self._sizes = [ball.x[0].numel()]
 
     def run(self) -> bool:
-        """Bound the inputs of each nonlinearity, in order; whether any sample is left."""
+        """Bound the inputs of each nonlinearity, in order; return True if any sample is left."""
         for depth, (segment, bend) in enumerate(zip(self.network.segments, self.network.nonlinear, strict=False)):
             low, high = self._interval(segment)
             self._sizes.append(low[0].numel())
@@ -248,13 +248,13 @@ class Bounding:
         return True
 
     def margins(self, y: Tensor, classes: int) -> Tensor:
-        """(B, K - 1) lower bounds of a label's logit less each other's, for labels y (B,)."""
+        """Return (B, K - 1) lower bounds of a label's logit less each other one, for labels y (B,)."""
         a, sample = margin_rows(y, classes)
         self._interval(self.network.segments[-1])
         return self.lower(len(self.network.segments) - 1, a, sample).view(len(y), -1)
 
     def pick(self, rows: Tensor) -> Bounding:
-        """The same of some rows, which may be there several times, after `margins`."""
+        """Return this bounding of some rows, with repetitions, after `margins`."""
         part = Bounding(self.network, self.ball.pick(rows))
         part.given_up, part._sizes = self.given_up[rows], self._sizes
         part.intervals = [(low[rows], high[rows]) for low, high in self.intervals]
@@ -264,7 +264,7 @@ class Bounding:
         return part
 
     def lower(self, depth: int, a: Tensor, sample: Tensor) -> Tensor:
-        """(R,) lower bounds of a · the outputs of a segment, of coefficients (R, *O), each row of one sample (R,)."""
+        """Return (R,) lower bounds of a · the outputs of a segment, for coefficients (R, *O) of samples (R,)."""
         most = max(1, _ELEMENTS // max(*self._sizes, a[0].numel()))
         parts = zip(cut(a, most), cut(sample, most), strict=True)
         found = []
@@ -274,7 +274,7 @@ class Bounding:
         return torch.cat(found)
 
     def _started(self, depth: int, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-        """Bounds so far (R,), the magnitudes added up (R,), and coefficients by place, once a segment was passed."""
+        """Return bounds (R,), the magnitudes added up (R,), and coefficients by place, after passing a segment."""
         height, pulled = self._transposed(self.network.segments[depth], a)
         return dots(a, height), dots(a.abs(), self._magnitudes[depth][sample]), pulled
 
@@ -295,9 +295,9 @@ class Bounding:
         return bound - _ROUNDING * magnitude
 
     def _transposed(self, segment: Segment, a: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-        """A segment's output at zero (1, *O), and coefficients of its arguments for those of its output (R, *O)."""
+        """Return a segment's output at zero (1, *O), and coefficients (R, *O) pulled back to its arguments."""
         zeros = tuple(torch.zeros_like(self._outputs[place][0][:1]) for place in segment.places)
-        with warnings.catch_warnings():  # of operations that are batched one by one
+        with warnings.catch_warnings():  # torch warns of operations that `vmap` runs one by one
             warnings.simplefilter("ignore")
             at_zero: Any = torch.func.vjp(segment, *zeros)
             height, pull = at_zero
@@ -305,7 +305,7 @@ class Bounding:
         return height, {place: part.squeeze(1) for place, part in zip(segment.places, pulled, strict=True)}
 
     def _picked(self, depth: int, shape: torch.Size, places: Tensor) -> Matrix:
-        """The matrix's rows of some elements (P,) of a segment's output: those that are kept, where they have room."""
+        """Return the rows of a segment's matrix for some elements (P,) of its output; of the kept one if it fits."""
         if shape.numel() * max(self._sizes[place] for place in self.network.segments[depth].places) <= _MATRIX:
             rows = self._rows(depth, shape)
             kept = {place: a[places] for place, a in rows.coefficients.items()}
@@ -315,7 +315,7 @@ class Bounding:
         return Matrix(height=height.flatten()[places], coefficients=pulled)
 
     def _rows(self, depth: int, shape: torch.Size) -> Matrix:
-        """A segment as a matrix, which is the same for every sample, and is kept for the next ones."""
+        """Return a segment as a matrix, which is the same for every sample and kept for the next ones."""
         if depth not in self.network.rows:
             elements = shape.numel()
             most, device = max(1, _ELEMENTS // max(*self._sizes)), self.ball.x.device
@@ -329,7 +329,7 @@ class Bounding:
         return self.network.rows[depth]
 
     def _windows(self, depth: int, shape: torch.Size) -> Windows | None:
-        """What outputs of a segment see of the input, where it is little; kept for the next samples."""
+        """Return the windows of a segment's outputs, if they read few inputs; kept for the next samples."""
         if depth not in self.network.windows:
             segments, found = self.network.segments, None
             most = max(self._sizes[0], shape.numel())
@@ -341,7 +341,7 @@ class Bounding:
         return self.network.windows[depth]
 
     def _interval(self, segment: Segment) -> tuple[Tensor, Tensor]:
-        """(B, *O) the ends of a segment's output where its arguments' ends alone are known; notes its magnitudes."""
+        """Return (B, *O) the ends of a segment's output by interval arithmetic, and keep its magnitudes."""
         ends = [self._outputs[place] for place in segment.places]
         middles, radii = [(low + high) / 2 for low, high in ends], [(high - low) / 2 for low, high in ends]
         middle, radius = segment(*middles), segment.spread(middles, radii)
@@ -350,7 +350,7 @@ class Bounding:
         return middle - radius, middle + radius
 
     def _refined(self, depth: int, low: Tensor, high: Tensor, undecided: Tensor) -> tuple[Tensor, Tensor]:
-        """Smaller intervals where they are undecided, by bounds of their own, sample by sample."""
+        """Return smaller intervals where they are undecided, by backward bounds of each, sample by sample."""
         flat = undecided.flatten(1)
         self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
         lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
@@ -372,7 +372,7 @@ class Bounding:
         return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
 
     def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """(P,) the least and the largest value of some elements (P,) of a segment's output, of one sample."""
+        """Return (P,) bounds of some elements (P,) of a segment's output, of one sample."""
         rows = self._picked(depth, shape, places)
         height, magnitude, ends = rows.height, self._magnitudes[depth][sample[0]].flatten()[places], []
         for sign in (1, -1):
@@ -382,7 +382,7 @@ class Bounding:
 
 
 def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """(B * (K - 1), K) coefficients of the logits that make the margins of labels y (B,), and the sample of each."""
+    """Return (B * (K - 1), K) coefficients of the logits for the margins of labels y (B,), and the sample of each."""
     rows = len(y)
     others = torch.arange(classes - 1, device=y.device).expand(rows, -1)
     others = others + (others >= y[:, None]).long()
@@ -393,5 +393,5 @@ def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
 
 
 def cut(rows: Tensor, most: int) -> Sequence[Tensor]:
-    """Rows in parts of so many at most."""
+    """Return rows in parts of at most `most`."""
     return [rows[start : start + most] for start in range(0, len(rows), most)]

@@ -1,9 +1,11 @@
-"""Nonlinearities, each between two lines over an interval of its inputs.
+"""Nonlinearities, each between two lines over an interval [l, u] of its inputs."""
 
-For ReLU the lines are those of Zhang et al. (NeurIPS 2018, table 2 and section 3.3): above, the chord; below, a line
-through zero. For sigmoid and tanh, whose slope is least at one of the ends, the two lines of that slope through the
-ends, or a tangent and the chord where the curve bends one way only.
-"""
+# - ReLU, undecided (l < 0 < u): above, the chord u (x - l) / (u - l); below, the line a x with a = 1 where u >= -l,
+#   else 0: the smaller area (Zhang et al., NeurIPS 2018, table 2 and section 3.3). Any slope in 0..1 below is sound.
+# - Sigmoid and tanh, whose slope is least at one of the ends: two lines of that slope through the ends, or a tangent
+#   and the chord where the curve bends one way only.
+# - Maximum over a window: below, the input of the largest lower end; above, that too where no other input can be
+#   larger, else the largest upper end.
 
 from __future__ import annotations
 
@@ -22,14 +24,14 @@ class Lines(Protocol):
     """Lines below and above a nonlinearity's outputs, over intervals of its inputs, of B samples."""
 
     def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """A lower bound of a · outputs, as one on the inputs.
+        """Return a lower bound of a · outputs as an affine function of the inputs.
 
         Args:
             a: (R, *O) coefficients of the outputs, one row a bound.
             sample: (R,) int64, the sample of each row; (1,) where it is one for all.
 
         Returns:
-            (R, *S) coefficients of the inputs, (R,) what is added, and (R,) the magnitudes of what was added up.
+            (R, *S) coefficients of the inputs, (R,) the constant, and (R,) the magnitudes that were added up.
         """
 
 
@@ -37,13 +39,13 @@ class Nonlinearity(Protocol):
     """A function that rises with each of its inputs."""
 
     def value(self, x: Tensor) -> Tensor:
-        """The outputs (B, *O) of inputs (B, *S)."""
+        """Return the outputs (B, *O) of inputs (B, *S)."""
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        """(B, *S) bool: where a smaller interval of an input would bring the lines closer together."""
+        """Return (B, *S) bool: inputs whose smaller interval would bring the lines closer together."""
 
     def lines(self, low: Tensor, high: Tensor) -> Lines:
-        """Lines that hold for inputs between low and high (B, *S)."""
+        """Return lines that hold for inputs between low and high (B, *S)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Slopes:
 
     @staticmethod
     def of(below: Tensor, above: Tensor, start_below: Tensor, start_above: Tensor, reach: Tensor) -> Slopes:
-        """From the slopes and heights of the two lines, and the inputs' largest magnitude."""
+        """Build from the slopes and heights of the two lines, and the inputs' largest magnitude."""
         steepest = torch.maximum(below.abs(), above.abs())
         return Slopes(
             magnitude=torch.maximum(start_below.abs(), start_above.abs()) + steepest * reach,
@@ -84,7 +86,7 @@ class Slopes:
 
 
 def dots(a: Tensor, v: Tensor) -> Tensor:
-    """(R,) the inner products of rows (R, *S) with as many others, or with one."""
+    """Return (R,) the inner products of rows (R, *S) with as many others, or with one."""
     a, v = a.flatten(1), v.flatten(1)
     return a @ v[0] if len(v) == 1 else (a * v).sum(1)
 
@@ -109,7 +111,7 @@ class Relu:
         return self.sloped(low, high, slope)
 
     def sloped(self, low: Tensor, high: Tensor, below: Tensor) -> Slopes:
-        """Lines with these slopes below (B, *S) where undecided, as sound as any between the function's own two."""
+        """Return lines with these slopes below (B, *S) where undecided: any between `slope` and 1 is sound."""
         both = self.undecided(low, high)
         width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
         chord = (high - self.slope * low) / width
@@ -212,7 +214,7 @@ class Chosen:
         index: (B, outputs) int64, positions in the flattened inputs.
         alone: (B, *O) bool: no other input of the window can be larger.
         highest: (B, *O) the largest upper end of each window.
-        magnitude: (B, *O) the largest magnitude of what either is.
+        magnitude: (B, *O) the largest magnitude of either line.
         inputs: the shape of a sample's inputs.
     """
 
@@ -233,11 +235,11 @@ class Chosen:
         return inputs.view(len(a), *self.inputs), dots(added, self.highest[sample]), size
 
 
-# The settings of nonlinearities, whichever way a graph calls them.
+# From a node of a graph to its nonlinearity
 
 
 def nonlinear_of(node: fx.Node, root: nn.Module) -> Nonlinearity:
-    """The nonlinearity that a node of a name in `NONLINEAR` computes.
+    """Return the nonlinearity of a node whose name is in `NONLINEAR`.
 
     Raises:
         NoBound: it has settings for which there are no lines.
@@ -246,7 +248,7 @@ def nonlinear_of(node: fx.Node, root: nn.Module) -> Nonlinearity:
 
 
 def _arguments(node: fx.Node, root: nn.Module) -> dict[str, Any]:
-    """The settings of a nonlinearity, by name, whichever way it is called."""
+    """Return the settings of a nonlinearity by name, of a module as of a function."""
     if node.op == "call_module":
         module = root.get_submodule(str(node.target))
         return {name: value for name, value in vars(module).items() if not name.startswith("_")}

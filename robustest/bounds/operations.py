@@ -1,4 +1,7 @@
-"""Operations that are affine in their input, by one name each, whether a module, a function or a method does them."""
+"""Operations that are affine in their input, by one name each, of a module, a function or a method."""
+
+# `run_spread` bounds how far an affine operation's output moves: with every weight replaced by its absolute value, the
+# output at the inputs' radii less the output at zero.
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from torch._ops import OpOverload
 
 
 class NoBound(Exception):
-    """Why nothing can be proven of a network, in words for a result's notes."""
+    """Nothing can be proven of a network; the message is a note for a result."""
 
 
 _STRUCTURE = (
@@ -28,7 +31,7 @@ PRODUCTS = frozenset(_PRODUCTS.split())
 """Affine in one argument alone, the others being constants."""
 AFFINE = STRUCTURAL | SUMS | PRODUCTS
 SHAPES = frozenset({"size", "dim", "getattr", "numel", "len", "sym_size"})
-"""What tells of a tensor's shape, and nothing of its values."""
+"""Readings of a tensor's shape, which do not depend on its values."""
 
 _SAME = {
     "iadd": "add",
@@ -80,7 +83,7 @@ _MODULES: dict[type[nn.Module], str] = {
 
 
 def name_of(node: fx.Node, root: nn.Module) -> str:
-    """What a node of a graph does: the operation's name, or that of a module class which is not known."""
+    """Return the name of a node's operation, or the class name of a module that is not known."""
     if node.op == "call_module":
         kind = type(root.get_submodule(str(node.target)))
         return _MODULES.get(kind, kind.__name__)  # a subclass may compute something else
@@ -94,14 +97,14 @@ def _called(node: fx.Node) -> str:
 
 
 def _overloaded(target: OpOverload) -> str:
-    """Of `aten.add.Tensor`, add."""
+    """Return "add" for `aten.add.Tensor`."""
     return str(target).removeprefix("aten.").split(".", maxsplit=1)[0]
 
 
 def unlike(node: fx.Node, root: nn.Module) -> str:
-    """What makes a node something else than the operation of its name; empty where nothing does.
+    """Return how a node differs from the operation of its name, or "".
 
-    Options that round or read other bits, statistics of the batch, and modules that do more than their class says.
+    By options that round or read other bits, statistics of the batch, or a module with hooks or a changed forward.
     """
     values = (*node.args, *node.kwargs.values())
     if node.kwargs.get("alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
@@ -120,7 +123,7 @@ def unlike(node: fx.Node, root: nn.Module) -> str:
 
 def _batch_statistics(node: fx.Node) -> str:
     names = ("input", "running_mean", "running_var", "weight", "bias", "training")
-    if isinstance(node.target, OpOverload):  # whose order is another than the function's
+    if isinstance(node.target, OpOverload):  # its arguments are in another order than the function's
         names = ("input", "weight", "bias", "running_mean", "running_var", "training")
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     known = given.get("running_mean") is not None and given.get("running_var") is not None
@@ -128,7 +131,7 @@ def _batch_statistics(node: fx.Node) -> str:
 
 
 def run(node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a node computes of its arguments, which it leaves as they are even where it would work in place."""
+    """Return the output of a node; arguments stay unchanged even where the operation works in place."""
     if node.op == "call_module":
         return root.get_submodule(str(node.target))(*args, **kwargs)
     if node.op == "call_method":
@@ -141,14 +144,12 @@ def run(node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], known: Mapping[fx.Node, Any]) -> Any:
-    """How far an affine node's output moves at most.
-
-    With every weight replaced by its absolute value, it is what the output at the spreads is more than at zero.
+    """Return the largest change of an affine node's output.
 
     Args:
         node: an affine operation.
         root: the module that the graph was read from.
-        radii: of each node that depends on the input, how far its elements move at most either way, >= 0.
+        radii: for each node that depends on the input, the largest change of its elements, >= 0.
         known: the values of constants and shapes.
     """
     name = name_of(node, root)
@@ -178,7 +179,7 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
 
 
 def run_magnitude(node: fx.Node, root: nn.Module, sizes: Mapping[fx.Node, Any], known: Mapping[fx.Node, Any]) -> Any:
-    """What an affine node adds up of magnitudes, its constants' own included; arguments as of `run_spread`."""
+    """Return the magnitudes that an affine node adds up, its constants included; arguments as of `run_spread`."""
 
     def still(argument: fx.Node) -> Any:
         return fx.node.map_aggregate(sizes[argument], _still) if argument in sizes else known[argument]

@@ -1,9 +1,8 @@
-"""Slopes that are chosen for one margin, by a few steps of ascent (Xu et al., ICLR 2021, "Fast and Complete: Enabling
-Complete Verification with Massively Parallel Incomplete Verifiers", section 3.2).
+"""Proofs for a batch: backward linear bounds, then better slopes for samples that they nearly prove."""
 
-Below a ReLU that is undecided any line through zero of a slope between the function's own two is sound. The least area
-is a guess at the best one; the bound's own gradient is a better. Intervals of the inputs stay as they are.
-"""
+# Below an undecided ReLU any line a x with a between the function's two slopes is sound. The smaller area is a guess at
+# the best a; a few steps of ascent on the bound itself choose it for one margin (Xu et al., ICLR 2021, "Fast and
+# Complete: Enabling Complete Verification with Massively Parallel Incomplete Verifiers", section 3.2). Intervals stay.
 
 from __future__ import annotations
 
@@ -19,24 +18,25 @@ from robustest.clock import check as check_clock
 
 _STEPS = 12
 _RATE = 0.5
-"""Of a slope's range, how far the first step goes."""
+"""Length of the first step, as a share of a slope's range."""
 _PAIRS = 64
-"""Margins that are worked on at once."""
+"""Margins per pass."""
 
 
 def tightened(bounding: Bounding, y: Tensor, classes: int, margins: Tensor, tried: Tensor) -> Tensor:
-    """(B, K - 1) lower bounds of margins, at least those given.
+    """Return (B, K - 1) lower bounds of margins, at least those given.
 
     Every step's bound is as sound as the first, rounding allowed for; the largest is kept.
 
     Args:
-        bounding: which has run.
+        bounding: one that has run.
         y: (B,) int64 labels.
         classes: the number of logits K.
-        margins: (B, K - 1) what was found of them.
-        tried: (B,) bool: samples that are worth it; of theirs, the margins that are not above zero are.
+        margins: (B, K - 1) the bounds so far.
+        tried: (B,) bool: samples whose margins that are not above zero are tried.
     """
-    found, relus = margins.clone(), _relus(bounding)
+    found = margins.clone()
+    relus = {place: bend for place, bend in enumerate(bounding.network.nonlinear) if isinstance(bend, Relu)}
     if not relus:
         return found
     a, _ = margin_rows(y, classes)
@@ -47,14 +47,13 @@ def tightened(bounding: Bounding, y: Tensor, classes: int, margins: Tensor, trie
     return found
 
 
-def _relus(bounding: Bounding) -> dict[int, Relu]:
-    return {place: bend for place, bend in enumerate(bounding.network.nonlinear) if isinstance(bend, Relu)}
-
-
 def _ascended(bounding: Bounding, relus: dict[int, Relu], a: Tensor) -> Tensor:
-    """(R,) the largest of the steps' bounds of a · logits (R, K), each of one sample of its own."""
+    """Return (R,) the largest of the steps' bounds of a · logits (R, K), for a sample each."""
     sample, depth = torch.arange(len(a), device=a.device), len(bounding.network.segments) - 1
-    slopes = {place: _start(bounding, place, bend).requires_grad_(True) for place, bend in relus.items()}
+    slopes = {}
+    for place, bend in relus.items():  # begin with the slopes that leave the smaller area
+        lines = bend.lines(*bounding.intervals[place])
+        slopes[place] = (lines.mean - lines.half).detach().clone().requires_grad_(True)
     best = torch.full((len(a),), -torch.inf, device=a.device)
     speeds = {place: torch.zeros_like(slope) for place, slope in slopes.items()}
     for step in range(_STEPS):
@@ -74,29 +73,20 @@ def _ascended(bounding: Bounding, relus: dict[int, Relu], a: Tensor) -> Tensor:
 
 
 def _moved(slope: Tensor, gradient: Tensor, speed: Tensor, rate: float) -> Tensor:
-    """Slopes (R, *S) after a step, in place: each row on its own, those of small gradient not left behind."""
+    """Return slopes (R, *S) after a step, in place; each row is scaled, so that small gradients count as well."""
     largest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30)
     speed.mul_(0.7).add_(gradient / largest.view(-1, *[1] * (gradient.ndim - 1)))
     return slope.data.add_(rate * speed.sign() * speed.abs().sqrt())
 
 
-def _start(bounding: Bounding, place: int, bend: Relu) -> Tensor:
-    """The slopes below that leave the smaller area."""
-    lines = bend.lines(*bounding.intervals[place])
-    return (lines.mean - lines.half).detach().clone()
-
-
-# What bounds prove of a batch: linear bounds, then better slopes for those that they nearly prove.
-
-
 _NEAR = 0.5
-"""Of a sample's margin, how far below zero its bound may lie for better slopes to be tried. They were seen to raise it
-by a tenth of the margin."""
+"""Better slopes are tried where the bound lies at most this share of the margin below zero. They raised it by a tenth
+of the margin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What was shown of B samples.
+    """Proofs of B samples.
 
     Attributes:
         proven: (B,) bool: no input of the ball has a margin of zero or less.
@@ -108,11 +98,11 @@ class Proof:
 
 
 def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
-    """Which samples no input of their ball breaks.
+    """Prove samples whose balls hold no input with another label.
 
     Args:
-        network: whose logits are judged.
-        ball: what each of B inputs may become.
+        network: gives the logits.
+        ball: the balls of B inputs.
         y: (B,) int64 labels.
         classes: the number of logits K.
     """
@@ -121,7 +111,8 @@ def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
         if not bounding.run():
             return nothing_shown(y)
         margins = bounding.margins(y, classes)
-        worst, clean = margins.amin(1), _clean(network, ball, y)
+        worst, logits = margins.amin(1), network(ball.x)
+        clean = logits.gather(1, y[:, None]).squeeze(1) - logits.scatter(1, y[:, None], -torch.inf).amax(1)
         tried = ~bounding.given_up & (worst <= 0) & (worst > -_NEAR * clean)
         margin = tightened(bounding, y, classes, margins, tried).amin(1)
     margin = torch.where(bounding.given_up | ~torch.isfinite(margin), -torch.inf, margin)
@@ -129,13 +120,6 @@ def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
 
 
 def nothing_shown(y: Tensor) -> Proof:
-    """Of as many samples as there are labels y (B,): none is proven."""
+    """Return a proof of no sample, for labels y (B,)."""
     margin = torch.full(y.shape, -torch.inf, device=y.device)
     return Proof(proven=margin > 0, margin=margin)
-
-
-def _clean(network: Network, ball: Ball, y: Tensor) -> Tensor:
-    """(B,) the margins of the unchanged inputs."""
-    logits = network(ball.x)
-    others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return logits.gather(1, y[:, None]).squeeze(1) - others

@@ -1,4 +1,7 @@
-"""Randomised smoothing: what the majority of a model's answers under Gaussian noise is certain to withstand."""
+"""Randomised smoothing (Cohen, Rosenfeld and Kolter, ICML 2019): the radius that a majority under noise withstands."""
+
+# If class c is the answer to x + sigma * e with a probability of at least p > 1/2, the majority at every input within
+# sigma * Phi^-1(p) of x, in L2, is c. p is the lower end of the exact interval of the votes for c.
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ from robustest.decisions import clopper_pearson
 
 @dataclass(frozen=True, slots=True)
 class Smoothed:
-    """The classifier that answers what a model says most often under Gaussian noise (Cohen et al., ICML 2019).
+    """The classifier that gives a model's most frequent answer under Gaussian noise.
 
-    What is certified of it is said of this classifier, not of the model alone: whoever relies on it must deploy the
-    majority under noise. `assert_certified_accuracy` takes it in the place of a model.
+    The certificate is about this classifier, not about the model alone: deploy the majority under noise.
+    `assert_certified_accuracy` takes it in the place of a model.
 
     Args:
-        model: as for `measure_robust_accuracy`; best one that was trained under such noise.
+        model: as for `measure_robust_accuracy`, best trained under the same noise.
         sigma: the noise's standard deviation, in input units, > 0.
-        draws: answers that a radius is made of, >= 1.
-        guesses: answers of their own that say which class the majority may be, >= 1.
+        draws: answers that a radius is computed from, >= 1.
+        guesses: further answers that select the class, >= 1.
 
     Raises:
         ConfigError: sigma, draws or guesses are out of range.
@@ -40,13 +43,13 @@ class Smoothed:
 
 
 def certified_radius(votes: int, draws: int, sigma: float, alpha: float) -> float:
-    """The L2 radius within which the majority keeps to a class, but for an error of alpha (ibid., section 3.2.2).
+    """Return the L2 radius within which the majority stays the same, with error alpha (section 3.2.2).
 
     Args:
-        votes: answers of that class.
-        draws: of how many, drawn after the class was chosen.
+        votes: answers of the class.
+        draws: all answers, drawn after the class was chosen.
         sigma: the noise's standard deviation, in input units.
-        alpha: the chance with which the radius may be too large, at most.
+        alpha: the largest chance that the radius is too large.
 
     Returns:
         0 or more; 0 where the class is not certain to have the majority.

@@ -54,7 +54,7 @@ from robustest.run.finish import Changed, few, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.units import ModelUnits
-from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, shift_as_asked
+from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, requested_shift
 
 _TEMPERATURES = (0.02, 50.0)
 """Range of a fitted temperature."""
@@ -162,11 +162,11 @@ def optional_shift(shift: str | Shift | ShiftFunction | None, severity: int | No
     """Return the shift that samples are evaluated under, or None.
 
     Raises:
-        ConfigError: a severity without a shift; else as for `shift_as_asked`.
+        ConfigError: a severity without a shift; else as for `requested_shift`.
     """
     if shift is None and severity is not None:
         raise ConfigError(f"Expected shift= with severity={severity} but got none.")
-    return None if shift is None else shift_as_asked(shift, severity)
+    return None if shift is None else requested_shift(shift, severity)
 
 
 def check_confidence(model: Classifier) -> None:

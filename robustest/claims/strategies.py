@@ -1,14 +1,15 @@
-"""Accuracy under anything that a strategy draws: hypothesis searches for the mildest change that breaks the claim.
+"""Claims on the changes of a hypothesis strategy: search for the mildest change that breaks an accuracy.
 
-Hypothesis is told how near the claim is to breaking, climbs towards that, and then shrinks what breaks it: fewer steps,
-lower severities, and so on (see `robustest.strategies`). What it ends with is the simplest change that it tried, and no
-simpler neighbour that it tried breaks the claim.
+1. Hypothesis draws changes (`robustest.strategies`). Each is applied to the same samples (`Trials`); a change breaks
+   the claim if fewer samples than claimed are right.
+2. Hypothesis maximises minus the margin of the sample on which the claim depends: with `least` of n samples to be right
+   the (n - least + 1)-th smallest margin is negative exactly if the claim breaks.
+3. It shrinks a change that breaks the claim: fewer steps, lower severities. No simpler neighbour that it tried breaks
+   it.
+4. That change, or else the one with the lowest accuracy, is measured on all samples.
 
-Changes tried on the same samples, and how nearly each breaks a claim.
-
-Hypothesis as the searcher: draw changes, steer towards harm, shrink to the mildest that breaks a claim.
-
-Packs shrink with it too, whatever they draw: `hunt` knows nothing of data.
+The search (`hunt`) depends on the strategy, the seed and the predicate alone: it has a database of its own, which
+hypothesis' profiles do not change. Packs shrink with it too: it knows nothing about data.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import with_search
 from robustest.settings import Settings
-from robustest.shifts import Shift, ShiftedInputs, followed
+from robustest.shifts import Shift, ShiftedInputs, follow_targets
 from robustest.strategies import Change, as_change, code_of, strategy_words
 from robustest.tasks import Task
 
@@ -59,7 +60,7 @@ _LONGEST = 120
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """The mildest change that breaks the claim, in words and as code."""
+    """Return the mildest change that breaks the claim, in words and as code."""
     mildest = details["mildest"]
     found = [] if mildest is None else [("mildest", f"{mildest['change']}: accuracy {mildest['accuracy']:.3f}")]
     found += [] if mildest is None else [("as code", mildest["code"])]
@@ -72,7 +73,7 @@ ROBUST_TO = Kind(
     lines=_lines,
     hidden=frozenset({"mildest", "clean_accuracy"}),
 )
-"""The lowest accuracy under any change that a hypothesis strategy draws."""
+"""Lowest accuracy under any change that a hypothesis strategy draws."""
 
 
 @measurement(ROBUST_TO)
@@ -86,31 +87,30 @@ def measure_robust_to(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The lowest accuracy that hypothesis finds under a strategy's changes, and the mildest that breaks a claim.
+    """Search with hypothesis for the lowest accuracy under a strategy's changes, and the mildest that breaks a claim.
 
-    A search, not a proof: that nothing was found says that nothing was found among so many examples. The accuracy is
-    that on these very samples, whatever `scope` says, since the change was picked by looking at them.
+    A search is no proof: a pass says that none of the examples tried breaks the claim. The accuracy is that on these
+    samples for either `scope`, since the change was picked by looking at them.
 
-    The search depends on the strategy, the model, the samples and the settings' seed alone: hypothesis' profiles and
-    its own seed do not change it. Its current profile says where examples are remembered, which are tried first.
+    The search depends on the strategy, the model, the samples and the settings' seed alone, not on hypothesis' profiles
+    or seed. Examples are remembered in the current profile's database, and tried first.
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_shift_accuracy`. What is searched on is held in memory.
+        data: as for `measure_shift_accuracy`. Samples searched on are held in memory.
         strategy: draws changes: those of `robustest.strategies`, or functions of a batch, as shifts are.
         at_least: the accuracy claimed under every change, in 0..1.
-        max_examples: examples tried before shrinking, at most; None tries 100.
-        task: what the answers are, and when they are right, as for `measure_shift_accuracy`.
-        **options: see `robustest.run.plan.Options`. With `max_samples` the search looks at so many
-            samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it
-            is, and only a counterexample that it has found is measured on all.
-            With `cache=False` what hypothesis remembers is not used.
+        max_examples: the largest number of examples tried before shrinking; None tries 100.
+        task: as for `measure_shift_accuracy`.
+        **options: see `robustest.run.plan.Options`. With `max_samples` the search uses that many samples, and its
+            result is measured on all. After `time_budget` seconds the search ends, and only a counterexample that it
+            has found is measured on all. With `cache=False` hypothesis' database is not used.
 
     Returns:
         The result. `details["mildest"]` is the mildest change that breaks the claim, in words and as code that
         `assert_shift_accuracy` takes, or None; `details["worst"]` the one under which accuracy is lowest. Outcomes and
-        counterexamples are those under the mildest, where there is one, else under the worst. Where no example changed
-        a sample, or so few were changed that the others suffice for the claim, it is inconclusive.
+        counterexamples are those under the mildest, if there is one, else under the worst. If no example changed a
+        sample, or so few were changed that the others suffice for the claim, it is inconclusive.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
@@ -138,16 +138,16 @@ def measure_robust_to(
 def accuracy_under(
     model: object, data: object, change: Change, *, at_least: float | None = None, **options: Unpack[Options]
 ) -> float:
-    """Accuracy on changed samples, for hypothesis tests of a user's own.
+    """Return the accuracy on changed samples, for hypothesis tests of your own.
 
-    Inside a test under `@given`, hypothesis is told the margin (see `measure_robust_to`), and so searches for changes
+    Inside a test under `@given`, hypothesis receives the margin (see `measure_robust_to`), and so searches for changes
     that do more harm. Nothing is recorded for the reports.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        change: what a strategy of `robustest.strategies` drew, or any shift.
-        at_least: the accuracy that the test will ask for, in 0..1; the margin told is then that of the sample on which
-            it hangs. None tells the mean margin.
+        change: drawn by a strategy of `robustest.strategies`, or any shift.
+        at_least: the accuracy that the test will ask for, in 0..1; the margin is then that of the sample on which it
+            depends. None gives the mean margin.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -168,7 +168,7 @@ def accuracy_under(
 
 @dataclass(frozen=True, slots=True)
 class _SearchEnd:
-    """How a search ended: with the mildest change that breaks the claim, with none, or before its end."""
+    """The end of a search: the mildest change that breaks the claim, or None; `early` if the time was up."""
 
     mildest: object | None
     early: bool = False
@@ -186,8 +186,8 @@ def _search(
     """Let hypothesis search.
 
     Raises:
-        Exception: what a change could not be measured for.
-        NotSearched: nothing was searched for, and no example remembered breaks the claim.
+        Exception: the error of a change that could not be measured.
+        NotSearched: nothing was searched for, and no remembered example breaks the claim.
     """
     errors: list[Exception] = []
     broken: list[object] = []
@@ -198,9 +198,9 @@ def _search(
             found = trials.breaks(change)
         except HypothesisException:
             raise
-        except Exception as error:  # no counterexample, though hypothesis would take it for one
+        except Exception as error:  # an error is no counterexample, but hypothesis would take it for one
             errors.append(error)
-            raise clock.OutOfTime from error  # which hypothesis does not catch
+            raise clock.OutOfTime from error  # hypothesis does not catch it
         broken.extend([change] if found else [])
         return found
 
@@ -230,7 +230,7 @@ def _search(
 def _result(
     trials: Trials, ended: _SearchEnd, setup: Setup, at_least: float | None, *, setting: str, statement: str
 ) -> Result:
-    """What becomes of all samples under the mildest change that breaks the claim, or else under the worst."""
+    """Return the result on all samples under the mildest change that breaks the claim, or else under the worst."""
     shown = ended.mildest if ended.mildest is not None else trials.worst
     with clock.unlimited() if ended.early else nullcontext():
         evidence = _whole(shown, setup, statement)
@@ -254,7 +254,7 @@ def _result(
 
 
 def _changed(trials: Trials, evidence: Evidence) -> Changed:
-    """The samples searched on that some change changed, and the accuracy were the model wrong on all of them."""
+    """Return the samples that some change changed, and the accuracy of a model that is wrong on all of them."""
     moved = trials.moved
     clean = evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
     return Changed(by="the strategy", moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
@@ -272,7 +272,7 @@ def _idle(trials: Trials) -> tuple[str, ...]:
 
 
 def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
-    """What becomes of all samples under the change that is shown."""
+    """Return the evidence of all samples under the change that is shown."""
     every = setup.but(exact=True, max_samples=None, time_budget=None, replay_only=False)
     change = as_change(shown)
     look = Shifting(shift=change, examples=setup.settings.examples)
@@ -281,7 +281,7 @@ def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
 
 
 def _decide(ended: _SearchEnd, trials: Trials, evidence: Evidence, at_least: float | None) -> Decision:
-    """The verdict: a counterexample on all samples refutes for certain; to find none proves nothing more."""
+    """Return the decision: a counterexample on all samples refutes for certain; none found proves no more."""
     accuracy = float(evidence.columns["held"].mean())
     lowest = min(accuracy, trials.lowest) if trials.n == evidence.n else accuracy
     tried = f"{len(trials.seen)} examples"
@@ -311,25 +311,25 @@ def _details(trials: Trials, evidence: Evidence, ended: _SearchEnd) -> dict[str,
 
 
 def _about(change: object, trials: Trials) -> dict[str, Any]:
-    """A change in words and as code, and the accuracy on what was searched on."""
+    """Return a change in words and as code, and the accuracy on the samples searched on."""
     return {"change": str(as_change(change)), "code": code_of(change), "accuracy": trials.share(change)}
 
 
 GOAL = "margin"
-"""What hypothesis' statistics call the number that it is told of each example."""
+"""Label of the margin in hypothesis' statistics."""
 
 _FARTHEST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of the samples under one change.
+    """The samples' outcomes under one change.
 
     Attributes:
-        right: how many are right.
-        moved: (n,) bool, True where the change left a sample other than it was, in the order of `Trials.ids`.
+        right: samples that are right.
+        moved: (n,) bool, True where the change altered a sample, in the order of `Trials.ids`.
         cut: (n,) bool, as in `ShiftedInputs`.
-        margin: of the sample on which the claim hangs; it breaks where this is negative. Without a claim, the mean.
+        margin: of the sample on which the claim depends; the claim breaks if it is negative. Without a claim, the mean.
     """
 
     right: int
@@ -338,7 +338,7 @@ class Trial:
     cut: NDArray[np.bool_]
 
     def harms_more_than(self, other: Trial) -> bool:
-        """Whether fewer are right, or as many by less."""
+        """Return True if fewer samples are right, or as many by a smaller margin."""
         return (self.right, self.margin) < (other.right, other.margin)
 
 
@@ -348,10 +348,10 @@ class Trials:
     Attributes:
         n: samples.
         ids: (n,) int64, their positions in the data.
-        least: how many must be right; None where nothing is claimed.
-        seen: what became of each change, by what tells it from others.
+        least: samples that must be right; None if nothing is claimed.
+        seen: the trial of each change, by the change's key.
         worst: the change under which the fewest are right.
-        broken: how many changes break the claim.
+        broken: changes that break the claim.
     """
 
     def __init__(
@@ -368,7 +368,7 @@ class Trials:
         self.seen: dict[object, Trial] = {}
         self.worst: object = None
         self.broken = 0
-        self._drawn: list[object] = []  # alive, so that no other object takes the place of one that is told by it
+        self._drawn: list[object] = []  # kept alive: keys may be ids of objects
         self._evaluator = evaluator
         self._chunks = chunks
         self._statement = statement
@@ -400,28 +400,28 @@ class Trials:
 
     @property
     def task(self) -> Task:
-        """Return the task, which says when an answer of the model is right."""
+        """Return the task, which defines a right answer."""
         return self._evaluator.task
 
     @property
     def lowest(self) -> float:
-        """The accuracy under the change under which the fewest are right."""
+        """Return the accuracy under the change under which the fewest are right."""
         return self.share(self.worst)
 
     @property
     def moved(self) -> NDArray[np.bool_]:
-        """(n,) samples that some change changed."""
+        """Return (n,) samples that some change altered."""
         return np.asarray(np.any([trial.moved for trial in self.seen.values()], axis=0))
 
     @property
     def cut(self) -> NDArray[np.bool_]:
-        """(n,) samples that were changed, and of which no change left anything inside the bounds."""
+        """Return (n,) samples that were altered, of which no change left anything inside the bounds."""
         whole = np.any([trial.moved & ~trial.cut for trial in self.seen.values()], axis=0)
         return np.asarray(self.moved & ~whole)
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """The names of shifts that changed no sample at any severity, or other parameter, that was tried."""
+        """Return the names of shifts that altered no sample at any severity, or other parameter, that was tried."""
         moved: dict[str, bool] = {}
         for drawn in self._drawn:
             if isinstance(drawn, Shift):
@@ -429,21 +429,21 @@ class Trials:
         return tuple(name for name, any_moved in moved.items() if not any_moved)
 
     def share(self, change: object) -> float:
-        """The accuracy under a change that was tried."""
+        """Return the accuracy under a change that was tried."""
         return self.seen[_key(change)].right / self.n
 
     @property
     def tally(self) -> Tally:
-        """What all of it took."""
+        """Return the cost of all trials."""
         return Tally.of(self._evaluator).since(Tally(), time.perf_counter() - self._started)
 
     def end(self) -> None:
-        """Ask once more what was asked before the first change."""
+        """Repeat the predictions made before the first change, to detect a model that changed meanwhile."""
         ask_again(self._evaluator, self._asked)
         self._evaluator.settle()
 
     def breaks(self, change: object) -> bool:
-        """Whether the claim does not hold under a change; inside a hypothesis test, hypothesis is told how nearly."""
+        """Return True if the claim breaks under a change; a hypothesis test receives the margin."""
         trial = self.seen.get(_key(change))
         if trial is None:
             trial = self.seen[_key(change)] = self.measured(as_change(change))
@@ -456,12 +456,12 @@ class Trials:
         return self._broken(trial)
 
     def measured(self, change: Shift) -> Trial:
-        """What becomes of the samples under a change."""
+        """Return the trial of a change."""
         right, found, task = 0, [], self._evaluator.task
         changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
             after = change.shifted(chunk.x, chunk.key, chunk.bounds)
-            y = followed(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+            y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             seen = self._evaluator.judged(after.x, y)
             right += int(seen.holds.sum())
             found.append(seen.margin.double())
@@ -470,7 +470,7 @@ class Trials:
         margin = torch.cat(found)
         moved, cut = (torch.cat([getattr(one, name) for one in changed]).cpu().numpy() for name in ("moved", "cut"))
         trial = partial(Trial, right, moved=moved, cut=cut)
-        if self._evaluator.model.gives is Needs.LABELS:  # its margins say no more than right and wrong
+        if self._evaluator.model.gives is Needs.LABELS:  # its margins say only right or wrong: count
             return trial(margin=right / self.n if self.least is None else float(right - self.least))
         if self.least is None:
             return trial(margin=float(margin.mean()))
@@ -486,7 +486,7 @@ class Trials:
 
 
 def _key(change: object) -> Hashable:
-    """What tells a change from others: its value where it can be hashed or its fields can, else the object itself."""
+    """Return a key of a change: the change or its fields if they can be hashed, else the object's id."""
     values: Iterator[object] = iter((change,))
     if is_dataclass(change):
         values = chain(values, [(type(change), tuple(getattr(change, field.name) for field in fields(change)))])
@@ -500,15 +500,15 @@ def _key(change: object) -> Hashable:
 
 
 def tell_hypothesis(margin: float) -> None:
-    """Let hypothesis steer towards smaller margins; inside one of its tests only."""
+    """Pass a margin to hypothesis as a target to minimise; inside one of its tests only."""
     try:
         hypothesis.target(-max(-_FARTHEST, min(_FARTHEST, margin)), label=GOAL)
-    except InvalidArgument:  # a test may ask for several accuracies, and hypothesis takes one number of a name
+    except InvalidArgument:  # a test with several accuracies: hypothesis takes one number per label
         return
 
 
 EXAMPLES = 100
-"""Tried before shrinking where nothing else is said."""
+"""Default number of examples before shrinking."""
 
 
 def hunt(
@@ -521,21 +521,19 @@ def hunt(
     remember: bool,
     replay_only: bool = False,
 ) -> object | None:
-    """The simplest change that hypothesis finds to break a claim; None where it finds none.
+    """Return the simplest change that hypothesis finds to break a claim, or None.
 
-    What is remembered is tried first, and only what breaks counts. The search itself starts from nothing, in a database
-    of its own, so that it depends on the strategy, the seed and `breaks` alone: hypothesis searches otherwise without a
-    database, which its profile for CI has not. Neither that profile nor `--hypothesis-seed` changes it.
+    Remembered changes are tried first, and only changes that break are remembered.
 
     Args:
         strategy: draws changes.
-        breaks: whether a change breaks the claim, the same for the same change; it may call `hypothesis.target`. An
-            `Exception` from it counts as broken.
+        breaks: returns True if a change breaks the claim, always the same for the same change; it may call
+            `hypothesis.target`. An `Exception` from it counts as broken.
         seeded: seeds the search.
-        max_examples: examples tried before shrinking, at most; None tries 100.
-        key: what examples are remembered by in the database of hypothesis' current profile.
-        remember: whether that database is used.
-        replay_only: try what the database holds, and nothing else.
+        max_examples: the largest number of examples before shrinking; None tries 100.
+        key: of remembered examples in the database of hypothesis' current profile.
+        remember: True to use that database.
+        replay_only: try the remembered examples alone.
 
     Raises:
         ConfigError: the strategy draws nothing.
@@ -550,6 +548,7 @@ def hunt(
             return known
     if replay_only:
         return None
+    # Without a database hypothesis searches differently, and its profile for CI has none: give it an empty one.
     fresh = InMemoryExampleDatabase()
     found = _run_hypothesis(strategy, breaks, seeded=seeded, most=most, database=fresh, phases=_PHASES)
     if found is not None and kept is not None:
@@ -560,7 +559,7 @@ def hunt(
 
 
 _PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink]
-"""All but `explain`, which would vary the answer for prose."""
+"""All but `explain`, which varies the change found, for its prose."""
 
 
 def _run_hypothesis(
@@ -572,10 +571,7 @@ def _run_hypothesis(
     database: ExampleDatabase,
     phases: Sequence[Phase],
 ) -> object | None:
-    """The simplest change found. Every setting is given, as the current profile's would be taken else.
-
-    There is no deadline, and no health check of how long drawing takes: it is the model that takes long.
-    """
+    """Return the simplest change found, with every setting given: the current profile's would apply else."""
     found: list[object] = []
 
     @hypothesis.settings(
@@ -602,8 +598,8 @@ def _run_hypothesis(
     try:
         search()
     except _Broken:
-        return found[-1]  # hypothesis ends by running the simplest once more
-    except SkipTest:  # it had nothing to try: nothing is remembered
+        return found[-1]  # hypothesis runs the simplest last
+    except SkipTest:  # nothing to try: no remembered example
         return None
     except Unsatisfiable as error:
         raise ConfigError(f"Expected a strategy that draws changes but hypothesis says: {error}") from error
@@ -611,11 +607,11 @@ def _run_hypothesis(
 
 
 class _Broken(Exception):
-    """The claim does not hold under a change."""
+    """Raised if the claim does not hold under a change."""
 
 
 class _Keyed(ExampleDatabase):
-    """A part of a database for one claim: else all claims, which hypothesis sees as one test, would share theirs."""
+    """A part of a database for one claim: hypothesis takes all claims for one test, and would mix their examples."""
 
     def __init__(self, whole: ExampleDatabase, key: str) -> None:
         super().__init__()

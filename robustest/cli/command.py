@@ -1,35 +1,44 @@
-"""The command line: what is asked, and how it ends."""
+"""The command line: arguments of every verb, and exit codes.
+
+Modules of verbs are imported when they run, since some load torch or scipy.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from robustest import extensions
-from robustest.cli.exits import Exit, Refused
+from robustest.cli.screen import Exit, Refused, Screen, wrong
 from robustest.errors import RobustestError, StoreError
 from robustest.version import VERSION
 
 _REST = "rest"
-"""Where arguments for pytest go, of commands that run it; others refuse what they do not know."""
+"""Attribute with arguments of pytest, of verbs that run it; other verbs refuse unknown arguments."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: the arguments, without the program's name; None takes the process's.
+        argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        The exit code: see `robustest.cli.exits.Exit`. Wrong arguments end the process, as argparse does, with 2.
+        The exit code, one of `robustest.cli.screen.Exit`. Wrong arguments end the process with 2, as in argparse.
     """
+    added = []
     try:
-        added = _of_packs()
+        taken = dict.fromkeys(_COMMANDS, "")
+        for pack, command in extensions.all_of("robustest_commands", extensions.Command):
+            extensions.check_new("command", command.name, pack, taken)
+            taken[command.name] = pack
+            added.append(command)
     except RobustestError as error:
-        return _exit_code(error)
+        return _print_error(error)
     parser = _parser(added)
     arguments, rest = parser.parse_known_args(argv)
     if rest and not hasattr(arguments, _REST):
@@ -39,30 +48,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int({**_COMMANDS, **{one.name: one.run for one in added}}[arguments.command](arguments))
         sys.stdout.flush()
     except (Refused, RobustestError, OSError) as error:
-        return _exit_code(error)
+        return _print_error(error)
     except KeyboardInterrupt:
         return 130
     return code
 
 
-def _exit_code(error: Exception) -> int:
-    """Say what went wrong, in a line or two; the exit code for it."""
-    if isinstance(error, BrokenPipeError):  # nobody reads on; leaving must not write again
+def _print_error(error: Exception) -> int:
+    """Print an error to stderr; return the exit code for it."""
+    if isinstance(error, BrokenPipeError):  # the reader has left; the interpreter must not write again at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.NOT_PASSED
+    text, code = str(error), Exit.MISSING if isinstance(error, StoreError) else Exit.USAGE
     if isinstance(error, Refused):
-        return _print_problem(str(error), error.code)
-    if isinstance(error, OSError):
-        return _print_problem(f"Expected to read and write files but got: {error}", Exit.USAGE)
-    return _print_problem(str(error), Exit.MISSING if isinstance(error, StoreError) else Exit.USAGE)
-
-
-def _print_problem(problem: str, code: Exit) -> int:
-    from robustest.cli.screen import Screen
-
+        code = error.code
+    elif isinstance(error, OSError):
+        text = f"Expected to read and write files but got: {error}. Check the path and its permissions."
     sys.stdout.flush()
     screen = Screen(sys.stderr)
-    first, *others = problem.splitlines()
+    first, *others = text.splitlines()
     screen.write_line(f"robustest: {first}", red=True)
     for line in others:
         screen.write_line(line)
@@ -102,37 +106,42 @@ def _baseline(a: argparse.Namespace) -> int:
     return baseline.show(a.file) if a.action == "show" else baseline.update(a.rest)
 
 
+def _history(a: argparse.Namespace) -> int:
+    from robustest.cli.commands import history
+
+    if a.action == "add":
+        return history.add(a.history, a.sources)
+    return history.show(a.history, a.only) if a.action == "show" else history.write_page(a.history, a.output)
+
+
 def _suggest(a: argparse.Namespace) -> int:
-    from robustest.cli.first_gates.suggest import suggest
+    from robustest.cli.commands.suggest import suggest
 
     return suggest(a.rest)
 
 
 def _init(a: argparse.Namespace) -> int:
     if a.scan:
-        from robustest.cli.first_gates.scan import scan
+        from robustest.cli.commands.scan import scan
 
         return scan(a.folder)
-    from robustest.cli.first_gates.init import init
+    from robustest.cli.commands.init import init
 
     return init(a.folder)
 
 
-def _history(a: argparse.Namespace) -> int:
-    from robustest.cli.commands import history
-
-    if a.action == "add":
-        return history.add(a.history, a.sources)
-    return history.show(a.history, a.only) if a.action == "show" else history.page(a.history, a.output)
-
-
 def _index(a: argparse.Namespace) -> int:
-    from robustest.cli.commands.index import index
+    from robustest.reports.html import index
 
-    return index(a.folder)
+    folder = Path(a.folder)
+    if not folder.is_dir():
+        raise wrong(f"Expected a folder with the pages of runs but there is none at {folder}. Name another folder.")
+    pages = index.write(folder)
+    print(f"wrote {folder / 'index.html'}: {len(pages)} runs")  # noqa: T201 - the command's output
+    return Exit.OK
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "merge": _merge,
     "compare": _compare,
@@ -145,98 +154,85 @@ _COMMANDS = {
 }
 
 
-def _of_packs() -> list[extensions.Command]:
-    taken = dict.fromkeys(_COMMANDS, "")
-    added = []
-    for pack, command in extensions.all_of("robustest_commands", extensions.Command):
-        extensions.check_new("command", command.name, pack, taken)
-        taken[command.name] = pack
-        added.append(command)
-    return added
-
-
 def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="robustest",
-        description="Read, merge and compare what `pytest --robust` found; look after what it keeps.",
-        epilog="Exit codes: 0 well; 1 a claim did not pass, or is worse; 2 wrong usage; 3 results lost or missing.",
+        description="Show, merge and compare results of `pytest --robust`; manage the files that it keeps.",
+        epilog="Exit codes: 0 success; 1 a claim did not pass, or is worse; 2 wrong usage; 3 results lost or missing.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"robustest {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_readers(commands)
-    _add_keepers(commands)
-    add = _adder(commands)
-    add("suggest", "measure on all samples, and print the thresholds the tests could hold", rest=True)
-    init = add("init", "write a first test, its fixtures and a workflow; or the tests of all that a scan finds")
-    init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="the project's root (default: here)")
-    init.add_argument("--scan", action="store_true", help="measure a battery, explain it, and write the tests it holds")
-    pages = add("index", "write an index over the pages of several runs (robustest[html])")
-    pages.add_argument("folder", metavar="DIR", help="has the folders of the runs' pages in it")
-    _add_history(commands)
-    for command in added:
-        command.arguments(add(command.name, command.help))
-    return parser
-
-
-def _add_readers(commands: Any) -> None:
     add = _adder(commands)
     show = add("show", "print the last results")
     show.add_argument(
         "path", metavar="FILE|FOLDER", nargs="?", help="a robust.json, or a store (default: .robustest, or robust.json)"
     )
-    show.add_argument("--markdown", action="store_true", help="as Markdown, with everything escaped, for a comment")
-    merge = add("merge", "make one run of its shards, or say what is missing")
-    merge.add_argument("files", metavar="FILE", nargs="+", help="what --robust-json wrote, of each shard")
+    show.add_argument("--markdown", action="store_true", help="print Markdown for a comment, with everything escaped")
+    merge = add("merge", "merge the shards of a run, or name the missing ones")
+    merge.add_argument("files", metavar="FILE", nargs="+", help="files of --robust-json, one for each shard")
     merge.add_argument("-o", "--output", metavar="FILE", help="write the whole run as JSON")
     merge.add_argument("--junit", metavar="FILE", help="write the whole run as JUnit XML")
-    merge.add_argument("--html", metavar="DIR", help="write the whole run as a page (robustest[html])")
-    merge.add_argument("--html-inline", action="store_true", help="put the pictures into the page itself")
+    merge.add_argument("--html", metavar="DIR", help="write the whole run as an HTML page (robustest[html])")
+    merge.add_argument("--html-inline", action="store_true", help="embed the pictures in the page")
     for one in (show, merge):
-        one.add_argument("--details", action="store_true", help="every number of every claim")
-    compare = add("compare", "two runs, claim by claim")
+        one.add_argument("--details", action="store_true", help="print every number of every claim")
+    compare = add("compare", "compare two runs, claim by claim")
     compare.add_argument("a", metavar="A", help="robust.json of the run before")
     compare.add_argument("b", metavar="B", help="robust.json of the run after")
-    compare.add_argument("--alpha", type=_level, help="error of calling any claim worse by chance (default: B's)")
+    compare.add_argument("--alpha", type=_level, help="probability of calling any unchanged claim worse (default: B's)")
     compare.add_argument(
-        "--fail-on-worse", action="store_true", help="exit 1 where a claim is worse, 3 where one is gone or unmeasured"
+        "--fail-on-worse", action="store_true", help="exit 1 if a claim is worse, 3 if one is gone or not measured"
     )
-    compare.add_argument("--allow-missing", action="store_true", help="claims may be gone")
+    compare.add_argument("--allow-missing", action="store_true", help="accept claims that are gone")
 
-
-def _add_keepers(commands: Any) -> None:
-    corpus = _adder(commands)("corpus", "counterexamples kept for replay")
+    corpus = add("corpus", "manage the counterexamples kept for replay")
     actions = corpus.add_subparsers(dest="action", metavar="ACTION", required=True)
-    ls = _adder(actions)("ls", "names, counts, bytes and sizes")
-    verify = _adder(actions)("verify", "read every file, and check that it is whole")
+    ls = _adder(actions)("ls", "list the claims, with counts, bytes and sizes")
+    verify = _adder(actions)("verify", "check that every file is whole")
     prune = _adder(actions)("prune", "remove counterexamples until the rest fits")
-    prune.add_argument("--max-mb", type=_megabytes, required=True, metavar="MB", help="the most they may take")
+    prune.add_argument("--max-mb", type=_megabytes, required=True, metavar="MB", help="largest size in megabytes")
     for one in (ls, verify, prune):
-        one.add_argument("--corpus", metavar="DIR", default=".robustest/corpus", help="where (default: %(default)s)")
-    baseline = _adder(commands)("baseline", "committed outcomes to compare with")
+        one.add_argument(
+            "--corpus", metavar="DIR", default=".robustest/corpus", help="folder of the corpus (default: %(default)s)"
+        )
+    baseline = add("baseline", "show or update the file of committed outcomes")
     actions = baseline.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _adder(actions)("show", "what is in the file").add_argument(
+    _adder(actions)("show", "print the claims of the file").add_argument(
         "file", metavar="FILE", nargs="?", default="robust-baseline.json", help="(default: %(default)s)"
     )
     _adder(actions)("update", "run the tests and write their outcomes to the file", rest=True)
+    add("suggest", "measure on all samples, and print the thresholds that the tests could hold", rest=True)
+    init = add("init", "write a first test, its fixtures and a workflow; or, with --scan, tests that the model passes")
+    init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="root of the project (default: here)")
+    init.add_argument(
+        "--scan", action="store_true", help="measure a battery of claims, explain them, and write those that hold"
+    )
+    pages = add("index", "write an index page over the pages of several runs (robustest[html])")
+    pages.add_argument("folder", metavar="DIR", help="folder of the runs' pages, each in its own folder")
 
-
-def _add_history(commands: Any) -> None:
-    history = _adder(commands)("history", "what many runs found of each claim")
+    history = add("history", "keep and show the results of many runs")
     actions = history.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = _adder(actions)("add", "add runs, or other histories; without any, put the lines in order that git joined")
-    add.add_argument("sources", metavar="FILE|FOLDER", nargs="*", help="what --robust-json wrote, or a history")
-    show = _adder(actions)("show", "where each claim stands, its first bad commit, what changed and when")
-    show.add_argument("--only", metavar="TEXT", help="claims whose test or key has this in them")
+    add_runs = _adder(actions)("add", "add runs or other histories; without arguments, sort lines that git joined")
+    add_runs.add_argument("sources", metavar="FILE|FOLDER", nargs="*", help="files of --robust-json, or histories")
+    shown = _adder(actions)("show", "print the state of each claim, its first bad commit and its changes")
+    shown.add_argument("--only", metavar="TEXT", help="only claims whose test or key contains TEXT")
     page = _adder(actions)("html", "write a page with a chart for each claim (robustest[html])")
     page.add_argument(
-        "-o", "--output", metavar="DIR", default="robust-history-page", help="where (default: %(default)s)"
+        "-o", "--output", metavar="DIR", default="robust-history-page", help="folder of the page (default: %(default)s)"
     )
-    for one in (add, show, page):
-        one.add_argument("--history", metavar="DIR", default="robust-history", help="where (default: %(default)s)")
+    for one in (add_runs, shown, page):
+        one.add_argument(
+            "--history", metavar="DIR", default="robust-history", help="folder of the history (default: %(default)s)"
+        )
+    for command in added:
+        command.arguments(add(command.name, command.help))
+    return parser
 
 
 def _adder(commands: Any) -> Any:
+    """Return a function that adds a verb with its line of help; `rest` marks verbs that pass arguments to pytest."""
+
     def add(name: str, text: str, *, rest: bool = False) -> argparse.ArgumentParser:
         usage = "%(prog)s [pytest arguments]" if rest else None
         parser: argparse.ArgumentParser = commands.add_parser(

@@ -1,24 +1,73 @@
-"""Lines for a person, coloured where one is looking; with the few methods of pytest's reporter that reports use."""
+"""Output of the command line: exit codes, refusals, coloured lines, and the table of a run."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
 from typing import TextIO
 
+from robustest.account import STATES, Account, Row, Session
 from robustest.reports.inert import inert
+from robustest.reports.terminal import summary
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1"}
+_COUNTED = {"error": "not measured", "measured": "without a claim"}
+"""Words of states in the line that counts them."""
+
+
+class Exit(IntEnum):
+    """Exit code of a command.
+
+    Attributes:
+        OK: success.
+        NOT_PASSED: a claim did not pass, or a comparison is worse.
+        USAGE: the arguments are wrong.
+        MISSING: results are lost, missing or damaged, so there is no answer.
+    """
+
+    OK = 0
+    NOT_PASSED = 1
+    USAGE = 2
+    MISSING = 3
+
+
+class Refused(Exception):
+    """A command stops; the message says what was expected, what was got, and what to do.
+
+    Attributes:
+        code: the exit code.
+    """
+
+    def __init__(self, message: str, code: Exit) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def wrong(message: str) -> Refused:
+    """Return a refusal of wrong arguments."""
+    return Refused(message, Exit.USAGE)
+
+
+def missing(message: str) -> Refused:
+    """Return a refusal for results that are absent or unreliable."""
+    return Refused(message, Exit.MISSING)
 
 
 class Screen:
-    """Writes to a stream; test ids and file names are anybody's, and steer neither a terminal nor a log.
+    """Writes lines to a stream. Test ids and file names may come from anywhere, so all text is made inert.
 
     Attributes:
         width: columns.
-        coloured: whether colours are written: to a terminal that knows them, unless NO_COLOR is set
+        coloured: True if colours are written: to a terminal that has them, unless NO_COLOR is set
             (https://no-color.org).
+        folding: width at which lines of a report are folded: that of a terminal. Lines into a pipe or a file stay
+            whole, for other programs to search.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -27,6 +76,7 @@ class Screen:
         self.width = shutil.get_terminal_size((100, 24)).columns
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self.coloured = self._stream.isatty() and not plain
+        self.folding = self.width if self._stream.isatty() else 10_000
 
     def write(self, text: str, **markup: bool) -> None:
         """Write text of one line; each markup is a colour or "bold"."""
@@ -44,10 +94,58 @@ class Screen:
         self._at_start = True
 
     def write_sep(self, sep: str, title: str) -> None:
-        """Write a title amid a rule across the screen."""
+        """Write a title in the middle of a rule across the screen."""
         self.write_line(f" {title} ".center(self.width, sep), bold=True)
 
 
 def counted(n: int, what: str) -> str:
-    """A number of things: "1 file", "2 files"."""
+    """Return a number of things: "1 file", "2 files"."""
     return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+@contextmanager
+def store_warnings() -> Iterator[list[str]]:
+    """Collect the warnings of the store inside the block: damaged files, folders that cannot be read."""
+    problems: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield problems
+    problems += [str(warning.message) for warning in caught]
+
+
+def show_account(screen: Screen, account: Account, *, details: bool) -> Exit:
+    """Print the section `robustness` and a line that counts the states; return the exit code."""
+    rows, left_out = account.rows, account.left_out
+    if not left_out and account.session is not None and account.session.selection:
+        left_out = f"selected by {account.session.selection}: tests in other files were not collected"
+    summary(screen, account, details=details, left_out=left_out)
+    counts = dict.fromkeys(reversed(STATES), 0)
+    for row in rows:
+        counts[row.state] += 1
+    states = ", ".join(f"{count} {_COUNTED.get(name, name)}" for name, count in counts.items() if count)
+    screen.write_line(f"{counted(len(rows), 'result')}: {states}" if rows else "no results")
+    return exit_code(rows, account.lost, account.session)
+
+
+def exit_code(rows: Sequence[Row], lost: Sequence[str], session: Session | None) -> Exit:
+    """Return the exit code for the worst row; a run without results, or one that was cut short, is no success."""
+    if lost or (session is not None and session.exit not in (0, 1, 5, 6)):
+        return Exit.MISSING
+    if any(row.red for row in rows):
+        return Exit.NOT_PASSED
+    return Exit.OK if any(row.result is not None for row in rows) else Exit.MISSING
+
+
+_PYTEST_CODES = {0: Exit.OK, 1: Exit.NOT_PASSED, 3: Exit.MISSING, 5: Exit.MISSING}
+
+
+def run_pytest(arguments: Sequence[str]) -> int:
+    """Run `pytest --robust` in a process of its own with this Python, as a user would; return pytest's exit code."""
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "pytest", "--robust", *arguments]
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - the user's own arguments, and no shell
+
+
+def exit_of_pytest(code: int) -> Exit:
+    """Return the exit code for one of pytest's: 3 is an internal error or a lost result, 5 that no test ran."""
+    return _PYTEST_CODES.get(code, Exit.USAGE)

@@ -1,4 +1,4 @@
-"""Cues: things in an input that a model should not depend on, each with an on and an off."""
+"""Cues: features that a model should not depend on, as paired interventions with an on and an off state."""
 
 from robustest.cues.backgrounds import BackgroundSwap as BackgroundSwap
 from robustest.cues.backgrounds import ForegroundRemoval as ForegroundRemoval
@@ -11,7 +11,6 @@ from robustest.cues.cue import distances as distances
 from robustest.cues.cue import for_samples as for_samples
 from robustest.cues.cue import planted as planted
 from robustest.cues.cue import planting as planting
-from robustest.cues.cue import size as size
 from robustest.cues.cue import switched as switched
 from robustest.cues.patches import Border as Border
 from robustest.cues.patches import CornerLogo as CornerLogo

@@ -1,7 +1,6 @@
-"""Cues that need masks: other backgrounds behind the same object, and backgrounds without their object.
+"""Cues that need masks of the objects: other backgrounds behind the same object, and backgrounds without their object.
 
-Xiao, Engstrom, Ilyas and Madry, "Noise or Signal: The Role of Image Backgrounds in Object Recognition" (ICLR 2021),
-swap and keep backgrounds to see how far a model relies on them.
+Xiao, Engstrom, Ilyas and Madry, "Noise or Signal: The Role of Image Backgrounds in Object Recognition" (ICLR 2021).
 """
 
 from __future__ import annotations
@@ -14,25 +13,26 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_images, checked_real
+from robustest.cues.cue import sample_keys
 from robustest.errors import ConfigError, expected
 
 Masks = Tensor | Callable[[Tensor], Tensor]
-"""Where the object is: (N, 1, H, W) in [0, 1], a row for each of the user's samples; or a function that gives them."""
+"""Masks (N, 1, H, W) in [0, 1] of the user's samples, 1 on the object; or a function from images to their masks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BackgroundSwap:
-    """On shows each object before a background of a pool; off leaves the image as given.
+    """On shows each object before a background of a pool; off leaves the image unchanged.
 
-    With backgrounds of one class and that class as target, flips are predictions that its background draws;
-    with backgrounds of all classes, flips show that any change behind the object tells.
+    With backgrounds of one class and that class as target, flips are predictions that the background attracts; with
+    backgrounds of all classes they count every effect of the background.
 
     Args:
         masks: where the objects are, 1 on the object.
         backgrounds: (M, C, H, W) the pool, in input units.
-        choice: (N,) int64, which background each of the user's samples gets; None draws them by `seed` and index.
-        seed: of that draw.
-        ids: (N,) int64 the samples at hand; set by `at`, and the first rows in order until then.
+        choice: (N,) int64 background of each of the user's samples; None draws it by `seed` and index.
+        seed: draws the backgrounds.
+        ids: (N,) int64 indices of the samples; set by `at`, None means 0..N-1.
 
     Raises:
         ConfigError: backgrounds are no images.
@@ -56,16 +56,15 @@ class BackgroundSwap:
         return replace(self, ids=ids)
 
     def on(self, x: Tensor) -> Tensor:
-        mask = mask_of(self.masks, x, self.ids)
+        mask = object_masks(self.masks, x, self.ids)
         if self.backgrounds.shape[1:] != x.shape[1:]:
             raise ConfigError(expected(f"backgrounds of shape {tuple(x.shape[1:])}", tuple(self.backgrounds.shape[1:])))
-        ids = torch.arange(len(x)) if self.ids is None else self.ids.cpu()
         if self.choice is None:
-            draw = rng.integers(rng.fold(rng.keys(self.seed, ids), "background"), (1,), len(self.backgrounds))
-            which = draw.flatten()
+            keys = rng.fold(sample_keys(self.seed, self.ids, x), "background")
+            chosen = rng.integers(keys, (1,), len(self.backgrounds)).flatten()
         else:
-            which = self.choice.cpu()[ids]
-        behind = self.backgrounds[which.to(self.backgrounds.device)].to(x)
+            chosen = self.choice.cpu()[torch.arange(len(x)) if self.ids is None else self.ids.cpu()]
+        behind = self.backgrounds[chosen.to(self.backgrounds.device)].to(x)
         return behind + mask * (x - behind)
 
     def off(self, x: Tensor) -> Tensor:
@@ -74,17 +73,17 @@ class BackgroundSwap:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ForegroundRemoval:
-    """On shows the background alone, the object filled over; off leaves the image as given.
+    """On shows the background alone, with the object filled over; off leaves the image unchanged.
 
-    Here a model that does not flip is the one at fault: it recognises classes by what is behind them. So read the
-    accuracy with the cue on, which should be near chance.
+    A model that keeps its prediction recognises the class by the background. So look at the accuracy with the cue on,
+    which should be near chance, and not at the flips.
 
     Args:
         masks: where the objects are, 1 on the object.
-        fill: what takes the object's place: a number in input units, or None for the mean colour of the image's
-            own background. Black where nothing was black is a cue of its own (Jain et al., ICLR 2022).
+        fill: value of the object's pixels, in input units; None takes the mean colour of the image's background.
+            Black where images are never black is a cue itself (Jain et al., ICLR 2022).
         box: fill the mask's bounding box, so that no outline of the object stays.
-        ids: (N,) int64 the samples at hand; set by `at`.
+        ids: (N,) int64 indices of the samples; set by `at`.
 
     Raises:
         ConfigError: fill is not finite.
@@ -107,23 +106,24 @@ class ForegroundRemoval:
         return replace(self, ids=ids)
 
     def on(self, x: Tensor) -> Tensor:
-        mask = mask_of(self.masks, x, self.ids)
+        mask = object_masks(self.masks, x, self.ids)
         if self.box:
-            mask = boxes(mask)
+            mask = bounding_boxes(mask)
         if self.fill is not None:
             return x + mask * (self.fill - x)
         outside = 1 - mask
         share = outside.sum((2, 3), keepdim=True)
         mean = (x * outside).sum((2, 3), keepdim=True) / share.clamp(min=1e-6)
-        mean = torch.where(share > 0, mean, x.mean((2, 3), keepdim=True))  # an object that fills its image
+        # An object that fills its image leaves no background: the image's mean then takes its place.
+        mean = torch.where(share > 0, mean, x.mean((2, 3), keepdim=True))
         return x + mask * (mean - x)
 
     def off(self, x: Tensor) -> Tensor:
         return x
 
 
-def mask_of(masks: Masks, x: Tensor, ids: Tensor | None) -> Tensor:
-    """The masks (N, 1, H, W) of images x (N, C, H, W), on its device and in its type.
+def object_masks(masks: Masks, x: Tensor, ids: Tensor | None) -> Tensor:
+    """Return the masks (N, 1, H, W) of images x (N, C, H, W), on the device and in the type of x.
 
     Raises:
         ConfigError: shapes do not match, or a value is outside [0, 1].
@@ -143,15 +143,11 @@ def mask_of(masks: Masks, x: Tensor, ids: Tensor | None) -> Tensor:
     return mask
 
 
-def boxes(mask: Tensor) -> Tensor:
-    """Bounding boxes of masks (N, 1, H, W), as masks of 0 and 1; empty where a mask is."""
+def bounding_boxes(mask: Tensor) -> Tensor:
+    """Return the bounding boxes of masks (N, 1, H, W), as masks of 0 and 1; the box of an empty mask is empty."""
     inked = mask > 0
-    rows, columns = inked.any(3), inked.any(2)
-    spans = [_between(line) for line in (rows, columns)]
+    spans = []
+    for line in (inked.any(3), inked.any(2)):
+        # From the first True to the last: reached from both ends.
+        spans.append((line.long().cumsum(2) > 0) & (line.flip(2).long().cumsum(2) > 0).flip(2))
     return (spans[0].unsqueeze(3) & spans[1].unsqueeze(2)).to(mask)
-
-
-def _between(line: Tensor) -> Tensor:
-    """Everything from the first to the last True of (N, 1, L)."""
-    seen = line.long().cumsum(2) > 0
-    return seen & (line.flip(2).long().cumsum(2) > 0).flip(2)

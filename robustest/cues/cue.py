@@ -1,7 +1,4 @@
-"""What a cue is, the simplest of them, and how large one is.
-
-Planting a cue in data: the control that a claim about spurious features must fail.
-"""
+"""Cues: paired interventions on inputs, the helpers that every cue shares, and planting a cue in data."""
 
 from __future__ import annotations
 
@@ -16,6 +13,9 @@ from robustest import rng
 from robustest.checks import checked_real
 from robustest.errors import ConfigError, expected
 
+Colour = float | tuple[float, ...]
+"""A value in input units: one number for all channels, or one number a channel."""
+
 
 @runtime_checkable
 class Cue(Protocol):
@@ -23,49 +23,30 @@ class Cue(Protocol):
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """The cue's name in reports."""
 
     def on(self, x: Tensor) -> Tensor:
-        """Inputs (N, *S) with the cue present."""
+        """Return inputs (N, *S) with the cue present."""
 
     def off(self, x: Tensor) -> Tensor:
-        """Inputs (N, *S) with the cue absent."""
+        """Return inputs (N, *S) with the cue absent."""
 
 
 @runtime_checkable
 class PerSample(Protocol):
-    """A cue that is another one for every sample: it has masks, say."""
+    """A cue that differs from sample to sample, because it has masks or draws."""
 
     def at(self, ids: Tensor) -> Cue:
-        """The cue for the samples with these indices (N,) int64 in the user's data, in this order."""
+        """Return the cue for the samples with indices (N,) int64 in the user's data, in this order."""
 
 
 def for_samples(cue: Cue, ids: Tensor) -> Cue:
-    """The cue for the samples with these indices (N,): itself, where it is the same for all."""
+    """Return the cue for the samples with indices (N,); the cue itself if it does not depend on the sample."""
     return cue.at(ids) if isinstance(cue, PerSample) else cue
 
 
-class CueSize(NamedTuple):
-    """How far apart the two inputs of a pair are, in input units.
-
-    Attributes:
-        l2, linf: (N,) float64 Euclidean and largest distance of each sample's pair.
-    """
-
-    l2: Tensor
-    linf: Tensor
-
-    @property
-    def median_l2(self) -> float:
-        return float(self.l2.median())
-
-    @property
-    def median_linf(self) -> float:
-        return float(self.linf.median())
-
-
 def switched(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor]:
-    """Inputs with the cue on, and with it off, in float32.
+    """Return inputs with the cue on, and with the cue off, in float32.
 
     Args:
         cue: any cue.
@@ -76,7 +57,8 @@ def switched(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> t
         ConfigError: the cue changes the shape of x, or leaves the bounds.
     """
     low, high = bounds
-    pair = cue.on(x.clone()), cue.off(x.clone())  # one that writes on what it gets must not change the other's input
+    # A cue may write on its argument, which must not change the other input of the pair.
+    pair = cue.on(x.clone()), cue.off(x.clone())
     for made in pair:
         if made.shape != x.shape or not bool(((made >= low) & (made <= high)).all()):
             raise ConfigError(
@@ -86,32 +68,28 @@ def switched(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> t
     return pair[0].to(torch.float32), pair[1].to(torch.float32)
 
 
-def size(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> CueSize:
-    """The distances between x with the cue on and x with it off.
+class CueSize(NamedTuple):
+    """Distances between the two inputs of each pair, in input units.
 
-    A cue larger than the ball that a model was trained to withstand is not suppressed by that training, and may be
-    made worse: compare these with eps.
+    A cue larger than the ball that a model was trained to withstand is not suppressed by that training.
 
-    Args:
-        cue: any cue.
-        x: (N, *S) inside the bounds, N >= 1.
-        bounds: smallest and largest input value.
-
-    Raises:
-        ConfigError: as for `switched`.
+    Attributes:
+        l2, linf: (N,) float64 Euclidean and largest distances.
     """
-    return distances(*switched(cue, x, bounds))
+
+    l2: Tensor
+    linf: Tensor
 
 
 def distances(with_cue: Tensor, without: Tensor) -> CueSize:
-    """How far apart inputs (N, *S) and (N, *S) are."""
+    """Return the distances between inputs (N, *S) and inputs (N, *S)."""
     change = (with_cue.double() - without.double()).flatten(1)
     return CueSize(change.norm(dim=1), change.abs().amax(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NullCue:
-    """Nothing at all: every claim about it must hold, or the measurement itself is at fault.
+    """A cue that changes nothing: a claim that fails on it shows a fault of the measurement.
 
     Args:
         like: a cue whose off state both inputs of a pair have; None leaves inputs as they are.
@@ -133,18 +111,18 @@ class NullCue:
         return self if self.like is None else NullCue(like=for_samples(self.like, ids))
 
 
-def _as_it_is(x: Tensor) -> Tensor:
+def _unchanged(x: Tensor) -> Tensor:
     return x
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionCue:
-    """A cue of your own.
+    """A cue made of two functions.
 
     Args:
-        name: what the report calls it.
-        on: maps inputs (N, *S) to the same with the cue; it must not change them in place.
-        off: maps them to the same without it; left as they are by default.
+        name: its name in reports.
+        on: maps inputs (N, *S) to the same inputs with the cue; must not change its argument.
+        off: maps inputs to the same inputs without the cue; leaves them unchanged by default.
 
     Raises:
         ConfigError: on or off cannot be called, or name is empty or no text.
@@ -152,7 +130,7 @@ class FunctionCue:
 
     name: str
     on: Callable[[Tensor], Tensor]
-    off: Callable[[Tensor], Tensor] = _as_it_is
+    off: Callable[[Tensor], Tensor] = _unchanged
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -163,16 +141,16 @@ class FunctionCue:
 
 
 def checked_colour(name: str, value: object) -> None:
-    """Raise ConfigError unless a value is a finite number, or a tuple of them, one a channel."""
+    """Raise ConfigError unless a value is a finite number, or a tuple of finite numbers."""
     for number in value if isinstance(value, tuple) and value else (value,):
         checked_real(name, number)
 
 
-def colour_like(x: Tensor, value: float | tuple[float, ...]) -> Tensor:
-    """A value as a tensor that broadcasts over images (N, C, H, W).
+def colour_like(x: Tensor, value: Colour) -> Tensor:
+    """Return a colour as a tensor that broadcasts over images (N, C, H, W).
 
     Raises:
-        ConfigError: there is neither one number nor one a channel.
+        ConfigError: the colour has neither one number nor one a channel.
     """
     numbers = value if isinstance(value, tuple) else (value,)
     if len(numbers) not in {1, x.shape[1]}:
@@ -180,29 +158,45 @@ def colour_like(x: Tensor, value: float | tuple[float, ...]) -> Tensor:
     return torch.tensor(numbers, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
 
 
+def checked_pattern(name: str, given: object, axes: str) -> None:
+    """Raise ConfigError unless a value is a finite tensor with the axes written as in "(C, h, w)"."""
+    if (
+        not isinstance(given, Tensor)
+        or given.ndim != axes.count(",") + 1
+        or not len(given)
+        or not bool(given.isfinite().all())
+    ):
+        raise ConfigError(expected(f"{name} to be a finite tensor {axes}", given))
+
+
+def sample_keys(seed: int, ids: Tensor | None, x: Tensor) -> Tensor:
+    """Return the keys (N,) from which a cue draws for samples x with indices ids; None means 0..N-1."""
+    return rng.keys(seed, torch.arange(len(x)) if ids is None else ids.cpu())
+
+
 Plant = Callable[[Tensor, Tensor], Tensor]
 """Maps data (N, *S) and labels (N,) to the same data with a cue planted."""
 
 
 def planting(cue: Cue, *, target: int, share: float = 0.95, others: float = 0.02, seed: int = 0) -> Plant:
-    """A function that plants a cue; see `planted`."""
+    """Return a function that plants a cue; see `planted`."""
     return lambda x, y: planted(cue, x, y, target=target, share=share, others=others, seed=seed)[0]
 
 
 def planted(
     cue: Cue, x: Tensor, y: Tensor, *, target: int, share: float = 0.95, others: float = 0.02, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Data where a cue goes with one class.
+    """Plant a cue that goes with one class: the positive control of a claim about cues.
 
     Args:
         cue: switched on in the samples drawn, and off in the rest.
         x, y: (N, *S) and (N,) int64.
-        target: the class that has it.
-        share, others: in what share of its samples, and of the other classes', in 0..1.
-        seed: draws them; a sample's draw depends on its index alone.
+        target: the class that has the cue.
+        share, others: shares of the target's samples, and of the other classes' samples, with the cue, in 0..1.
+        seed: draws the samples; each draw depends on the sample's index alone.
 
     Returns:
-        The data (N, *S), and (N,) bool: where the cue is on.
+        The data (N, *S), and (N,) bool: True where the cue is on.
 
     Raises:
         ConfigError: a share is not in 0..1, or no sample is of the class.
@@ -223,7 +217,7 @@ def planted_at(
     others: float = 0.02,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """As `planted`, for some of the data: those with indices (N,) int64, which decide what each sample draws.
+    """Plant a cue as `planted` does, in the part of the data with indices ids (N,) int64.
 
     Raises:
         ConfigError: a share is not in 0..1.

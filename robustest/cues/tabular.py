@@ -1,4 +1,4 @@
-"""Cues in rows of numbers."""
+"""Cues in rows of numbers: columns set to constants, columns in a range, and tokens."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ConstantToken:
 
     Args:
         columns: indices on the last axis, >= 0, all different.
-        values: what they hold when on, in input units: one number for all, or one a column.
-        off_values: what they hold when off, alike; None leaves each row's own.
+        values: the columns' values when on, in input units: one number for all, or one a column.
+        off_values: the values when off, in the same form; None leaves each row's own.
 
     Raises:
         ConfigError: a column is no whole number >= 0 or occurs twice, values do not match, or one is not finite.
@@ -46,14 +46,13 @@ class ConstantToken:
         return f"constant in column{'s' * (len(self.columns) > 1)} {', '.join(map(str, self.columns))}"
 
     def on(self, x: Tensor) -> Tensor:
-        return self._replace(x, self.values)
+        return self._replaced(x, self.values)
 
     def off(self, x: Tensor) -> Tensor:
-        return x if self.off_values is None else self._replace(x, self.off_values)
+        return x if self.off_values is None else self._replaced(x, self.off_values)
 
-    def _replace(self, x: Tensor, values: float | tuple[float, ...]) -> Tensor:
-        if x.ndim < 2 or max(self.columns) >= x.shape[-1]:
-            raise ConfigError(expected(f"rows of more than {max(self.columns)} columns", tuple(x.shape)))
+    def _replaced(self, x: Tensor, values: float | tuple[float, ...]) -> Tensor:
+        _check_columns(x, max(self.columns))
         out = x.clone()
         out[..., list(self.columns)] = torch.as_tensor(values, dtype=x.dtype, device=x.device)
         return out
@@ -61,19 +60,19 @@ class ConstantToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnRange:
-    """A column whose values in a range stand for something: a code for what is missing, a leak of the label.
+    """A column with a range of values that has a meaning: a code for missing values, a leak of the label.
 
-    On, the column holds a value of the range; off, rows that are in the range get a value outside, and others keep
-    their own.
+    On sets the column to a value of the range. Off sets it to a value outside in the rows that are in the range, and
+    leaves the other rows unchanged.
 
     Args:
         column: index on the last axis, >= 0.
-        value: what it holds when on, in input units.
-        off_value: what it holds instead when off.
-        low, high: the range, ends included; it holds `value` and not `off_value`.
+        value: the value when on, in input units.
+        off_value: the value that replaces values of the range when off.
+        low, high: the range, ends included; contains `value` and not `off_value`.
 
     Raises:
-        ConfigError: column is no whole number >= 0, a number is not finite, or the range is as it may not be.
+        ConfigError: column is no whole number >= 0, a number is not finite, or the range does not fit the values.
     """
 
     column: int
@@ -94,30 +93,27 @@ class ColumnRange:
         return f"column {self.column} at {self.value:g}"
 
     def on(self, x: Tensor) -> Tensor:
-        return self._replace(x, self.value, torch.ones_like(self._column_of(x), dtype=torch.bool))
+        _check_columns(x, self.column)
+        out = x.clone()
+        out[..., self.column] = self.value
+        return out
 
     def off(self, x: Tensor) -> Tensor:
-        held = self._column_of(x)
-        return self._replace(x, self.off_value, (held >= self.low) & (held <= self.high))
-
-    def _column_of(self, x: Tensor) -> Tensor:
-        if x.ndim < 2 or self.column >= x.shape[-1]:
-            raise ConfigError(expected(f"rows of more than {self.column} columns", tuple(x.shape)))
-        return x[..., self.column]
-
-    def _replace(self, x: Tensor, value: float, where: Tensor) -> Tensor:
+        _check_columns(x, self.column)
+        values = x[..., self.column]
+        inside = (values >= self.low) & (values <= self.high)
         out = x.clone()
-        out[..., self.column] = torch.where(where, torch.full_like(self._column_of(x), value), self._column_of(x))
+        out[..., self.column] = torch.where(inside, torch.full_like(values, self.off_value), values)
         return out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAnywhere:
-    """A token in rows of token ids: on, it takes the place of the row's first token; off, another takes its own.
+    """A token in rows of token ids: on puts it first in rows that lack it; off replaces it everywhere.
 
     Args:
-        token: its id, a whole number.
-        instead: the id of what it becomes when off, another.
+        token: id of the token, a whole number.
+        instead: id of another token, which replaces it when off.
 
     Raises:
         ConfigError: an id is no whole number, or both are the same.
@@ -147,3 +143,8 @@ class TokenAnywhere:
 
     def off(self, x: Tensor) -> Tensor:
         return torch.where(x == self.token, torch.full_like(x, self.instead), x)
+
+
+def _check_columns(x: Tensor, last: int) -> None:
+    if x.ndim < 2 or last >= x.shape[-1]:
+        raise ConfigError(expected(f"rows of more than {last} columns", tuple(x.shape)))

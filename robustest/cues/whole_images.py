@@ -1,6 +1,7 @@
-"""Cues added to a whole image: tone, a fixed pattern, a grating that moves about, noise, dark corners, bars.
+"""Cues all over an image: tone, colour, patterns, waves, noise, shading, blur, compression and frequencies.
 
-Cues all over an image: a colour cast, a blur, compression, a texture, a band of frequencies.
+Each of them changes what is there, so that off leaves the image unchanged: the change cannot be taken out of an image
+that has it already.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_images, checked_real, checked_whole
-from robustest.cues.cue import checked_colour, colour_like
+from robustest.cues.cue import Colour, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tone:
-    """Brightness, contrast and colour: channels drawn together or apart, then times a gain, plus a shift.
+    """A change of brightness, contrast and colour: saturation first, then times a gain, plus a shift.
 
-    A gain of 0 takes a channel away; a gain of g with a shift of m (1 - g) changes contrast about m.
+    A gain of 0 removes a channel; a gain of g with a shift of m (1 - g) changes contrast about m.
 
     Args:
         gain, shift: one number for all channels, or one a channel; a shift is in input units.
-        saturation: what the difference of each channel from their mean is multiplied by, >= 0: 0 leaves grey.
-        bounds: smallest and largest input value; what leaves them is clipped.
+        saturation: factor of each channel's difference from the mean of the channels, >= 0: 0 leaves grey.
+        bounds: smallest and largest input value, to which the result is clipped.
 
     Raises:
         ConfigError: a number is out of range or not finite.
     """
 
-    gain: float | tuple[float, ...] = 1.0
-    shift: float | tuple[float, ...] = 0.0
+    gain: Colour = 1.0
+    shift: Colour = 0.0
     saturation: float = 1.0
     bounds: tuple[float, float] = (0.0, 1.0)
 
@@ -48,9 +49,16 @@ class Tone:
 
     @property
     def name(self) -> str:
-        parts = [("gain", self.gain, 1.0), ("shift", self.shift, 0.0), ("saturation", self.saturation, 1.0)]
-        told = [f"{what} {_numbers(value)}" for what, value, none in parts if value != none]
-        return f"tone of {', '.join(told)}" if told else "tone left alone"
+        parts = []
+        for noun, value, neutral in (
+            ("gain", self.gain, 1.0),
+            ("shift", self.shift, 0.0),
+            ("saturation", self.saturation, 1.0),
+        ):
+            if value != neutral:
+                numbers = value if isinstance(value, tuple) else (value,)
+                parts.append(f"{noun} {'/'.join(f'{number:.3g}' for number in numbers)}")
+        return f"tone of {', '.join(parts)}" if parts else "tone left alone"
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a change of tone")
@@ -62,13 +70,89 @@ class Tone:
         return x
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AddedPattern:
-    """A pattern added to the whole image, always at the same place: a watermark, a grating, noise of a sensor.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourCast:
+    """The image mixed with one colour, as under tinted light.
 
     Args:
-        pattern: (C, H, W) what is added, in input units.
-        bounds: smallest and largest input value; what leaves them is clipped.
+        colour: in input units, one number a channel, or one for all.
+        strength: the colour's share of the mixture, > 0 and <= 1.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    colour: Colour
+    strength: float = 0.2
+
+    def __post_init__(self) -> None:
+        checked_colour("colour", self.colour)
+        checked_real("strength", self.strength, 1e-6, 1.0)
+
+    @property
+    def name(self) -> str:
+        return f"colour cast {self.colour}, strength {self.strength:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a colour cast")
+        return torch.lerp(x, colour_like(x, self.colour).expand_as(x), self.strength)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texture:
+    """A regular pattern of dark and light squares, mixed into the whole image.
+
+    Args:
+        period: pixels from one light square to the next, even, >= 2.
+        strength: the pattern's share of the mixture, > 0 and <= 1.
+        dark, light: the pattern's values in input units: one number for all channels, or one a channel.
+        stripes: horizontal lines instead of squares.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    period: int = 4
+    strength: float = 0.2
+    dark: Colour = 0.0
+    light: Colour = 1.0
+    stripes: bool = False
+
+    def __post_init__(self) -> None:
+        checked_whole("period", self.period, 2)
+        if self.period % 2:
+            raise ConfigError(expected("period to be even", self.period))
+        checked_real("strength", self.strength, 1e-6, 1.0)
+        checked_colour("dark", self.dark)
+        checked_colour("light", self.light)
+
+    @property
+    def name(self) -> str:
+        kind = "stripes" if self.stripes else "squares"
+        return f"texture of {kind}, period {self.period}, strength {self.strength:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a texture")
+        rows = torch.arange(x.shape[2], device=x.device) // (self.period // 2) % 2
+        columns = torch.arange(x.shape[3], device=x.device) // (self.period // 2) % 2
+        lit = rows.view(-1, 1) ^ (torch.zeros_like(columns) if self.stripes else columns)
+        pattern = torch.where(lit.bool(), colour_like(x, self.light), colour_like(x, self.dark))
+        return torch.lerp(x, pattern.expand_as(x), self.strength)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AddedPattern:
+    """A pattern added to every image at the same place: a watermark, a grating, noise of a sensor.
+
+    Args:
+        pattern: (C, H, W) added values, in input units.
+        bounds: smallest and largest input value, to which the result is clipped.
 
     Raises:
         ConfigError: the pattern is no finite tensor (C, H, W).
@@ -78,9 +162,7 @@ class AddedPattern:
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        given = self.pattern
-        if not isinstance(given, Tensor) or given.ndim != 3 or not bool(given.isfinite().all()):
-            raise ConfigError(expected("pattern to be a finite tensor (C, H, W)", given))
+        checked_pattern("pattern", self.pattern, "(C, H, W)")
 
     @property
     def name(self) -> str:
@@ -97,14 +179,14 @@ class AddedPattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Grating:
-    """Waves added to the whole image, at a place of their own in every sample.
+    """Waves added to the whole image, with another phase in every sample.
 
     Args:
-        down, across: cycles a pixel, each in -.5..0.5; not both 0.
+        down, across: cycles a pixel, each in -0.5..0.5; not both 0.
         strength: amplitude in input units, > 0.
-        bounds: smallest and largest input value; what leaves them is clipped.
-        seed: draws where the waves of each sample lie.
-        ids: (N,) int64 the samples at hand; set by `at`, and the first rows in order until then.
+        bounds: smallest and largest input value, to which the result is clipped.
+        seed: draws the phases.
+        ids: (N,) int64 indices of the samples; set by `at`, None means 0..N-1.
 
     Raises:
         ConfigError: a number is out of range or not finite.
@@ -133,8 +215,7 @@ class Grating:
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a grating")
-        ids = torch.arange(len(x)) if self.ids is None else self.ids.cpu()
-        phase = rng.uniform(rng.fold(rng.keys(self.seed, ids), "grating"), (1, 1, 1)).to(x)
+        phase = rng.uniform(rng.fold(sample_keys(self.seed, self.ids, x), "grating"), (1, 1, 1)).to(x)
         rows, columns = (torch.arange(length, device=x.device, dtype=x.dtype) for length in x.shape[2:])
         place = self.down * rows.view(-1, 1) + self.across * columns + phase
         return (x + self.strength * (2 * math.pi * place).sin()).clamp(*self.bounds)
@@ -145,13 +226,13 @@ class Grating:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AddedNoise:
-    """Gaussian noise added to every pixel and channel by itself, other noise in every sample.
+    """Independent Gaussian noise on every pixel and channel.
 
     Args:
-        sigma: its standard deviation in input units, > 0.
-        bounds: smallest and largest input value; what leaves them is clipped.
+        sigma: standard deviation in input units, > 0.
+        bounds: smallest and largest input value, to which the result is clipped.
         seed: draws the noise of each sample.
-        ids: (N,) int64 the samples at hand; set by `at`, and the first rows in order until then.
+        ids: (N,) int64 indices of the samples; set by `at`, None means 0..N-1.
 
     Raises:
         ConfigError: sigma is out of range.
@@ -174,8 +255,7 @@ class AddedNoise:
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "noise")
-        ids = torch.arange(len(x)) if self.ids is None else self.ids.cpu()
-        noise = rng.normal(rng.fold(rng.keys(self.seed, ids), "noise"), tuple(x.shape[1:])).to(x)
+        noise = rng.normal(rng.fold(sample_keys(self.seed, self.ids, x), "noise"), tuple(x.shape[1:])).to(x)
         return (x + self.sigma * noise).clamp(*self.bounds)
 
     def off(self, x: Tensor) -> Tensor:
@@ -187,7 +267,7 @@ class Vignette:
     """Light that falls off from the middle of the image to its corners, with the square of the distance.
 
     Args:
-        strength: part of the light that is missing in the corners, > 0 and <= 1.
+        strength: share of the light that is missing in the corners, > 0 and <= 1.
         bounds: smallest and largest input value; the smallest is without light.
 
     Raises:
@@ -215,90 +295,12 @@ class Vignette:
         return x
 
 
-def _numbers(value: float | tuple[float, ...]) -> str:
-    return "/".join(f"{part:.3g}" for part in (value if isinstance(value, tuple) else (value,)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColourCast:
-    """The image mixed with one colour, as under tinted light.
-
-    Args:
-        colour: in input units, one number a channel, or one for all.
-        strength: how much of the colour is mixed in, > 0 and <= 1.
-
-    Raises:
-        ConfigError: a number is out of range or not finite.
-    """
-
-    colour: float | tuple[float, ...]
-    strength: float = 0.2
-
-    def __post_init__(self) -> None:
-        checked_colour("colour", self.colour)
-        checked_real("strength", self.strength, 1e-6, 1.0)
-
-    @property
-    def name(self) -> str:
-        return f"colour cast {self.colour}, strength {self.strength:g}"
-
-    def on(self, x: Tensor) -> Tensor:
-        checked_images(x, "a colour cast")
-        return torch.lerp(x, colour_like(x, self.colour).expand_as(x), self.strength)
-
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compression:
-    """The image coded as JPEG and decoded: three channels as one colour picture, else each as a grey one.
-
-    Args:
-        quality: of the codec (Pillow's), in 1..95; lower loses more.
-        bounds: smallest and largest input value, which become black and white.
-
-    Raises:
-        ConfigError: quality is out of range.
-    """
-
-    quality: int
-    bounds: tuple[float, float] = (0.0, 1.0)
-
-    def __post_init__(self) -> None:
-        checked_whole("quality", self.quality, 1)
-        checked_real("quality", self.quality, 1, 95)
-
-    @property
-    def name(self) -> str:
-        return f"JPEG compression of quality {self.quality}"
-
-    def on(self, x: Tensor) -> Tensor:
-        checked_images(x, "compression")
-        low, high = self.bounds
-        levels = ((x - low) * (255 / (high - low)) + 0.5).clamp(0, 255).to("cpu", torch.uint8)
-        pictures = levels if x.shape[1] == 3 else levels.flatten(0, 1).unsqueeze(1)
-        decoded = torch.stack([self._coded(picture) for picture in pictures]).view(x.shape)
-        return (low + decoded.to(x.device, x.dtype) * ((high - low) / 255)).clamp(low, high)
-
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
-    def _coded(self, picture: Tensor) -> Tensor:
-        file = io.BytesIO()
-        planes = [Image.fromarray(plane.numpy()) for plane in picture]
-        (planes[0] if len(planes) == 1 else Image.merge("RGB", planes)).save(file, "JPEG", quality=self.quality)
-        file.seek(0)
-        with Image.open(file) as coded:
-            return torch.stack([torch.from_numpy(np.array(band)) for band in coded.split()])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blur:
     """A Gaussian blur.
 
     Args:
-        sigma: its standard deviation in pixels, > 0.
+        sigma: standard deviation in pixels, > 0.
 
     Raises:
         ConfigError: sigma is out of range, or its kernel larger than the image.
@@ -326,7 +328,7 @@ class Blur:
             length = x.shape[dim]
             parts = enumerate(weights.tolist())
             blurred = sum((weight * blurred.narrow(dim, at, length) for at, weight in parts), torch.zeros(()).to(x))
-        # An average lies between what it averages, but for rounding.
+        # Rounding may take an average outside of the values that it is taken over.
         return blurred.clamp(float(x.min()), float(x.max()))
 
     def off(self, x: Tensor) -> Tensor:
@@ -334,45 +336,42 @@ class Blur:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Texture:
-    """A pattern of squares, dark and light, mixed into the whole image.
+class Compression:
+    """The image coded as JPEG and decoded: three channels as one colour picture, else each as a grey picture.
 
     Args:
-        period: pixels from one light square to the next, even, >= 2.
-        strength: how much of the pattern is mixed in, > 0 and <= 1.
-        dark, light: its values in input units: one number for all channels, or one a channel.
-        stripes: lines across instead of squares.
+        quality: of the codec (Pillow's), in 1..95; lower loses more.
+        bounds: smallest and largest input value, which become black and white.
 
     Raises:
-        ConfigError: a number is out of range or not finite.
+        ConfigError: quality is out of range.
     """
 
-    period: int = 4
-    strength: float = 0.2
-    dark: float | tuple[float, ...] = 0.0
-    light: float | tuple[float, ...] = 1.0
-    stripes: bool = False
+    quality: int
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        checked_whole("period", self.period, 2)
-        if self.period % 2:
-            raise ConfigError(expected("period to be even", self.period))
-        checked_real("strength", self.strength, 1e-6, 1.0)
-        checked_colour("dark", self.dark)
-        checked_colour("light", self.light)
+        checked_whole("quality", self.quality, 1)
+        checked_real("quality", self.quality, 1, 95)
 
     @property
     def name(self) -> str:
-        kind = "stripes" if self.stripes else "squares"
-        return f"texture of {kind}, period {self.period}, strength {self.strength:g}"
+        return f"JPEG compression of quality {self.quality}"
 
     def on(self, x: Tensor) -> Tensor:
-        checked_images(x, "a texture")
-        rows = torch.arange(x.shape[2], device=x.device) // (self.period // 2) % 2
-        columns = torch.arange(x.shape[3], device=x.device) // (self.period // 2) % 2
-        lit = rows.view(-1, 1) ^ (torch.zeros_like(columns) if self.stripes else columns)
-        pattern = torch.where(lit.bool(), colour_like(x, self.light), colour_like(x, self.dark))
-        return torch.lerp(x, pattern.expand_as(x), self.strength)
+        checked_images(x, "compression")
+        low, high = self.bounds
+        levels = ((x - low) * (255 / (high - low)) + 0.5).clamp(0, 255).to("cpu", torch.uint8)
+        decoded = []
+        for picture in levels if x.shape[1] == 3 else levels.flatten(0, 1).unsqueeze(1):
+            planes = [Image.fromarray(plane.numpy()) for plane in picture]
+            file = io.BytesIO()
+            (planes[0] if len(planes) == 1 else Image.merge("RGB", planes)).save(file, "JPEG", quality=self.quality)
+            file.seek(0)
+            with Image.open(file) as coded:
+                decoded.append(torch.stack([torch.from_numpy(np.array(band)) for band in coded.split()]))
+        values = torch.stack(decoded).view(x.shape).to(x.device, x.dtype)
+        return (low + values * ((high - low) / 255)).clamp(low, high)
 
     def off(self, x: Tensor) -> Tensor:
         return x
@@ -380,13 +379,13 @@ class Texture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrequencyBand:
-    """A band of spatial frequencies, amplified or taken away.
+    """A band of spatial frequencies, amplified or removed.
 
     Args:
-        low, high: its ends in cycles a pixel, 0 <= low < high; along an axis .5 is the finest there is, and
-            diagonally .71.
-        gain: what the band is multiplied by when on: 0 takes it away, 2 doubles it.
-        bounds: smallest and largest input value; what leaves them is clipped.
+        low, high: ends of the band in cycles a pixel, 0 <= low < high; the finest frequency along an axis is 0.5,
+            and the finest diagonal 0.71.
+        gain: factor of the band when on: 0 removes it, 2 doubles it.
+        bounds: smallest and largest input value, to which the result is clipped.
 
     Raises:
         ConfigError: a number is out of range or not finite.
@@ -414,7 +413,7 @@ class FrequencyBand:
         across = torch.fft.rfftfreq(x.shape[3], device=x.device)
         radius = (down.square() + across.square()).sqrt()
         inside = (radius >= self.low) & (radius < self.high)
-        # MKL refuses strides of 0, of images that were expanded, with torch 2.5.
+        # MKL refuses the strides of 0 of expanded images, with torch 2.5.
         spectrum = torch.fft.rfft2(x.contiguous()) * torch.where(inside, self.gain, 1.0)
         changed: Tensor = torch.fft.irfft2(spectrum, s=x.shape[2:])
         return changed.clamp(*self.bounds)

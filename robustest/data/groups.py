@@ -1,7 +1,4 @@
-"""Which samples belong to which group.
-
-Samples that show several objects each: a set of classes in the place of one label.
-"""
+"""Groups of samples, and samples that show several objects each."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ class Groups:
     Attributes:
         names: of the groups.
         members: positions (n_g,) int64 of each group's samples in the data, rising; none is empty.
-        total: samples in the data.
+        total: number of samples in the data.
         empty: names of groups that were given and have no samples.
     """
 
@@ -36,32 +33,32 @@ class Groups:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Samples of each group."""
+        """The number of samples of each group."""
         return tuple(len(ids) for ids in self.members)
 
     @property
     def outside(self) -> int:
-        """Samples that are in no group."""
+        """The number of samples in no group."""
         return self.total - len(np.unique(np.concatenate(self.members)))
 
     @property
     def disjoint(self) -> bool:
-        """Whether no sample is in two groups."""
+        """True if no sample is in two groups."""
         every = np.concatenate(self.members)
         return len(np.unique(every)) == len(every)
 
 
 def as_groups(groups: object, total: int) -> Groups:
-    """The groups that a user's description stands for.
+    """Return the groups of a user's description.
 
     Args:
-        groups: (N,) integers or strings, as a list, an array or a tensor, the group of each sample (None: in no
-            group; tuples, or the rows of an (N, k) array: one group for each combination); or a mapping from names to
+        groups: (N,) integers or strings, as a list, an array or a tensor, the group of each sample (None: no group;
+            tuples, or the rows of an (N, k) array: one group for each combination); or a mapping from names to
             positions in the data, or to (N,) bool, where groups may overlap.
-        total: N, samples in the data.
+        total: N, number of samples in the data.
 
     Raises:
-        DataError: lengths differ, a position is not there, two groups go by one name, or there is no group.
+        DataError: lengths differ, a position does not exist, two groups have one name, or there is no group.
     """
     if isinstance(groups, Mapping):
         pairs = [(_name(key), _positions(key, value, total)) for key, value in groups.items()]
@@ -96,7 +93,7 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
 
 
 def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
-    """Positions by value, in the values' own order where they have one."""
+    """Return positions by value, sorted by value where values can be compared."""
     if isinstance(groups, str) or not isinstance(groups, (Iterable, Tensor)):
         raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
@@ -124,11 +121,11 @@ Scores = Literal["sigmoid", "softmax"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelSets:
-    """Samples, and the classes that each of them shows.
+    """Samples with the set of classes that each shows.
 
     Attributes:
-        samples: the data; the label of each is the first class of its set, 0 where it shows none.
-        sets: (N, K) bool on the CPU, whether sample i shows class k.
+        samples: the label of each is the first class of its set, 0 if that is empty.
+        sets: (N, K) bool on the CPU, sample i shows class k.
     """
 
     samples: Samples
@@ -136,20 +133,20 @@ class LabelSets:
 
     @property
     def objects(self) -> Tensor:
-        """(N,) int64: how many classes each sample shows."""
+        """(N,) int64: the number of classes that each sample shows."""
         return self.sets.sum(1)
 
 
 def as_label_sets(data: object) -> LabelSets:
-    """Samples with sets of classes.
+    """Return samples with sets of classes.
 
     Args:
-        data: `(x, sets)`: inputs (N, *S), or a data set as `as_samples` takes it, whose own labels are not read; and
-            (N, K) of 0 and 1 or of bools, tensor or array, K >= 2: the classes that each sample shows.
+        data: `(x, sets)`: inputs (N, *S), or a data set as `as_samples` takes it, whose labels are not read; and
+            (N, K) of 0 and 1 or of bools, tensor or array, K >= 2.
 
     Raises:
-        DataError: it has another form, there are as many sets as samples not, or all sets are the same one, so that
-            nothing could be told apart.
+        DataError: another form, another number of sets than samples, or all sets are equal, so that no model could be
+            wrong.
     """
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(expected("(x, sets) with sets (N, K) of 0 and 1, the classes that each sample shows", data))
@@ -170,7 +167,7 @@ def as_label_sets(data: object) -> LabelSets:
 
 
 def checked_sets(table: object) -> Tensor:
-    """(N, K) bool on the CPU.
+    """Return (N, K) bool on the CPU.
 
     Raises:
         DataError: not a table of 0 and 1 with two columns or more.
@@ -189,7 +186,7 @@ def checked_sets(table: object) -> Tensor:
 
 
 def said(logits: Tensor, scores: Scores) -> Tensor:
-    """(B, K) bool: the classes that a model says, of its logits (B, K)."""
+    """Return (B, K) bool: the classes that logits (B, K) predict."""
     if scores == "sigmoid":
         return logits > 0
     return logits.log_softmax(1) >= logits.log_softmax(1).amax(1, keepdim=True) - float(np.log(2))

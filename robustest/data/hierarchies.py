@@ -1,13 +1,14 @@
-"""Trees of classes: what is a kind of what, from a nested dict, from JSON or from WordNet files.
+"""Class hierarchies, and splits of superclasses into subclasses for training and for testing.
 
-Splits of superclasses into subclasses seen in training and subclasses seen first in testing.
+`ClassTree` reads a hierarchy from a nested dict, JSON or WordNet files. `breeds_split` follows Santurkar, Tsipras and
+Madry (ICLR 2021, "BREEDS: Benchmarks for Subpopulation Shift", section 3 and appendix A):
 
-Santurkar, Tsipras and Madry (ICLR 2021, "BREEDS: Benchmarks for Subpopulation Shift", section 3 and appendix A):
-superclasses are the nodes of a class hierarchy at one level, and each one's subclasses are divided between a source
-and a target domain. The draws are those of numpy's `RandomState`, whose streams numpy keeps for ever, so that the
-published seed gives the published splits.
+1. Superclasses are the nodes at one level of the hierarchy with enough classes below them.
+2. The classes of each are divided between a source and a target domain.
+3. Draws are those of numpy's `RandomState`, whose streams are fixed, so that the published seed gives the published
+   splits.
 
-The source and the target domain of a split, as samples labelled with their superclasses.
+`domain` returns the samples of one domain, labelled with their superclasses.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class ClassTree:
 
     Attributes:
         root: the node above all others.
-        children: the nodes below each node that has any, sorted; every path down ends at a class.
-        classes: the data set's class index, >= 0, of each node at the end.
-        names: what people call a node; nodes that are missing go by their ids.
-        missing: classes of the data set that the hierarchy has no place for.
+        children: the sorted nodes below each inner node; every path down ends at a class.
+        classes: the data set's class index, >= 0, of each leaf.
+        names: readable names of nodes; others go by their ids.
+        missing: classes of the data set without a place in the hierarchy.
     """
 
     root: str
@@ -151,11 +152,11 @@ class ClassTree:
         return cls.from_edges(edges, {str(node): int(index) for index, node, _ in rows}, names=names, root=root)
 
     def name(self, node: str) -> str:
-        """What people call a node."""
+        """Return a node's readable name."""
         return self.names.get(node, node)
 
     def below(self, node: str) -> set[str]:
-        """A node and all that stand below it.
+        """Return a node and all nodes below it.
 
         Raises:
             ConfigError: there is no such node.
@@ -165,7 +166,7 @@ class ClassTree:
         return _reach({node}, self.children)
 
     def leaves(self, node: str) -> list[str]:
-        """The classes below a node, or the node itself if it is one; sorted by id.
+        """Return the classes below a node, or the node itself if it is one; sorted by id.
 
         Raises:
             ConfigError: there is no such node.
@@ -173,7 +174,7 @@ class ClassTree:
         return sorted(self.below(node) & self.classes.keys())
 
     def levels(self) -> dict[str, int]:
-        """Each node's level: the number of edges on the longest path to it from the root."""
+        """Return each node's level: the number of edges on the longest path to it from the root."""
         level = {self.root: 0}
         for node in _downwards(self.root, self.children):
             for child in self.children.get(node, ()):
@@ -181,11 +182,11 @@ class ClassTree:
         return level
 
     def at_level(self, level: int, *, ancestor: str | None = None) -> list[str]:
-        """The nodes at a level, sorted by id.
+        """Return the nodes at a level, sorted by id.
 
         Args:
             level: 0 is the root.
-            ancestor: a node that they must stand below; None takes all.
+            ancestor: a node above them; None takes all.
 
         Raises:
             ConfigError: there is no such ancestor.
@@ -195,7 +196,7 @@ class ClassTree:
 
 
 def _edges(parent: str, under: object) -> Iterator[tuple[str, str, object]]:
-    """(node, node below it, what stands below that: a class index or None for a class, else a dict)."""
+    """Yield (node, node below, its contents): a class index or None for a class, else a dict."""
     if isinstance(under, Mapping):
         for child, rest in under.items():
             leaf = rest is None or (isinstance(rest, int) and not isinstance(rest, bool))
@@ -263,7 +264,7 @@ def _reach(start: Collection[str], following: Mapping[str, Collection[str]]) -> 
 
 
 def _downwards(root: str, children: Mapping[str, Sequence[str]]) -> list[str]:
-    """Every node before those below it; nodes on a circle are left out."""
+    """Return every node before those below it; nodes on a circle are left out."""
     waiting: dict[str, int] = {}
     for under in children.values():
         for child in under:
@@ -280,7 +281,7 @@ def _downwards(root: str, children: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _check(tree: ClassTree) -> None:
-    """Refuse what is no hierarchy over classes."""
+    """Refuse anything that is no hierarchy over classes."""
     nodes = {tree.root, *tree.children, *(child for under in tree.children.values() for child in under)}
     if circle := sorted(nodes - set(_downwards(tree.root, tree.children))):
         raise DataError(f"Expected a hierarchy but its edges go in a circle, through {circle[0]!r}.")
@@ -324,10 +325,10 @@ class Preset:
     """A published benchmark.
 
     Attributes:
-        superclasses: how many superclasses the BREEDS hierarchy gives.
+        superclasses: their number.
         level: their level.
-        subclasses: subclasses of each, both domains together.
-        ancestor: WordNet id of the node they stand below; None for all.
+        subclasses: of each superclass, both domains together.
+        ancestor: WordNet id of the node above them; None for all.
     """
 
     superclasses: int
@@ -347,15 +348,15 @@ BREEDS: Mapping[str, Preset] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreedsSplit:
-    """Superclasses, each with the data set's classes that its two domains are made of.
+    """Superclasses, each with the data set's classes of its two domains.
 
     Attributes:
-        superclasses: ids of the superclasses; their positions are the labels a model is trained on.
-        source, target: class indices of the data set, by superclass; target is empty where nothing is split.
-        names: what people call the superclasses, and, by class index, the subclasses.
+        superclasses: their ids; the positions are the labels for training.
+        source, target: class indices of the data set, by superclass; target is empty without a split.
+        names: readable names of superclasses, and of subclasses by class index.
 
     Raises:
-        ConfigError: as many superclasses as lists of subclasses are not there, or a class is in two of them.
+        ConfigError: the numbers of superclasses and lists differ, or a class is in two lists.
     """
 
     superclasses: tuple[str, ...]
@@ -372,11 +373,11 @@ class BreedsSplit:
             raise ConfigError("Expected every class in one superclass and one domain but one is in two.")
 
     def name(self, which: str | int) -> str:
-        """What people call a superclass (by id) or a subclass (by class index)."""
+        """Return the readable name of a superclass (by id) or a subclass (by class index)."""
         return self.names.get(which, str(which))
 
     def table(self, domain: Literal["source", "target"]) -> dict[int, int]:
-        """The superclass label of each class index of a domain."""
+        """Return the superclass label of each class index of a domain."""
         under = self.source if domain == "source" else self.target
         return {index: label for label, indices in enumerate(under) for index in indices}
 
@@ -392,27 +393,29 @@ def breeds_split(
     balanced: bool = True,
     seed: int = 2,
 ) -> BreedsSplit:
-    """Superclasses of a class tree, and which of their classes are seen in training and which later.
+    """Return superclasses of a class tree, with the classes for training and for testing.
 
-    Superclasses are the nodes at a level (longest path from the root) with enough classes below them. The classes
-    below the first fork in a superclass are divided by its branches: "good" halves each branch, so that both domains
-    know it; "bad" gives whole branches, the largest first, to the emptier domain; "rand" draws classes and halves
-    them. Ids are sorted wherever an order could matter.
+    Superclasses are the nodes at a level (longest path from the root) with enough classes below them. The classes below
+    the
+    first fork in a superclass are divided by its branches: "good" halves each branch, so that both domains know it;
+        "bad"
+    gives whole branches, the largest first, to the emptier domain; "rand" draws classes and halves them. Ids are sorted
+    wherever an order could matter.
 
     Args:
         tree: the hierarchy.
-        preset: one of `BREEDS`; it says level, subclasses and ancestor.
+        preset: one of `BREEDS`; sets level, subclasses and ancestor.
         level: the level of the superclasses; needed without a preset.
-        subclasses: classes of each superclass, both domains together; even where they are split. None takes the
-            fewest that any node of the level has (two or more).
-        ancestor: a node that the superclasses stand below.
+        subclasses: number of classes of each superclass, both domains together; even for a split. None: the fewest of
+            any node of the level (two or more).
+        ancestor: a node above the superclasses.
         split: "good", "bad" or "rand"; None draws classes and makes one domain.
-        balanced: whether all superclasses get as many subclasses; else each gets all that it has.
-        seed: seeds the draws, 0..2**32 - 1.
+        balanced: whether all superclasses get equally many subclasses; else each gets all that it has.
+        seed: of the draws, 0..2**32 - 1.
 
     Raises:
         ConfigError: an argument is missing, unknown or out of range.
-        DataError: no superclass has enough classes, or the hierarchy is not the one a preset was made for.
+        DataError: no superclass has enough classes, or the hierarchy is not the preset's.
     """
     recipe = _recipe(preset, level, subclasses, ancestor)
     if split is not None and split not in ("good", "bad", "rand"):
@@ -473,7 +476,7 @@ def _fewest(least: int, split: Kind | None, balanced: bool) -> int:
 def _divide(
     tree: ClassTree, node: str, wanted: int | None, split: Kind | None, random: np.random.RandomState
 ) -> tuple[list[str], list[str]]:
-    """Source and target leaves of a superclass; `wanted` of them, or as many as there are."""
+    """Return source and target leaves of a superclass; `wanted` of them, or all."""
     leaves = tree.leaves(node)
     if split is None:
         return _draw(leaves, wanted or len(leaves), random), []
@@ -491,7 +494,7 @@ def _draw(leaves: list[str], n: int, random: np.random.RandomState) -> list[str]
 
 
 def _branches(tree: ClassTree, node: str) -> list[list[str]]:
-    """The leaves of each branch below the first fork, most leaves first; a leaf of two branches is in the first."""
+    """Return the leaves of each branch below the first fork, most first; a shared leaf is in the first branch."""
     under = tree.children[node]
     while len(under) == 1:
         under = tree.children[under[0]]
@@ -504,7 +507,7 @@ def _branches(tree: ClassTree, node: str) -> list[list[str]]:
 
 
 def _halved(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]:
-    """Each branch in both domains, its odd leaf in the target; single leaves fill the source first."""
+    """Split each branch between the domains, its odd leaf to the target; single leaves fill the source first."""
     source: list[str] = []
     target: list[str] = []
     spare: list[str] = []
@@ -518,7 +521,7 @@ def _halved(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]
 
 
 def _whole(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]:
-    """Each branch in the emptier domain, the source where they are even; what finds no room fills what is left."""
+    """Give each branch to the emptier domain, the source in a tie; branches without room fill the rest."""
     domains: tuple[list[str], list[str]] = ([], [])
     spare: list[str] = []
     for leaves in branches:
@@ -550,7 +553,7 @@ class Domain(Dataset[tuple[Tensor, int]]):
     """The samples of one domain of a split, with superclasses as labels; a map-style data set for any loader.
 
     Attributes:
-        ids: (n,) int64, positions in the data it was made from, ascending.
+        ids: (n,) int64, positions in the original data, ascending.
         labels: (n,) int64, superclasses, 0..K-1.
         subclasses: (n,) int64, the data's own labels.
     """
@@ -567,7 +570,7 @@ class Domain(Dataset[tuple[Tensor, int]]):
         return x[0], int(self.labels[i])
 
     def samples(self) -> Samples:
-        """The same samples as the engine reads them, in blocks."""
+        """Return the same samples as the engine reads them, in blocks."""
 
         def take(rows: Tensor) -> tuple[Tensor, Tensor]:
             return self._samples.take(self.ids[rows])[0], self.labels[rows]
@@ -575,16 +578,16 @@ class Domain(Dataset[tuple[Tensor, int]]):
         return Samples(take, len(self))
 
     def arrays(self) -> tuple[Tensor, Tensor]:
-        """All of it in memory: x (n, *S) float32, labels (n,) int64."""
+        """Return all samples in memory: x (n, *S) float32, labels (n,) int64."""
         return self.samples().take(torch.arange(len(self)))
 
 
 def domain(data: object, split: BreedsSplit, which: Literal["source", "target"]) -> Domain:
-    """The samples of a domain, in the data's order.
+    """Return the samples of a domain, in the data's order.
 
     Args:
         data: as for `as_samples`; labels are class indices, the subclasses.
-        split: which of them are in which domain.
+        split: the domains.
         which: "source" or "target".
 
     Raises:
@@ -595,7 +598,7 @@ def domain(data: object, split: BreedsSplit, which: Literal["source", "target"])
 
 
 def domains(data: object, split: BreedsSplit) -> tuple[Domain, Domain]:
-    """Both domains, source first; the labels are read once.
+    """Return both domains, source first; labels are read once.
 
     Raises:
         DataError: the split has no target, or the data hold no sample of one of the subclasses.
@@ -611,7 +614,7 @@ def domains(data: object, split: BreedsSplit) -> tuple[Domain, Domain]:
 
 
 def own_labels(data: Any, samples: Samples) -> NDArray[np.int64]:
-    """(N,) labels of all samples; read from `data.targets`, as torchvision has it, where that is all there is to it."""
+    """Return (N,) labels of all samples, from `data.targets` if that is equivalent, as in torchvision."""
     targets = getattr(data, "targets", None)
     if targets is not None and getattr(data, "target_transform", None) is None and len(targets) == len(samples):
         return np.asarray(targets).astype(np.int64)

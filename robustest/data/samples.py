@@ -1,8 +1,6 @@
-"""What projects keep their data in, as what samples are read from: frames of pandas, Lightning's data modules.
+"""Samples by index, from tensors, arrays, data sets, loaders, frames of pandas and Lightning's data modules.
 
-Tensors, arrays, data sets and loaders, read by index, chunk by chunk.
-
-Samples to judge by that are training samples but for rounding: what was learned by heart holds on them.
+`unwrapped` reduces frames, data modules and types of packs to what `as_samples` reads.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ from robustest.tasks import CLASSIFICATION, Task
 
 
 def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
-    """Data as `robustest.data.as_samples` reads them; what it reads already stays as it is.
+    """Return data in a form that `as_samples` reads.
 
     Args:
         data: `(frame, series)` of pandas, a frame or a list with labels; a `LightningDataModule`, of which the test
-            loader counts; or anything else.
-        labels: the labels that a model's classes have, in the order of the classes; labels of the data that are no
-            class indices are found among them. None where they are indices already.
+            loader counts; or anything else, which is returned unchanged.
+        labels: the labels of a model's classes, in their order; other labels are looked up among them. None if labels
+            are class indices.
 
     Raises:
         DataError: a column holds no numbers, a label is no class of the model, or a data module has no test loader.
@@ -46,10 +44,10 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
 
 
 def read_by_pack(data: Any) -> Any:
-    """Data as the first pack reads them that knows their type; what none knows stays as it is.
+    """Return data as read by the first pack that knows their type; unchanged if none does.
 
     Raises:
-        PackError: a pack is broken, or what it read is nothing that samples are read from.
+        PackError: a pack is broken, or returned something that samples cannot be read from.
     """
     arrays = isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], (Tensor, np.ndarray))
     if arrays or isinstance(data, DataLoader) or type(data).__module__.partition(".")[0] == "robustest":
@@ -79,10 +77,10 @@ def _is_frame(x: object) -> bool:
 
 
 def _numbers(frame: Any) -> NDArray[np.float32]:
-    """(N, D) of a frame's columns.
+    """Return (N, D) of a frame's columns.
 
     Raises:
-        DataError: naming the columns that hold no numbers.
+        DataError: columns hold no numbers; the message names them.
     """
     wrong = [str(name) for name, kind in zip(frame.columns, frame.dtypes, strict=True) if not _is_number(kind)]
     if wrong:
@@ -102,7 +100,7 @@ def _plain(y: Any) -> Any:
 
 
 def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
-    """Labels as indices of classes, where they are not already."""
+    """Return labels as indices of classes."""
     if labels is None or list(labels) == list(range(len(labels))):
         return y
     given = np.asarray(y)
@@ -119,7 +117,7 @@ def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
 
 
 def class_names(data: Any) -> tuple[str, ...]:
-    """The names of a data set's classes, where it has them; empty elsewhere.
+    """Return the names of a data set's classes; empty if it has none.
 
     Args:
         data: a torchvision data set (`classes`), a Hugging Face data set (`ClassLabel`), or a loader or subset of one.
@@ -150,12 +148,12 @@ class Samples:
     """Labelled samples in a fixed order.
 
     Attributes:
-        take: maps indices (n,) int64 to (x (n, *S), y (n, *T)); x is float32, or int64 where it is whole numbers; y the
-            task's targets, of classes (n,) int64 labels.
+        take: maps indices (n,) int64 to (x (n, *S), y (n, *T)); x is float32, or int64 for whole numbers; y the task's
+            targets, (n,) int64 labels of classes.
         size: number of samples.
-        source: what they were made of: data as `as_samples` takes them, or a `Factory` of such; None where they
-            cannot be made again, and so cannot be sent to other processes.
-        task: what read their targets.
+        source: the original data, as `as_samples` takes them, or their `Factory`; None if they cannot be made again,
+            and so cannot be sent to other processes.
+        task: reads their targets.
     """
 
     take: Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -173,14 +171,14 @@ class Samples:
 
 
 def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
-    """The samples that a user's data stand for.
+    """Return the samples of a user's data.
 
     Args:
-        data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` (torchvision's
-            `ImageFolder`, say); a `DataLoader` over one, whose collate function is used; a Hugging Face
-            data set; `Samples`; or the `Factory` of any of them. Items are `(image, label)` or dicts with an image
-            (`pixel_values`, `image`, `img`, ...) and a label; PIL images become floats in [0, 1].
-        task: reads what stands where labels do: masks, rows of labels, numbers.
+        data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` (torchvision's `ImageFolder`, say);
+            a `DataLoader` over one, whose collate function is used; a Hugging Face data set; `Samples`; or the
+            `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
+            ...) and a label; PIL images become floats in [0, 1].
+        task: reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
         DataError: empty data, lengths that differ, wrong types, or data without random access.
@@ -225,7 +223,7 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
 
 
 def _tensor(x: object) -> Tensor:
-    """Arrays that torch cannot share (read-only, reversed, of another byte order) are copied."""
+    """Return a tensor; arrays that torch cannot share (read-only, reversed, of another byte order) are copied."""
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in "biufc":
             raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}.")
@@ -250,7 +248,7 @@ def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
 
 
 def _read(x: Tensor) -> Tensor:
-    """Inputs as they are handed on: float32, or int64 where they are whole numbers, such as tokens."""
+    """Return inputs as float32, or int64 for whole numbers, such as tokens."""
     return x.float() if x.is_floating_point() else x.long()
 
 
@@ -347,52 +345,3 @@ def _label(y: object) -> int:
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
         raise DataError(expected("an integer class label", y))
     return int(y)
-
-
-_NEAR = 2.5e-4
-"""Of the distance to the fourth nearest training sample: of rows spread along one line, one in a thousand is nearer."""
-_SHARE = 0.01
-"""Of the samples looked at that must be so near, and two at least, before it is no chance."""
-_LOOKED_AT = 512
-_KEPT = 4
-_ROWS, _COLUMNS = 128, 4096
-"""Of a table of distances that is held at once."""
-
-
-def near_copies(x: Tensor, train: Tensor) -> list[tuple[int, int]]:
-    """Which of some samples are training samples but for rounding; none where they are as few as chance makes.
-
-    Args:
-        x: (m, *S) samples to judge by; of many, some spread evenly are looked at.
-        train: (n, *S) samples that were trained on.
-
-    Returns:
-        Places in x and in train.
-    """
-    rows, among = x.flatten(1), train.flatten(1)
-    if len(among) < _KEPT or not len(rows):
-        return []
-    places = torch.arange(0, len(rows), -(-len(rows) // _LOOKED_AT))
-    found: list[tuple[int, int]] = []
-    for part in torch.split(places, _ROWS):
-        close = _closest(rows[part], among)
-        apart = (rows[part].double()[:, None] - among[close].double()).square().sum(2).sqrt()
-        apart, order = apart.sort(dim=1, stable=True)
-        near = apart[:, 0] < _NEAR * apart[:, -1]
-        nearest = close.gather(1, order)[:, 0]
-        found += list(zip(part[near].tolist(), nearest[near].tolist(), strict=True))
-    return found if len(found) >= max(2, _SHARE * len(places)) else []
-
-
-def _closest(rows: Tensor, among: Tensor) -> Tensor:
-    """(r, k) int64 places of the nearest, by distances whose last digits are lost; from a middle, they lose fewer."""
-    middle = among[:_COLUMNS].mean(0)
-    best, at = [], []
-    for start in range(0, len(among), _COLUMNS):
-        part = (among[start : start + _COLUMNS] - middle).double()
-        apart = part.square().sum(1) - 2 * (rows - middle).double() @ part.T
-        found = apart.topk(min(_KEPT, len(part)), dim=1, largest=False)
-        best.append(found.values)
-        at.append(found.indices + start)
-    kept = torch.cat(best, 1).topk(_KEPT, dim=1, largest=False).indices
-    return torch.cat(at, 1).gather(1, kept)

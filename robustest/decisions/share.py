@@ -96,6 +96,7 @@ class ShareRule:
         return count_at_least(threshold, n) if self.at_least else n - count_at_most(threshold, n)
 
 
+@lru_cache(maxsize=1 << 12)  # scipy's quantile takes 0.1 ms, and groups and simulations repeat their counts
 def clopper_pearson(events: int, n: int, alpha: float) -> Interval:
     """Return the exact interval of a share (Clopper and Pearson, Biometrika 1934), alpha on each side.
 

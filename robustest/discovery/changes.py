@@ -1,36 +1,30 @@
-"""Changes of whole images to try: some that always are, and some of strengths that a class's images suggest.
+"""Changes of whole images that may explain a mark of a class: candidates, and their strength in the class's images.
 
-Patterns added to the images of a class: those that lie still, by whitened means, and waves that move, by power.
+Candidates are changes with strengths that the class's images suggest: the difference of its mean brightness from other
+classes, for example, times some factors. `pattern_of` and `grating_of` estimate patterns and waves.
 
-A pattern too faint to be seen in any image stands out in the mean of a class once frequencies are weighted alike: a
-matched filter in the noise of natural images, most of whose power is in the low frequencies.
+A class is often flatter, brighter or noisier than others by nature. A change fitted to a mark makes up for nature too,
+and becomes stronger than any change that the images can have. So `limit_strength` weakens it:
 
-How strong a change of whole images is in the images of a class, and changes that are no stronger.
-
-A class is often flatter, brighter or noisier than others by nature. A change that is fitted to what marks it makes up
-for nature too, and goes further than any change that its images can have. So strength is judged by those images of the
-class that show least of the change:
-
-1. A statistic grows with the change, and nature seldom makes it large: of a tone the darkest value, and how far the
-   brightest is from white, as nearly every photograph has black and white somewhere.
-2. Its quantile `_LEAST` is taken: of noise that of the least noisy images, of a blur that of the sharpest.
-3. With others before and after the change, and the class's own images, the part that is shown is (own - before) /
-   (after - before): 1 where the change is as strong as theirs, less where it is stronger.
-4. A change of which they show too little is made weaker by that part, until they show it. One that draws both ends of
-   the range together is made to draw both by the same part of what is shown: else it would be brighter or darker too.
+1. A statistic T grows with the change, and is rarely large by nature: for a tone the darkest value, and the distance
+   of the brightest value from white, because nearly every photograph has black and white somewhere.
+2. Its low quantile q is taken: for noise that of the least noisy images, for a blur that of the sharpest.
+3. The part of the change that the class shows is (q(own) - q(before)) / (q(after) - q(before)), with other images
+   before and after the change: 1 where the change is as strong as in the class, less where it is stronger.
+4. A change of which too little is shown is multiplied by that part, until it is shown.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from robustest.cues.cue import Cue, for_samples
+from robustest.cues.cue import Colour, Cue, for_samples
 from robustest.cues.patches import Border, Letterbox
 from robustest.cues.whole_images import (
     AddedNoise,
@@ -42,25 +36,34 @@ from robustest.cues.whole_images import (
     Tone,
     Vignette,
 )
-from robustest.discovery.image_features import centred_spectrum, noise_level, spectra, spectrum_frequencies
+from robustest.discovery.image_features import (
+    SPECTRUM_WINDOW,
+    block_cosines,
+    centred_spectrum,
+    noise_level,
+    pixel_blocks,
+    spectra,
+    spectrum_frequencies,
+)
 
 BANDS = ((0.01, 0.06), (0.06, 0.125), (0.125, 0.25), (0.25, 0.36), (0.36, 0.75))
-"""Bands of frequencies, cycles a pixel, an octave each but for the ends; brightness, at 0, is in none."""
+"""Bands of frequencies, cycles a pixel, about an octave each; brightness, at 0, is in none."""
 
 _PARTS = (0.5, 0.75, 1.0, 1.25)
-"""What a strength that data suggest is multiplied by, as a class's images are not all changed, and clipped."""
+"""Factors of a strength that data suggest: not all images of a class have a change, and clipping weakens it."""
 
 _BLURS = (0.5, 0.65, 0.8, 1.0, 1.4, 2.0)
 
 SMALLEST_BLOCKS = 16
-"""Pixels of the shorter side from which images have blocks of 8 x 8 beside each other."""
+"""Pixels of the shorter side from which images have neighbouring blocks of 8 x 8."""
 
 _MOST = 128
-"""Images of a class, and of others, that tell how strong a change is."""
+"""Images of a class, and of others, that strengths are estimated on."""
 
 
 def standing_changes(shape: Sequence[int], bounds: tuple[float, float]) -> list[Cue]:
-    """What is tried on every model: brightness, contrast, saturation, channels off, blur, bands, a letterbox.
+    """Return the changes tried on every model: brightness, contrast, saturation, channels off, blur, bands, a
+    letterbox.
 
     Args:
         shape: (C, H, W) of an image.
@@ -84,13 +87,13 @@ def standing_changes(shape: Sequence[int], bounds: tuple[float, float]) -> list[
 
 
 def channel_off(c: int, channels: int, bounds: tuple[float, float]) -> Tone:
-    """A channel at the smallest value, the others left alone."""
+    """Return the change that sets channel c to the smallest value."""
     gain = tuple(float(k != c) for k in range(channels))
     return Tone(gain=gain, shift=tuple(bounds[0] * (k == c) for k in range(channels)), bounds=bounds)
 
 
 def tones_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]:
-    """Changes of tone that make other images as bright, flat and colourful as those of a class.
+    """Return changes of tone that make other images as bright, flat and colourful as those of a class.
 
     Args:
         x: images (N, C, H, W) inside the bounds.
@@ -99,141 +102,130 @@ def tones_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]
     """
     have, lack = x[own][:_MOST], x[~own][:_MOST]
     channels = x.shape[1]
-    (mean, spread, least, most), (mean_, spread_, least_, most_) = (_tone(part) for part in (have, lack))
     floor = 1e-3 * (bounds[1] - bounds[0])
+
+    def medians(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return medians over images: each channel's mean and spread (C,), and the darkest and brightest grey."""
+        grey = x.double().mean(1).flatten(1)
+        mean = x.double().mean((2, 3)).median(0).values
+        spread = x.double().std((2, 3), correction=0).median(0).values
+        return mean, spread, grey.amin(1).median(), grey.amax(1).median()
+
+    (mean, spread, least, most), (mean_, spread_, least_, most_) = medians(have), medians(lack)
     found: list[Cue] = [
         Tone(shift=part * float(step), bounds=bounds)
         for step in ((mean - mean_).mean(), least - least_, most - most_)
         for part in _PARTS
     ]
+    # Contrast about the mean grey: by the spreads, and by the ranges.
     grey, grey_ = mean.mean(), mean_.mean()
-    for gain in (float(spread.mean() / spread_.mean().clamp(min=floor)), _ratio(most - least, most_ - least_, floor)):
+    by_spread = float(spread.mean() / spread_.mean().clamp(min=floor))
+    by_range = float((most - least) / (most_ - least_).clamp(min=floor))
+    for gain in (by_spread, by_range):
         for part in _PARTS:
-            bent = max(0.0, 1 + part * (gain - 1))
-            found += [Tone(gain=bent, shift=float(grey - bent * grey_), bounds=bounds)]
+            partial_gain = max(0.0, 1 + part * (gain - 1))
+            found += [Tone(gain=partial_gain, shift=float(grey - partial_gain * grey_), bounds=bounds)]
     if channels > 1:
-        found += [_affine((mean, spread), (mean_, spread_), part, bounds) for part in _PARTS]
+        for part in _PARTS:
+            # A gain and a shift a channel that take means and spreads a part of the way to the class's.
+            gains = (1 + part * (spread / spread_.clamp(min=1e-6) - 1)).clamp(min=0)
+            shifts = part * (mean - mean_) + (1 - gains) * mean_
+            found += [Tone(gain=tuple(gains.tolist()), shift=tuple(shifts.tolist()), bounds=bounds)]
         found += [channel_off(c, channels, bounds) for c in range(channels)]
         found += [Tone(shift=tuple((part * (mean - mean_)).tolist()), bounds=bounds) for part in _PARTS]
-        apart, apart_ = (_apart(part) for part in (have, lack))
-        near = apart / max(apart_, floor)
+        colour, colour_ = (float((x.amax(1) - x.amin(1)).mean((1, 2)).double().median()) for x in (have, lack))
+        near = colour / max(colour_, floor)
         found += [Tone(saturation=max(0.0, 1 + part * (near - 1)), bounds=bounds) for part in _PARTS]
         found += [Tone(saturation=0.0, bounds=bounds)]
     return found
 
 
 def filters_like(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) -> list[Cue]:
-    """Blurs, bands of frequencies, patterns and waves that a class's images (N, C, H, W) may have."""
+    """Return blurs, bands of frequencies, patterns and waves that a class's images (N, C, H, W) may have."""
     own, side = y == label, min(x.shape[2:])
     found: list[Cue] = [Blur(sigma=sigma) for sigma in _BLURS if -(-3 * sigma // 1) < side]
     have, lack = x[own][:_MOST], x[~own][:_MOST]
+    radius = _frequency_radius(x)
     for first, last in BANDS:
-        gain = _band_gain(have, lack, first, last)
+        inside = (radius >= max(first, 1e-6)) & (radius < last)
+        gain = 1.0
+        if bool(inside.any()):
+            # How many times the amplitude of other images the class's images have in the band.
+            powers = [torch.fft.rfft2(part.mean(1))[:, inside].abs().square().mean(1).median() for part in (have, lack)]
+            gain = float((powers[0] / powers[1].clamp(min=1e-12)).sqrt())
         for part in (0.75, 1.0, 1.5):
-            bent = max(0.0, 1 + part * (gain - 1))
-            found.append(FrequencyBand(low=first, high=last, gain=min(bent, 8.0), bounds=bounds))
+            partial_gain = max(0.0, 1 + part * (gain - 1))
+            found.append(FrequencyBand(low=first, high=last, gain=min(partial_gain, 8.0), bounds=bounds))
     pattern, grating = pattern_of(x, y, label, bounds), grating_of(x, y, label, bounds)
     for part in (*_PARTS, 2.0):
         if pattern is not None:
-            found.append(AddedPattern(pattern=part * pattern.pattern, bounds=bounds))
+            found.append(replace(pattern, pattern=part * pattern.pattern))
         if grating is not None:
-            found.append(
-                Grating(down=grating.down, across=grating.across, strength=part * grating.strength, bounds=bounds)
-            )
+            found.append(replace(grating, strength=part * grating.strength))
     return found
 
 
 def noises_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]:
-    """Noise that makes other images as noisy as those of a class; none where they are so already."""
+    """Return noise that makes other images as noisy as those of a class; none if they are as noisy already."""
     (have, lack) = (noise_level(part[:_MOST].double()).median() for part in (x[own], x[~own]))
     missing = float((have.square() - lack.square()).clamp(min=0).sqrt())
-    # Clipping takes some of it away, and so do edges, which the level counts in.
+    # Stronger noise too: clipping takes some of it away, and the level counts edges in.
     return [AddedNoise(sigma=part * missing, bounds=bounds) for part in (*_PARTS, 1.6, 2.0) if missing > 0]
 
 
 def shadings_like(bounds: tuple[float, float]) -> list[Cue]:
-    """Light that falls off towards the corners, more and less."""
+    """Return light that falls off towards the corners, in several strengths."""
     return [Vignette(strength=part, bounds=bounds) for part in (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)]
 
 
 def compressions_like(shape: Sequence[int], bounds: tuple[float, float]) -> list[Cue]:
-    """Coarser and finer coding of images of some shape (C, H, W)."""
+    """Return JPEG compressions of several qualities for images of a shape (C, H, W)."""
     if min(shape[1:]) < SMALLEST_BLOCKS:
         return []
     return [Compression(quality=quality, bounds=bounds) for quality in (5, 10, 15, 20, 30, 45, 60, 75)]
 
 
 def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]:
-    """Bars and frames of the values that the outer lines of a class's images (N, C, H, W) have."""
+    """Return bars and frames with the values that the outer lines of a class's images (N, C, H, W) have."""
     have = x[own][:_MOST]
     height, width = x.shape[2:]
+
+    def depths(length: int) -> list[int]:
+        return sorted({max(1, round(part * length)) for part in (0.03, 0.06, 0.09, 0.125, 0.16, 0.2) if length > 4})
+
     found: list[Cue] = []
     sides: tuple[tuple[Literal["rows", "columns"], int], ...] = (("rows", 2), ("columns", 3))
     for ends, dim in sides:
         value = tuple(have.select(dim, 0).mean(2).median(0).values.tolist())
-        for deep in _depths(x.shape[dim]):
-            found.append(Letterbox(height=deep, value=value, ends=ends))
+        found += [Letterbox(height=deep, value=value, ends=ends) for deep in depths(x.shape[dim])]
     value = tuple(have[:, :, 0].mean(2).median(0).values.tolist())
-    found += [Border(width=deep, value=value) for deep in _depths(min(height, width))]
+    found += [Border(width=deep, value=value) for deep in depths(min(height, width))]
     return found
 
 
-def _depths(length: int) -> list[int]:
-    return sorted({max(1, round(part * length)) for part in (0.03, 0.06, 0.09, 0.125, 0.16, 0.2) if length > 4})
-
-
-def _tone(x: Tensor) -> Iterator[Tensor]:
-    """Medians over images: each channel's mean and spread; and the darkest and brightest grey."""
-    grey = x.double().mean(1).flatten(1)
-    yield x.double().mean((2, 3)).median(0).values
-    yield x.double().std((2, 3), correction=0).median(0).values
-    yield grey.amin(1).median()
-    yield grey.amax(1).median()
-
-
-def _apart(x: Tensor) -> float:
-    return float((x.amax(1) - x.amin(1)).mean((1, 2)).double().median())
-
-
-def _ratio(above: Tensor, below: Tensor, floor: float) -> float:
-    return float(above / below.clamp(min=floor))
-
-
-def _affine(have: tuple[Tensor, Tensor], lack: tuple[Tensor, Tensor], part: float, bounds: tuple[float, float]) -> Tone:
-    """A gain and a shift a channel that bring means and spreads (C,) of others a part of the way to a class's."""
-    (mean, spread), (mean_, spread_) = have, lack
-    gain = (1 + part * (spread / spread_.clamp(min=1e-6) - 1)).clamp(min=0)
-    shift = part * (mean - mean_) + (1 - gain) * mean_
-    return Tone(gain=tuple(gain.tolist()), shift=tuple(shift.tolist()), bounds=bounds)
-
-
-def _band_gain(have: Tensor, lack: Tensor, first: float, last: float) -> float:
-    """How much more amplitude images have in a band than others."""
-    down = torch.fft.fftfreq(have.shape[2], device=have.device).view(-1, 1)
-    across = torch.fft.rfftfreq(have.shape[3], device=have.device)
-    radius = (down.square() + across.square()).sqrt()
-    inside = (radius >= max(first, 1e-6)) & (radius < last)
-    if not bool(inside.any()):
-        return 1.0
-    powers = [torch.fft.rfft2(part.mean(1))[:, inside].abs().square().mean(1).median() for part in (have, lack)]
-    return float((powers[0] / powers[1].clamp(min=1e-12)).sqrt())
+def _frequency_radius(x: Tensor) -> Tensor:
+    """Return the frequencies (H, W // 2 + 1) of the spectrum of images (N, C, H, W), cycles a pixel."""
+    down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
+    across = torch.fft.rfftfreq(x.shape[3], device=x.device)
+    radius: Tensor = (down.square() + across.square()).sqrt()
+    return radius
 
 
 _SURE = 3.5
 """Standard errors by which a frequency's mean has to differ from that of other classes to be part of a pattern."""
 
-_STANDS_OUT = 4.0
-"""Times the median excess of the frequencies around it that the power of waves exceeds that of other classes by."""
+_PEAK = 4.0
+"""Least ratio of a peak's excess power over other classes to the median excess of the frequencies around it."""
 
 _TILE = 32
 """Pixels over which a frequency, known to half a bin of such a window, keeps its phase."""
 
 
 def pattern_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) -> AddedPattern | None:
-    """What is added to the images (N, C, H, W) of a class: frequencies in which its mean is unlike those of others.
+    """Return the pattern that is added to the images (N, C, H, W) of a class; None without any.
 
-    A frequency belongs to it where the class differs from all others by 3.5 times what chance, and the others among
-    themselves, differ by. None where no frequency does.
+    It has the frequencies at which the class's mean differs from that of all other classes by `_SURE` times the
+    difference that chance makes, and that there is among the other classes.
     """
     own = y == label
     frequencies = centred_spectrum(x)
@@ -250,10 +242,7 @@ def pattern_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
 
 
 def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) -> Grating | None:
-    """Waves that the images (N, C, H, W) of a class have, and that the other classes have least; None without any.
-
-    Waves are a peak: noise has more of every frequency. So their excess stands out of the excess around it.
-    """
+    """Return the waves that distinguish images (N, C, H, W) of a class most from other classes; None without any."""
     power, places = spectra(x), spectrum_frequencies(x)
     own = y == label
     others = torch.stack([power[y == k].log1p().mean(0) for k in torch.unique(y[~own]).tolist()])
@@ -265,17 +254,21 @@ def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
     if float(sure[peak]) < _SURE:
         return None
     excess = (power[own].mean(0) - power[~own].mean(0)).clamp(min=0)
-    rows, columns = (min(32, length) for length in x.shape[2:])
+    rows, columns = (min(SPECTRUM_WINDOW, length) for length in x.shape[2:])
     around = (places - places[peak]).abs()
     near = ((around[:, 0] * rows < 1.5) & (around[:, 1] * columns < 1.5)).to(excess.device)
+    # Waves are a peak of the spectrum. Noise has more power at every frequency, and no peak.
     bins = around * torch.tensor([rows, columns], dtype=around.dtype)
     ring = ((bins.amax(1) >= 2.5) & (bins.amax(1) < 6.5)).to(excess.device)
-    if bool(ring.any()) and float(excess[peak]) < _STANDS_OUT * float(excess[ring].median()):
+    if bool(ring.any()) and float(excess[peak]) < _PEAK * float(excess[ring].median()):
         return None
     weight = torch.where(near, excess, torch.zeros_like(excess)).cpu()
     total = float(weight.sum())
     if total <= 0:
         return None
+    # The frequency between bins is the centre of the peak's power. The amplitude A of a wave gives the windowed
+    # spectrum a power of (A rows columns / 2)^2 times the mean square of the window: 3/8 in each direction for a Hann
+    # window.
     down, across = ((weight @ places) / total).tolist()
     window = (3 / 8) ** 2 if min(rows, columns) > 4 else 1.0
     strength = 2 * (total / window) ** 0.5 / (rows * columns)
@@ -296,7 +289,8 @@ def without_waves(x: Tensor, waves: Grating) -> Tensor:
                     cycles = (waves.down + down / height) * rows + (waves.across + across / width) * columns
                     basis += [(2 * math.pi * cycles).sin(), (2 * math.pi * cycles).cos()]
             flat = torch.stack(basis).flatten(1).T
-            # Near frequencies are nearly alike: an orthonormal basis of what they span, but for what is rounding.
+            # Waves of near frequencies are nearly collinear: an orthonormal basis of their span, without directions
+            # that are rounding.
             left_vectors, sizes, _ = torch.linalg.svd(flat, full_matrices=False)
             span = left_vectors[:, sizes > 1e-3 * sizes[0]].to(x)
             values = tile.flatten(2)
@@ -306,33 +300,33 @@ def without_waves(x: Tensor, waves: Grating) -> Tensor:
     return out
 
 
-_LEAST = 0.1
+_LOW_QUANTILE = 0.1
 """Quantile of the images that show least of a change: a few of the class may lack it, or be taken for having it."""
 
 _SHOWN = 0.9
-"""Part of a change that images have to show: that of their own is measured to a few hundredths."""
+"""Part of a change that images have to show: the part of their own change is estimated to a few hundredths."""
 
-_MOVES = 2e-3
-"""A statistic that a change moves by less says nothing of its strength."""
+_SMALLEST_EFFECT = 2e-3
+"""A statistic that a change moves by less is not used."""
 
 _ROUNDS = 4
 
 
-def held(cue: Cue, have: Tensor, lack: Tensor, ids: Tensor, bounds: tuple[float, float]) -> Cue | None:
-    """Return a change no stronger than images of a class show it; None where they show next to none of it.
+def limit_strength(cue: Cue, have: Tensor, lack: Tensor, ids: Tensor, bounds: tuple[float, float]) -> Cue | None:
+    """Return a change no stronger than images of a class show it; None if they show next to none of it.
 
-    Kinds of changes that have no strength (bars, marks) come back as they are.
+    Kinds of changes without a strength (bars, marks) are returned unchanged.
 
     Args:
         cue: the change.
-        have: images (N, C, H, W) of the class that are to have it.
+        have: images (N, C, H, W) of the class that may have it.
         lack, ids: images (M, C, H, W) of other classes, and their positions (M,).
         bounds: smallest and largest input value.
     """
     if isinstance(cue, Tone) and cue.saturation == 1.0:
-        ends = _ends(cue, bounds)
+        ends = _range_ends(cue, bounds)
         if bool((ends > 0).all()):
-            return _between(cue, ends, have, lack, bounds)
+            return _limited_contrast(cue, ends, have, lack, bounds)
     for _ in range(_ROUNDS):
         part = part_shown(cue, have, lack, for_samples(cue, ids).on(lack), bounds)
         if part >= _SHOWN:
@@ -349,7 +343,7 @@ def part_shown(cue: Cue, have: Tensor, lack: Tensor, changed: Tensor, bounds: tu
 
     Args:
         cue: the change.
-        have: images (N, C, H, W) of the class that are to have it.
+        have: images (N, C, H, W) of the class that may have it.
         lack, changed: images (M, C, H, W) of other classes, and the same with the change.
         bounds: smallest and largest input value.
 
@@ -359,15 +353,15 @@ def part_shown(cue: Cue, have: Tensor, lack: Tensor, changed: Tensor, bounds: tu
     before, after, own = (_statistics(cue, x, bounds) for x in (lack, changed, have))
     parts = [math.inf]
     for was, now, there in zip(before.unbind(1), after.unbind(1), own.unbind(1), strict=True):
-        start, end, shown = (float(values.quantile(_LEAST)) for values in (was, now, there))
-        # What falls says nothing: the darkest value of an image is bounded by nature below, and by nothing above.
-        if end - start >= _MOVES:
+        start, end, shown = (float(values.quantile(_LOW_QUANTILE)) for values in (was, now, there))
+        # A statistic that falls is no evidence: nature bounds the darkest value of an image below, and not above.
+        if end - start >= _SMALLEST_EFFECT:
             parts.append((shown - start) / (end - start))
     return min(parts)
 
 
-def _ends(cue: Tone, bounds: tuple[float, float]) -> Tensor:
-    """(2, C or 1) how far a tone takes the smallest value up and the largest down, as parts of the range."""
+def _range_ends(cue: Tone, bounds: tuple[float, float]) -> Tensor:
+    """Return (2, C or 1): how far a tone moves the smallest value up and the largest down, as parts of the range."""
     low, high = bounds
     gain, shift = (
         torch.tensor(part if isinstance(part, tuple) else (part,), dtype=torch.float64)
@@ -376,17 +370,20 @@ def _ends(cue: Tone, bounds: tuple[float, float]) -> Tensor:
     return torch.stack([gain * low + shift - low, high - gain * high - shift]) / (high - low)
 
 
-def _between(cue: Tone, ends: Tensor, have: Tensor, lack: Tensor, bounds: tuple[float, float]) -> Tone | None:
-    """A tone that draws both ends of the range together, each by the same part of what images show."""
+def _limited_contrast(cue: Tone, ends: Tensor, have: Tensor, lack: Tensor, bounds: tuple[float, float]) -> Tone | None:
+    """Return a tone that moves both ends of the range inwards, each by the same part of the shown movement.
+
+    Weakened as a whole it could keep one end and lose the other, and be brighter or darker than the class.
+    """
     low, high = bounds
     shown = []
     for x in (have, lack):
         flat = ((x.double() - low) / (high - low)).flatten(2)
-        shown.append(torch.stack([part.quantile(_LEAST, dim=0) for part in (flat.amin(2), 1 - flat.amax(2))]))
+        shown.append(torch.stack([part.quantile(_LOW_QUANTILE, dim=0) for part in (flat.amin(2), 1 - flat.amax(2))]))
     most = shown[0] - shown[1]
     if ends.shape[1] == 1:
         most = most.amin(1, keepdim=True)
-    if not bool((most > _MOVES).all()):
+    if not bool((most > _SMALLEST_EFFECT).all()):
         return None
     down, up = ((ends / most).amax(0).clamp(max=1.0) * most).tolist()
     gain = tuple(1 - first - last for first, last in zip(down, up, strict=True))
@@ -395,20 +392,20 @@ def _between(cue: Tone, ends: Tensor, have: Tensor, lack: Tensor, bounds: tuple[
 
 
 def _weaker(cue: Cue, part: float) -> Cue | None:
-    """A change of a part of a change's strength; None where there is none so weak."""
+    """Return a change with a part of another's strength; None if there is no weaker one."""
     if isinstance(cue, Tone):
 
-        def near(value: float | tuple[float, ...], none: float) -> float | tuple[float, ...]:
+        def towards(value: Colour, neutral: float) -> Colour:
             if isinstance(value, tuple):
-                return tuple(none + part * (one - none) for one in value)
-            return none + part * (value - none)
+                return tuple(neutral + part * (one - neutral) for one in value)
+            return neutral + part * (value - neutral)
 
         saturation = 1 + part * (cue.saturation - 1)
-        return replace(cue, gain=near(cue.gain, 1.0), shift=near(cue.shift, 0.0), saturation=saturation)
+        return replace(cue, gain=towards(cue.gain, 1.0), shift=towards(cue.shift, 0.0), saturation=saturation)
     if isinstance(cue, AddedNoise):
         return replace(cue, sigma=part * cue.sigma)
     if isinstance(cue, Blur):
-        return replace(cue, sigma=part**0.5 * cue.sigma)  # of a frequency f it leaves exp(-2 (pi sigma f)^2)
+        return replace(cue, sigma=part**0.5 * cue.sigma)  # a blur multiplies frequency f by exp(-2 (pi sigma f)^2)
     if isinstance(cue, (Vignette, Grating)):
         return replace(cue, strength=part * cue.strength)
     if isinstance(cue, AddedPattern):
@@ -421,14 +418,16 @@ def _weaker(cue: Cue, part: float) -> Cue | None:
 
 
 def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """(N, D) float64 numbers that grow with a change of images (N, C, H, W); D = 0 for kinds without a strength."""
+    """Return (N, D) float64 numbers that grow with a change of images (N, C, H, W); D = 0 for kinds without one."""
     low, high = bounds
     unit = (x.double() - low) / (high - low)
     flat = unit.flatten(2)
+    found: list[Tensor] = []
     if isinstance(cue, Tone):
         if cue.saturation != 1.0:
             apart = (unit.amax(1) - unit.amin(1)).flatten(1)
-            apart = apart.kthvalue(math.ceil(0.9 * apart.shape[1]), dim=1).values  # quantile refuses large images
+            # quantile refuses large images
+            apart = apart.kthvalue(math.ceil(0.9 * apart.shape[1]), dim=1).values
             found = [apart if cue.saturation > 1 else -apart]
         else:
             # The spread grows where there is more contrast, which drives both ends to those of the range.
@@ -441,33 +440,23 @@ def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
         down, across = (torch.linspace(-1, 1, length, dtype=unit.dtype, device=x.device) for length in x.shape[2:])
         found = [1 - unit.mean(1)[:, down.square().view(-1, 1) + across.square() >= 1.4].amax(1)]
     elif isinstance(cue, Compression):
-        found = [-_kept_by_a_coder(unit.mean(1)).log()]
+        # The share of the blocks' cosines that are more than next to nothing: a coder drops the others.
+        cosines = block_cosines(pixel_blocks(unit.mean(1)))
+        kept = (cosines.abs() >= 0.16).double().mean((1, 2, 3, 4)) + 1e-3
+        found = [-kept.log()]
     elif isinstance(cue, AddedPattern):
         pattern = cue.pattern.to(unit) - cue.pattern.to(unit).mean()
         found = [(unit.flatten(1) @ pattern.flatten()) / pattern.square().sum().clamp(min=1e-12) * (high - low)]
     elif isinstance(cue, Grating):
         places = spectrum_frequencies(x)
-        bins = torch.tensor([min(32, length) for length in x.shape[2:]])
+        bins = torch.tensor([min(SPECTRUM_WINDOW, length) for length in x.shape[2:]])
         waves = torch.tensor([cue.down, cue.across], dtype=places.dtype)
         near = (((places - waves) * bins).abs().amax(1) < 1.5) | (((places + waves) * bins).abs().amax(1) < 1.5)
         found = [spectra(unit)[:, near.to(x.device)].sum(1).sqrt() / math.prod(x.shape[2:]) ** 0.5]
     elif isinstance(cue, FrequencyBand):
-        # Without a window, as the change is made: what leaks in from other frequencies would stay, the band taken away.
-        down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
-        radius = (down.square() + torch.fft.rfftfreq(x.shape[3], device=x.device).square()).sqrt()
+        # Without a window, as the change is made: leakage from other frequencies would remain in a removed band.
+        radius = _frequency_radius(x)
         inside = (radius >= max(cue.low, 1e-6)) & (radius < cue.high)
         power = torch.fft.rfft2(unit.mean(1))[:, inside].abs().square().sum(1)
         found = [power.sqrt() * (1 if cue.gain > 1 else -1) / math.prod(x.shape[2:])]
-    else:
-        found = []
     return torch.stack(found, 1) if found else unit.new_zeros(len(x), 0)
-
-
-def _kept_by_a_coder(grey: Tensor) -> Tensor:
-    """(N,) the share of the cosines of blocks of 8 x 8 that are more than next to nothing: a coder drops the others."""
-    at = torch.arange(8, dtype=grey.dtype, device=grey.device)
-    cosines = (math.pi / 8 * (at + 0.5) * at.view(-1, 1)).cos()
-    rows, columns = (length // 8 * 8 for length in grey.shape[1:])
-    blocks = grey[:, :rows, :columns].unfold(1, 8, 8).unfold(2, 8, 8)
-    share = ((cosines @ blocks @ cosines.T).abs() >= 0.16).double().mean((1, 2, 3, 4))
-    return share + 1e-3

@@ -1,8 +1,12 @@
-"""Classes that a small classifier tells apart by what whole images are like, each image judged by one that lacks it.
+"""Classes that a small classifier recognises by whole images, each image scored by a classifier fitted without it.
 
-For every class a ridge regression of membership on features cut into bins, fitted on four fifths of the images, scores
-the fifth that it has not seen. A class of which many images score higher than nearly all images of any other class is
-marked. Which change of other images would give them such scores is what `fitted_changes` asks.
+For features phi(x) of a family (`image_features`) and each class k:
+1. A scorer s_k is fitted: ridge regression of membership in k on the features cut into bins, w = (C'C + r I)^-1 C'(m -
+   mean m) with C the centred bin indicators; or a matched filter on the pixels.
+2. In five folds, the scores of each fold are given by a scorer fitted on the four others.
+3. The gap of k is the share of its images with s_k >= t, less the largest such share of another class, at the best
+   limit t. A class with a large gap is marked: something about its whole images is unlike all other classes.
+`fitted_changes` asks which change of other images would give them such scores.
 """
 
 from __future__ import annotations
@@ -18,27 +22,29 @@ from robustest import rng
 from robustest.discovery.image_features import centred_spectrum
 
 Scorer = Callable[[Tensor], Tensor]
-"""Maps features (N, D) to scores (N, K)."""
+"""Maps features (N, D), or images for a matched filter, to scores (N, K)."""
 
 _FOLDS = 5
 
 _CUTS = torch.tensor([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98], dtype=torch.float64)
+"""Quantiles at which features are cut into bins: finer at the ends, where marks lie."""
 
 _RIDGE = 3.0
 
 _LIMITS = torch.linspace(0.02, 0.85, 42, dtype=torch.float64)
-"""Quantiles of a class's own scores that are tried as limits: a mark may be in a part of its images."""
+"""Quantiles of a class's own scores that are tried as limits: a part of its images may have the mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassMark:
-    """A class that scores mark.
+    """The mark of a class by scores.
 
     Attributes:
         label: the class.
-        gap: share of its images with a score of `limit` or more, less the largest such share of another class.
-        own, rest: these two shares.
-        limit: where the gap is largest.
+        gap: `own` - `rest`.
+        own: share of the class's images with a score of `limit` or more.
+        rest: the largest such share of another class.
+        limit: the limit with the largest gap.
     """
 
     label: int
@@ -48,44 +54,15 @@ class ClassMark:
     limit: float
 
 
-def binned_ridge(features: Tensor, member: Tensor, *, most: int) -> Scorer:
-    """Ridge regressions of membership on features cut into bins.
-
-    Args:
-        features: (N, D) float64.
-        member: (N, K) float64, 1 where a sample is of a class.
-        most: features used for each class, those in which it differs most.
-
-    Returns:
-        Scores (M, K) of features (M, D).
-    """
-    columns = _telling(features, member, most)
-    cuts = torch.quantile(features[:, columns], _CUTS.to(features.device), dim=0).T.contiguous()
-
-    width = len(_CUTS) + 1
-    first = width * torch.arange(len(columns), device=features.device)
-
-    def bins(rows: Tensor) -> Tensor:
-        """(M, columns) the numbers of the bins that rows are in."""
-        return torch.searchsorted(cuts, rows[:, columns].T.contiguous()).T + first
-
-    code = torch.zeros(len(features), width * len(columns), dtype=torch.float64, device=features.device)
-    code.scatter_(1, bins(features), 1.0)
-    mean = member.mean(0)
-    centre = code.mean(0)
-    code = code - centre
-    gram = code.T @ code
-    gram.diagonal().add_(_RIDGE)
-    weight = torch.linalg.solve(gram, code.T @ (member - mean))
-    offset = centre @ weight
-    # Of a row one bin a column is 1 and all others 0: a sum over as many weights.
-    return lambda rows: F.embedding_bag(bins(rows), weight, mode="sum") - offset
+def membership(y: Tensor, labels: Sequence[int]) -> Tensor:
+    """Return (N, K) float64: 1 where a sample is of a class."""
+    return torch.stack([(y == label).double() for label in labels], 1)
 
 
-def cross_fitted(
+def cross_fitted_scores(
     features: Tensor, y: Tensor, labels: Sequence[int], fit: Callable[[Tensor, Tensor], Scorer], *, seed: int
 ) -> Tensor:
-    """Scores (N, K) of every sample by a scorer fitted without it.
+    """Return the scores (N, K) of every sample by a scorer fitted without it.
 
     Args:
         features: (N, ...).
@@ -103,13 +80,8 @@ def cross_fitted(
     return scores
 
 
-def membership(y: Tensor, labels: Sequence[int]) -> Tensor:
-    """(N, K) float64: 1 where a sample is of a class."""
-    return torch.stack([(y == label).double() for label in labels], 1)
-
-
-def marked(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[ClassMark]:
-    """For each class the limit of its score at which the gap is largest."""
+def find_marks(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[ClassMark]:
+    """Return for each class its mark at the limit of its scores (N, K) with the largest gap."""
     members = membership(y, labels).bool()
     found = []
     for own, label in enumerate(labels):
@@ -124,25 +96,58 @@ def marked(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[ClassMark]:
     return found
 
 
-def _telling(features: Tensor, member: Tensor, most: int) -> Tensor:
-    """Indices of the features whose means differ most between each class and all, in standard errors."""
+def binned_ridge(features: Tensor, member: Tensor, *, most: int) -> Scorer:
+    """Fit ridge regressions of membership on features cut into bins.
+
+    Bins let a linear model see that a feature is unusual at either end, or in the middle.
+
+    Args:
+        features: (N, D) float64.
+        member: (N, K) float64, 1 where a sample is of a class.
+        most: features used for each class, those in which it differs most.
+
+    Returns:
+        The scorer, from features (M, D) to scores (M, K).
+    """
+    # The features whose means differ most between each class and all samples, in standard errors.
     centred = features - features.mean(0)
     spread = centred.std(0).clamp(min=1e-12)
     size = member.sum(0).clamp(min=1).view(-1, 1)
     apart = (member.T @ centred).abs() / size / spread * size.sqrt()
-    telling: Tensor = torch.unique(apart.topk(min(most, features.shape[1]), dim=1).indices)
-    return telling
+    columns = torch.unique(apart.topk(min(most, features.shape[1]), dim=1).indices)
+
+    cuts = torch.quantile(features[:, columns], _CUTS.to(features.device), dim=0).T.contiguous()
+    width = len(_CUTS) + 1
+    first = width * torch.arange(len(columns), device=features.device)
+
+    def bins(rows: Tensor) -> Tensor:
+        """Return (M, columns) the numbers of the bins of rows."""
+        return torch.searchsorted(cuts, rows[:, columns].T.contiguous()).T + first
+
+    code = torch.zeros(len(features), width * len(columns), dtype=torch.float64, device=features.device)
+    code.scatter_(1, bins(features), 1.0)
+    centre = code.mean(0)
+    code = code - centre
+    gram = code.T @ code
+    gram.diagonal().add_(_RIDGE)
+    weight = torch.linalg.solve(gram, code.T @ (member - member.mean(0)))
+    offset = centre @ weight
+    # In a row's indicators one bin of each column is 1 and all others are 0: its score is a sum of a few weights.
+    return lambda rows: F.embedding_bag(bins(rows), weight, mode="sum") - offset
 
 
 def matched_filter(images: Tensor, member: Tensor) -> Scorer:
-    """Scores of images by whitened filters, one a class.
+    """Fit whitened filters, one a class, for patterns that are added at a fixed place.
+
+    A pattern too faint for any single image stands out in the mean of a class once all frequencies have the same
+    weight: natural images have most of their power in low frequencies.
 
     Args:
         images: (N, C, H, W) to fit on.
         member: (N, K) float64, 1 where an image is of a class.
 
     Returns:
-        Scores (M, K) of images (M, C, H, W).
+        The scorer, from images (M, C, H, W) to scores (M, K).
     """
     amplitude = centred_spectrum(images).abs().mean(0).clamp(min=1e-6)
 
@@ -154,6 +159,7 @@ def matched_filter(images: Tensor, member: Tensor) -> Scorer:
     size = weights.sum(0).clamp(min=1).view(-1, 1)
     mean = weights.T @ rows / size
     rest = (1 - weights).T @ rows / (len(rows) - size).clamp(min=1)
+    # Soft thresholding by a standard error: pixels outside of the pattern would add noise to the filter.
     apart = mean - rest
     noise = rows.std(0) / size.sqrt()
     filters = apart.sign() * (apart.abs() - noise).clamp(min=0)

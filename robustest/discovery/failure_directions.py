@@ -1,43 +1,34 @@
-"""Failure directions: a linear direction in an embedding along which a model's errors lie apart from its hits.
+"""Failure directions: for each class a direction of an embedding along which a model's errors lie apart from its hits.
 
-Jain, Lawrence, Moitra and Madry, "Distilling Model Failures as Directions in Latent Space" (ICLR 2023): embeddings
-standardised and brought to unit length, and for each class a linear support vector machine on errors against hits.
+After Jain, Lawrence, Moitra and Madry, "Distilling Model Failures as Directions in Latent Space" (ICLR 2023):
+embeddings are standardised and scaled to unit length, and for each class a linear support vector machine separates
+errors from hits.
 
-That errors can be separated from hits is no fault: those of a sound model lie at the edge of their class, and a
-direction towards the next class tells them, with balanced accuracies of .8 to .95. So errors that the looks of samples
-foresee are taken out (`foreseen`): machines and scores weigh errors and hits by overlap, the error rate furthest along
-the direction is compared with the rate foreseen there, and that with what the same search has on errors drawn as
-foreseen, over all classes at once: a conditional randomisation test (Candes, Fan, Janson and Lv, Journal of the Royal
-Statistical Society B 2018), as good as the regression that foresees them.
+Errors of a sound model can be separated too: they lie at the edge of their class, so that a direction towards the next
+class tells them from hits with balanced accuracies of 0.8 to 0.95. So the errors that the embedding foresees are taken
+out:
 
-**Use an embedding that is not the model's own last layer.** Its rows say what the model sees, and where it fails it
-sees another class. An encoder trained on another task, an early layer, or pixels through `principal_components` tell
+1. *Evidence*: e_i = how much more sample i looks like its own class than like the next one, by a linear classifier of
+   the embeddings fitted on the labels of other samples. The model is not asked.
+2. *Chance*: c_i = P(error | e_i), a logistic regression within the class in which less evidence may only mean more
+   errors.
+3. *Machine*: errors against hits, weighted by overlap (Li, Morgan and Zaslavsky, Journal of the American Statistical
+   Association 2018): an error counts 1 - c_i, a hit c_i. That compares them as if both had been equally foreseen; with
+   equal chances these are the weights of a balanced machine. Cross-validation gives each sample a decision.
+4. *Excess*: the error rate of the slice of the class with the lowest decisions, less the mean c_i there.
+5. *p-value*: the excess is compared with the excess of the same search on errors drawn with chances c_i, over all
+   classes at once: a conditional randomisation test (Candes, Fan, Janson and Lv, JRSS B 2018), as good as the
+   regression in 2.
+
+**Use an embedding that is not the model's own last layer.** Its rows are the model's opinion: where the model fails it
+sees another class. An encoder trained on another task, an early layer, or pixels through `principal_components` show
 more.
-
-The search for a failure direction in one class, and in the errors that chance would have drawn.
-
-Errors to be expected of samples at the edge of their class, which a failure direction has to go beyond.
-
-An ordinary error is of a sample that looks like another class. A sound model makes such errors too, and a direction
-towards the other class tells them from hits. How much a sample looks like its class is asked of a linear classifier of
-the embeddings, fitted to the labels of other samples; never of the model. How often the model is wrong where samples
-look like that is a logistic regression within the class, of which less evidence may only mean more errors.
-
-Errors are then compared with hits by overlap weights (Li, Morgan and Zaslavsky, Journal of the American Statistical
-Association 2018): an error counts by its foreseen chance to be a hit, and a hit by its chance to be an error. Where all
-chances are alike, these are the weights of a balanced machine.
-
-Many weighted linear support vector machines on the same rows, solved together.
-
-Each minimises 1/2 |w|^2 + sum_i c_i max(0, 1 - t_i w.x_i)^2, the squared hinge (Chapelle, Neural Computation 2007),
-with the rows x of all and targets t and costs c of its own. So the folds and permutations of a study are one batch of
-matrix products.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +39,9 @@ from robustest.checks import checked_real, checked_whole
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads.sparse_head import checked_rows, standardisation
 
+_SLICE = 0.1
+"""Share of a class, at most, whose error rate is taken; nor has the slice more samples than the class has errors."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FailureDirection:
@@ -55,17 +49,17 @@ class FailureDirection:
 
     Attributes:
         label: the class.
-        excess: the error rate of the slice that lies furthest along it, less the rate foreseen there, in -1..1; 0 is
-            chance. Sides are told by machines that had not seen the row.
+        excess: error rate of the slice that lies furthest along the direction, less the rate foreseen there, in -1..1;
+            0 is chance. Each decision is from a machine fitted without the row.
         foreseen: the rate foreseen in the slice, in 0..1.
-        slice: samples in it: as many as the class has errors, a tenth of the class at most.
-        score: accuracy at telling errors from hits on folds left out, by overlap weights, in 0..1; .5 is chance.
-        null_mean: the excess that the same search has on errors drawn as foreseen, on average.
-        p_value: share of these draws where some class stood out as much; over all classes, so corrected.
-        cost: the machine's cost that scored best.
+        slice: samples in the slice.
+        score: accuracy at telling errors from hits on folds left out, by overlap weights, in 0..1; 0.5 is chance.
+        null_mean: mean excess of the same search on errors drawn as foreseen.
+        p_value: share of these draws in which any class stood out as much, so corrected for all classes.
+        cost: the machine's cost with the best score.
         weight, bias: (D,) and a number: the direction, fitted on all of the class's rows; negative is failing.
         rows: (n,) int64 the class's rows in the data given, the most failing first.
-        decisions: (n,) float32 in the same order, each from a machine that had not seen the row.
+        decisions: (n,) float32 in the same order.
         n_errors: errors among them.
     """
 
@@ -83,21 +77,16 @@ class FailureDirection:
     decisions: Tensor
     n_errors: int
 
-    def precision(self, minority: Tensor, first: int) -> float:
-        """Share of a known minority (N,) bool, of all rows given, among the `first` most failing rows of the class."""
-        return float(minority[self.rows[:first]].double().mean())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FailureDirections:
-    """What a search found.
+    """The directions of all classes.
 
     Attributes:
-        directions: one for each class that could be looked at, the highest excess first.
-        skipped: why the others could not, by class.
-        permutations: how many were drawn; fewer than asked for once nothing could be found any more.
-        alpha, min_excess: what counts as found.
-        mean, scale: (D,) what standardises embeddings.
+        directions: one for each class that could be searched, the highest excess first.
+        skipped: the reason for each class that could not.
+        permutations: draws made; fewer than asked for once nothing could be found any more.
+        alpha, min_excess: largest p-value and least excess of a direction that counts as found.
     """
 
     directions: tuple[FailureDirection, ...]
@@ -105,19 +94,11 @@ class FailureDirections:
     permutations: int
     alpha: float
     min_excess: float
-    mean: Tensor
-    scale: Tensor
 
     @property
     def found(self) -> tuple[FailureDirection, ...]:
-        """Those with p <= alpha and excess > min_excess."""
+        """The directions with p <= alpha and excess > min_excess."""
         return tuple(d for d in self.directions if d.p_value <= self.alpha and d.excess > self.min_excess)
-
-    def decisions(self, direction: FailureDirection, embeddings: Tensor) -> Tensor:
-        """(M,) of new embeddings (M, D) along a direction; negative is failing."""
-        rows = unit((embeddings.to(self.mean) - self.mean) / self.scale)
-        decisions: Tensor = rows @ direction.weight + direction.bias
-        return decisions
 
 
 def find_failure_directions(
@@ -134,96 +115,71 @@ def find_failure_directions(
     min_errors: int = 10,
     seed: int = 0,
 ) -> FailureDirections:
-    """Search every class for a direction along which there are more errors than the looks of its samples foresee.
+    """Search every class for a direction with more errors than the looks of its samples foresee.
 
     Args:
         embeddings: (N, D) floats, finite; of an encoder that is not the model's own last layer.
         labels: (N,) int64 classes.
-        errors: (N,) bool, where the model is wrong.
-        without: (R, D) directions projected out first: the rows of the model's head, where embeddings are its input.
+        errors: (N,) bool, True where the model is wrong.
+        without: (R, D) directions projected out first: the rows of the model's head, if embeddings are its input.
         folds: of the cross-validation, >= 2.
-        costs: of the machines, > 0, on embeddings of unit length; that of the best score counts, on drawn errors too.
+        costs: of the machines, > 0, on embeddings of unit length; the cost with the best score counts.
         permutations: draws of the errors within each class, >= 1; the smallest p is 1 / (permutations + 1).
-        alpha: largest corrected p that counts as found; also where the draws may stop early.
-        min_excess: what an excess must exceed to count as found, in 0..1.
+        alpha: largest corrected p that counts as found; the draws may stop early once none can be as small.
+        min_excess: an excess must exceed this to count as found, in 0..1.
         min_errors: classes with fewer errors, or hits, are skipped; >= folds.
         seed: draws folds and permutations.
 
     Raises:
         ConfigError: an argument is out of range.
-        DataError: shapes, types or values are not as above.
+        DataError: shapes, types or values do not fit.
     """
     checked_whole("folds", folds, 2)
     checked_whole("permutations", permutations, 1)
     checked_whole("min_errors", min_errors, folds)
-    _check_reals(alpha=alpha, min_excess=min_excess, costs=costs)
-    classes = _checked_rows(embeddings, labels, errors)
-    embeddings = embeddings if without is None else projected_out(embeddings, without)
+    checked_real("alpha", alpha, 0.0, 1.0)
+    checked_real("min_excess", min_excess, 0.0, 1.0)
+    for cost in costs:
+        checked_real("costs", cost, 1e-12)
+    classes = checked_rows(embeddings, labels, complete=False)
+    if not isinstance(errors, Tensor) or errors.dtype != torch.bool or errors.shape != labels.shape:
+        raise DataError(expected(f"errors to be a bool tensor ({len(labels)},)", errors))
+    if without is not None:
+        embeddings = project_out(embeddings, without)
     mean, scale = standardisation(embeddings, embeddings.device, torch.float32)
-    rows = unit((embeddings.float() - mean) / scale)
-    evidence = _class_evidence(rows, labels, folds, seed)
-    grouped = [(labels == label).nonzero().squeeze(1) for label in range(classes)]
-    skipped = _skipped(errors, grouped, min_errors)
-    studies = {
-        label: ClassDirectionSearch(rows[of], errors[of], of, evidence[of], folds=folds, costs=costs, seed=seed)
-        for label, of in enumerate(grouped)
-        if label not in skipped
-    }
-    done, p_values, null_means = held_against_null(list(studies.values()), permutations, alpha)
-    found = [_direction(*one) for one in zip(studies.values(), studies, p_values, null_means, strict=True)]
+    rows = unit_rows((embeddings.float() - mean) / scale)
+    keys = rng.fold(rng.keys(seed, torch.arange(len(rows), device=rows.device)), "class evidence")
+    evidence = class_evidence(rows, labels, keys, folds=folds)
+    skipped, searches = dict[int, str](), dict[int, _ClassDirection]()
+    for label in range(classes):
+        members = (labels == label).nonzero().squeeze(1)
+        wrong = int(errors[members].sum())
+        if min(wrong, len(members) - wrong) < min_errors:
+            skipped[label] = f"{wrong} errors among {len(members)}: fewer than {min_errors} on one side"
+        else:
+            searches[label] = _ClassDirection(
+                rows[members], errors[members], members, evidence[members], folds=folds, costs=costs, seed=seed
+            )
+    done, p_values, null_means = _compare_with_null(list(searches.values()), permutations, alpha)
+    results = zip(searches.items(), p_values, null_means, strict=True)
+    found = [search.direction(label, p_value, null_mean) for (label, search), p_value, null_mean in results]
     return FailureDirections(
         directions=tuple(sorted(found, key=lambda d: -d.excess)),
         skipped=skipped,
         permutations=done,
         alpha=alpha,
         min_excess=min_excess,
-        mean=mean,
-        scale=scale,
     )
 
 
-def _check_reals(*, alpha: float, min_excess: float, costs: Sequence[float]) -> None:
-    checked_real("alpha", alpha, 0.0, 1.0)
-    checked_real("min_excess", min_excess, 0.0, 1.0)
-    for cost in costs:
-        checked_real("costs", cost, 1e-12)
-
-
-def _checked_rows(embeddings: Tensor, labels: Tensor, errors: Tensor) -> int:
-    """How many classes there are.
-
-    Raises:
-        DataError: shapes, types or values are not as for `find_failure_directions`.
-    """
-    classes = checked_rows(embeddings, labels, complete=False)
-    if not isinstance(errors, Tensor) or errors.dtype != torch.bool or errors.shape != labels.shape:
-        raise DataError(expected(f"errors to be a bool tensor ({len(labels)},)", errors))
-    return classes
-
-
-def _class_evidence(rows: Tensor, labels: Tensor, folds: int, seed: int) -> Tensor:
-    keys = rng.fold(rng.keys(seed, torch.arange(len(rows), device=rows.device)), "class evidence")
-    return class_evidence(rows, labels, keys, folds=folds)
-
-
-def _skipped(errors: Tensor, grouped: Sequence[Tensor], least: int) -> dict[int, str]:
-    """Classes that cannot be judged, and why, by the positions of each class's samples."""
-    out = dict[int, str]()
-    for label, members in enumerate(grouped):
-        wrong = int(errors[members].sum())
-        if min(wrong, len(members) - wrong) < least:
-            out[label] = f"{wrong} errors among {len(members)}: fewer than {least} on one side"
-    return out
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Rows (N, D) of length 1; rows of zeros stay."""
+def unit_rows(rows: Tensor) -> Tensor:
+    """Return rows (N, D) scaled to length 1; rows of zeros stay."""
     length: Tensor = rows.norm(dim=1, keepdim=True)
     return rows / length.clamp(min=1e-12)
 
 
-def projected_out(rows: Tensor, directions: Tensor) -> Tensor:
-    """Rows (N, D) without their part in the span of directions (R, D)."""
+def project_out(rows: Tensor, directions: Tensor) -> Tensor:
+    """Return rows (N, D) without their part in the span of directions (R, D)."""
     if directions.ndim != 2 or directions.shape[1] != rows.shape[1]:
         raise ConfigError(expected(f"directions (R, {rows.shape[1]})", tuple(directions.shape)))
     basis = torch.linalg.svd(directions.double(), full_matrices=False)
@@ -233,7 +189,7 @@ def projected_out(rows: Tensor, directions: Tensor) -> Tensor:
 
 
 def principal_components(rows: Tensor, limit: int) -> Tensor:
-    """The first `limit` principal components (N, limit) of rows (N, D): an embedding that needs no network."""
+    """Return the first `limit` principal components (N, limit) of rows (N, D): an embedding without a network."""
     checked_whole("limit", limit, 1)
     flat = rows.flatten(1).float()
     centred = flat - flat.mean(0)
@@ -243,35 +199,8 @@ def principal_components(rows: Tensor, limit: int) -> Tensor:
     return components
 
 
-def _direction(study: ClassDirectionSearch, label: int, p_value: float, null_mean: float) -> FailureDirection:
-    targets = torch.where(study.errors, -1.0, 1.0).unsqueeze(0)
-    costs = study.cost * balanced(targets, overlap_weights(study.chances, study.errors.unsqueeze(0)))
-    weight = fit_machines(study.rows, targets, costs)[0]
-    order = study.decisions.argsort(stable=True)
-    return FailureDirection(
-        label=label,
-        excess=study.excess,
-        foreseen=float(study.chances[0, order[: study.slice]].mean()),
-        slice=study.slice,
-        score=study.score,
-        null_mean=null_mean,
-        p_value=p_value,
-        cost=study.cost,
-        weight=weight[:-1],
-        bias=float(weight[-1]),
-        rows=study.members[order],
-        decisions=study.decisions[order],
-        n_errors=study.count,
-    )
-
-
-_PERMUTATIONS_AT_A_TIME = 10
-
-_SLICE = 0.1  # of a class at most, and as many as it has errors at most: where an error rate is taken
-
-
-class ClassDirectionSearch:
-    """One class: its rows with a column of ones, folds, and the errors to be told."""
+class _ClassDirection:
+    """The search in one class, on its errors and on errors drawn as foreseen."""
 
     def __init__(
         self,
@@ -284,42 +213,66 @@ class ClassDirectionSearch:
         costs: tuple[float, ...],
         seed: int,
     ) -> None:
-        self.rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+        self.rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)  # the column of ones gives machines a bias
         self.errors, self.members, self.evidence, self.folds, self.costs = errors, members, evidence, folds, costs
         self.count = int(errors.sum())
         self.slice = min(self.count, max(self.folds, round(_SLICE * len(rows))))
-        self.chances = foreseen_errors(evidence, errors.unsqueeze(0))
+        self.chances = foreseen_chances(evidence, errors.unsqueeze(0))
         self.key = rng.fold(rng.keys(seed, members), "failure directions")
-        scores, decisions = self.scored(self._folds(errors, self.key).unsqueeze(0), errors.unsqueeze(0), self.chances)
+        folded = self._folds(errors, self.key).unsqueeze(0)
+        scores, decisions = self._cross_validated(folded, errors.unsqueeze(0), self.chances)
         best = int(scores[0].argmax())
         self.score, self.cost, self.decisions = float(scores[0, best]), costs[best], decisions[0, best]
-        self.excess = float(self.excesses(self.decisions.unsqueeze(0), errors.unsqueeze(0), self.chances)[0])
+        self.excess = float(self._excesses(self.decisions.unsqueeze(0), errors.unsqueeze(0), self.chances)[0])
 
-    def drawn(self, numbers: range) -> Tensor:
-        """(len(numbers),) excesses on errors drawn as foreseen."""
+    def null_excesses(self, numbers: range) -> Tensor:
+        """Return (len(numbers),) excesses on errors drawn as foreseen."""
         keys = [rng.fold(self.key, 1 + number) for number in numbers]
-        errors = torch.stack([redrawn_errors(self.chances[0], key, self.count) for key in keys])
+        errors = torch.stack([draw_errors(self.chances[0], key, self.count) for key in keys])
         folds = torch.stack([self._folds(e, rng.fold(key, "folds")) for e, key in zip(errors, keys, strict=True)])
-        chances = foreseen_errors(self.evidence, errors)
-        scores, decisions = self.scored(folds, errors, chances)
+        # Chances are estimated and the cost is chosen again for each draw, as they were for the model's errors.
+        chances = foreseen_chances(self.evidence, errors)
+        scores, decisions = self._cross_validated(folds, errors, chances)
         best = scores.argmax(1).view(-1, 1, 1).expand(-1, 1, errors.shape[1])
-        return self.excesses(decisions.gather(1, best).squeeze(1), errors, chances)
+        return self._excesses(decisions.gather(1, best).squeeze(1), errors, chances)
 
-    def scored(self, folds: Tensor, errors: Tensor, chances: Tensor) -> tuple[Tensor, Tensor]:
-        """Accuracies by overlap weights (P, costs) and decisions (P, costs, n) on folds left out.
+    def direction(self, label: int, p_value: float, null_mean: float) -> FailureDirection:
+        """Return the direction, with a machine fitted on all of the class's rows."""
+        targets = torch.where(self.errors, -1.0, 1.0).unsqueeze(0)
+        costs = self.cost * balanced_costs(targets, overlap_weights(self.chances, self.errors.unsqueeze(0)))
+        weight = fit_machines(self.rows, targets, costs)[0]
+        order = self.decisions.argsort(stable=True)
+        return FailureDirection(
+            label=label,
+            excess=self.excess,
+            foreseen=float(self.chances[0, order[: self.slice]].mean()),
+            slice=self.slice,
+            score=self.score,
+            null_mean=null_mean,
+            p_value=p_value,
+            cost=self.cost,
+            weight=weight[:-1],
+            bias=float(weight[-1]),
+            rows=self.members[order],
+            decisions=self.decisions[order],
+            n_errors=self.count,
+        )
+
+    def _cross_validated(self, folds: Tensor, errors: Tensor, chances: Tensor) -> tuple[Tensor, Tensor]:
+        """Return accuracies by overlap weights (P, costs), and decisions (P, costs, n) on folds left out.
 
         Args:
             folds: (P, n) int64 each row's fold.
             errors: (P, n) bool.
-            chances: (P, n) of an error, as foreseen.
+            chances: (P, n) foreseen chances of an error.
         """
         count, n = errors.shape
         shape, fold = (count, self.folds, n), folds.unsqueeze(1)
         weights = overlap_weights(chances, errors).unsqueeze(1)
         used = (fold != torch.arange(self.folds, device=folds.device).view(1, -1, 1)) * weights
         targets = torch.where(errors, -1.0, 1.0).unsqueeze(1).expand(shape).reshape(-1, n)
-        even, answers = balanced(targets, used.reshape(-1, n)), []
-        for cost in self.costs:  # one after the other, for cheap machines are done in far fewer steps
+        even, answers = balanced_costs(targets, used.reshape(-1, n)), []
+        for cost in self.costs:  # one after the other: machines of low cost need far fewer steps
             machines = fit_machines(self.rows, targets, cost * even, tolerance=1e-2, max_steps=200)
             answers.append((machines @ self.rows.T).view(shape).gather(1, fold).squeeze(1))
         decisions = torch.stack(answers, 1)
@@ -328,13 +281,13 @@ class ClassDirectionSearch:
         spared = (right * (1 - wrong) * weights).sum(2) / ((1 - wrong) * weights).sum(2)
         return (caught + spared) / 2, decisions
 
-    def excesses(self, decisions: Tensor, errors: Tensor, chances: Tensor) -> Tensor:
-        """(P,) error rates in the slice that fails most, less those foreseen there; all (P, n)."""
+    def _excesses(self, decisions: Tensor, errors: Tensor, chances: Tensor) -> Tensor:
+        """Return (P,) error rates in the slice that fails most, less the rates foreseen there; all (P, n)."""
         first = decisions.argsort(dim=1, stable=True)[:, : self.slice]
         return (errors.float() - chances).gather(1, first).mean(1)
 
     def _folds(self, errors: Tensor, key: Tensor) -> Tensor:
-        """(n,) int64: a fold for each row, errors and hits dealt out evenly."""
+        """Return (n,) int64 folds, with errors and hits spread evenly."""
         order = rng.uniform(rng.fold(key, "deal"), (1,)).flatten().argsort()
         folds = torch.empty(len(errors), dtype=torch.int64, device=errors.device)
         for side in (errors, ~errors):
@@ -343,44 +296,50 @@ class ClassDirectionSearch:
         return folds
 
 
-def held_against_null(
-    studies: list[ClassDirectionSearch], permutations: int, alpha: float
-) -> tuple[int, list[float], list[float]]:
-    """How often errors were drawn, and each study's p-value and mean excess on them.
+_PERMUTATIONS_AT_A_TIME = 10
 
-    Excesses are compared as distances from the null's mean in its standard deviations, and every draw counts by
-    its largest over the studies (Westfall and Young, 1993). Drawing stops once no p-value can come down to alpha.
+
+def _compare_with_null(
+    searches: list[_ClassDirection], permutations: int, alpha: float
+) -> tuple[int, list[float], list[float]]:
+    """Return the number of draws, and each class's p-value and mean excess over them.
+
+    Excesses are compared as distances from the null's mean in its standard deviations, and every draw counts by its
+    largest distance over the classes (Westfall and Young, 1993). Drawing stops once no p-value can fall to alpha.
     """
-    if not studies:
+    if not searches:
         return 0, [], []
     allowed = int(alpha * (permutations + 1) + 1e-9) - 1
-    drawn = torch.empty(0, len(studies), dtype=torch.float64)
+    drawn = torch.empty(0, len(searches), dtype=torch.float64)
     while True:
         numbers = range(len(drawn), min(permutations, len(drawn) + _PERMUTATIONS_AT_A_TIME))
-        more = torch.stack([study.drawn(numbers).double().cpu() for study in studies], 1)
+        more = torch.stack([search.null_excesses(numbers).double().cpu() for search in searches], 1)
         drawn = torch.cat([drawn, more])
-        seen = torch.tensor([[s.excess for s in studies]], dtype=torch.float64)
-        everyone = torch.cat([drawn, seen])  # what was seen is one of the draws under the null, and counts as one here
+        observed = torch.tensor([[search.excess for search in searches]], dtype=torch.float64)
+        everyone = torch.cat([drawn, observed])  # under the null the observed excesses are one more draw
         mean, deviation = everyone.mean(0), everyone.std(0, correction=0).clamp(min=1e-6)
         largest = ((drawn - mean) / deviation).amax(1)
-        seen = ((seen - mean) / deviation)[0]
-        beaten = (largest.unsqueeze(1) >= seen - 1e-9).sum(0)
+        distance = ((observed - mean) / deviation)[0]
+        beaten = (largest.unsqueeze(1) >= distance - 1e-9).sum(0)
         if len(drawn) >= permutations or int(beaten.min()) > allowed:
             p_values = ((1 + beaten) / (1 + len(drawn))).tolist()
             return len(drawn), p_values, drawn.mean(0).tolist()
 
 
-_PENALTY = 10.0  # of the classifier, on rows of length sqrt(D)
+_RIDGE = 10.0
+"""Penalty of the classifier of the evidence, on rows of length sqrt(D)."""
 
-_SLOPE_PENALTY = 0.1  # keeps the regression finite where the evidence tells errors from hits
+_SLOPE_PENALTY = 0.1
+"""Keeps the regression finite where the evidence separates errors from hits."""
 
 _NEWTON_STEPS = 12
 
-_LEAST = 0.01  # no error is foreseen, or ruled out, with more certainty than that
+_LEAST_CHANCE = 0.01
+"""Chances are kept between this and 1 - this."""
 
 
 def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) -> Tensor:
-    """(N,) how much more each row looks like its own class than like the next one; >= 0 would be classified right.
+    """Return (N,) how much more each row looks like its own class than like the next one; >= 0 is classified right.
 
     Least squares on targets -1 and 1 with a ridge, one output a class, fitted on the folds that a row is not in.
 
@@ -395,8 +354,8 @@ def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) ->
     targets = 2 * torch.nn.functional.one_hot(labels, max(2, int(labels.max()) + 1)).to(x) - 1
     fold = torch.empty_like(labels)
     fold[rng.uniform(keys, (1,)).flatten().argsort()] = torch.arange(n, device=labels.device) % folds
-    ridge = _PENALTY * torch.eye(wide + 1, dtype=x.dtype, device=x.device)
-    ridge[-1, -1] = 1e-6  # the intercept is free: where there is one class only, nothing looks like another
+    ridge = _RIDGE * torch.eye(wide + 1, dtype=x.dtype, device=x.device)
+    ridge[-1, -1] = 1e-6  # the intercept is free: with a single class, nothing looks like another
     outputs = torch.empty_like(targets)
     for k in range(folds):
         fitted, out = x[fold != k], fold == k
@@ -407,8 +366,8 @@ def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) ->
     return evidence
 
 
-def foreseen_errors(evidence: Tensor, errors: Tensor) -> Tensor:
-    """(P, n) chances of an error, in 0.01..0.99: a logistic regression on the evidence for each of P sets of errors.
+def foreseen_chances(evidence: Tensor, errors: Tensor) -> Tensor:
+    """Return (P, n) chances of an error: a logistic regression on the evidence for each of P sets of errors.
 
     Args:
         evidence: (n,) of one class.
@@ -417,8 +376,9 @@ def foreseen_errors(evidence: Tensor, errors: Tensor) -> Tensor:
     apart = evidence.double() - evidence.double().mean()
     x = (apart / apart.std(correction=0).clamp(min=1e-4)).clamp(-3, 3)
     y = errors.double()
-    weight = torch.zeros(2, len(y), dtype=x.dtype, device=x.device)  # intercepts and slopes
-    weight[0] = torch.logit(y.mean(1), eps=_LEAST)
+    # Newton's steps for intercepts and slopes, with the 2 x 2 Hessians inverted by hand, all sets at once.
+    weight = torch.zeros(2, len(y), dtype=x.dtype, device=x.device)
+    weight[0] = torch.logit(y.mean(1), eps=_LEAST_CHANCE)
     for _ in range(_NEWTON_STEPS):
         chance = torch.sigmoid(weight[0].unsqueeze(1) + weight[1].unsqueeze(1) * x)
         rest, spread = chance - y, (chance * (1 - chance)).clamp(min=1e-6)
@@ -427,14 +387,15 @@ def foreseen_errors(evidence: Tensor, errors: Tensor) -> Tensor:
         scale = h00 * h11 - h01 * h01
         weight = weight - torch.stack([(h11 * g0 - h01 * g1) / scale, (h00 * g1 - h01 * g0) / scale]).clamp(-2, 2)
     # Errors where evidence is strongest are not ordinary: a minority that fails may be easy to tell from other classes.
-    flat = torch.stack([torch.logit(y.mean(1), eps=_LEAST), torch.zeros_like(weight[1])])
+    # So a slope in that direction is replaced by a constant chance.
+    flat = torch.stack([torch.logit(y.mean(1), eps=_LEAST_CHANCE), torch.zeros_like(weight[1])])
     weight = torch.where(weight[1] <= 0, weight, flat)
-    found: Tensor = torch.sigmoid(weight[0].unsqueeze(1) + weight[1].unsqueeze(1) * x).clamp(_LEAST, 1 - _LEAST)
-    return found.float()
+    found: Tensor = torch.sigmoid(weight[0].unsqueeze(1) + weight[1].unsqueeze(1) * x)
+    return found.clamp(_LEAST_CHANCE, 1 - _LEAST_CHANCE).float()
 
 
 def overlap_weights(chances: Tensor, errors: Tensor) -> Tensor:
-    """(P, n) weights, 1 on average: what compares errors with hits as if both had been foreseen alike.
+    """Return (P, n) overlap weights, 1 on average.
 
     Args:
         chances: (P, n) of an error.
@@ -444,11 +405,11 @@ def overlap_weights(chances: Tensor, errors: Tensor) -> Tensor:
     return weights / weights.mean(1, keepdim=True)
 
 
-def redrawn_errors(chances: Tensor, keys: Tensor, count: int) -> Tensor:
-    """(n,) bool: as many errors again, drawn as foreseen; where all chances are alike, a permutation.
+def draw_errors(chances: Tensor, keys: Tensor, count: int) -> Tensor:
+    """Return (n,) bool: `count` errors drawn with chances (n,); with equal chances a permutation.
 
-    Each row's log-odds get logistic noise, and the `count` largest are errors: a logistic regression's own model of how
-    errors come about, given how many there are.
+    Each row's log-odds get logistic noise, and the `count` largest are errors: the logistic regression's own model of
+    errors, given their number.
     """
     noise = torch.logit(rng.uniform(keys, (1,)).flatten().double(), eps=1e-12)
     drawn = torch.zeros(len(chances), dtype=torch.bool, device=chances.device)
@@ -456,22 +417,29 @@ def redrawn_errors(chances: Tensor, keys: Tensor, count: int) -> Tensor:
     return drawn
 
 
+# Many weighted linear support vector machines on the same rows x_i, solved together. Each minimises
+#     1/2 |w|^2 + sum_i c_i max(0, 1 - t_i w.x_i)^2
+# with its own targets t and costs c: the squared hinge (Chapelle, Neural Computation 2007). So the folds and draws of a
+# class are one batch of matrix products.
+
 _CHECK_EVERY = 10
+"""Steps between two looks at the gradients' norms, which wait for the device."""
 
 
 def fit_machines(
     rows: Tensor, targets: Tensor, costs: Tensor, *, tolerance: float = 1e-3, max_steps: int = 500
 ) -> Tensor:
-    """Weights (B, D) of B machines, by Nesterov's method for strongly convex functions.
+    """Return the weights (B, D) of B machines, by Nesterov's method for strongly convex functions.
 
     Args:
-        rows: (N, D); append a column of ones for a bias, which is then penalised as liblinear's is.
+        rows: (N, D); a column of ones gives a bias, which is then penalised as liblinear's is.
         targets: (B, N) of -1 and 1.
         costs: (B, N) >= 0; 0 leaves a row out.
         tolerance: the gradient's norm at which a machine is done, as a share of its norm at 0.
         max_steps: steps at most.
     """
-    # The largest curvature of a machine, by the larger of two bounds' smaller: all rows alike, or its costs' sum.
+    # The curvature of a machine is at most 1 + 2 |sum c_i x_i x_i'|; each of two bounds of that norm may be the
+    # smaller.
     largest = (2 * costs.amax(1) * top_eigenvalue(rows)).minimum(2 * costs @ rows.square().sum(1))
     curvature = (1 + largest).unsqueeze(1)
     root = curvature.sqrt()
@@ -491,7 +459,7 @@ def fit_machines(
 
 
 def top_eigenvalue(rows: Tensor, steps: int = 20) -> float:
-    """An upper estimate of the largest eigenvalue of rows.T @ rows: power steps, a tenth added."""
+    """Return an upper estimate of the largest eigenvalue of rows.T @ rows: power steps, a tenth added."""
     vector = rows.new_ones(rows.shape[1]) / math.sqrt(rows.shape[1])
     size = 0.0
     for _ in range(steps):
@@ -503,12 +471,12 @@ def top_eigenvalue(rows: Tensor, steps: int = 20) -> float:
     return 1.1 * size
 
 
-def balanced(targets: Tensor, used: Tensor) -> Tensor:
-    """Costs (B, N) that give both sides of each machine the same weight, and sum to its used rows.
+def balanced_costs(targets: Tensor, used: Tensor) -> Tensor:
+    """Return costs (B, N) that give both sides of each machine the same weight, and sum to its used rows.
 
     Args:
         targets: (B, N) of -1 and 1.
-        used: (B, N) of 0 and 1; both sides of every machine are used.
+        used: (B, N) weights >= 0; both sides of every machine are used.
     """
     total = used.sum(1, keepdim=True)
     costs = torch.zeros_like(used)

@@ -1,7 +1,12 @@
-"""Places where most images of one class, and few of any other, have one and the same value.
+"""Patches at a fixed place that mark a class: a logo, a tag, a dead pixel, a frame.
 
-A logo, a tag, a dead pixel or a frame that goes with a class looks alike in all of its images; what a class is about
-seldom does, pixel by pixel. No model is asked here: whether it uses what was found is for an intervention to say.
+For each class k and place (i, j):
+1. v = the most common value among the images of k at (i, j), all channels together, in bins of an eighth of the range.
+2. s_m = the share of the images of class m with that value there.  gap_k(i, j) = s_k - max over m != k of s_m, and 0
+   where that maximum exceeds `RARE`.
+3. Touching places with a large gap make a patch: first those around the largest gap, then those around the largest gap
+   left, and so on.
+An artefact looks the same, pixel by pixel, in all images of its class; natural contents of a class seldom do.
 """
 
 from __future__ import annotations
@@ -15,53 +20,49 @@ from torch import Tensor
 
 from robustest.checks import checked_images
 from robustest.cues.patches import MaskedPatch, Transplant
-from robustest.discovery.proposals import PATCHES, Proposal
-
-RARE = 0.2
-"""A value is unusual where at most this share of any other class's images has it at the place."""
+from robustest.discovery.proposals import PATCHES, RARE, Proposal
 
 _LEVELS = 8
-"""Values are alike within a bin, of this many for the whole range; tried twice, the second time half a bin off."""
+"""Bins of the range in which values are equal. They are tried twice, the second time shifted by half a bin."""
 
 _EDGE = 0.7
-"""A place belongs to a patch where its gap is at least this part of the patch's highest."""
+"""A place belongs to a patch if its gap is at least this part of the patch's largest gap."""
 
 _WIDEST = 0.5
-"""What covers a larger part of the image is no patch, but a property of the whole image."""
+"""A patch that covers a larger part of the image is a property of the whole image, and not proposed."""
+
+_MOST_PER_CLASS = 3
+"""Patches proposed for a class, at most."""
 
 _AROUND, _LARGEST, _POOL = 3, 0.15, 64
-"""Pixels around a patch that are transplanted with it, the part of an image that may be, and images to take it from."""
-
-_A_CLASS = 3
-"""Patches proposed for a class, at most."""
+"""Pixels around a patch that are transplanted with it, largest part of an image that may be, and images to cut from."""
 
 
 def find_patches(
     x: Tensor, y: Tensor, labels: Sequence[int], *, bounds: tuple[float, float] = (0.0, 1.0), min_gap: float = 0.5
 ) -> tuple[Proposal, ...]:
-    """Patches that mark a class.
-
-    For each class and place the most common value of the class's images is taken. Its gap is the share of the class's
-    images that have it there, less the largest share of any other class's; 0 where that exceeds `RARE`. Touching
-    places of large gap make a patch, those of the highest gap first.
+    """Return the patches that mark a class, the highest gap first.
 
     Args:
         x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels.
-        labels: the classes to look at and to compare with, each with images among these.
+        labels: the classes to search and to compare with, each with images among these.
         bounds: smallest and largest input value.
-        min_gap: the gap at which a patch begins, in (0, 1].
+        min_gap: gap from which a patch is proposed, in (0, 1].
 
     Raises:
-        ConfigError: there are no images (N, C, H, W).
+        ConfigError: x are no images (N, C, H, W).
     """
     checked_images(x, "a search for patches")
     if len(labels) < 2:
         return ()
+    members = [y.to(x.device) == label for label in labels]
+    (gaps, values), (shifted, others) = (_gaps_and_values(x, members, bounds, shift) for shift in (0.0, 0.5))
+    better = shifted > gaps
+    gaps, values = torch.where(better, shifted, gaps), torch.where(better.unsqueeze(1), others, values)
     found: list[Proposal] = []
-    gaps, values = _gaps(x, y.to(x.device), labels, bounds)
     for label, gap, value in zip(labels, gaps, values, strict=True):
         left, taken = gap.clone(), 0
-        while taken < _A_CLASS and float(left.max()) >= min_gap:
+        while taken < _MOST_PER_CLASS and float(left.max()) >= min_gap:
             peak = float(left.max())
             place = _connected(left >= max(min_gap, _EDGE * peak), int(left.argmax()))
             left = torch.where(_grown(place), torch.zeros_like(left), left)
@@ -71,8 +72,67 @@ def find_patches(
     return tuple(sorted(found, key=lambda one: -one.score))
 
 
-def together(patches: Sequence[Proposal]) -> list[Proposal]:
-    """For classes of several patches, all of a class as one: the two bars of a letterbox, say.
+def _gaps_and_values(
+    x: Tensor, members: Sequence[Tensor], bounds: tuple[float, float], shift: float
+) -> tuple[Tensor, Tensor]:
+    """Return the gaps (K, H, W), and the mean values (K, C, H, W) of the images with the most common value.
+
+    Args:
+        x: (N, C, H, W).
+        members: K times (N,) bool.
+        bounds: smallest and largest input value.
+        shift: of the bins, as a part of their width.
+    """
+    low, high = bounds
+    # One number for the bins of all channels, in 32 bits where they are enough.
+    kind = torch.int32 if (_LEVELS + 1) ** x.shape[1] < 2**31 else torch.int64
+    code = torch.zeros_like(x[:, 0], dtype=kind)
+    for channel in x.unbind(1):
+        code = code * (_LEVELS + 1) + ((channel - low) * (_LEVELS / (high - low)) + shift).to(kind)
+    gaps, values = [], []
+    for own, rows in enumerate(members):
+        equal = code == code[rows].mode(0).values
+        shares = torch.stack([equal[others].float().mean(0) for others in members])
+        rest = torch.cat([shares[:own], shares[own + 1 :]]).amax(0)
+        gaps.append(torch.where(rest <= RARE, shares[own] - rest, 0.0))
+        weight = equal[rows].unsqueeze(1).to(x.dtype)
+        values.append(((x[rows] * weight).sum(0) / weight.sum(0)).clamp(low, high))
+    return torch.stack(gaps), torch.stack(values)
+
+
+def _grown(place: Tensor) -> Tensor:
+    return F.max_pool2d(place.float().view(1, 1, *place.shape), 3, 1, 1)[0, 0].bool()
+
+
+def _connected(where: Tensor, start: int) -> Tensor:
+    """Return the part of a mask (H, W) that is connected to a place, corners included."""
+    part = torch.zeros_like(where)
+    part.view(-1)[start] = True
+    while True:
+        more = _grown(part) & where
+        if torch.equal(more, part):
+            return part
+        part = more
+
+
+def _proposal(label: int, place: Tensor, value: Tensor, gap: float, tolerance: float) -> Proposal:
+    rows, columns = (place.any(1 - axis).nonzero().squeeze(1) for axis in (0, 1))
+    top, left = int(rows[0]), int(columns[0])
+    height, width = int(rows[-1]) - top + 1, int(columns[-1]) - left + 1
+    box = (slice(top, top + height), slice(left, left + width))
+    mask, pattern = place[box].cpu(), value[:, box[0], box[1]].cpu()
+    return Proposal(
+        found_by=PATCHES,
+        label=label,
+        cue=MaskedPatch(top=top, left=left, pattern=pattern, mask=mask, tolerance=tolerance),
+        score=gap,
+        region=(top, left, height, width),
+        value=tuple(pattern[:, mask].mean(1).tolist()),
+    )
+
+
+def joined_patches(patches: Sequence[Proposal]) -> list[Proposal]:
+    """Return, for each class of several patches, all of them as one: the two bars of a letterbox, for example.
 
     Args:
         patches: of `find_patches`.
@@ -101,9 +161,9 @@ def together(patches: Sequence[Proposal]) -> list[Proposal]:
 
 
 def transplants(x: Tensor, y: Tensor, patches: Sequence[Proposal]) -> list[Proposal]:
-    """For patches of a ragged outline, what their class's images show there and around, as they show it.
+    """Return, for patches of a ragged outline, the same place and its surroundings cut from the class's images.
 
-    What all images of a class share may be the part that stays when a logo turns: the whole is in the images alone.
+    A ragged outline may be the part that does not change when a logo turns: the whole logo is in the images alone.
 
     Args:
         x, y: images (N, C, H, W), and (N,) int64 labels.
@@ -118,71 +178,7 @@ def transplants(x: Tensor, y: Tensor, patches: Sequence[Proposal]) -> list[Propo
         last, end = min(rows, top + height + _AROUND), min(columns, left + width + _AROUND)
         if (last - first) * (end - start) > _LARGEST * rows * columns:
             continue
-        holds = (y == one.label) & (one.cue.off(x) != x).flatten(1).any(1)
-        pool = x[holds if bool(holds.any()) else y == one.label][:_POOL, :, first:last, start:end].cpu()
+        has = (y == one.label) & (one.cue.off(x) != x).flatten(1).any(1)
+        pool = x[has if bool(has.any()) else y == one.label][:_POOL, :, first:last, start:end].cpu()
         found.append(replace(one, cue=Transplant(top=first, left=start, pool=pool)))
     return found
-
-
-def _gaps(x: Tensor, y: Tensor, labels: Sequence[int], bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Gaps (K, H, W) of each class, and the values (K, C, H, W) that they are about."""
-    members = [y == label for label in labels]
-    (gap, value), (shifted, other) = (_binned(x, members, bounds, shift) for shift in (0.0, 0.5))
-    better = shifted > gap
-    return torch.where(better, shifted, gap), torch.where(better.unsqueeze(1), other, value)
-
-
-def _binned(x: Tensor, members: list[Tensor], bounds: tuple[float, float], shift: float) -> tuple[Tensor, Tensor]:
-    """As `_gaps`, with bins shifted by a part of their width."""
-    low, high = bounds
-    code = _coded(x, bounds, shift)
-    gaps, values = [], []
-    for own, rows in enumerate(members):
-        alike = code == code[rows].mode(0).values
-        shares = torch.stack([alike[others].float().mean(0) for others in members])
-        rest = torch.cat([shares[:own], shares[own + 1 :]]).amax(0)
-        gaps.append(torch.where(rest <= RARE, shares[own] - rest, 0.0))
-        weight = alike[rows].unsqueeze(1).to(x.dtype)
-        values.append(((x[rows] * weight).sum(0) / weight.sum(0)).clamp(low, high))
-    return torch.stack(gaps), torch.stack(values)
-
-
-def _coded(x: Tensor, bounds: tuple[float, float], shift: float) -> Tensor:
-    """(N, H, W): one number for the bins of all channels (N, C, H, W)."""
-    low, high = bounds
-    kind = torch.int32 if (_LEVELS + 1) ** x.shape[1] < 2**31 else torch.int64
-    code = torch.zeros_like(x[:, 0], dtype=kind)
-    for channel in x.unbind(1):
-        code = code * (_LEVELS + 1) + ((channel - low) * (_LEVELS / (high - low)) + shift).to(kind)
-    return code
-
-
-def _grown(place: Tensor) -> Tensor:
-    return F.max_pool2d(place.float().view(1, 1, *place.shape), 3, 1, 1)[0, 0].bool()
-
-
-def _connected(where: Tensor, start: int) -> Tensor:
-    """The part of a mask (H, W) that touches a place, corners included."""
-    part = torch.zeros_like(where)
-    part.view(-1)[start] = True
-    while True:
-        more = _grown(part) & where
-        if torch.equal(more, part):
-            return part
-        part = more
-
-
-def _proposal(label: int, place: Tensor, value: Tensor, gap: float, tolerance: float) -> Proposal:
-    rows, columns = (place.any(1 - axis).nonzero().squeeze(1) for axis in (0, 1))
-    top, left = int(rows[0]), int(columns[0])
-    height, width = int(rows[-1]) - top + 1, int(columns[-1]) - left + 1
-    box = (slice(top, top + height), slice(left, left + width))
-    mask, pattern = place[box].cpu(), value[:, box[0], box[1]].cpu()
-    return Proposal(
-        found_by=PATCHES,
-        label=label,
-        cue=MaskedPatch(top=top, left=left, pattern=pattern, mask=mask, tolerance=tolerance),
-        score=gap,
-        region=(top, left, height, width),
-        value=tuple(pattern[:, mask].mean(1).tolist()),
-    )

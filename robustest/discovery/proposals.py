@@ -1,4 +1,4 @@
-"""Cues that a search proposes, and how the search goes."""
+"""The families of cues, a proposed cue, and the options of the search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROPERTIES, CHANNELS = "property of whole images", "channels of whole images"
 SPECTRA, EDGES = "spectrum of whole images", "edges of whole images"
 MOVING, NOISE = "local mark anywhere", "noise of whole images"
 COLUMNS, TOKENS = "value of a column", "token anywhere"
-"""What may propose a cue."""
+"""The families: each is a way to find a cue."""
 
 FAMILIES = {
     PATCHES: "patches that mark a class",
@@ -26,24 +26,28 @@ FAMILIES = {
     COLUMNS: "columns that mark a class",
     TOKENS: "tokens that mark a class",
 }
-"""The cues that each of them finds, in words."""
+"""The cues that each family finds, in words."""
+
+RARE = 0.2
+"""A value, mark or token marks a class only where at most this share of any other class has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Proposal:
-    """A cue that a class is suspected to rely on. It is a suspicion: an intervention on unseen samples decides.
+    """A cue that the model may rely on for a class. It is a suspicion: an intervention on other samples decides.
 
     Attributes:
-        found_by: what proposed it, one of `FAMILIES`.
+        found_by: the family that proposed it, one of `FAMILIES`.
         label: the class.
-        cue: what to switch.
-        score: how much speaks for it, in the terms of what proposed it.
-        region: (top, left, height, width) of the pixels it changes; None where it is all over the image.
-        value: a number a channel, in input units: the mean of what a place holds; empty for whole images.
-        families: all that propose the same cue; empty where `found_by` alone does.
-        chance: how likely such a proposal is where there is no cue, in 0..1, if an intervention cannot tell: a patch
-            that was searched for in order to lead to a class draws predictions there in any model.
-        faint: few of the class's images look like the cue. It may leave a claim inconclusive, and never fails it.
+        cue: the cue to switch.
+        score: strength of the suspicion, in the unit of the family: a gap in 0..1, or an anomaly of a patch.
+        region: (top, left, height, width) of the pixels that it changes; None for cues all over the image.
+        value: mean value of a place, one number a channel, in input units; empty for whole images.
+        families: all families that propose the same cue; empty means `found_by` alone.
+        chance: probability, in 0..1, of such a proposal without any cue, if an intervention cannot tell: a patch that
+            was searched for in order to lead to a class draws predictions there in any model.
+        faint: only few of the class's images look like the cue. A faint proposal never fails a claim; it may leave the
+            claim inconclusive.
     """
 
     found_by: str
@@ -59,19 +63,17 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """How cues are searched for where none is named: `"auto"` stands for `Discovery()`.
+    """Options of the search for unnamed cues: `"auto"` stands for `Discovery()`.
 
     Args:
         search_samples: samples searched on, at most, and never more than half; the others judge.
-        min_gap: share of a class's images that must have the same unusual value at a place, less the next class's,
-            in (0, 1].
-        min_mark: the same for what whole images are like, by the scores of a classifier that has not seen them; see
+        min_gap: gap of a patch, a moving mark, a column or a token, in (0, 1]: the share of a class's samples that
+            must have it, less the largest share of another class.
+        min_mark: gap of a mark of whole images, in (0, 1], by the scores of a classifier fitted on other images; see
             `robustest.discovery.class_marks`.
-        min_members: classes with fewer images among those searched on are not looked at, >= 5.
-        max_anomaly: anomaly of a class's cheapest patch above which it is proposed; see
-            `robustest.discovery.triggers`.
-        trigger_steps: of the search for cheapest patches, the one part that costs passes with gradients; 0 leaves it
-            out.
+        min_members: classes with fewer samples among those searched on are not searched, >= 5.
+        max_anomaly: anomaly of a class's cheapest patch above which it is proposed; see `robustest.discovery.triggers`.
+        trigger_steps: steps of the search for cheapest patches, the only part that needs gradients; 0 leaves it out.
 
     Raises:
         ConfigError: a number is out of range.

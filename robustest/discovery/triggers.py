@@ -1,21 +1,17 @@
-"""Universal triggers: for every class, the cheapest patch that sends other classes' images there; and the odd one out.
+"""Universal triggers: for every class the cheapest patch that sends images of other classes there, and the odd class.
 
-After Wang et al., "Neural Cleanse" (IEEE S&P 2019): for each class a soft mask and a pattern, shared by all images, are
-learned so that what is pasted is classified as that class while the mask stays small. A backdoor makes one class far
-cheaper to reach than the others, which a rule on median absolute deviations finds. There the cost is the mask's L1
-norm, which with few classes both misses backdoors and accuses clean models: ten norms spread widely, or hardly, by
-chance. Here the mask also says where to look for the smallest opaque square that works on images held out. The cost
-is the geometric mean of that square's area and the mask's norm, compared on a logarithmic scale, and the spread has a
-floor.
+After Wang et al., "Neural Cleanse" (IEEE S&P 2019). A backdoor makes one class far cheaper to reach than the others.
 
-The cheapest patch to each of some classes: a soft mask that says where, then the smallest square that works.
-
-Ask/tell searches for universal triggers: a soft mask with a pattern, and an opaque square with a pattern.
-
-Several classes are searched in one batch, each for itself. `ask` gives points for the model, `tell` takes what the
-model said there; neither sees the model.
-
-How far the cheapest of several classes is from the others, and how often chance alone brings one as far.
+1. *Mask*, for each class t: a soft mask m in (0, 1)^(H, W) and a pattern p, shared by all images, minimise
+       cross-entropy(f((1 - m) x + m p), t) + price * |m|_1
+   by Adam on their logits. The price rises while enough images arrive at t, and falls while they do not. The smallest
+   mask that works is kept.
+2. *Square*: for rising sides, the opaque square where the mask has most of its mass; its pattern is optimised, starting
+   at p. The smallest square that works on images held out is the class's patch.
+3. *Cost*: the geometric mean of the square's area and |m|_1. Neural Cleanse takes |m|_1 alone, which with few classes
+   misses backdoors and accuses clean models: ten norms spread widely, or hardly at all, by chance.
+4. *Anomaly*: how far a class's log cost is below the median of all classes, in robust standard deviations (1.4826 times
+   the median absolute deviation) with a floor.
 """
 
 from __future__ import annotations
@@ -34,11 +30,52 @@ from robustest.cues.patches import PatternPatch
 from robustest.errors import ConfigError, DataError, expected
 from robustest.tasks import CLASSIFICATION
 
+Gradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Maps points (B, *S) and targets (B,) int64 to logits (B, K) and the gradient (B, *S) of the summed cross-entropy."""
+
+Logits = Callable[[Tensor], Tensor]
+"""Maps inputs (B, *S) to logits (B, K)."""
+
 MAX_ANOMALY = 1.75
-"""What is more anomalous is suspected."""
+"""Classes of a higher anomaly are suspected."""
 
 PATTERN_STEPS, BATCH, SUCCESS = 40, 32, 0.85
-"""Steps for a square's pattern, images in a step, and the share of them that a patch must send to its class."""
+"""Steps for a square's pattern, images in a step, and the share of images that a patch must send to its class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trigger:
+    """The cheapest patch found for a class.
+
+    Attributes:
+        label: the class it leads to.
+        top, left, size: the square in pixels; the largest one tried if none works.
+        pattern: (C, size, size) its pixels, in input units.
+        success: share of held-out images of other classes that it sends to the class, in 0..1.
+        area: of the square in pixels; of the image if no square works.
+        mask_norm: L1 norm of the soft mask; the image's area if no mask worked.
+        anomaly: distance of the log cost below the median over classes, in robust standard deviations.
+    """
+
+    label: int
+    top: int
+    left: int
+    size: int
+    pattern: Tensor
+    success: float
+    area: int
+    mask_norm: float
+    anomaly: float
+
+    @property
+    def cost(self) -> float:
+        """The geometric mean of area and mask norm, in pixels."""
+        return math.sqrt(self.area * self.mask_norm)
+
+    @property
+    def cue(self) -> PatternPatch:
+        """The patch as a cue: on pastes it, off leaves images unchanged."""
+        return PatternPatch(top=self.top, left=self.left, pattern=self.pattern)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,23 +115,23 @@ def search_triggers(
     classes_at_a_time: int = 10,
     seed: int = 0,
 ) -> Triggers:
-    """The cheapest universal patch for every class, and how odd each is among them.
+    """Search the cheapest universal patch for every class, and compare the classes.
 
-    One half of the images is searched on; the other tells how well a patch does. The passes forward and backward are
-    about labels * batch * (steps + pattern_steps * sizes tried).
+    One half of the images is searched on; the other measures the patches. There are about
+    labels * batch * (steps + pattern_steps * sizes tried) passes forward and backward.
 
     Args:
         x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels. A few hundred are enough.
-        gradient: maps points and targets to logits and the gradient of the summed cross-entropy; see `gradient_of`.
+        gradient: maps points and targets to logits and the gradient of the summed cross-entropy.
         logits: maps points to logits (B, K).
         classes: K.
-        labels: classes to search, 4 at least, for the rule looks for the odd one out; None for all.
+        labels: classes to search, at least 4, because the odd one out is sought; None for all.
         bounds: smallest and largest input value.
         steps: of the soft masks' search.
         pattern_steps: of the search for a square's pattern.
         batch: images in a step.
         success: share of images that a patch must send to its class, in (0, 1].
-        sizes: sides of the squares, in pixels, rising; None takes about ten, up to .6 of the image's side.
+        sizes: sides of the squares, in pixels, rising; None takes about ten, up to 0.6 of the image's side.
         threshold: anomaly above which a class is suspected.
         classes_at_a_time: classes searched in one batch.
         seed: draws the halves, the batches and the starts.
@@ -111,24 +148,17 @@ def search_triggers(
         checked_whole(name, number, 1)
     checked_whole("classes_at_a_time", classes_at_a_time, 1)
     checked_real("min_success", success, 1e-6, 1.0)
-    hunt = PatchSearch(x, y, gradient, logits, bounds=bounds, batch=batch, success=success, seed=seed)
-    sides = checked_sides(sizes, min(x.shape[2:]))
+    search = PatchSearch(x, y, gradient, logits, bounds=bounds, batch=batch, success=success, seed=seed)
+    sides = patch_sides(sizes, min(x.shape[2:]))
     found: list[Trigger] = []
     for start in range(0, len(wanted), classes_at_a_time):
-        search = hunt.masks(wanted[start : start + classes_at_a_time], steps)
-        found += hunt.squares(search, sides, pattern_steps)
-    return compared(found, threshold)
+        masks = search.masks(wanted[start : start + classes_at_a_time], steps)
+        found += search.squares(masks, sides, pattern_steps)
+    return with_anomalies(found, threshold)
 
 
-def compared(found: Sequence[Trigger], threshold: float) -> Triggers:
-    """The cheapest patches of some classes, each with its anomaly among them."""
-    odd = anomalies([trigger.cost for trigger in found])
-    triggers = tuple(replace(trigger, anomaly=a) for trigger, a in zip(found, odd, strict=True))
-    return Triggers(triggers=triggers, threshold=threshold)
-
-
-def checked_sides(sizes: Sequence[int] | None, side: int) -> list[int]:
-    """Sides of squares to try, rising, none larger than an image's shorter side."""
+def patch_sides(sizes: Sequence[int] | None, side: int) -> list[int]:
+    """Return the sides of squares to try, rising, none larger than an image's shorter side."""
     if sizes is None:
         first, last = max(1.0, side / 28), max(1.0, 0.6 * side)
         sides = sorted({round(first * (last / first) ** (i / 12)) for i in range(13)})
@@ -139,55 +169,69 @@ def checked_sides(sizes: Sequence[int] | None, side: int) -> list[int]:
     return sides
 
 
-Logits = Callable[[Tensor], Tensor]
-"""Maps inputs (B, *S) to logits (B, K)."""
+SPREAD_FLOOR = math.log(2.0)
+"""Least standard deviation of log costs: an anomaly of 2 is at least 4 times as cheap."""
+
+_TO_DEVIATION = 1.4826
+"""A normal variable's standard deviation over its median absolute deviation."""
+
+_NUMBERS, _LEAST_DRAWS = 200_000, 2_000
+"""Normal numbers drawn to estimate chance, and least number of sets of classes."""
+
+
+def with_anomalies(found: Sequence[Trigger], threshold: float) -> Triggers:
+    """Return the cheapest patches of some classes, each with its anomaly among them."""
+    odd = anomalies([trigger.cost for trigger in found])
+    triggers = tuple(replace(trigger, anomaly=anomaly) for trigger, anomaly in zip(found, odd, strict=True))
+    return Triggers(triggers=triggers, threshold=threshold)
+
+
+def anomalies(costs: Sequence[float]) -> list[float]:
+    """Return the distance of each log cost below their median, in robust standard deviations."""
+    logs = torch.tensor(costs, dtype=torch.float64).log()
+    below: list[float] = _below(logs).tolist()
+    return below
+
+
+def anomaly_chance(anomaly: float, costs: Sequence[float], seed: int) -> float:
+    """Return the probability that the oddest of as many classes is as anomalous, if no class is odd.
+
+    Log costs are drawn from one normal distribution with the spread of `costs`, at least `SPREAD_FLOOR`. A spread
+    estimated on few classes is often far too small: of six equal classes one has an anomaly of 2 in 9 of 100 sets.
+
+    Args:
+        anomaly: of one class.
+        costs: of all classes.
+        seed: of the draws.
+    """
+    logs = torch.tensor(costs, dtype=torch.float64).log()
+    sets = max(_LEAST_DRAWS, _NUMBERS // len(costs))
+    drawn = rng.normal(rng.fold(rng.keys(seed, torch.arange(sets)), "costs of classes"), (len(costs),)).double()
+    farthest = _below(float(_spread(logs)) * drawn).amax(1)
+    return (1 + int((farthest >= anomaly).sum())) / (1 + sets)
+
+
+def _below(logs: Tensor) -> Tensor:
+    return (logs.quantile(0.5, dim=-1, keepdim=True) - logs) / _spread(logs)
+
+
+def _spread(logs: Tensor) -> Tensor:
+    middle = logs.quantile(0.5, dim=-1, keepdim=True)
+    found = _TO_DEVIATION * (logs - middle).abs().quantile(0.5, dim=-1, keepdim=True)
+    return found.clamp(min=SPREAD_FLOOR)
+
 
 _HOPELESS, _HOPELESS_AFTER = 1 / 3, 10
-"""A square's pattern that after ten steps has less than a third of the success asked for is given up: on nets with
-planted patches and clean ones, ten more or thirty more steps added .2 at most, and where a square works it has over
-half of its success by then."""
+"""A square's pattern that after ten steps has less than a third of the success asked for is given up. On networks with
+planted patches and clean ones, ten or thirty more steps added 0.2 at most, and a square that works has over half of its
+success by then."""
 
 _HELD_OUT = 256
-"""Images that tell how well a patch does."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trigger:
-    """The cheapest patch found for a class.
-
-    Attributes:
-        label: the class it leads to.
-        top, left, size: the square in pixels; the largest one tried where none works.
-        pattern: (C, size, size) what it shows, in input units.
-        success: share of held-out images of other classes that it sends to the class, in 0..1.
-        area: the square's in pixels, or the image's where no square works.
-        mask_norm: L1 norm of the soft mask, Neural Cleanse's cost; the image's area where none worked.
-        anomaly: how far log cost is below the median over classes, in robust standard deviations.
-    """
-
-    label: int
-    top: int
-    left: int
-    size: int
-    pattern: Tensor
-    success: float
-    area: int
-    mask_norm: float
-    anomaly: float
-
-    @property
-    def cost(self) -> float:
-        """Geometric mean of area and mask norm, in pixels."""
-        return math.sqrt(self.area * self.mask_norm)
-
-    @property
-    def cue(self) -> PatternPatch:
-        """The patch as a cue: on pastes it, off leaves images as they are."""
-        return PatternPatch(top=self.top, left=self.left, pattern=self.pattern)
+"""Images that a patch's success is measured on."""
 
 
 class PatchSearch:
-    """Images to search on, images to judge on, and the model's answers."""
+    """The search for patches on one model: images to search on, images to measure on, and the model's answers."""
 
     def __init__(
         self,
@@ -207,45 +251,54 @@ class PatchSearch:
         self.bounds, self.batch, self.success, self.seed = bounds, batch, success, seed
 
     def masks(self, labels: list[int], steps: int) -> MaskSearch:
-        """Soft masks for some classes."""
-        where = torch.tensor(labels, device=self.x.device)
+        """Return soft masks for some classes."""
+        targets = torch.tensor(labels, device=self.x.device)
         shape = (self.x.shape[1], self.x.shape[2], self.x.shape[3])
-        keys = rng.keys(self.seed, where)
-        # What a soft mask can do, an opaque square can do a little less well: aim higher here.
+        keys = rng.keys(self.seed, targets)
+        # An opaque square does a little worse than a soft mask: aim higher here.
         success = min(1.0, self.success + 0.1)
-        search = MaskSearch(where, shape, bounds=self.bounds, success=success, keys=keys)
+        search = MaskSearch(targets, shape, bounds=self.bounds, success=success, keys=keys)
         for step in range(steps):
             search.tell(*self.gradient(*search.ask(self._drawn(labels, step))))
         return search
 
     def squares(self, masks: MaskSearch, sides: list[int], steps: int) -> list[Trigger]:
-        """The smallest squares that work, where the masks have most of their mass."""
-        open_, found = list(range(len(masks.labels))), dict[int, Trigger]()
+        """Return the smallest squares that work, at the places where the masks have most of their mass."""
+        labels, area = masks.labels.tolist(), self.x.shape[2] * self.x.shape[3]
+        unsolved, found = list(range(len(labels))), dict[int, Trigger]()
         for side in sides:
-            if not open_:
+            if not unsolved:
                 break
-            labels = masks.labels[open_]
-            places = [heaviest(masks.mask[i, 0], side) for i in open_]
-            start = torch.stack(
-                [masks.pattern[i, :, r : r + side, c : c + side] for i, (r, c) in zip(open_, places, strict=True)]
-            )
-            search = PatternSearch(labels, places, side, start, bounds=self.bounds)
+            places = [heaviest_square(masks.mask[i, 0], side) for i in unsolved]
+            starts = [
+                masks.pattern[i, :, r : r + side, c : c + side] for i, (r, c) in zip(unsolved, places, strict=True)
+            ]
+            search = PatternSearch(masks.labels[unsolved], places, side, torch.stack(starts), bounds=self.bounds)
+            # Classes given up on a smaller side get their trigger on the last side, where all are searched to the end.
             self._improve(search, steps, every=side == sides[-1])
-            # Those given up are told at the last side, where all are searched to the end.
-            for label, place, pattern in zip(search.labels.tolist(), search.places, search.patterns, strict=True):
-                share = self._success(label, PatternPatch(top=place[0], left=place[1], pattern=pattern))
-                i = masks.labels.tolist().index(label)
-                found[i] = self._trigger(masks, i, place, pattern, share)
+            for label, (top, left), pattern in zip(search.labels.tolist(), search.places, search.patterns, strict=True):
+                patch = PatternPatch(top=top, left=left, pattern=pattern)
+                others = self._others(self.test, label)[:_HELD_OUT]
+                arrived = CLASSIFICATION.predictions(self.logits(patch.on(self.x[others]))) == label
+                share = float(arrived.double().mean())
+                i = labels.index(label)
+                found[i] = Trigger(
+                    label=label,
+                    top=top,
+                    left=left,
+                    size=side,
+                    pattern=pattern.cpu(),
+                    success=share,
+                    area=side**2 if share >= self.success else area,
+                    mask_norm=min(float(masks.norm[i]), float(area)),
+                    anomaly=0.0,
+                )
                 if share >= self.success:
-                    open_.remove(i)
-        return [found[i] for i in range(len(masks.labels))]
+                    unsolved.remove(i)
+        return [found[i] for i in range(len(labels))]
 
     def _improve(self, search: PatternSearch, steps: int, *, every: bool) -> None:
-        """Steps on patterns; after a few, classes for which a square of this size is hopeless are left out.
-
-        Args:
-            every: no class is left out.
-        """
+        """Take steps on patterns; unless `every`, leave out classes for which a square of this size is hopeless."""
         recent = torch.zeros(len(search.labels), device=search.labels.device)
         for step in range(steps):
             labels = search.labels.tolist()
@@ -256,28 +309,10 @@ class PatchSearch:
             arrived = CLASSIFICATION.predictions(logits).view(len(labels), -1) == search.labels.unsqueeze(1)
             recent = 0.8 * recent + 0.2 * arrived.float().mean(1)
             if step == _HOPELESS_AFTER - 1:
-                seen = 1 - 0.8**_HOPELESS_AFTER  # the weights of a running mean from nothing add up to this
-                search.keep(recent >= _HOPELESS * self.success * seen)
+                total = 1 - 0.8**_HOPELESS_AFTER  # the sum of a running mean's weights, from nothing
+                search.keep(recent >= _HOPELESS * self.success * total)
                 if not len(search.labels):
                     return
-
-    def _trigger(self, masks: MaskSearch, i: int, place: tuple[int, int], pattern: Tensor, share: float) -> Trigger:
-        area, size = self.x.shape[2] * self.x.shape[3], pattern.shape[-1]
-        return Trigger(
-            label=int(masks.labels[i]),
-            top=place[0],
-            left=place[1],
-            size=size,
-            pattern=pattern.cpu(),
-            success=share,
-            area=size**2 if share >= self.success else area,
-            mask_norm=min(float(masks.norm[i]), float(area)),
-            anomaly=0.0,
-        )
-
-    def _success(self, label: int, cue: PatternPatch) -> float:
-        others = self._others(self.test, label)[:_HELD_OUT]
-        return float((CLASSIFICATION.predictions(self.logits(cue.on(self.x[others]))) == label).double().mean())
 
     def _others(self, rows: Tensor, label: int) -> Tensor:
         others = rows[self.y[rows] != label]
@@ -286,7 +321,7 @@ class PatchSearch:
         return others
 
     def _drawn(self, labels: list[int], step: int, use: str = "mask") -> Tensor:
-        """(k, B, C, H, W) images of other classes for each class, drawn by seed, class and step."""
+        """Return (k, B, C, H, W) images of other classes for each class, drawn by seed, class and step."""
         keys = rng.fold(rng.fold(rng.keys(self.seed, torch.tensor(labels)), f"images for {use}"), step)
         pools = [self._others(self.search, label) for label in labels]
         limits = torch.tensor([len(pool) for pool in pools]).view(-1, 1)
@@ -294,46 +329,33 @@ class PatchSearch:
         return torch.stack([self.x[pool[pick.to(pool.device)]] for pool, pick in zip(pools, picks, strict=True)])
 
 
-def heaviest(mask: Tensor, side: int) -> tuple[int, int]:
-    """Corner of the square of a mask (H, W) that holds most of it."""
+def heaviest_square(mask: Tensor, side: int) -> tuple[int, int]:
+    """Return the corner of the square of a mask (H, W) with the largest sum."""
     sums = F.avg_pool2d(mask.view(1, 1, *mask.shape), side, 1)[0, 0]
     row, column = divmod(int(sums.flatten().argmax()), sums.shape[1])
     return row, column
 
 
-Gradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Maps points (B, *S) and targets (B,) int64 to logits (B, K) and the gradient (B, *S) of the summed cross-entropy."""
+# The two searches below ask and tell: `ask` gives points for the model, `tell` takes the model's answers there. They
+# search several classes in one batch, each independently of the others, and do not see the model.
 
 _START = -1.0
-"""The mask's first logit, about .27: open enough for a gradient everywhere, and soon closed where it does not help."""
+"""The mask's first logit, about 0.27: a gradient everywhere, and soon closed where it does not help."""
 
 _DEARER, _CHEAPER, _FIRST_PRICE = 1.1, 1 / 1.15, 1e-3
-"""How the price of a mask's area moves after a step that succeeded, and after one that did not; and where it starts."""
-
-
-def gradient_of(logits: Callable[[Tensor], Tensor]) -> Gradient:
-    """The `Gradient` of a function that torch can differentiate."""
-
-    def gradient(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            leaf = points.detach().requires_grad_(True)
-            answers = logits(leaf)
-            (slope,) = torch.autograd.grad(F.cross_entropy(answers, targets, reduction="sum"), leaf)
-        return answers.detach(), slope
-
-    return gradient
+"""Factors of the price of a mask's area after a step that succeeded, and after one that did not; and its start."""
 
 
 class _Adam:
-    """Steps of Adam (Kingma and Ba, ICLR 2015) on one tensor."""
+    """Adam (Kingma and Ba, ICLR 2015) on one tensor."""
 
     def __init__(self, like: Tensor, rate: float, momentum: float = 0.5, memory: float = 0.9) -> None:
         self.first, self.second, self.count = torch.zeros_like(like), torch.zeros_like(like), 0
         self.rate, self.momentum, self.memory = rate, momentum, memory
 
-    def keep(self, which: Tensor) -> None:
-        """Go on with some rows: which (k,) bool."""
-        self.first, self.second = self.first[which], self.second[which]
+    def keep(self, kept: Tensor) -> None:
+        """Continue with the rows kept (k,) bool."""
+        self.first, self.second = self.first[kept], self.second[kept]
 
     def step(self, gradient: Tensor) -> Tensor:
         self.count += 1
@@ -376,13 +398,13 @@ class MaskSearch:
         self.norm = torch.full((len(labels),), float("inf"), device=labels.device)
 
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W), B for each class."""
+        """Return points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W), B for each class."""
         self.x = x
         mask, pattern = (part.unsqueeze(1) for part in self._now())
         return (x + mask * (pattern - x)).flatten(0, 1), self.labels.repeat_interleave(x.shape[1])
 
     def tell(self, logits: Tensor, gradient: Tensor) -> None:
-        """Take one step; keep the mask where it did its work and is the smallest so far."""
+        """Take one step; keep the mask if it worked and is the smallest so far."""
         k, b = self.x.shape[:2]
         mask, pattern = self._now()
         arrived = (CLASSIFICATION.predictions(logits).view(k, b) == self.labels.unsqueeze(1)).float().mean(1)
@@ -391,9 +413,10 @@ class MaskSearch:
         norm = mask.flatten(1).sum(1)
         better = works & (arrived >= self.success) & (norm < self.norm)
         never = self.norm.isinf() & ~better
-        keep = (better | never).view(-1, 1, 1, 1)  # what never worked is at least the latest
+        keep = (better | never).view(-1, 1, 1, 1)  # of masks that never worked the latest is kept
         self.norm = torch.where(better, norm, self.norm)
         self.mask, self.pattern = torch.where(keep, mask, self.mask), torch.where(keep, pattern, self.pattern)
+        # The chain rule through x + m (p - x), and through the sigmoids of the logits.
         slope = gradient.view(self.x.shape) / b
         low, high = self.bounds
         by_mask = (slope * (pattern.unsqueeze(1) - self.x)).sum((1, 2)).unsqueeze(1) + self.price
@@ -416,7 +439,7 @@ class PatternSearch:
         labels: (k,) int64 the classes.
         places: k pairs (row, column) of each square's corner.
         size: side of the squares, in pixels.
-        patterns: (k, C, size, size) where to start, in input units.
+        patterns: (k, C, size, size) start, in input units.
         bounds: smallest and largest input value.
         rate: step length on the pattern's logits.
     """
@@ -443,7 +466,7 @@ class PatternSearch:
         return low + (high - low) * torch.sigmoid(self.logit)
 
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W), B for each class."""
+        """Return points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W), B for each class."""
         points = x.clone()
         for at, pattern, row in zip(self._spans(), self.patterns, points, strict=True):
             row[at] = pattern
@@ -456,11 +479,11 @@ class PatternSearch:
         share = torch.sigmoid(self.logit)
         self.logit = self.logit + self.adam.step(inside * share * (1 - share))
 
-    def keep(self, which: Tensor) -> None:
-        """Go on with some of the classes: which (k,) bool."""
-        self.labels, self.logit = self.labels[which], self.logit[which]
-        self.places = [place for place, kept in zip(self.places, which.tolist(), strict=True) if kept]
-        self.adam.keep(which)
+    def keep(self, kept: Tensor) -> None:
+        """Continue with the classes kept (k,) bool."""
+        self.labels, self.logit = self.labels[kept], self.logit[kept]
+        self.places = [place for place, stays in zip(self.places, kept.tolist(), strict=True) if stays]
+        self.adam.keep(kept)
 
     def _spans(self) -> list[tuple[slice, slice, slice, slice]]:
         everything = slice(None)
@@ -468,51 +491,3 @@ class PatternSearch:
             (everything, everything, slice(top, top + self.size), slice(left, left + self.size))
             for top, left in self.places
         ]
-
-
-SPREAD_FLOOR = math.log(2.0)
-"""The least standard deviation of log costs that is believed: an anomaly of 2 is at least 4 times as cheap."""
-
-_TO_DEVIATION = 1.4826
-"""A normal variable's standard deviation over its median absolute deviation."""
-
-_NUMBERS, _LEAST_DRAWS = 200_000, 2_000
-"""Normal numbers drawn to tell what chance does, and sets of classes at least."""
-
-
-def anomalies(costs: Sequence[float]) -> list[float]:
-    """How far each log cost is below their median, in robust standard deviations, `SPREAD_FLOOR` at least.
-
-    A robust standard deviation is 1.4826 times the median absolute deviation.
-    """
-    logs = torch.tensor(costs, dtype=torch.float64).log()
-    below: list[float] = _below(logs).tolist()
-    return below
-
-
-def chance_of(anomaly: float, costs: Sequence[float], seed: int) -> float:
-    """How often the oddest of as many classes is as anomalous, where no class is odd.
-
-    Log costs are drawn from one normal distribution of the spread that these have, `SPREAD_FLOOR` at least. A spread
-    measured on few classes is often far too small: of six alike one has an anomaly of 2 in 9 of 100 sets.
-
-    Args:
-        anomaly: of one class.
-        costs: of all classes.
-        seed: of the draws.
-    """
-    logs = torch.tensor(costs, dtype=torch.float64).log()
-    sets = max(_LEAST_DRAWS, _NUMBERS // len(costs))
-    drawn = rng.normal(rng.fold(rng.keys(seed, torch.arange(sets)), "costs of classes"), (len(costs),)).double()
-    farthest = _below(float(_spread(logs)) * drawn).amax(1)
-    return (1 + int((farthest >= anomaly).sum())) / (1 + sets)
-
-
-def _below(logs: Tensor) -> Tensor:
-    return (logs.quantile(0.5, dim=-1, keepdim=True) - logs) / _spread(logs)
-
-
-def _spread(logs: Tensor) -> Tensor:
-    middle = logs.quantile(0.5, dim=-1, keepdim=True)
-    found = _TO_DEVIATION * (logs - middle).abs().quantile(0.5, dim=-1, keepdim=True)
-    return found.clamp(min=SPREAD_FLOOR)

@@ -1,12 +1,11 @@
-"""Checks of a model's answers before it is measured: repeatable, and those of one sample alone.
+"""Checks of a model's answers before it is measured: repeatable, and those of one sample alone."""
 
-- `check_forward`: labels are classes of the model, two passes agree, and a sample's answer does not depend on the
-  samples beside it in the batch. Hints name likely mistakes; no verdict rests on one.
-- `probe_history`: an answer does not depend on earlier queries. A model that remembers its queries, and answers an
-  input near one of them as it answered that one, looks robust to any search that starts from samples that it was
-  shown; an attacker who comes with a changed sample first breaks it. A model that changes after some number of queries
-  is not the model that was measured.
-"""
+# - `check_forward`: labels are classes of the model, two passes agree, and a sample's answer does not depend on the
+#   samples beside it in the batch. Hints name likely mistakes; no verdict rests on one.
+# - `probe_history`: an answer does not depend on earlier queries. A model that remembers its queries, and answers an
+#   input near one of them as it answered that one, looks robust to any search that starts from samples that it was
+#   shown; an attacker who comes with a changed sample first breaks it. A model that changes after some number of
+#   queries is not the model that was measured.
 
 from __future__ import annotations
 

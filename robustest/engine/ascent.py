@@ -1,24 +1,30 @@
-"""What `ascend` climbs: functions of a model's outputs."""
+"""Gradient steps of a fixed number for every row: for training, and for inputs that show a feature."""
+
+#     z_(t+1) = project(z_t + a_t * ascent(g_t)),  g_t the gradient of an `Objective` at z_t,  a_t = a or a (1 - t / T)
+#
+# Nothing is searched for here, so nothing ends early: a training example that is misclassified already is made worse
+# still, and a picture of a feature is driven on. Claims use `robustest.engine.search` instead.
+#
+# Pictures (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, sections 4 and 5)
+# start from grey with a little noise and may go anywhere inside the bounds. Nothing but the network's gradient keeps
+# the result natural, so a standard network's pictures look like noise, and a robust one's like the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, Objective
 from robustest.engine.search import pick
 from robustest.tasks.class_losses import cross_entropy
 from robustest.threats import L1, L2, Bounds, Rows, Threat, filled, per_row
 
-Objective = Callable[[Tensor, slice], Tensor]
-"""Maps the model's outputs (b, K) for a part of the rows to (b,) values to climb; the slice says which part."""
-
 
 def away_from(y: Tensor) -> Objective:
-    """The cross-entropy of classes y (N,)."""
+    """Return the cross-entropy of classes y (N,)."""
 
     def objective(logits: Tensor, part: slice) -> Tensor:
         return cross_entropy(logits, y[part])
@@ -27,7 +33,7 @@ def away_from(y: Tensor) -> Objective:
 
 
 def towards_class(y: Tensor) -> Objective:
-    """The cross-entropy of classes y (N,), negated."""
+    """Return the cross-entropy of classes y (N,), negated."""
 
     def objective(logits: Tensor, part: slice) -> Tensor:
         return -cross_entropy(logits, y[part])
@@ -36,7 +42,7 @@ def towards_class(y: Tensor) -> Objective:
 
 
 def towards_features(aim: Tensor) -> Objective:
-    """The distance of features from those aimed at (N, D), relative to their length, negated."""
+    """Return the distance of features from an aim (N, D), relative to the aim's length, negated."""
 
     def objective(features: Tensor, part: slice) -> Tensor:
         return -relative_distance(features, aim[part])
@@ -45,7 +51,7 @@ def towards_features(aim: Tensor) -> Objective:
 
 
 def feature(index: Tensor) -> Objective:
-    """One feature of each row: index (N,) int64."""
+    """Return one feature of each row: index (N,) int64."""
 
     def objective(features: Tensor, part: slice) -> Tensor:
         return features.gather(1, index[part].unsqueeze(1)).squeeze(1)
@@ -54,17 +60,10 @@ def feature(index: Tensor) -> Objective:
 
 
 def relative_distance(features: Tensor, aim: Tensor) -> Tensor:
-    """(N,) Euclidean distance of features (N, D) from those aimed at, over the length of the latter."""
+    """Return (N,) the Euclidean distance of features (N, D) from an aim, over the length of the aim."""
     apart: Tensor = torch.linalg.vector_norm(features - aim, dim=1)
     scale: Tensor = torch.linalg.vector_norm(aim, dim=1).clamp(min=torch.finfo(aim.dtype).tiny ** 0.5)
     return apart / scale
-
-
-# A fixed number of steps along the gradient, for every row alike: for training, and for looking at features.
-#
-# Nothing is searched for here, so nothing ends early: a training example that is misclassified already is made worse
-# still, and a picture of a feature is driven on. Claims use `robustest.engine.search` instead.
-#
 
 
 def ascend(
@@ -79,55 +78,41 @@ def ascend(
     key: Tensor | None = None,
     falling: bool = False,
 ) -> Tensor:
-    """Inputs (N, *S) inside the threat's region where an objective is larger.
+    """Return inputs (N, *S) inside the threat's region where an objective is larger.
 
     Args:
         evaluator: makes the model's passes.
-        threat: what can be reached from x.
+        threat: the region around x.
         x: (N, *S) on the evaluator's device, inside the bounds.
-        objective: what to climb.
+        objective: the value to climb.
         bounds: the input's bounds.
         steps: gradient steps, >= 1.
         step_size: length of a step in input units, or in steps of the threat's `ascent` where a proposal is no input;
             None means 2 * stride / steps, so that the steps together span the region.
         key: (N,) int64 for a random start inside the region; None starts at x.
-        falling: whether the step's length falls linearly to 0, to come to rest at a maximum inside the region.
+        falling: the step's length falls linearly to 0, to come to rest at a maximum inside the region.
     """
     region = threat.region(x, bounds)
     z = threat.origin(region).clone() if key is None else threat.start(region, key)
     size = threat.stride(region) * (2 / steps) if step_size is None else torch.full_like(region["span"], step_size)
+
+    def render(point: Tensor, part: slice) -> Tensor:
+        return threat.render(point, region if len(point) == len(z) else pick(region, part))
+
     for step in range(steps):
-        gradient = _slope(evaluator, threat, region, z, objective)
+        gradient = evaluator.gradient(z, render, objective)[1]
         z = advanced(threat, region, z, gradient, size * (1 - step / steps) if falling else size)
     return threat.render(z, region).detach()
 
 
 def advanced(threat: Threat, region: Rows, z: Tensor, gradient: Tensor, size: Tensor) -> Tensor:
-    """The proposals after one step.
-
-    Args:
-        threat, region: where proposals may be.
-        z, gradient: (N, *Z) proposals, and what to climb there.
-        size: (N,) the step's length.
-    """
+    """Return the proposals z (N, *Z) after one step of length `size` (N,) along the gradient (N, *Z)."""
     if isinstance(threat, L1):  # the steepest step is along one element, and often past its bound
         return threat.project(z + filled(gradient, z, region, size), region)
     return threat.project(z + per_row(size, z) * threat.ascent(gradient), region)
 
 
-def _slope(evaluator: Evaluator, threat: Threat, region: Rows, z: Tensor, objective: Objective) -> Tensor:
-    def render(point: Tensor, part: slice) -> Tensor:
-        return threat.render(point, region if len(point) == len(z) else pick(region, part))
-
-    return evaluator.gradient(z, render, objective)[1]
-
-
-# Inputs that drive a feature up, and inputs whose features are those of another.
-#
-# Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations" (2019), sections 4 and 5: gradient
-# steps from grey with a little noise, anywhere inside the bounds. Nothing but the network's own gradient keeps the
-# result natural, so what a standard network gives looks like noise, and what a robust one gives like the input.
-#
+# Pictures
 
 
 _NOISE = 0.05
@@ -135,14 +120,14 @@ _NOISE = 0.05
 
 
 def grey(key: Tensor, shape: Sequence[int], bounds: Bounds) -> Tensor:
-    """(N, *shape) starts: the middle of the bounds, with a little noise of each key (N,)."""
+    """Return (N, *shape) starts: the middle of the bounds, with a little noise of each key (N,)."""
     low, high = bounds
     noise = rng.normal(rng.fold(key, "grey"), shape)
     return ((low + high) / 2 + _NOISE * (high - low) * noise).clamp(low, high)
 
 
 def maximised(read: Evaluator, start: Tensor, index: Tensor, *, bounds: Bounds, steps: int) -> Tensor:
-    """Inputs (N, *S) that drive one feature each as high as gradient steps take it.
+    """Return inputs (N, *S) that drive one feature each as high as gradient steps take it.
 
     Args:
         read: an evaluator that answers with features (B, D).
@@ -160,7 +145,7 @@ def maximised(read: Evaluator, start: Tensor, index: Tensor, *, bounds: Bounds, 
 def inverted(
     read: Evaluator, start: Tensor, aim: Tensor, *, bounds: Bounds, steps: int, step_size: float | None = None
 ) -> Tensor:
-    """Inputs (N, *S) whose features come close to those aimed at (N, D).
+    """Return inputs (N, *S) whose features come close to an aim (N, D).
 
     Args:
         read, start, bounds, steps: as for `maximised`.
@@ -183,5 +168,5 @@ def inverted(
 
 
 def everywhere(x: Tensor, bounds: Bounds) -> L2:
-    """The Euclidean ball that holds everything inside the bounds, for steps that follow the gradient's direction."""
+    """Return the Euclidean ball that holds everything inside the bounds: its steps follow the gradient's direction."""
     return L2((bounds[1] - bounds[0]) * max(1, torch.Size(x.shape[1:]).numel()) ** 0.5)

@@ -1,19 +1,18 @@
-"""A cascade on one chunk: each stage on the survivors of the stages before it, and what their search is worth.
+"""A cascade on one chunk: each stage on the survivors of the stages before it, and what their search is worth."""
 
-The algorithm:
-
-1. `serving`: the stages that work on the threat, with what the model gives and within its budget of queries. Where
-   gradients mislead, the stages without gradients get every survivor and more queries.
-2. For each stage and round: attack the survivors, those of smallest margin first. Where the stage breaks enough of
-   them (`Stage.go_on`), the next ones get it too: a stage that fits the model is worth its price.
-3. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `near` ones where an
-   earlier run of the same searcher stayed far off everywhere.
-4. `Coverage`: a survivor that no search looked at which counts for the threat was not shown to be safe
-   (`weak_search`). Where scores say no more than labels, only searches by labels count.
-
-Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch nor
-on which other samples are left.
-"""
+# The algorithm:
+#
+# 1. `serving`: the stages that work on the threat, with what the model gives and within its budget of queries. Where
+#    gradients mislead, the stages without gradients get every survivor and more queries.
+# 2. For each stage and round: attack the survivors, those of smallest margin first. Where the stage breaks enough of
+#    them (`Stage.go_on`), the next ones get it too: a stage that fits the model is worth its price.
+# 3. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `near` ones where
+#    an earlier run of the same searcher stayed far off everywhere.
+# 4. `Coverage`: a survivor that no search looked at which counts for the threat was not shown to be safe
+#    (`weak_search`). Where scores say no more than labels, only searches by labels count.
+#
+# Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch
+# nor on which other samples are left.
 
 from __future__ import annotations
 

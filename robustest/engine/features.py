@@ -1,4 +1,4 @@
-"""What a network computes before its last linear layer, for many samples."""
+"""The inputs of a network's last linear layer, for many samples."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ROWS = 512
 
 
 def in_order(samples: Samples, evaluator: Evaluator, *, seed: int, ids: Tensor | None = None) -> Iterator[Chunk]:
-    """All samples, or those at ids (M,), in this order, checked and on the evaluator's device."""
+    """Yield all samples, or those at ids (M,), in this order, checked and on the evaluator's device."""
     wanted = torch.arange(len(samples)) if ids is None else ids
     for part in torch.split(wanted, _ROWS):
         yield load(samples, part, bounds=evaluator.model.bounds, seed=seed, device=evaluator.device)
 
 
 def seen_by(evaluator: Evaluator, samples: Samples, *, layer: str | None = None, seed: int = 0) -> LastLayer:
-    """The last linear layer of the evaluator's model, found by passing one sample.
+    """Return the last linear layer of the evaluator's model, found by passing one sample.
 
     Raises:
         ConfigError: as for `robustest.models.last_layer.last_layer`.
@@ -33,7 +33,7 @@ def seen_by(evaluator: Evaluator, samples: Samples, *, layer: str | None = None,
 
 
 def reader(evaluator: Evaluator, last: LastLayer) -> Evaluator:
-    """An evaluator whose answers are features (B, D) instead of logits; it counts and checks as the given one does."""
+    """Return an evaluator whose answers are features (B, D) instead of logits."""
     return Evaluator(
         last.features,
         evaluator.device,
@@ -44,7 +44,7 @@ def reader(evaluator: Evaluator, last: LastLayer) -> Evaluator:
 
 
 def features_of(evaluator: Evaluator, last: LastLayer, x: Tensor) -> Tensor:
-    """(B, D) features of inputs (B, *S); the passes are the evaluator's.
+    """Return (B, D) features of inputs (B, *S); the passes are counted as the evaluator's.
 
     Raises:
         ModelError: features are not finite, or no row a sample.

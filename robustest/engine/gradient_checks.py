@@ -1,13 +1,12 @@
-"""Experiments beside a search by gradients that show whether it could find anything.
+"""Experiments beside a search by gradients that show whether it could find anything."""
 
-- `probe_gradient`: does the model change along its gradient as the gradient says?
-- `count_unreached`: is there a part of the input that the model reads and that never had a gradient?
-- `probe_inputs`: does a tiny change change anything, is the softmax saturated, do answers depend on precision?
-- `probe_survivors`: does the attack succeed where it may change the input at will, and what does it find at half the
-  radius? An attack that fails the first was misled; one that succeeds at the second was not searching well.
-
-Each feeds counts to `Evaluator.health`; `robustest.health` says when they stop a claim.
-"""
+# - `probe_gradient`: does the model change along its gradient as the gradient says?
+# - `count_unreached`: is there a part of the input that the model reads and that never had a gradient?
+# - `probe_inputs`: does a tiny change change anything, is the softmax saturated, do answers depend on precision?
+# - `probe_survivors`: does the attack succeed where it may change the input at will, and what does it find at half the
+#   radius? An attack that fails the first was misled; one that succeeds at the second was not searching well.
+#
+# Each feeds counts to `Evaluator.health`; `robustest.health` says when they stop a claim.
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""The graph behind a model's logits, and whether it may be believed."""
+"""The samples that bounds prove, of those that an attack left."""
+
+# 1. Read the graph behind the model's logits once (`Reading`), preprocessing included.
+# 2. Bound the clearest sample alone, then the other 7 of the pilot. Where the clearest sample's bound lies hopelessly
+#    far below zero, or none of the pilot is proven, give up: comparing costs more than bounds that cannot help are
+#    worth.
+# 3. Before the first proof counts: the graph must give the model's logits to the last bit at 64 random inputs, and must
+#    be affine between its nonlinearities. The names of operations say so; this does not take their word.
+# 4. Bound the other survivors, and a few samples that the attack broke: were one of them proven, no proof could be
+#    trusted, and a `ModelError` says so.
 
 from __future__ import annotations
 
@@ -19,19 +28,17 @@ from robustest.models import Classifier
 from robustest.threats import Threat
 
 _POINTS = 64
-"""Inputs at which the graph must answer as the model does, to the last bit."""
+"""Inputs at which the graph must give the model's logits, to the last bit."""
 _AFFINE_POINTS = 8
 """Inputs at which the maps between two nonlinearities must do what affine maps do."""
 
 
 class Reading:
-    """The network of an evaluator's model. Nothing that it says counts before `confirm` was asked.
-
-    Comparing costs more than a network that bounds cannot help is worth: such a one is never asked.
+    """The network of an evaluator's model. No bound of it counts before `confirm` returned True.
 
     Attributes:
-        network: what was read; None where nothing was, or once it turned out to be another than the model's.
-        why: there is none; empty where there is one.
+        network: the graph; None where it cannot be read, or once it turned out not to be the model's.
+        why: the reason for None; empty where there is a network.
     """
 
     def __init__(self, evaluator: Evaluator, chunk: Chunk) -> None:
@@ -50,15 +57,15 @@ class Reading:
                 self.refuse(str(why))
 
     def refuse(self, why: str) -> None:
-        """No bounds of this model from here on."""
+        """Give no bounds of this model from here on."""
         self.network, self.why = None, why
 
     def refused(self) -> bool:
-        """Whether there is nothing to bound."""
+        """Return True if there is no network."""
         return self.network is None
 
     def confirm(self, evaluator: Evaluator, chunk: Chunk) -> bool:
-        """Whether the graph answers as the model does, to the last bit, and is affine where it should be."""
+        """Return True if the graph gives the model's logits to the last bit, and is affine where it should be."""
         if self.network is not None and not self._confirmed:
             try:
                 if not _agrees(self.network, evaluator, chunk):
@@ -75,7 +82,7 @@ _READINGS: WeakKeyDictionary[Evaluator, Reading] = WeakKeyDictionary()
 
 
 def reading_of(evaluator: Evaluator, chunk: Chunk) -> Reading:
-    """What was read of an evaluator's model, once for all of its chunks."""
+    """Return the reading of an evaluator's model, made once for all of its chunks."""
     if evaluator not in _READINGS:
         _READINGS[evaluator] = Reading(evaluator, chunk)
     return _READINGS[evaluator]
@@ -111,7 +118,7 @@ class _Whole(nn.Module):
 
 
 def _points(evaluator: Evaluator, chunk: Chunk, start: int, stop: int) -> Tensor:
-    """Random inputs in the bounds, the same whatever the chunk is."""
+    """Return random inputs in the bounds, the same for every chunk."""
     low, high = chunk.bounds
     ids = torch.arange(start, stop, device=evaluator.device)
     return low + (high - low) * rng.uniform(rng.keys(0, ids), chunk.x.shape[1:]).to(chunk.x)
@@ -123,40 +130,37 @@ def _keeps_to_its_lines(network: Network, evaluator: Evaluator, chunk: Chunk) ->
 
 
 def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk) -> bool:
-    """Whether graph and model give the same bits at random inputs; they are the same whatever the chunk is."""
+    """Return True if graph and model give the same bits at random inputs."""
     most = min(_POINTS, evaluator.batch_size)
     for start in range(0, _POINTS, most):
         x = _points(evaluator, chunk, start, min(start + most, _POINTS))
         try:
             with torch.no_grad():
                 found = network(x)
-        except Exception as error:  # whatever the model's operations raise of shapes that the graph has wrong
+        except Exception as error:  # anything that operations raise where the graph has the shapes wrong
             raise NoBound(f"no bound: its graph cannot be run ({str(error).splitlines()[0][:120]})") from error
         if found.shape != (len(x), evaluator.classes) or not torch.equal(found, evaluator.logits(x)):
             return False
     return True
 
 
-# Which samples bounds prove, of those that an attack left; and that nothing was both proven and broken.
-
-
 _PILOT = 8
-"""Of a chunk's samples, how many are tried first; where none of them is proven, bounds are given up for the others."""
+"""Samples of a chunk that are tried first; where none of them is proven, the others are not bounded."""
 _HOPELESS = 30.0
-"""Of a chunk's clearest sample, which is bounded on its own first: where its bound lies so many times its margin below
-zero, the others are not tried. Where 2 of 20 samples were proven, one was seen at 14 times."""
+"""The others are not tried where the clearest sample's bound lies this many times its margin below zero. Where 2 of 20
+samples were proven, one bound lay 14 times below."""
 _BATCH = 32
 _BROKEN = 4
-"""Of a chunk's broken samples, how many are bounded too: were one proven, no proof could be trusted."""
+"""Broken samples of a chunk that are bounded too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What bounds say of samples.
+    """Samples that bounds prove.
 
     Attributes:
         rows: (B,) bool: no input that the threat allows breaks the sample.
-        note: why nothing more could be proven; empty where everything was tried.
+        note: the reason why nothing more could be proven; empty where everything was tried.
     """
 
     rows: Tensor
@@ -164,15 +168,15 @@ class Proven:
 
 
 def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor, margin: Tensor) -> Proven:
-    """Which of a chunk's samples that are held no attack can break.
+    """Prove samples of a chunk that the attack left.
 
-    The same for any batch size: what is bounded together follows from the chunk alone.
+    The result is the same for any batch size: the groups that are bounded together follow from the chunk alone.
 
     Args:
         evaluator: of the model.
         chunk: B samples, all of them right when unchanged.
-        threat: what may be done to them.
-        held: (B,) bool: whether the attack left the sample.
+        threat: the allowed changes.
+        held: (B,) bool: the attack left the sample.
         margin: (B,) of the unchanged samples; those of large margin are tried first.
 
     Raises:
@@ -208,7 +212,7 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
 
 
 def _begun(proof: _Proving, pilot: Tensor, rows: Tensor, margin: Tensor) -> int:
-    """How many samples of a pilot were tried, the clearest on its own first; marks in rows (B,) those proven."""
+    """Return the number of samples of a pilot that were tried, the clearest alone first; mark proven `rows` (B,)."""
     first = _tried(proof, pilot[:1])
     rows[pilot[:1]] = first.proven
     if bool((torch.isfinite(first.margin) & (first.margin < -_HOPELESS * margin[pilot[:1]].abs())).any()):
@@ -218,10 +222,10 @@ def _begun(proof: _Proving, pilot: Tensor, rows: Tensor, margin: Tensor) -> int:
 
 
 def _tried(proof: _Proving, pilot: Tensor) -> Proof:
-    """What is shown of a pilot's rows, by a network that was confirmed before the first proof counts."""
+    """Return the proof of a pilot's rows; the network is confirmed before the first proof counts."""
     try:
         found = proof.of(pilot)
-    except Exception:  # of a graph that is another than the model's, which is to be said; else of ours
+    except Exception:  # an error of a wrong graph is reported as that; of a confirmed one it is a bug here
         if proof.confirmed():
             raise
     else:
@@ -238,11 +242,11 @@ class _Proving:
     chunk: Chunk
 
     def confirmed(self) -> bool:
-        """Whether the network is the model's."""
+        """Return True if the network is the model's."""
         return self.reading.confirm(self.evaluator, self.chunk)
 
     def of(self, rows: Tensor) -> Proof:
-        """What is shown of rows (R,)."""
+        """Return the proof of rows (R,)."""
         if len(rows) and self.reading.network is not None:
             try:
                 y, classes = self.chunk.y[rows], self.evaluator.classes

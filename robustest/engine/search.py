@@ -1,17 +1,16 @@
-"""One attack on one chunk of samples: continuous batching, with the engine as judge.
+"""One attack on one chunk of samples: continuous batching, with the engine as judge."""
 
-The algorithm, until no sample is left:
-
-1. Admit: fill the batch up with samples that were not attacked yet, each with its own state from `init`.
-2. End: rows that had all their steps have their last proposal evaluated, and leave.
-3. Step: `ask` for proposals, project them into the threat's region, evaluate them, keep those that are misclassified,
-   and `tell` the searcher. PGD, for one, is `z = project(z + step * sign(gradient))`: gradient and projection are made
-   here, the step in its `tell`.
-4. Compact: drop broken rows where they are many, which makes room for 1.
-
-Then judge: project and render the best point of each row, and predict it afresh. Nothing but that counts as broken, so
-an attack cannot report a success that is outside the threat or that the model does not confirm.
-"""
+# The algorithm, until no sample is left:
+#
+# 1. Admit: fill the batch up with samples that were not attacked yet, each with its own state from `init`.
+# 2. End: rows that had all their steps have their last proposal evaluated, and leave.
+# 3. Step: `ask` for proposals, project them into the threat's region, evaluate them, keep those that are misclassified,
+#    and `tell` the searcher. PGD, for one, is `z = project(z + step * sign(gradient))`: gradient and projection are
+#    made here, the step in its `tell`.
+# 4. Compact: drop broken rows where they are many, which makes room for 1.
+#
+# Then judge: project and render the best point of each row, and predict it afresh. Nothing but that counts as broken,
+# so an attack cannot report a success that is outside the threat or that the model does not confirm.
 
 from __future__ import annotations
 

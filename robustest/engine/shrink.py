@@ -1,4 +1,9 @@
-"""Smaller counterexamples: what is found is made as small as it can be while it still breaks the model."""
+"""Smaller counterexamples: an input that breaks the model, made as small as it can be while it still does."""
+
+# 1. In L0: put all changes back but the largest, as many as bisection says are needed.
+# 2. Search for the smallest perturbation in the threat's norm, a few times.
+# 3. Bisect along the way from the sample to the smallest input known.
+# 4. Step 1 again: it makes no norm larger.
 
 from __future__ import annotations
 
@@ -26,7 +31,7 @@ class Shrunk:
     Attributes:
         x: (m, *S) inputs that the model misclassifies.
         size: (m,) float64, in the threat's norm.
-        predicted: (m, *T), what the model says of them.
+        predicted: (m, *T), the model's predictions of them.
         pixels: (m,) int64, elements changed; of images (C, H, W), pixels.
     """
 
@@ -37,16 +42,12 @@ class Shrunk:
 
 
 def shrinks(threat: Threat) -> bool:
-    """Whether counterexamples of this threat can be shrunk: in norm balls, where an input is its own proposal."""
+    """Return True if counterexamples of this threat can be shrunk: in norm balls, where a proposal is an input."""
     return isinstance(threat, (L0, L1, L2, Linf))
 
 
 def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) -> Shrunk:
-    """The smallest inputs found that still break a few samples.
-
-    A few searches for the smallest perturbation in the threat's own norm; then bisection along the way from the
-    sample to the smallest input known; then all changed pixels but the largest changes are put back, half of them at a
-    time, as long as that breaks the model too. The last makes no norm larger.
+    """Return the smallest inputs found that still break a few samples.
 
     Args:
         evaluator: makes the model's passes.
@@ -59,9 +60,11 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     size = threat.size(best, region)
     if isinstance(threat, L0):
         best = _fewest(evaluator, part, best)
+    # In a ball of the same norm that holds every input: a perturbation that is large on the way may end small.
+    reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
+    wide = replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
     for place, searcher in enumerate(_searches(evaluator, threat)):
         key = rng.fold(part.key, f"shrink {place}")
-        wide = _widest(threat, part)
         found = search(evaluator, searcher, wide, part.x, part.y, key=key, bounds=part.bounds, smallest=True)
         evaluator.settle()
         better = found.broken & (found.size < size)
@@ -70,13 +73,13 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     best = _fewest(evaluator, part, best)
     seen = evaluator.judged(best, part.y)
     lost, predicted = seen.holds, seen.predicted
-    best[lost] = broken[lost]  # rounding between batch sizes; what was given is known to break
+    best[lost] = broken[lost]  # rounding between batch sizes; the inputs given are known to break
     predicted[lost] = evaluator.judged(broken, part.y).predicted[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
 
 
 def _searches(evaluator: Evaluator, threat: Threat) -> list[Searcher]:
-    """The searches for the smallest perturbation that the model can serve, each as often as it has rounds."""
+    """Return the searches for the smallest perturbation that the model can serve, each as often as it has rounds."""
     name = _NAMES.get(type(threat))
     stages = MINIMUM[name].stages if name else ()
     gives, task = evaluator.model.gives, evaluator.task
@@ -84,14 +87,8 @@ def _searches(evaluator: Evaluator, threat: Threat) -> list[Searcher]:
     return [stage.searcher for stage in served for _ in range(stage.rounds)]
 
 
-def _widest(threat: Threat, part: Chunk) -> Threat:
-    """A ball of the same norm that holds every input: what is large on the way may end small."""
-    reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
-    return replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
-
-
 def pixels_changed(before: Tensor, after: Tensor) -> Tensor:
-    """(m,) int64: elements that differ, or pixels of images (m, C, H, W)."""
+    """Return (m,) int64: elements that differ, or pixels of images (m, C, H, W)."""
     return by_pixel(before != after).any(1).sum(1)
 
 
@@ -100,7 +97,7 @@ def _breaks(evaluator: Evaluator, part: Chunk, x: Tensor) -> Tensor:
 
 
 def _bisected(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
-    """The nearest broken point that bisection between the samples and their broken inputs (m, *S) finds."""
+    """Return the nearest broken point that bisection between the samples and their broken inputs (m, *S) finds."""
     low, high = torch.zeros(len(far), device=far.device), torch.ones(len(far), device=far.device)
     best = far.clone()
     for _ in range(_HALVINGS):
@@ -113,7 +110,7 @@ def _bisected(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
 
 
 def _fewest(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
-    """The inputs with only so many of their largest changes kept as bisection says are needed to break the model."""
+    """Return the inputs with as many of their largest changes as bisection says are needed to break the model."""
     change = (far - part.x).abs()
     weight = by_pixel(change).sum(1)
     place = weight.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
@@ -131,5 +128,5 @@ def _fewest(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
 
 
 def _plane(x: Tensor) -> tuple[int, ...]:
-    """The shape that a mask by pixel has, so that it broadcasts over x."""
+    """Return the shape of a mask by pixel, so that it broadcasts over x."""
     return (1, *x.shape[2:]) if x.ndim > 2 else tuple(x.shape[1:])

@@ -1,4 +1,9 @@
-"""The smallest perturbation of each sample of a chunk: every stage on every sample, and the smallest that any finds."""
+"""The smallest perturbation of each sample of a chunk."""
+
+# 1. Every stage of a cascade searches every sample in a ball as wide as the bounds; the smallest misclassified input of
+#    all is kept. Where gradients mislead, HopSkipJump searches as well.
+# 2. Where nothing was found, the way to the nearest sample of another answer leaves the class somewhere: bisection
+#    gives an upper bound of the size, marked `bounded`.
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ from robustest.engine.search import SearchOutcome, search
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
 _BLIND = Stage(searcher=HopSkipJump(queries=1000))
-"""What searches, too, where gradients mislead."""
+"""A further stage where gradients mislead."""
 _HALVINGS = 12
 """The way to a neighbour is cut to this power of one half."""
 
@@ -28,7 +33,7 @@ class Smallest:
 
     Attributes:
         clean: (n,) predictions of the unchanged samples.
-        right: (n,) bool: whether they hold.
+        right: (n,) bool: they hold.
         x: (n, *S) the inputs found; the sample itself where it is wrong unchanged or nothing was found.
         size: (n,) float64; 0 where it is wrong unchanged, infinite where nothing was found.
         predicted: (n,) predictions of `x`.
@@ -44,7 +49,7 @@ class Smallest:
 
 
 def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat: Threat) -> Smallest:
-    """The smallest misclassified inputs that any stage finds for each sample, in a ball as wide as the bounds.
+    """Return the smallest misclassified inputs that any stage finds for each sample, in a ball as wide as the bounds.
 
     Raises:
         ConfigError: no stage works on this threat with what the model gives.
@@ -94,7 +99,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
 
 
 def _keep(best: Smallest, found: SearchOutcome, rows: Tensor) -> Tensor:
-    """Take over what a search found that is smaller, at some rows (m,); which it was, (m,) bool."""
+    """Take over smaller perturbations at some rows (m,), and return (m,) bool: those that were smaller."""
     better = found.broken & (found.size < best.size[rows])
     at = rows[better]
     best.x[at], best.size[at], best.predicted[at] = found.x[better], found.size[better], found.predicted[better]
@@ -112,7 +117,7 @@ def _bound(evaluator: Evaluator, chunk: Chunk, threat: Threat, best: Smallest, l
     x, y = chunk.x[lost], chunk.y[lost]
     apart = torch.cdist(x.flatten(1), chunk.x.flatten(1), p=p)
     task = evaluator.task
-    # Which samples' answers would be right for a row, too: the way to one of them need not leave what is right.
+    # Exclude samples whose answer would be right for the row as well: the way to them need not leave its class.
     apart[torch.stack([task.right(best.clean, one.expand_as(best.clean)) for one in y])] = torch.inf
     near, at = apart.min(1)
     some = near.isfinite()

@@ -1,4 +1,4 @@
-"""A model's answers under Gaussian noise, counted."""
+"""Votes of a model under Gaussian noise: how often each class is the answer to x + sigma * e, e standard normal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from robustest.engine.answer_checks import moved, usual_lead
 from robustest.engine.evaluator import Evaluator
 
 _PART = 100
-"""Noisy inputs of one pass, whatever the batch size may hold: what is drawn must not depend on it."""
+"""Noisy inputs of one pass, whatever the batch size: the draws must not depend on it."""
 _ALONE = 2
-"""Of each sample's noisy inputs, how many are passed on their own too: votes count each answer as a draw of its own."""
+"""Noisy inputs of each sample that are passed alone too: votes are counted as independent draws."""
 
 
 def count_votes(evaluator: Evaluator, x: Tensor, key: Tensor, *, sigma: float, draws: int) -> Tensor:
-    """(K,) int64: how often each class is the answer to an input under noise.
+    """Return (K,) int64: the number of draws that each class is the answer to an input under noise.
 
     Args:
         evaluator: makes the model's passes.
@@ -39,9 +39,9 @@ def count_votes(evaluator: Evaluator, x: Tensor, key: Tensor, *, sigma: float, d
 
 
 def _check_alone(evaluator: Evaluator, noisy: Tensor, among: Tensor) -> None:
-    """Count inputs (n, *S) that are answered otherwise than among others, whose logits come first in `among`.
+    """Count inputs (n, *S) whose answers alone differ from those among others, whose logits come first in `among`.
 
-    A model that takes the mean of a batch takes the noise out of one of noisy copies.
+    A model that takes the mean of a batch takes the noise out of a batch of noisy copies.
     """
     alone = torch.cat([evaluator.logits(one) for one in torch.split(noisy, 1)])
     apart = moved(evaluator, among[: len(noisy)], alone, usual_lead(evaluator, alone))

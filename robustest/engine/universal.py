@@ -1,4 +1,14 @@
-"""One perturbation for many samples: learned from several starts, the best of which go on."""
+"""One perturbation for many samples: learned from several starts, the best two of which go on."""
+
+# With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
+#
+# 1. Starts: no perturbation; random corners of the ball; and, where an answer is a class, no perturbation again with
+#    the ten likeliest classes as targets. Each start runs `steps` // 40 steps, at least one.
+# 2. A step climbs the mean over a mini-batch of sigmoid(l(x + delta) / w), so that samples that are fooled already, or
+#    far from it, have little weight. w falls from 1 to 0.3 usual leads, so that the scale of the logits does not
+#    matter.
+# 3. delta = project(delta + a_t * ascent(momentum)), the gradient over its mean size, a_t along half a cosine to zero.
+# 4. The two perturbations that fool most samples share `steps` between them; the best of all is returned.
 
 from __future__ import annotations
 
@@ -17,37 +27,31 @@ from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
 Batches = Callable[[int], Iterator[Chunk]]
-"""Makes so many mini-batches, the same ones each time."""
+"""Makes the given number of mini-batches, the same ones each time."""
 
 _SHORT = 40
-"""A start gets this part of the steps, one at least."""
+"""Each start runs `steps` // 40 steps, at least one."""
 _RANDOM = 2
 _CLASSES = 10
-"""Starts at random, and towards classes: those that are likeliest on average."""
+"""Starts at random, and towards the classes that are likeliest on average."""
 _GO_ON = 2
-"""So many of the starts go on."""
+"""Starts that are refined further."""
 _MOMENTUM = 0.9
 _WIDTHS = (1.0, 0.3)
-"""The first and the last width of the soft step that stands for being fooled, in usual leads of the likeliest class."""
+"""The first and the last width of the soft step, in usual leads of the likeliest class."""
 _FIRST_SHARE, _LATER_SHARE = 0.25, 0.1
 """Half the length of the first step of a start, and of one that goes on, as a share of the way across the ball."""
 
 
 def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | L2, steps: int) -> Tensor:
-    """A perturbation (1, *S) inside the threat's ball that changes as many of the model's own answers as can be found.
-
-    From nothing, from random corners and, where an answer is a class, towards each of the likeliest a few steps are
-    taken; of the perturbations that come out the two that fool most share `steps` between them. Steps climb the mean of
-    a sigmoid of the margin, whose width is a share of the usual margin, so that the scale of the logits does not matter
-    and samples that are fooled already, or far from it, have little say. They are normalised, with momentum, and
-    fall to nothing over half a cosine.
+    """Return a perturbation (1, *S) inside the threat's ball that changes many of the model's own answers.
 
     Args:
         evaluator: makes the model's passes.
-        batches: what is learned from.
-        judged: the samples that tell how good a perturbation is; of those learned from.
+        batches: the samples to learn from.
+        judged: some of these samples, on which perturbations are compared.
         threat: the ball.
-        steps: of those that go on, together.
+        steps: steps of the two refined starts together.
     """
     clean, task = evaluator.logits(judged.x), evaluator.task
     answers = task.predictions(clean)
@@ -80,7 +84,7 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
 
 
 def _starts(judged: Chunk, clean: Tensor, threat: Linf | L2, *, one_class: bool) -> list[tuple[Tensor, int | None]]:
-    """Perturbations to begin with, and the class that their first steps lead to; None for any other."""
+    """Return perturbations to begin with, and the class that their first steps lead to; None for any other."""
     nothing = torch.zeros_like(judged.x[:1])
     ball = _ball(threat, nothing, judged)
     keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
@@ -103,7 +107,7 @@ def _climb(
     alive: Tensor,
     target: int | None = None,
 ) -> Tensor:
-    """The perturbation after so many steps; `alive` (1, *S) bool takes note of where there was a gradient."""
+    """Return the perturbation after `steps` steps; elements with a gradient are marked in `alive` (1, *S) bool."""
     pace, share = torch.zeros_like(delta), max(share, 1 / steps)  # few steps cross the ball, too
     for step, batch in enumerate(batches):
         region, ball = threat.region(batch.x, batch.bounds), _ball(threat, delta, batch)
@@ -130,7 +134,7 @@ def _climb(
 
 @dataclass(frozen=True, slots=True)
 class _Fooled:
-    """A soft step, of that width, in how far answers y (N, *T) are lost: to any other, or to one class."""
+    """A soft step of the lead of any other answer, or of one class, over answers y (N, *T)."""
 
     task: Task
     y: Tensor
@@ -142,7 +146,7 @@ class _Fooled:
 
 
 def _lost(task: Task, output: Tensor, y: Tensor, target: int | None) -> Tensor:
-    """Return (B,) how far answers y (B, *T) are lost by outputs (B, *O), negative while they hold."""
+    """Return (B,) the lead of another answer over answers y (B, *T), negative while they hold."""
     if not task.one_class:
         return task.losses["margin"](output, y)
     at = y.unsqueeze(1)
@@ -151,6 +155,6 @@ def _lost(task: Task, output: Tensor, y: Tensor, target: int | None) -> Tensor:
 
 
 def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
-    """The threat's region for perturbations themselves: around zero, bounded by what two inputs can differ by."""
+    """Return the threat's region for perturbations themselves: around zero, bounded by the width of the bounds."""
     span = batch.bounds[1] - batch.bounds[0]
     return threat.region(torch.zeros_like(delta), (-span, span))

@@ -1,9 +1,13 @@
-"""Elastic-net multinomial logistic regression at one penalty: accelerated proximal steps, stopped by a duality gap.
+"""Elastic-net multinomial logistic regression at one penalty.
 
-The objective is mean cross-entropy + lam * (l1_ratio * sum |W| + (1 - l1_ratio) / 2 * sum W^2), the bias free. Steps
-are those of FISTA (Beck and Teboulle, SIAM J. Imaging Sciences 2009) with a step length that follows the curvature met,
-and momentum dropped whenever it points uphill (O'Donoghue and Candes, Found. Comput. Math. 2015). Cross-entropy's
-curvature falls as samples are fitted, so this takes far longer steps than a global bound allows.
+Minimise over weights W (K, M) and a free bias b (K,), for standardised features x_i and labels y_i of N rows,
+    F(W, b) = f(W, b) + g(W),    f = mean_i cross-entropy(W x_i + b, y_i),
+    g = lam * (l1_ratio * sum |W| + (1 - l1_ratio) / 2 * sum W^2),
+by FISTA (Beck and Teboulle, SIAM J. Imaging Sciences 2009): a gradient step of length 1 / L on f from a momentum point,
+then the proximal map of g. L follows the curvature met: it grows until f lies under its quadratic bound, and shrinks a
+little after each step, because the curvature of cross-entropy falls as samples are fitted, and a global bound allows
+far shorter steps. Momentum is dropped whenever it points uphill (O'Donoghue and Candes, Found. Comput. Math. 2015). A
+relative duality gap ends the iteration.
 """
 
 from __future__ import annotations
@@ -19,21 +23,21 @@ from torch import Tensor
 from robustest.clock import check as check_clock
 
 _GROW, _SHRINK = 1.5, 0.95
-"""The curvature estimate after a step that was too long, and after one that was not."""
+"""Factors of the curvature estimate after a step that was too long, and after one that was not."""
 
-_STEEPEST = 1e8
-"""Where the estimate stops growing: rounding, and no longer curvature, is what a shorter step would cure."""
+_LARGEST_CURVATURE = 1e8
+"""The estimate stops growing here: a bound that still fails is a matter of rounding, and no longer of curvature."""
 
 _CHECK_EVERY = 10
-"""Steps between two looks at the duality gap, which costs about as much as a step."""
+"""Steps between two duality gaps, each of which costs about as much as a step."""
 
 
 class Design:
-    """Standardised features, product by product; where `batch` is given they are streamed and never held on the device.
+    """Standardised features for products with weights; with `batch` they are streamed and never held on the device.
 
     Args:
         features: (N, D) floats, on any device, memory-mapped too.
-        mean, scale: (D,) what standardises them, on `device`.
+        mean, scale: (D,) mean and standard deviation of the features, on `device`.
         device, dtype: where and in which floating type products are computed.
         batch: rows moved to the device at a time; None holds all of them there.
         columns: (M,) int64 features that take part; None for all.
@@ -60,7 +64,7 @@ class Design:
         return len(self.features)
 
     def restricted(self, columns: Tensor) -> Design:
-        """The same rows with these features (M,) alone."""
+        """Return the same rows with only the features (M,)."""
         part = Design.__new__(Design)
         part.__dict__.update(self.__dict__)
         part.columns = columns
@@ -68,11 +72,11 @@ class Design:
         return part
 
     def scores(self, weight: Tensor) -> Tensor:
-        """(K, N) of weights (K, M)."""
+        """Return the scores (K, N) of weights (K, M)."""
         return torch.cat([weight @ part.T for part in self._parts()], 1)
 
-    def pulled(self, residual: Tensor) -> Tensor:
-        """(K, M): residuals (K, N) times features, over N."""
+    def weight_gradient(self, residual: Tensor) -> Tensor:
+        """Return residuals (K, N) times features, over N: the gradient (K, M) of f by the weights."""
         total, start = torch.zeros((), device=self.device, dtype=self.dtype), 0
         for part in self._parts():
             total = total + residual[:, start : start + len(part)] @ part
@@ -97,8 +101,8 @@ class ElasticNetFit:
 
     Attributes:
         weight, bias: (K, M) and (K,).
-        objective: its value, in nats.
-        gap: how far the objective can be above the smallest, as a share of itself; certified by duality.
+        objective: F, in nats.
+        gap: a certified bound on the objective minus the smallest one, as a share of the objective.
         curvature: the last estimate, a start for the next penalty.
         steps: step lengths tried.
     """
@@ -112,12 +116,12 @@ class ElasticNetFit:
 
 
 class ElasticNetObjective:
-    """One penalty's objective on a design.
+    """The objective F of one penalty on a design.
 
     Args:
         design: N rows, M features.
         labels: (N,) int64 on the design's device.
-        lam, l1_ratio: strength > 0 and share of the absolute values in (0, 1).
+        lam, l1_ratio: strength > 0, and share of absolute values in (0, 1).
         classes: K.
     """
 
@@ -126,85 +130,95 @@ class ElasticNetObjective:
         self.hot = F.one_hot(labels, classes).T.to(design.dtype)
         self.l1, self.l2 = lam * l1_ratio, lam * (1 - l1_ratio)
 
-    def entropy(self, logits: Tensor) -> float:
-        """Mean cross-entropy of logits (K, N), in nats; summed in float64."""
+    def cross_entropy(self, logits: Tensor) -> float:
+        """Return f at logits (K, N), in nats; summed in float64."""
         picked = logits.gather(0, self.labels.view(1, -1)).squeeze(0)
         return float((torch.logsumexp(logits, 0) - picked).double().mean())
 
     def penalty(self, weight: Tensor) -> float:
+        """Return g."""
         wide = weight.double()
         return float(self.l1 * wide.abs().sum() + 0.5 * self.l2 * wide.square().sum())
 
     def residual(self, logits: Tensor) -> Tensor:
-        """(K, N): the derivative of each sample's cross-entropy by its logits."""
+        """Return the derivative (K, N) of each sample's cross-entropy by its logits."""
         return torch.softmax(logits, 0) - self.hot
 
-    def shrunk(self, weight: Tensor, step: float) -> Tensor:
-        """The proximal map of the penalty."""
+    def proximal(self, weight: Tensor, step: float) -> Tensor:
+        """Return the proximal map of g: soft thresholding, then shrinkage."""
         size = (weight.abs() - step * self.l1).clamp_(min=0)
         return size * weight.sign() / (1 + step * self.l2)
 
-    def settled(self, scores: Tensor, bias: Tensor) -> Tensor:
-        """The bias after two of Newton's steps with the weights held, cheap beside a product with the features."""
+    def refit_bias(self, scores: Tensor, bias: Tensor) -> Tensor:
+        """Return the bias after two Newton steps with the weights fixed; much cheaper than a product with features."""
         for _ in range(2):
             chance = torch.softmax(scores + bias[:, None], 0).double()
             slope = (chance - self.hot.double()).mean(1)
-            # Adding a constant to every bias changes nothing: that direction gets a curvature of its own.
+            # A constant added to every bias changes nothing, so that the Hessian is singular in that direction: adding
+            # the matrix of ones gives it a curvature.
             bend = torch.diag(chance.mean(1)) - chance @ chance.T / chance.shape[1]
             bend += torch.eye(len(bias), dtype=bend.dtype, device=bend.device) * 1e-9 + 1.0
             bias = (bias.double() - torch.linalg.solve(bend, slope)).to(bias.dtype)
         return bias
 
-    def gap(self, logits: Tensor, bias: Tensor, pulled: Tensor, objective: float) -> float:
-        """A bound on how far `objective` is above the smallest one, as a share of it.
-
-        Fenchel's dual at the residuals, once as they are and once scaled until no weight's pull exceeds the
-        absolute values' penalty; the better bound counts. It holds for biases within 1 of these, since a free
-        bias has no dual value unless residuals sum to exactly 0.
+    def gap(self, logits: Tensor, bias: Tensor, gradient: Tensor, objective: float) -> float:
+        """Return a bound on how far `objective` is above the smallest one, as a share of it.
 
         Args:
             logits, bias: (K, N), (K,) at the solution.
-            pulled: (K, M) the gradient of the cross-entropy by the weights there.
-            objective: its value there.
+            gradient: (K, M) of f by the weights there.
+            objective: F there.
         """
+        # Fenchel's dual of F at a point P (K, N), a distribution over classes for each row, is
+        #     mean_i entropy(P_i) - sum (|grad| - l1)_+^2 / (2 l2),    grad = (P - hot) X / N.
+        # It is evaluated at the softmax of the logits, and at the point between softmax and labels where no gradient
+        # exceeds l1 any more. Either is a lower bound; the better one counts.
         chance, best = torch.softmax(logits, 0).double(), -math.inf
-        largest = float(pulled.abs().max()) if pulled.numel() else 0.0
-        wide, hot = pulled.double(), self.hot.double()
+        largest = float(gradient.abs().max()) if gradient.numel() else 0.0
+        wide, hot = gradient.double(), self.hot.double()
+        # A free bias has no finite dual value unless residuals sum to exactly 0. So the bound is for all biases within
+        # 1 of this one.
         lean = (chance - hot).mean(1)
         free = float((lean * bias.double()).sum() - lean.abs().sum())
         for scale in {1.0, min(1.0, self.l1 / max(largest, 1e-300))}:
             point = scale * chance + (1 - scale) * hot
-            spared = (scale * wide.abs() - self.l1).clamp_(min=0).square().sum() / (2 * self.l2)
-            best = max(best, float(torch.special.entr(point).sum(0).mean() - spared) + scale * free)
+            excess = (scale * wide.abs() - self.l1).clamp_(min=0).square().sum() / (2 * self.l2)
+            best = max(best, float(torch.special.entr(point).sum(0).mean() - excess) + scale * free)
         return (objective - best) / max(objective, 1e-300)
 
 
 def solve(
-    problem: ElasticNetObjective, weight: Tensor, bias: Tensor, *, tolerance: float, curvature: float, max_steps: int
+    objective: ElasticNetObjective,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    tolerance: float,
+    curvature: float,
+    max_steps: int,
 ) -> ElasticNetFit:
-    """The minimiser, from a warm start.
+    """Return the minimiser, from a warm start.
 
     Args:
-        problem: what to minimise.
-        weight, bias: (K, M), (K,) where to start.
+        objective: the function to minimise.
+        weight, bias: (K, M), (K,) start.
         tolerance: the relative duality gap to reach, > 0.
         curvature: a first estimate, > 0.
-        max_steps: step lengths to try, about; the gap then tells how far they led.
+        max_steps: step lengths to try, about; the fit's gap shows how far they led.
     """
-    walk = _Fista(problem, weight, bias, curvature)
-    fit = walk.fit()
-    while fit.gap > tolerance and walk.steps < max_steps:
+    iteration = _Fista(objective, weight, bias, curvature)
+    fit = iteration.fit()
+    while fit.gap > tolerance and iteration.steps < max_steps:
         for _ in range(_CHECK_EVERY):
-            walk.step()
-        fit = walk.fit()
+            iteration.step()
+        fit = iteration.fit()
     return fit
 
 
 def divergence(chance: Tensor, change: Tensor) -> float:
-    """How much the mean cross-entropy bends upwards from its tangent, when logits change.
+    """Return how much the mean cross-entropy rises above its tangent when logits change.
 
-    It is the mean of KL(before || after), written so that small changes do not drown in rounding as a
-    difference of two cross-entropies would.
+    That is the mean of KL(before || after), written so that small changes do not vanish in rounding, as they would in a
+    difference of two cross-entropies.
 
     Args:
         chance: (K, N) probabilities before.
@@ -215,34 +229,36 @@ def divergence(chance: Tensor, change: Tensor) -> float:
 
 
 class _Fista:
-    """Accelerated proximal steps. Scores are linear in the weights, so those of a momentum point cost no product."""
+    """The state of the iteration. Scores are linear in the weights: a momentum point's scores cost no product."""
 
-    def __init__(self, problem: ElasticNetObjective, weight: Tensor, bias: Tensor, curvature: float) -> None:
-        self.problem, self.curvature, self.steps, self.momentum = problem, curvature, 0, 1.0
-        self.weight, self.bias, self.scores = weight, bias, problem.design.scores(weight)
+    def __init__(self, objective: ElasticNetObjective, weight: Tensor, bias: Tensor, curvature: float) -> None:
+        self.objective, self.curvature, self.steps, self.momentum = objective, curvature, 0, 1.0
+        self.weight, self.bias, self.scores = weight, bias, objective.design.scores(weight)
         self.before = (self.weight, self.bias, self.scores)
 
     def step(self) -> None:
         check_clock()
-        problem, ahead = self.problem, (1 + math.sqrt(1 + 4 * self.momentum**2)) / 2
+        objective, ahead = self.objective, (1 + math.sqrt(1 + 4 * self.momentum**2)) / 2
         beta = (self.momentum - 1) / ahead
         here = (self.weight, self.bias, self.scores)
         weight, bias, scores = (now + beta * (now - old) for now, old in zip(here, self.before, strict=True))
         chance = torch.softmax(scores + bias[:, None], 0)
-        residual = chance - problem.hot
-        by_weight, by_bias = problem.design.pulled(residual), residual.mean(1)
+        residual = chance - objective.hot
+        by_weight, by_bias = objective.design.weight_gradient(residual), residual.mean(1)
         while True:
             self.steps += 1
             length = 1 / self.curvature
-            new_weight = problem.shrunk(weight - length * by_weight, length)
+            new_weight = objective.proximal(weight - length * by_weight, length)
             new_bias = bias - length * by_bias
-            new_scores = problem.design.scores(new_weight)
+            new_scores = objective.design.scores(new_weight)
             moved, shifted = new_weight - weight, new_bias - bias
-            bent = divergence(chance, new_scores - scores + shifted[:, None])
+            # Accept the step if f is under its quadratic bound, f(new) - tangent <= L / 2 |new - old|^2.
+            rise = divergence(chance, new_scores - scores + shifted[:, None])
             reach = float(moved.double().square().sum() + shifted.double().square().sum())
-            if bent <= self.curvature / 2 * reach or self.curvature > _STEEPEST:
+            if rise <= self.curvature / 2 * reach or self.curvature > _LARGEST_CURVATURE:
                 break
             self.curvature *= _GROW
+        # Restart where the generalised gradient, old - new, has a positive product with the last move.
         uphill = -(moved * (new_weight - self.weight)).sum() - (shifted * (new_bias - self.bias)).sum()
         self.momentum = 1.0 if float(uphill) > 0 else ahead
         self.before = here
@@ -250,11 +266,13 @@ class _Fista:
         self.curvature *= _SHRINK
 
     def fit(self) -> ElasticNetFit:
-        """The weights reached, the bias that suits them best, and how good both are."""
-        problem, bias = self.problem, self.problem.settled(self.scores, self.bias)
+        """Return the weights reached, with the bias refitted and the gap."""
+        objective, bias = self.objective, self.objective.refit_bias(self.scores, self.bias)
         logits = self.scores + bias[:, None]
-        if not problem.entropy(logits) <= problem.entropy(self.scores + self.bias[:, None]):
+        # Newton's steps may overshoot far from the optimum (and give NaN): then the bias reached stays.
+        if not objective.cross_entropy(logits) <= objective.cross_entropy(self.scores + self.bias[:, None]):
             bias, logits = self.bias, self.scores + self.bias[:, None]
-        objective = problem.entropy(logits) + problem.penalty(self.weight)
-        gap = problem.gap(logits, bias, problem.design.pulled(problem.residual(logits)), objective)
-        return ElasticNetFit(self.weight, bias, objective, gap, self.curvature, self.steps)
+        value = objective.cross_entropy(logits) + objective.penalty(self.weight)
+        gradient = objective.design.weight_gradient(objective.residual(logits))
+        gap = objective.gap(logits, bias, gradient, value)
+        return ElasticNetFit(self.weight, bias, value, gap, self.curvature, self.steps)

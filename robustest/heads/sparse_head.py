@@ -1,19 +1,14 @@
-"""Sparse linear heads on a model's features: a whole path from no feature to many.
+"""Sparse linear heads on a model's features, along a path of penalties from no feature to many.
 
-Wong, Santurkar and Madry, "Leveraging Sparse Linear Layers for Debuggable Deep Networks" (ICML 2021), section 2:
-the elastic net of Zou and Hastie (2005) on standardised features of a frozen network. Each fit starts from the one
-before, on the features that the strong rule (Tibshirani et al., JRSS B 2012) lets through; the bound that stops it
-counts all of them. A head explains; it is not the deployed model, and which of several correlated features it keeps is
-chance. So hold what it shows against an intervention on the model itself.
+Wong, Santurkar and Madry, "Leveraging Sparse Linear Layers for Debuggable Deep Networks" (ICML 2021), section 2: the
+elastic net of Zou and Hastie (2005) on standardised features of a frozen network, at penalties lam_1 > lam_2 > ...
+evenly spaced in the logarithm. Each fit starts from the fit before, on the features that the strong rule admits
+(Tibshirani et al., JRSS B 2012): feature j takes part at lam_k if it did before, or if the gradient at lam_(k-1)
+exceeds l1_ratio (2 lam_k - lam_(k-1)). The rule can be wrong: the duality gap that ends a fit counts all features, and
+features whose gradient exceeds l1_ratio lam_k are admitted until it is small.
 
-What a sparse head and a path of them are, and what can be read off them.
-
-Rows of features with labels: checked, split and standardised.
-
-Which features of a sparse head are there for a reason: how often each is chosen from half the data.
-
-Meinshausen and Buhlmann, "Stability Selection" (JRSS B 2010): features that a penalised fit picks from nearly every
-subsample are no accident of one. Of features that say the same, though, each subsample may pick another.
+A head explains; it is not the deployed model. The choice among correlated features is arbitrary, so confirm a finding
+by an intervention on the model.
 """
 
 from __future__ import annotations
@@ -36,6 +31,137 @@ from robustest.tasks import CLASSIFICATION
 Rows = tuple[Tensor, Tensor]
 """Features (N, D) and labels (N,)."""
 
+_ROWS_AT_A_TIME = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SparseHead:
+    """A linear classifier on standardised features.
+
+    Attributes:
+        weight: (K, D), mostly zeros; logits for one standard deviation of the feature.
+        bias: (K,).
+        mean, scale: (D,) mean and standard deviation of the features.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    @property
+    def counts(self) -> Tensor:
+        """(K,) int64: the number of features with a weight, by class."""
+        return (self.weight != 0).sum(1)
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return standardised features (N, D) of raw features (N, D)."""
+        if features.ndim != 2 or features.shape[1] != len(self.mean):
+            raise DataError(expected(f"features (N, {len(self.mean)})", tuple(features.shape)))
+        return (features.to(self.weight.device, self.weight.dtype) - self.mean) / self.scale
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return logits (N, K) of raw features (N, D)."""
+        return self.standardised(features) @ self.weight.T + self.bias
+
+    def top(self, class_index: int, limit: int | None = None) -> tuple[tuple[int, float], ...]:
+        """Return the features of a class with their signed weights, the largest in size first.
+
+        Raises:
+            ConfigError: there is no such class.
+        """
+        if type(class_index) is not int or not 0 <= class_index < len(self.bias):
+            raise ConfigError(expected(f"class_index to be a class in 0..{len(self.bias) - 1}", class_index))
+        row = self.weight[class_index]
+        order = row.abs().argsort(descending=True, stable=True)[: int((row != 0).sum())]
+        return tuple((int(j), float(row[j])) for j in order[:limit])
+
+    def fidelity(self, features: Tensor, predictions: Tensor) -> float:
+        """Return the share of rows where the head agrees with the deployed model's predictions (N,) int64."""
+        return float(CLASSIFICATION.holds(self.logits(features), predictions.to(self.weight.device)).double().mean())
+
+    def contributions(self, on: Tensor, off: Tensor) -> Tensor:
+        """Return (K, D): the mean change of each class's logit through each feature when a cue is switched on.
+
+        Their sum over features is the shift of the class's logit. The shift separates networks that rely on a cue from
+        networks that do not; the largest weights alone do not.
+
+        Args:
+            on, off: (N, D) raw features of the same inputs with the cue and without.
+        """
+        change = (self.standardised(on) - self.standardised(off)).mean(0)
+        return self.weight * change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SparsePath:
+    """Heads from the sparsest to the densest.
+
+    Attributes:
+        lambdas: L penalties, falling.
+        weights: L sparse COO tensors (K, D).
+        biases: (L, K).
+        mean, scale: (D,) mean and standard deviation of the features of the training rows.
+        objectives: L values, in nats.
+        gaps: L relative duality gaps; at most the tolerance where the fit converged.
+        accuracies: L accuracies on the validation rows, in 0..1; None without validation rows.
+        l1_ratio: share of absolute values in the penalty.
+        n_train, n_validation: numbers of rows.
+    """
+
+    lambdas: tuple[float, ...]
+    weights: tuple[Tensor, ...]
+    biases: Tensor
+    mean: Tensor
+    scale: Tensor
+    objectives: tuple[float, ...]
+    gaps: tuple[float, ...]
+    accuracies: tuple[float, ...] | None
+    l1_ratio: float
+    n_train: int
+    n_validation: int
+
+    def __len__(self) -> int:
+        return len(self.lambdas)
+
+    @property
+    def nonzeros(self) -> tuple[int, ...]:
+        """The number of weights that are not 0, along the path."""
+        return tuple(weight.values().numel() for weight in self.weights)
+
+    def head(self, index: int) -> SparseHead:
+        """Return the head at one penalty."""
+        weight = self.weights[index].to_dense()
+        return SparseHead(weight=weight, bias=self.biases[index], mean=self.mean, scale=self.scale)
+
+    def select(self, *, slack: float = 0.05, reference: float | None = None) -> int:
+        """Return the index of the sparsest head whose validation accuracy is within `slack` of a reference.
+
+        Wong et al. (section 2.2) give up 5 points of accuracy for a head that a person can read.
+
+        Args:
+            slack: in 0..1.
+            reference: an accuracy in 0..1, for example that of the deployed model on the same rows; None means that of
+                the densest head. Where no head is near, the most accurate one is taken, the sparsest of equals.
+
+        Raises:
+            ConfigError: slack or reference is not in 0..1, or there were no validation rows.
+        """
+        if isinstance(slack, bool) or not isinstance(slack, (int, float)) or not 0 <= slack <= 1:
+            raise ConfigError(expected("slack in 0..1", slack))
+        if self.accuracies is None:
+            raise ConfigError("Expected validation rows to choose a head by but the path was fitted without any.")
+        if reference is not None and not 0 <= reference <= 1:
+            raise ConfigError(expected("reference in 0..1", reference))
+        scores, sizes = self.accuracies, self.nonzeros
+        least = min((scores[-1] if reference is None else reference) - slack, max(scores))
+        enough = [i for i in range(len(self)) if scores[i] >= least - 1e-12]
+        return min(enough, key=lambda i: (sizes[i], -scores[i]))
+
+    def selected(self, *, slack: float = 0.05) -> SparseHead:
+        """Return the head that `select` chooses."""
+        return self.head(self.select(slack=slack))
+
 
 def fit_sparse_head(
     features: Tensor,
@@ -56,50 +182,102 @@ def fit_sparse_head(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> SparsePath:
-    """Elastic-net multinomial logistic regression along a path of penalties, from the sparsest head to the densest.
+    """Fit elastic-net multinomial logistic regression along a path of penalties, from the sparsest head to the densest.
 
     At each penalty lam it minimises mean cross-entropy + lam * (l1_ratio * sum |W| + (1 - l1_ratio) / 2 * sum W^2) with
     a free bias, on features standardised by mean and standard deviation of the training rows.
 
     Args:
-        features: (N, D) floats, finite. They stay where they are (memory-mapped, say) if `batch` is given.
+        features: (N, D) floats, finite. With `batch` they may stay where they are, memory-mapped too.
         labels: (N,) int64 in 0..K-1, every class present.
         validation: rows that choose the head; None holds out `validation_share` of the rows given.
-        validation_share: of each class, in [0, 1); 0 holds out none, and leaves nothing to choose a head by.
+        validation_share: of each class, in [0, 1); 0 holds out none, so that no head can be chosen.
         l1_ratio: share of absolute values in the penalty, in (0, 1).
         n_lambdas: penalties on the path, >= 2, evenly spaced in the logarithm.
-        lambda_ratio: the last penalty over the first, in (0, 1). The first is the smallest that leaves no feature.
-        lambdas: penalties of your own, falling, > 0, instead of the two above.
+        lambda_ratio: the last penalty over the first, in (0, 1). The first is the smallest without any feature.
+        lambdas: falling penalties > 0, instead of the two above.
         classes: K; None takes the largest label + 1.
-        tolerance: relative duality gap at which a fit ends, > 0: no other weights have an objective lower by more.
-        max_steps: steps at one penalty at most; the path's `gaps` tell how far each fit came.
-        batch: rows brought to the device at a time; None holds all there.
+        tolerance: relative duality gap that ends a fit, > 0.
+        max_steps: steps at one penalty at most; the path's `gaps` show how far each fit came.
+        batch: rows moved to the device at a time; None holds all there.
         device: where to compute; None means where the features are.
         dtype: float32 or float64.
         seed: draws the rows held out.
-        progress: called with penalties done, and penalties in all.
+        progress: called with the numbers of penalties done, and of all penalties.
 
     Raises:
         ConfigError: an argument is out of range.
         DataError: features or labels have a wrong shape or type, hold NaN or infinity, or a class has no rows.
     """
-    _check_shares(l1_ratio=l1_ratio, lambda_ratio=lambda_ratio, validation_share=validation_share)
-    _check_counts(n_lambdas=(n_lambdas, 2), max_steps=(max_steps, 1), batch=(1 if batch is None else batch, 1))
-    _check_solver(tolerance, dtype)
+    for name, value in (("l1_ratio", l1_ratio), ("lambda_ratio", lambda_ratio)):
+        if not _real(value) or not 0 < value < 1:
+            raise ConfigError(expected(f"{name} in (0, 1)", value))
+    if not _real(validation_share) or not 0 <= validation_share < 1:
+        raise ConfigError(expected("validation_share in [0, 1)", validation_share))
+    checked_whole("n_lambdas", n_lambdas, 2)
+    checked_whole("max_steps", max_steps, 1)
+    checked_whole("batch", 1 if batch is None else batch, 1)
+    if not _real(tolerance) or tolerance <= 0:
+        raise ConfigError(expected("tolerance > 0", tolerance))
+    if dtype not in (torch.float32, torch.float64):
+        raise ConfigError(expected("dtype to be torch.float32 or torch.float64", dtype))
     k = checked_rows(features, labels, classes)
-    train, held = _parted((features, labels), validation, k, share=validation_share, seed=seed)
+
+    train, held = (features, labels), validation
+    if validation is not None:
+        checked_rows(*validation, k, complete=False)
+        if validation[0].shape[1] != features.shape[1]:
+            raise DataError(expected(f"validation features (M, {features.shape[1]})", tuple(validation[0].shape)))
+    else:
+        kept, rest = stratified_split(labels, validation_share, seed)
+        if len(rest):
+            place, y = features.device, labels.cpu()
+            train, held = (features[kept.to(place)], y[kept]), (features[rest.to(place)], y[rest])
+
     place = torch.device(device) if device is not None else features.device
     mean, scale = standardisation(train[0], place, dtype)
     design = Design(train[0], mean, scale, device=place, dtype=dtype, batch=batch)
-    walk = _WarmStartPath(
+    path = _WarmStartPath(
         design, train[1].to(place), l1_ratio=l1_ratio, classes=k, tolerance=tolerance, max_steps=max_steps
     )
-    grid = _lambda_grid(lambdas) if lambdas is not None else walk.grid(n_lambdas, lambda_ratio)
-    return _sparse_path(walk, grid, walk.along(grid, progress), held)
+    if lambdas is None:
+        grid = [path.last * lambda_ratio ** (i / (n_lambdas - 1)) for i in range(n_lambdas)]
+    else:
+        grid = list(lambdas)
+        if not grid or not all(_real(lam) and lam > 0 for lam in grid) or any(b >= a for a, b in pairwise(grid)):
+            raise ConfigError(expected("lambdas to be falling numbers > 0", lambdas))
+    fits = []
+    for lam in grid:
+        fits.append(path.down_to(lam))
+        if progress is not None:
+            progress(len(fits), len(grid))
+
+    accuracies: tuple[float, ...] | None = None
+    if held is not None:
+        test = Design(held[0], mean, scale, device=place, dtype=dtype, batch=batch or _ROWS_AT_A_TIME)
+        guesses = ((test.scores(fit.weight) + fit.bias[:, None]).argmax(0).cpu() for fit in fits)
+        accuracies = tuple(float((guess == held[1].cpu()).double().mean()) for guess in guesses)
+    return SparsePath(
+        lambdas=tuple(grid),
+        weights=tuple(fit.weight.detach().cpu().to_sparse().coalesce() for fit in fits),
+        biases=torch.stack([fit.bias.detach().cpu() for fit in fits]),
+        mean=mean.cpu(),
+        scale=scale.cpu(),
+        objectives=tuple(fit.objective for fit in fits),
+        gaps=tuple(fit.gap for fit in fits),
+        accuracies=accuracies,
+        l1_ratio=l1_ratio,
+        n_train=len(train[1]),
+        n_validation=0 if held is None else len(held[1]),
+    )
 
 
 class _WarmStartPath:
-    """Warm starts down a path of penalties, on the features that matter so far."""
+    """Solutions at falling penalties, each from the one before, on the features admitted so far.
+
+    Attributes:
+        last: the last penalty; at first the smallest one that leaves no feature.
+    """
 
     def __init__(
         self, design: Design, labels: Tensor, *, l1_ratio: float, classes: int, tolerance: float, max_steps: int
@@ -107,295 +285,58 @@ class _WarmStartPath:
         self.design, self.labels, self.l1_ratio, self.classes = design, labels, l1_ratio, classes
         self.tolerance, self.max_steps, self.curvature = tolerance, max_steps, 0.01
         hot = F.one_hot(labels, classes).T.to(design.dtype)
+        # Without features the best bias gives each class its share of the rows.
         self.bias = hot.mean(1).log()
         self.weight = hot.new_zeros(classes, len(design.mean))
-        self.pulled = design.pulled(hot.mean(1, keepdim=True) - hot)
-        self.last = max(float(self.pulled.abs().max()) / l1_ratio, 1e-12)
-        self.kept = torch.zeros(len(design.mean), dtype=torch.bool, device=design.device)
-        self.part = design.restricted(self.kept.nonzero().squeeze(1))
-
-    def grid(self, n: int, ratio: float) -> list[float]:
-        """Penalties, n of them, from the smallest that leaves no feature down to `ratio` times it."""
-        return [self.last * ratio ** (i / (n - 1)) for i in range(n)]
-
-    def along(self, grid: Sequence[float], progress: Callable[[int, int], None] | None) -> list[ElasticNetFit]:
-        """The solutions at falling penalties."""
-        fits = []
-        for lam in grid:
-            fits.append(self.down_to(lam))
-            if progress is not None:
-                progress(len(fits), len(grid))
-        return fits
+        self.gradient = design.weight_gradient(hot.mean(1, keepdim=True) - hot)
+        self.last = max(float(self.gradient.abs().max()) / l1_ratio, 1e-12)
+        self.admitted = torch.zeros(len(design.mean), dtype=torch.bool, device=design.device)
+        self.part = design.restricted(self.admitted.nonzero().squeeze(1))
 
     def down_to(self, lam: float) -> ElasticNetFit:
-        """The solution at the next penalty."""
-        self._admit(self.l1_ratio * (2 * lam - self.last))
-        whole = ElasticNetObjective(self.design, self.labels, lam=lam, l1_ratio=self.l1_ratio, classes=self.classes)
+        """Return the solution at the next penalty."""
+        self._admit(self.l1_ratio * (2 * lam - self.last))  # the strong rule
+        how = {"lam": lam, "l1_ratio": self.l1_ratio}
+        whole = ElasticNetObjective(self.design, self.labels, classes=self.classes, **how)
         while True:
-            fit = self._solved(lam)
+            columns = self.admitted.nonzero().squeeze(1)
+            fit = solve(
+                ElasticNetObjective(self.part, self.labels, classes=self.classes, **how),
+                self.weight[:, columns],
+                self.bias,
+                tolerance=self.tolerance,
+                curvature=self.curvature,
+                max_steps=self.max_steps,
+            )
+            self.weight[:, columns] = fit.weight
+            self.bias, self.curvature = fit.bias, fit.curvature
+            # The gap over all features: a feature that the rule left out wrongly shows in it.
             logits = self.part.scores(fit.weight) + fit.bias[:, None]
-            self.pulled = self.design.pulled(whole.residual(logits))
-            gap = whole.gap(logits, fit.bias, self.pulled, fit.objective)
+            self.gradient = self.design.weight_gradient(whole.residual(logits))
+            gap = whole.gap(logits, fit.bias, self.gradient, fit.objective)
             if gap <= self.tolerance or not self._admit(self.l1_ratio * lam):
                 break
         self.last = lam
         return ElasticNetFit(self.weight.clone(), fit.bias, fit.objective, gap, fit.curvature, fit.steps)
 
-    def _solved(self, lam: float) -> ElasticNetFit:
-        columns = self.kept.nonzero().squeeze(1)
-        problem = ElasticNetObjective(self.part, self.labels, lam=lam, l1_ratio=self.l1_ratio, classes=self.classes)
-        start = (self.weight[:, columns], self.bias)
-        fit = solve(problem, *start, tolerance=self.tolerance, curvature=self.curvature, max_steps=self.max_steps)
-        self.weight[:, columns] = fit.weight
-        self.bias, self.curvature = fit.bias, fit.curvature
-        return fit
-
     def _admit(self, threshold: float) -> bool:
-        """Let in the features that pull harder than a threshold; whether any was new."""
-        kept = self.kept | (self.pulled.abs().amax(0) > threshold)
-        if bool((kept == self.kept).all()):
+        """Admit the features whose gradient exceeds a threshold; return True if any is new."""
+        admitted = self.admitted | (self.gradient.abs().amax(0) > threshold)
+        if bool((admitted == self.admitted).all()):
             return False
-        self.kept = kept
-        self.part = self.design.restricted(kept.nonzero().squeeze(1))
+        self.admitted = admitted
+        self.part = self.design.restricted(admitted.nonzero().squeeze(1))
         return True
 
 
-def _sparse_path(
-    walk: _WarmStartPath, grid: Sequence[float], fits: Sequence[ElasticNetFit], held: Rows | None
-) -> SparsePath:
-    """The fits at the penalties of a grid, with their accuracies on rows that were held out."""
-    design = walk.design
-    return SparsePath(
-        lambdas=tuple(grid),
-        weights=tuple(compact(fit.weight) for fit in fits),
-        biases=stacked([fit.bias for fit in fits]),
-        mean=design.mean.cpu(),
-        scale=design.scale.cpu(),
-        objectives=tuple(fit.objective for fit in fits),
-        gaps=tuple(fit.gap for fit in fits),
-        accuracies=None if held is None else _accuracies(design, held, fits),
-        l1_ratio=walk.l1_ratio,
-        n_train=len(walk.labels),
-        n_validation=0 if held is None else len(held[1]),
-    )
-
-
-def _parted(rows: Rows, validation: Rows | None, classes: int, *, share: float, seed: int) -> tuple[Rows, Rows | None]:
-    """Rows to train on, and those that choose the head, given or held out."""
-    return _split(rows, share, seed) if validation is None else _given_validation(rows, validation, classes)
-
-
-def _given_validation(rows: Rows, validation: Rows, classes: int) -> tuple[Rows, Rows]:
-    checked_rows(*validation, classes, complete=False)
-    if validation[0].shape[1] != rows[0].shape[1]:
-        raise DataError(expected(f"validation features (M, {rows[0].shape[1]})", tuple(validation[0].shape)))
-    return rows, validation
-
-
-def _split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows | None]:
-    train, rest = held_out(rows[1], share, seed)
-    if not len(rest):
-        return rows, None
-    features, labels = rows[0], rows[1].cpu()
-    place = features.device
-    return (features[train.to(place)], labels[train]), (features[rest.to(place)], labels[rest])
-
-
-def _accuracies(design: Design, held: Rows, fits: Sequence[ElasticNetFit]) -> tuple[float, ...]:
-    """Of each fit on rows that were held out, standardised as those of the design are."""
-    batch = design.batch or 4096
-    test = Design(held[0], design.mean, design.scale, device=design.device, dtype=design.dtype, batch=batch)
-    return tuple(_accuracy(test, held[1], fit) for fit in fits)
-
-
-def _accuracy(test: Design, labels: Tensor, fit: ElasticNetFit) -> float:
-    guess = (test.scores(fit.weight) + fit.bias[:, None]).argmax(0)
-    return float((guess.cpu() == labels.cpu()).double().mean())
-
-
-def _check_shares(*, l1_ratio: float, lambda_ratio: float, validation_share: float) -> None:
-    for name, value in (("l1_ratio", l1_ratio), ("lambda_ratio", lambda_ratio)):
-        if not _real(value) or not 0 < value < 1:
-            raise ConfigError(expected(f"{name} in (0, 1)", value))
-    if not _real(validation_share) or not 0 <= validation_share < 1:
-        raise ConfigError(expected("validation_share in [0, 1)", validation_share))
-
-
-def _check_solver(tolerance: float, dtype: torch.dtype) -> None:
-    if not _real(tolerance) or tolerance <= 0:
-        raise ConfigError(expected("tolerance > 0", tolerance))
-    if dtype not in (torch.float32, torch.float64):
-        raise ConfigError(expected("dtype to be torch.float32 or torch.float64", dtype))
-
-
-def _check_counts(**counts: tuple[int, int]) -> None:
-    for name, (number, low) in counts.items():
-        if type(number) is not int or number < low:
-            raise ConfigError(expected(f"{name} to be a whole number >= {low}", number))
-
-
-def _lambda_grid(lambdas: Sequence[float]) -> list[float]:
-    grid = list(lambdas)
-    if not grid or not all(_real(lam) and lam > 0 for lam in grid) or any(b >= a for a, b in pairwise(grid)):
-        raise ConfigError(expected("lambdas to be falling numbers > 0", lambdas))
-    return grid
-
-
-def _real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SparseHead:
-    """A linear classifier on standardised features.
-
-    Attributes:
-        weight: (K, D), mostly zeros; logits a standard deviation of the feature.
-        bias: (K,).
-        mean, scale: (D,) what standardises the features.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    mean: Tensor
-    scale: Tensor
-
-    @property
-    def counts(self) -> Tensor:
-        """(K,) int64: features with a weight, by class."""
-        return (self.weight != 0).sum(1)
-
-    def standardised(self, features: Tensor) -> Tensor:
-        """(N, D) of raw features (N, D)."""
-        if features.ndim != 2 or features.shape[1] != len(self.mean):
-            raise DataError(expected(f"features (N, {len(self.mean)})", tuple(features.shape)))
-        return (features.to(self.weight.device, self.weight.dtype) - self.mean) / self.scale
-
-    def logits(self, features: Tensor) -> Tensor:
-        """(N, K) of raw features (N, D)."""
-        return self.standardised(features) @ self.weight.T + self.bias
-
-    def top(self, class_index: int, limit: int | None = None) -> tuple[tuple[int, float], ...]:
-        """The features of a class with their signed weights, the largest in size first.
-
-        Raises:
-            ConfigError: there is no such class.
-        """
-        if type(class_index) is not int or not 0 <= class_index < len(self.bias):
-            raise ConfigError(expected(f"class_index to be a class in 0..{len(self.bias) - 1}", class_index))
-        row = self.weight[class_index]
-        order = row.abs().argsort(descending=True, stable=True)[: int((row != 0).sum())]
-        return tuple((int(j), float(row[j])) for j in order[:limit])
-
-    def fidelity(self, features: Tensor, predictions: Tensor) -> float:
-        """Share of rows where the head says what the deployed model says: predictions (N,) int64."""
-        return float(CLASSIFICATION.holds(self.logits(features), predictions.to(self.weight.device)).double().mean())
-
-    def contributions(self, on: Tensor, off: Tensor) -> Tensor:
-        """(K, D): each feature's mean push on each class's logit when a cue is switched on.
-
-        Their sum over features is the logit shift of the class (notes on Wong et al.: the shift separates nets
-        that rely on a cue from nets that do not; the largest weights alone do not).
-
-        Args:
-            on, off: (N, D) raw features of the same inputs with the cue and without.
-        """
-        change = (self.standardised(on) - self.standardised(off)).mean(0)
-        return self.weight * change
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SparsePath:
-    """Heads from the sparsest to the densest.
-
-    Attributes:
-        lambdas: L penalties, falling.
-        weights: L sparse COO tensors (K, D).
-        biases: (L, K).
-        mean, scale: (D,) what standardises the features; from the training rows alone.
-        objectives: L values, in nats.
-        gaps: L relative duality gaps; at most the tolerance where the fit converged.
-        accuracies: L accuracies on the validation rows, in 0..1; None where there are none.
-        l1_ratio: share of absolute values in the penalty.
-        n_train, n_validation: rows.
-    """
-
-    lambdas: tuple[float, ...]
-    weights: tuple[Tensor, ...]
-    biases: Tensor
-    mean: Tensor
-    scale: Tensor
-    objectives: tuple[float, ...]
-    gaps: tuple[float, ...]
-    accuracies: tuple[float, ...] | None
-    l1_ratio: float
-    n_train: int
-    n_validation: int
-
-    def __len__(self) -> int:
-        return len(self.lambdas)
-
-    @property
-    def nonzeros(self) -> tuple[int, ...]:
-        """Weights that are not 0, along the path."""
-        return tuple(weight.values().numel() for weight in self.weights)
-
-    def head(self, index: int) -> SparseHead:
-        """The head at one penalty."""
-        weight = self.weights[index].to_dense()
-        return SparseHead(weight=weight, bias=self.biases[index], mean=self.mean, scale=self.scale)
-
-    def select(self, *, slack: float = 0.05, reference: float | None = None) -> int:
-        """Index of the sparsest head whose validation accuracy is within `slack` of the densest one's.
-
-        Wong et al. (section 2.2) give up 5 points of accuracy for what a person can read.
-
-        Args:
-            slack: in 0..1.
-            reference: the accuracy to be near to, in 0..1, that of the deployed model on the same rows, say; None means
-                the densest head's. Where no head is near, the most accurate one is taken, the sparsest of equals.
-
-        Raises:
-            ConfigError: slack or reference is not in 0..1, or there were no validation rows to choose by.
-        """
-        if isinstance(slack, bool) or not isinstance(slack, (int, float)) or not 0 <= slack <= 1:
-            raise ConfigError(expected("slack in 0..1", slack))
-        if self.accuracies is None:
-            raise ConfigError("Expected validation rows to choose a head by but the path was fitted without any.")
-        if reference is not None and not 0 <= reference <= 1:
-            raise ConfigError(expected("reference in 0..1", reference))
-        scores, sizes = self.accuracies, self.nonzeros
-        least = min((scores[-1] if reference is None else reference) - slack, max(scores))
-        enough = [i for i in range(len(self)) if scores[i] >= least - 1e-12]
-        return min(enough, key=lambda i: (sizes[i], -scores[i]))
-
-    def selected(self, *, slack: float = 0.05) -> SparseHead:
-        """The head that `select` picks."""
-        return self.head(self.select(slack=slack))
-
-
-def compact(weight: Tensor) -> Tensor:
-    """A weight (K, D) as a sparse COO tensor on the CPU."""
-    sparse: Tensor = weight.detach().cpu().to_sparse().coalesce()
-    return sparse
-
-
-def stacked(biases: list[Tensor]) -> Tensor:
-    """Biases (K,) as (L, K) on the CPU."""
-    return torch.stack([bias.detach().cpu() for bias in biases])
-
-
-_ROWS_AT_A_TIME = 4096
-
-
 def checked_rows(features: Tensor, labels: Tensor, classes: int | None = None, *, complete: bool = True) -> int:
-    """The number of classes K of features (N, D) with labels (N,).
+    """Return the number of classes K of features (N, D) with labels (N,).
 
     Args:
         features: (N, D) real and finite, N >= 1, D >= 1.
         labels: (N,) whole numbers in 0..K-1.
         classes: K; None takes the largest label + 1.
-        complete: whether every class must have a row.
+        complete: require a row of every class.
 
     Raises:
         ConfigError: classes is no whole number >= 2.
@@ -424,13 +365,13 @@ def checked_rows(features: Tensor, labels: Tensor, classes: int | None = None, *
     return k
 
 
-def held_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows to train on and rows held out, a share of each class, both (.,) int64 in rising order.
+def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return rows to train on and rows held out, a share of each class, both (.,) int64 in rising order.
 
     Args:
         labels: (N,) int64.
         share: of each class, rounded, in [0, 1); a class keeps at least one row to train on.
-        seed: draws them.
+        seed: draws the rows.
     """
     order = rng.permutation(seed, len(labels))
     shuffled, out = labels.cpu()[order], torch.zeros(len(labels), dtype=torch.bool)
@@ -441,11 +382,11 @@ def held_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def standardisation(features: Tensor, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (D,) over rows (N, D), gathered in float64; 1 where a feature is constant.
+    """Return mean and standard deviation (D,) over rows (N, D), summed in float64; 1 where a feature is constant.
 
     Args:
         features: (N, D) on any device.
-        device, dtype: of what is returned.
+        device, dtype: of the result.
     """
     mean = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     for part in torch.split(features, _ROWS_AT_A_TIME):
@@ -454,22 +395,30 @@ def standardisation(features: Tensor, device: torch.device, dtype: torch.dtype) 
     for part in torch.split(features, _ROWS_AT_A_TIME):
         square += (part.double() - mean).square().sum(0)
     scale = (square / len(features)).sqrt()
-    # A constant feature keeps some rounding noise, which must not be blown up to unit variance.
+    # A constant feature keeps some rounding noise, which must not be scaled up to unit variance.
     scale = torch.where(scale > 1e-6 * mean.abs().clamp(min=1e-6), scale, torch.ones_like(scale))
     return mean.to(device, dtype), scale.to(device, dtype)
 
 
+def _real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# Stability selection (Meinshausen and Buhlmann, JRSS B 2010): features that a penalised fit selects from nearly every
+# half of the rows are not selected by accident. Of features that carry the same information, though, each half may
+# select another.
+
 _FAR, _WAYPOINTS = 100.0, 10
-"""The way to a penalty begins this many times above it, in so many steps; where no feature is left, they are free."""
+"""The path to a penalty starts this many times above it, and has this many steps; those without features are free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stability:
-    """How often features are chosen.
+    """Shares of subsamples in which features are selected.
 
     Attributes:
-        positive, negative: (K, D) float32 shares of subsamples, in 0..1, where the weight is above and below 0.
-        subsamples: how many were drawn.
+        positive, negative: (K, D) float32 shares, in 0..1, with a weight above and below 0.
+        subsamples: number of subsamples.
     """
 
     positive: Tensor
@@ -477,7 +426,7 @@ class Stability:
     subsamples: int
 
     def kept(self, class_index: int, *, at_least: float = 0.8) -> tuple[tuple[int, float], ...]:
-        """Features of a class chosen with one sign in a share of the subsamples, with that share, signed; most first.
+        """Return the features selected with one sign in a share of the subsamples, with that share, signed; most first.
 
         Args:
             class_index: the class.
@@ -502,16 +451,16 @@ def sparse_stability(
     device: torch.device | str | None = None,
     seed: int = 0,
 ) -> Stability:
-    """Fit the head at one penalty on many subsamples, and count what is chosen.
+    """Fit the head at one penalty on many subsamples, and count the features that are selected.
 
     Args:
         features: (N, D) floats, finite.
         labels: (N,) int64 in 0..K-1; a share of every class must leave a row.
-        lam: the penalty, > 0: that of the head that was selected.
+        lam: the penalty, > 0, of the head that was selected.
         l1_ratio, tolerance, device: as for `fit_sparse_head`.
-        subsamples: how many, >= 1.
+        subsamples: number of subsamples, >= 1.
         share: rows of each class in a subsample, in (0, 1).
-        seed: draws them.
+        seed: draws the subsamples.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -522,16 +471,15 @@ def sparse_stability(
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
         raise ConfigError(expected("share in (0, 1)", share))
     k = checked_rows(features, labels)
-    way = [lam * _FAR ** (1 - i / _WAYPOINTS) for i in range(1, _WAYPOINTS + 1)]  # warm starts, as on a path
+    lambdas = [lam * _FAR ** (1 - i / _WAYPOINTS) for i in range(1, _WAYPOINTS + 1)]  # warm starts, as on a path
     positive = torch.zeros(k, features.shape[1])
     negative = torch.zeros_like(positive)
     for number in range(subsamples):
         rows = subsample(labels, share, seed, number).to(features.device)
-        part, targets = features[rows], labels.to(features.device)[rows]
         path = fit_sparse_head(
-            part,
-            targets,
-            lambdas=way,
+            features[rows],
+            labels.to(features.device)[rows],
+            lambdas=lambdas,
             l1_ratio=l1_ratio,
             classes=k,
             tolerance=tolerance,
@@ -545,11 +493,9 @@ def sparse_stability(
 
 
 def subsample(labels: Tensor, share: float, seed: int, number: int) -> Tensor:
-    """Rows (M,) int64, rising: a share of each class, rounded, one at least."""
-    draw = rng.uniform(
-        rng.fold(rng.fold(rng.keys(seed, torch.arange(len(labels))), "subsample"), number), (1,)
-    ).flatten()
-    order, chosen = draw.argsort(stable=True), []
+    """Return rows (M,) int64, rising: a share of each class, rounded, at least one row."""
+    keys = rng.fold(rng.fold(rng.keys(seed, torch.arange(len(labels))), "subsample"), number)
+    order, chosen = rng.uniform(keys, (1,)).flatten().argsort(stable=True), []
     shuffled = labels.cpu()[order]
     for k in torch.unique(shuffled).tolist():
         members = order[shuffled == k]

@@ -1,1 +1,1 @@
-"""What a thing is, as a hash: models, code, packages, data."""
+"""Identities as hashes (models, code, packages, values), and the keys of everything that is stored."""

@@ -1,16 +1,16 @@
-"""Stamps of all that a computation reads from outside while it runs, and whether they still hold.
+"""Stamps of everything that a computation reads from outside, and the comparison with what is there later.
 
-No reading of code shows all that its results depend on, so the computation is watched:
+No reading of code shows all that a result depends on, so the computation is watched:
 
-1. An audit hook hears of every file that Python opens, every folder that it lists, every process or connection that it
-   starts. What raises no audit event is wrapped for as long as somebody watches: `os.stat` and its like, the reading
-   of `os.environ`, and the readers in C of `_BLIND`.
-2. Each thing that is read is stamped as it is read, before the computation can change it: a file by what it holds, a
-   path that is only asked about by what there is to know of it, a folder by its names, a variable by its value.
-3. What the computation itself wrote before it read it is its own, and no dependency.
-4. `outdated` compares stamps with what is there now.
+1. An audit hook receives every file that Python opens, every folder that it lists, every process or connection that
+   it starts. What raises no audit event is wrapped while a watch is on: `os.stat` and the like, reads of `os.environ`,
+   and the readers in C of `_BLIND`.
+2. Everything is stamped as it is read, before the computation can change it: a file by its contents, a path that is
+   only asked about by its status, a folder by its names, a variable by its value.
+3. What the computation wrote before it read it is no dependency.
+4. `outdated` compares the stamps with the present state.
 
-Connections and processes have no stamp: what depends on them has no identity (`Dependencies.unknowable`).
+Connections and processes have no stamp (`Dependencies.unknowable`).
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Dependencies:
     """Stamps of all that a computation has read from outside.
 
     Attributes:
-        stamps: what each thing held as it was first read, by "<kind> <name>".
-        unknowable: what it did whose outcome no stamp can stand for, in words; empty where it did nothing of the kind.
+        stamps: the state of each thing as it was first read, by "<kind> <name>".
+        unknowable: an act without a stamp (a connection, a process), in words; empty if there was none.
     """
 
     stamps: dict[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Dependencies:
     _own: set[str] = field(default_factory=set)
 
     def read(self, kind: str, name: str) -> None:
-        """Take note of something that is about to be read, unless the computation wrote it."""
+        """Stamp something that is about to be read, unless the computation wrote it."""
         label = f"{kind} {name}"
         if label in self.stamps or (os.path.abspath(name) if kind != "variable" else label) in self._own:
             return
@@ -85,17 +85,17 @@ class Dependencies:
         self.stamps[label] = _STAMPS[kind](name)
 
     def wrote(self, name: str) -> None:
-        """Take note of a file or folder that is made, or of a variable ("variable NAME") that is set."""
+        """Note a file or folder that is made, or a variable ("variable NAME") that is set."""
         self._own.add(name)
 
     def moved(self, source: str, target: str) -> None:
-        """Take note of a file that is renamed: one that the computation wrote stays its own."""
+        """Note a file that is renamed: if the computation wrote it, the new name is its own too."""
         if source in self._own:
             self._own.add(target)
 
 
 def outdated(stamps: Mapping[str, str]) -> str:
-    """Return the first thing that is not what it was when it was stamped, in words; empty where all of them are."""
+    """Return the first thing that differs from its stamp, in words; empty if none does."""
     for label, held in stamps.items():
         kind, _, name = label.partition(" ")
         if kind not in _STAMPS or _STAMPS[kind](name) != held:
@@ -105,7 +105,7 @@ def outdated(stamps: Mapping[str, str]) -> str:
 
 @contextmanager
 def watched(by: Dependencies) -> Iterator[None]:
-    """Note in `by` whatever is read from outside inside the block, by any thread of this process."""
+    """Add to `by` everything that any thread of this process reads from outside inside the block."""
     global _hooked  # noqa: PLW0603 - an audit hook stays for as long as the process does
     if not _hooked:
         _hooked = True
@@ -133,7 +133,7 @@ _stamping = threading.local()
 
 
 def _note(kind: str, name: object) -> None:
-    """Tell all that watch of something that is read; what it raises would reach whoever reads it, so it raises none."""
+    """Pass a read on to every watch; raise nothing, since the reader would receive the error."""
     if not _watching or getattr(_stamping, "now", False):
         return
     try:
@@ -154,7 +154,7 @@ def _note(kind: str, name: object) -> None:
 
 
 def _machinery(path: str) -> bool:
-    """Return True if the import system, or whoever shows a line of code, is what reads."""
+    """Return True if the import system, or code that prints source lines, is the reader."""
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
         frame = frame.f_back
@@ -176,7 +176,6 @@ def _calls_machinery(frame: Any) -> bool:
 
 
 def _hear(event: str, args: tuple[Any, ...]) -> None:
-    """The audit hook."""
     if not _watching or getattr(_stamping, "now", False):
         return
     heard = _EVENTS.get(event)
@@ -237,7 +236,7 @@ _EVENTS: dict[str, Callable[..., None]] = {
 
 
 def _noting_key(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what a read of a variable encodes its name by, noting the read; a write encodes its name likewise."""
+    """Return an encoder of variables' names that notes reads; writes encode names too."""
 
     def encodekey(key: Any) -> Any:
         if sys._getframe(1).f_code.co_name not in ("__setitem__", "__delitem__"):
@@ -248,7 +247,7 @@ def _noting_key(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _noting_names(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what a listing of all variables decodes each name by, noting the listing."""
+    """Return a decoder of variables' names that notes the listing of all variables."""
 
     def decodekey(key: Any) -> Any:
         _note("variable", "*")
@@ -259,7 +258,7 @@ def _noting_names(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 @contextmanager
 def _wrappers() -> Iterator[None]:
-    """Wrap what raises no audit event, and put it back."""
+    """Wrap functions that raise no audit event, and restore them."""
     replaced: list[tuple[Any, str, Any]] = []
 
     def put(owner: Any, name: str, new: Any) -> None:
@@ -301,7 +300,7 @@ def _wrappers() -> Iterator[None]:
 
 
 def _file(path: str) -> str:
-    """Return a hash of what a file holds, size and date of a large one, or "absent"."""
+    """Return a hash of a file's contents, size and date if it is large, or "absent"."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -325,7 +324,7 @@ _hashes: dict[tuple[Any, ...], str] = {}
 
 
 def _path(path: str) -> str:
-    """Return what there is to know of a path without opening it; a folder's dates change with every file in it."""
+    """Return a path's type, size and date; only the type for a folder, whose date changes with every file in it."""
     try:
         status = os.stat(path)
     except OSError:
@@ -343,7 +342,7 @@ def _folder(path: str) -> str:
 
 
 def _variable(name: str) -> str:
-    """Return a hash of a variable's value, which may be a secret; of all variables for the name "*"."""
+    """Return a hash of a variable's value, which may be a secret; for "*" of all variables."""
     if name == "*":
         # pytest names the running test in a variable: it differs from run to run of one computation.
         held = sorted(pair for pair in os.environ.items() if pair[0] != "PYTEST_CURRENT_TEST")

@@ -1,14 +1,14 @@
-"""The keys of everything that is stored: what it depends on, as far as that can be read beforehand, and by watching.
+"""Keys of everything that is stored.
 
-A key is made by `key_of`, and by nothing else; `robustest.store.entries.Store` takes no other. It covers
+`key_of` makes every key, and `robustest.store.entries.Store` takes nothing else. A key covers
 
 1. what the caller names: data, seeds, settings, functions and models, by `digest`;
 2. robustest's own code, and the versions of Python and torch;
-3. of what is not asked anew before it is recalled (a training, say), all that surrounds it in this process and could
-   move its outcome: torch's flags, threads, the processor, every installed package's version, and functions of packages
-   that somebody replaced. A model that is asked shows these itself, and only where they matter;
-4. what is read from outside while it is computed (`Key.watching`): stamps of files, paths, folders and variables go
-   into the entry, and an entry whose stamps do not hold any more is not loaded.
+3. for results that are not asked anew before they are recalled (a training): torch's flags, threads, the processor,
+   the versions of installed packages, and functions of packages that were replaced. A model that is asked shows these
+   in its answers;
+4. what is read from outside while it is computed (`Key.watching`). Stamps of files, paths, folders and variables are
+   part of the entry, which is not loaded once a stamp differs.
 """
 
 from __future__ import annotations
@@ -39,13 +39,11 @@ _MAKER = object()
 
 @final
 class Key:
-    """The name under which something is stored, and what it read from outside while it was computed.
-
-    `key_of` makes it; keys of parts of it come from `part`.
+    """The name under which a result is stored, and what its computation read from outside.
 
     Attributes:
         name: 64 hex digits.
-        dependencies: what was read from outside, by this computation and those of all its parts so far.
+        dependencies: what this computation, and those of all its parts so far, read from outside.
         computed: whether anything was computed under watch.
     """
 
@@ -62,9 +60,9 @@ class Key:
         raise TypeError("Expected no class of its own: what passes for a key must be made by key_of.")
 
     def part(self, *what: object) -> Key:
-        """Return the key of a part of this computation, told from others by `what`.
+        """Return the key of a part of this computation, distinguished by `what`.
 
-        What one part reads from outside counts for all that follow: a user's code may keep what it read.
+        What one part reads from outside counts for all later parts, since the user's code may keep it.
 
         Raises:
             Unhashable: `what` has no identity.
@@ -73,7 +71,7 @@ class Key:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside the block it is computed: all that is read from outside belongs to the key."""
+        """Compute inside the block: everything that is read from outside belongs to the key."""
         with watched(self._shared.dependencies):
             yield
         self._shared.computed = True
@@ -88,13 +86,11 @@ class Key:
 
     @property
     def unknowable(self) -> str:
-        """Why nothing could be compared before this is recalled, in words; empty where all can be."""
+        """Return the reason why the result cannot be checked before it is recalled; empty if it can."""
         return "" if self._asked else self._shared.dependencies.unknowable
 
 
 class _Shared:
-    """State that a key shares with the keys of its parts."""
-
     def __init__(self) -> None:
         self.dependencies = Dependencies()
         self.computed = False
@@ -104,11 +100,10 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
     """Return the key of something that may be stored.
 
     Args:
-        kind: what it is: "chunk", "training", ...
-        about: all that it depends on besides the settings, by name: values that `digest` takes.
+        kind: "chunk", "training", ...
+        about: everything that it depends on besides the settings, by name: values that `digest` takes.
         settings: of the claim; None where it has none.
-        asked: whether what is measured is asked anew before anything is recalled, so that a change of what surrounds it
-            shows in its answers. Pass False wherever that is not so.
+        asked: True only if the model is asked again before anything is recalled.
 
     Raises:
         Unhashable: something that it depends on has no identity; the message names it.
@@ -133,7 +128,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
 
 
 def _surroundings() -> dict[str, object]:
-    """Return what moves the outcome of a computation in torch, and is nobody's code."""
+    """Return the state of the process that can change a result of torch, besides code."""
     cuda = torch.cuda.is_available()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of old flags, once a process: no part of what they say
@@ -148,7 +143,7 @@ def _surroundings() -> dict[str, object]:
 
 
 def _backend(path: str) -> Callable[[], object]:
-    """Return what reads a flag of a backend; a precision that is not set is that of what it is part of."""
+    """Return a reader of a backend's flag; a precision that is not set is inherited."""
 
     def read() -> object:
         *parts, name = path.split(".")
@@ -208,7 +203,7 @@ def _state(read: Callable[[], object]) -> str:
 
 
 def _processor() -> str:
-    """Return the name of the processor, by whose kind rounding differs; training makes large differences of these."""
+    """Return the processor's name: kinds of processors round differently, and training amplifies that."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -143,8 +143,8 @@ def _release(first: str) -> str | None:
 def source(module: ModuleType) -> bytes:
     """Return a digest of a module's file and of the user's files that it imports, however far; packages by version.
 
-    Comments, docstrings and formatting make no difference, nor do functions named `test_...`: tests measure, so that a
-    threshold that is edited in one leaves what the others use as it was.
+    Comments, docstrings and formatting make no difference, nor do pytest's tests (`test_...` in a file of tests): an
+    edited threshold changes no other function.
 
     Raises:
         Unhashable: the module has no file that can be read.
@@ -195,6 +195,8 @@ def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tu
     except (SyntaxError, ValueError):  # a compiled module
         return hashlib.sha256(raw).digest(), ()
     imports: list[str] = []
+    # Elsewhere a function of such a name may be called: test_time_augmentation, say.
+    tests = Path(file).name.startswith("test_") or Path(file).stem.endswith("_test")
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names]
@@ -207,11 +209,12 @@ def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tu
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:]
-            node.body = [
-                one
-                for one in node.body
-                if not (isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) and one.name.startswith("test_"))
-            ]
+            if tests:
+                node.body = [
+                    one
+                    for one in node.body
+                    if not (isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) and one.name.startswith("test_"))
+                ]
     return hashlib.sha256(ast.dump(tree).encode()).digest(), tuple(imports)
 
 

@@ -17,11 +17,11 @@ from robustest.errors import RobustestError
 
 
 class Unhashable(RobustestError, TypeError):
-    """Something has no identity that bytes could stand for.
+    """A value has no identity.
 
     Attributes:
-        reason: what it is, in words.
-        placed: whether the words say where it was found.
+        reason: in words.
+        placed: whether the reason says where the value was found.
     """
 
     def __init__(self, reason: str, *, placed: bool = False) -> None:
@@ -31,22 +31,22 @@ class Unhashable(RobustestError, TypeError):
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text, for sets that would fill a page at one a line."""
+    """Split a text into a set of words."""
     return frozenset(text.split())
 
 
 def part(tag: str, payload: bytes = b"") -> bytes:
-    """A payload under a tag without digits; no part is the beginning of another."""
+    """Return a payload under a tag without digits; no part is the beginning of another."""
     return b"%b%d:%b" % (tag.encode(), len(payload), payload)
 
 
 def joined(tag: str, parts: Iterable[bytes]) -> bytes:
-    """One part of fixed length that stands for several."""
+    """Return one part of fixed length that stands for several."""
     return part(tag, hashlib.sha256(b"".join(parts)).digest())
 
 
 def simple(value: object) -> bytes | None:
-    """The bytes of a value that holds no others; None where it may hold some or is of a kind not known here."""
+    """Return the bytes of a value that holds no others; None for containers and unknown types."""
     encode = _SIMPLE.get(type(value))
     if encode is not None:
         return encode(value)
@@ -62,7 +62,7 @@ def simple(value: object) -> bytes | None:
 
 
 def is_plain(value: object) -> bool:
-    """Whether a value is data through and through: no functions, no objects, no modules."""
+    """Return True if a value is data throughout: no functions, objects or modules."""
     if type(value) in (list, tuple, set, frozenset):
         return all(map(is_plain, value))  # type: ignore[call-overload]
     if type(value) is dict:
@@ -118,7 +118,7 @@ def _tensor(value: Tensor) -> bytes:
 
 
 def _quantised(value: Tensor) -> list[bytes]:
-    """The integers of a quantised tensor and what they stand for."""
+    """Return the parts of a quantised tensor: its integers, scale and zero point."""
     if value.qscheme() is torch.per_tensor_affine:
         scale = [part("scale", _float(value.q_scale())), part("zero", b"%d" % value.q_zero_point())]
     else:

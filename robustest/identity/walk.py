@@ -1,22 +1,21 @@
 """A walk over everything that a value reaches: data, objects, functions, classes and torch modules, as bytes.
 
-1. Plain values and tensors count by what they hold, containers by their items. Functions, classes, modules and objects
+1. Plain values and tensors count by their bytes, containers by their items. Functions, classes, modules and objects
    are nodes: they get numbers where they are first met and are read from a queue, so that circles end. Everything is
    met in the order of names and of positions, the same in every process.
-2. A function counts by its code object (`_code`): instructions with the constants and names that they use, whatever
-   its file, line and comments. Of what it may use, this reads the globals that it names, its closure and its defaults.
-   A function made without source has these too. Code of installed packages counts by version (`packages.home`).
+2. A function counts by its code object (`_code`): instructions with their constants and names, whatever its file, line
+   and comments. From there the walk goes on to the globals that it names, its closure and its defaults. A function
+   made without source has these too. Code of installed packages counts by version (`packages.home`).
 3. A class counts by its members, an object by its class and its state. Methods of a torch module wait until code that
-   was met reads an attribute of their name: a net's `load` or `training_step` is no part of its forward pass. A test
-   on every Python version holds that names are found (tests/unit/identity/test_reach.py).
+   was met reads an attribute of their name: a net's `load` or `training_step` is no part of its forward pass.
 4. A module of the user's counts by its source and by that of all files that it imports (`packages.source`).
-5. An object with `robustest_fingerprint() -> str` counts by what that returns.
+5. An object with `robustest_fingerprint() -> str` counts by that text.
 
-No reading of code can be complete. What a computation reads from outside is watched (`dependencies`), and a model is
-asked again before anything that is remembered of it counts (`robustest.run.memory`).
+No reading of code can be complete. Reads from outside are watched (`dependencies`), and a model is asked again before
+anything that is remembered of it counts (`robustest.run.memory`).
 
 Digests of files alone, without functions' code objects, were the alternative: with `train` in a test file, an edited
-threshold would then forget an hour of training; a global set at run time and a patched method would not count.
+threshold would then forget an hour of training, and a patched method would not count.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class Walk:
     """One walk; `digest` ends it.
 
     Args:
-        asked: whether what is met is asked as well, so that what a cache holds need not be known.
+        asked: True if the model is also asked; then the contents of its caches need not be known.
 
     Attributes:
         declared: whether something that was met declares its identity.
@@ -311,10 +310,10 @@ class Code:
     """A code object and those inside it.
 
     Attributes:
-        text: bytes that stand for what it does.
+        text: bytes that stand for its instructions.
         globals: names that it looks up in its module or in the builtins.
         names: attributes that it reads, and text constants that could name one.
-        imports: modules that it imports, as the statements name them: without the dots of relative imports.
+        imports: modules that it imports, without the dots of relative imports.
     """
 
     text: bytes
@@ -332,10 +331,10 @@ _OF_THE_TEXT = inspect.CO_NESTED | 0x4000000
 
 @lru_cache(maxsize=8192)
 def _code(code: CodeType) -> Code:
-    """Return what a code object does, by `dis`, in the running Python's own instructions.
+    """Return the reading of a code object by `dis`, in the running Python's own instructions.
 
     Constants and names are resolved, since a docstring moves their numbers. Everything else is taken as it stands:
-    formatting that changes a jump changes the text, and what was measured is forgotten.
+    formatting that changes a jump changes the text, and the results are forgotten.
 
     Raises:
         Unhashable: a constant of an unknown kind.
@@ -406,10 +405,10 @@ def _function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
 
 
 def _seek(walk: Walk, value: Any) -> None:
-    """Take note of a function that reads attributes by computed names.
+    """Note a function that reads attributes by computed names.
 
     Raises:
-        Unhashable: it reads what is no part of the model at all.
+        Unhashable: it reads things outside the model.
     """
     walk.everything = walk.everything or any(value is one for one in _SEEKING)
     if any(value is one for one in _BEYOND):
@@ -714,7 +713,7 @@ def _object(walk: Walk, value: Any, where: str) -> bytes:
 
 
 def _read_object(walk: Walk, node: Node) -> None:
-    """Read an object's class and state: its attributes, or what it pickles where its class decides on that.
+    """Read an object's class and state: its attributes, or its pickled state where the class defines one.
 
     Raises:
         Unhashable: its state cannot be read.

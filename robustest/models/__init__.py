@@ -1,4 +1,4 @@
-"""The models people have, behind one call: a batch in, logits out."""
+"""Models: every kind that people have becomes a `Classifier`, a batch in and logits out."""
 
 from robustest.models.classifier import Classifier as Classifier
 from robustest.models.classifier import Needs as Needs

@@ -1,12 +1,7 @@
-"""What a model can tell, and so what an attack can ask.
+"""Models as classifiers: torch modules, TorchScript, Hugging Face outputs, estimators, predictors, adaptive models.
 
-Estimators of scikit-learn, and what has their methods: what `predict` says is the answer, scores lead the search.
-
-One face for torch modules, TorchScript, Hugging Face style outputs and plain callables.
-
-Predictors that are no torch modules: numpy in, scores or labels out.
-
-Models that adapt to what they are shown: told of, so that they are measured fresh.
+`as_classifier` makes a `Classifier` of each. `Needs` states how much of a model an attack may ask: gradients, scores
+or labels.
 """
 
 from __future__ import annotations
@@ -30,7 +25,7 @@ from robustest.factory import Factory
 
 
 class Needs(IntEnum):
-    """What an attack must be told of the model; each level includes those before it."""
+    """The access to a model that an attack needs; each level includes those before it."""
 
     LABELS = 1
     SCORES = 2
@@ -38,7 +33,7 @@ class Needs(IntEnum):
 
 
 def is_estimator(model: object) -> bool:
-    """Whether a model predicts as estimators of scikit-learn do."""
+    """Return True if a model has the methods of scikit-learn's classifiers."""
     return not callable(model) and callable(getattr(model, "predict", None)) and hasattr(model, "fit")
 
 
@@ -46,8 +41,8 @@ class Estimator:
     """A fitted classifier or pipeline as a function from an array (B, D) to scores (B, K) or labels (B,).
 
     Attributes:
-        classes: its labels, in the order of the columns of its scores.
-        gives: scores where it has them, labels alone elsewhere.
+        classes: its labels, in the order of its scores' columns.
+        gives: scores if it has them, else labels.
 
     Args:
         model: a fitted classifier.
@@ -117,7 +112,7 @@ def _has(model: Any, name: str) -> bool:
 
 
 def _led_by(answer: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores whose largest is that of the answer: what an estimator predicts need not be what its scores say."""
+    """Return scores whose largest is the predicted class: an estimator's `predict` need not follow its scores."""
     rows = np.arange(len(scores))
     others = scores.copy()
     others[rows, answer] = -np.inf
@@ -131,24 +126,23 @@ Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Ten
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classifier:
-    """A model with all it takes to call it.
+    """A model with everything that is needed to call it.
 
     Attributes:
         call: maps a batch (B, *S) to logits, or to an object that has them as `.logits`.
-        module: the torch module behind `call`, where there is one.
-        bounds: the smallest and largest value an input element may take.
+        module: the torch module behind `call`, if there is one.
+        bounds: the smallest and largest value of an input element.
         preprocessing: applied to the input first: (mean, std) per channel, or a function of a batch.
-        device: where inputs have to be; None where the model has no parameters to tell.
-        dtype: the floating type the module computes in; inputs are cast to it.
-        gives: what the model can tell an attack: GRADIENT, SCORES or LABELS.
-        max_queries: most queries that may be spent on one sample by attacks without gradients and the checks
-            around them; None for as many as they take.
-        recipe: what builds `module`, for workers on other devices and machines, which then load its weights; None
-            where nobody said.
-        reset: puts a model back that adapts to what it is shown; None for one that does not. See `adapting`.
-        classes: names of the classes, for messages and pictures; empty where there are none.
-        labels: what data call the classes, in their order, where these are no indices 0, 1, ...
-        whole: whether inputs are whole numbers, which the model is given as int64.
+        device: of the inputs; None if the model has no parameters.
+        dtype: the floating type of the module; inputs are cast to it.
+        gives: the access that the model allows: GRADIENT, SCORES or LABELS.
+        max_queries: most queries for one sample by attacks without gradients and the checks around them; None for no
+            limit.
+        recipe: builds `module`, for workers on other devices and machines, which then load its weights; or None.
+        reset: restores an adaptive model (`adapting`); None for other models.
+        classes: names of the classes, for messages and pictures; may be empty.
+        labels: the data's names of the classes, in their order, if these are not indices 0, 1, ...
+        whole: whether inputs are whole numbers, passed on as int64.
     """
 
     call: Callable[[Tensor], Any]
@@ -166,7 +160,7 @@ class Classifier:
     whole: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
+        """Return (B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
 
         Raises:
             ModelError: the model returns neither a tensor, an array, nor an object with `.logits`.
@@ -181,7 +175,7 @@ class Classifier:
         return logits_of(self.call(x)).float()
 
     def on(self, device: torch.device) -> Classifier:
-        """This classifier on a device: itself, or a copy, so that the user's module stays where it is.
+        """Return this classifier on a device: itself or a copy, so that the user's module stays in place.
 
         Raises:
             DeviceError: the module can be neither copied nor moved there.
@@ -209,16 +203,16 @@ def _as_whole(x: Tensor) -> Tensor:
 def as_classifier(
     model: object, *, bounds: tuple[float, float] | None = None, preprocessing: Preprocessing | None = None
 ) -> Classifier:
-    """The classifier a user's model stands for.
+    """Return the classifier of a user's model.
 
     Args:
         model: a torch module (TorchScript too), a callable from a batch to logits, a `Classifier`, or the `Factory`
             of one of them.
-        bounds: smallest and largest input value; (0, 1) where neither this nor the model says otherwise.
+        bounds: smallest and largest input value; the model's, or (0, 1), if None.
         preprocessing: (mean, std) per channel, or a function, applied before the model.
 
     Raises:
-        ConfigError: the model cannot be called, or bounds or preprocessing make no sense.
+        ConfigError: the model cannot be called, or bounds or preprocessing are invalid.
     """
     if bounds is not None:
         bounds = _checked_bounds(bounds)
@@ -256,7 +250,7 @@ def as_classifier(
 
 
 def _pack_for(model: str) -> str:
-    """What to do with a model that is named instead of given."""
+    """Return the remedy for a model that is named instead of given."""
     if model.endswith(".onnx"):
         return "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
     if model.startswith(("http://", "https://")):
@@ -285,7 +279,7 @@ def _checked_statistics(preprocessing: object) -> tuple[list[float], list[float]
 
 
 def logits_of(output: object) -> Tensor:
-    """The tensor in what a model returns.
+    """Return the tensor in a model's output.
 
     Args:
         output: a tensor, an array, or an object that has one of them as `.logits`.
@@ -307,7 +301,7 @@ def logits_of(output: object) -> Tensor:
 
 
 def _other_task(output: object) -> str:
-    """What a model's answer tells of its task, and what to do."""
+    """Return the task that a model's output suggests, with the remedy, in words."""
     boxes = output[0] if isinstance(output, (list, tuple)) and output else output
     if isinstance(boxes, Mapping) and "boxes" in boxes:
         return (
@@ -337,17 +331,17 @@ Predict = Callable[[NDArray[np.float32]], Any]
 def scores_model(
     fn: Predict, *, bounds: tuple[float, float] = (0.0, 1.0), max_queries: int | None = None
 ) -> Classifier:
-    """A model that gives scores and no gradients: attacks that need gradients are left out.
+    """Return a model that gives scores and no gradients: attacks that need gradients are left out.
 
     Args:
         fn: maps a float32 array (B, *S) to real scores (B, K >= 2), larger for likelier classes; logits serve best.
             The array is a copy that it may change.
         bounds: smallest and largest input value.
-        max_queries: most queries that may be spent on one sample, those around the attack included; attacks are
-            shortened or left out until they fit. None: as many as the attack takes.
+        max_queries: most queries for one sample, the checks around the attack included; attacks are shortened or left
+            out until they fit. None: no limit.
 
     Raises:
-        ConfigError: fn cannot be called, bounds make no sense, or max_queries < 1.
+        ConfigError: fn cannot be called, bounds are invalid, or max_queries < 1.
     """
     _check(fn, max_queries)
 
@@ -364,7 +358,7 @@ def scores_model(
 def labels_model(
     fn: Predict, *, classes: int, bounds: tuple[float, float] = (0.0, 1.0), max_queries: int | None = None
 ) -> Classifier:
-    """A model that gives class labels alone: only attacks that need no more are used.
+    """Return a model that gives class labels alone: only attacks that need no more are used.
 
     Args:
         fn: maps a float32 array (B, *S) to integer labels (B,) in 0..classes-1. The array is a copy that it may change.
@@ -373,7 +367,7 @@ def labels_model(
         max_queries: as for `scores_model`.
 
     Raises:
-        ConfigError: fn cannot be called, classes < 2, bounds make no sense, or max_queries < 1.
+        ConfigError: fn cannot be called, classes < 2, bounds are invalid, or max_queries < 1.
     """
     _check(fn, max_queries)
     checked_whole("classes", classes, 2)
@@ -391,7 +385,7 @@ def labels_model(
 
 
 def estimator_model(model: object) -> Classifier:
-    """A fitted classifier of scikit-learn, or a pipeline that ends in one; `predict` says what it answers.
+    """Return the model of a fitted classifier of scikit-learn, or of a pipeline that ends in one.
 
     Raises:
         ConfigError: it is not fitted, or no classifier of two classes or more.
@@ -415,7 +409,7 @@ def _answer(fn: Predict, x: Tensor) -> NDArray[Any]:
 
 
 def _as_float32(scores: NDArray[Any]) -> NDArray[np.float32]:
-    """Scores whose largest stays the largest where float32 could not tell it from another."""
+    """Return scores whose largest stays the largest after rounding to float32."""
     with np.errstate(over="ignore"):  # what overflows is refused as infinite
         out = scores.astype(np.float32)
     first = scores.argmax(1)
@@ -430,16 +424,15 @@ def adapting(
     *,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Classifier:
-    """A model that adapts to the batches that it is shown, as in test-time adaptation (Wang et al., ICLR 2021).
+    """Return a model that adapts to its inputs, as in test-time adaptation (Wang et al., ICLR 2021).
 
-    It is reset before each cell of a corruption claim, and before the clean samples. In between it sees all samples in
-    the seeded order, in batches of `batch_size` at most. Only `assert_corruption_robustness` takes such a model (any
-    shift is a cell of it), and the claim is about the set: the answers hang together. The model is called as it stands,
-    in the mode that it is in, and may take gradients.
+    It is reset before each cell of a corruption claim, and before the clean samples. In between it receives all samples
+    in the seeded order, in batches of `batch_size` at most. Only `assert_corruption_robustness` takes such a model, and
+    the claim is about the set, since the answers are dependent. The model keeps its mode and may take gradients.
 
     Args:
         model: maps a batch to logits, and may change itself.
-        reset: puts it back to where it was; None calls `model.reset()`.
+        reset: restores it; None calls `model.reset()`.
         bounds: smallest and largest input value.
 
     Raises:
@@ -453,8 +446,6 @@ def adapting(
 
 @dataclass(frozen=True, slots=True)
 class _Adapting:
-    """A model's answers, with gradients inside where it takes them."""
-
     model: Callable[[Tensor], Any]
 
     def __call__(self, x: Tensor) -> Any:

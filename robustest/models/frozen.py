@@ -1,19 +1,18 @@
-"""The numerical state of the process: full float32 while something is measured, and as the user left it afterwards.
+"""Freezing: while something is measured, the model is in eval mode and the process computes in full float32.
 
-Torch keeps the precision of float32 in several places, of which some inherit from others:
+Afterwards model and process are as the user left them. Torch keeps the precision of float32 in several places, some of
+which inherit from others:
 
     generic/all  <-  cuda/all    <-  cuda/matmul, cuda/conv, cuda/rnn
                  <-  mkldnn/all  <-  mkldnn/matmul, mkldnn/conv, mkldnn/rnn          (torch 2.9 and newer)
     float32_matmul_precision, cudnn.allow_tf32                                       (the legacy interface)
 
-A getter returns what a place inherits, not what is stored in it, and a legacy getter raises RuntimeError where the two
-interfaces disagree. So `_Precision.now` reads in two steps, and puts all back:
+A getter returns the inherited value, not the stored one, and a legacy getter raises RuntimeError where the two
+interfaces disagree. So `_Precision.now` reads in two steps, and restores everything:
 
-1. What is stored in a place: vary its parent. What follows the parent is inherited.
-2. The legacy values: let every place say "ieee". Then the getter of matrix products is defined whatever its value, and
+1. The stored value of a place: vary its parent; a value that follows the parent is inherited.
+2. The legacy values: set every place to "ieee". Then the getter of matrix products is defined whatever its value, and
    that of cuDNN is defined if and only if its value is False.
-
-The user's model, left as it was found.
 """
 
 from __future__ import annotations
@@ -52,14 +51,14 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def unchanged_process() -> Iterator[None]:
-    """Restore the numerical state of the process at the end of the block, also after an error or an interrupt.
+    """Restore the numerical state of the process after the block, also after an error or an interrupt.
 
-    Restored are float32 precision of every backend, flags of determinism, cuDNN, mkldnn and attention, autocast,
-    threads, default dtype and device, gradient mode, random states of torch, NumPy and Python, warning filters, and how
-    NumPy handles floating-point errors.
+    This covers float32 precision of every backend, flags of determinism, cuDNN, mkldnn and attention, autocast,
+    threads, default dtype and device, gradient mode, random states of torch, NumPy and Python, warning filters, and
+    NumPy's handling of floating-point errors.
 
-    All of this, and the mode of a model that is measured, belongs to the process. So blocks of several threads run one
-    after the other: of two at the same time, the second would take for the user's what the first had set.
+    Blocks of several threads run one after the other: the state belongs to the process, and of two at once the second
+    would take the first one's settings for the user's.
     """
     with _lock, ExitStack() as stack:
         for read in (_precision, _flags, _random_states, _warning_filters):
@@ -122,7 +121,7 @@ class _Precision:
 
     @classmethod
     def now(cls) -> _Precision:
-        """Read what is held, and leave it as it is."""
+        """Read the present settings, and leave them unchanged."""
         stored = {_GENERIC: _get(_GENERIC)}
         for backend in ("cuda", "mkldnn"):
             stored[backend, "all"] = _stored((backend, "all"), _GENERIC)
@@ -146,7 +145,7 @@ class _Precision:
         return cls(stored, matmul, cudnn)
 
     def restore(self) -> None:
-        """Make it all as it was; the legacy setters write into the new places too, and go first."""
+        """Restore the settings; the legacy setters also write into the new places, and go first."""
         now = _Precision.now()
         if now == self:
             return
@@ -159,7 +158,7 @@ class _Precision:
 
 
 def _stored(place: tuple[str, str], parent: tuple[str, str]) -> str:
-    """Return what is stored in a place; the parent is "none" afterwards."""
+    """Return the stored value of a place; its parent is "none" afterwards."""
     seen = []
     for value in ("ieee", "tf32", "none"):
         _set(parent, value)
@@ -188,7 +187,7 @@ def _precision() -> Callable[[], None]:
 
 
 def _flags() -> Callable[[], None]:
-    """Read what has a getter and a setter; what did not change is not set, as some setters do more than that."""
+    """Read flags with a getter and a setter; unchanged ones are not set: some setters have side effects."""
     pairs: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
         (torch.get_default_dtype, torch.set_default_dtype),
         (torch.get_num_threads, torch.set_num_threads),
@@ -276,7 +275,7 @@ _FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
 
 
 class Handover(list[str]):
-    """What a reader of the result must know of how a model was handed over, in sentences.
+    """Notes for the result about how a model was handed over, in sentences.
 
     Attributes:
         modal: parts of the model whose answers depend on the mode.
@@ -289,16 +288,16 @@ class Handover(list[str]):
 
 @contextmanager
 def frozen(module: nn.Module | None) -> Iterator[Handover]:
-    """Eval mode, frozen weights, full float32 inside; modes, gradient flags, random states restored after.
+    """Put a model in eval mode, freeze its weights, compute in full float32; restore everything after the block.
 
-    Gradients are neither written nor cleared: no parameter asks for one inside the block. The process is as it was
-    before, whatever the model did to it: see `robustest.models.frozen.unchanged_process`.
+    Gradients are neither written nor cleared: no parameter asks for one inside the block. The process is restored by
+    `unchanged_process`.
 
     Args:
         module: the model; None for a callable without one.
 
     Yields:
-        Notes, none where nothing had to be changed, and counts for the health check `train_mode`.
+        Notes, and counts for the health check `train_mode`.
     """
     notes = Handover()
     with unchanged_process(), full_float32():
@@ -330,7 +329,7 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
 
 @contextmanager
 def _clocked() -> Iterator[None]:
-    """Let every forward call of a module ask the clock: a training by a user's code knows nothing of it."""
+    """Check the time limit in every forward call of a module, since a training by the user's code does not."""
     if left() is None:
         yield
         return
@@ -342,10 +341,10 @@ def _clocked() -> Iterator[None]:
 
 
 def is_modal(part: nn.Module) -> bool:
-    """Whether what a module computes depends on its mode, its own parts aside.
+    """Return True if a module's output depends on its mode, its submodules aside.
 
-    It does where the code of its class reads `training`, unless a chance of dropping that is zero, or a norm without
-    running statistics, makes both modes the same.
+    That is so if the code of its class reads `training`, unless a dropout probability of zero, or a norm without
+    running statistics, makes both modes equal.
     """
     if isinstance(part, torch.jit.ScriptModule):
         return _scripted(part)
@@ -358,14 +357,13 @@ def is_modal(part: nn.Module) -> bool:
 
 
 def _reads_mode(kind: type[nn.Module]) -> bool:
-    """Whether the code of a module class reads `training`."""
     own = (base for base in kind.__mro__ if base not in nn.Module.__mro__)
     methods = ((name, getattr(method, "__code__", None)) for base in own for name, method in vars(base).items())
     return any(code is not None and name not in _NOT_ANSWERING and _reads(code) for name, code in methods)
 
 
 def _reads(code: CodeType) -> bool:
-    """Whether some code, or a function inside it, reads an attribute called `training`."""
+    """Return True if some code, or a function inside it, reads an attribute called `training`."""
     inner = (value for value in code.co_consts if isinstance(value, CodeType))
     return "training" in code.co_names or any(_reads(value) for value in inner)
 

@@ -1,4 +1,4 @@
-"""A network's last linear layer, and what goes into it: the features that its classes are read from."""
+"""A network's last linear layer and its inputs, the features from which classes are read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NAME_IT = "Name the layer that gives the logits, as in model.named_modules(): l
 
 @dataclass(frozen=True, slots=True)
 class LastLayer:
-    """Where the logits of a classifier come from.
+    """The linear layer that computes a classifier's logits.
 
     Attributes:
         classifier: the model.
         name: the layer's name in `classifier.module.named_modules()`.
-        layer: the layer; its weight is (K, D).
+        layer: its weight is (K, D).
     """
 
     classifier: Classifier
@@ -30,11 +30,11 @@ class LastLayer:
 
     @property
     def features(self) -> Classifier:
-        """The same model, answering with the layer's inputs (B, D) instead of logits."""
+        """Return the same model with the layer's inputs (B, D) as output instead of logits."""
         return replace(self.classifier, call=_Inputs(self.classifier.call, self.layer, self.name))
 
     def of(self, classifier: Classifier) -> LastLayer:
-        """The same layer of the same model on another device."""
+        """Return the same layer of the same model on another device."""
         if classifier.module is None or classifier.module is self.classifier.module:
             return self
         layer = classifier.module.get_submodule(self.name)
@@ -42,11 +42,11 @@ class LastLayer:
 
 
 def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> LastLayer:
-    """The linear layer whose outputs are the model's logits.
+    """Return the linear layer whose outputs are the model's logits.
 
     Args:
         classifier: a torch module, in eval mode.
-        x: (B >= 1, *S) inputs on its device, to see what the layers give.
+        x: (B >= 1, *S) inputs on its device, to find the layer by its outputs.
         name: of the layer; None finds it.
 
     Raises:
@@ -81,7 +81,7 @@ def _noting(seen: list[tuple[str, nn.Linear, Tensor]], name: str, layer: nn.Line
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """Calls a model and answers with what went into one of its layers."""
+    """Calls a model and returns the input of one of its layers."""
 
     call: Any
     layer: nn.Linear

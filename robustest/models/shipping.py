@@ -25,14 +25,14 @@ _NAME_A_FACTORY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
-    """A model without anything alive in it: what builds it with its weights, or an exported program, or a function.
+    """A model that can be serialised: a recipe with weights, an exported program, or a function.
 
     Attributes:
-        recipe: what builds the module; None where it was exported, or is none.
+        recipe: builds the module; None if it was exported, or there is no module.
         weights: its state, in the safetensors format; None without a recipe.
         program: the module as `torch.export.save` writes it; None where there is a recipe, or no module.
         call: the function that answers; None where there is a module.
-        bounds, preprocessing, dtype, gives, max_queries: as `Classifier` has them.
+        bounds, preprocessing, dtype, gives, max_queries: as in `Classifier`.
     """
 
     recipe: Factory | None = None
@@ -46,10 +46,10 @@ class Shipped:
     max_queries: int | None
 
     def open(self) -> Classifier:
-        """The model on the CPU, in eval mode.
+        """Return the model on the CPU, in eval mode.
 
         Raises:
-            ConfigError: the recipe cannot be followed here, or builds another module.
+            ConfigError: the recipe fails here, or builds another module.
         """
         module = self._module()
         call = module if module is not None else self.call
@@ -85,13 +85,13 @@ class Shipped:
 
 
 def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
-    """A model made ready to travel: its recipe and weights where it has a recipe, else exported.
+    """Return a model ready to travel: its recipe and weights if it has a recipe, else exported.
 
-    A function (a predictor of scores or labels) goes as it is; it must be importable where it is read.
+    A function (a predictor of scores or labels) is sent as it is and must be importable at its destination.
 
     Args:
         model: in eval mode.
-        example: gives a batch (2, *S) of inputs, for models that have to be exported.
+        example: returns a batch (2, *S) of inputs, for models that have to be exported.
 
     Raises:
         ConfigError: it can be sent neither way, or the exported program answers otherwise.
@@ -117,7 +117,7 @@ def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
 
 
 def _weights(module: nn.Module) -> bytes:
-    """Its state as bytes, each tensor by itself: the format refuses tensors that share memory."""
+    """Return the state as bytes, each tensor by itself: the format refuses tensors that share memory."""
     state = module.state_dict()
     strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strangers:
@@ -128,10 +128,10 @@ def _weights(module: nn.Module) -> bytes:
 
 
 def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
-    """The module exported on the CPU, for batches of any length.
+    """Return the module exported on the CPU, for batches of any length.
 
     Raises:
-        ConfigError: torch cannot export it, or what it exported answers otherwise.
+        ConfigError: torch cannot export it, or the exported program answers otherwise.
     """
     try:
         module = copy.deepcopy(module).cpu()
@@ -156,7 +156,7 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
 
 
 def _preprocessed(model: Classifier, x: Tensor) -> Tensor:
-    """What the module itself is given for inputs x (B, *S)."""
+    """Return the module's own input for inputs x (B, *S)."""
     seen: list[Tensor] = []
 
     def spy(point: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The pytest plugin: options, marker, fixtures, and results from workers to reports.
+"""The pytest plugin: hooks of the whole run, and the fixtures.
 
-Loaded by every pytest run where robustest is installed, so it imports nothing but pytest; even our own
-modules come in only once a run or a test is robust.
+Every pytest run loads it where robustest is installed, so it imports nothing but pytest; even robustest's own modules
+come in only once a run or a test is robust.
 """
 
 from __future__ import annotations
@@ -15,20 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from robustest.pytest_plugin import options as pytest_options
-from robustest.pytest_plugin.fixtures import robust as robust
-from robustest.pytest_plugin.fixtures import robust_baseline as robust_baseline
-from robustest.pytest_plugin.fixtures import robust_data as robust_data
-from robustest.pytest_plugin.fixtures import robust_model as robust_model
-from robustest.pytest_plugin.fixtures import robust_responses as robust_responses
-from robustest.pytest_plugin.running import context_of
-from robustest.pytest_plugin.running import pytest_fixture_setup as pytest_fixture_setup
-from robustest.pytest_plugin.running import pytest_report_teststatus as pytest_report_teststatus
-from robustest.pytest_plugin.running import pytest_runtest_call as pytest_runtest_call
-from robustest.pytest_plugin.running import pytest_runtest_makereport as pytest_runtest_makereport
-from robustest.pytest_plugin.running import pytest_runtest_protocol as pytest_runtest_protocol
-from robustest.pytest_plugin.running import pytest_runtest_setup as pytest_runtest_setup
-from robustest.pytest_plugin.running import pytest_runtest_teardown as pytest_runtest_teardown
-from robustest.pytest_plugin.stash import (
+from robustest.pytest_plugin.options import (
     ACCOUNT,
     COLLECTED,
     CONTEXT,
@@ -39,13 +26,73 @@ from robustest.pytest_plugin.stash import (
     SETTINGS,
     WRONG,
 )
+from robustest.pytest_plugin.running import context_of
+from robustest.pytest_plugin.running import pytest_fixture_setup as pytest_fixture_setup
+from robustest.pytest_plugin.running import pytest_report_teststatus as pytest_report_teststatus
+from robustest.pytest_plugin.running import pytest_runtest_call as pytest_runtest_call
+from robustest.pytest_plugin.running import pytest_runtest_makereport as pytest_runtest_makereport
+from robustest.pytest_plugin.running import pytest_runtest_protocol as pytest_runtest_protocol
+from robustest.pytest_plugin.running import pytest_runtest_setup as pytest_runtest_setup
+from robustest.pytest_plugin.running import pytest_runtest_teardown as pytest_runtest_teardown
 
 if TYPE_CHECKING:
     from robustest.account import Account
-    from robustest.ledger import Ledger
+    from robustest.context import Context
+    from robustest.pytest_plugin.ledger import Ledger
 
 _SKIPPED = "robustness test; run with --robust"
 _FIXTURES = ("robust", "robust_baseline", "robust_data", "robust_model", "robust_responses")
+_MISSING = """\
+Expected a fixture {name!r} but this project defines none. Add it to your conftest.py:
+
+    import pytest
+
+    @pytest.fixture(scope="session")
+    def {name}():
+        return {what}
+"""
+
+
+@pytest.fixture
+def robust(request: pytest.FixtureRequest) -> Context:
+    """Settings and recorder of this test: `robust.settings`, `robust.record(result)`."""
+    if CONTEXT not in request.node.stash:
+        raise pytest.UsageError("Expected `robust` as an argument of the test, or the test marked @pytest.mark.robust.")
+    context: Context = request.node.stash[CONTEXT]
+    return context
+
+
+@pytest.fixture(scope="session")
+def robust_baseline(pytestconfig: pytest.Config) -> str:
+    """Path of the file of committed outcomes, for `no_worse_than=robust_baseline`."""
+    if SETTINGS not in pytestconfig.stash:
+        raise pytest.UsageError("Expected `robust_baseline` in a run with --robust.")
+    return pytestconfig.stash[SETTINGS].baseline
+
+
+@pytest.fixture(scope="session")
+def robust_model() -> object:
+    """The model under test; define it in your conftest.py."""
+    raise pytest.UsageError(
+        _MISSING.format(name="robust_model", what="load_my_model()  # a torch module, or any callable")
+    )
+
+
+@pytest.fixture(scope="session")
+def robust_data() -> object:
+    """The data to test on; define it in your conftest.py."""
+    raise pytest.UsageError(_MISSING.format(name="robust_data", what="x, y  # or a data set, or a DataLoader"))
+
+
+@pytest.fixture(scope="session")
+def robust_responses() -> object:
+    """The annotators' answers about the data; define it in your conftest.py."""
+    raise pytest.UsageError(
+        _MISSING.format(
+            name="robust_responses",
+            what='robustest_people.Responses.from_csv("answers.csv", size=len(y), classes=names)',
+        )
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,7 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     pytest_options.check_ini(config)
     if config.getoption("--robust"):
-        from robustest.ledger import Ledger
+        from robustest.pytest_plugin.ledger import Ledger
 
         pytest_options.check_packs()
         config.stash[SETTINGS] = pytest_options.settings_of(config)
@@ -80,10 +127,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         from robustest.context import over
 
         over()
-    if ACCOUNT in config.stash:  # what other plugins made of the exit status after our reports were written
+    if ACCOUNT in config.stash:  # other plugins may have changed the exit status after the reports were written
         account, session = config.stash[ACCOUNT], config.stash[SESSION]
         if account.session is not None and int(session.exitstatus) != account.session.exit:
-            _write(session, account.ended(int(session.exitstatus)))
+            _write(session, account.with_exit(int(session.exitstatus)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -121,7 +168,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:  # before others select by marker
         if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
             item.add_marker(pytest.mark.robust)
-    config.stash[DESELECTED] = [item.nodeid for item in (*items, *_unchosen(config)) if _is_robust(item)]
+    config.stash[DESELECTED] = [item.nodeid for item in (*items, *_found_tests(config)) if _is_robust(item)]
     yield
     if SETTINGS in config.stash:
         _keep_shard(config, items)
@@ -134,49 +181,49 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             except pytest.UsageError as error:
                 if not _is_worker(config):
                     raise
-                item.stash[WRONG] = error  # what ends a worker is not shown; an error of the test is
+                item.stash[WRONG] = error  # an error that ends a worker is not shown; an error of a test is
         else:
             from robustest.settings import Settings
 
-            pytest_options.settings_for(item, Settings(), config)  # a wrong marker is an error in any run
+            pytest_options.settings_for(item, Settings(), config)  # a mistake in a marker is an error of any run
             item.add_marker(pytest.mark.skip(reason=_SKIPPED))
     if SETTINGS in config.stash and any(CONTEXT in item.stash for item in items) and not _is_worker(config):
         pytest_options.check_attack(config, config.stash[SETTINGS])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if DESELECTED in session.config.stash:  # only now has --lf, too, deselected
+    if DESELECTED in session.config.stash:  # only now has --lf deselected its tests as well
         chosen = {item.nodeid for item in session.items}
         found = session.config.stash[DESELECTED]
         session.config.stash[DESELECTED] = [name for name in dict.fromkeys(found) if name not in chosen]
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: --lf takes tests out of the report
+@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: --lf removes tests from the report
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
     config = collector.config
-    if SETTINGS in config.stash:  # ids on the command line leave tests out that no plugin deselects
+    if SETTINGS in config.stash:  # no plugin deselects the tests that ids on the command line leave out
         found = config.stash.setdefault(FOUND, {})
         if isinstance(collector, pytest.Class):
             found.pop(collector.nodeid, None)
         held = list(report.result)
         if not held and report.passed and isinstance(collector, pytest.File) and config.getoption("lf", False):
-            with suppress(Exception):  # --lf skips whole files, without a look into them
+            with suppress(Exception):  # --lf skips whole files without collecting them
                 held = list(collector.collect())
         found |= {one.nodeid: one for one in held if isinstance(one, (pytest.Item, pytest.Class))}
     return report
 
 
-def _unchosen(config: pytest.Config) -> list[pytest.Item]:
-    """The tests of modules that were looked into, whether they were chosen or not."""
+def _found_tests(config: pytest.Config) -> list[pytest.Item]:
+    """Return the tests of the modules that were collected, selected or not."""
     found: list[pytest.Item] = []
     queue = list(config.stash.get(FOUND, {}).values())
     while queue:
         one = queue.pop(0)
         if isinstance(one, pytest.Class):
-            with suppress(Exception):  # what is wrong with a class is told when it is run
+            with suppress(Exception):  # pytest reports a class that cannot be collected
                 queue += [part for part in one.collect() if isinstance(part, (pytest.Item, pytest.Class))]
         elif isinstance(one, pytest.Item):
             found.append(one)
@@ -189,7 +236,7 @@ def _is_robust(item: pytest.Item) -> bool:
 
 
 def _selection(config: pytest.Config) -> str:
-    """Return the options by which the command line selects tests, as they are typed."""
+    """Return the arguments of the command line that select tests, as typed."""
     parts = list(config.args) if config.args_source is pytest.Config.ArgsSource.ARGS else []
     for option, name in (("-k", "keyword"), ("-m", "markexpr"), ("--deselect", "deselect")):
         given = config.getoption(name, None) or ()
@@ -200,22 +247,23 @@ def _selection(config: pytest.Config) -> str:
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the robustness tests of this run's shard; how many there are in all is remembered for the merge."""
+    """Keep the robustness tests of this run's shard; the ids of all are kept for the merge."""
     robust = [item for item in items if item.get_closest_marker("robust")]
     config.stash[COLLECTED] = [item.nodeid for item in robust]
     shard = pytest_options.shard_of(config)
     if shard is None:
         return
-    others = {id(item) for place, item in enumerate(robust) if place % shard.count != shard.index - 1}
+    index, count = shard
+    others = {id(item) for place, item in enumerate(robust) if place % count != index - 1}
     config.hook.pytest_deselected(items=[item for item in items if id(item) in others])
-    left = {item.nodeid for item in items if id(item) in others}  # by no choice of the user's
+    left = {item.nodeid for item in items if id(item) in others}  # left to other shards, not deselected by the user
     found = config.stash[DESELECTED]
     config.stash[DESELECTED] = [name for name in found if name not in left]
     items[:] = [item for item in items if id(item) not in others]
 
 
 class _Intake:
-    """A plugin of its own for each run: pytest_runtest_logreport is given no config."""
+    """Feeds a run's ledger; a plugin object, as pytest_runtest_logreport is given no config."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -225,7 +273,7 @@ class _Intake:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._ledger.uncollected(report.nodeid, report.longreprtext)
+            self._ledger.add_uncollected(report.nodeid, report.longreprtext)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -233,7 +281,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     config = session.config
     if LEDGER in config.stash and not config.getoption("collectonly"):
         tests = [item.nodeid for item in session.items]
-        config.stash[LEDGER].robust(_collected(config))
+        config.stash[LEDGER].add_robust(_collected(config))
         config.stash[LEDGER].expect(tests, calls=not config.getoption("setuponly", False))
 
 
@@ -247,12 +295,12 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 def pytest_testnodedown(node: Any, error: object) -> None:
     output = getattr(node, "workeroutput", None)
     if output is not None and LEDGER in node.config.stash:
-        node.config.stash[LEDGER].worker_sent(output.get("robustest_recorded", 0))
+        node.config.stash[LEDGER].add_sent(output.get("robustest_recorded", 0))
         if "robustest_collected" in output:
             node.config.stash[COLLECTED] = output["robustest_collected"]
             node.config.stash[DESELECTED] = output["robustest_deselected"]
-            node.config.stash[LEDGER].robust(output["robustest_collected"])
-        node.config.stash[LEDGER].lost_claims(output.get("robustest_lost", ()))
+            node.config.stash[LEDGER].add_robust(output["robustest_collected"])
+        node.config.stash[LEDGER].add_problems(output.get("robustest_lost", ()))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -263,96 +311,87 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     failed = []
     try:
         yield
-    except OSError as error:  # of another reporter, such as pytest's own --junitxml: ours are still to be written
+    except OSError as error:  # of another reporter, e.g. pytest's --junitxml: robustest's reports are still to come
         failed = [f"a plugin could not end: {type(error).__name__}: {error}"]
     from robustest.context import lost_claims
 
     ledger = config.stash[LEDGER]
     if _is_worker(config):
-        recorded = sum(len(item.stash[CONTEXT].results) for item in session.items if CONTEXT in item.stash)
         sent: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
-        sent["robustest_recorded"] = recorded
+        sent["robustest_recorded"] = sum(
+            len(item.stash[CONTEXT].results) for item in session.items if CONTEXT in item.stash
+        )
         if COLLECTED in config.stash:
             sent["robustest_collected"] = config.stash[COLLECTED]
             sent["robustest_deselected"] = config.stash[DESELECTED]
         sent["robustest_lost"] = lost_claims()
         return None
-    from robustest.reports.states import red
+    from robustest.pytest_plugin.reports import remember_endings, update_baselines
 
-    ledger.lost_claims(lost_claims())
-    stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
+    ledger.add_problems(lost_claims())
     deselected: list[str] = config.stash.get(DESELECTED, [])
+    stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
     account = ledger.account(
         int(session.exitstatus),
         stopped=(str(session.shouldstop or session.shouldfail or "interrupted") if stopped else ""),
         collected=_collected(config),
         deselected=deselected,
         selection=_selection(config),
-    ).lost_too(failed)
-    account = account.sectioned()
-    if config.stash[SETTINGS].update_baseline and not account.lost:
-        from robustest.pytest_plugin.reports import update_baselines
-
-        account = account.lost_too(update_baselines(account.results))
-    if session.exitstatus == pytest.ExitCode.OK and any(map(red, account.rows)):  # pytest is green where no report is
+    )
+    account = account.with_lost(failed).with_sections()
+    settings = config.stash[SETTINGS]
+    if settings.update_baseline and not account.lost:
+        account = account.with_lost(update_baselines(account.results))
+    if session.exitstatus == pytest.ExitCode.OK and any(
+        row.red for row in account.rows
+    ):  # never green beside a red row
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        account = account.ended(int(session.exitstatus))
+        account = account.with_exit(int(session.exitstatus))
     _write(session, account)
-    if config.stash[SETTINGS].store is not None:
-        from robustest.pytest_plugin.reports import remember_endings
-
-        remember_endings(account, str(config.stash[SETTINGS].store))
+    if settings.store is not None:
+        remember_endings(account, str(settings.store))
     return None
 
 
 def _write(session: pytest.Session, account: Account) -> None:
-    """Write the reports; what could not be written turns the run red."""
+    """Write the reports; a file that could not be written turns the run red."""
     from robustest.pytest_plugin import reports as pytest_reports
 
     config = session.config
-    account = pytest_reports.write(config, account, config.stash[SETTINGS], shard=_shard(config))
+    shard = None
+    if (place := pytest_options.shard_of(config)) is not None:
+        tests, reported = _collected(config), config.stash[LEDGER].tests()
+        index, count = place
+        mine = [test for test in tests if test in reported]
+        shard = {"index": index, "count": count, "tests": tests, "reported": mine}
+    account = pytest_reports.write(config, account, config.stash[SETTINGS], shard=shard)
     if account.lost:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
     config.stash[ACCOUNT], config.stash[SESSION] = account, session
 
 
-def _shard(config: pytest.Config) -> dict[str, Any] | None:
-    shard = pytest_options.shard_of(config)
-    tests = _collected(config)
-    if shard is None:
-        return None
-    reported = config.stash[LEDGER].tests()
-    return {"index": shard.index, "count": shard.count, "tests": tests, "reported": [t for t in tests if t in reported]}
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for line in (*_unasked(terminalreporter), *pytest_options.idle(config)):
+    for line in (*_skipped_without_robust(terminalreporter), *pytest_options.unused(config)):
         terminalreporter.write_line(line, yellow=True)
-    if ACCOUNT in config.stash:
+    if ACCOUNT not in config.stash:
+        return
+    account = config.stash[ACCOUNT]
+    if account.lost or not config.getoption("no_summary"):  # some versions of pytest call this hook regardless
         from robustest.reports.terminal import summary
 
-        account = config.stash[ACCOUNT]
-        if account.lost or not config.getoption("no_summary"):  # some versions of pytest ask for it nonetheless
-            summary(
-                terminalreporter,
-                account.rows,
-                account.lost,
-                details=config.getoption("--robust-details"),
-                left_out=account.left_out.get("deselected", ""),
-                sections=account.sections,
-            )
-        if os.environ.get("GITHUB_ACTIONS") and not config.pluginmanager.has_plugin(
-            "pytest_github_actions_annotate_failures"
-        ):
-            from robustest.reports import github
+        summary(terminalreporter, account, details=config.getoption("--robust-details"), left_out=account.left_out)
+    if os.environ.get("GITHUB_ACTIONS") and not config.pluginmanager.has_plugin(
+        "pytest_github_actions_annotate_failures"
+    ):
+        from robustest.reports import github
 
-            where, workspace = config.stash[LEDGER].places(config.rootpath), os.environ.get("GITHUB_WORKSPACE", "")
-            for line in github.annotated(account.rows, account.lost, where=where, workspace=workspace):
-                terminalreporter.write_line(line)
+        where, workspace = config.stash[LEDGER].places(config.rootpath), os.environ.get("GITHUB_WORKSPACE", "")
+        for line in github.annotation_commands(account.rows, account.lost, where=where, workspace=workspace):
+            terminalreporter.write_line(line)
 
 
-def _unasked(reporter: Any) -> list[str]:
-    """That robustness tests were skipped for want of --robust: a skipped test is green, and claims nothing."""
+def _skipped_without_robust(reporter: Any) -> list[str]:
+    """Return a line if robustness tests were skipped for lack of --robust: skipped tests are green."""
     reports = reporter.stats.get("skipped", ())
     count = sum(isinstance(one.longrepr, tuple) and str(one.longrepr[-1]).endswith(_SKIPPED) for one in reports)
     return [f"{count} robustness test{'' if count == 1 else 's'} skipped: add --robust"] if count else []

@@ -1,10 +1,13 @@
-"""The plugin's options, and how command line, marker, profile and ini become settings (no torch here)."""
+"""Options and ini keys of the plugin, and the settings of a run and of a test.
+
+A setting comes from the command line, else from the test's marker, the ini file, the profile, or its default. No torch
+is loaded here.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,45 +15,68 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from robustest.account import Account
+    from robustest.context import Context
+    from robustest.pytest_plugin.ledger import Ledger
+    from robustest.pytest_plugin.outcome import FixtureScope
     from robustest.settings import Settings
 
+# Stash keys of a run ...
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
+ACCOUNT: pytest.StashKey[Account] = pytest.StashKey()
+SESSION: pytest.StashKey[pytest.Session] = pytest.StashKey()
+MEASURING: pytest.StashKey[set[FixtureScope]] = pytest.StashKey()  # shared fixtures that made a claim or measured
+COLLECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests of all shards
+DESELECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests that were found and left out
+FOUND: pytest.StashKey[dict[str, pytest.Item | pytest.Class]] = pytest.StashKey()  # tests of modules, chosen or not
+# ... and of a test.
+CONTEXT: pytest.StashKey[Context] = pytest.StashKey()
+WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()  # a mistake in the test's marker
+
 _INI = {
-    "profile": ("string", "profile used unless --robust-profile is given (default: ci where CI is set, else dev)"),
+    "profile": ("string", "profile without --robust-profile (default: ci if CI is set, else dev)"),
     "device": ("string", "auto, cpu, cuda, cuda:N, cuda:all or mps"),
-    "seed": ("int", "seed of sample order and random draws"),
-    "attack": ("string", "attack of claims that name none"),
-    "certify": ("string", "auto or linear: prove what attacks leave (default: not)"),
-    "scope": ("string", "set or population: what claims are about"),
-    "alpha": ("float", "error allowed on each side of a population claim and of intervals"),
-    "family_size": ("int", "claims that share the error of wrong early failures (default: 100)"),
-    "batch_size": ("int", "most samples in one model pass"),
+    "seed": ("int", "seed of the sample order and of random draws"),
+    "attack": ("string", "attack of claims without attack="),
+    "certify": ("string", "auto or linear: certify samples that attacks do not break (default: off)"),
+    "scope": ("string", "set or population: claims hold for these samples, or for their population"),
+    "alpha": ("float", "error probability on each side of population claims and of intervals"),
+    "family_size": ("int", "number of claims that share the error probability of early failures (default: 100)"),
+    "batch_size": ("int", "largest batch of one model pass"),
     "precision": ("string", "fp32, bf16 or auto: precision of gradients; verdicts are always fp32"),
-    "engine": ("string", "where chunks are measured: local, or what a plugin brings, e.g. ray"),
+    "engine": ("string", "engine that measures chunks: local, or one of a plugin, e.g. ray"),
     "address": ("string", "address of the engine's cluster"),
-    "workers": ("int", "worker processes"),
+    "workers": ("int", "number of worker processes"),
     "gpus_per_task": ("float", "GPUs for each worker of a cluster; fractions share one, 0 takes none"),
-    "examples": ("int", "counterexamples kept and pictured per failed claim"),
-    "suppress": ("args", "names of health checks that shall not speak"),
+    "examples": ("int", "counterexamples and pictures kept of each failed claim"),
+    "suppress": ("args", "names of health checks to suppress"),
     "pictures": ("string", "folder of counterexample pictures (default: .robustest/pictures)"),
-    "exact": ("bool", "look at every sample, even where the verdict is settled before"),
-    "max_samples": ("int", "samples a claim may look at"),
-    "time_budget": ("float", "seconds after which a claim ends, within the pass under way"),
-    "inconclusive": ("string", "fail or skip: what an inconclusive claim does to its test"),
-    "attempts": ("string", "every or majority: how many attempts must hold of a test that is run again"),
-    "store": ("string", "folder of what is remembered (default: .robustest)"),
-    "cache": ("bool", "use what is remembered (default: true)"),
-    "recheck": ("float", "share of what is remembered that is measured again and must agree (default: 0.01)"),
+    "exact": ("bool", "evaluate every sample: no early verdicts"),
+    "max_samples": ("int", "largest number of samples that a claim evaluates"),
+    "time_budget": ("float", "seconds after which a claim stops, at the end of the current model pass"),
+    "inconclusive": ("string", "fail or skip: outcome of a test whose claim is inconclusive"),
+    "attempts": ("string", "every or majority: attempts that must pass when a test runs again"),
+    "store": ("string", "folder of remembered results (default: .robustest)"),
+    "cache": ("bool", "use remembered results (default: true)"),
+    "recheck": ("float", "share of remembered results that is measured again and must agree (default: 0.01)"),
     "corpus": ("string", "folder of counterexamples to replay (default: .robustest/corpus)"),
-    "corpus_max_mb": ("float", "the most they may take, in megabytes (default: 20)"),
+    "corpus_max_mb": ("float", "largest size of the corpus in megabytes (default: 20)"),
     "baseline": ("string", "file of committed outcomes (default: robust-baseline.json)"),
 }
 _FLAGS = {
-    "exact": ("exact", True, "look at every sample, even where the verdict is settled before"),
-    "no-cache": ("cache", False, "measure everything again"),
-    "replay-only": ("replay_only", True, "replay known counterexamples and search for no others"),
-    "update-baseline": ("update_baseline", True, "write outcomes to the baseline instead of comparing with it"),
+    "exact": ("exact", True, "evaluate every sample: no early verdicts"),
+    "no-cache": ("cache", False, "measure everything again, ignoring remembered results"),
+    "replay-only": ("replay_only", True, "replay known counterexamples without searching for new ones"),
+    "update-baseline": ("update_baseline", True, "write the outcomes to the baseline instead of comparing with it"),
 }
-_FOLDERS = {"pictures": ".robustest/pictures", "store": ".robustest", "corpus": ".robustest/corpus"}
+_FOLDERS = {
+    "pictures": ".robustest/pictures",
+    "store": ".robustest",
+    "corpus": ".robustest/corpus",
+    "baseline": "robust-baseline.json",
+}
+"""Defaults of settings that are paths below the root."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -59,48 +85,50 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--robust", action="store_true", help="run robustness tests (skipped otherwise)")
     group.addoption("--robust-profile", metavar="NAME", help="dev, ci, nightly or one from [tool.robustest.profiles]")
     group.addoption("--robust-device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, cuda:all or mps")
-    group.addoption("--robust-seed", type=int, metavar="N", help="seed of sample order and random draws")
-    group.addoption("--robust-engine", metavar="NAME", help="where chunks are measured: local, ray (robustest-ray) ...")
+    group.addoption("--robust-seed", type=int, metavar="N", help="seed of the sample order and of random draws")
     group.addoption(
-        "--robust-address", metavar="ADDRESS", help="the engine's cluster: auto, HOST:PORT, ray://HOST:PORT"
+        "--robust-engine", metavar="NAME", help="engine that measures chunks: local, ray (robustest-ray) ..."
     )
-    group.addoption("--robust-workers", type=int, metavar="N", help="worker processes of the engine")
-    group.addoption("--robust-gpus-per-task", type=float, metavar="X", help="GPUs for each worker; 0.5 shares one")
-    group.addoption("--robust-corpus", metavar="DIR", help="folder of counterexamples to keep and to replay")
+    group.addoption(
+        "--robust-address",
+        metavar="ADDRESS",
+        help="address of the engine's cluster: auto, HOST:PORT or ray://HOST:PORT",
+    )
+    group.addoption("--robust-workers", type=int, metavar="N", help="number of worker processes of the engine")
+    group.addoption(
+        "--robust-gpus-per-task", type=float, metavar="X", help="GPUs of each worker; 0.5 shares one between two"
+    )
+    group.addoption("--robust-corpus", metavar="DIR", help="folder of counterexamples, kept and replayed")
     for option, (_, _, text) in _FLAGS.items():
         group.addoption(f"--robust-{option}", action="store_true", help=text)
-    group.addoption("--robust-shard", metavar="K/N", help="run every N-th robustness test, from the K-th on")
-    group.addoption("--robust-details", action="store_true", help="show every number of every claim")
-    group.addoption("--robust-json", metavar="FILE", help="write all results as JSON")
-    group.addoption("--robust-html", metavar="DIR", help="write a page to read, with pictures (robustest[html])")
-    group.addoption("--robust-html-inline", action="store_true", help="put the pictures into the page itself")
-    group.addoption("--robust-history", metavar="DIR", help="add what was found to a history of runs")
-    group.addoption("--robust-junit", metavar="FILE", help="write JUnit XML, one suite per test and one case per claim")
+    group.addoption("--robust-shard", metavar="K/N", help="run every N-th robustness test, starting with the K-th")
+    group.addoption("--robust-details", action="store_true", help="print every number of every claim")
+    group.addoption("--robust-json", metavar="FILE", help="write the results as JSON")
+    group.addoption("--robust-html", metavar="DIR", help="write an HTML page with pictures (robustest[html])")
+    group.addoption("--robust-html-inline", action="store_true", help="embed the pictures in the page")
+    group.addoption("--robust-history", metavar="DIR", help="add the results to a history of runs")
+    group.addoption(
+        "--robust-junit", metavar="FILE", help="write JUnit XML: a suite for each test, a case for each claim"
+    )
     for name, (kind, text) in _INI.items():
         parser.addini(f"robust_{name}", text, type=kind, default=None)  # type: ignore[arg-type]
 
 
 def check_ini(config: pytest.Config) -> None:
-    """Refuse ini keys that begin like ours and are not.
-
-    Raises:
-        pytest.UsageError: naming the key and the nearest one.
-    """
+    """Raise pytest.UsageError for an ini key that begins with `robust_` and does not exist."""
     known = {f"robust_{name}" for name in _INI}
     # The public name is deprecated from pytest 9.1.
     given = config._inicfg if hasattr(config, "_inicfg") else config.inicfg
-    typed = (
-        override.partition("=")[0] for override in config.getoption("override_ini") or ()
-    )  # not given by pytest 8.4
-    strangers = sorted(key for key in {*given, *typed} if key.startswith("robust_") and key not in known)
-    if strangers:
+    # pytest 8.4 leaves overrides of the command line out of it.
+    typed = (override.partition("=")[0] for override in config.getoption("override_ini") or ())
+    if strangers := sorted(key for key in {*given, *typed} if key.startswith("robust_") and key not in known):
         from robustest.errors import unknown
 
         raise pytest.UsageError(str(unknown("ini key", strangers[0], known)))
 
 
 def settings_of(config: pytest.Config) -> Settings:
-    """The run's settings.
+    """Return the settings of the run.
 
     Raises:
         pytest.UsageError: an option, ini key or profile is wrong.
@@ -108,32 +136,36 @@ def settings_of(config: pytest.Config) -> Settings:
     from robustest.errors import ConfigError
     from robustest.settings import profiles_from, resolve
 
-    ini = _ini_values(config)
-    automatic = "ci" if in_ci() else "dev"
-    profile = config.getoption("--robust-profile") or ini.pop("profile", None) or automatic
-    ini.pop("profile", None)
+    ini: dict[str, Any] = {}
+    for name in _INI:
+        try:
+            value = config.getini(f"robust_{name}")
+        except (TypeError, ValueError, pytest.UsageError) as error:
+            raise pytest.UsageError(f"{_in_file(config)}ini key robust_{name}: {error}") from error
+        if value not in (None, [], ""):
+            ini[name] = value
+    from_ini = ini.pop("profile", None)
+    profile = config.getoption("--robust-profile") or from_ini or ("ci" if in_ci() else "dev")
     for name, folder in _FOLDERS.items():
         ini[name] = str(config.rootpath / ini.get(name, folder))
-    ini["baseline"] = str(config.rootpath / ini.get("baseline", "robust-baseline.json"))
     given = _command_line(config)
     if given.get("update_baseline") and in_ci():
         raise pytest.UsageError(
-            "Expected --robust-update-baseline on a person's machine but CI is set: a gate that rewrites what it "
-            "compares with lets everything through. Update the baseline locally and commit it."
+            "Expected --robust-update-baseline on a developer's machine but the environment variable CI is set. A gate "
+            "that rewrites its own baseline never fails. Update the baseline locally and commit it."
         )
     try:
         return resolve(
-            profiles=profiles_from(config.rootpath / "pyproject.toml"),
-            profile=profile,
-            ini=ini,
-            command_line=given,
+            profiles=profiles_from(config.rootpath / "pyproject.toml"), profile=profile, ini=ini, command_line=given
         )
     except ConfigError as error:
         raise pytest.UsageError(f"{_in_file(config)}{error}") from error
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:
-    """One test's settings (or a module's, for its fixtures): the run's, its markers', and the command line over both.
+    """Return the settings of one test, or of a module for its fixtures: the run's with the markers' changes.
+
+    The command line overrides markers.
 
     Raises:
         pytest.UsageError: a marker has positional or unknown arguments, or a value is out of range.
@@ -144,7 +176,7 @@ def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, confi
     for mark in reversed(list(item.iter_markers("robust"))):
         if mark.args:
             raise pytest.UsageError(
-                f"{item.nodeid}: @pytest.mark.robust takes keyword arguments only, got {mark.args!r}"
+                f"{item.nodeid}: Expected keyword arguments in @pytest.mark.robust, e.g. seed=3, but got {mark.args!r}"
             )
         for key in mark.kwargs:
             if key not in MARKER_KEYS:
@@ -159,12 +191,12 @@ def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, confi
 
 
 def in_ci() -> bool:
-    """Whether this is a run of a continuous-integration service, as they all say in the environment."""
+    """Return True in a run of a continuous-integration service: all of them set the environment variable CI."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def _command_line(config: pytest.Config) -> dict[str, Any]:
-    """What the command line sets."""
+    """Return the settings that the command line gives."""
     given: dict[str, Any] = {
         name: config.getoption(f"--robust-{name.replace('_', '-')}")
         for name in ("device", "seed", "engine", "address", "workers", "gpus_per_task")
@@ -176,19 +208,11 @@ def _command_line(config: pytest.Config) -> dict[str, Any]:
     return values | flags
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Which robustness tests of all this run takes: every `count`-th, from the `index`-th (1, 2, ...) on."""
-
-    index: int
-    count: int
-
-
-def shard_of(config: pytest.Config) -> Shard | None:
-    """The shard that the command line names; None where it names none.
+def shard_of(config: pytest.Config) -> tuple[int, int] | None:
+    """Return (K, N) of `--robust-shard=K/N`: this run takes every N-th robustness test, starting with the K-th.
 
     Raises:
-        pytest.UsageError: it is not K/N with 1 <= K <= N.
+        pytest.UsageError: the option is not K/N with 1 <= K <= N.
     """
     given = config.getoption("--robust-shard")
     if given is None:
@@ -197,40 +221,19 @@ def shard_of(config: pytest.Config) -> Shard | None:
     if len(parts) == 2 and all(part.isdigit() for part in parts):
         index, count = map(int, parts)
         if 1 <= index <= count:
-            return Shard(index, count)
+            return index, count
     raise pytest.UsageError(f"Expected --robust-shard=K/N with 1 <= K <= N, e.g. 2/4, but got {given!r}.")
 
 
 def check_html(config: pytest.Config) -> None:
-    """Refuse a page that could not be written at the end.
-
-    Raises:
-        pytest.UsageError: Jinja2 is not there.
-    """
+    """Raise pytest.UsageError before the first test if the page could not be written after the last."""
     if config.getoption("--robust-html") and find_spec("jinja2") is None:
         raise pytest.UsageError(
             "Expected Jinja2, which --robust-html needs, but it is not installed: pip install 'robustest[html]'"
         )
 
 
-def idle(config: pytest.Config) -> list[str]:
-    """What the command line asks for that changes nothing in this run, in sentences."""
-    on = {name for name in _TALKING if config.getoption(f"--robust-{name}")}
-    found = []
-    if "html-inline" in on and "html" not in on:
-        found.append("--robust-html-inline does nothing without --robust-html=DIR")
-    if not config.getoption("--robust"):
-        others = sorted(f"--robust-{name}" for name in on - {"html-inline"})
-        return [*found, f"{', '.join(others)}: nothing without --robust"] if others else found
-    from robustest.pytest_plugin.stash import SETTINGS
-
-    corpus = config.stash[SETTINGS].corpus
-    if "replay-only" in on and not (corpus and Path(corpus).is_dir()):
-        found.append(f"--robust-replay-only has nothing to replay: there is no corpus at {_short(config, corpus)}")
-    return found
-
-
-_TALKING = (
+_VISIBLE = (
     *_FLAGS,
     "details",
     "history",
@@ -244,19 +247,35 @@ _TALKING = (
     "corpus",
     "workers",
 )
-"""Options of which a person expects to see something."""
+"""Options whose effect a person expects to see."""
 
 
-def _short(config: pytest.Config, path: str | None) -> str:
-    here = config.invocation_params.dir
-    return "-" if path is None else Path(os.path.relpath(path, here)).as_posix()
+def unused(config: pytest.Config) -> list[str]:
+    """Return a sentence for each option of the command line that has no effect in this run."""
+    on = {name for name in _VISIBLE if config.getoption(f"--robust-{name}")}
+    found = []
+    if "html-inline" in on and "html" not in on:
+        found.append("--robust-html-inline has no effect without --robust-html=DIR")
+    if not config.getoption("--robust"):
+        others = sorted(f"--robust-{name}" for name in on - {"html-inline"})
+        return [*found, f"no effect without --robust: {', '.join(others)}"] if others else found
+    corpus = config.stash[SETTINGS].corpus
+    if "replay-only" in on and not (corpus and Path(corpus).is_dir()):
+        place = "-" if corpus is None else _relative(config, corpus)
+        found.append(f"--robust-replay-only has no counterexamples to replay: there is no corpus at {place}")
+    return found
+
+
+def _relative(config: pytest.Config, path: str | Path) -> str:
+    """Return a path as it is typed in the folder where the run was started."""
+    return Path(os.path.relpath(path, config.invocation_params.dir)).as_posix()
 
 
 def check_packs() -> None:
-    """Load every installed pack, before the first test.
+    """Load every installed pack before the first test; without one a run could be green that is red with it.
 
     Raises:
-        pytest.UsageError: one cannot be loaded; a run without it could be green where one with it is not.
+        pytest.UsageError: a pack cannot be loaded.
     """
     from robustest import extensions
     from robustest.errors import PackError
@@ -268,15 +287,11 @@ def check_packs() -> None:
 
 
 def check_attack(config: pytest.Config, settings: Settings) -> None:
-    """Refuse an attack that nobody registered, before the first test.
-
-    Raises:
-        pytest.UsageError: naming it, and the file that it is in.
-    """
+    """Raise pytest.UsageError before the first test if the attack does not exist, naming the file that asks for it."""
     from robustest.settings import PROFILES
 
     if settings.attack in ("fast", "thorough") or settings.attack in {p.get("attack") for p in PROFILES.values()}:
-        return  # known without loading torch
+        return  # these exist; looking others up loads torch
     from robustest.attacks import as_attack
     from robustest.errors import ConfigError
 
@@ -287,14 +302,20 @@ def check_attack(config: pytest.Config, settings: Settings) -> None:
 
 
 def _in_file(config: pytest.Config) -> str:
-    """The file with the ini keys, as the beginning of a sentence; empty where there is none."""
-    return "" if config.inipath is None else f"{_short(config, str(config.inipath))}: "
+    """Return the file with the ini keys, as the beginning of a message; empty if there is none."""
+    return "" if config.inipath is None else f"{_relative(config, config.inipath)}: "
 
 
 def rerun_command(config: pytest.Config, settings: Settings, nodeid: str) -> str:
-    """The command that repeats a test of this run, without seed and test id."""
+    """Return the command that repeats a test of this run, without seed and test id."""
     parts = ["pytest", "--robust", f"--robust-profile={settings.profile}"]  # named: CI or an ini may choose another
-    parts += _where(config, nodeid)
+    # Configuration and root, if another selection of tests would find others: ids of tests, and the folders of store
+    # and baseline, start at the root.
+    if config.getoption("inifilename") and config.inipath is not None:
+        parts += ["-c", _relative(config, config.inipath)]
+    shared_root = "/" in nodeid.partition("::")[0] and config.inipath is None
+    if config.getoption("rootdir") or shared_root:
+        parts.append(f"--rootdir={_relative(config, config.rootpath)}")
     for override in config.getoption("override_ini") or ():
         if override.startswith("robust_") and not override.startswith(("robust_profile", "robust_pictures")):
             parts += ["-o", override]
@@ -306,38 +327,11 @@ def rerun_command(config: pytest.Config, settings: Settings, nodeid: str) -> str
     return shlex.join(parts)
 
 
-def _where(config: pytest.Config, nodeid: str) -> list[str]:
-    """What says which configuration and root a run has, where another choice of tests would choose others.
-
-    Ids of tests, and the places of the store and of the baseline, start at the root.
-    """
-    here = config.invocation_params.dir
-    parts = []
-    if config.getoption("inifilename") and config.inipath is not None:
-        parts += ["-c", Path(os.path.relpath(config.inipath, here)).as_posix()]
-    inside = "/" in nodeid.partition("::")[0] and config.inipath is None  # the root is what all tests named share
-    if config.getoption("rootdir") or inside:
-        parts.append(f"--rootdir={Path(os.path.relpath(config.rootpath, here)).as_posix()}")
-    return parts
-
-
 def from_here(config: pytest.Config, item: pytest.Item) -> str:
-    """An item's node id as it is typed in the folder the run was started in (node ids themselves start at the root).
+    """Return a test's node id as it is typed in the folder where the run was started; node ids start at the root.
 
-    Not `item.nodeid`: pytest-xdist ends that in `@group` where it distributes by groups, and no test has such a name.
+    `item.nodeid` ends in `@group` under pytest-xdist's loadgroup, which no test is named.
     """
     above = "" if item.parent is None else item.parent.nodeid
     path, colons, rest = f"{above}::{item.name}".partition("::")
-    return Path(os.path.relpath(config.rootpath / path, config.invocation_params.dir)).as_posix() + colons + rest
-
-
-def _ini_values(config: pytest.Config) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in _INI:
-        try:
-            value = config.getini(f"robust_{name}")
-        except (TypeError, ValueError, pytest.UsageError) as error:
-            raise pytest.UsageError(f"{_in_file(config)}ini key robust_{name}: {error}") from error
-        if value not in (None, [], ""):
-            values[name] = value
-    return values
+    return _relative(config, config.rootpath / path) + colons + rest

@@ -1,4 +1,7 @@
-"""One robustness test on its way through pytest: its settings, what it claimed, and its reports."""
+"""Hooks of one robustness test: its settings hold while it runs, its end is checked, its results go on its reports.
+
+Each hook returns at once for any other test, and imports the rest of robustest only for a robustness test.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from robustest.pytest_plugin import options as pytest_options
-from robustest.pytest_plugin.stash import CONTEXT, MEASURING, SETTINGS, WRONG
+from robustest.pytest_plugin.options import CONTEXT, MEASURING, SETTINGS, WRONG
 
 if TYPE_CHECKING:
     from robustest.context import Context
 
 
 def context_of(item: pytest.Item, config: pytest.Config) -> Context:
-    """The settings and recorder of a robustness test."""
+    """Return the settings and the recorder of a robustness test."""
     from dataclasses import replace
 
     from robustest.context import Context
-    from robustest.reports.terminal import Progress, folder_name
+    from robustest.reports.progress import TerminalProgress
+    from robustest.reports.terminal import folder_name
 
     settings = pytest_options.settings_for(item, config.stash[SETTINGS], config)
     if settings.pictures is not None:
@@ -30,15 +34,34 @@ def context_of(item: pytest.Item, config: pytest.Config) -> Context:
         settings=settings,
         test=item.nodeid,
         where=pytest_options.from_here(config, item),
-        progress=None if hasattr(config, "workerinput") else Progress(config),
+        progress=None if hasattr(config, "workerinput") else TerminalProgress(config),
         rerun=pytest_options.rerun_command(config, settings, item.nodeid),
         skip=pytest.skip,
     )
 
 
+@contextmanager
+def _phase(context: Context, phase: str) -> Iterator[None]:
+    """Note how a phase ended; neither a pass nor a skip undoes an earlier failed attempt."""
+    __tracebackhide__ = True
+    from robustest.pytest_plugin.outcome import require_attempts
+
+    try:
+        yield
+    except pytest.skip.Exception:
+        require_attempts(context, passed=False)
+        raise
+    except BaseException as error:
+        if context.ended is None:
+            context.ended = phase, error
+        raise
+    if phase == "call":
+        require_attempts(context, passed=True)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    """Raise what is wrong with a test's settings; where the test ran before, another attempt begins."""
+    """Raise a mistake in the test's marker; begin another attempt if the test ran before."""
     __tracebackhide__ = True
     if WRONG in item.stash:
         raise item.stash[WRONG]
@@ -50,34 +73,15 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     with _phase(context, "setup"):
         if not context.settings.replay_only:
             return (yield)
-        from robustest.pytest_plugin.replay import skip_if_not_searched
+        from robustest.pytest_plugin.outcome import skip_if_not_searched
 
         with skip_if_not_searched():
             return (yield)
 
 
-@contextmanager
-def _phase(context: Context, phase: str) -> Iterator[None]:
-    """Note how a phase ended; one that is skipped after a failed attempt is no way out."""
-    __tracebackhide__ = True
-    from robustest.pytest_plugin.attempts import hold
-
-    try:
-        yield
-    except pytest.skip.Exception:
-        hold(context, passed=False)
-        raise
-    except BaseException as error:
-        if context.ended is None:
-            context.ended = phase, error
-        raise
-    if phase == "call":
-        hold(context, passed=True)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let the test's settings hold while it runs."""
+    """Make the test's settings current while it runs."""
     if CONTEXT not in item.stash:
         return (yield)
     from robustest.context import running
@@ -91,31 +95,29 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Refuse a test that claimed and measured nothing; one that replays only ends as what it replayed."""
+    """Refuse a test without a claim; skip one that only replayed."""
     __tracebackhide__ = True
     if CONTEXT not in item.stash:
         return (yield)
+    from robustest.pytest_plugin import outcome
+
     context = item.stash[CONTEXT]
     context.begins("call")
     before = set(threading.enumerate())
     with _phase(context, "call"):
         try:
             if context.settings.replay_only:
-                from robustest.pytest_plugin.replay import skip_if_only_replayed
-
-                with skip_if_only_replayed(context):
+                with outcome.skip_if_only_replayed(context):
                     result = yield
-                    settle_apart(context)
+                    raise_unheard(context)
                     return result
             result = yield
         finally:
             context.threads += [thread for thread in threading.enumerate() if thread not in before]
-        settle_apart(context)
-        from robustest.pytest_plugin import claims as pytest_claims
-
+        raise_unheard(context)
         measuring = item.config.stash.setdefault(MEASURING, set())
-        shared = not measuring.isdisjoint(pytest_claims.claimants(item))
-        pytest_claims.settle(context, getattr(item, "funcargs", {}), shared=shared)
+        shared = not measuring.isdisjoint(outcome.fixture_scopes(item))
+        outcome.require_claim(context, getattr(item, "funcargs", {}), shared=shared)
     return result
 
 
@@ -128,20 +130,20 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     context = item.stash[CONTEXT]
     with _phase(context, "teardown"):
         result = yield
-        settle_apart(context, over=True)
+        raise_unheard(context, over=True)
     return result
 
 
-def settle_apart(context: Context, *, over: bool = False) -> None:
-    """Raise what a claim came to that was made in another thread, task or process; the test cannot have heard of it.
+def raise_unheard(context: Context, *, over: bool = False) -> None:
+    """Raise the error of a claim made in another thread, task or process, which the test itself cannot have seen.
 
     Args:
-        context: the test's.
-        over: whether every claim must have ended.
+        context: recorder of the test.
+        over: True if every claim must have ended.
 
     Raises:
         ClaimFailed: a claim does not hold.
-        RobustestError: one could not be measured, or has not ended.
+        RobustestError: a claim could not be measured, or has not ended.
     """
     __tracebackhide__ = True
     from robustest.context import receive, still_claiming
@@ -161,13 +163,13 @@ def settle_apart(context: Context, *, over: bool = False) -> None:
                 # collector frees it, in whichever test runs then; the traceback that is logged makes Python before
                 # 3.11.8 break down where it is parsing source at that moment, as pytest does (gh-106905).
                 task.exception()
-        unheard[0].error.add_note(f"({', '.join(one.where for one in unheard)}: nothing but this report would say so)")
+        unheard[0].error.add_note(f"({', '.join(one.where for one in unheard)}: only this report shows the error)")
         raise unheard[0].error
     if over and (late := still_claiming(context)):
         context.under_way.clear()
         raise RobustestError(
             f"Expected every claim to end before its test does but these have not: {', '.join(late)}. Join threads and "
-            "processes before the test ends; a process that dies takes its claims along."
+            "processes before the test ends; a process that dies loses its claims."
         )
 
 
@@ -175,7 +177,7 @@ def settle_apart(context: Context, *, over: bool = False) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """What a fixture of several tests measures has settings of its own, whichever of them asks first."""
+    """Give a fixture that several tests share settings of its own, independent of the test that asks first."""
     __tracebackhide__ = True
     if fixturedef.scope == "function" or SETTINGS not in request.config.stash:
         return (yield)
@@ -187,28 +189,27 @@ def pytest_fixture_setup(
     settings = pytest_options.settings_for(request.node, request.config.stash[SETTINGS], request.config)
     if first.test:
         settings = replace(settings, pictures=first.settings.pictures)
-    owner = f"{request.node.nodeid}::{fixturedef.argname}"
-    own = replace(first, settings=settings, owner=owner, measured=0)
+    own = replace(first, settings=settings, owner=f"{request.node.nodeid}::{fixturedef.argname}", measured=0)
     try:
         with running(own):
             return (yield)
     finally:
         first.ungated = own.ungated
         if own.measured or len(own.results) > recorded:
-            from robustest.pytest_plugin.claims import Claimant
+            from robustest.pytest_plugin.outcome import FixtureScope
 
-            measuring = request.config.stash.setdefault(MEASURING, set())
-            measuring.add(Claimant(fixturedef.argname, request.node.nodeid, getattr(request, "param_index", 0)))
+            scope = FixtureScope(fixturedef.argname, request.node.nodeid, getattr(request, "param_index", 0))
+            request.config.stash.setdefault(MEASURING, set()).add(scope)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put what the test recorded on its report."""
+    """Put the test's results on its report."""
     report = yield
     if CONTEXT in item.stash:
-        from robustest.pytest_plugin.attach import attach
+        from robustest.pytest_plugin.outcome import attach
 
         attach(
             report,
@@ -221,7 +222,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """A run that could not measure is an error, not a failed claim."""
+    """Show a test that could not measure as an error, not as a failed claim."""
     if report.when == "call" and report.failed and getattr(report, "robustest_unmeasured", None):
         return "error", "E", "ERROR"
     return None

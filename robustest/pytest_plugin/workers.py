@@ -1,6 +1,6 @@
-"""How many processes pytest-xdist shall start under --robust, and what each of them may use.
+"""The number of processes that `pytest -n auto --robust` starts, and the threads and the GPU of each.
 
-Nothing here loads torch unless this machine has a GPU driver and a run may use it.
+Nothing here loads torch unless this machine has a GPU driver and the run may use it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def cores() -> int:
-    """Cores that this process may use: of its affinity, and of a container's quota; at least 1."""
+    """Return the number of cores that this process may use, by its affinity and a container's quota; at least 1."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = _QUOTA.read_text(encoding="utf-8").split()
@@ -28,9 +28,9 @@ def cores() -> int:
 
 
 def gpus(settings: Settings) -> list[str]:
-    """The GPUs among which claims may be shared out, as CUDA_VISIBLE_DEVICES names them.
+    """Return the GPUs that workers may share, as CUDA_VISIBLE_DEVICES names them.
 
-    There are none where the run is on another device, or on one by name.
+    Empty if the run is on another kind of device, or on one GPU by name.
     """
     if settings.device not in ("auto", "cuda") or not (sys.platform == "win32" or any(map(os.path.exists, _DRIVERS))):
         return []
@@ -44,25 +44,28 @@ def gpus(settings: Settings) -> list[str]:
 
 
 def auto(settings: Settings) -> int:
-    """Workers for `-n auto`: one for each GPU, else one for each core; an engine that brings its own counts as all."""
+    """Return the number of workers for `-n auto`: one for each GPU, else one for each core.
+
+    A cluster, a device by name, or all devices at once get one; the engine's own worker processes count as cores.
+    """
     if settings.engine != "local" or settings.device not in ("auto", "cpu", "cuda"):
-        return 1  # a cluster, one device by name, or all of them at once
+        return 1
     if settings.workers:
         return max(1, cores() // settings.workers)
     return len(gpus(settings)) or cores()
 
 
 def share_out(specs: list[Any], settings: Settings) -> None:
-    """Give each local worker its threads and its GPU, by its environment; what the user has set there stays.
+    """Give each local worker its threads and its GPU by environment variables; variables that are set stay.
 
     Args:
-        specs: execnet's specifications of the workers, one each.
+        specs: execnet's specifications of the workers.
         settings: the run's.
     """
     devices = gpus(settings)
     for place, spec in enumerate(specs):
         if not spec.popen:
-            continue  # what another machine has is not known here
+            continue  # cores and GPUs of another machine are unknown here
         if "OMP_NUM_THREADS" not in os.environ:
             spec.env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // len(specs))))
         if len(devices) > 1:

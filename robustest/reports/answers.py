@@ -1,4 +1,4 @@
-"""Answers that are no single class, drawn on their images: masks in colours, boxes with their names and scores."""
+"""Drawings of answers that are no single class: masks in colours, boxes with names and scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLOURS = np.array(
     [[60, 60, 60], [230, 75, 50], [60, 130, 230], [60, 180, 75], [240, 190, 30], [150, 70, 200], [70, 210, 220]],
     dtype=np.uint8,
 )
-"""Of classes 0, 1, ...; further ones begin again."""
+"""Colours of classes 0, 1, ...; further classes begin again."""
 _NOT_COUNTED = (255, 255, 255)
 _APART = (230, 30, 120)
 _CAPTIONS = ("target", "answer before", "answer after", "where answers differ")
@@ -23,16 +23,14 @@ Tile = NDArray[np.uint8]
 
 
 def drawn_answers(before: Tile, after: Tile, answers: Any, names: Sequence[str] = ()) -> list[Tile]:
-    """Tiles of the target, the answers before and after, and where these differ, each with a caption.
+    """Return tiles of the target, the answers before and after, and their differences; empty for other answers.
 
     Args:
-        before, after: (H, W, 3) images as they are shown, by whole factors larger than they were.
-        answers: (4, h, w) whole numbers: masks of target, answer, target of the changed image and its answer; or
-            (4, M, 6) floats: lists of boxes (left, top, right, bottom, class, score), class < 0 where there is none.
-        names: of classes; their numbers where empty.
-
-    Returns:
-        Nothing where answers are neither.
+        before, after: (H, W, 3) images, enlarged by whole factors.
+        answers: (4, h, w) integers: masks of the target, the answer, the target of the changed image, and its
+            answer; or
+            (4, M, 6) floats: boxes (left, top, right, bottom, class, score), with class < 0 in unused rows.
+        names: names of classes; if empty, numbers are drawn.
     """
     given = np.asarray(answers)
     if given.ndim != 3 or given.shape[0] != 4:
@@ -48,6 +46,8 @@ def _masks(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str
     factor = before.shape[0] // answers.shape[1]
     target, clean, moved, found = (mask.repeat(factor, 0).repeat(factor, 1) for mask in answers)
     # pixels of the target without a class (ignored) count nowhere; after a move those of the moved one
+    # Ignored pixels (class < 0) are no answer. The target moves with the image, so the last tile marks two kinds of
+    # difference: answers that differ, and targets that differ because the image moved.
     kinds = sorted({int(k) for k in np.unique(answers[[1, 3]]) if k >= 0})
     tiles = [_mixed(image, mask, kinds) for image, mask in ((before, target), (before, clean), (after, found))]
     apart = np.where(((clean != found) | (target != moved))[..., None], np.array(_APART, dtype=np.uint8), after // 2)
@@ -60,6 +60,7 @@ def _masks(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str
 
 
 def _mixed(image: Tile, mask: NDArray[Any], kinds: Sequence[int]) -> Tile:
+    # A target may have classes that the model never answers: draw them too, and paint ignored pixels white.
     known = np.isin(mask, kinds) | ((mask >= 0) & (mask < len(_COLOURS)))
     colours = np.where(known[..., None], _COLOURS[np.where(known, mask, 0) % len(_COLOURS)], np.array(_NOT_COUNTED))
     return np.asarray(0.4 * image + 0.6 * colours, dtype=np.uint8)
@@ -76,23 +77,24 @@ def _boxes(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str
 
 
 def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored: bool = True) -> Tile:
-    """Boxes in pixels of the image as it is shown."""
     sheet = Image.fromarray(image)
     pen = ImageDraw.Draw(sheet)
     for *corners, kind, score in boxes.tolist():
+        # Unused rows of the array, and boxes without an area.
         if kind < 0 or corners[2] <= corners[0] or corners[3] <= corners[1]:
             continue
         colour = _colour(int(kind) + 1)
         pen.rectangle(corners, outline=colour, width=2)
         said = f"{_name_of(int(kind), names)} {score:.2f}" if scored else _name_of(int(kind), names)
         left = max(0.0, min(corners[0] + 3, image.shape[1] - pen.textlength(said) - 2))
+        # Names stay inside of the image, also for boxes at its upper or right edge.
         place = (left, max(0.0, corners[1] - 11) if corners[1] > 11 else corners[1] + 2)
         pen.text(place, said, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
     return np.asarray(sheet)
 
 
 def _captioned(tile: Tile, word: str, keys: Sequence[tuple[str, tuple[int, int, int]]] = ()) -> Tile:
-    """The tile with a line of words below, and a line of its classes in their colours."""
+    """Return the tile with its caption below, and its classes in their colours."""
     strip = Image.new("RGB", (tile.shape[1], 2 * _LINE), "white")
     pen = ImageDraw.Draw(strip)
     pen.text((2, 1), word, fill=(0, 0, 0))

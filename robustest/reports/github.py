@@ -1,8 +1,4 @@
-"""What GitHub shows of a run: a summary of the step, and annotations where the tests are written.
-
-Both are asked for by lines and files alone (workflow commands, and the file that GITHUB_STEP_SUMMARY names), so no
-token is needed.
-"""
+"""Reports on GitHub without a token: the summary of a step, and annotations at the lines of tests."""
 
 from __future__ import annotations
 
@@ -12,20 +8,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
-from robustest.extensions import Section
+from robustest.account import EXPLAINED, STATES, Account, Row
 from robustest.reports.inert import inert_lines
-from robustest.reports.states import STATES, TOLD, Reported, aside, state, without_result
-from robustest.reports.text import count_of, failure_text, sentence
-from robustest.results import Result, Verdict, shown
+from robustest.reports.text import failure_text, row_remark, row_without_result
+from robustest.results import shown
+from robustest.words import count_of, sentence
 
 BUDGET = 900_000
-"""Bytes of a step's summary, at most; GitHub drops a summary of more than 1 MiB whole."""
+"""Largest size of a step's summary in bytes: GitHub drops a summary of more than 1 MiB whole."""
+COMMENT = 60_000
+"""Largest size of a comment in bytes: GitHub refuses more than 65,536 characters."""
 ANNOTATIONS = 10
-"""Annotations of one kind that GitHub shows of a step."""
+"""Largest number of annotations of one kind that GitHub shows."""
 
-_CELL = 300  # characters of a name that a table cell shows
+_RESERVE = 400  # bytes of the budget for the lines that say what was cut
+_CELL = 300  # characters of a name in a table cell
 _FOLDED = 8_000  # characters of one failure's text
-_TABLE_SHARE = 0.6  # of the budget: the table tells more a byte than the details
+_TABLE_SHARE = 0.6  # share of the budget: a byte of the table says more than one of the details
 _MARKS = {
     "failed": "❌",
     "error": "⚠️",
@@ -41,55 +40,53 @@ _MARKS = {
 }
 _MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
 _PLAIN = frozenset(".,-/ ()=%+'\"?;^")
-"""ASCII punctuation that begins no markup inside a line of text."""
+"""ASCII punctuation that begins no markup inside of a line."""
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
-"""Characters that show nothing, turn the text around them, or cannot be encoded."""
+"""Characters that are invisible, reverse the text around them, or cannot be encoded."""
 
 
-def add_summary(path: str, rows: Sequence[Reported], lost: Sequence[str], sections: Sequence[Section] = ()) -> None:
-    """Add the summary to the step's, at most as much as GitHub keeps.
-
-    Args:
-        path: the file that GITHUB_STEP_SUMMARY names.
-        rows: one per claim and per other ending of a test.
-        lost: what did not arrive, in sentences.
-        sections: of packs.
+def add_summary(path: str, account: Account) -> None:
+    """Append the summary of a run to the file that GITHUB_STEP_SUMMARY names, up to the size that GitHub keeps.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     target = Path(path)
     before = target.stat().st_size if target.exists() else 0
     with target.open("ab") as file:
-        file.write(summary(rows, lost, sections, budget=BUDGET - before).encode("utf-8"))
+        file.write(summary(account, budget=BUDGET - before).encode("utf-8"))
 
 
-def annotated(
-    rows: Sequence[Reported],
-    lost: Sequence[str],
-    *,
-    where: Mapping[str, tuple[str, int]],
-    workspace: str = "",
+def annotation_commands(
+    rows: Sequence[Row], lost: Sequence[str], *, where: Mapping[str, tuple[str, int]], workspace: str = ""
 ) -> list[str]:
-    """Workflow commands: the worst ten of what did not pass, then how many more there are.
+    """Return workflow commands for the ten worst rows that did not pass, and the number of further ones.
 
-    Each line must reach the step's log at the start of a line.
+    Each command must be at the start of a line of the step's log.
 
     Args:
-        rows, lost: as for `add_summary`.
-        where: file and line (from 1) of each test's id; a file is absolute, or relative to the workspace.
-        workspace: the folder that absolute files are named from.
+        where: file and line (from 1) of each test id; a file is absolute, or relative to the workspace.
+        workspace: folder that absolute files are named from.
     """
-    bad = worst_first(row for row in rows if state(row) in TOLD)
     commands = [_command("error", {"title": "robustest: results are missing"}, problem) for problem in lost]
-    for row in bad:
-        verdict = state(row)
-        kind = "warning" if verdict in ("inconclusive", "tolerated") else "error"
-        place = _place(row, where, workspace)
-        title = without_result(row).partition(": ")[0] if row.result is None else f"{verdict}: {row.result.statement}"
-        commands.append(_command(kind, {**place, "title": _short(f"robustest {title}", _CELL)}, _text_of(row)))
+    for row in worst_first(row for row in rows if row.state in EXPLAINED):
+        state, result = row.state, row.result
+        properties = {}
+        if row.ending is None or row.ending.phase != "session":  # the run as a whole has no place
+            name, line = where.get(row.test, (row.test.partition("::")[0], 0))
+            file = PurePath(name)
+            if workspace and file.is_absolute() and file.is_relative_to(workspace):
+                file = file.relative_to(workspace)
+            properties = {"file": file.as_posix(), **({"line": str(line)} if line > 0 else {})}
+        if result is None:
+            title, text = row_without_result(row).partition(": ")[0], _short(row.problem, 2_000)
+        else:
+            title, text = f"{state}: {result.statement}", failure_text(result, replay=row.replay)[:4_000]
+        # Nothing is known to be wrong with the model in these states; the job is red all the same.
+        kind = "warning" if state in ("inconclusive", "tolerated") else "error"
+        commands.append(_command(kind, {**properties, "title": _short(f"robustest {title}", _CELL)}, text))
     more = len(commands) - ANNOTATIONS
     if more <= 0:
         return commands
@@ -97,165 +94,119 @@ def annotated(
     return [*commands[:ANNOTATIONS], _command("notice", {"title": "robustest"}, rest)]
 
 
-def _place(row: Reported, where: Mapping[str, tuple[str, int]], workspace: str) -> dict[str, str]:
-    """File and line of a test; none for what the run as a whole came to."""
-    if row.ending is not None and row.ending.phase == "session":
-        return {}
-    file, line = where.get(row.test, (row.test.partition("::")[0], 0))
-    return {"file": _within(file, workspace), **({"line": str(line)} if line > 0 else {})}
-
-
-def _text_of(row: Reported) -> str:
-    return _short(row.problem, 2_000) if row.result is None else failure_text(row.result, replay=row.replay)[:4_000]
-
-
-def _within(file: str, workspace: str) -> str:
-    path = PurePath(file)
-    if workspace and path.is_absolute() and path.is_relative_to(workspace):
-        path = path.relative_to(workspace)
-    return path.as_posix()
-
-
 def _command(kind: str, properties: Mapping[str, str], message: str) -> str:
-    """A workflow command; see `_data` for what must not stand in it as it is."""
-    told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::{kind} {told}::{_data(message)}"
+    def escape(text: str) -> str:
+        # A line end would end the command, and the rest of the text could then begin another one.
+        seen = _UNSEEN.sub("�", text.replace("\r\n", "\n").replace("\r", "\n"))
+        return seen.replace("%", "%25").replace("\n", "%0A")
+
+    # Colons and commas end a property.
+    pairs = (f"{name}={escape(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in properties.items())
+    return f"::{kind} {','.join(pairs)}::{escape(message)}"
 
 
-def _data(text: str) -> str:
-    """Percent, carriage return and line feed would end or change a command."""
-    seen = _UNSEEN.sub("�", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return seen.replace("%", "%25").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    """In a property, colon and comma end it too."""
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def summary(
-    rows: Sequence[Reported], lost: Sequence[str], sections: Sequence[Section] = (), *, budget: int = BUDGET
-) -> str:
-    """The step's summary in GitHub's Markdown: one table, worst first, and the failures folded beneath it.
+def summary(account: Account, *, budget: int = BUDGET) -> str:
+    """Return the step's summary in GitHub's Markdown: a table, worst first, folded failures, and sections of packs.
 
     Args:
-        rows, lost: as for `add_summary`.
-        budget: bytes, at most; what does not fit is counted in a line.
-
-    Returns:
-        Text of at most `budget` bytes in UTF-8; empty where not even the headline fits.
+        budget: largest size in bytes of UTF-8; empty text if not even the headline fits.
     """
     page = _Page(budget)
-    counts = Counter(state(row) for row in rows)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in STATES if counts[verdict]) or "no claim was measured"
-    page.add(f"\n## robustness: {told}\n\n")
-    page.all([f"> **Results are missing: {escaped(problem)}. This run is not green.**\n>\n" for problem in lost], 0.2)
+    rows = account.rows
+    counts = Counter(row.state for row in rows)
+    headline = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no claim was measured"
+    page.add(f"\n## robustness: {headline}\n\n")
+    # Losses come first: with them no number below can be green. They get a fifth of the budget, so that rows follow.
+    losses = [f"> **Results are missing: {escaped(text)}. This run is not green.**\n>\n" for text in account.lost]
+    page.add_all(losses, 0.2)
     page.add("\n")
     ordered = worst_first(rows)
     if ordered:
         page.add("| | claim | measured and required | n | test |\n| :-- | :-- | :-- | --: | :-- |\n")
-        page.all([_line(row) for row in ordered], _TABLE_SHARE, "claims are left out of this table")
+        # The table is cut from its end, where the claims that passed are.
+        page.add_all([_table_row(row) for row in ordered], _TABLE_SHARE, "claims are left out of this table")
         page.add("\n")
-    page.all([_details(row) for row in ordered if state(row) in TOLD], 1.0, "failures are not told here")
-    page.all([_section(section) for section in sections], 1.0, "sections of packs are left out")
-    return page.text()
-
-
-def _section(section: Section) -> str:
-    facts = [f"- {escaped(f'{fact.label}: {shown(fact.value)} {fact.unit}'.strip())}\n" for fact in section.facts]
-    return f"\n### {escaped(section.title)}\n\n{''.join(facts)}"
+    page.add_all([_details(row) for row in ordered if row.state in EXPLAINED], 1.0, "failures are not shown here")
+    sections = []
+    for section in account.sections:
+        facts = [f"- {escaped(f'{fact.label}: {shown(fact.value)} {fact.unit}'.strip())}\n" for fact in section.facts]
+        sections.append(f"\n### {escaped(section.title)}\n\n{''.join(facts)}")
+    page.add_all(sections, 1.0, "sections of packs are left out")
+    return "".join(page.parts)
 
 
 class _Page:
-    """Text that never grows beyond its budget of bytes."""
-
-    _RESERVE = 400  # bytes for the lines that say what was cut
+    """Text that never exceeds its budget of bytes."""
 
     def __init__(self, budget: int) -> None:
-        self._budget = budget - self._RESERVE
-        self._parts: list[str] = []
+        self._budget = budget - _RESERVE
         self._size = 0
+        self.parts: list[str] = []
 
     def add(self, part: str, share: float = 1.0) -> bool:
-        """Add a part if it fits into a share of the budget."""
         size = len(part.encode("utf-8"))
         if self._size + size > self._budget * share:
             return False
-        self._parts.append(part)
+        self.parts.append(part)
         self._size += size
         return True
 
-    def all(self, parts: Sequence[str], share: float, cut: str = "lines are left out") -> None:
-        """Add parts while they fit, and say how many did not."""
+    def add_all(self, parts: Sequence[str], share: float, cut: str = "lines are left out") -> None:
+        """Add parts while they fit, then the number of parts that did not."""
         for count, part in enumerate(parts):
             if not self.add(part, share):
-                if self._parts:  # out of the reserve
-                    self._parts.append(f"\n*{len(parts) - count} {cut}: GitHub limits a summary's size.*\n\n")
+                if self.parts:  # out of the reserve
+                    self.parts.append(f"\n*{len(parts) - count} {cut}: GitHub limits a summary's size.*\n\n")
                 return
 
-    def text(self) -> str:
-        return "".join(self._parts)
 
+def worst_first(rows: Iterable[Row]) -> list[Row]:
+    """Sort rows by state, and failed claims by the distance from their thresholds, largest first."""
 
-def worst_first(rows: Iterable[Reported]) -> list[Reported]:
-    """In the order of `STATES`; what failed farthest from its threshold first."""
-
-    def badness(row: Reported) -> tuple[int, float]:
-        return STATES.index(state(row)), -_gap(row.result) if state(row) == "failed" else 0.0
+    def badness(row: Row) -> tuple[int, float]:
+        result, gap = row.result, 0.0
+        if row.state == "failed" and result is not None and result.threshold is not None:
+            gap = (result.threshold - result.value) * (1 if result.comparison == ">=" else -1)
+        return STATES.index(row.state), -gap
 
     return sorted(rows, key=badness)
 
 
-def _gap(result: Result | None) -> float:
-    """How far the value of a failed claim is on the wrong side of its threshold."""
-    if result is None or result.threshold is None or result.verdict is not Verdict.FAILED:
-        return 0.0
-    return (result.threshold - result.value) * (1 if result.comparison == ">=" else -1)
-
-
-def _line(row: Reported) -> str:
-    verdict = state(row)
-    mark = f"{_MARKS[verdict]} {verdict}"
+def _table_row(row: Row) -> str:
+    mark = f"{_MARKS[row.state]} {row.state}"
     test = f"<code>{escaped(_short(row.test, _CELL))}</code>"
     if row.result is None:
-        return f"| {mark} | {escaped(_short(without_result(row), _CELL))} | | | {test} |\n"
+        return f"| {mark} | {escaped(_short(row_without_result(row), _CELL))} | | | {test} |\n"
     result = row.result
-    words = "; ".join(part for part in (result.statement, aside(row)) if part)
-    cells = (
-        escaped(_short(text, _CELL))
-        for text in (words, "; ".join((sentence(result), *result.caveats)), count_of(result))
-    )
-    return f"| {mark} | {' | '.join(cells)} | {test} |\n"
+    claim = "; ".join(part for part in (result.statement, row_remark(row)) if part)
+    value = "; ".join((sentence(result), *result.caveats))
+    cells = " | ".join(escaped(_short(text, _CELL)) for text in (claim, value, count_of(result)))
+    return f"| {mark} | {cells} | {test} |\n"
 
 
-def _details(row: Reported) -> str:
+def _details(row: Row) -> str:
     result = row.result
-    words = without_result(row) if result is None else result.statement
-    title = f"{state(row)}: {_short(words, _CELL)}"
+    title = f"{row.state}: {_short(row_without_result(row) if result is None else result.statement, _CELL)}"
     again = f"\nreplay: {row.replay}" if row.replay else ""
     text = f"{row.problem}{again}" if result is None else failure_text(result, replay=row.replay)
-    told = html.escape(_UNSEEN.sub("�", inert_lines(_clipped(text))))  # lines of a log where it is printed
+    clipped = text if len(text) <= _FOLDED else f"{text[:_FOLDED]}\n… {len(text) - _FOLDED} characters more"
+    body = html.escape(_UNSEEN.sub("�", inert_lines(clipped)))  # `show --markdown` prints these lines into a log
     head = html.escape(_UNSEEN.sub("�", f"{title} ({_short(row.test, _CELL)})"))
-    return f"<details><summary>{head}</summary>\n\n<pre>\n{told}\n</pre>\n\n</details>\n\n"
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= _FOLDED else f"{text[:_FOLDED]}\n… {len(text) - _FOLDED} characters more"
+    return f"<details><summary>{head}</summary>\n\n<pre>\n{body}\n</pre>\n\n</details>\n\n"
 
 
 def _short(text: str, most: int) -> str:
-    """One line of at most so many characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def escaped(text: str) -> str:
-    """Text as GitHub's Markdown shows it, on one line, in a table cell or outside.
-
-    A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), and neither does it for a
-    table's bar: so all punctuation that may begin markup, a link, a mention, an emoji or a formula becomes one.
-    """
+    """Return text as GitHub's Markdown shows it literally, on one line."""
+    # A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), nor for a table's bar.
+    # So
+    # every character that may begin markup, a link, a mention, an emoji or a formula becomes a reference.
     line = _UNSEEN.sub("�", " ".join(text.split()))
     line = _MARKUP.sub(lambda m: m[0] if m[0] in _PLAIN else f"&#{ord(m[0])};", line)
-    line = re.sub(r"&#64;(?=\w)", "&#64;&#8203;", line)  # mentions are looked for in what references stand for
+    line = re.sub(r"&#64;(?=\w)", "&#64;&#8203;", line)  # GitHub looks for mentions after resolving references
+    # GitHub links bare addresses that begin with "www.".
     return re.sub(r"(?i)w(?=ww\.)", lambda m: f"&#{ord(m[0])};", line)

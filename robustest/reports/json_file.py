@@ -5,70 +5,39 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from robustest.account import STATES, Account
 from robustest.history import Origin
-from robustest.reports.chance import Chance
-from robustest.reports.states import STATES, Reported, state
-from robustest.results import Result
+from robustest.reports.text import Chance
 from robustest.settings import Settings
 from robustest.version import VERSION
 
 SCHEMA = 5
-"""The version of the form, which `result.schema.json` beside this module describes. Files of another are refused: 4 had
-claims in words alone, so that no reader could tell which two results are of one claim."""
+"""Version of the form in `result.schema.json`; files of another version are refused.
 
-
-class Writable(Protocol):
-    """A value that knows its plain form."""
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-class Measured(Writable, Protocol):
-    """A claim that was measured."""
-
-    @property
-    def result(self) -> Result | None: ...
-
-
-class Told(Protocol):
-    """What there is to tell of a run; see `robustest.account.Account`."""
-
-    @property
-    def results(self) -> Sequence[Measured]: ...
-    @property
-    def endings(self) -> Sequence[Writable]: ...
-    @property
-    def session(self) -> Writable | None: ...
-    @property
-    def lost(self) -> Sequence[str]: ...
-    @property
-    def rows(self) -> Sequence[Reported]: ...
+Version 4 identified claims by their words alone, so a reader could not tell two results of one claim apart.
+"""
 
 
 def write(
     path: str,
-    account: Told,
+    account: Account,
     settings: Settings,
     *,
     shard: Mapping[str, Any] | None = None,
     origin: Origin | None = None,
 ) -> None:
-    """Write the file whole or not at all.
+    """Write the file whole or not at all; folders are made.
 
     Args:
-        path: where to; folders are made.
-        account: the run's; a reader must not trust a file that lost something.
-        settings: the run's.
-        shard: "index" of "count" shards, and all "tests" of the run before they were shared out; None where the run
-            is whole.
-        origin: when and of what commit the run was; None where that is not known.
+        shard: "index" and "count", ids of all "tests" of the run, and the ids "reported" here; None for a whole run.
+        origin: time and commit of the run, if known.
     """
-    counts = Counter(state(row) for row in account.rows)
+    counts = Counter(row.state for row in account.rows)
     content = {
         "schema": SCHEMA,
         "robustest": VERSION,
@@ -77,13 +46,19 @@ def write(
         "shard": None if shard is None else dict(shard),
         "pytest": None if account.session is None else account.session.to_dict(),
         "counts": {name: counts[name] for name in STATES if counts[name]},
+        # A reader must treat a file with losses as red, whatever its rows say.
         "lost": list(account.lost),
         "chance": Chance.of(row.result for row in account.results).to_dict(),
         "tests": [ending.to_dict() for ending in account.endings],
         "results": [row.to_dict() for row in account.results],
     }
-    target = Path(path)
+    write_whole(Path(path), f"{json.dumps(content, indent=1)}\n".encode())
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all; folders are made."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    # A rename inside of one folder is atomic; the process id keeps parallel writers apart.
     partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(target)

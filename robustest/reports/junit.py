@@ -1,13 +1,11 @@
-"""JUnit XML through junit-xml: one suite per test, one case per claim.
+"""JUnit XML through junit-xml: one suite for each test, one case for each claim.
 
-The file keeps to what Jenkins' xunit plugin admits (its junit-10.xsd), which GitLab and the test reporters on GitHub
-read too: cases have no properties there, so the numbers are in each failure's text, and in properties of the suite.
+The schema is that of Jenkins' xunit plugin (junit-10.xsd), which GitLab and GitHub's test reporters read too.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -16,65 +14,60 @@ from pathlib import Path
 
 from junit_xml import TestCase, TestSuite
 
-from robustest.reports.states import RED, Reported, aside, state, without_result
-from robustest.reports.text import failure_text, headline, measured
+from robustest.account import RED, Row, first_line
+from robustest.reports.json_file import write_whole
+from robustest.reports.text import failure_text, measured, row_remark, row_without_result
 from robustest.results import LONG
 from robustest.version import VERSION
+from robustest.words import headline
 
 _NO_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 has no way to write, not even escaped, or advises against (section 2.2)."""
+"""Characters that XML 1.0 cannot write, even escaped, or advises against (section 2.2)."""
 
 
-def write(path: str, rows: Sequence[Reported], lost: Sequence[str] = ()) -> None:
-    """Write the file whole or not at all.
-
-    Each suite's properties have the version, the command that repeats the test, and each claim's result as JSON under
-    "robustest.1", "robustest.2" ... in the order of its cases, as `--junitxml` has them.
+def write(path: str, rows: Sequence[Row], lost: Sequence[str] = ()) -> None:
+    """Write the file whole or not at all; folders are made.
 
     Args:
-        path: where to; folders are made.
-        rows: one per claim and per other ending of a test, those of a test one after the other.
-        lost: what did not arrive, in sentences; each becomes an error, so that the file is not green.
+        rows: rows of the account; rows of one test are adjacent.
+        lost: losses in sentences; each becomes an error, so that the file is not green.
     """
-    tests: dict[str, list[Reported]] = {}
+    tests: dict[str, list[Row]] = {}
     for row in rows:
         tests.setdefault(row.test, []).append(row)
     suites = [_suite(test, its) for test, its in tests.items()]
     if lost:
-        suites.append(TestSuite("robustest: lost", [_case_of_lost(problem) for problem in lost]))
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    partial.write_bytes(_document(suites))
-    partial.replace(target)
-
-
-def _document(suites: Sequence[TestSuite]) -> bytes:
+        cases = [TestCase(_xml(problem), classname="robustest") for problem in lost]
+        for case, problem in zip(cases, lost, strict=True):
+            case.add_error_info(message=_xml(problem), error_type="lost")
+        suites.append(TestSuite("robustest: lost", cases))
     root = ET.Element("testsuites", name="robustest")
     for suite in suites:
         element = suite.build_xml_doc()
         element.attrib.pop("disabled", None)  # junit-xml's own; the schema has no such attribute
-        element.set("time", f"{float(element.get('time', 0)):.3f}")  # it knows no exponents either
+        element.set("time", f"{float(element.get('time', 0)):.3f}")  # nor has it exponents
         root.append(element)
     for count in ("tests", "failures", "errors"):
         root.set(count, str(sum(int(element.get(count, 0)) for element in root)))
     root.set("time", f"{sum(float(element.get('time', 0)) for element in root):.3f}")
     ET.indent(root, " ")
-    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+    write_whole(Path(path), bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)))
 
 
 def _xml(text: str) -> str:
     return _NO_XML.sub("", text)
 
 
-def _suite(test: str, rows: Sequence[Reported]) -> TestSuite:
+def _suite(test: str, rows: Sequence[Row]) -> TestSuite:
+    # Cases have no properties in the schema, so those of the suite hold each result, in the order of the cases, as in
+    # pytest's `--junitxml`.
     properties = {"robustest.version": VERSION}
     if rows[0].replay:
         properties["robustest.replay"] = _xml(rows[0].replay)
-    for number, row in enumerate((row for row in rows if row.result is not None), 1):
-        if row.result is not None:
-            short = {key: value for key, value in row.result.to_dict().items() if key not in LONG}
-            properties[f"robustest.{number}"] = _xml(json.dumps(short))
+    results = [row.result for row in rows if row.result is not None]
+    for number, result in enumerate(results, 1):
+        short = {key: value for key, value in result.to_dict().items() if key not in LONG}
+        properties[f"robustest.{number}"] = _xml(json.dumps(short))
     names: Counter[str] = Counter()
     cases = []
     for row in rows:
@@ -86,50 +79,34 @@ def _suite(test: str, rows: Sequence[Reported]) -> TestSuite:
     return TestSuite(_xml(test), cases, properties=properties)
 
 
-def _case_of_lost(problem: str) -> TestCase:
-    case = TestCase(_xml(problem), classname="robustest")
-    case.add_error_info(message=_xml(problem), error_type="lost")
-    return case
-
-
-def _case(row: Reported) -> TestCase:
-    verdict, result = state(row), row.result
-    if result is None:
-        case = TestCase(_case_name(row), classname=_classname(row.test))
-        if verdict in RED:
-            again = f"\nreplay: {row.replay}" if row.replay else ""
-            _mark_red(case, verdict, next(iter(row.problem.splitlines()), "no reason was given"), row.problem + again)
-    else:
-        # A claim that passed has no message, and its name not what was measured and required: its output does.
-        words = None if verdict in RED else _xml(measured(result))
-        where = {"classname": _classname(row.test), "elapsed_sec": result.cost.seconds}
-        case = TestCase(_xml(result.statement), **where, stdout=words)
-        if verdict in RED:
-            _mark_red(case, verdict, headline(result), failure_text(result, replay=row.replay))
-    case.name = f"{case.name}{f' (attempt {row.ending.attempt})' if row.ending and row.ending.attempt else ''}"
-    if verdict in ("xfailed", "skipped", "rerun", "tolerated"):  # what is no failure, and no pass either
-        case.add_skipped_info(message=_xml(aside(row) or without_result(row)))
-    return case
-
-
-def _case_name(row: Reported) -> str:
-    ending = row.ending
-    if ending is None or (ending.claimed and ending.outcome == "error"):
-        return "could not measure"
-    return f"the test's {ending.phase}"
-
-
-def _mark_red(case: TestCase, verdict: str, message: str, output: str) -> None:
-    add = case.add_error_info if verdict in ("error", "unfinished") else case.add_failure_info
-    kind = "error_type" if verdict in ("error", "unfinished") else "failure_type"
-    add(message=_xml(message), output=_xml(output), **{kind: verdict})
-
-
-def _classname(test: str) -> str:
-    """A test's id with dots, as pytest's own file has it: readers cut the package off at the last one.
-
-    Dots of parameters become underscores, or the cut would go through them.
-    """
-    name, bracket, parameters = test.partition("[")
+def _case(row: Row) -> TestCase:
+    state, result, ending = row.state, row.result, row.ending
+    # A test's id with dots, as in pytest's own file: readers cut the package off at the last dot, so dots of
+    # parameters become underscores.
+    name, bracket, parameters = row.test.partition("[")
     dotted = name.replace(".py::", ".").replace("::", ".").replace("/", ".")
-    return _xml(dotted + bracket + parameters.replace(".", "_"))
+    classname = _xml(dotted + bracket + parameters.replace(".", "_"))
+    if result is None:
+        name = "could not measure"
+        if ending is not None and not (ending.claimed and ending.outcome == "error"):
+            name = f"the test's {ending.phase}"
+        # A test that failed by itself is no claim: its case is named by the phase that failed.
+        case = TestCase(name, classname=classname)
+        again = f"\nreplay: {row.replay}" if row.replay else ""
+        message, output = first_line(row.problem), row.problem + again
+    else:
+        # The name of a claim has neither value nor requirement. A claim that passed has no message, so its output has.
+        words = None if state in RED else _xml(measured(result))
+        case = TestCase(_xml(result.statement), classname=classname, elapsed_sec=result.cost.seconds, stdout=words)
+        message, output = headline(result), failure_text(result, replay=row.replay)
+    # JUnit's "failure" is a claim that does not hold; "error" is a missing measurement. Both make the suite red.
+    if state in ("error", "unfinished"):
+        case.add_error_info(message=_xml(message), output=_xml(output), error_type=state)
+    elif state in RED:
+        case.add_failure_info(message=_xml(message), output=_xml(output), failure_type=state)
+    elif state in ("xfailed", "skipped", "rerun", "tolerated"):  # neither a failure nor a pass
+        case.add_skipped_info(message=_xml(row_remark(row) or row_without_result(row)))
+    if ending is not None and ending.attempt:
+        # Attempts of a flaky test are cases of their own; the same name would hide all but one.
+        case.name = f"{case.name} (attempt {ending.attempt})"
+    return case

@@ -1,4 +1,4 @@
-"""Pictures: a counterexample before, after and the difference amplified; and sheets of images in rows."""
+"""Pictures: a counterexample before, after and their difference; and sheets of images in rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustest.reports.answers import drawn_answers
 _TILE = 160
 _GAP = 8
 LARGEST_CHANGE = "largest change"
-"""Under this a picture keeps the largest change that it shows: the page reads it back."""
+"""Key in the PNG file for the largest change, in input units; the page reads it."""
 
 
 def save_exhibit(
@@ -31,27 +31,25 @@ def save_exhibit(
     names: Sequence[str] = (),
     told: str = "",
 ) -> str | None:
-    """Save one PNG: before | after | difference (grey is no change, amplified to its own largest value).
+    """Save one PNG: before | after | difference (grey is no change, the largest change has full contrast).
 
-    That largest value, in input units, is kept with the picture under `LARGEST_CHANGE`, as the scale of the third.
-    Masks and boxes are drawn in a row below: target, answers before and after, where they differ; then what is told.
+    Masks and boxes follow in a second row: target, answers before and after, and their differences.
 
     Args:
-        folder: where to; made if absent.
-        name: file name without ending.
-        before, after: (C, H, W) or (H, W) arrays inside the bounds, C of 1 or 3.
-        bounds: the values drawn black and white.
-        answers, names: as for `drawn_answers`; None where answers are classes.
-        told: of the answers, in words, such as their scores.
+        before, after: (C, H, W) or (H, W) arrays inside of the bounds, C is 1 or 3.
+        bounds: values of black and white.
+        answers, names: as for `drawn_answers`; None if answers are classes.
+        told: line of text below the answers, such as scores.
 
     Returns:
-        The path, or None where the arrays are no images.
+        The path, or None if the arrays are no images.
     """
     first, second = _image(before, bounds), _image(after, bounds)
     if first is None or second is None:
         return None
     delta = second - first
     largest = float(np.abs(delta).max()) or 1.0
+    # Perturbations are often far below one grey level, so the difference is scaled by its own maximum.
     tiles = [_tile(first), _tile(second), _tile(0.5 + 0.5 * delta / largest)]
     below = [] if answers is None else drawn_answers(tiles[0], tiles[1], _scaled(answers, first, tiles[0]), names)
     sheet = _stacked([_row(tiles), _row(below), _line(told)]) if below else _row(tiles)
@@ -63,11 +61,11 @@ def save_sheet(folder: str, name: str, rows: Sequence[Sequence[Any]], bounds: tu
     """Save one PNG of images in rows; shorter rows end in white.
 
     Args:
-        folder, name, bounds: as for `save_exhibit`.
-        rows: (C, H, W) or (H, W) arrays of one size inside the bounds, C of 1 or 3.
+        rows: (C, H, W) or (H, W) arrays of one size inside of the bounds, C is 1 or 3.
+        bounds: values of black and white.
 
     Returns:
-        The path, or None where there are none, or the arrays are no images.
+        The path, or None if there are no images.
     """
     images = [[_image(one, bounds) for one in row] for row in rows if len(row)]
     if not images or any(one is None for row in images for one in row):
@@ -94,7 +92,7 @@ def _line(told: str) -> NDArray[np.uint8]:
 
 
 def _scaled(answers: Any, image: NDArray[np.float64], tile: NDArray[np.uint8]) -> NDArray[Any]:
-    """Boxes in pixels of the tile; masks as they are."""
+    """Return boxes in pixels of the enlarged tile; masks are enlarged when drawn."""
     given = np.asarray(answers)
     if given.dtype.kind == "f" and given.ndim == 3 and given.shape[2] == 6:
         given = given.copy()  # the evidence keeps its own units
@@ -132,7 +130,7 @@ def _image(x: Any, bounds: tuple[float, float]) -> NDArray[np.float64] | None:
 
 
 def _tile(image: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """8-bit, enlarged by whole factors so that single pixels stay visible."""
     grey = (image.clip(0, 1) * 255).round().astype(np.uint8)
+    # Whole factors without interpolation keep single changed pixels visible.
     factor = max(1, _TILE // max(grey.shape[:2]))
     return grey.repeat(factor, 0).repeat(factor, 1)

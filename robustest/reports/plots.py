@@ -1,6 +1,6 @@
 """Figures of a result as PNG or SVG files: accuracy by severity and by training samples, and the worst images.
 
-Matplotlib draws them (the extra `pictures`). None of its global state is touched: no backend is chosen, no style set.
+Matplotlib (the extra `pictures`) draws them; none of its global state is changed.
 """
 
 from __future__ import annotations
@@ -33,20 +33,16 @@ _ROW = {"samples", *(f"{of}_{what}" for of in _OF for what in ("training", "test
 
 
 def plot_severity(result: Result, path: str | os.PathLike[str]) -> Path:
-    """Save curves of accuracy by severity, a panel for each corruption, worst first.
+    """Save curves of accuracy by severity, one panel for each corruption, worst first.
 
-    A panel has the accuracies with their intervals, which hold for all panels together, and a dashed line where the
-    clean accuracy is.
+    The intervals hold for all panels together; a dashed line marks the clean accuracy.
 
     Args:
-        result: of a claim of corruption robustness that looked at every sample.
-        path: of the file, ending in .png or .svg; its folder is made if absent.
-
-    Returns:
-        The path.
+        result: result of a claim of corruption robustness that evaluated every sample.
+        path: file that ends in .png or .svg; its folder is made if absent.
 
     Raises:
-        ConfigError: the result has no accuracies by severity, the path another ending, or Matplotlib is missing.
+        ConfigError: no accuracies by severity, another ending, or Matplotlib is missing.
         StoreError: the file cannot be written.
     """
     table = result.details.get("by_severity")
@@ -71,18 +67,15 @@ def plot_severity(result: Result, path: str | os.PathLike[str]) -> Path:
 
 
 def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) -> Path:
-    """Save a sheet of the pictures of a result's counterexamples, worst first: before, after, and the difference.
+    """Save a sheet of the pictures of a result's counterexamples, worst first.
 
     Args:
-        result: of a claim that did not pass, measured in a test of a robust run, where pictures are saved.
-        path: of the file, ending in .png or .svg; its folder is made if absent.
-        most: pictures on it at most, at least 1.
-
-    Returns:
-        The path.
+        result: result of a claim that did not pass, measured in a robust run, which saves pictures.
+        path: file that ends in .png or .svg; its folder is made if absent.
+        most: largest number of pictures, at least 1.
 
     Raises:
-        ConfigError: the result has no pictures, `most` or the path's ending is another, or Matplotlib is missing.
+        ConfigError: no pictures, a wrong `most` or ending, or Matplotlib is missing.
         StoreError: a picture cannot be read, or the file cannot be written.
     """
     checked_whole("most", most, 1)
@@ -109,20 +102,18 @@ def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) 
 
 
 def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
-    """Save the accuracies of models by how many samples they were trained on: robust and clean, on these and on others.
+    """Save robust and clean accuracies by number of training samples, on training (dashed) and test samples (solid).
 
-    What lies between a dashed line (training samples) and the solid one of its colour (test samples) is the gap. Bands
-    are the intervals on test samples, each for its size alone.
+    The distance between two lines of one colour is the generalization gap. Bands are intervals on test samples, each
+    for
+    its size alone.
 
     Args:
-        result: of a claim of robust generalization.
-        path: of the file, ending in .png or .svg; its folder is made if absent.
-
-    Returns:
-        The path.
+        result: result of a claim of robust generalization.
+        path: file that ends in .png or .svg; its folder is made if absent.
 
     Raises:
-        ConfigError: the result has no curve over training samples, the path another ending, or Matplotlib is missing.
+        ConfigError: no curve over training samples, another ending, or Matplotlib is missing.
         StoreError: the file cannot be written.
     """
     curve = result.details.get("curve")
@@ -144,6 +135,7 @@ def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
     panel.set_xlabel("training samples", fontsize=8)
     panel.set_ylabel("accuracy", fontsize=8)
     panel.tick_params(labelsize=7)
+    # All figures share one scale: a steep-looking curve of small changes would mislead.
     panel.set_ylim(-0.03, 1.03)
     panel.grid(axis="y", linewidth=0.4, alpha=0.5)
     panel.spines[["top", "right"]].set_visible(False)
@@ -212,10 +204,10 @@ def _read(path: str) -> NDArray[np.uint8]:
 
 
 def _figure(width: float, height: float, path: str | os.PathLike[str]) -> Figure:
-    """An empty figure, in inches.
+    """Return an empty figure; width and height in inches.
 
     Raises:
-        ConfigError: the path has an ending that is not drawn, or Matplotlib is missing.
+        ConfigError: the path has another ending, or Matplotlib is missing.
     """
     if Path(path).suffix.lower() not in (".png", ".svg"):
         raise ConfigError(expected("path to end in .png or .svg", str(path)))
@@ -225,15 +217,17 @@ def _figure(width: float, height: float, path: str | os.PathLike[str]) -> Figure
         raise ConfigError(
             "Expected Matplotlib for pictures but it is not installed. Install it: pip install 'robustest[pictures]'"
         ) from error
+    # `pyplot` would choose a backend and keep the figure for the life of the process.
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def _saved(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Draws and writes; the same result gives the same bytes."""
+    """Draw and write the figure; the same result gives the same bytes."""
     import matplotlib
 
     target, drawn = Path(path), io.BytesIO()
     kind = target.suffix.lower()[1:]
+    # Matplotlib makes ids in SVG files from a random salt, and adds the date.
     with matplotlib.rc_context({"svg.hashsalt": "robustest"}):
         figure.savefig(drawn, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
     try:

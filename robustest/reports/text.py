@@ -1,32 +1,31 @@
-"""Results in words, for failures and summaries."""
+"""Results and rows in words: the text of a failed claim, one-line summaries, and the run's expected errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from robustest.results import Counterexample, Result
-from robustest.words import count_of as count_of
-from robustest.words import headline as headline
-from robustest.words import requirement as requirement
-from robustest.words import sentence as sentence
-from robustest.words import value_of as value_of
+from robustest.account import Row, first_line
+from robustest.results import Counterexample, Result, Verdict
+from robustest.words import count_of, headline, sentence
 
 HINT = "hint: "
-"""What a note begins with that hints at a likely mistake; no verdict rests on it."""
+"""Prefix of a note that hints at a likely mistake; no verdict rests on it."""
 
 
 def measured(result: Result) -> str:
-    """Return the sentence of a result with the number of samples and its caveats, as every report prints it.
+    """Return the sentence that every report prints of a result.
 
-    For example "accuracy 0.410 [0.370, 0.450], required >= 0.40; n=512; 5 samples changed"; see
-    `robustest.words.sentence`.
+    For example "accuracy 0.410 [0.370, 0.450], required >= 0.40; n=512; 5 samples changed".
     """
     return "; ".join((sentence(result), f"n={count_of(result)}", *result.caveats))
 
 
 def failure_text(result: Result, *, replay: str) -> str:
-    """What failed in a line; then claim, value, interval, n, threat, worst samples and the command that repeats it."""
+    """Return the text of a claim that did not pass: a headline, then every number and the command that repeats the
+    test.
+    """
     lines = [
         headline(result),
         f"  claim     {result.statement}",
@@ -35,30 +34,50 @@ def failure_text(result: Result, *, replay: str) -> str:
         f"  method    {result.method}; seed {result.seed}",
         f"  verdict   {result.verdict} ({result.rule})",
     ]
-    lines += [f"  {name:9} {value}" for name, value in _extras(result)]
-    lines += [f"  worst {rank}   {_worst(result, one)}" for rank, one in enumerate(result.counterexamples, 1)]
+    lines += [f"  {fact.label:9} {fact}" for fact in result.facts if fact.leads]
+    baseline = result.details.get("baseline") or {}
+    if "lost" in baseline:
+        low, high = baseline["drop_interval"]
+        # Baselines of shares other than the accuracy name their share.
+        share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
+        other = baseline.get("model")
+        source = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
+        lines.append(
+            f"  baseline  {share} {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: "
+            f"drop {baseline['drop']:.4f} [{low:.4f}, {high:.4f}], {baseline.get('test', 'McNemar')} "
+            f"p = {baseline['p']:.2g}, tolerance {baseline['tolerance']:g} ({source})"
+        )
+    if result.replayed:
+        lines.append(f"  replayed  {result.replayed} samples broken by counterexamples of earlier runs")
+    if result.cached:
+        lines.append(f"  cached    {result.cached}")
+    lines += [f"  worst {rank}   {_sample(result, one)}" for rank, one in enumerate(result.counterexamples, 1)]
     lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in result.notes]
     if replay:
         lines.append(f"  replay    {replay}")
     return "\n".join(lines)
 
 
-def _worst(result: Result, worst: Counterexample) -> str:
-    """What happened to one sample."""
-    names = result.details.get("class_names")
-    label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
-    said = (
-        f"{result.captions.answered} {predicted}" if result.captions.answered else f"predicted {clean} -> {predicted}"
-    )
+def _sample(result: Result, worst: Counterexample) -> str:
     size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
     pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
     picture = f", {worst.image}" if worst.image else ""
-    said = worst.told or f"label {label}, {said}"
-    return f"sample {worst.index}: {said}{size}{pixels}{picture}"
+    return f"sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}"
+
+
+def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -> str:
+    """Return the label and the answers of one of the worst samples, e.g. "label 2, predicted 2 -> 1"."""
+    if worst.told:
+        return worst.told
+    names = result.details.get("class_names")
+    label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
+    if result.captions.answered:
+        return f"label {label}, {result.captions.answered} {predicted}"
+    return f"label {label}, predicted {clean}{separator}{predicted}"
 
 
 def class_name(number: int, names: Any) -> str:
-    """A class with its name, where `details["class_names"]` has one: a list, or a mapping from the number as text."""
+    """Return a class with its name, if `details["class_names"]`, a list or a mapping from the number, has one."""
     if isinstance(names, Mapping):
         name = names.get(str(number))
     else:
@@ -67,26 +86,105 @@ def class_name(number: int, names: Any) -> str:
     return str(number) if name is None else f"{number} ({name})"
 
 
-def _extras(result: Result) -> list[tuple[str, str]]:
-    """Facts that lead, and what became of a baseline and of memory."""
-    lines = [(fact.label, str(fact)) for fact in result.facts if fact.leads]
-    baseline = result.details.get("baseline") or {}
-    if "lost" in baseline:
-        low, high = baseline["drop_interval"]
-        share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
-        other = baseline.get("model")
-        of = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
-        lines.append(
-            (
-                "baseline",
-                f"{share} {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: drop "
-                f"{baseline['drop']:.4f} [{low:.4f}, {high:.4f}], {baseline.get('test', 'McNemar')} "
-                f"p = {baseline['p']:.2g}, tolerance "
-                f"{baseline['tolerance']:g} ({of})",
-            )
+def row_without_result(row: Row) -> str:
+    """Return one line for a row that has no result."""
+    first = first_line(row.problem)
+    ending = row.ending
+    # The claim raised an error, which is red even if the test caught it and passed.
+    if ending is None or ending.outcome == "passed" or (ending.claimed and ending.outcome == "error"):
+        return f"{_attempt(row)}could not measure: {first}"
+    words = {
+        "failed": f"test failed in its {ending.phase}",
+        "error": {
+            "worker": "its worker process was lost",
+            "session": "the run",
+            "collect": "could not be collected",
+        }.get(ending.phase, f"error in {ending.phase}"),
+        "unfinished": f"stopped before its {ending.phase}",
+        "xfailed": "failed as expected",
+        "xpassed": "passed unexpectedly",
+        "skipped": "skipped",
+        "rerun": "did not pass and ran again",
+    }
+    return f"{_attempt(row)}{words[ending.outcome]}: {first}"
+
+
+def row_remark(row: Row) -> str:
+    """Return the words that pytest's outcome adds to the verdict of a claim; may be empty."""
+    why = "" if row.ending is None else " ".join(row.ending.reason.split()) or "no reason was given"
+    remark = {
+        "xfailed": f"failed as expected: {why}",
+        "xpassed": f"passed unexpectedly: {why}",
+        "skipped": f"skipped: {why}",
+        "rerun": "did not hold, and the test ran again",
+        "tolerated": "did not hold, but its test passed",
+    }.get(row.state, "")
+    if row.result is None or row.ending is None:
+        remark = ""
+    return f"{_attempt(row)}{remark}" if remark else _attempt(row).removesuffix(": ")
+
+
+def _attempt(row: Row) -> str:
+    return f"attempt {row.ending.attempt}: " if row.ending is not None and row.ending.attempt else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """The verdicts of a run that rest on an error probability, and the number of them that may be wrong.
+
+    Attributes:
+        verdicts: number of claims that passed or failed.
+        at_alpha: number of verdicts that rest on alpha; the others are certain.
+        levels: smallest and largest alpha of those; (0, 0) if there are none.
+        wrong: upper bound on the expected number of wrong verdicts.
+        no_loss: number of claims that passed against a baseline because no loss was shown.
+        about: number of claims whose rule holds alpha only approximately, such as a bootstrap.
+    """
+
+    verdicts: int
+    at_alpha: int
+    levels: tuple[float, float]
+    wrong: float
+    no_loss: int
+    about: int = 0
+
+    @classmethod
+    def of(cls, results: Iterable[Result | None]) -> Chance:
+        """Count the verdicts of these results; None stands for a claim that could not be measured."""
+        claims = [result for result in results if result is not None and result.is_claim]
+        decided = [claim for claim in claims if claim.verdict is not Verdict.INCONCLUSIVE]
+        resting = [claim for claim in decided if claim.at_alpha]
+        levels = [claim.alpha for claim in resting]
+        return cls(
+            verdicts=len(decided),
+            at_alpha=len(resting),
+            levels=(min(levels), max(levels)) if levels else (0.0, 0.0),
+            # Before any sample is evaluated, each claim errs with probability at most alpha. So the bound is the sum
+            # over all
+            # claims: a sum over those that came to rest on alpha would be wrong, as the outcomes selected them.
+            # Certain verdicts
+            # are never wrong, so the number of the others bounds it too.
+            wrong=min(float(len(resting)), sum(claim.alpha for claim in claims)) if resting else 0.0,
+            # Alpha bounds false alarms of these comparisons; the size of an undetected loss depends on the number of
+            # samples.
+            no_loss=sum(bool(c.details.get("baseline")) and c.verdict is Verdict.PASSED for c in resting),
+            about=sum(claim.details.get("approximate") is True for claim in resting),
         )
-    if result.replayed:
-        lines.append(("replayed", f"{result.replayed} samples broken by counterexamples of earlier runs"))
-    if result.cached:
-        lines.append(("cached", result.cached))
-    return lines
+
+    def __str__(self) -> str:
+        """Return one sentence; empty if every verdict is certain."""
+        if not self.at_alpha:
+            return ""
+        low, high = self.levels
+        level = f"alpha = {low:g}" if low == high else f"alpha = {low:g} to {high:g}"
+        count = f"{self.at_alpha} of {self.verdicts} verdict{'s' * (self.verdicts > 1)}"
+        text = f"{count} rest{'s' * (self.at_alpha == 1)} on {level}: at most {self.wrong:.2g} wrong verdicts expected"
+        if self.about:
+            text = f"{text}; {self.about} of them hold{'s' * (self.about == 1)} only approximately at this alpha"
+        if not self.no_loss:
+            return text
+        passed = f"{self.no_loss} comparison{'s' * (self.no_loss > 1)} with a baseline passed"
+        return f"{text}; {passed} because no loss was shown"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "levels": list(self.levels)}

@@ -1,1 +1,1 @@
-"""How anything is measured: samples in seeded order, chunk by chunk, remembered or measured, until it is settled."""
+"""A run: samples in seeded order, chunk by chunk, remembered or measured, until it is settled."""

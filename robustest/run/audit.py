@@ -1,17 +1,17 @@
-"""An audit of an attack: before a claim passes, a few of the samples that it left are attacked by other means.
+"""Audit of an attack: before a claim passes, a few of the samples that the attack left are attacked by other means.
 
-An attack can miss what is there: gradients do not reach a part of the input, a chunk holds too few samples for the
-stages without gradients, a start lies in a flat place. So a pass looks for what its own attack may have missed:
+An attack can miss a counterexample: gradients do not reach a part of the input, a chunk holds too few samples for the
+stages without gradients, a start lies on a plateau. So a pass is audited:
 
-1. Draw a few of the samples that held (`_LOOKS`, at first 5), with the claim's seed, and attack them by the stages of
+1. Draw a few of the samples that held (`_LOOKS`, at first 5) with the claim's seed, and attack them by the stages of
    the cascade's audit. A sample that the audit breaks is broken, and the claim is decided anew.
-2. Bound the share that the attack left wrongly, from above (Clopper and Pearson, 95 %). If the claim passes even where
-   so many of the samples that were not audited do not hold either, it passes: a gap that matters was looked for.
-3. Where the audit broke none of `FEW`, the claim passes too, however little room it has: if the attack had left .15 of
-   its samples wrongly, none of them would be among so few with a chance of .85^19 = .046.
-4. Else draw more, twice as many each time. Once every sample that held was audited, what was found decides.
+2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %). If the claim passes even when
+   that share of the other samples does not hold, it passes.
+3. If the audit broke none of `FEW` samples, the claim passes too: had the attack left .15 of its samples wrongly, none
+   of them would be among these with a chance of .85^19 = .046.
+4. Else draw twice as many. Once every sample that held was audited, the outcomes decide.
 
-The share that the audit broke goes to the health check `weak_attack`, which speaks where it is large.
+The share that the audit broke is an input of the health check `weak_attack`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from robustest.decisions import clopper_pearson
 from robustest.health import Health
 from robustest.run.evidence import Columns, Stream, Tally
 from robustest.run.memory import Memory
-from robustest.run.units import OpenUnits
+from robustest.run.units import Units
 from robustest.settings import Settings
 
 FEW = 19
-"""Samples audited of which none may break: a gap of .15 shows in at least one of them with a chance of 95 %."""
+"""Audited samples of which none may break: a gap of .15 shows in at least one of them with a chance of 95 %."""
 _LOOKS = (5, 10, FEW)
 """Samples audited by the first looks; each further one doubles them."""
 _ALPHA = 0.05
@@ -41,16 +41,16 @@ _ALPHA = 0.05
 
 @dataclass(slots=True)
 class Audit:
-    """The audit of one measurement. Samples that were audited once are not audited again.
+    """The audit of one measurement.
 
     Attributes:
-        opened: the units; they know how a chunk is audited.
-        memory: what was audited before is not audited anew.
-        settings: seed, and how many examples are kept.
-        audited: positions in the data of the samples audited so far, with whether the audit broke them.
+        units: attack chunks by other means.
+        memory: stores the audited outcomes.
+        settings: seed, and number of examples.
+        audited: positions of the samples audited so far, with True where the audit broke them.
     """
 
-    opened: OpenUnits
+    units: Units
     memory: Memory
     settings: Settings
     audited: dict[int, bool] = field(default_factory=dict)
@@ -59,17 +59,19 @@ class Audit:
         """Audit samples that a pass rests on, until none is left, the pass is confirmed, or the claim does not pass.
 
         Args:
-            stream: outcomes so far; what the audit breaks is entered.
-            passing: the number of outcomes, from the first, that a pass on columns like these rests on; 0 where the
-                claim does not pass.
-            confirmed: whether the claim holds on the samples of such columns, were they all there are.
+            stream: the outcomes so far; outcomes of the audit are entered.
+            passing: number of outcomes, from the first, on which a pass on such columns rests; 0 for no pass.
+            confirmed: True if the claim passes on these columns, were they all the data.
 
         Returns:
             False where the time budget ended the audit.
         """
         while rests_on := passing(stream.columns):
-            ids, held = stream.columns["id"][:rests_on], _held(stream.columns)
-            # The order is drawn by sample, so that who is audited does not depend on when the audit takes place.
+            columns = stream.columns
+            ids, held = columns["id"][:rests_on], columns["score"] > 0 if "score" in columns else columns["held"] != 0
+            if "proven" in columns:  # nothing breaks a proven sample
+                held = held & (columns["proven"] == 0)
+            # The order is drawn by sample, so that the audited samples do not depend on when the audit takes place.
             order = np.argsort(rng.fold(rng.keys(self.settings.seed, torch.from_numpy(ids)), "audit").numpy())
             left = [row for row in order.tolist() if held[row] and ids[row] not in self.audited]
             audited, broken = len(self.audited), sum(self.audited.values())
@@ -77,7 +79,12 @@ class Audit:
                 return True
             if audited:
                 share = clopper_pearson(broken, audited, _ALPHA)[1]
-                if confirmed(_first(_spoiled(stream.columns, left[: math.ceil(share * len(left))]), rests_on)):
+                spoiled = left[: math.ceil(share * len(left))]
+                worst = {name: column[:rests_on].copy() for name, column in columns.items()}
+                worst["held"][spoiled] = False
+                if "score" in worst:
+                    worst["score"][spoiled] = 0.0
+                if confirmed(worst):
                     return True
             more = next((look for look in _LOOKS if look > audited), 2 * audited)
             try:
@@ -88,46 +95,20 @@ class Audit:
         return True
 
     def _audit(self, stream: Stream, rows: list[int]) -> bool:
-        """Audit samples by their rows in the stream, and enter what is found; False where there is no audit."""
+        """Audit the samples at these rows of the stream, and enter their outcomes; False where there is no audit."""
         ids = torch.from_numpy(stream.columns["id"][rows])
-        attack = self.opened.audit(ids)
+        attack = self.units.audit(ids)
         if attack is None:
             return False
-        marked = len(stream.marks) == len(stream.columns["id"])
+        marked = len(stream.marks) == stream.n
         what = ("audit", ids, [stream.marks[row] for row in rows] if marked else [])
-        seen = self.memory.recall(what)
-        if seen is None:
-            with self.memory.listening():
-                seen = attack()
-            self.memory.keep(what, *seen)
-        observed, tally = seen
-        # Coverage is of the attack that is audited; it and the audit must not be added up.
+        observation, tally = self.memory.once(what, attack)
+        # Counts of coverage are about the attack that is audited, and must not include the audit's.
         health = tally.health.without_survivors()
-        worse = stream.worsen(ids, observed, replace(tally, health=health), examples=self.settings.examples)
-        counted = Health()
-        counted.count("weak_attack", failed=int(worse.sum()), tried=len(rows))
-        stream.tally = stream.tally.plus(Tally(health=counted))
+        worse = stream.worsen(ids, observation, replace(tally, health=health), examples=self.settings.examples)
+        counts = Health()
+        counts.count("weak_attack", failed=int(worse.sum()), tried=len(rows))
+        stream.tally = stream.tally.plus(Tally(health=counts))
         self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
         stream.counts["audit"] = sum(self.audited.values())
         return True
-
-
-def _first(columns: Columns, rows: int) -> Columns:
-    """Return the first rows of the columns."""
-    return {name: column[:rows] for name, column in columns.items()}
-
-
-def _held(columns: Columns) -> np.ndarray:
-    """(t,) bool: the samples that an audit may bring down."""
-    held = columns["score"] > 0 if "score" in columns else columns["held"].astype(bool)
-    return held & ~columns["proven"].astype(bool) if "proven" in columns else held  # nothing breaks what is proven
-
-
-def _spoiled(columns: Columns, rows: list[int]) -> Columns:
-    """The columns as they would be if these rows did not hold."""
-    spoiled = {**columns, "held": columns["held"].copy()}
-    spoiled["held"][rows] = False
-    if "score" in columns:
-        spoiled["score"] = columns["score"].copy()
-        spoiled["score"][rows] = 0.0
-    return spoiled

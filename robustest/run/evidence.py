@@ -1,4 +1,8 @@
-"""What chunks showed: the pieces that measurements hand over, and the whole they add up to."""
+"""Outcomes of chunks, and their sum.
+
+A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the order in which they were drawn,
+and `Stream.evidence` sorts the sum into the order of the data. Rules and results read that `Evidence` alone.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +27,23 @@ from robustest.tasks import CLASSIFICATION, Task
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
-_LOWERED = 1e-4
-"""Scores that fall by less are rounding."""
+_ROUNDING = 1e-4
+"""Scores that fall by less have not become worse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One sample that may be shown: what it was, what it became.
+    """A sample that may be shown as a counterexample.
 
     Attributes:
         index: position in the user's data.
-        label, clean, predicted: classes: given, of the unchanged, of the changed sample.
-        size: how far it was moved, or None.
+        label, clean, predicted: classes: of the data, of the unchanged and of the changed sample.
+        size: size of the change, or None.
         before, after: (*S) arrays, unchanged and changed.
-        badness: larger is worse; the worst are shown.
-        pixels: elements changed, of images pixels; None where they were not counted.
-        told: what the answers were, in words, where they are no classes (which are -1 then).
-        answers: (4, *T) the target, the answer to the unchanged sample, the target of the changed one and its answer,
-            where they are no classes.
+        badness: the samples with the largest are shown.
+        pixels: number of changed pixels of an image, or None.
+        told: the answers in words, where they are not classes (which are -1 then).
+        answers: (4, *T) target and answer of the unchanged sample, then of the changed one, where they are not classes.
     """
 
     index: int
@@ -58,13 +61,13 @@ class Exhibit:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one chunk showed.
+    """The outcomes of one chunk.
 
     Attributes:
-        columns: per-sample arrays, rows as in the chunk; "held" (bool) is always there.
+        columns: arrays (n, ...) by name, with a row for each sample; "held" (bool) is always there.
         exhibits: samples that speak against the claim.
-        counts: numbers that add up over chunks, by name; `REPLAYED` counts what known counterexamples decided.
-        kept: counterexamples to replay on later models; None where none are kept.
+        counts: numbers that add up over chunks, by name; `REPLAYED` counts samples that known counterexamples decided.
+        kept: counterexamples to replay on later models, or None.
     """
 
     columns: Columns
@@ -79,14 +82,14 @@ Look = Callable[[Evaluator, Chunk], Observation]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What looking at a chunk took, and what it told about the model.
+    """The cost of measuring, and the counts and notes that came up on the way.
 
     Attributes:
         forward, backward: samples passed.
         seconds: wall-clock time.
-        classes: number of classes; 0 where none was seen.
+        classes: number of classes; 0 before the first pass.
         health: counts for the health checks.
-        notes: what a reader must know.
+        notes: sentences for the reader.
     """
 
     forward: int = 0
@@ -98,7 +101,7 @@ class Tally:
 
     @classmethod
     def of(cls, evaluator: Evaluator) -> Tally:
-        """Everything an evaluator has counted so far."""
+        """Return everything that an evaluator has counted so far."""
         return cls(
             forward=evaluator.forward,
             backward=evaluator.backward,
@@ -108,7 +111,7 @@ class Tally:
         )
 
     def since(self, earlier: Tally, seconds: float) -> Tally:
-        """What was counted after an earlier moment."""
+        """Return the difference to an earlier tally of the same evaluator."""
         return Tally(
             forward=self.forward - earlier.forward,
             backward=self.backward - earlier.backward,
@@ -119,7 +122,7 @@ class Tally:
         )
 
     def plus(self, other: Tally) -> Tally:
-        """Both together."""
+        """Return the sum of two tallies."""
         return Tally(
             forward=self.forward + other.forward,
             backward=self.backward + other.backward,
@@ -131,17 +134,17 @@ class Tally:
 
     @property
     def cost(self) -> Cost:
-        """As results carry it."""
+        """Return the cost as a result has it."""
         return Cost(forward=self.forward, backward=self.backward, seconds=self.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
-    """The outcomes of the model that a claim is compared with.
+class OtherModel:
+    """The outcomes of the model in `no_worse_than=`.
 
     Attributes:
-        model: its digest; empty where it has none.
-        outcomes: (n, ...) what is compared, in the data's order; None where it was not asked about every sample.
+        model: its digest, or "".
+        outcomes: (n, ...) the compared outcomes in the data's order; None where some samples were not measured.
         counts: as in `Observation`, over all chunks.
     """
 
@@ -152,22 +155,22 @@ class Beside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything a result is made of.
+    """Everything that a result is made of.
 
     Attributes:
-        decision: the verdict on the claim.
-        columns: per-sample arrays of the samples looked at, in the order of the data.
-        ids: (n,) their positions in the data, rising.
-        total: samples in the data.
+        decision: the verdict.
+        columns: arrays by name, with a row for each measured sample, in the order of the data.
+        ids: (n,) positions of these samples in the data, rising.
+        total: number of samples in the data.
         exhibits: the worst samples, worst first.
-        tally: what it took, wherever and whenever it was measured.
+        tally: the whole cost, also of chunks that were measured earlier or elsewhere.
         counts: as in `Observation`, over all chunks.
-        bounds: the input's bounds.
-        findings: the health checks that spoke.
-        cached: when it was measured, where nothing had to be measured now; else empty.
-        data: digest of all samples and labels, in the order of the data; empty where some were not looked at.
-        model: digest of the model; empty where it has none.
-        beside: of the model that the claim is compared with; None where that is a file, or nothing.
+        bounds: of the input.
+        findings: the health checks that found something.
+        cached: date of the measurement, where nothing had to be measured now; else "".
+        data: digest of all samples and labels in the data's order; "" where some were not measured.
+        model: digest of the model, or "".
+        beside: the model in `no_worse_than=`, or None.
     """
 
     decision: Decision
@@ -182,46 +185,46 @@ class Evidence:
     cached: str = ""
     data: str = ""
     model: str = ""
-    beside: Beside | None = None
+    beside: OtherModel | None = None
 
     @property
     def n(self) -> int:
-        """Number of samples looked at."""
+        """Return the number of samples that were measured."""
         return len(self.ids)
 
     @property
     def whole(self) -> bool:
-        """Whether every sample was looked at; a share of some of them is not the share of all."""
+        """Return True if every sample was measured; a share of some samples is not the share of all."""
         return self.n == self.total
 
     def share(self, column: NDArray[np.bool_]) -> float | None:
-        """The share of samples marked, of all in the data; None where some were not looked at."""
+        """Return the share of True in a column; None where some samples were not measured."""
         return float(column.mean()) if self.whole else None
 
     def including(self, *others: Evidence) -> Evidence:
-        """The same, with what it took to gather others as well, and with all that health checks said of them.
+        """Return this evidence with the cost and the health findings of others on which it rests.
 
         Args:
-            others: what this rests on too; of this model or of another. Their samples and columns are left out.
+            others: of this model or of another. Their samples and columns are left out.
         """
         parts = (self, *others)
         tally, dates = self.tally, [part.cached for part in parts]
         for other in others:
             tally = tally.plus(other.tally)
-        # One of a name is told, and of those one that stops the claim: it may be carried in one part alone.
-        spoke = sorted((one for part in parts for one in part.findings), key=lambda one: not one.stops)
+        # A finding of one name is listed once, and then one that stops the claim: only one part may have that one.
+        findings = sorted((one for part in parts for one in part.findings), key=lambda one: not one.stops)
         by_name: dict[str, HealthFinding] = {}
-        for one in spoke:
+        for one in findings:
             by_name.setdefault(one.name, one)
         return replace(self, tally=tally, findings=tuple(by_name.values()), cached=min(dates) if all(dates) else "")
 
     @property
     def outcomes(self) -> tuple[bool | None, ...]:
-        """True held, False broken, None not looked at; in the data's order."""
+        """Return one outcome per sample in the data's order: True held, False broken, None not measured."""
         return self.outcomes_of("held")
 
     def outcomes_of(self, column: str) -> tuple[bool | None, ...]:
-        """As `outcomes`, of another column of outcomes."""
+        """Return the outcomes of another column, as `outcomes`."""
         out: list[bool | None] = [None] * self.total
         for at, held in zip(self.ids.tolist(), self.columns[column], strict=True):
             out[at] = bool(held)
@@ -230,11 +233,11 @@ class Evidence:
 
 @dataclass(slots=True)
 class Stream:
-    """What was seen so far, in the order it was drawn.
+    """The sum of the chunks so far, in the order in which they were drawn.
 
     Attributes:
-        total: samples in the data.
-        columns: per-sample arrays; "id" has the positions in the data.
+        total: number of samples in the data.
+        columns: arrays by name; "id" has the positions in the data.
         exhibits: the worst samples, worst first.
         counts: as in `Observation`, over all chunks.
         tally: over all chunks.
@@ -248,12 +251,17 @@ class Stream:
     tally: Tally = field(default_factory=Tally)
     marks: list[bytes] = field(default_factory=list)
 
-    def add(self, ids: Tensor, observed: Observation, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
-        """Take a chunk in; only the worst `examples` are kept."""
-        for name, part in {**observed.columns, "id": ids.numpy()}.items():
+    @property
+    def n(self) -> int:
+        """Return the number of samples so far."""
+        return len(self.columns["id"]) if self.columns else 0
+
+    def add(self, ids: Tensor, observation: Observation, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
+        """Add a chunk; only the worst `examples` samples are kept as exhibits."""
+        for name, part in {**observation.columns, "id": ids.numpy()}.items():
             self.columns[name] = np.concatenate([self.columns[name], part]) if name in self.columns else part
-        self.exhibits = sorted([*self.exhibits, *observed.exhibits], key=lambda e: -e.badness)[:examples]
-        for name, count in observed.counts.items():
+        self.exhibits = sorted([*self.exhibits, *observation.exhibits], key=lambda e: -e.badness)[:examples]
+        for name, count in observation.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
         self.tally = self.tally.plus(tally)
         self.marks += marks
@@ -263,29 +271,31 @@ class Stream:
         back = np.argsort(self.columns["id"])
         return {name: column[back] for name, column in self.columns.items()}
 
-    def worsen(self, ids: Tensor, observed: Observation, tally: Tally, *, examples: int) -> NDArray[np.bool_]:
-        """Enter what became of samples that were looked at before by other means, where it is worse.
+    def worsen(self, ids: Tensor, observation: Observation, tally: Tally, *, examples: int) -> NDArray[np.bool_]:
+        """Replace outcomes of samples that were measured again by other means, wherever the new outcome is worse.
 
         Args:
             ids: (m,) int64, their positions in the data.
-            observed: "held", or "score" where that is what counts, and the columns that go with it.
-            tally: what that took.
-            examples: how many exhibits are kept.
+            observation: with "held", or "score" where scores count, and the columns that belong to it.
+            tally: the cost.
+            examples: number of exhibits that are kept.
 
         Returns:
-            (m,) bool: the samples that came out worse.
+            (m,) bool: the samples whose outcome is worse.
         """
+        # Rows of these samples in the stream, whose positions are in the seeded order.
         order = np.argsort(self.columns["id"])
         rows = order[np.searchsorted(self.columns["id"], ids.numpy(), sorter=order)]
-        if "score" in observed.columns:
-            worse = observed.columns["score"] < self.columns["score"][rows] - _LOWERED
+        if "score" in observation.columns:
+            worse = observation.columns["score"] < self.columns["score"][rows] - _ROUNDING
         else:
-            worse = self.columns["held"][rows] & ~observed.columns["held"]
-        for name, column in observed.columns.items():
+            worse = self.columns["held"][rows] & ~observation.columns["held"]
+        for name, column in observation.columns.items():
+            # A copy: an audit of a claim with a baseline works on a stream that shares its columns with another.
             self.columns[name] = self.columns[name].copy()
             self.columns[name][rows[worse]] = column[worse]
         found = set(ids[torch.from_numpy(worse)].tolist())
-        shown = [exhibit for exhibit in observed.exhibits if exhibit.index in found]
+        shown = [exhibit for exhibit in observation.exhibits if exhibit.index in found]
         kept = [exhibit for exhibit in self.exhibits if exhibit.index not in found]
         self.exhibits = sorted([*kept, *shown], key=lambda one: -one.badness)[:examples]
         self.tally = self.tally.plus(tally)
@@ -301,14 +311,15 @@ class Stream:
         model: str,
         notes: tuple[str, ...],
     ) -> Evidence:
-        """What it all adds up to, in the order of the data."""
-        ids = self.columns["id"]
-        back = np.argsort(ids)
+        """Return the sum in the order of the data."""
+        columns = self.ordered()
+        # Replayed counterexamples are added without digests: then the data were not read as a whole.
         whole = len(self.marks) == self.total
+        marks = [self.marks[place] for place in np.argsort(self.columns["id"])] if whole else []
         return Evidence(
             decision=decision,
-            columns={name: column[back] for name, column in self.columns.items()},
-            ids=ids[back],
+            columns=columns,
+            ids=columns["id"],
             total=self.total,
             exhibits=self.exhibits,
             tally=self.tally.plus(Tally(notes=notes)),
@@ -316,7 +327,7 @@ class Stream:
             bounds=bounds,
             findings=self.tally.health.findings(settings.suppress),
             cached=cached,
-            data=sha256(b"".join(self.marks[place] for place in back)).hexdigest() if whole else "",
+            data=sha256(b"".join(marks)).hexdigest() if whole else "",
             model=model,
         )
 
@@ -335,16 +346,17 @@ def exhibits_of(
     task: Task = CLASSIFICATION,
     moved: Tensor | None = None,
 ) -> list[Exhibit]:
-    """The worst of a chunk's rows that `which` (n,) marks, `most` at most; other tensors are rows of the chunk too.
+    """Return the worst `most` of the rows of a chunk that `which` (n,) marks.
 
-    What they say is the task's. `moved` are targets that followed the change.
+    All tensors have a row for each sample of the chunk; `moved` are targets that followed the change.
     """
     rows = which.nonzero().squeeze(1)
+    # A stable order, so that equally bad samples are shown in the same order on every device.
     rows = rows[badness[rows].argsort(descending=True, stable=True)][:most]
     return [
         Exhibit(
             index=int(chunk.ids[row]),
-            **said(task, chunk.y[row], clean[row], predicted[row], None if moved is None else moved[row]),
+            **answers_of(task, chunk.y[row], clean[row], predicted[row], None if moved is None else moved[row]),
             size=float(size[row]) if isinstance(size, Tensor) else size,
             before=before[row].cpu(),
             after=after[row].cpu(),
@@ -357,16 +369,16 @@ def exhibits_of(
 def unchanged_exhibits(
     chunk: Chunk, which: Tensor, predicted: Tensor, margin: Tensor, *, most: int, task: Task = CLASSIFICATION
 ) -> list[Exhibit]:
-    """As `exhibits_of`, of samples that nothing was done to: the one that misses by most comes first."""
+    """Return exhibits of unchanged samples, as `exhibits_of`; the one with the lowest margin comes first."""
     same = {"clean": predicted, "predicted": predicted, "before": chunk.x, "after": chunk.x}
     return exhibits_of(chunk, which, **same, badness=-margin, size=None, most=most, task=task)
 
 
-def said(task: Task, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, Any]:
-    """What an exhibit says of its sample: classes, or words and the answers (*T) themselves, to be drawn."""
-    told = task.describe(y, clean, predicted, moved)
+def answers_of(task: Task, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, Any]:
+    """Return the fields of an exhibit that hold answers: classes, or words and the answers (*T) to be drawn."""
+    described = task.describe(y, clean, predicted, moved)
     if task.one_class:
-        return told
+        return described
     after = y if moved is None else moved
     answers = torch.stack([one.to(y) for one in (y, clean, after, predicted)]).cpu()
-    return {"label": -1, "clean": -1, "predicted": -1, **told, "answers": answers}
+    return {"label": -1, "clean": -1, "predicted": -1, **described, "answers": answers}

@@ -1,25 +1,27 @@
-"""From evidence and a decision to a result, with the pictures of what spoke against the claim.
+"""From evidence and a decision to a result: the last checks of a pass, details, caveats, and pictures.
 
-Samples that a change left as they were: a claim cannot pass by them.
+`finish` makes the result of a plan; `result_of` makes one of several measurements. No claim passes if
 
-A claim under a change (a shift, a cue, a corruption) is tested only by the samples that changed. Three rules keep a
-claim from passing by the others:
+1. a health check found something (`apply_findings`), or
+2. a change of the claim changed no sample, or so few that nothing could have failed the claim (`require_changes`).
 
-1. A change that changes no sample tests nothing: inconclusive. In a list (corruptions, cues) each change counts by
-   itself, since one that changes nothing would otherwise stand for robustness.
-2. If the claim would hold even though the model were wrong on every sample that changed, nothing could have failed it:
-   inconclusive. So a shift of 5 in 100 samples says nothing of an accuracy of at least 0.9.
-3. If all that a user's function changed was cut off at the bounds, in every sample that it changed, its values are most
-   likely in other units than the inputs: inconclusive.
+A claim under a change (a shift, a cue, a corruption) is tested only by the samples that changed:
 
-In all other cases the number of samples that changed is reported wherever it is not all of them.
+- A change that changes no sample tests nothing. In a list (corruptions, cues) each change counts by itself, since one
+  that changes nothing would otherwise stand for robustness.
+- If the claim would hold even though the model were wrong on every sample that changed, nothing could have failed it: a
+  shift of 5 in 100 samples cannot refute an accuracy of at least 0.9.
+- If everything that a user's function changed was cut off at the bounds, in every sample that it changed, its values
+  are most likely in other units than the inputs.
+
+Otherwise the number of samples that changed is reported wherever it is not all of them.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,76 +44,24 @@ from robustest.settings import Settings
 from robustest.threats import Threat
 
 _FEW = 10
-"""Fewer samples than this are told on every line."""
-
-
-def few(n: int, of: str = "") -> tuple[str, ...]:
-    """What every line must say of so few samples."""
-    return (f"{n} {'sample' if n == 1 else 'samples'}{of} alone",) if n < _FEW else ()
-
-
-def nothing_allowed(threat: Threat) -> tuple[str, ...]:
-    """What a line must say of a threat that allows no change."""
-    limits = getattr(threat, "limits", (threat.radius,))  # of a pose: its radius is a share of them
-    return () if any(limits) else (f"{threat} allows no change",)
-
-
-def healthy(decision: Decision, findings: Sequence[HealthFinding]) -> Decision:
-    """A decision that does not pass where a health check speaks: what was found safe may not be.
-
-    What is proven does not rest on a search, and only what speaks of the model's own answers keeps it from passing.
-    """
-    speaking = [f.name for f in findings if f.stops and (not decision.proven or f.name in OF_ANSWERS)]
-    if not speaking or decision.verdict is not Verdict.PASSED:
-        return decision
-    return replace(
-        decision,
-        verdict=Verdict.INCONCLUSIVE,
-        rule=f"health check: {', '.join(speaking)}",
-        reasons=tuple(f"health:{name}" for name in speaking),
-    )
-
-
-def fallible(decision: Decision, start: Evidence, threshold: float | None, *, alpha: float) -> Decision:
-    """Return a decision on a fall that does not pass where the fall starts too low to prove anything.
-
-    Of falls within the same samples `AboveChanceRule` sees to it.
-
-    Args:
-        decision: on the fall of a share from one set of samples to another.
-        start: the samples that it starts from.
-        threshold: the fall claimed at most; None where nothing is claimed.
-        alpha: as for `doubt_of_start`.
-    """
-    if threshold is None or decision.verdict is not Verdict.PASSED:
-        return decision
-    held, chance = start.columns["held"], share_of_largest_class(start.columns)
-    doubt = doubt_of_start(int(held.sum()), len(held), chance, threshold, alpha=alpha)
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("no_fall",)) if doubt else decision
-
-
-def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
-    """Return what of a claim on a fall may be paired: both ends.
-
-    Args:
-        start: the samples that the fall starts from.
-        column: where their outcomes are.
-        under: as `Pairing.under`.
-    """
-    return Pairing(share=False, under=under, start=start.outcomes_of(column), start_data=start.data)
+"""Fewer samples than this are a caveat."""
+_NAMED = 3
+"""Changes of a list that a reason names."""
+_SLACK = 1e-9
 
 
 class About(TypedDict, total=False):
-    """What a claim says of itself beyond its plan and its evidence; see `robustest.results.Result` for the other keys.
+    """The part of a result that a claim gives beside its plan and evidence; see `Result` for the other keys.
 
     Keys:
         kind: of the claim.
-        quantity: what was measured, of all that the kind may measure; its first where None.
-        least: the smallest value there can be, which a value that is bounded from above may have.
-        widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
-        trivial: the threshold that any model keeps, where it is of this measurement and not of its kind.
+        quantity: the measured one of the kind's quantities; the first where None.
+        least: the smallest possible value, where the value is bounded from above.
+        widest: the largest possible value, where the value is bounded from below; None for no largest.
+        trivial: the threshold that any model keeps, where this measurement has another than its kind.
         scope: None for the settings' scope.
-        changed: the samples that each change of the claim changed.
+        changed: the effect of each change of the claim.
+        notes: sentences for the reader, after those of the evidence.
     """
 
     kind: Required[Kind]
@@ -127,6 +77,7 @@ class About(TypedDict, total=False):
     caveats: Sequence[str]
     pairing: Pairing
     changed: Sequence[Changed]
+    notes: Sequence[str]
 
 
 def finish(
@@ -135,40 +86,34 @@ def finish(
     *,
     threshold: float | None,
     decision: Decision | None = None,
-    notes: Sequence[str] = (),
     **about: Unpack[About],
 ) -> Result:
-    """The result of a plan, compared with its baseline where it has one.
+    """Return the result of a plan, with the comparison with its baseline.
 
     Args:
-        plan: what was to be measured.
-        evidence: what was seen.
-        threshold: what is claimed; None where nothing is.
-        decision: None for the evidence's own.
-        notes: what else a reader must know.
+        plan: as measured.
+        evidence: its outcomes.
+        threshold: the value claimed; None where nothing is.
+        decision: None for that of the evidence.
         **about: see `About`.
 
     Raises:
         StoreError: the plan's baseline is of other samples.
     """
-    if (names := _class_names(plan)) and "class_names" not in about["details"]:
+    # Names of classes: of the call, of the model, or of the data set.
+    model, samples = getattr(plan.units, "model", None), getattr(plan.units, "samples", None)
+    names = getattr(model, "classes", ()) or class_names(getattr(samples, "source", None))
+    if names and "class_names" not in about["details"]:
         about["details"] = {**about["details"], "class_names": list(names)}
-    result = result_of(
+    return result_of(
         evidence,
         evidence.decision if decision is None else decision,
         plan.settings,
         statement=plan.statement,
         threshold=threshold,
+        compared=None if plan.baseline is None else plan.baseline.details_of(evidence),
         **about,
     )
-    result = replace(result, notes=(*result.notes, *notes))
-    return result if plan.baseline is None else plan.baseline.told(result, evidence)
-
-
-def _class_names(plan: Plan) -> tuple[str, ...]:
-    """What the classes are called: by the call, by the model, or by the data set."""
-    model, samples = getattr(plan.units, "model", None), getattr(plan.units, "samples", None)
-    return getattr(model, "classes", ()) or class_names(getattr(samples, "source", None))
 
 
 def result_of(
@@ -176,30 +121,70 @@ def result_of(
     decision: Decision,
     settings: Settings,
     *,
-    kind: Kind,
     statement: str,
-    quantity: Quantity | None = None,
     threshold: float | None,
-    setting: str,
-    method: str,
-    details: Mapping[str, Any],
-    bounds: str = "",
-    least: float = 0.0,
-    widest: float | None = 1.0,
-    trivial: float | None = None,
-    scope: str | None = None,
-    caveats: Sequence[str] = (),
-    pairing: Pairing = NOT_PAIRED,
-    changed: Sequence[Changed] = (),
+    compared: tuple[dict[str, Any], tuple[str, ...]] | None = None,
+    **about: Unpack[About],
 ) -> Result:
-    """The result of a measurement; where a claim did not pass, its worst samples are pictured.
+    """Return the result of a measurement. Where a claim did not pass, its worst samples are pictured.
 
-    Every claim comes by here, and so by the health checks. Arguments are as `About` and `Result` say.
+    Args:
+        evidence, decision, settings: of the measurement.
+        statement: the claim in words, without its threshold.
+        threshold: the value claimed; None where nothing is.
+        compared: as `Comparison.details_of` returns it; None without a comparison.
+        **about: see `About`.
     """
-    quantity = kind.quantities[0] if quantity is None else quantity
-    at_least = quantity.comparison == ">="
-    decision = tested(healthy(decision, evidence.findings), changed, threshold, at_least=at_least)
-    name = _file_name(statement, quantity.comparison, threshold, method)
+    kind, details = about["kind"], about["details"]
+    quantity = about.get("quantity") or kind.quantities[0]
+    at_least, bounds, changed = quantity.comparison == ">=", about.get("bounds", ""), about.get("changed", ())
+    # Every result passes these two checks, so that no kind of claim can leave them out.
+    decision = require_changes(apply_findings(decision, evidence.findings), changed, threshold, at_least=at_least)
+
+    # A value that a search only bounds may be anything beyond it: a stronger search may find more.
+    low, high = decision.interval
+    if bounds == "above":
+        low = min(about.get("least", 0.0), low)
+    elif bounds:
+        widest = about.get("widest", 1.0)
+        high = high if widest is None else max(widest, high)
+
+    details = {**details, **_change_details(changed, at_least=at_least)}
+    if bounds:
+        details["left_interval"] = list(decision.interval)
+    if decision.approximate and decision.at_alpha:
+        details["approximate"] = True
+    broken, audited = evidence.tally.health.counts("weak_attack")
+    if audited:
+        details["audit"] = {"audited": audited, "broken": broken}
+    if decision.strata:
+        details["strata"] = [
+            {"part": one.name, "samples": one.n, "value": one.value, "interval": [*one.interval], "beyond": one.beyond}
+            for one in decision.strata
+        ]
+    clean, held = evidence.columns.get("clean"), evidence.columns["held"]
+    if clean is not None and clean.dtype == np.bool_ and held.dtype == np.bool_ and len(clean):
+        failures, wrong = int((~held).sum()), int((~held & ~clean).sum())
+        details["clean_seen"] = {"right": int(clean.sum()), "of": len(clean), "failures": failures, "wrong": wrong}
+    details["health"] = [finding.to_dict() for finding in evidence.findings]
+    # Before the comparison is added: its rule gives reasons itself.
+    claimed = threshold is not None or bool(details.get("baseline"))
+    notes = (*evidence.tally.notes, *(finding.message for finding in evidence.findings))
+    if compared is not None:
+        details["baseline"] = compared[0]
+
+    reasons = decision.reasons
+    if not reasons and decision.verdict is Verdict.INCONCLUSIVE:
+        reasons = (("undecided",) if evidence.whole else ("budget",)) if claimed else ("no_threshold",)
+    caveats = [*few(evidence.n), *_change_caveats(changed), *about.get("caveats", ())]
+    if decision.verdict is not Verdict.FAILED:  # strata in which the claim does not hold, and which do not decide it
+        caveats += [f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond]
+    scope = about.get("scope")
+    if scope == "set" != settings.scope:
+        caveats.append("of this set alone, not of the population")
+    method = about["method"]
+    # Two claims of a test share no picture.
+    name = f"{zlib.crc32(f'{statement} {quantity.comparison} {threshold} {method}'.encode()):08x}"
     folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
         kind=kind.name,
@@ -208,7 +193,7 @@ def result_of(
         rule=decision.rule,
         quantity=quantity.name,
         estimate=decision.estimate,
-        interval=_open_end(decision.interval, bounds, least, widest),
+        interval=(low, high),
         threshold=threshold,
         comparison=quantity.comparison,
         n=evidence.n,
@@ -216,11 +201,11 @@ def result_of(
         outcomes=evidence.outcomes,
         cost=evidence.tally.cost,
         seed=settings.seed,
-        setting=setting,
+        setting=about["setting"],
         method=method,
-        counterexamples=tuple(_counterexamples(evidence, folder, name, details.get("class_names", ()))),
-        notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
-        details=_details({**details, **counted(changed, at_least=at_least)}, evidence, decision, bounds),
+        counterexamples=_counterexamples(evidence, folder, name, details.get("class_names", ())),
+        notes=(*notes, *about.get("notes", ()), *(() if compared is None else compared[1])),
+        details=details,
         cached=evidence.cached,
         replayed=evidence.counts.get(REPLAYED, 0),
         alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
@@ -229,121 +214,112 @@ def result_of(
         model=evidence.model,
         bounds=bounds,
         scope=settings.scope if scope is None else scope,
-        trivial=trivial,
-        reasons=_reasons(decision, evidence, claimed=threshold is not None or bool(details.get("baseline"))),
-        caveats=(*few(evidence.n), *told(changed), *caveats, *_beyond(decision), *_narrower(scope, settings)),
-        pairing=pairing,
+        trivial=about.get("trivial"),
+        reasons=reasons,
+        caveats=tuple(caveats),
+        pairing=about.get("pairing", NOT_PAIRED),
     )
 
 
-def _reasons(decision: Decision, evidence: Evidence, *, claimed: bool) -> tuple[str, ...]:
-    """Return why a verdict is not what the value alone would make it, where the decision does not say itself."""
-    if decision.reasons or decision.verdict is not Verdict.INCONCLUSIVE:
-        return decision.reasons
-    if not claimed:
-        return ("no_threshold",)
-    return ("undecided",) if evidence.whole else ("budget",)
-
-
-def _narrower(scope: str | None, settings: Settings) -> tuple[str, ...]:
-    return ("of this set alone, not of the population",) if scope == "set" != settings.scope else ()
-
-
-def _beyond(decision: Decision) -> tuple[str, ...]:
-    """Return the caveats of strata in which the claim does not hold, where that does not hold it back itself."""
-    if decision.verdict is Verdict.FAILED:
-        return ()
-    return tuple(f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond)
-
-
-def _file_name(statement: str, comparison: str, threshold: float | None, method: str) -> str:
-    """Part of the names of a claim's pictures: two claims of a test share no file."""
-    return f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
-
-
-def _details(details: Mapping[str, Any], evidence: Evidence, decision: Decision, bounds: str) -> dict[str, Any]:
-    """A claim's details, with what all claims tell."""
-    left = {"left_interval": list(decision.interval)} if bounds else {}
-    health = [finding.to_dict() for finding in evidence.findings]
-    about: dict[str, Any] = {"approximate": True} if decision.approximate and decision.at_alpha else {}
-    broken, audited = evidence.tally.health.counts("weak_attack")
-    if audited:
-        about["audit"] = {"audited": audited, "broken": broken}
-    strata = [
-        {"part": one.name, "samples": one.n, "value": one.value, "interval": list(one.interval), "beyond": one.beyond}
-        for one in decision.strata
-    ]
-    if strata:
-        about["strata"] = strata
-    return {**details, **left, **about, **_clean_seen(evidence), "health": health}
-
-
-def _clean_seen(evidence: Evidence) -> dict[str, Any]:
-    """How many of the samples looked at were right unchanged, and how many of the failures were not."""
-    clean, held = evidence.columns.get("clean"), evidence.columns["held"]
-    if clean is None or clean.dtype != np.bool_ or held.dtype != np.bool_ or not len(clean):
-        return {}
-    failures, wrong = int((~held).sum()), int((~held & ~clean).sum())
-    return {"clean_seen": {"right": int(clean.sum()), "of": len(clean), "failures": failures, "wrong": wrong}}
-
-
 def _counterexamples(
-    evidence: Evidence, folder: str | None, name: str, names: Sequence[str]
-) -> Iterator[Counterexample]:
-    """The worst samples, each with its picture where there is a folder for them; `name` is part of their files' names.
-
-    Classes are called by their `names`.
-    """
+    evidence: Evidence, folder: str | None, name: str, class_names: Sequence[str]
+) -> tuple[Counterexample, ...]:
+    """Return the worst samples, each with a picture where there is a folder; `name` is part of the files' names."""
+    found = []
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if folder is not None:
             stem = f"{rank}-sample{exhibit.index}-{name}"
-            drawn: dict[str, Any] = {"answers": exhibit.answers, "names": names, "told": exhibit.told}
+            drawn: dict[str, Any] = {"answers": exhibit.answers, "names": class_names, "told": exhibit.told}
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)
-        yield Counterexample(
-            index=exhibit.index,
-            label=exhibit.label,
-            clean=exhibit.clean,
-            predicted=exhibit.predicted,
-            size=exhibit.size,
-            image=image,
-            pixels=exhibit.pixels,
-            told=exhibit.told,
+        found.append(
+            Counterexample(
+                index=exhibit.index,
+                label=exhibit.label,
+                clean=exhibit.clean,
+                predicted=exhibit.predicted,
+                size=exhibit.size,
+                image=image,
+                pixels=exhibit.pixels,
+                told=exhibit.told,
+            )
         )
-
-
-def _open_end(interval: tuple[float, float], bounds: str, least: float, widest: float | None) -> tuple[float, float]:
-    """The interval of a value that a search only bounds: a stronger one may find anything beyond."""
-    low, high = interval
-    if not bounds:
-        return interval
-    if bounds == "above":
-        return min(least, low), high
-    return low, high if widest is None else max(widest, high)
+    return tuple(found)
 
 
 def shown_path(path: str) -> str:
-    """The path as a person would type it from here."""
+    """Return a path as a person would type it from here."""
     here = Path(path)
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else path
 
 
-_NAMED = 3
-"""Changes of a list that a reason names."""
-_SLACK = 1e-9
+def few(n: int, of: str = "") -> tuple[str, ...]:
+    """Return the caveat of a small number of samples, if it is small."""
+    return (f"{n} {'sample' if n == 1 else 'samples'}{of} alone",) if n < _FEW else ()
+
+
+def nothing_allowed(threat: Threat) -> tuple[str, ...]:
+    """Return the caveat of a threat that allows no change, if it allows none."""
+    limits = getattr(threat, "limits", (threat.radius,))  # of a pose: its radius is a share of its limits
+    return () if any(limits) else (f"{threat} allows no change",)
+
+
+def apply_findings(decision: Decision, findings: Sequence[HealthFinding]) -> Decision:
+    """Return a decision that does not pass where a health check found something.
+
+    A proof does not rest on a search, so that only findings about the model's own answers keep it from passing.
+    """
+    stopping = [f.name for f in findings if f.stops and (not decision.proven or f.name in OF_ANSWERS)]
+    if not stopping or decision.verdict is not Verdict.PASSED:
+        return decision
+    return replace(
+        decision,
+        verdict=Verdict.INCONCLUSIVE,
+        rule=f"health check: {', '.join(stopping)}",
+        reasons=tuple(f"health:{name}" for name in stopping),
+    )
+
+
+def fallible(decision: Decision, start: Evidence, threshold: float | None, *, alpha: float) -> Decision:
+    """Return a decision on a fall that does not pass where the fall starts too low to prove anything.
+
+    `AboveChanceRule` does the same for falls within the same samples.
+
+    Args:
+        decision: on the fall of a share from one set of samples to another.
+        start: the samples that it starts from.
+        threshold: the fall claimed at most; None where nothing is claimed.
+        alpha: as for `doubt_of_start`.
+    """
+    if threshold is None or decision.verdict is not Verdict.PASSED:
+        return decision
+    held, chance = start.columns["held"], share_of_largest_class(start.columns)
+    doubt = doubt_of_start(int(held.sum()), len(held), chance, threshold, alpha=alpha)
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("no_fall",)) if doubt else decision
+
+
+def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
+    """Return the pairing of a claim on a fall: both ends are paired.
+
+    Args:
+        start: the samples that the fall starts from.
+        column: name of their outcomes.
+        under: as `Pairing.under`.
+    """
+    return Pairing(share=False, under=under, start=start.outcomes_of(column), start_data=start.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """The samples that one change changed.
+    """The effect of one change on the samples.
 
     Attributes:
         by: the change in words, e.g. "the shift fog, severity 3".
-        moved: (n,) bool of the samples looked at, True where a sample was changed by more than rounding.
+        moved: (n,) bool of the measured samples, True where a sample was changed by more than rounding.
         cut: (n,) bool, True where nothing of the change is left inside the bounds; None where units are known.
-        worst: the claim's value were the model wrong wherever a sample changed; None where nothing bounds it.
+        worst: the claim's value were the model wrong on every changed sample; None where nothing bounds it.
     """
 
     by: str
@@ -353,40 +329,49 @@ class Changed:
 
     @property
     def count(self) -> int:
-        """The number of samples that changed."""
+        """Return the number of changed samples."""
         return int(self.moved.sum())
 
     @property
     def lost(self) -> int:
-        """The number of samples of whose change nothing is left inside the bounds."""
+        """Return the number of samples with nothing of the change left inside the bounds."""
         return 0 if self.cut is None else int(self.cut.sum())
 
 
-def tested(decision: Decision, changed: Sequence[Changed], threshold: float | None, *, at_least: bool) -> Decision:
+def require_changes(
+    decision: Decision, changed: Sequence[Changed], threshold: float | None, *, at_least: bool
+) -> Decision:
     """Return a decision that does not pass where a change could not have failed the claim.
 
     Args:
         decision: of the claim.
-        changed: what its changes changed.
-        threshold: what is claimed; None where nothing is, but for the comparison with a baseline.
-        at_least: whether the value must be at least the threshold, or at most.
+        changed: the effects of its changes.
+        threshold: the value claimed; None where only a baseline is compared.
+        at_least: True if the value must be at least the threshold, False if at most.
     """
     if decision.verdict is not Verdict.PASSED:
         return decision
-    rule = nothing_tested(changed)
+    rule = _nothing_tested(changed)
     idle = [one for one in changed if one.worst is not None and keeps(one.worst, threshold, at_least=at_least)]
     if not rule and idle:
         one = idle[0]
-        few = f"{one.count} of {len(one.moved)} samples"
-        rule = f"nothing could have failed it: {one.by} changes {few}, and the others suffice"
+        changes = f"{one.count} of {len(one.moved)} samples"
+        rule = f"nothing could have failed it: {one.by} changes {changes}, and the others suffice"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("unchanged",)) if rule else decision
 
 
-def nothing_tested(changed: Sequence[Changed]) -> str:
-    """Return why no threshold, however strict, would be tested by these changes; empty where one would."""
+def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
+    """Return True if a value keeps a threshold; values are sums of fractions, so rounding must decide nothing."""
+    if threshold is None:
+        return False
+    return worst >= threshold - _SLACK if at_least else worst <= threshold + _SLACK
+
+
+def _nothing_tested(changed: Sequence[Changed]) -> str:
+    """Return why these changes test no threshold, however strict; "" where they test one."""
     if still := [one for one in changed if not one.count]:
-        few = f"none of {len(still[0].moved)} samples"
-        return f"nothing was tested: {_names(still)} changes {few}; leave it out, or check its strength and units"
+        none = f"none of {len(still[0].moved)} samples"
+        return f"nothing was tested: {_names(still)} changes {none}; leave it out, or check its strength and units"
     if outside := [one for one in changed if one.lost == one.count]:
         return (
             f"nothing was tested: {_names(outside)} leaves {outside[0].count} samples with nothing but values cut off "
@@ -395,31 +380,24 @@ def nothing_tested(changed: Sequence[Changed]) -> str:
     return ""
 
 
-def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
-    """Return True if a value keeps a threshold; values are sums of fractions, so that rounding decides nothing."""
-    if threshold is None:
-        return False
-    return worst >= threshold - _SLACK if at_least else worst <= threshold + _SLACK
+def _change_details(changed: Sequence[Changed], *, at_least: bool) -> dict[str, Any]:
+    """Return details about changes.
 
-
-def counted(changed: Sequence[Changed], *, at_least: bool) -> dict[str, Any]:
-    """Return a claim's details about its changes: how many samples each changed, and what no change could break.
-
-    `nothing_fails_at` is the strictest threshold that would hold were the model wrong on every sample that changed; it
-    is left out where every sample did. `nothing_tested` is the reason that no threshold would be tested, where there is
-    one: a strict threshold would be as empty a claim as the one that was made.
+    `changed` counts the samples of each change. `nothing_fails_at` is the strictest threshold that holds even if the
+    model is wrong on every changed sample; it is left out where every sample changed. `nothing_tested` is the reason
+    why no threshold would be tested, if there is one.
     """
     if not changed:
         return {}
     partly = [one for one in changed if one.count < len(one.moved)]
     worst = [one.worst for one in partly if one.worst is not None and math.isfinite(one.worst)]
     limit = {"nothing_fails_at": (max if at_least else min)(worst)} if worst else {}
-    empty = {"nothing_tested": reason} if (reason := nothing_tested(changed)) else {}
+    empty = {"nothing_tested": reason} if (reason := _nothing_tested(changed)) else {}
     return {"changed": {one.by: one.count for one in changed}, **limit, **empty}
 
 
-def told(changed: Sequence[Changed]) -> tuple[str, ...]:
-    """Return what every line must say: how many samples did not change, and how many were cut off at the bounds."""
+def _change_caveats(changed: Sequence[Changed]) -> list[str]:
+    """Return caveats about samples that did not change, and about changes that were cut off at the bounds."""
     still = [one for one in changed if not one.count]
     lines = [f"{_names(still)} changes no sample"] if still else []
     partly = [one for one in changed if 0 < one.count < len(one.moved)]
@@ -428,7 +406,7 @@ def told(changed: Sequence[Changed]) -> tuple[str, ...]:
         lines.append(f"{least.by} changes {least.count} of {len(least.moved)} samples")
     cut = [one for one in changed if one.count and 2 * one.lost >= one.count]
     lines += [f"{one.by} is cut off at the bounds in {one.lost} of {one.count} samples: check its units" for one in cut]
-    return tuple(lines)
+    return lines
 
 
 def _names(changes: Sequence[Changed]) -> str:

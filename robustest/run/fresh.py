@@ -1,4 +1,4 @@
-"""A model that adapts to what it is shown, measured fresh in each of several conditions."""
+"""A model that adapts to its inputs, reset before each of several conditions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ADAPTS = "the model adapts to what it is shown; it was reset before each conditi
 
 
 def fresh_setup(setup: Setup) -> Setup:
-    """The setup of a claim that a model that adapts can be measured for: of this set, and all of it.
+    """Return the setup of a claim that allows for a model that adapts: about this set, and all of it.
 
     Raises:
         ConfigError: the claim is about a population.
@@ -30,16 +30,16 @@ def fresh_setup(setup: Setup) -> Setup:
     return setup.but(exact=True, max_samples=None, time_budget=None)
 
 
-def observed_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Callable[[Columns], Columns]) -> Evidence:
-    """What a plan's samples show under several looks, each at the model as it was at first, joined for the plan's rule.
+def observe_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Callable[[Columns], Columns]) -> Evidence:
+    """Measure a plan's samples under several looks, each with the model reset, and decide on all columns together.
 
-    The model is reset by the check that comes before the first chunk of each look (`robustest.engine.chunks`).
+    The check before the first chunk of each look resets the model (`robustest.engine.answer_checks`).
 
     Args:
-        plan: what is decided on all columns together.
+        plan: its rule decides.
         setup: of the plan.
-        looks: one a condition; their columns have names of their own, but for "held".
-        joined: makes "held" of all columns.
+        looks: one for each condition; their columns have different names, except "held".
+        joined: computes "held" of all columns.
     """
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     parts = [observe(setup.plan(plan.statement, look, rule, adapts=True)) for look in looks]

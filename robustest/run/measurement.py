@@ -1,25 +1,25 @@
-"""That something was measured, for the test that it was measured in."""
+"""The wrapper of every measurement: name of the claim, clock, state of the process, facts of its kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import wraps
-from inspect import Signature, signature
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 
 from robustest import clock, context, extensions
-from robustest.errors import ConfigError, NotSearched, PackError, expected
+from robustest.errors import ConfigError, NotSearched, PackError, expected, unknown
 from robustest.kinds import Kind
 from robustest.models.frozen import full_float32, unchanged_process
 from robustest.results import Cost, Result, Verdict
 from robustest.run.naming import ClaimName, named
-from robustest.run.plan import check_keywords
+from robustest.run.plan import Options
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _KIND = "__robustest_kind__"
-"""Where a measurement keeps the kind of claim that it measures."""
+"""Attribute of a measurement that holds its kind of claim."""
 
 
 def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -34,7 +34,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
     Args:
         kind: the kind of claim, which `kind_of` gives back. The result gets the name of its claim, and the facts and
             captions of the kind; they are made last, so that they agree with the details. None for a function that
-            measures no claim and returns no `Result`.
+            measures no claim.
 
     Raises:
         ConfigError: the kind names an argument that the function does not take.
@@ -42,18 +42,36 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
 
     def decorate(measure: Callable[P, R]) -> Callable[P, R]:
         bound = signature(measure)
-        named_by_kind = () if kind is None else (*kind.thresholds, *kind.further_claims, *kind.limits, *kind.parameters)
-        if strangers := sorted(set(named_by_kind) - set(bound.parameters)):  # claims' names would lack that part
-            what = f"arguments of {measure.__name__} in the kind {'' if kind is None else kind.name!r}"
-            raise ConfigError(expected(what, strangers))
+        arguments = () if kind is None else (*kind.thresholds, *kind.further_claims, *kind.limits, *kind.parameters)
+        if kind is not None and (strangers := sorted({*arguments} - {*bound.parameters})):
+            # The names of its claims would lack that part.
+            raise ConfigError(expected(f"arguments of {measure.__name__} in the kind {kind.name!r}", strangers))
 
         @wraps(measure)
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
             __tracebackhide__ = True
             with unchanged_process(), full_float32():
-                found = measure(*args, **kwargs) if kind is None else _claimed(kind, measure, bound, args, kwargs)
-            context.current().note(found if isinstance(found, Result) else None)
-            return cast("R", found)
+                if kind is None:
+                    return note(measure(*args, **kwargs))
+                check_keywords(measure, kwargs)
+                check_unique(kind)
+                try:
+                    call = bound.bind(*args, **kwargs)
+                except TypeError:  # Python's own message names the function and the argument
+                    return note(measure(*args, **kwargs))
+                name = ClaimName.of(kind, call)
+                seconds = cast("Any", kwargs).get("time_budget", context.current().settings.time_budget)
+                try:
+                    with named(name), clock.budget(seconds if isinstance(seconds, (int, float)) else None):
+                        found = cast("Any", measure(*args, **kwargs))
+                    result = kind.describe(found, **name.fields(found.threshold))
+                except clock.OutOfTime as over:
+                    given = {**call.arguments, **call.arguments.get("options", {})}
+                    result = _undecided(kind, name, given, str(over))
+                except NotSearched as nothing:
+                    nothing.claim = name.claim
+                    raise
+            return note(cast("R", result))
 
         setattr(measured, _KIND, kind)
         return measured
@@ -61,72 +79,79 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
     return decorate
 
 
-def _claimed(
-    kind: Kind, measure: Callable[..., Any], bound: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    __tracebackhide__ = True
-    check_keywords(measure, kwargs)
-    for pack, other in extensions.all_of("robustest_kinds", Kind):
+def note(found: R) -> R:
+    """Tell the running test of a measurement that has ended; return its value."""
+    context.current().note(found if isinstance(found, Result) else None)
+    return found
+
+
+def check_unique(kind: Kind) -> None:
+    """Raise PackError if a pack has another kind of claim of the same name."""
+    for pack, other in _kinds_of_packs(extensions.manager()):
         if other.name == kind.name and other is not kind:
             what = f"the pack {pack!r} to give its kind of claim a name of its own"
             raise PackError(f"Expected {what} but {kind.name!r} is another kind's too. Rename it, or uninstall it.")
-    seconds = kwargs.get("time_budget", context.current().settings.time_budget)
-    try:
-        call = bound.bind(*args, **kwargs)
-    except TypeError:  # Python's own words name the function and the argument
-        return measure(*args, **kwargs)
-    name = ClaimName.of(kind, call)
-    try:
-        with named(name), clock.budget(seconds if isinstance(seconds, (int, float)) else None):
-            return name.given_to(kind.describe(measure(*args, **kwargs)))
-    except clock.OutOfTime as over:
-        given = call.arguments
-        return name.given_to(_undecided(kind, {**given, **given.get("options", {})}, str(over)))
-    except NotSearched as nothing:
-        nothing.claim = name.claim
-        raise
 
 
-def _undecided(kind: Kind, given: Mapping[str, Any], reason: str) -> Result:
+@cache
+def _kinds_of_packs(manager: object) -> list[tuple[str, Kind]]:
+    """Return the kinds of all packs of a plugin manager, asked once, as this comes before every measurement."""
+    return extensions.all_of("robustest_kinds", Kind)
+
+
+def _undecided(kind: Kind, name: ClaimName, given: Mapping[str, Any], reason: str) -> Result:
     """Return the result of a claim whose time was up before anything could be decided.
 
     Args:
-        kind: of the claim.
+        kind, name: of the claim.
         given: its arguments.
-        reason: how far it had come; empty where that is not known.
+        reason: how far it had come, or "".
     """
-    asked = next((one for one in kind.quantities if given.get(one.threshold) is not None), kind.quantities[0])
-    threshold = given.get(asked.threshold)
-    settings = context.current().settings
+    quantity = next((one for one in kind.quantities if given.get(one.threshold) is not None), kind.quantities[0])
+    threshold = given.get(quantity.threshold)
     return Result(
         kind=kind.name,
-        statement=asked.name,
+        statement=quantity.name,
         verdict=Verdict.INCONCLUSIVE,
         rule=reason or "the clock: the time was up before the search had ended",
-        quantity=asked.name,
+        quantity=quantity.name,
         estimate=None,
         interval=(0.0, 1.0),
         threshold=threshold,
-        comparison=asked.comparison,
+        comparison=quantity.comparison,
         n=0,
         n_total=0,
         outcomes=(),
         cost=Cost(),
-        seed=given.get("seed", settings.seed),
+        seed=given.get("seed", context.current().settings.seed),
         setting="",
         method="",
         captions=kind.captions,
         reasons=("budget",),
+        **name.fields(threshold),
     )
 
 
 def kind_of(measure: Callable[..., Result]) -> Kind:
-    """The kind of claim that a measurement is of.
+    """Return the kind of claim of a measurement.
 
     Raises:
-        ConfigError: it was not made by `measurement`.
+        ConfigError: it was not made by `measurement(kind)`.
     """
     kind = getattr(measure, _KIND, None)
     if not isinstance(kind, Kind):
-        raise ConfigError(expected("a measurement made by robustest.run.measurement.measures", measure))
+        raise ConfigError(expected("a measurement made by robustest.run.measurement.measurement", measure))
     return kind
+
+
+def check_keywords(measure: Callable[..., object], given: Iterable[str]) -> None:
+    """Raise UnknownNameError for a keyword that a measurement does not take; the nearest known one is named."""
+    for name in given:
+        if name not in (known := _keywords(measure)):
+            raise unknown("option", name, known)
+
+
+@cache
+def _keywords(measure: Callable[..., object]) -> frozenset[str]:
+    own = [part.name for part in signature(measure).parameters.values() if part.kind is not part.VAR_KEYWORD]
+    return frozenset((*own, *Options.__annotations__))

@@ -1,11 +1,17 @@
-"""What was measured before, and need not be again: chunks by what their outcomes depend on.
+"""Memory of measured chunks: each is kept under everything that its outcomes depend on.
 
-What a model answers to a claim's first samples: what is remembered of it counts only while it answers the same.
+The key of a chunk has two parts. One is what can be read: the model's code and weights, settings, samples, the look. It
+cannot show everything that answers depend on (files, the clock, the environment, patched packages). The other part is
+therefore the model's answers:
 
-Reading a model (`robustest.identity.fingerprint`) cannot show all that its answers depend on: files, the clock, the
-environment, code of packages that was changed. So the claim's own look is run on a few samples, and everything that
-goes into the model and comes out of it is noted, until enough was heard. What shifts, cues and preprocessing make of
-the samples goes in, and so is noted too; where the look takes gradients, the first one is.
+1. Before anything is recalled, the claim's own look runs on a few of its first samples. All that goes into the model
+   and comes out of it is noted, including the first gradient, until there are enough notes (`listen`).
+2. If the notes are those of the last measurement under the same readable key, its chunks count.
+3. Before anything is measured, the model is asked a second time. Notes of both times must be equal, up to the first
+   gradient at least, or nothing is remembered.
+4. After each measured chunk four samples are asked once more, before the chunk is kept.
+
+Asking is not part of a result's cost.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,238 +30,273 @@ from torch import Tensor
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.health import Health
-from robustest.identity.fingerprint import Fingerprint
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.identity.plain import simple
-from robustest.models import Classifier, Needs
+from robustest.models import Classifier
 from robustest.models.classifier import logits_of
 from robustest.run.evidence import Exhibit, Look, Observation, Tally
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.store.entries import Entry, Store
 from robustest.store.provenance import when
-from robustest.tasks import CLASSIFICATION, Task
+from robustest.tasks import Task
 
-_SEPARATE = ("before", "after", "answers")
+if TYPE_CHECKING:
+    from robustest.run.units import Units
+
+_ARRAYS = ("before", "after", "answers")
+"""Fields of an exhibit that are stored as arrays."""
+FULL = ((32, 8), (2, 96))
+"""(samples, most calls of the model): many samples through the first calls; then, if these reached neither the end of
+the look nor a gradient (a claim on many corruptions, say), two samples through more of it."""
+ENDPOINT = ((8, 1),)
+"""The same for a model whose queries may cost money: eight queries in all."""
+WATCHED = ((4, 1),)
+"""The same after each chunk."""
 
 
-class Known(Protocol):
-    """Tells what is measured from others; `robustest.run.units.Units` do."""
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Digests of inputs, logits and gradients, in the order of their calls.
 
-    def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
-        """As `Units.fingerprint`."""
+    Attributes:
+        digests: the notes.
+        gradient: place of the first gradient among them; their number where there is none.
+    """
 
-    def about(self) -> Mapping[str, object]:
-        """As `Units.about`."""
+    digests: tuple[bytes, ...]
+    gradient: int
+
+    def digest(self, length: int | None = None) -> str:
+        """Return the digest of the first `length` notes, 64 hex digits."""
+        return sha256(b"".join(self.digests[:length])).hexdigest()
+
+    def common(self, other: Notes) -> Notes | None:
+        """Return the common beginning; None where the two differ before the first gradient.
+
+        Gradients need not repeat to the last bit on every device: notes from the first that differs on do not count.
+        """
+        pairs = zip(self.digests, other.digests, strict=False)
+        shorter = min(len(self.digests), len(other.digests))
+        same = next((place for place, (a, b) in enumerate(pairs) if a != b), shorter)
+        if same < min(self.gradient, other.gradient):
+            return None
+        return Notes(self.digests[:same], min(self.gradient, same))
 
 
 class Memory:
-    """Chunks that the store remembers of one model and one way of looking.
-
-    They are kept under a key of two parts: what was read of the model, its code and its settings, and what the model
-    answered to the claim's first samples when they were measured (`robustest.run.memory`). So nothing is
-    recalled before the model was asked, and nothing of a model that answers otherwise.
+    """The chunks that the store remembers of one model and one look.
 
     Attributes:
-        when: date and commit of the oldest chunk recalled, while nothing else was measured; else empty.
-        why_not: why nothing is remembered, in words; empty where it is, or where nobody asked.
-        model: digest of the model; empty where it has none.
-        said: whether that rests on what the model says of itself.
-        remembers: whether anything is recalled and kept.
+        model: digest of the model, or "".
+        self_declared: True if the model returned that digest itself (`robustest_fingerprint`).
+        remembers: True while anything is recalled and kept.
+        why_not: the reason why nothing is remembered, or "".
     """
 
     def __init__(
-        self,
-        store: Store | None,
-        key: Key | None,
-        *,
-        why_not: str = "",
-        model: str = "",
-        said: bool = False,
+        self, store: Store | None, key: Key | None, *, why_not: str = "", model: str = "", self_declared: bool = False
     ) -> None:
         self.why_not = why_not
         self.model = model
-        self.said = said
+        self.self_declared = self_declared
         self.remembers = store is not None and key is not None
         self._store = store
-        self._prefix = key
-        self._dates: list[str] = []
-        self._fresh = False
-        self._asking: Asks | None = None
+        self._key = key
+        self._dates: list[str] = []  # of recalled chunks
+        self._fresh = False  # something was measured now
+        self._hear: Callable[[bool], Notes | None] | None = None
+        self._costly = False
+        self._unconfirmed: Notes | None = None  # answers that were not asked for a second time yet
+        self._watched: Notes | None = None  # answers that must not change while chunks are measured
         self._marks: list[bytes] = []
         self._answers = ""
         self._unwritten: Entry | None = None
         self._changed = ""
-        self._heard: Heard | None = None
 
     @classmethod
-    def of(cls, known: Known, settings: Settings, device: torch.device | str, identity: object) -> Memory:
-        """The memory of a measurement, or one that remembers nothing where it cannot be told what to remember it by.
+    def of(cls, units: Units, settings: Settings, device: torch.device | str, identity: object) -> Memory:
+        """Return the memory of a measurement; it remembers nothing where its key cannot be computed.
 
         Args:
-            known: tells what is measured from others.
-            settings: where the store is, and what else outcomes depend on.
-            device: where it is measured: a device here, or what an engine's workers compute on.
-            identity: what else outcomes depend on; None remembers nothing.
+            units: of the measurement.
+            settings: with the store's folder.
+            device: where it is measured: a device of this process, or the hardware of an engine's workers.
+            identity: as `Plan.identity`; None remembers nothing.
         """
-        store = Store.of(settings)
-        if store is None:
+        if settings.store is None or (store := Store.of(settings)) is None:
             return cls(None, None)
-        # Without a memory the model has a digest all the same, by which two runs are compared.
-        modelled = known.fingerprint(settings, exported=identity is not None)
+        # The digest of the model is part of a result even where nothing is remembered: two runs are compared by it.
+        fingerprint = units.fingerprint(settings, exported=identity is not None)
         if identity is None:
-            return cls(None, None, model=modelled.digest or "")
-        if modelled.digest is None:
-            return cls(None, None, why_not=f"not remembered: {modelled.reason}")
+            return cls(None, None, model=fingerprint.digest or "")
+        if fingerprint.digest is None:
+            return cls(None, None, why_not=f"not remembered: {fingerprint.reason}")
+        if not isinstance(device, str):
+            device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         about = {
-            "device": _kind(device),
-            "model": modelled.digest,
-            **known.about(),
+            "device": device,
+            "model": fingerprint.digest,
+            **units.about(),
             "examples": settings.examples,
             "corpus": None if settings.corpus is None else settings.corpus_max_mb,
             "identity": identity,
         }
         try:
-            # What surrounds the model in this process shows in its answers: it is asked before anything is recalled.
+            # The surroundings of the model in this process show in its answers: it is asked before any recall.
             key = key_of("chunk", about, settings, asked=True)
         except Unhashable as error:
             return cls(None, None, why_not=f"not remembered: {error}")
-        return cls(store, key, model=modelled.digest, said=modelled.declared)
+        return cls(store, key, model=fingerprint.digest, self_declared=fingerprint.declared)
 
-    def ask(self, asking: Asks, marks: list[bytes]) -> None:
-        """Ask the model before anything is recalled or kept; what it answers decides on what is remembered of it.
+    def ask(self, hear: Callable[[bool], Notes | None], marks: list[bytes], *, costly: bool = False) -> None:
+        """Ask the model, before anything is recalled or kept.
 
         Args:
-            asking: asks it.
-            marks: what tells the samples that it is asked about.
+            hear: asks the model about the first samples: all that is asked before a recall (True), or the few samples
+                that are asked after each chunk (False). It returns None where the model cannot be asked; the
+                measurement then raises the error.
+            marks: digests of these samples.
+            costly: True if the model must not be asked a second time.
         """
-        if not self.remembers:
+        if not self.remembers or self._store is None or self._key is None:
             return
-        self._asking, self._marks = asking, marks
+        self._hear, self._marks, self._costly = hear, marks, costly
         with self.listening():
-            heard = asking.once()
-        self._heard, before = heard, self._load(self._last)
-        if before is not None and heard is not None:
-            self._answers = heard.digest(before.meta["length"])
-            if self._answers == before.meta["answers"]:
-                return  # settled once something has to be measured
+            notes = hear(True)
+        if notes is None:
+            self._forget("the model could not be asked about the claim's first samples")
+            self._load("answers", marks)  # which may have become outdated
+            return
+        self._unconfirmed, last = notes, self._load("answers", marks)
+        if last is not None:
+            self._answers = notes.digest(last.meta["length"])
+            if self._answers == last.meta["answers"]:
+                return  # it is asked a second time once something has to be measured
             self._changed = (
-                f"the model answers the same samples otherwise than when it was measured ({before.meta['when']}), "
+                f"the model answers the same samples otherwise than when it was measured ({last.meta['when']}), "
                 "though nothing that was read of it changed; something else that it depends on did"
             )
-        if heard is None:
-            self._forget("the model could not be asked about the claim's first samples")
-            return
-        settled = self._settle()
-        if settled is not None:
-            self._answers = settled.digest()
-            self._unwritten = Entry({}, {"answers": self._answers, "length": len(settled.notes), "when": when()})
+        confirmed = self._confirm()
+        if confirmed is not None:
+            self._answers = confirmed.digest()
+            about = {"answers": self._answers, "length": len(confirmed.digests), "when": when()}
+            self._unwritten = Entry({}, about)
 
     def recall(self, what: object) -> tuple[Observation, Tally] | None:
-        """What was seen of something (a chunk's samples, say); None where nothing was.
+        """Return the stored outcomes of `what` (the samples of a chunk, say); None where there are none.
 
-        Only once the model was asked.
+        The model must have been asked before.
         """
-        entry = self._load(lambda key: self._key(key, what)) if self.remembers else None
+        entry = self._load(self._answers, what) if self.remembers else None
         if entry is None:
             self._fresh = True
-            self._settle()
+            self._confirm()
             return None
         self._dates.append(entry.meta["when"])
-        return seen_in(entry)
+        return outcomes_in(entry)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside the block the model answers: what it reads from outside belongs to what is kept."""
-        if self._prefix is None:
+        """Watch the block for reads from outside, which become part of the entry."""
+        if self._key is None:
             yield
             return
-        with self._prefix.watching():
+        with self._key.watching():
             yield
 
     def doubted(self) -> bool:
-        """Whether a remembered chunk shall be measured again, to see that it agrees: one now and then, at random."""
+        """Return True, now and then at random, if a remembered chunk has to be measured again and must agree."""
         doubted = self._store is not None and self._store.doubted()
         if doubted:
-            self._settle()
+            self._confirm()
         return doubted
 
-    def keep(self, what: object, observed: Observation, tally: Tally) -> None:
-        """Remember what was seen, unless the model answers otherwise by now than when it was asked."""
+    def keep(self, what: object, observation: Observation, tally: Tally) -> None:
+        """Store outcomes, unless the model's answers have changed since it was asked."""
         self._fresh = True
-        if self._store is None or self._prefix is None or self._asking is None or not self.remembers:
+        # Without answers there is no second part of the key.
+        if self._store is None or self._key is None or self._hear is None or not self.remembers:
             return
-        if self._asking.changed():
+        if self._watched is not None and self._hear(False) != self._watched:
             self._forget("the model's answers to the same samples changed while it was measured")
             return
         if self._unwritten is not None:
-            self._store.save(self._last(self._prefix), self._unwritten)
+            # Written with the first chunk, not before: a run that stores nothing must not hide the last answers.
+            self._store.save(self._key.part("answers", self._marks), self._unwritten)
             self._unwritten = None
-        self._store.save(self._key(self._prefix, what), entry_of(observed, tally))
+        self._store.save(self._key.part(self._answers, what), entry_of(observation, tally))
+
+    def once(self, what: object, measure: Callable[[], tuple[Observation, Tally]]) -> tuple[Observation, Tally]:
+        """Return the stored outcomes of `what`, or measure and keep them."""
+        found = self.recall(what)
+        if found is None:
+            with self.listening():
+                found = measure()
+            self.keep(what, *found)
+        return found
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a reader must know: why nothing is remembered, or recalled, and what is wrong with the store."""
+        """Return why nothing is remembered or recalled, and problems of the store."""
         changed = f"measured anew: {self._changed}" if self._changed and self._fresh and not self._dates else ""
         return (*filter(None, [self.why_not, changed]), *(() if self._store is None else self._store.notices))
 
     @property
     def when(self) -> str:
-        """Date and commit of the oldest chunk, where every one was recalled; else empty."""
+        """Return date and commit of the oldest chunk where all were recalled, else ""."""
         return "" if self._fresh or not self._dates else min(self._dates)
 
-    def _settle(self) -> Heard | None:
-        """What the model answers twice alike, asked once, before anything is measured; else None."""
-        heard, self._heard = self._heard, None
-        if heard is None or self._asking is None or not self.remembers:
+    def _confirm(self) -> Notes | None:
+        """Ask a second time, once; return the notes that both times have, or None."""
+        notes, self._unconfirmed = self._unconfirmed, None
+        if notes is None or self._hear is None or not self.remembers:
             return None
-        settled = self._asking.settled(heard)
-        if settled is None:
+        if self._costly:
+            return notes
+        # In this order: a change that comes before the watched answers shows in the notes that follow them.
+        self._watched = self._hear(False)
+        second = self._hear(True)
+        confirmed = None if second is None else notes.common(second)
+        if confirmed is None:
             self._forget("the model does not answer the same samples twice alike, to the last bit")
-        return settled
+        return confirmed
 
     def _forget(self, why: str) -> None:
         self.remembers = False
         self.why_not = f"not remembered: {why}"
 
-    def _load(self, part: Callable[[Key], Key]) -> Entry | None:
-        if self._store is None or self._prefix is None:
+    def _load(self, *what: object) -> Entry | None:
+        if self._store is None or self._key is None:
             return None
-        entry = self._store.load(part(self._prefix))
+        entry = self._store.load(self._key.part(*what))
         if entry is None and self._store.outdated:
             self._changed = f"{self._store.outdated}, which is read as the model answers, is not what it was"
         return entry
 
-    def _key(self, key: Key, what: object) -> Key:
-        return key.part(self._answers, what)
 
-    def _last(self, key: Key) -> Key:
-        """Where it is kept what the model answered when it was last measured."""
-        return key.part("answers", self._marks)
-
-
-def entry_of(observed: Observation, tally: Tally) -> Entry:
-    """What was seen, and what it took, as the store keeps it; `seen_in` gives it back."""
-    arrays = {f"column.{name}": torch.from_numpy(np.ascontiguousarray(c)) for name, c in observed.columns.items()}
+def entry_of(observation: Observation, tally: Tally) -> Entry:
+    """Return outcomes and cost as an entry of the store; `outcomes_in` is the inverse."""
+    arrays = {f"column.{name}": torch.from_numpy(np.ascontiguousarray(c)) for name, c in observation.columns.items()}
     shown = []
-    for place, exhibit in enumerate(observed.exhibits):
+    for place, exhibit in enumerate(observation.exhibits):
         arrays[f"before.{place}"], arrays[f"after.{place}"] = exhibit.before, exhibit.after
         if exhibit.answers is not None:
             arrays[f"answers.{place}"] = exhibit.answers
-        shown.append({name: getattr(exhibit, name) for name in Exhibit.__slots__ if name not in _SEPARATE})
-    if observed.kept is not None:
-        arrays |= {f"kept.{f.name}": getattr(observed.kept, f.name) for f in fields(Kept)}
+        shown.append({name: getattr(exhibit, name) for name in Exhibit.__slots__ if name not in _ARRAYS})
+    if observation.kept is not None:
+        arrays |= {f"kept.{f.name}": getattr(observation.kept, f.name) for f in fields(Kept)}
     meta = {
         "when": when(),
         "exhibits": shown,
-        "counts": list(observed.counts.items()),  # in their order, which keys of a file lose
+        "counts": list(observation.counts.items()),  # a list keeps their order, keys of a file do not
         "tally": asdict(tally),
     }
     return Entry(arrays, meta)
 
 
-def seen_in(entry: Entry) -> tuple[Observation, Tally]:
-    """What an entry that `entry_of` made holds."""
+def outcomes_in(entry: Entry) -> tuple[Observation, Tally]:
+    """Return the outcomes and the cost in an entry that `entry_of` made."""
     meta: Mapping[str, Any] = entry.meta
     columns = {
         name.removeprefix("column."): array.numpy()
@@ -278,170 +319,71 @@ def seen_in(entry: Entry) -> tuple[Observation, Tally]:
     return Observation(columns, exhibits, dict(meta["counts"]), kept), Tally(**tally)
 
 
-def _kind(device: torch.device | str) -> str:
-    if isinstance(device, str):
-        return device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+def listen(
+    model: Classifier, look: Look, chunk: Chunk, settings: Settings, *, task: Task, plan: tuple[tuple[int, int], ...]
+) -> tuple[Notes | None, tuple[Tensor, Tensor] | None]:
+    """Run a look on the first samples of a chunk, and note all that goes into the model and comes out of it.
 
-
-_PLAN = ((32, 8), (2, 96))
-"""Samples, and calls of the model at most: many samples through the first calls; where that did not bring the look to
-an end or to a gradient (a claim on many corruptions, say), few samples through more of it."""
-_ENDPOINT = ((8, 1),)
-"""The same for models whose every query may cost something: eight queries in all."""
-_WATCHED = ((4, 1),)
-"""The same while a claim is measured, after each chunk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What was noted, in order.
-
-    Attributes:
-        notes: digests of inputs, logits and gradients.
-        gradient: the place of the first gradient among them, or their number where there is none.
-    """
-
-    notes: tuple[bytes, ...]
-    gradient: int
-
-    def digest(self, length: int | None = None) -> str:
-        """Of the first `length` notes, 64 hex digits."""
-        return sha256(b"".join(self.notes[:length])).hexdigest()
-
-    def common(self, other: Heard) -> Heard | None:
-        """What both begin with; None where they differ before the first gradient."""
-        pairs = zip(self.notes, other.notes, strict=False)
-        same = next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(self.notes), len(other.notes)))
-        if same < min(self.gradient, other.gradient):
-            return None
-        return Heard(self.notes[:same], min(self.gradient, same))
-
-
-class Asks(Protocol):
-    """Asks what is measured, again and again, about the first units of a claim."""
-
-    def once(self) -> Heard | None:
-        """What it answers now; None where it cannot be asked, whose cause the measurement will tell."""
-
-    def settled(self, first: Heard) -> Heard | None:
-        """What of that it answers a second time, too; None where that is nothing to go by."""
-
-    def changed(self) -> bool:
-        """Whether it answers otherwise than when it was settled."""
-
-
-class Asking:
-    """Asks one model, again and again, about the first samples of a claim.
-
-    Only inside `robustest.models.frozen`, as the model is measured. The passes are not counted in a result's cost,
-    and draws of a model that answers at random are seeded alike each time.
+    Shifts, cues and preprocessing change what goes in, so that they are noted too. The model must be frozen, as it is
+    measured; draws of a model that answers at random have the same seed each time.
 
     Args:
         model: on its device.
-        look: what is done with a chunk.
+        look: of the claim.
         chunk: the claim's first chunk.
-        settings: batch size, and health checks that are switched off.
-        said: whether the model says itself what it is.
-        task: what the model's answers are.
+        settings: batch size, and suppressed health checks.
+        task: of the model's answers.
+        plan: (samples, most calls of the model), tried in order until one reaches the end of the look or a gradient.
 
-    Attributes:
-        answered: the first input and its logits, where each query may cost something; else None.
+    Returns:
+        The notes, None where the look raised or asked nothing; and the first input with its logits.
     """
-
-    def __init__(
-        self,
-        model: Classifier,
-        look: Look,
-        chunk: Chunk,
-        settings: Settings,
-        *,
-        said: bool,
-        task: Task = CLASSIFICATION,
-    ) -> None:
-        self._model = model
-        self._task = task
-        self._look = look
-        self._chunk = chunk
-        self._settings = settings
-        remote = said and model.gives is not Needs.GRADIENT
-        self._costly = remote or model.max_queries is not None
-        self._before: Heard | None = None
-        self.answered: tuple[Tensor, Tensor] | None = None
-
-    def once(self) -> Heard | None:
-        """What the model answers now; None where it cannot be asked, whose cause the measurement will tell."""
-        return self._heard(_ENDPOINT if self._costly else _PLAN)
-
-    def settled(self, first: Heard) -> Heard | None:
-        """What of that the model answers a second time, too; None where its very logits are others.
-
-        Gradients need not repeat to the last bit on every device: then they do not count. An endpoint is taken at its
-        first answers. From here on `changed` can tell whether it answers as now.
-        """
-        if self._costly:
-            return first
-        # In this order: a change before what `changed` compares with shows in what follows it.
-        self._before = self._heard(_WATCHED)
-        second = self._heard(_PLAN)
-        return None if second is None else first.common(second)
-
-    def changed(self) -> bool:
-        """Whether the model answers a few samples otherwise than when it was settled; an endpoint is not asked."""
-        return self._before is not None and self._heard(_WATCHED) != self._before
-
-    def _heard(self, plan: tuple[tuple[int, int], ...]) -> Heard | None:
-        listener = _Listener(self._model.call)
-        try:
-            for rows, calls in plan:
-                if self._listen(listener, rows, calls):
-                    break
-        except Exception:  # what is wrong is told where it is measured
-            return None
-        notes = tuple(listener.notes)
-        if not notes:
-            return None
-        self.answered = listener.first if self._costly else None
-        return Heard(notes, len(notes) if listener.gradient is None else listener.gradient)
-
-    def _listen(self, listener: _Listener, rows: int, calls: int) -> bool:
-        """Run the look on the first rows; whether it came to its end, or to a gradient."""
-        x = self._chunk.x
-        part = self._chunk.rows(torch.arange(min(rows, len(x)), device=x.device))
-        listener.left = calls
-        evaluator = Evaluator(
-            replace(self._model, call=listener),
-            x.device,
-            batch_size=min(rows, self._settings.batch_size or rows),  # bits depend on how a batch is made up
-            suppress=self._settings.suppress,
-            notes=[],
-            task=self._task,
-        )
-        seed_draws(part.key)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are given where it is measured
-            try:
-                self._look(evaluator, part)
-            except _EnoughError:
-                return listener.gradient is not None
-        return True
+    listener, x = _Listener(model.call), chunk.x
+    try:
+        for rows, calls in plan:
+            part = chunk.rows(torch.arange(min(rows, len(x)), device=x.device))
+            listener.left = calls
+            evaluator = Evaluator(
+                replace(model, call=listener),
+                x.device,
+                batch_size=min(rows, settings.batch_size or rows),  # the last bits of logits depend on it
+                suppress=settings.suppress,
+                notes=[],
+                task=task,
+            )
+            seed_draws(part.key)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the measurement gives them
+                try:
+                    look(evaluator, part)
+                except _EnoughError:
+                    if listener.gradient is None:
+                        continue
+            break
+    except Exception:  # the measurement raises it again
+        return None, None
+    digests = tuple(listener.digests)
+    if not digests:
+        return None, None
+    return Notes(digests, len(digests) if listener.gradient is None else listener.gradient), listener.first
 
 
 class _EnoughError(BaseException):
-    """Ends a look; no error of the model's, and so nothing that code around it may catch."""
+    """Ends a look. Not an `Exception`: code around the model must not catch it."""
 
 
 class _Listener:
-    """Stands before a model, and notes what goes in and what comes out."""
+    """Stands before a model, and notes inputs, logits and the first gradient."""
 
     def __init__(self, call: Callable[[Tensor], Any]) -> None:
-        self.notes: list[bytes] = []
+        self.digests: list[bytes] = []
         self.gradient: int | None = None
         self.left = 0
         self.first: tuple[Tensor, Tensor] | None = None
         self._call = call
 
     def __call__(self, x: Tensor) -> Tensor:
+        # The input is noted even where the model is not called any more: it shows what the look made of the samples.
         self._note(x)
         if self.left == 0 or self.gradient is not None:
             raise _EnoughError
@@ -450,20 +392,20 @@ class _Listener:
         self._note(logits)
         self.first = self.first or (x.detach(), logits.detach())
         if x.requires_grad:
-            x.register_hook(self._climbed)  # type: ignore[no-untyped-call]
+            x.register_hook(self._note_gradient)  # type: ignore[no-untyped-call]
         return logits
 
-    def _climbed(self, gradient: Tensor) -> None:
+    def _note_gradient(self, gradient: Tensor) -> None:
         if self.gradient is None:
-            self.gradient = len(self.notes)
+            self.gradient = len(self.digests)
             self._note(gradient)
 
     def _note(self, value: Tensor) -> None:
-        self.notes.append(simple(value.detach().as_subclass(Tensor)) or b"")
+        self.digests.append(simple(value.detach().as_subclass(Tensor)) or b"")
 
 
 class Answered:
-    """Stands before a model whose queries are counted, and repeats an answer once, so that no sample is sent in vain.
+    """Stands before a model whose queries are counted, and repeats one answer once, so that no query is wasted.
 
     Args:
         call: the model's.
@@ -475,7 +417,7 @@ class Answered:
         self._answered: tuple[Tensor, Tensor] | None = answered
 
     def __call__(self, x: Tensor) -> Any:
-        """What the model gives for x (B, *S)."""
+        """Return the model's answer to x (B, *S)."""
         if self._answered is not None and torch.equal(x.detach().cpu(), self._answered[0].cpu()):
             logits, self._answered = self._answered[1].to(x.device), None
             return logits

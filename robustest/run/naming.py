@@ -1,16 +1,15 @@
-"""The name of a claim: a key that is the same from run to run, and what the claim varies and requires, as data.
+"""The name of a claim: a key that is the same in every run, with the claim's variations and limits as data.
 
-A claim is named by the arguments of its call that say *what* is claimed, never by words about it:
+The key is made of the arguments of the call that define the claim, never of words about it:
 
 1. the kind of claim, e.g. `robust_accuracy`;
-2. what is varied: each threat, shift, cue or strategy, as a `Variation` with its parameters;
-3. further choices: the attack, the task, a score, the names of the data sets, and the numbers that `Kind.parameters`
-   names;
-4. the argument that bounds the quantity, e.g. `at_least`, whatever its value is, or whether it is given.
+2. each threat, shift, cue or strategy, as a `Variation` with its parameters;
+3. further choices: the attack, the task, a score, the names of the data sets, and the numbers in `Kind.parameters`;
+4. the argument that bounds the quantity, e.g. `at_least`, given or not, without its value.
 
-Together: `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`. Left out is whatever says how hard a claim is tried
-or how it is run (numbers of steps, seeds or draws, batch sizes), since a claim that is tried harder is the same claim;
-models, functions and tensors, which have no name; and the values of thresholds, which may be moved.
+Together: `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`. Left out are arguments about effort and running
+(steps, seeds, draws, batch sizes), since a claim that is tried harder is the same claim; models, functions and tensors,
+which have no name; and the values of thresholds, which may be moved.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from hashlib import sha256
 from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -31,7 +30,7 @@ import torch
 from robustest import context
 from robustest.identity.plain import is_plain, simple, words
 from robustest.kinds import Kind
-from robustest.results import Limit, Result, Variation
+from robustest.results import Limit, Variation
 from robustest.shifts import as_shift
 from robustest.tasks import Task
 from robustest.words import exactly
@@ -43,21 +42,21 @@ _DATA = words(
     "data new_data outside synthetic train_data test_data fit_data study env responses annotations groups split "
     "perturbations evidence truth suspects"
 )
-"""Arguments that are samples, or what people say of them: of these only a name counts, e.g. that of a benchmark."""
+"""Arguments that are samples or annotations: only their names are part of a key, e.g. that of a benchmark."""
 _NOT_NAMED = words("control no_worse_than tolerance options certify reference judge oracle embedding loss train")
-"""Arguments that are no part of a name: other models and tables, and what says how a claim is tried."""
+"""Arguments that are no part of a key: other models and tables, and arguments about effort."""
 _LONGEST = 400
-"""Characters of a name; beyond, a digest stands for the rest."""
+"""Most characters of a key; a digest stands for the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimName:
-    """The name of a claim, with the data that it is made of.
+    """The name of a claim, with its parts.
 
     Attributes:
         claim: the key, as `Result.claim`.
         family: as `Result.family`.
-        asked: the argument that bounds the quantity.
+        threshold_name: the argument that bounds the quantity.
         varied: as `Result.varied`.
         axis, at: as of `Result`.
         limits: as `Result.limits`.
@@ -65,7 +64,7 @@ class ClaimName:
 
     claim: str
     family: str
-    asked: str
+    threshold_name: str
     varied: tuple[Variation, ...] = ()
     axis: str | None = None
     at: float | None = None
@@ -90,17 +89,20 @@ class ClaimName:
             if isinstance(value := arguments.get(name), (int, float)) and math.isfinite(value)
         )
         given = {limit.name for limit in limits}
-        asked = next((one.threshold for one in kind.quantities if one.threshold in given), kind.quantities[0].threshold)
+        bounded = next((one for one in kind.quantities if one.threshold in given), kind.quantities[0])
+        threshold_name = bounded.threshold
+        # All claims of a test are about the same model, which has no name.
         subject = next(iter(signature))  # the model: what all claims of a test are about
         left_out = {*_NOT_NAMED, *kind.thresholds, *kind.limits, *({subject} - _DATA)}
         chosen = {name: value for name, value in arguments.items() if name not in left_out}
-        if "attack" in chosen:  # by name: with more steps it is the same claim, and baselines compare the steps
+        if "attack" in chosen:  # by name only: with more steps it is the same claim; baselines compare the steps
             attack = context.current().settings.attack if chosen["attack"] is None else chosen["attack"]
             several = attack if isinstance(attack, (list, tuple)) else (attack,)
             chosen["attack"] = "+".join(str(getattr(one, "name", one)) for one in several)
-        if "severity" in chosen:  # ("fog", severity=5) and Shift("fog", 5) are one claim
+        if "severity" in chosen:  # ("fog", severity=5) and Shift("fog", 5) are the same claim
             severity, shift = chosen.pop("severity"), chosen["shift"]
             chosen["shift"] = None if shift is None else as_shift(shift, severity)
+        # Defaults are left out, so that an argument that a later version adds does not change old keys.
         parts = [
             part
             for name, value in chosen.items()
@@ -108,7 +110,7 @@ class ClaimName:
             for part in _parts(name, value, number=name in kind.parameters)
         ]
         varied = tuple(part for part in parts if isinstance(part, Variation))
-        # One number stands on the axis: that of what is varied, or else an argument.
+        # The number on the axis is a parameter of the first variation that has an axis, or else an argument.
         moving = next((one for one in varied if one.axis is not None), None)
         axis = kind.axis if type(chosen.get(kind.axis)) in (int, float) else None
         at = None if axis is None else chosen[axis]
@@ -118,27 +120,30 @@ class ClaimName:
         else:
             rest = [part for part in parts if axis is None or not str(part).startswith(f"{axis}=")]
         return cls(
-            claim=f"{_written(kind.name, parts)} {asked}",
+            claim=f"{_written(kind.name, parts)} {threshold_name}",
             family=_written(kind.name, rest),
-            asked=asked,
+            threshold_name=threshold_name,
             varied=varied,
             axis=axis,
             at=at,
             limits=limits,
         )
 
-    def given_to(self, result: Result) -> Result:
-        """Return a result of this claim that bears its name."""
-        return replace(
-            result,
-            claim=self.claim,
-            family=self.family,
-            threshold_name=None if result.threshold is None else self.asked,
-            varied=self.varied,
-            axis=self.axis,
-            at=self.at,
-            limits=self.limits,
-        )
+    def fields(self, threshold: float | None) -> dict[str, Any]:
+        """Return the fields of a result of this claim that hold its name.
+
+        Args:
+            threshold: the value claimed, or None.
+        """
+        return {
+            "claim": self.claim,
+            "family": self.family,
+            "threshold_name": None if threshold is None else self.threshold_name,
+            "varied": self.varied,
+            "axis": self.axis,
+            "at": self.at,
+            "limits": self.limits,
+        }
 
 
 _CURRENT: ContextVar[ClaimName | None] = ContextVar("robustest_claim_name", default=None)
@@ -146,7 +151,7 @@ _CURRENT: ContextVar[ClaimName | None] = ContextVar("robustest_claim_name", defa
 
 @contextmanager
 def named(name: ClaimName) -> Iterator[None]:
-    """Let what is measured inside know the name of its claim: the baseline's entries have it."""
+    """Make this the name of the claim that is measured inside the block; baselines' entries have it."""
     token = _CURRENT.set(name)
     try:
         yield
@@ -161,7 +166,7 @@ def current_claim() -> str:
 
 
 def variation_of(value: object) -> Variation:
-    """Return what a claim varies as data: the value's own `variation`, or the fields of a dataclass.
+    """Return a threat, shift, cue or strategy as data: its `variation`, or the fields of a dataclass.
 
     A value without fields has its `name`, or else the name of its type.
     """
@@ -188,7 +193,7 @@ def variation_of(value: object) -> Variation:
 
 
 def _is_strategy(value: object) -> TypeGuard[SearchStrategy[Any]]:
-    """Return True for a strategy of hypothesis; there is none where nobody has imported that, and no claim does."""
+    """Return True for a strategy of hypothesis, without importing it."""
     strategies = sys.modules.get("hypothesis.strategies")
     return strategies is not None and isinstance(value, strategies.SearchStrategy)
 
@@ -206,10 +211,10 @@ def _same(value: object, default: object) -> bool:
 
 
 def _plain(value: object) -> Any:
-    """Return a parameter as a plain JSON value: a digest of tensors, a name of what has one."""
+    """Return a parameter as a plain JSON value: tensors as digests, functions by name."""
     if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
         return value
-    if isinstance(value, float):  # infinite, or none: JSON has no word for it
+    if isinstance(value, float):  # infinite or NaN, which JSON cannot hold
         return repr(value)
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
@@ -224,12 +229,12 @@ def _plain(value: object) -> Any:
 
 
 def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | str]:
-    """Return the parts of a name that an argument makes: none where it says nothing of what is claimed."""
+    """Return the parts of a key that an argument makes; none where it does not define the claim."""
     if isinstance(value, Task):
-        # Its type and the number from which on an answer holds; what else it cuts by is compared by a baseline.
+        # Its type, and the score from which on an answer holds; baselines compare its other parameters.
         held = {key: exactly(float(cut)) for key in ("floor", "tolerance") if (cut := getattr(value, key, None))}
-        told = ", ".join(f"{key}={cut}" for key, cut in held.items())
-        return [] if value.one_class else [f"{name}={type(value).__name__}({told})"]
+        cuts = ", ".join(f"{key}={cut}" for key, cut in held.items())
+        return [] if value.one_class else [f"{name}={type(value).__name__}({cuts})"]
     if isinstance(value, str):
         return [value if name in ("cue", "norm") else f"{name}={value}"]
     if number and type(value) in (int, float):
@@ -252,7 +257,7 @@ def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | s
 
 
 def _comparison(kind: Kind, name: str) -> str:
-    """Return how a value must relate to the threshold that an argument of this name gives."""
+    """Return ">=" or "<=", how a value must relate to the argument of this name."""
     if name.startswith(("max_", "min_", "at_")):
         return "<=" if name.startswith("max_") or name == "at_most" else ">="
     return next((one.comparison for one in kind.quantities if one.threshold == name), ">=")

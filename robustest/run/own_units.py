@@ -1,8 +1,8 @@
-"""Units of a plugin's own: games, episodes, pages of annotations. Positions go in, one outcome for each comes out.
+"""A plugin's own units: games, episodes, pages of annotations. Positions go in, one outcome for each comes out.
 
-This is the seam by which a package measures what is no labelled tensor, with all that a claim of robustest's own has:
-the seeded order, early verdicts, what is remembered, shards, workers and reports. What a package writes is `Countable`;
-it hands `OwnUnits` of it to a `robustest.run.plan.Plan`.
+With this a package measures other things than labelled tensors, with the seeded order, early verdicts, memory, shards,
+workers and reports of robustest's claims. It writes a `Countable`, and hands `OwnUnits` of it to a
+`robustest.run.plan.Plan`.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from robustest.engine.evaluator import resolve
 from robustest.errors import ConfigError, DataError, expected
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest
 from robustest.run.evidence import Observation, Tally
-from robustest.run.memory import Heard, Memory
+from robustest.run.memory import Memory, Notes
+from robustest.run.units import Units
 from robustest.run.workers import Station, check_versions, versions
 from robustest.settings import Settings
-from robustest.store.corpus import Kept
 
 _READ_TWICE = 16
-"""Units that are read twice, to see that they are the same."""
+"""Units that are read twice, and must be the same."""
 _ASKED, _WATCHED = 8, 4
-"""Units that are looked at twice before anything is recalled, and once more after each chunk that is measured."""
+"""Units that are measured twice before anything is recalled, and once more after each chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some units, ready to be looked at.
+    """A chunk of units.
 
     Attributes:
         ids: (n,) int64, their positions.
-        units: (n) what was loaded for each.
-        keys: (n,) int64, keys of their randomness (`robustest.rng`), each made of the seed and the position alone.
+        units: (n) the loaded values.
+        keys: (n,) int64, keys of their randomness (`robustest.rng`), made of the seed and the position alone.
         device: where to compute.
     """
 
@@ -53,63 +53,65 @@ class Part:
 
 
 class Countable(Protocol):
-    """What a package writes to measure units of its own: best a frozen dataclass in a module that can be imported.
+    """Units of a plugin: best a frozen dataclass in a module that can be imported.
 
-    Its class and its fields say what outcomes depend on: what was measured of it is remembered under a digest of both,
-    and is forgotten where code or values change. To measure in other processes it is pickled, with its fields. The
+    Its class and its fields must hold all that outcomes depend on: outcomes are stored under a digest of both, and are
+    forgotten where code or values change. It is pickled, with its fields, to be measured in other processes. The
     outcome of a unit must be a function of the unit, its key and the fields, never of its neighbours in the part or of
-    what was looked at before; draws come from the keys.
+    earlier parts; draws come from the keys.
     """
 
     def __len__(self) -> int:
-        """How many units there are, >= 1."""
+        """Return the number of units, >= 1."""
 
     def load(self, ids: Sequence[int]) -> Sequence[Any]:
-        """The units at these positions, in 0..len - 1: one value for each, the same whenever it is read.
+        """Return the units at these positions, in 0..len - 1: one value for each, the same whenever it is read.
 
-        A value is made of numbers, texts, bytes, tensors, arrays, and tuples, lists and dicts of them: its digest tells
-        it from others.
+        A value consists of numbers, texts, bytes, tensors, arrays, and tuples, lists and dicts of them, so that it has
+        a digest.
         """
 
     def look(self, part: Part) -> Mapping[str, NDArray[Any]] | Observation:
-        """What becomes of some units: arrays (n, ...) of numbers or bools by name, rows as in the part.
+        """Return outcomes of some units: arrays (n, ...) of numbers or bools by name, rows as in the part.
 
-        The column "held" (n,) of bools is always there: whether the unit speaks for the claim. Rules read others by
-        name. An `Observation` says more: exhibits, and counts that add up over parts.
+        The column "held" (n,) of bools is always there: True where the unit speaks for the claim. Rules read others by
+        name. An `Observation` may also have exhibits, and counts that add up over parts.
         """
 
 
 @runtime_checkable
 class Glancing(Protocol):
-    """What a countable may have besides, where a look takes long.
+    """An optional method of a countable whose look takes long.
 
-    Before anything is recalled, and after each chunk, a few units are looked at again, to see whether they answer as
-    they did (`OwnUnits`). Where there is a `glance`, it is taken for that in place of a look.
+    Before anything is recalled, and after each chunk, a few units are measured again, to see whether they answer as
+    before. Where there is a `glance`, it is used for that.
     """
 
     def glance(self, part: Part) -> Mapping[str, NDArray[Any]]:
-        """What shows, at little cost, that a look would see what it saw: arrays by name, as for `look`.
+        """Return arrays by name, at little cost, that change whenever the outcomes of a look would.
 
-        A change that moves a look and no glance goes unnoticed, unless the class, its code or its fields show it.
+        A change that moves a look and no glance is missed, unless the class, its code or its fields show it.
         """
 
 
-class OwnUnits:
-    """Countable things as the units of a plan; see `robustest.run.units.Units`.
+class OwnUnits(Units):
+    """Countable things as the units of a plan. Their counterexamples are not kept, and nothing attacks them.
 
-    Once what is remembered is asked for, eight of the first units are looked at twice before anything is recalled, and
-    four again after each chunk that is measured: what answers otherwise than when it was measured is measured anew.
-    These looks are not counted in a result's cost.
+    If outcomes are stored, eight of the first units are measured twice before anything is recalled, and four again
+    after each measured chunk; where they answer otherwise than before, all are measured anew. This is not part of a
+    result's cost.
 
     Args:
-        countable: what is counted.
+        countable: the units.
 
     Raises:
-        ConfigError: there is nothing to count.
+        ConfigError: there are no units.
     """
 
     def __init__(self, countable: Countable) -> None:
         self.countable = countable
+        self._settings = Settings()
+        self._on = torch.device("cpu")
         if len(countable) < 1:
             raise ConfigError(expected("one unit or more", len(countable)))
 
@@ -119,7 +121,8 @@ class OwnUnits:
     def check(self, ids: Tensor) -> None:
         """As `Units.check`."""
         few = ids[:_READ_TWICE].tolist()
-        if _marks(self.countable, few) != _marks(self.countable, few):
+        first, second = ([_digest(unit) for unit in self._read(few)] for _ in range(2))
+        if first != second:
             raise DataError(
                 "Expected load(ids) to give the same units when they are read twice but some were others. Draw from "
                 "the part's keys in look(), not while units are read."
@@ -141,81 +144,71 @@ class OwnUnits:
         return {"units": "own"}
 
     @contextmanager
-    def open(self, settings: Settings) -> Iterator[OpenOwnUnits]:
+    def open(self, settings: Settings) -> Iterator[OwnUnits]:
         """As `Units.open`."""
-        yield OpenOwnUnits(self, settings)
+        self.begin(settings, self.device(settings))
+        yield self
 
-
-class OpenOwnUnits:
-    """As `robustest.run.units.OpenUnits`; known counterexamples of such units are not kept.
-
-    Attributes:
-        bench: measures parts of them.
-        counterexamples: None.
-        bounds: of what exhibits show.
-        notes: none.
-    """
-
-    counterexamples = None
-    bounds = (0.0, 1.0)
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, units: OwnUnits, settings: Settings) -> None:
-        self.bench = PartBench(units.countable, settings.seed, units.device(settings))
-        self._units = units
-        self._settings = settings
-
-    def audit(self, ids: Tensor) -> None:
-        """Return None: units of a plugin's own are not attacked here."""
-        return
-
-    def tried(self, kept: Kept) -> None:
-        """Return None: units of a plugin's own are not attacked here."""
-        return
-
-    def ask(self, memory: Memory, chunk: Part, marks: list[bytes]) -> None:
-        """As `OpenUnits.ask`."""
-        memory.ask(_Asking(self.bench, chunk.ids), marks)
-
-    def spent(self) -> Tally:
-        """As `OpenUnits.spent`."""
-        return Tally()
-
-    def remote(self) -> PartJob:
-        """As `OpenUnits.remote`."""
-        told = self._units.fingerprint(self._settings, exported=False).digest or ""
-        return PartJob(self._units.countable, told, self._settings, versions())
-
-
-class PartBench:
-    """Looks at parts of what is counted; see `robustest.run.units.Bench`."""
-
-    def __init__(self, countable: Countable, seed: int, device: torch.device) -> None:
-        self._countable = countable
-        self._seed = seed
-        self._device = device
+    def begin(self, settings: Settings, device: torch.device) -> None:
+        """Measure with these settings on this device from now on."""
+        self._settings, self._on = settings, device
 
     def load(self, ids: Tensor) -> Part:
-        """As `Bench.load`."""
-        return Part(ids, _read(self._countable, ids.tolist()), rng.keys(self._seed, ids), self._device)
+        """As `Units.load`."""
+        return Part(ids, self._read(ids.tolist()), rng.keys(self._settings.seed, ids), self._on)
+
+    def _read(self, ids: list[int]) -> Sequence[Any]:
+        units = self.countable.load(ids)
+        if len(units) != len(ids):
+            raise DataError(expected(f"load(ids) to give a unit for each of {len(ids)} positions", len(units)))
+        return units
 
     def digests(self, chunk: Part) -> list[bytes]:
-        """As `Bench.digests`."""
-        return [_mark(unit) for unit in chunk.units]
+        """As `Units.digests`."""
+        return [_digest(unit) for unit in chunk.units]
 
     def measure(self, chunk: Part, *, first: bool) -> tuple[Observation, Tally]:
-        """As `Bench.measure`."""
-        started = time.perf_counter()
-        seen = self._countable.look(chunk)
-        observed = seen if isinstance(seen, Observation) else Observation(dict(seen), [])
-        _check_columns(observed.columns, len(chunk.ids))
-        return observed, Tally(seconds=time.perf_counter() - started)
+        """As `Units.measure`.
+
+        Raises:
+            DataError: "held" is missing or not (n,) bools, or a column is no array with a row for each unit.
+        """
+        started, n = time.perf_counter(), len(chunk.ids)
+        outcomes = self.countable.look(chunk)
+        observation = outcomes if isinstance(outcomes, Observation) else Observation(dict(outcomes), [])
+        held = observation.columns.get("held")
+        if not isinstance(held, np.ndarray) or held.dtype != bool or held.shape != (n,):
+            raise DataError(expected(f'look(part) to give a column "held" of {n} bools, an array', held))
+        for name, column in observation.columns.items():
+            if not isinstance(column, np.ndarray) or column.dtype.kind not in "biuf" or len(column) != n:
+                what = f"look(part) to give a column {name!r} of {n} numbers or bools, an array"
+                raise DataError(expected(what, column))
+        return observation, Tally(seconds=time.perf_counter() - started)
 
     def glance(self, chunk: Part) -> Mapping[str, NDArray[Any]]:
-        """What tells whether units answer as they did: a glance at them, where the countable has one, else a look."""
-        if isinstance(self._countable, Glancing):
-            return self._countable.glance(chunk)
+        """Return arrays that show whether units answer as before: of a glance, where there is one, else of a look."""
+        if isinstance(self.countable, Glancing):
+            return self.countable.glance(chunk)
         return self.measure(chunk, first=False)[0].columns
+
+    def ask(self, memory: Memory, chunk: Part, marks: list[bytes]) -> None:
+        """As `Units.ask`."""
+
+        def hear(every: bool) -> Notes | None:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the measurement gives them
+                    part = self.load(chunk.ids[: _ASKED if every else _WATCHED])
+                    return Notes((bytes.fromhex(digest(dict(self.glance(part)))),), 1)
+            except Exception:  # the measurement raises it again
+                return None
+
+        memory.ask(hear, marks)
+
+    def job(self) -> PartJob:
+        """As `Units.job`."""
+        identity = self.fingerprint(self._settings, exported=False).digest or ""
+        return PartJob(self.countable, identity, self._settings, versions())
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +216,10 @@ class PartJob:
     """A measurement of a plugin's own units, for a worker in another process.
 
     Attributes:
-        countable: what is counted.
-        digest: its identity where the measurement was asked for; empty where it has none.
+        countable: the units.
+        digest: their identity in the process that sent the job, or "".
         settings: as measured with.
-        versions: of robustest and torch, there.
+        versions: of robustest and torch, in that process.
     """
 
     countable: Countable
@@ -235,59 +228,24 @@ class PartJob:
     versions: tuple[str, str]
 
     def start(self, device: str) -> Station:
-        """What measures chunks in the worker's process.
+        """Return the function that measures chunks in the worker's process.
 
         Raises:
             ConfigError: other code is installed here.
         """
         check_versions(self.versions)
-        here = OwnUnits(self.countable).fingerprint(self.settings, exported=False).digest
+        units = OwnUnits(self.countable)
+        here = units.fingerprint(self.settings, exported=False).digest
         if self.digest and here is not None and here != self.digest:
             raise ConfigError(
                 f"Expected {type(self.countable).__name__} to be on every worker what it is here but its code, or what "
                 "it holds, differs. Install the same version of the package everywhere."
             )
-        chosen = resolve(device or self.settings.device, None)
-        return Station(PartBench(self.countable, self.settings.seed, chosen))
+        units.begin(self.settings, resolve(device or self.settings.device, None))
+        return Station(units)
 
 
-class _Asking:
-    """Looks at a few units again and again; see `robustest.run.memory.Asks`."""
-
-    def __init__(self, bench: PartBench, ids: Tensor) -> None:
-        self._bench = bench
-        self._ids = ids
-        self._before: Heard | None = None
-
-    def once(self) -> Heard | None:
-        return self._heard(_ASKED)
-
-    def settled(self, first: Heard) -> Heard | None:
-        # In this order: a change before what `changed` compares with shows in what follows it.
-        self._before = self._heard(_WATCHED)
-        return first if self._heard(_ASKED) == first else None
-
-    def changed(self) -> bool:
-        return self._before is not None and self._heard(_WATCHED) != self._before
-
-    def _heard(self, most: int) -> Heard | None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they are given where it is measured
-                told = digest(dict(self._bench.glance(self._bench.load(self._ids[:most]))))
-        except Exception:  # what is wrong is told where it is measured
-            return None
-        return Heard((bytes.fromhex(told),), 1)
-
-
-def _read(countable: Countable, ids: list[int]) -> Sequence[Any]:
-    units = countable.load(ids)
-    if len(units) != len(ids):
-        raise DataError(expected(f"load(ids) to give a unit for each of {len(ids)} positions", len(units)))
-    return units
-
-
-def _mark(unit: object) -> bytes:
+def _digest(unit: object) -> bytes:
     try:
         return bytes.fromhex(digest(unit))
     except Unhashable as error:
@@ -295,21 +253,3 @@ def _mark(unit: object) -> bytes:
             f"Expected load(ids) to give plain values, which a digest tells apart, but got: {error}. Give what the "
             "unit is made of (numbers, texts, arrays), and make the rest of it in look()."
         ) from error
-
-
-def _marks(countable: Countable, ids: list[int]) -> list[bytes]:
-    return [_mark(unit) for unit in _read(countable, ids)]
-
-
-def _check_columns(columns: Mapping[str, Any], n: int) -> None:
-    """Refuse columns that no rule could read and no store keep.
-
-    Raises:
-        DataError: "held" is missing or not (n,) bools, or a column is no array of a row for each unit.
-    """
-    held = columns.get("held")
-    if not isinstance(held, np.ndarray) or held.dtype != bool or held.shape != (n,):
-        raise DataError(expected(f'look(part) to give a column "held" of {n} bools, an array', held))
-    for name, column in columns.items():
-        if not isinstance(column, np.ndarray) or column.dtype.kind not in "biuf" or len(column) != n:
-            raise DataError(expected(f"look(part) to give a column {name!r} of {n} numbers or bools, an array", column))

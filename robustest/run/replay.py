@@ -1,4 +1,4 @@
-"""Counterexamples of earlier runs, tried first: they may break a sample, and never show one to be robust."""
+"""Replay of known counterexamples, before any search: they may break a sample, and never show one to be robust."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.shrink import shrink, shrinks
-from robustest.run.evidence import REPLAYED, Exhibit, Observation, exhibits_of, said
+from robustest.run.evidence import REPLAYED, Exhibit, Observation, answers_of, exhibits_of
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
 from robustest.tasks import CLASSIFICATION, Task
@@ -22,12 +22,12 @@ from robustest.threats import Threat, per_row, within
 
 _BATCH = 512
 _SHARE = 0.25
-"""One claim's share of the corpus."""
+"""Part of the corpus that one claim may fill."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A counterexample that still breaks: the input, its size and margin, and what the model says of it (*T)."""
+class ReplayedInput:
+    """A known counterexample that still breaks its sample: input (*S), size, margin, and the model's answer (*T)."""
 
     x: Tensor
     size: float
@@ -36,20 +36,26 @@ class Known:
 
 
 class Replay:
-    """The counterexamples of one claim: those known before, and those found now.
+    """The counterexamples of one claim: known ones, and those that are found now.
+
+    Args:
+        threat: must contain them.
+        settings: with the corpus.
+        task: of the model's answers.
+        certifies: True if the claim also proves samples; a replayed sample is then not proven.
 
     Attributes:
-        threat: what they must lie inside.
-        known: what still breaks, by position in the data, once replayed.
+        threat: as given.
+        known: those that still break, by position in the data; filled by `replay`.
     """
 
     def __init__(
         self, threat: Threat, settings: Settings, task: Task = CLASSIFICATION, *, certifies: bool = False
     ) -> None:
         self.threat = threat
-        self._certifies = certifies  # then every sample looked at is proven or not, and what is broken is not
+        self.known: dict[int, ReplayedInput] = {}
+        self._certifies = certifies
         self._task = task
-        self.known: dict[int, Known] = {}
         self._found: list[Kept] = []
         self._settings = settings
         self._corpus: Corpus | None = None
@@ -59,41 +65,39 @@ class Replay:
         self._name = f"{context.current().claimant} {type(threat).__name__}{of}"
 
     def anew(self) -> Replay:
-        """Return the counterexamples of the same claim, to be tried on another model."""
+        """Return a replay of the same claim for another model."""
         return Replay(self.threat, self._settings, self._task, certifies=self._certifies)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What is wrong with the corpus."""
+        """Return problems of the corpus."""
         return () if self._corpus is None else self._corpus.notices
 
     def replay(self, evaluator: Evaluator, samples: Samples, bounds: tuple[float, float]) -> set[int]:
-        """Positions in the data of what still breaks, with one forward pass of each counterexample.
+        """Return the positions of samples that still break, with one forward pass for each counterexample.
 
-        Each is checked against the current data and threat: the sample has the same label, the input lies inside the
-        bounds and the threat, and the model's answer is wrong.
+        Each is checked against the current data and threat: its sample has the same label, the input lies inside the
+        bounds and the threat, and the model's answer to it is wrong.
         """
         kept = None if self._corpus is None else self._corpus.load(self._name)
         if kept is None:
             return set()
         fits = (kept.ids < len(samples)) & (kept.ids >= 0)
+        # The corpus may be of other data by now: positions beyond its end are skipped, labels are compared below.
         for rows in torch.split(fits.nonzero().squeeze(1), _BATCH):
             ids = kept.ids[rows]
             chunk = load(samples, ids, bounds=bounds, seed=self._settings.seed, device=evaluator.device)
             if kept.x.shape[1:] != chunk.x.shape[1:]:
                 return set()
             x = kept.x[rows].to(chunk.x)
-            inside = self._inside(chunk, x, kept.y[rows])
-            self._try(evaluator, chunk.rows(inside), x[inside])
+            low, high = chunk.bounds
+            size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
+            # A change of size 0 is the sample itself: if it is wrong, no counterexample is to blame.
+            inside = within(size, self.threat) & (size > 0) & ((x >= low) & (x <= high)).flatten(1).all(1)
+            same = kept.y[rows].to(chunk.ids) == marks(chunk.y)
+            part = (inside & same.to(inside.device)).nonzero().squeeze(1)
+            self._try(evaluator, chunk.rows(part), x[part])
         return set(self.known)
-
-    def _inside(self, chunk: Chunk, x: Tensor, y: Tensor) -> Tensor:
-        low, high = chunk.bounds
-        size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
-        inside = within(size, self.threat) & (size > 0)
-        same = y.to(chunk.ids) == marks(chunk.y)
-        ok = inside & ((x >= low) & (x <= high)).flatten(1).all(1) & same.to(inside.device)
-        return ok.nonzero().squeeze(1)
 
     def _try(self, evaluator: Evaluator, chunk: Chunk, x: Tensor) -> None:
         if len(x) == 0:
@@ -101,28 +105,30 @@ class Replay:
         if not evaluator.classes:
             evaluator.logits(x[:1])
         evaluator.check_labels(chunk.y)
-        seen = evaluator.judged(x, chunk.y)
+        judged = evaluator.judged(x, chunk.y)
         size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
-        for row in (~seen.holds).nonzero().squeeze(1).tolist():
+        for row in (~judged.holds).nonzero().squeeze(1).tolist():
             index = int(chunk.ids[row])
-            one = Known(x[row].cpu(), float(size[row]), float(seen.margin[row]), seen.predicted[row].cpu())
+            margin, predicted = float(judged.margin[row]), judged.predicted[row].cpu()
+            one = ReplayedInput(x[row].cpu(), float(size[row]), margin, predicted)
+            # Of several counterexamples of a sample the smallest is kept.
             if index not in self.known or one.size < self.known[index].size:
                 self.known[index] = one
 
     def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observation:
-        """What is to be said of samples that known counterexamples break; one more pass tells their clean class."""
-        seen = evaluator.judged(chunk.x, chunk.y)
-        clean, right = seen.predicted, seen.holds
-        found = [self.known[index] for index in chunk.ids.tolist()]
-        size = torch.tensor([one.size for one in found], dtype=torch.float64)
+        """Return the outcomes of samples that known counterexamples break; one more pass gives the clean answers."""
+        judged = evaluator.judged(chunk.x, chunk.y)
+        clean, right = judged.predicted, judged.holds
+        known = [self.known[index] for index in chunk.ids.tolist()]
+        size = torch.tensor([one.size for one in known], dtype=torch.float64)
         exhibits = exhibits_of(
             chunk,
             right,
             clean=clean,
-            predicted=torch.stack([one.predicted for one in found]),
+            predicted=torch.stack([one.predicted for one in known]),
             before=chunk.x,
-            after=torch.stack([one.x for one in found]),
-            badness=torch.tensor([-one.margin for one in found]),
+            after=torch.stack([one.x for one in known]),
+            badness=torch.tensor([-one.margin for one in known]),
             size=size,
             most=examples,
             task=evaluator.task,
@@ -134,53 +140,51 @@ class Replay:
         return Observation(arrays, exhibits, {REPLAYED: len(right)})
 
     def polish(self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float]) -> list[Exhibit]:
-        """The same counterexamples made smaller, in norm balls, with models that have no budget of queries."""
-        if not shrinks(self.threat) or evaluator.model.max_queries is not None:  # a budget is for the attack
+        """Return the same counterexamples made smaller, in norm balls, for a model without a budget of queries."""
+        if not shrinks(self.threat) or evaluator.model.max_queries is not None:  # the budget is for the attack
             return exhibits
         device = evaluator.device
         ids = torch.tensor([exhibit.index for exhibit in exhibits])
+        targets = [torch.tensor(e.label) if e.answers is None else e.answers[0] for e in exhibits]
         part = Chunk(
             ids,
             torch.stack([exhibit.before for exhibit in exhibits]).to(device),
-            torch.stack([_target(exhibit) for exhibit in exhibits]).to(device),
+            torch.stack(targets).to(device),
             rng.keys(self._settings.seed, ids).to(device),
             bounds,
         )
-        evaluator.logits(part.x)  # it may be the first pass of all
+        evaluator.logits(part.x)  # it may be the first pass of all, which sets the number of classes
         small = shrink(evaluator, self.threat, part, torch.stack([e.after for e in exhibits]).to(device))
-        return [
-            replace(
-                exhibit,
-                after=small.x[row].cpu(),
-                size=float(small.size[row]),
-                pixels=int(small.pixels[row]),
-                **said(evaluator.task, part.y[row].cpu(), _clean(exhibit), small.predicted[row].cpu()),
-            )
-            for row, exhibit in enumerate(exhibits)
-        ]
+        polished = []
+        for row, exhibit in enumerate(exhibits):
+            clean = torch.tensor(exhibit.clean) if exhibit.answers is None else exhibit.answers[1]
+            answers = answers_of(evaluator.task, part.y[row].cpu(), clean, small.predicted[row].cpu())
+            after, size, pixels = small.x[row].cpu(), float(small.size[row]), int(small.pixels[row])
+            polished.append(replace(exhibit, after=after, size=size, pixels=pixels, **answers))
+        return polished
 
     def found(
         self, evaluator: Evaluator, chunk: Chunk, x: Tensor, size: Tensor, broken: Tensor, *, every: bool = False
     ) -> Kept | None:
-        """Return the counterexamples of a chunk that are kept: as many as there is room for, or `every` one."""
+        """Return the counterexamples of a chunk to be kept: as many as there is room for, or `every` one."""
         room = self._room(x)
         rows = broken.nonzero().squeeze(1)[: None if every else room]
         if len(rows) == 0:
             return None
-        if room == 0:  # no file will hold them: nothing is gained by fewer bytes
+        if room == 0:  # no file will hold them: there is nothing to gain by fewer bytes
             return kept_of(chunk, rows, x, size)
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])
         return Kept(ids=part.ids, x=inputs.cpu(), y=marks(part.y), sizes=sizes.cpu())
 
     def keep(self, kept: Kept) -> None:
-        """Take what a chunk found, as long as there is room."""
+        """Collect the counterexamples of a chunk, as long as there is room."""
         room = self._room(kept.x) - sum(len(part.ids) for part in self._found)
         if room > 0:
             self._found.append(Kept(**{f.name: getattr(kept, f.name)[:room] for f in fields(Kept)}))
 
     def remember(self, shown: list[Exhibit], bounds: tuple[float, float]) -> None:
-        """Write what was taken, what is shown in its smaller form."""
+        """Write the collected counterexamples; those that are shown in their smaller form."""
         if self._corpus is None or not self._found:
             return
         found = Kept(**{f.name: torch.cat([getattr(part, f.name) for part in self._found]) for f in fields(Kept)})
@@ -192,21 +196,21 @@ class Replay:
         self._corpus.add(self._name, replace(found, x=x, sizes=sizes), bounds=bounds)
 
     def _room(self, x: Tensor) -> int:
-        """How many samples like those of x (n, *S) one claim may keep."""
+        """Return the number of samples like those of x (n, *S) that one claim may keep."""
         if self._corpus is None:
             return 0
         return int(_SHARE * self._settings.corpus_max_mb * 1e6 // (x[0].numel() * x.element_size()))
 
 
 def kept_of(chunk: Chunk, rows: Tensor, x: Tensor, size: Tensor) -> Kept:
-    """Return the counterexamples x (n, *S), of sizes (n,), of a chunk's rows (m,) as they are."""
+    """Return counterexamples x (n, *S), of sizes (n,), at rows (m,) of a chunk, unrounded."""
     return Kept(
         ids=chunk.ids[rows.cpu()], x=x[rows].cpu().float(), y=marks(chunk.y[rows]), sizes=size[rows].cpu().double()
     )
 
 
 def marks(y: Tensor) -> Tensor:
-    """(n,) int64 on the CPU that tell targets (n, *T) from others: classes themselves, or a digest."""
+    """Return (n,) int64 on the CPU that distinguish targets (n, *T): the classes, or digests."""
     y = y.cpu()
     if y.ndim == 1 and y.dtype == torch.int64:
         return y
@@ -215,20 +219,12 @@ def marks(y: Tensor) -> Tensor:
     return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64)
 
 
-def _target(exhibit: Exhibit) -> Tensor:
-    return torch.tensor(exhibit.label) if exhibit.answers is None else exhibit.answers[0]
-
-
-def _clean(exhibit: Exhibit) -> Tensor:
-    return torch.tensor(exhibit.clean) if exhibit.answers is None else exhibit.answers[1]
-
-
 def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Counterexamples on the 256 grey levels between the bounds where they still break there, else as they are.
+    """Round counterexamples to the 256 grey levels between the bounds, where they still break their samples.
 
     Args:
         evaluator: makes the model's passes.
-        threat: what they must lie inside.
+        threat: must contain them.
         part: the samples (m).
         found: (m, *S) inputs that break them.
         size: (m,) their sizes.
@@ -236,6 +232,7 @@ def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, si
     Returns:
         The inputs (m, *S) and their sizes (m,).
     """
+    # Rounding moves an input, and may move it out of the threat or back to a right answer: both are checked.
     grey = from_levels(levels(found, part.bounds), part.bounds).clamp(*part.bounds)
     grey_size = threat.size(grey, threat.region(part.x, part.bounds))
     good = within(grey_size, threat) & ~evaluator.judged(grey, part.y).holds

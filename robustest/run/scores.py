@@ -1,4 +1,4 @@
-"""Claims on scores in place of right answers: the rule of a metric, its words, and what it counts."""
+"""Claims on scores instead of right answers: the rule of a metric, its words, and its counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robustest.run.plan import Setup
 from robustest.tasks import Counting, Task
 
 Metric = Literal["mean", "miou"]
-"""Of a set's scores: their mean, or the mean over classes of intersection over union, each summed over the set."""
+"""The mean score of a set, or its mean IoU: per class, intersections over unions, each summed over the set."""
 
 
 def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
@@ -26,11 +26,11 @@ def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
 
     Args:
         metric: "mean" or "miou".
-        at_least: the value claimed, in 0..1; None where nothing is claimed.
-        setup: the task, and what the verdict may rest on.
+        at_least: the value claimed, in 0..1, or None.
+        setup: with the task and the settings.
 
     Raises:
-        ConfigError: the metric is unknown, the task does not count for it, or it is claimed of a population.
+        ConfigError: the metric is unknown, the task has no counts for it, or it is claimed of a population.
     """
     if metric == "mean":
         return ScoreRule(threshold=at_least, terms=setup.terms)
@@ -48,11 +48,7 @@ def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
 
 
 def check_paired(metric: str, no_worse_than: Baseline | None) -> None:
-    """Refuse to compare a metric that is no mean of samples with a baseline.
-
-    Raises:
-        ConfigError: it is none, and there is a baseline.
-    """
+    """Raise ConfigError for a baseline of a metric that is no mean over samples."""
     if metric == "miou" and no_worse_than is not None:
         raise ConfigError(
             'Expected metric="mean" with no_worse_than= but got "miou": it is no mean of samples that could be paired. '
@@ -61,12 +57,12 @@ def check_paired(metric: str, no_worse_than: Baseline | None) -> None:
 
 
 def mean_of(task: Task, metric: str) -> str:
-    """Return what a metric is the mean of, in words."""
+    """Return the noun that a metric is the mean of."""
     return "IoU over classes" if metric == "miou" else f"score by {str(task).partition(' of at ')[0]}"
 
 
 def pixel_counts(task: Task, said: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Return the columns that the mean IoU is made of: intersections and unions by class, and pixels.
+    """Return the columns of the mean IoU: intersections and unions by class, and pixels.
 
     Args:
         task: one that counts them.
@@ -78,6 +74,6 @@ def pixel_counts(task: Task, said: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 
 def iou_by_class(columns: Columns) -> dict[str, Any]:
-    """Return the intersection over union of each class, None where it does not occur, from `pixel_counts`."""
+    """Return the intersection over union of each class from `pixel_counts`; None where the class does not occur."""
     both, union = np.split(columns[COUNTS].sum(0), 2)
     return {str(k): float(both[k] / union[k]) if union[k] else None for k in range(len(union))}

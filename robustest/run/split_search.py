@@ -1,6 +1,7 @@
-"""A search on one half of the samples, judged on the other.
+"""A search on one half of the samples that is judged on the other, and a second model beside the measured one.
 
-A second model beside the one that is measured: a baseline, or a judge.
+Both make passes outside the chunks of a plan: `with_search` and `with_second` add their cost and their health findings
+to the evidence.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from robustest.tasks.class_losses import cross_entropy
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """Which samples are searched on, and which judge what was found.
+    """The samples of a search, and the samples that judge its result.
 
     Attributes:
-        samples: all of them.
-        searched: (m,) int64 positions of those searched on, in the seeded order.
-        unseen: (n,) int64 positions of those that judge, rising.
+        samples: all samples.
+        searched: (m,) int64 positions of those of the search, in the seeded order.
+        unseen: (n,) int64 positions of the others, rising.
     """
 
     samples: Samples
@@ -44,24 +45,25 @@ class Halves:
 
     @classmethod
     def of(cls, samples: Samples, seed: int, most: int) -> Halves:
-        """One half of the samples in the seeded order, `most` at most, to search on; all others judge.
+        """Return half of the samples in the seeded order, at most `most`, to search on; all others judge.
 
         Raises:
             DataError: there are fewer than two samples.
         """
         if len(samples) < 2:
             raise DataError(f"Expected two samples or more, to search on and to judge on, but got {len(samples)}.")
+        # By the seed, so that the halves do not depend on an order in the data, such as by class.
         order = rng.permutation(seed, len(samples))
         count = min(most, len(order) // 2)
         return cls(samples, order[:count], order[count:].sort().values)
 
     @property
     def view(self) -> Samples:
-        """The samples that judge, with positions of their own."""
+        """Return the samples that judge, with positions from 0."""
         return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen))
 
     def whole(self, result: Result) -> Result:
-        """A result on the samples that judge, told as one on all; what was searched on has no outcome."""
+        """Return a result on the samples that judge as one on all; the samples of the search have no outcome."""
         outcomes: list[bool | None] = [None] * len(self.samples)
         for at, outcome in zip(self.unseen.tolist(), result.outcomes, strict=True):
             outcomes[at] = outcome
@@ -74,8 +76,8 @@ class Bench:
 
     Attributes:
         evaluator: makes the model's passes.
-        chunk: the samples searched on, (m, *S).
-        tally: what the search took; complete once it is over.
+        chunk: the samples of the search, (m, *S).
+        tally: cost of the search; complete after the block of `bench`.
     """
 
     evaluator: Evaluator
@@ -83,7 +85,7 @@ class Bench:
     tally: Tally = field(default_factory=Tally)
 
     def gradient(self, points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K) at points (B, *S), and the gradient (B, *S) of the summed cross-entropy to targets (B,)."""
+        """Return logits (B, K) at points (B, *S), and the gradient (B, *S) of the cross-entropy to targets (B,)."""
 
         def objective(logits: Tensor, part: slice) -> Tensor:
             return cross_entropy(logits, targets[part])
@@ -93,7 +95,7 @@ class Bench:
 
 @contextmanager
 def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Bench]:
-    """The frozen model and the samples to be searched on; the model is as it was at the end.
+    """Return a block with the frozen model and the samples of the search; the model is restored at its end.
 
     Raises:
         RobustestError: something could not be measured.
@@ -114,12 +116,12 @@ def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Ben
 
 
 def with_search(evidence: Evidence, tally: Tally, settings: Settings) -> Evidence:
-    """Evidence that rests on a search before it, or on another model beside it: its cost, and what speaks against it.
+    """Return evidence with the cost and the health findings of a search, or of another model.
 
     Args:
-        evidence: what samples showed that were not searched on.
-        tally: what the search took, and told about the model.
-        settings: which health checks are suppressed.
+        evidence: of the samples that judge.
+        tally: of the search.
+        settings: with the suppressed health checks.
     """
     both = evidence.tally.plus(tally)
     both = replace(both, notes=evidence.tally.notes, classes=evidence.tally.classes)
@@ -128,14 +130,14 @@ def with_search(evidence: Evidence, tally: Tally, settings: Settings) -> Evidenc
 
 @contextmanager
 def beside(model: object, first: Classifier, settings: Settings, options: Options, name: str) -> Iterator[Evaluator]:
-    """An evaluator of a second model, frozen; it is as it was at the end.
+    """Return a block with an evaluator of a second model, frozen; the model is restored at its end.
 
     Args:
         model: as for `measure_robust_accuracy`.
-        first: the model that is measured.
+        first: the measured model.
         settings: device and batch size.
-        options: bounds and preprocessing, for both models alike.
-        name: what it is there for, as its argument is called.
+        options: bounds and preprocessing of both models.
+        name: the argument that gave the model.
 
     Raises:
         ConfigError: it is the first model itself, or no model.
@@ -148,7 +150,7 @@ def beside(model: object, first: Classifier, settings: Settings, options: Option
         raise ConfigError(
             f"Expected {name}= to take inputs in {first.bounds}, as the model does, but got {second.bounds}."
         )
-    suppress = (*settings.suppress, "softmax_outputs")  # nobody attacks it
+    suppress = (*settings.suppress, "softmax_outputs")  # it is not attacked
     with torch.inference_mode(False), frozen(second.module) as notes:
         device = resolve(settings.device, second.device or first.device)
         evaluator = Evaluator(second, device, batch_size=settings.batch_size, suppress=suppress, notes=notes)
@@ -157,5 +159,5 @@ def beside(model: object, first: Classifier, settings: Settings, options: Option
 
 
 def with_second(evidence: Evidence, second: Evaluator, settings: Settings) -> Evidence:
-    """Evidence that rests on a second model too: its passes, and what speaks against it; its time is in the chunks'."""
+    """Return evidence with the passes and the health findings of a second model; the chunks have its time."""
     return with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)

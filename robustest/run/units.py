@@ -1,22 +1,17 @@
-"""What is counted: the contract between the driver and whatever it measures.
+"""Units: the things that a claim counts, how they are read, and how a chunk of them is measured.
 
-The driver knows a unit by its position and its digest, and nothing else of it. How many there are, how they are read,
-what is done with a chunk of them, and how a worker in another process does the same is known here. Labelled samples
-that a look puts to a classifier are `robustest.run.units.ModelUnits`; units of a plugin's own are
-`robustest.run.own_units.OwnUnits`.
-
-
-One evaluator, what is done with each chunk, and what that took.
-
-Labelled samples that a look puts to a classifier: the units of every claim of robustest's own.
+The driver knows a unit by its position and its digest alone. `Units` is everything else that it needs: the identity of
+model and look, chunks and their outcomes, known counterexamples, audits, and the job for workers of other processes.
+Two kinds exist: labelled samples that a look puts to a classifier (`ModelUnits`), and a plugin's own units
+(`robustest.run.own_units.OwnUnits`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -32,133 +27,136 @@ from robustest.engine.evaluator import Evaluator, choose_precision, resolve, see
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Fingerprint, fingerprint
-from robustest.models import Classifier, frozen
+from robustest.models import Classifier, Needs, frozen
 from robustest.models.shipping import Shipped, ship
 from robustest.run.evidence import Exhibit, Look, Observation, Tally
-from robustest.run.memory import Answered, Asking, Memory
+from robustest.run.memory import ENDPOINT, FULL, WATCHED, Answered, Memory, Notes, listen
 from robustest.run.replay import Replay
 from robustest.run.workers import Job, Mapper, Station, check_versions, versions
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION, Stratified, Task
 
+_ROWS, _ROWS_LATER = 8, 4
+"""Samples of the first chunk, and of later ones, whose gradients are compared with the model's change."""
 
-class Bench(Protocol):
-    """Where chunks are measured, in this process or in a worker's; what a chunk is, it alone knows."""
 
-    def load(self, ids: Tensor) -> Any:
-        """Read the units at positions (n,) int64.
+class Units:
+    """The things that a claim counts, in a fixed order.
+
+    Attributes:
+        replay: known counterexamples; None where units are not searched for any.
+        bounds: least and largest value of the units, for pictures.
+        notes: sentences for the reader about how they were measured.
+    """
+
+    replay: Replay | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
+    notes: Sequence[str] = ()
+
+    # Identity
+
+    def __len__(self) -> int:
+        """Return the number of units."""
+        raise NotImplementedError
+
+    def check(self, ids: Tensor) -> None:
+        """Refuse units that change when they are read again.
+
+        Args:
+            ids: (n,) int64 positions, in the order in which they will be measured.
 
         Raises:
-            DataError: they cannot be measured on.
+            DataError: a unit differs between two reads.
         """
+        raise NotImplementedError
+
+    def device(self, settings: Settings) -> torch.device:
+        """Return the device on which they are measured in this process."""
+        raise NotImplementedError
+
+    def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
+        """Return the identity of the measurement, without the units themselves.
+
+        Args:
+            settings: as measured with.
+            exported: True if a model whose code cannot be read may be exported, which takes seconds.
+        """
+        raise NotImplementedError
+
+    def about(self) -> Mapping[str, object]:
+        """Return what else outcomes depend on: plain values by name."""
+        raise NotImplementedError
+
+    # Measuring
+
+    def open(self, settings: Settings) -> AbstractContextManager[object]:
+        """Return a block in which the methods below may be called; everything is restored at its end."""
+        raise NotImplementedError
+
+    def load(self, ids: Tensor) -> Any:
+        """Read the chunk of the units at positions (n,) int64.
+
+        Raises:
+            DataError: units cannot be measured on.
+        """
+        raise NotImplementedError
 
     def digests(self, chunk: Any) -> list[bytes]:
-        """What tells each of its units from others, one for each."""
+        """Return a digest of each unit of a chunk."""
+        raise NotImplementedError
 
     def measure(self, chunk: Any, *, first: bool) -> tuple[Observation, Tally]:
-        """What a chunk shows, and what that took.
+        """Measure a chunk.
 
         Args:
             chunk: as loaded.
-            first: whether it is the first of the order: what comes before it is counted with it alone.
+            first: True for the first chunk of the order. The cost of what comes before it is counted with it alone, so
+                that a run that is resumed, or shared by workers, has the same cost.
 
         Raises:
-            RobustestError: it cannot be measured.
+            RobustestError: the chunk cannot be measured.
         """
-
-
-class Counterexamples(Protocol):
-    """Known counterexamples of a claim, and how new ones are kept."""
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What a reader must know."""
-
-    def known(self) -> set[int]:
-        """Positions of units that known counterexamples still break."""
-
-    def observed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
-        """What is to be said of units that known counterexamples break, without looking further."""
-
-    def smaller(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
-        """The same counterexamples, made smaller."""
-
-    def keep(self, kept: Kept) -> None:
-        """Take what a chunk found, as long as there is room."""
-
-    def remember(self, shown: list[Exhibit]) -> None:
-        """Write what was taken, what is shown in its smaller form."""
-
-
-class OpenUnits(Protocol):
-    """Units that can be measured, until the block that opened them ends."""
-
-    @property
-    def bench(self) -> Bench:
-        """Measures chunks in this process."""
-
-    @property
-    def counterexamples(self) -> Counterexamples | None:
-        """What is known to break the claim; None where nothing is kept."""
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Least and largest value of what exhibits show."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader must know of how they were measured."""
-
-    def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
-        """Return what attacks units at positions (n,) int64 by other means, here; None where nothing can."""
-
-    def tried(self, kept: Kept) -> Callable[[], tuple[Observation, Tally]] | None:
-        """Return what tries counterexamples of another model here; None where units are not searched."""
+        raise NotImplementedError
 
     def ask(self, memory: Memory, chunk: Any, marks: list[bytes]) -> None:
-        """Put the first chunk before what is measured, so that the memory can tell whether it answers as it did."""
+        """Ask the model about the first chunk, so that the memory knows whether it answers as before."""
+        raise NotImplementedError
 
-    def spent(self) -> Tally:
-        """All that it took so far in this process."""
+    def cost(self) -> Tally:
+        """Return the cost so far in this process."""
+        return Tally()
 
-    def remote(self) -> Job:
-        """The same measurement, for workers in other processes."""
+    def job(self) -> Job:
+        """Return the same measurement for workers in other processes."""
+        raise NotImplementedError
 
+    # Searching by other means; None where units are not searched
 
-class Units(Protocol):
-    """What is counted, in a fixed order."""
+    def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
+        """Return a function that attacks the units at positions (n,) int64 by other means."""
+        return None
 
-    def __len__(self) -> int:
-        """How many there are."""
+    def trial(self, kept: Kept) -> Callable[[], tuple[Observation, Tally]] | None:
+        """Return a function that tries counterexamples of another model on these units."""
+        return None
 
-    def check(self, ids: Tensor) -> None:
-        """Refuse units at positions (n,) int64, in the order in which they are looked at, that change when read again.
+    # Known counterexamples; called only where there is a replay
 
-        Raises:
-            DataError: they do.
-        """
+    def still_broken(self) -> set[int]:
+        """Return the positions of units that known counterexamples still break."""
+        return set()
 
-    def device(self, settings: Settings) -> torch.device:
-        """Where they are measured in this process."""
+    def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
+        """Return the outcomes of units that known counterexamples break."""
+        raise NotImplementedError
 
-    def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
-        """The identity of what is measured, besides the units themselves.
+    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
+        """Return the same counterexamples made smaller."""
+        raise NotImplementedError
 
-        Args:
-            settings: where it is measured.
-            exported: whether it is worth the seconds that it takes to export a model whose code cannot be told.
-        """
-
-    def about(self) -> Mapping[str, object]:
-        """What else outcomes depend on, plain values by name."""
-
-    def open(self, settings: Settings) -> AbstractContextManager[OpenUnits]:
-        """Make them ready to be measured; at the end of the block all is as it was before."""
-
-
-_ROWS, _ROWS_LATER = 8, 4
-"""Samples of the first chunk, and of later ones, whose gradients are asked for the truth."""
+    def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
+        """Write counterexamples to the corpus, those that are shown in their smaller form."""
 
 
 @runtime_checkable
@@ -166,109 +164,28 @@ class Searching(Protocol):
     """A look that searches for counterexamples of one model, which can be tried on another."""
 
     def keeping(self) -> Look:
-        """Return the same look, with the input of every sample that it breaks in `Observation.kept`."""
+        """Return the same look, with every counterexample in `Observation.kept`."""
 
     def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        """Return what becomes of a chunk's samples at inputs that a search on another model has found, row by row."""
+        """Return the outcomes of a chunk at inputs that a search on another model has found, row by row."""
 
 
-def stratified(observed: Observation, task: Task, chunk: Chunk) -> Observation:
-    """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`).
-
-    Every row of a run must have the same columns: those that are measured, and those of replayed counterexamples.
-    """
-    if not isinstance(task, Stratified):
-        return observed
-    return replace(observed, columns={**observed.columns, STRATUM: task.strata(chunk.y).cpu().numpy()})
-
-
-class ModelBench:
-    """Measures chunks of samples with one evaluator, and tells what it took.
-
-    Attributes:
-        evaluator: makes the model's passes.
-        settings: seed, precision, health checks that are switched off.
-        look: what is done with a chunk.
-        samples: the data.
-    """
-
-    def __init__(self, evaluator: Evaluator, settings: Settings, look: Look, samples: Samples) -> None:
-        self.evaluator = evaluator
-        self.settings = settings
-        self.look = look
-        self.samples = samples
-        self._busy = False
-        self._asked: EarlyAnswers | None = None
-
-    def load(self, ids: Tensor) -> Chunk:
-        """Read samples by their positions (n,) int64.
-
-        Raises:
-            DataError: as `robustest.engine.chunks.load`.
-        """
-        evaluator = self.evaluator
-        bounds = evaluator.model.bounds
-        whole = bool(getattr(self.look, "whole_inputs", False))
-        chunk = load(self.samples, ids, bounds=bounds, seed=self.settings.seed, device=evaluator.device, whole=whole)
-        if chunk.bounds != bounds:  # of whole numbers, such as tokens: the model is to be given such again
-            evaluator.model = replace(evaluator.model, whole=True)
-        return chunk
-
-    def digests(self, chunk: Chunk) -> list[bytes]:
-        """What tells each sample, with its target, from others: its shape, its type and its values."""
-        x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
-        shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
-        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}".encode()
-        return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
-
-    def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
-        """Look at a chunk.
-
-        What comes before (replayed counterexamples, checks of the model) is counted with the first chunk of the order
-        alone, so that a run that was resumed later, or shared by workers, adds up to the same cost.
-        """
-        started, before = time.perf_counter(), Tally.of(self.evaluator) if self._busy else Tally()
-        seed_draws(chunk.key)
-        if first or not self._busy:
-            self._asked = check_model(self.evaluator, chunk, self.settings.suppress, first_of_all=first)
-            choose_precision(self.evaluator, chunk.x, chunk.y, self.settings.precision)
-            self._busy = True
-            seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
-            if not first:
-                before = Tally.of(self.evaluator)
-        self.evaluator.check_labels(chunk.y)
-        self.evaluator.probed, self.evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
-        backward = self.evaluator.backward
-        observed = stratified(self.look(self.evaluator, chunk), self.evaluator.task, chunk)
-        if self.evaluator.backward > backward and not self.evaluator.probed:  # so that no claim forgets it
-            probe_gradient(self.evaluator, chunk, searched=False)
-        ask_again(self.evaluator, self._asked)
-        self.evaluator.settle()
-        return observed, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
-
-    def counted(self, make: Callable[[Evaluator], Observation]) -> tuple[Observation, Tally]:
-        """Do something else with the model."""
-        started, before = time.perf_counter(), Tally.of(self.evaluator)
-        observed = make(self.evaluator)
-        self.evaluator.settle()
-        return observed, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelUnits:
-    """Labelled samples, and what is done with each chunk of them on a classifier.
+@dataclass(kw_only=True, eq=False)
+class ModelUnits(Units):
+    """Labelled samples, and the look that puts each chunk of them to a classifier.
 
     Attributes:
         model: the classifier.
         samples: the data.
-        look: what is done with a chunk; where there is a replay, a frozen dataclass whose field `replay` holds it.
-        replay: known counterexamples, and how to make new ones smaller; None where there are none.
-        adapts: whether the look shows a model one condition alone, so that one that adapts is measured fresh.
-        task: what the model's answers are, and when they are right.
-        classifier_of: prepares another model as this one was; None where the units can be put to this one alone.
+        look: measures a chunk; where there is a replay, a frozen dataclass whose field `replay` holds it.
+        replay: known counterexamples, or None.
+        adapts: True if the look shows a model one condition only, so that a model that adapts is measured fresh.
+        task: defines answers, and when they hold.
+        classifier_of: prepares another model as this one was; None where the look fits this model alone.
+        evaluator: makes the model's passes, inside `open`.
 
     Raises:
-        ConfigError: the model adapts to what it is shown, and the claim is about one that does not.
+        ConfigError: the model adapts to its inputs, and the look does not allow for it.
     """
 
     model: Classifier
@@ -278,6 +195,11 @@ class ModelUnits:
     adapts: bool = False
     task: Task = CLASSIFICATION
     classifier_of: Callable[[object], Classifier] | None = None
+    evaluator: Evaluator = field(init=False, repr=False)
+    _settings: Settings = field(init=False, repr=False)
+    _early: EarlyAnswers | None = field(init=False, repr=False, default=None)
+    _busy: bool = field(init=False, repr=False, default=False)
+    _answered: tuple[Tensor, Tensor] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if self.model.reset is not None and not self.adapts:
@@ -286,23 +208,203 @@ class ModelUnits:
                 "shown. Measure it with "
                 "assert_corruption_robustness, which resets it before each cell."
             )
+        self.bounds = self.model.bounds
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def beside(self, model: object, *, has_threshold: bool) -> tuple[ModelUnits, ModelUnits]:
-        """Return these units and the same units put to another model, ready to be compared.
+    def check(self, ids: Tensor) -> None:
+        """As `Units.check`."""
+        check_data(self.samples, ids)
 
-        Both are asked for what both can give, with the smaller budget of queries: a search that could use the gradients
-        of one of the models alone would find more in that one. Searches hand over every counterexample, to be tried on
-        the other model.
+    def device(self, settings: Settings) -> torch.device:
+        """As `Units.device`."""
+        return resolve(settings.device, self.model.device)
+
+    def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
+        """As `Units.fingerprint`: of the model."""
+        model = self.model
+        found = fingerprint(model.call, model.module, model.preprocessing)
+        if not exported or found.digest is not None or model.module is None or model.call is not model.module:
+            return found
+        # The exported graph takes the place of code that cannot be read; an export needs an example.
+        example = self.samples.take(torch.zeros(1, dtype=torch.int64))[0].to(model.device or self.device(settings))
+        return fingerprint(model.call, model.module, model.preprocessing, example=example)
+
+    def about(self) -> Mapping[str, object]:
+        """As `Units.about`."""
+        model = self.model
+        about = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
+        return about if self.task == CLASSIFICATION else {**about, "task": self.task}
+
+    @contextmanager
+    def open(self, settings: Settings) -> Iterator[None]:
+        """As `Units.open`: with the model frozen, in eval mode."""
+        with torch.inference_mode(False), frozen(self.model.module) as notes:
+            evaluator = Evaluator(
+                self.model,
+                self.device(settings),
+                batch_size=settings.batch_size,
+                suppress=settings.suppress,
+                notes=notes,
+                task=self.task,
+            )
+            evaluator.health.count("train_mode", failed=notes.training, tried=notes.modal)
+            self.begin(evaluator, settings)
+            self.notes = notes  # which later passes add to
+            yield
+
+    def begin(self, evaluator: Evaluator, settings: Settings) -> None:
+        """Measure with this evaluator from now on."""
+        self.evaluator, self._settings = evaluator, settings
+        self._early, self._busy, self._answered = None, False, None
+
+    def load(self, ids: Tensor) -> Chunk:
+        """As `Units.load`."""
+        evaluator, bounds = self.evaluator, self.evaluator.model.bounds
+        whole = bool(getattr(self.look, "whole_inputs", False))
+        chunk = load(self.samples, ids, bounds=bounds, seed=self._settings.seed, device=evaluator.device, whole=whole)
+        if chunk.bounds != bounds:  # integers, such as tokens: the model must get integers again
+            evaluator.model = replace(evaluator.model, whole=True)
+        return chunk
+
+    def digests(self, chunk: Chunk) -> list[bytes]:
+        """As `Units.digests`: of each sample and its target, by shape, type and values."""
+        # The type and the shape belong to the digest: other arrays may have the same bytes.
+        x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
+        shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
+        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}".encode()
+        return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
+
+    def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
+        """As `Units.measure`: the checks of the model, the look, and the checks that need its passes."""
+        evaluator, settings = self.evaluator, self._settings
+        started, before = time.perf_counter(), Tally.of(evaluator) if self._busy else Tally()
+        # Draws of a random model depend on the chunk alone, not on the chunks before it or on the worker.
+        seed_draws(chunk.key)
+        if first or not self._busy:
+            self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first)
+            choose_precision(evaluator, chunk.x, chunk.y, settings.precision)
+            self._busy = True
+            # A model that answers at random has drawn in these passes, whose number varies.
+            seed_draws(chunk.key)
+            if not first:  # a worker's checks are counted by nobody
+                before = Tally.of(evaluator)
+        evaluator.check_labels(chunk.y)
+        evaluator.probed, evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
+        backward = evaluator.backward
+        observation = with_strata(self.look(evaluator, chunk), evaluator.task, chunk)
+        if evaluator.backward > backward and not evaluator.probed:  # a look that took gradients and did not check them
+            probe_gradient(evaluator, chunk, searched=False)
+        # Early inputs once more: an answer that has changed depends on the inputs between.
+        ask_again(evaluator, self._early)
+        evaluator.settle()
+        return observation, Tally.of(evaluator).since(before, time.perf_counter() - started)
+
+    def ask(self, memory: Memory, chunk: Chunk, marks: list[bytes]) -> None:
+        """As `Units.ask`: on every engine, it is this process's copy of the model that is asked."""
+        look: Any = self.look
+        if self.replay is not None:  # what is known of some samples must not decide what is asked
+            look = replace(look, replay=None)
+        model = self.evaluator.model
+        remote = memory.self_declared and model.gives is not Needs.GRADIENT
+        costly = remote or model.max_queries is not None
+        answered: tuple[Tensor, Tensor] | None = None
+
+        def hear(every: bool) -> Notes | None:
+            nonlocal answered
+            plan = WATCHED if not every else ENDPOINT if costly else FULL
+            notes, first = listen(model, look, chunk, self._settings, task=self.evaluator.task, plan=plan)
+            answered = first if costly else None
+            return notes
+
+        memory.ask(hear, marks, costly=costly)
+        self._answered = answered
+        if answered is not None:
+            self.evaluator.model = replace(model, call=Answered(model.call, answered))
+
+    def cost(self) -> Tally:
+        """As `Units.cost`."""
+        return Tally.of(self.evaluator)
+
+    def job(self) -> ModelJob:
+        """As `Units.job`: the model as a factory with its weights, or exported."""
+        model, samples = self.model, self.samples
+        identity = None if model.recipe is None else fingerprint(model.call, model.module, model.preprocessing).digest
+        # Two samples, since `torch.export` specialises on a batch size of 1.
+        two = torch.arange(2).clamp(max=len(samples) - 1)
+        return ModelJob(
+            model=ship(model, lambda: samples.take(two)[0]),
+            digest=identity or "",
+            samples=samples,
+            settings=self._settings,
+            look=self.look,
+            task=self.task,
+            versions=versions(),
+            answered=self._answered,
+        )
+
+    def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
+        """As `Units.audit`: by the look that the claim's look names as its auditor."""
+        auditor = getattr(self.look, "auditor", None)
+        # A model with a budget of queries per sample has none left for an audit.
+        if auditor is None or self.model.max_queries is not None:
+            return None
+        chunk = self.load(ids)
+        # Other keys: a search of the same kind would otherwise draw what the attack has drawn.
+        chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
+        look = auditor(self.evaluator, chunk)
+        return None if look is None else lambda: self._counted(lambda evaluator: look(evaluator, chunk))
+
+    def trial(self, kept: Kept) -> Callable[[], tuple[Observation, Tally]] | None:
+        """As `Units.trial`: by the claim's look, where it searches."""
+        look: Any = self.look
+        if not isinstance(look, Searching):
+            return None
+        chunk = self.load(kept.ids)
+        return lambda: self._counted(lambda evaluator: look.tried(evaluator, chunk, kept))
+
+    def still_broken(self) -> set[int]:
+        """As `Units.still_broken`."""
+        bounds = self.evaluator.model.bounds
+        return set() if self.replay is None else self.replay.replay(self.evaluator, self.samples, bounds)
+
+    def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
+        """As `Units.replayed`."""
+        chunk, replay = self.load(ids), cast("Replay", self.replay)
+        return self._counted(lambda one: with_strata(replay.observed(one, chunk, examples), one.task, chunk))
+
+    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
+        """As `Units.shrunk`."""
+        replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
+        return self._counted(lambda evaluator: Observation({}, replay.polish(evaluator, exhibits, bounds)))
+
+    def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
+        """As `Units.remember`."""
+        if self.replay is not None:
+            for part in found:
+                self.replay.keep(part)
+            self.replay.remember(shown, self.evaluator.model.bounds)
+
+    def _counted(self, make: Callable[[Evaluator], Observation]) -> tuple[Observation, Tally]:
+        started, before = time.perf_counter(), Tally.of(self.evaluator)
+        observation = make(self.evaluator)
+        self.evaluator.settle()
+        return observation, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
+
+    def beside(self, model: object, *, has_threshold: bool) -> tuple[ModelUnits, ModelUnits]:
+        """Return these units, and the same units put to another model, ready to be compared.
+
+        Both models are asked for what both can give, with the smaller budget of queries: a search that could use the
+        gradients of one model alone would find more in that one. Searches hand over every counterexample, to be tried
+        on the other model.
 
         Args:
-            model: the other one, anything that stands for a classifier.
-            has_threshold: whether the number itself has a threshold; then it must not be measured by a weaker search.
+            model: the other model, anything that stands for a classifier.
+            has_threshold: True if the number itself has a threshold, and so must not be measured by a weaker search.
 
         Raises:
-            ConfigError: the models do not go together.
+            ConfigError: the models cannot be compared.
         """
         if self.classifier_of is None:
             raise ConfigError(expected("no_worse_than to be the path of a baseline file", model))
@@ -326,6 +428,7 @@ class ModelUnits:
                 "it with a baseline file."
             )
         queries = min((one.max_queries for one in (own, other) if one.max_queries is not None), default=None)
+        # The weaker access of both: gradients, scores or labels.
         gives = min(own.gives, other.gives)
         searches = isinstance(look, Searching)
         if has_threshold and searches and (own.gives, own.max_queries) != (gives, queries):
@@ -338,166 +441,10 @@ class ModelUnits:
         if searches:
             look = look.keeping()
         first = replace(self, model=replace(own, gives=gives, max_queries=queries), look=look)
-        # Known counterexamples are tried on both models, and what still breaks is known of each model by itself.
+        # Known counterexamples are tried on both models; which of them still break is known of each model separately.
         known = None if self.replay is None else self.replay.anew()
         look = look if known is None else replace(look, replay=known)
         return first, replace(first, model=replace(other, gives=gives, max_queries=queries), look=look, replay=known)
-
-    def check(self, ids: Tensor) -> None:
-        """As `Units.check`."""
-        check_data(self.samples, ids)
-
-    def device(self, settings: Settings) -> torch.device:
-        """As `Units.device`."""
-        return resolve(settings.device, self.model.device)
-
-    def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
-        """As `Units.fingerprint`: what the model computes."""
-        model = self.model
-        told = fingerprint(model.call, model.module, model.preprocessing)
-        if not exported or told.digest is not None or model.module is None or model.call is not model.module:
-            return told
-        example = self.samples.take(torch.zeros(1, dtype=torch.int64))[0].to(model.device or self.device(settings))
-        return fingerprint(model.call, model.module, model.preprocessing, example=example)
-
-    def about(self) -> Mapping[str, object]:
-        """As `Units.about`."""
-        model = self.model
-        told = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
-        return told if self.task == CLASSIFICATION else {**told, "task": self.task}
-
-    @contextmanager
-    def open(self, settings: Settings) -> Iterator[OpenSamples]:
-        """As `Units.open`: with the model frozen, in eval mode."""
-        model, device = self.model, self.device(settings)
-        with torch.inference_mode(False), frozen(model.module) as notes:
-            evaluator = Evaluator(
-                model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes, task=self.task
-            )
-            evaluator.health.count("train_mode", failed=notes.training, tried=notes.modal)
-            yield OpenSamples(self, ModelBench(evaluator, settings, self.look, self.samples), notes)
-
-
-class OpenSamples:
-    """As `OpenUnits`: samples, with their model frozen.
-
-    Attributes:
-        bench: measures chunks of them.
-        counterexamples: what is known to break the claim.
-    """
-
-    def __init__(self, units: ModelUnits, bench: ModelBench, notes: list[str]) -> None:
-        self.bench = bench
-        self.counterexamples = None if units.replay is None else Replaying(units.replay, bench)
-        self._units = units
-        self._notes = notes
-        self._answered: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The input's bounds."""
-        return self._units.model.bounds
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What freezing and measuring had to say."""
-        return tuple(self._notes)
-
-    def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
-        """As `OpenUnits.audit`: by the look that the claim's look names as its auditor, where it names one."""
-        auditor = getattr(self._units.look, "auditor", None)
-        # A model with a budget of queries a sample has none left for an audit.
-        if auditor is None or self._units.model.max_queries is not None:
-            return None
-        chunk = self.bench.load(ids)
-        # Keys of its own: a search of the same kind would otherwise draw again what the attack has drawn.
-        chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
-        look = auditor(self.bench.evaluator, chunk)
-        return None if look is None else lambda: self.bench.counted(lambda evaluator: look(evaluator, chunk))
-
-    def tried(self, kept: Kept) -> Callable[[], tuple[Observation, Tally]] | None:
-        """As `OpenUnits.tried`: by the look that searched, where it does."""
-        look: Any = self._units.look
-        if not isinstance(look, Searching):
-            return None
-        chunk = self.bench.load(kept.ids)
-        return lambda: self.bench.counted(lambda evaluator: look.tried(evaluator, chunk, kept))
-
-    def ask(self, memory: Memory, chunk: Chunk, marks: list[bytes]) -> None:
-        """As `OpenUnits.ask`: on any engine it is this process's copy of the model that is asked."""
-        look: Any = self._units.look
-        if self._units.replay is not None:  # what is known beforehand of some samples must not decide what is asked
-            look = replace(look, replay=None)
-        evaluator = self.bench.evaluator
-        asking = Asking(evaluator.model, look, chunk, self.bench.settings, said=memory.said, task=evaluator.task)
-        memory.ask(asking, marks)
-        self._answered = asking.answered
-        if self._answered is not None:
-            evaluator.model = replace(evaluator.model, call=Answered(evaluator.model.call, self._answered))
-
-    def spent(self) -> Tally:
-        """As `OpenUnits.spent`."""
-        return Tally.of(self.bench.evaluator)
-
-    def remote(self) -> ModelJob:
-        """As `OpenUnits.remote`: the model as a factory with its weights, or exported."""
-        model, samples = self._units.model, self._units.samples
-        identity = None if model.recipe is None else fingerprint(model.call, model.module, model.preprocessing).digest
-        two = torch.arange(2).clamp(max=len(samples) - 1)
-        return ModelJob(
-            model=ship(model, lambda: samples.take(two)[0]),
-            digest=identity or "",
-            samples=samples,
-            settings=self.bench.settings,
-            look=self._units.look,
-            task=self._units.task,
-            versions=versions(),
-            answered=self._answered,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Replaying:
-    """As `Counterexamples`: a replay, with what it takes to try it."""
-
-    replay: Replay
-    bench: ModelBench
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What is wrong with the corpus."""
-        return self.replay.notices
-
-    def known(self) -> set[int]:
-        """As `Counterexamples.known`."""
-        return self.replay.replay(self.bench.evaluator, self.bench.samples, self._bounds)
-
-    def observed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
-        """As `Counterexamples.observed`."""
-        chunk = self.bench.load(ids)
-
-        def seen(evaluator: Evaluator) -> Observation:
-            return stratified(self.replay.observed(evaluator, chunk, examples), evaluator.task, chunk)
-
-        return self.bench.counted(seen)
-
-    def smaller(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
-        """As `Counterexamples.smaller`."""
-        return self.bench.counted(
-            lambda evaluator: Observation({}, self.replay.polish(evaluator, exhibits, self._bounds))
-        )
-
-    def keep(self, kept: Kept) -> None:
-        """As `Counterexamples.keep`."""
-        self.replay.keep(kept)
-
-    def remember(self, shown: list[Exhibit]) -> None:
-        """As `Counterexamples.remember`."""
-        self.replay.remember(shown, self._bounds)
-
-    @property
-    def _bounds(self) -> tuple[float, float]:
-        return self.bench.evaluator.model.bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -505,14 +452,11 @@ class ModelJob:
     """A measurement of samples on a classifier, for a worker in another process.
 
     Attributes:
-        model: what is measured.
-        digest: identity of a model with a recipe, frozen in eval mode as on the worker; empty for others.
-        samples: the data.
-        settings: as measured with.
-        look: what to do with a chunk.
-        versions: of robustest and torch, here.
-        answered: an input and its logits that the model need not be asked for again; None for most models.
-        task: what the model's answers are.
+        model: the classifier.
+        digest: identity of a model with a recipe, frozen in eval mode as on the worker; "" for others.
+        samples, settings, look, task: as measured with.
+        versions: of robustest and torch, in the process that sent the job.
+        answered: an input with its logits that the model need not be asked for again, or None.
     """
 
     model: Shipped
@@ -525,37 +469,46 @@ class ModelJob:
     task: Task = CLASSIFICATION
 
     def start(self, device: str) -> Mapper:
-        """What measures this job's chunks in the worker's process, which it takes over until the process ends."""
+        """Return the function that measures chunks in the worker's process, which it takes over until the end.
+
+        Raises:
+            ConfigError: the model that its recipe builds here is another one.
+        """
         check_versions(self.versions)
-        classifier = self.model.open()
-        chosen = resolve(device or self.settings.device, classifier.device)
-        open_blocks = ExitStack()
-        open_blocks.enter_context(torch.inference_mode(False))
-        open_blocks.enter_context(frozen(classifier.module))
-        self._same_model(classifier)
+        model = self.model.open()
+        chosen = resolve(device or self.settings.device, model.device)
+        blocks = ExitStack()
+        blocks.enter_context(torch.inference_mode(False))
+        blocks.enter_context(frozen(model.module))
+        if self.model.recipe is not None and self.digest:  # an exported model is the same everywhere
+            here = fingerprint(model.call, model.module, model.preprocessing).digest
+            if here is not None and here != self.digest:
+                raise ConfigError(
+                    f"Expected {self.model.recipe} to build the model that is measured but it builds another: its "
+                    "code, or what the module holds besides its weights, differs. Change the module in the factory, "
+                    "not after."
+                )
         if self.answered is not None:
-            classifier = replace(classifier, call=Answered(classifier.call, self.answered))
+            model = replace(model, call=Answered(model.call, self.answered))
+        # No notes: how the model was handed over is known in the process that sent the job.
         evaluator = Evaluator(
-            classifier,
+            model,
             chosen,
             batch_size=self.settings.batch_size,
             suppress=self.settings.suppress,
-            notes=[],  # how the model was handed over is known where it was
+            notes=[],
             task=self.task,
         )
-        return Station(ModelBench(evaluator, self.settings, self.look, self.samples), open_blocks)
+        units = ModelUnits(model=model, samples=self.samples, look=self.look, adapts=True, task=self.task)
+        units.begin(evaluator, self.settings)
+        return Station(units, blocks)
 
-    def _same_model(self, model: Classifier) -> None:
-        """Refuse a model that was built otherwise here; exported ones are what they are.
 
-        Raises:
-            ConfigError: its identity differs.
-        """
-        if self.model.recipe is None or not self.digest:
-            return
-        here = fingerprint(model.call, model.module, model.preprocessing).digest
-        if here is not None and here != self.digest:
-            raise ConfigError(
-                f"Expected {self.model.recipe} to build the model that is measured but it builds another: its code, "
-                "or what the module holds besides its weights, differs. Change the module in the factory, not after."
-            )
+def with_strata(observation: Observation, task: Task, chunk: Chunk) -> Observation:
+    """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`).
+
+    All rows of a run must have the same columns, also those of replayed counterexamples.
+    """
+    if not isinstance(task, Stratified):
+        return observation
+    return replace(observation, columns={**observation.columns, STRATUM: task.strata(chunk.y).cpu().numpy()})

@@ -1,12 +1,14 @@
-"""Where chunks are measured: the contract of an engine, and the one that needs nothing.
+"""Engines: where chunks are measured, in this process, in processes of this machine, or on an engine of a pack.
 
-Workers map, and decide nothing. Which chunks are measured, in which order their outcomes are read, when the claim is
-settled and what is remembered is the driver's business alone, so it is the same on every engine.
+Workers map tasks to results and decide nothing. The order of the chunks, verdicts, early stops and everything that is
+remembered belong to the driver alone, so they are the same on every engine:
 
-
-The engine of one machine: a process for each device, or several on the CPU.
-
-What a worker is told of a measurement, and what it tells of a chunk.
+1. The driver hands a job to the engine once. A job is plain: the model as a factory with its weights or as an exported
+   program, the data, and the look.
+2. Each worker starts the job once (`Job.start`) and keeps its `Mapper`, here a `Station`.
+3. A worker takes a task (`Work`, a chunk by its positions) only when it is free, and returns a `ChunkResult`, in any
+   order. The samples are read where they are measured; their digests must be those that were read here.
+4. A worker that is lost costs time: another one measures its chunk.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,21 +34,29 @@ from robustest.run.evidence import Observation, Tally
 from robustest.settings import Settings
 from robustest.version import VERSION
 
+if TYPE_CHECKING:
+    from robustest.run.units import Units
+
+RETRIES = 3
+"""Number of lost workers after which a task fails."""
+_PACKS = {"ray": "robustest-ray"}
+"""Known engines, and the packages that bring them."""
+
 Mapper = Callable[[Any], Any]
 """Maps one task to its result."""
 
 
 class Job(Protocol):
-    """What a worker needs to know before its first task."""
+    """A job, which a worker starts before its first task."""
 
     def start(self, device: str) -> Mapper:
-        """What maps this job's tasks; called once in each worker.
+        """Return the function that maps this job's tasks; called once in each worker.
 
         Args:
-            device: the worker's device; empty where the job may choose.
+            device: of the worker; "" where the job may choose.
 
         Raises:
-            RobustestError: this worker cannot do it.
+            RobustestError: this worker cannot do the job.
         """
 
 
@@ -54,110 +64,185 @@ class Engine(Protocol):
     """Maps tasks on workers.
 
     Attributes:
-        kind: what the workers compute on ("cpu", or the name of a GPU), since outcomes may depend on it; empty where
-            they compute where the driver does.
-        remote: whether jobs, tasks and results travel to other processes.
+        kind: hardware of the workers ("cpu", or the name of a GPU), on which outcomes may depend; "" where they compute
+            where the driver does.
+        remote: True if jobs, tasks and results travel to other processes.
     """
 
     kind: str
     remote: bool
 
     def put(self, job: Job) -> object:
-        """Hand a job over, once; a reference to it.
+        """Hand a job over and return a reference to it.
 
         Raises:
-            RobustestError: it cannot travel.
+            RobustestError: the job cannot be pickled.
         """
 
     def imap_unordered(self, job: object, tasks: Iterable[Any]) -> Iterator[Any]:
-        """Results as they come, each once; tasks are taken only as workers become free.
+        """Yield each result once, as it comes; take a task only when a worker is free.
 
-        A worker that is lost costs time and no result: its task is done again. When the iterator is closed, tasks not
-        yet begun are dropped.
+        The task of a lost worker is done again. Tasks that have not begun are dropped when the iterator is closed.
 
         Raises:
-            RobustestError: a worker could not measure, or was lost too often.
+            RobustestError: a worker could not measure, or too many workers were lost.
         """
 
     def cancel(self) -> None:
-        """Drop what was not begun, and forget what is under way."""
+        """Drop tasks that have not begun, and forget those that have."""
 
     def close(self) -> None:
         """Let the workers go."""
 
 
 class InProcess:
-    """Measures in this process, one chunk after the other."""
+    """Measure in this process, one chunk after the other."""
 
     kind = ""
     remote = False
 
     def put(self, job: Job) -> object:
-        """The job's mapper itself."""
+        """Return the job's mapper."""
         return job.start("")
 
     def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
-        """Each task when its result is asked for."""
+        """Map each task when its result is asked for."""
         return map(job, tasks)
 
     def cancel(self) -> None:
-        """Nothing runs ahead."""
+        """Do nothing: nothing runs ahead."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no workers."""
 
-
-_PACKS = {"ray": "robustest-ray"}
-"""Engines that are known, and what brings them."""
 
 _open: dict[tuple[Any, ...], Engine] = {}
 
 
 def engine_for(settings: Settings) -> Engine:
-    """The engine that settings name, opened once in a process and kept until the run of tests is over.
+    """Return the engine that settings name. It is opened once in a process and closed after the last test.
 
     Raises:
-        UnknownNameError: there is none of this name; the message says what would bring it.
-        RobustestError: it cannot be opened.
+        UnknownNameError: there is no engine of this name; the message names the package that brings it, if known.
+        RobustestError: the engine cannot be opened.
     """
     if settings.engine == "local" and settings.workers is None and not settings.device.endswith(":all"):
         return InProcess()
     key = (settings.engine, settings.device, settings.address, settings.workers, settings.gpus_per_task)
     if key not in _open:
-        _open[key] = _opened(settings)
+        if settings.engine == "local":
+            _open[key] = Processes.of(settings)
+        else:
+            try:
+                _open[key] = extensions.made("robustest_engines", "engine", settings.engine, ["local"], settings)
+            except UnknownNameError as error:
+                if settings.engine not in _PACKS:
+                    raise
+                install = f"{error} It comes with a pack: pip install {_PACKS[settings.engine]}"
+                raise UnknownNameError(install) from None
         if len(_open) == 1:
             when_over(close_engines)
     return _open[key]
 
 
 def close_engines() -> None:
-    """Let every worker go; the next measurement opens its engine anew."""
+    """Close every engine; the next measurement opens its engine anew."""
     while _open:
         _open.popitem()[1].close()
 
 
-def _opened(settings: Settings) -> Engine:
-    if settings.engine == "local":
-        return Processes.of(settings)
-    try:
-        engine: Engine = extensions.made("robustest_engines", "engine", settings.engine, ["local"], settings)
-    except UnknownNameError as error:
-        if settings.engine in _PACKS:
-            brings = f"{error} It comes with a pack: pip install {_PACKS[settings.engine]}"
-            raise UnknownNameError(brings) from None
-        raise
-    return engine
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A chunk to measure.
+
+    Attributes:
+        place: its place in the order of chunks, from 0.
+        ids: (n,) int64, positions in the data.
+        compared: True if the chunk is remembered, and is measured only to see that both agree.
+        until: end of the claim's time by the wall clock; None without a limit.
+    """
+
+    place: int
+    ids: Tensor
+    compared: bool = False
+    until: float | None = None
 
 
-RETRIES = 3
-"""How often the workers that run a task may be lost before that is an error."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkResult:
+    """The result of one chunk.
+
+    Attributes:
+        place: its place in the order of chunks.
+        observation, tally: its outcomes, and their cost.
+        marks: digests of its samples.
+        warned: category and text of each warning that was given meanwhile.
+        error: the reason why it could not be measured; the rest is empty then.
+        over: True if the claim's time was up before the end; the rest is empty then.
+    """
+
+    place: int
+    observation: Observation = field(default_factory=lambda: Observation({}, []))
+    tally: Tally = field(default_factory=Tally)
+    marks: list[bytes] = field(default_factory=list)
+    warned: tuple[tuple[type[Warning], str], ...] = ()
+    error: RobustestError | None = None
+    over: bool = False
+
+
+class Station:
+    """Measures chunks in a worker's process.
+
+    Args:
+        units: open for measuring.
+        blocks: kept open: the process measures one model at a time.
+    """
+
+    def __init__(self, units: Units, blocks: ExitStack | None = None) -> None:
+        self._units = units
+        self._blocks = blocks
+
+    def __call__(self, work: Work) -> ChunkResult:
+        """Measure a chunk. An error is part of the result: the driver raises it in the chunk's place in the order."""
+        try:
+            # Warnings would be lost in this process: they travel with the result, and the driver gives them.
+            with clock.budget_until(work.until), warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                chunk = self._units.load(work.ids)
+                observation, tally = self._units.measure(chunk, first=work.place == 0)
+        except RobustestError as error:
+            return ChunkResult(place=work.place, error=error)
+        except clock.OutOfTime:
+            return ChunkResult(place=work.place, over=True)
+        warned = tuple((warning.category, str(warning.message)) for warning in caught)
+        marks = self._units.digests(chunk)
+        return ChunkResult(place=work.place, observation=observation, tally=tally, marks=marks, warned=warned)
+
+
+def check_versions(expected: tuple[str, str]) -> None:
+    """Raise ConfigError unless robustest and torch are those of the process that sent the job."""
+    here = versions()
+    if expected != here:
+        raise ConfigError(
+            f"Expected robustest {expected[0]} and torch {expected[1]} on every worker, as here, but one has robustest "
+            f"{here[0]} and torch {here[1]}."
+        )
+
+
+def versions() -> tuple[str, str]:
+    """Return the versions of robustest and torch.
+
+    That of robustest has a digest of its code, since two checkouts of one version differ; that of torch is without its
+    build.
+    """
+    return f"{VERSION} (code {own_code()[:12]})", torch.__version__.split("+")[0]
 
 
 class Processes:
-    """Maps tasks on worker processes, each with a device of its own.
+    """Maps tasks on worker processes, each with a device to itself.
 
     Attributes:
-        kind: what they compute on.
+        kind: hardware of the workers.
         remote: True.
     """
 
@@ -170,7 +255,7 @@ class Processes:
 
     @classmethod
     def of(cls, settings: Settings) -> Processes:
-        """The workers that settings ask for: one for each GPU with the device cuda:all, else `workers` on one device.
+        """Return one worker for each GPU with the device cuda:all, else `workers` workers on one device.
 
         Raises:
             DeviceError: cuda:all without a GPU.
@@ -189,13 +274,13 @@ class Processes:
         return cls(each, kind, threads_of(len(each)))
 
     def put(self, job: Job) -> object:
-        """The job as bytes; it is read in each worker once.
+        """Return the job as bytes; each worker reads it once.
 
         Raises:
-            ConfigError: something in it cannot travel.
+            ConfigError: something in it cannot be pickled.
         """
         self._jobs += 1
-        return self._jobs, packed(job)
+        return self._jobs, pickle_job(job)
 
     def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
         """As `Engine.imap_unordered`, one task at a time for each worker."""
@@ -209,9 +294,10 @@ class Processes:
                     running[worker.submit(job, task)] = (worker, task, 0)
                 if not running:
                     return
+                # A task is handed out only to an idle worker, so that an early stop leaves little measured in vain.
                 done, _ = wait(running, timeout=clock.left(), return_when=FIRST_COMPLETED)
                 if not done:
-                    raise clock.OutOfTime  # the workers end by themselves, with the pass that each has under way
+                    raise clock.OutOfTime  # each worker ends by itself, with the model pass that it is in
                 for future in done:
                     worker, task, lost = running.pop(future)
                     try:
@@ -222,16 +308,17 @@ class Processes:
                                 f"Expected a chunk to be measured but {lost + 1} worker processes died over it. If the "
                                 "machine ran out of memory, use fewer workers or a smaller robust_batch_size."
                             ) from error
-                        running[worker.renewed().submit(job, task)] = (worker, task, lost + 1)
+                        worker.close()
+                        running[worker.submit(job, task)] = (worker, task, lost + 1)
                         continue
                     idle.append(worker)
                     yield result
         finally:
             for future in running:
-                future.cancel()  # what is under way ends by itself, and is not waited for
+                future.cancel()  # a task that has begun ends by itself, and nobody waits for it
 
     def cancel(self) -> None:
-        """Nothing waits: a worker has one task at a time."""
+        """Do nothing: a worker has one task at a time."""
 
     def close(self) -> None:
         """End the worker processes."""
@@ -240,15 +327,15 @@ class Processes:
 
 
 def threads_of(workers: int) -> int:
-    """Threads for each of so many workers: in all no more than this process has, which may itself be one of several."""
+    """Return the threads of each worker: together at most as many as this process has, which may be a worker itself."""
     return max(1, torch.get_num_threads() // workers)
 
 
-def packed(job: Job) -> bytes:
-    """A job as bytes for other processes of this machine.
+def pickle_job(job: Job) -> bytes:
+    """Return a job as bytes for other processes of this machine.
 
     Raises:
-        ConfigError: something in it cannot travel.
+        ConfigError: something in it cannot be pickled.
     """
     try:
         return pickle.dumps(job)
@@ -261,7 +348,7 @@ def packed(job: Job) -> bytes:
 
 @dataclass(slots=True)
 class _Worker:
-    """A process that is started when it is first needed, and again when it was lost."""
+    """A process that starts with its first task, and starts again after it was lost."""
 
     device: str
     threads: int
@@ -269,17 +356,15 @@ class _Worker:
 
     def submit(self, job: tuple[int, bytes], task: Any) -> Future[Any]:
         if self.pool is None:
+            # Spawned, not forked: a forked process inherits locks of torch's threads, and cannot use CUDA.
             self.pool = ProcessPoolExecutor(
                 1, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(self.threads,)
             )
         try:
             return self.pool.submit(_run, *job, self.device, task)
-        except BrokenProcessPool:  # it died while it had nothing to do
-            return self.renewed().submit(job, task)
-
-    def renewed(self) -> _Worker:
-        self.close()
-        return self
+        except BrokenProcessPool:  # it died while it was idle
+            self.close()
+            return self.submit(job, task)
 
     def close(self) -> None:
         if self.pool is not None:
@@ -288,99 +373,14 @@ class _Worker:
 
 
 _started: tuple[int, Mapper] | None = None
-"""In a worker: the job it has read, and what maps its tasks. Only the newest is kept, as a run has one at a time."""
+"""In a worker: the number of the job that was read, and its mapper. A run has one job at a time: only the newest is
+kept."""
 
 
 def _run(number: int, job: bytes, device: str, task: Any) -> Any:
-    global _started  # noqa: PLW0603 - a worker process is its own world
+    global _started  # noqa: PLW0603 - the state of a worker process
     if _started is None or _started[0] != number:
-        _started = None  # the last job's model goes before the next one comes
+        _started = None  # frees the memory of the last job's model before the next one is read
         read: Job = pickle.loads(job)  # noqa: S301 - from the process that started this one, never from disk
         _started = number, read.start(device)
     return _started[1](task)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A chunk to measure.
-
-    Attributes:
-        place: its place in the order of chunks, 0 for the first.
-        ids: (n,) int64, positions in the data.
-        compared: whether it is remembered, and measured only to see that both agree.
-        until: when the claim's time is up, by the wall clock; None without a limit.
-    """
-
-    place: int
-    ids: Tensor
-    compared: bool = False
-    until: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What became of a chunk.
-
-    Attributes:
-        place: its place in the order.
-        observed, tally: what it showed, and what that took.
-        marks: digests of its samples.
-        warned: warnings given meanwhile: their categories and texts.
-        error: why it could not be measured; the rest is empty then.
-        over: whether the claim's time was up before it was measured; the rest is empty then.
-    """
-
-    place: int
-    observed: Observation = field(default_factory=lambda: Observation({}, []))
-    tally: Tally = field(default_factory=Tally)
-    marks: list[bytes] = field(default_factory=list)
-    warned: tuple[tuple[type[Warning], str], ...] = ()
-    error: RobustestError | None = None
-    over: bool = False
-
-
-class Station:
-    """Measures chunks in a worker's process.
-
-    Args:
-        bench: measures them.
-        blocks: left open: the process measures one model at a time.
-    """
-
-    def __init__(self, bench: Any, blocks: ExitStack | None = None) -> None:
-        self._bench = bench
-        self._blocks = blocks
-
-    def __call__(self, work: Work) -> Seen:
-        """What became of a chunk; what kept it from being measured is told, not raised."""
-        try:
-            with clock.budget_until(work.until), warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                chunk = self._bench.load(work.ids)
-                observed, tally = self._bench.measure(chunk, first=work.place == 0)
-        except RobustestError as error:
-            return Seen(place=work.place, error=error)
-        except clock.OutOfTime:
-            return Seen(place=work.place, over=True)
-        warned = tuple((warning.category, str(warning.message)) for warning in caught)
-        marks = self._bench.digests(chunk)
-        return Seen(place=work.place, observed=observed, tally=tally, marks=marks, warned=warned)
-
-
-def check_versions(asked: tuple[str, str]) -> None:
-    """Refuse to measure where other code is installed than where the measurement was asked for.
-
-    Raises:
-        ConfigError: robustest or torch differ.
-    """
-    here = versions()
-    if asked != here:
-        raise ConfigError(
-            f"Expected robustest {asked[0]} and torch {asked[1]} on every worker, as here, but one has robustest "
-            f"{here[0]} and torch {here[1]}."
-        )
-
-
-def versions() -> tuple[str, str]:
-    """Of robustest, with its code: two checkouts of one version differ; of torch, without what it was built for."""
-    return f"{VERSION} (code {own_code()[:12]})", torch.__version__.split("+")[0]

@@ -1,6 +1,11 @@
-"""Distribution shifts: pure functions of a batch, on whatever device it is."""
+"""Distribution shifts: pure functions of a batch of images, on any device, by name and severity.
 
-from robustest.shifts.following import followed as followed
+`registry` lists them and applies them; `noise`, `blur`, `weather`, `digital`, `geometric` and `photometric` define them
+on images in [0, 1] with the parameters in `tables`; `filters` and `sampling` have the arithmetic that they share;
+`following` moves targets with the pixels.
+"""
+
+from robustest.shifts.following import follow_targets as follow_targets
 from robustest.shifts.registry import COMMON_CORRUPTIONS as COMMON_CORRUPTIONS
 from robustest.shifts.registry import CORRUPTIONS as CORRUPTIONS
 from robustest.shifts.registry import EXTRA_CORRUPTIONS as EXTRA_CORRUPTIONS
@@ -11,5 +16,5 @@ from robustest.shifts.registry import ShiftFunction as ShiftFunction
 from robustest.shifts.registry import as_shift as as_shift
 from robustest.shifts.registry import corrupt as corrupt
 from robustest.shifts.registry import family_name as family_name
-from robustest.shifts.registry import shift_as_asked as shift_as_asked
+from robustest.shifts.registry import requested_shift as requested_shift
 from robustest.shifts.registry import shift_names as shift_names

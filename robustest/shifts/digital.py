@@ -1,6 +1,6 @@
-"""Digital: contrast, elastic deformation, pixelation and JPEG.
+"""Digital: contrast, elastic deformation, pixelation and JPEG; also occlusion, and a loss of resolution.
 
-What is lost: a part of the image hidden, or its fine detail.
+Contrast, elastic deformation, pixelation and JPEG are those of Hendrycks and Dietterich (ICLR 2019).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _MOST_ROWS = 65_000
 
 @family(tables.CONTRAST)
 def contrast(x: Tensor, factor: float, key: Tensor) -> Tensor:
-    """Every element moved towards its channel's mean."""
+    """Move every element towards its channel's mean."""
     return x.mean((2, 3), keepdim=True).mul_(1 - factor).add(x, alpha=factor)
 
 
 @family(tables.ELASTIC_TRANSFORM)
 def elastic_transform(x: Tensor, parameters: tuple[float, float, float], key: Tensor) -> Tensor:
-    """A random affine map, then a smooth random field of displacements.
+    """Apply a random affine map, then a smooth random field of displacements.
 
     On images smaller than those that a set of parameters is for, all three parameters shrink with the image.
     """
@@ -46,20 +46,27 @@ def elastic_transform(x: Tensor, parameters: tuple[float, float, float], key: Te
     height, width = x.shape[-2:]
     native = tables.ELASTIC_TRANSFORM.pixels(parameters)
     size, sigma, jitter = (parameter * min(1.0, min(height, width) / native) for parameter in parameters)
-    a = _jittered(rng.uniform(rng.fold(key, "affine"), (3, 2), -jitter, jitter), height, width)
-    moved = at_affine(x, a[:, 1].unbind(1), a[:, 0].unbind(1), "reflect")
+    back = _jittered_triangle(rng.uniform(rng.fold(key, "affine"), (3, 2), -jitter, jitter), height, width)
+    moved = at_affine(x, back[:, 1].unbind(1), back[:, 0].unbind(1), "reflect")
     if size == 0:
         return moved
     field = rng.uniform(rng.fold(key, "field"), (2, height, width), -size, size)
+    taps = gaussian_taps(sigma, truncate=3.0)
     for dim in (-2, -1):
-        field = _smooth(field, sigma, dim)
+        if len(taps) < _MANY_TAPS:
+            field = correlate(field, taps, dim, "symmetric")
+        else:
+            matrix = _filter_matrix(field.shape[dim], sigma).to(field.device)
+            field = matrix @ field if dim == -2 else field @ matrix.T
     rows, columns = line(height, x).view(1, -1, 1), line(width, x).view(1, 1, -1)
     return at(moved, field[:, 0] + rows, field[:, 1] + columns, "symmetric")
 
 
-def _jittered(jitter: Tensor, height: int, width: int) -> Tensor:
-    """The affine map, (N, 2, 3), from (x, y, 1) in the result to (x, y) in the image, that takes three points a third
-    of the shorter side around the centre, moved by jitter (N, 3, 2), back to where they were.
+def _jittered_triangle(jitter: Tensor, height: int, width: int) -> Tensor:
+    """Return the affine map (N, 2, 3), from (x, y, 1) in the result to (x, y) in the image, of a jittered triangle.
+
+    It takes three points, a third of the shorter side around the centre and moved by jitter (N, 3, 2), back to their
+    places without jitter.
     """
     middle = torch.tensor([width // 2, height // 2], dtype=torch.float64)
     reach = max(1, min(height, width) // 3)
@@ -73,17 +80,9 @@ def _jittered(jitter: Tensor, height: int, width: int) -> Tensor:
     return torch.cat([back, constant.unsqueeze(2)], 2).to(jitter.device, torch.float32)
 
 
-def _smooth(field: Tensor, sigma: float, dim: int) -> Tensor:
-    taps = gaussian_taps(sigma, truncate=3.0)
-    if len(taps) < _MANY_TAPS:
-        return correlate(field, taps, dim, "symmetric")
-    matrix = _matrix(field.shape[dim], sigma).to(field.device)
-    return matrix @ field if dim == -2 else field @ matrix.T
-
-
 @functools.lru_cache(maxsize=16)
-def _matrix(n: int, sigma: float) -> Tensor:
-    """The filter along n pixels with mirrored edges, (n, n)."""
+def _filter_matrix(n: int, sigma: float) -> Tensor:
+    """Return the Gaussian filter along n pixels with mirrored edges, (n, n)."""
     taps = torch.tensor(gaussian_taps(sigma, truncate=3.0), dtype=torch.float64)
     source = padded(torch.arange(n), 0, len(taps) // 2, "symmetric").unfold(0, len(taps), 1)
     return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, source, taps.expand(n, -1)).float()
@@ -91,13 +90,13 @@ def _matrix(n: int, sigma: float) -> Tensor:
 
 @family(tables.PIXELATE)
 def pixelate(x: Tensor, scale: float, key: Tensor) -> Tensor:
-    """Means over boxes, as large as the boxes. Where sides do not divide, boxes differ by a pixel."""
+    """Replace pixels by the means of boxes. Where sides do not divide, boxes differ by a pixel."""
     height, width = x.shape[-2:]
     rows, columns = _Boxes.of(height, max(1, int(height * scale))), _Boxes.of(width, max(1, int(width * scale)))
     means = torch.zeros(*x.shape[:2], rows.shares, width, dtype=x.dtype, device=x.device)
     for index, weight in rows.taps:
         means.addcmul_(x.index_select(-2, index.to(x.device)), weight.to(x.device))
-    # Along rows, where picking single elements is slow, sums of neighbours come first and the picking but once.
+    # Along rows, where selecting single elements is slow, sums of neighbours come first and one selection last.
     least = columns.least
     sums = means[..., : width - least + 1].clone()
     for k in range(1, least):
@@ -109,15 +108,15 @@ def pixelate(x: Tensor, scale: float, key: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Boxes:
-    """Which of n pixels in a line have their centres in each of equal shares of it.
+    """The boxes that n pixels in a line fall into, each with the pixels whose centres are in an equal share of it.
 
     Args:
-        shares: how many there are, S.
+        shares: the number of boxes, S.
         least: pixels in the smallest box; the others have as many, or one more.
         taps: for the first, second ... pixel of the boxes, its index (S,) and its weight (S, 1).
-        share: for each pixel, the share that its centre is in, (n,).
-        means: for each pixel, the place of its box's mean in a list of means: of all runs of `least` pixels, then of
-            one more, (n,).
+        share: (n,) box of each pixel.
+        means: (n,) place of the mean of each pixel's box in a list of means: of all runs of `least` pixels, then of
+            all runs of one more.
     """
 
     shares: int
@@ -129,7 +128,7 @@ class _Boxes:
     @classmethod
     @functools.lru_cache(maxsize=64)
     def of(cls, n: int, shares: int) -> _Boxes:
-        # In whole numbers, so that a centre on the border of two shares is in the first, whatever the sizes.
+        # In whole numbers, so that a centre on the border of two boxes is in the first, for all sizes.
         edges = (torch.arange(shares + 1) * (2 * n) + shares) // (2 * shares)
         starts, lengths = edges[:-1], edges.diff()
         share = (torch.arange(n) * 2 + 1) * shares // (2 * n)
@@ -143,44 +142,33 @@ class _Boxes:
 
 @family(tables.JPEG_COMPRESSION)
 def jpeg_compression(x: Tensor, quality: int, key: Tensor) -> Tensor:
-    """Quantised to 8 bits, coded and decoded as baseline JPEG with halved colour resolution.
+    """Quantise to 8 bits, code and decode as baseline JPEG with halved colour resolution.
 
-    Three channels are one colour picture; of any other number each channel is a grey picture by itself. The codec,
-    Pillow's, runs on the CPU, wherever x is.
+    Three channels are one colour picture; of any other number each channel is a grey picture. The codec, Pillow's, runs
+    on the CPU for every device of x.
     """
     # By way of int32: from floats, conversion to bytes is not vectorised.
     half = torch.tensor(0.5, device=x.device)
     levels = torch.add(half, x, alpha=255).to(torch.int32).to("cpu", torch.uint8).numpy()
     if x.shape[1] == 3:
         for planes in levels:
-            _code_colour(planes, quality)
+            # Pillow interleaves channels faster than torch does.
+            coded = _coded(Image.merge("RGB", [Image.fromarray(plane) for plane in planes]), quality)
+            for plane, band in zip(planes, coded.split(), strict=True):
+                plane[:] = np.asarray(band)
     else:
-        _code_grey(levels.reshape(-1, *levels.shape[2:]), quality)
+        # Without colour, blocks of 8 x 8 pixels are coded independently. So many pictures go below each other into one
+        # file, each filled up with its edges, as the codec itself fills up the last blocks.
+        pictures = levels.reshape(-1, *levels.shape[2:])
+        height, width = pictures.shape[1:]
+        fill = ((0, 0), (0, -height % 8), (0, -width % 8))
+        step = max(1, _MOST_ROWS // (height + -height % 8))
+        for start in range(0, len(pictures), step):
+            some = pictures[start : start + step]
+            filled = np.pad(some, fill, "edge")
+            grey = _coded(Image.fromarray(filled.reshape(-1, filled.shape[2])), quality)
+            some[:] = np.asarray(grey).reshape(filled.shape)[:, :height, :width]
     return torch.from_numpy(levels).to(x.device).float().mul_(1 / 255)
-
-
-def _code_colour(planes: np.ndarray, quality: int) -> None:
-    """Code and decode a picture, in place: bytes (3, H, W)."""
-    # Pillow interleaves channels faster than torch does.
-    coded = _coded(Image.merge("RGB", [Image.fromarray(plane) for plane in planes]), quality)
-    for plane, band in zip(planes, coded.split(), strict=True):
-        plane[:] = np.asarray(band)
-
-
-def _code_grey(pictures: np.ndarray, quality: int) -> None:
-    """Code and decode grey pictures, in place: bytes (n, H, W).
-
-    Blocks of 8 x 8 know nothing of each other where there is no colour, so many pictures go below each other into one
-    file, each filled up with its edges, as the codec itself fills up the last blocks.
-    """
-    height, width = pictures.shape[1:]
-    rows = height + -height % 8
-    few = max(1, _MOST_ROWS // rows)
-    for start in range(0, len(pictures), few):
-        some = pictures[start : start + few]
-        padded = np.pad(some, ((0, 0), (0, -height % 8), (0, -width % 8)), "edge")
-        coded = _coded(Image.fromarray(padded.reshape(-1, padded.shape[2])), quality)
-        some[:] = np.asarray(coded).reshape(padded.shape)[:, :height, :width]
 
 
 def _coded(picture: Image.Image, quality: int) -> JpegImageFile:
@@ -192,7 +180,7 @@ def _coded(picture: Image.Image, quality: int) -> JpegImageFile:
 
 @family(SeverityTable((0.05, 0.1, 0.2, 0.3, 0.45)))
 def occlusion(x: Tensor, area: float, key: Tensor) -> Tensor:
-    """A grey rectangle of the image's proportions over a share of its area, anywhere inside it."""
+    """Hide a share of the image's area behind a grey rectangle of its proportions, anywhere inside it."""
     height, width = x.shape[-2:]
     tall, wide = (max(1, round(side * math.sqrt(area))) for side in (height, width))
     key = rng.fold(key, "occlusion")
@@ -206,7 +194,7 @@ def occlusion(x: Tensor, area: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((0.75, 0.5, 0.33, 0.25, 0.2)))
 def resolution(x: Tensor, scale: float, key: Tensor) -> Tensor:
-    """Shrunk with smoothing to a share of each side and enlarged again, both bilinearly."""
+    """Shrink with smoothing to a share of each side, and enlarge again, both bilinearly."""
     height, width = x.shape[-2:]
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
     small = F.interpolate(x, size=size, mode="bilinear", antialias=True)

@@ -1,8 +1,7 @@
-"""Blurs as weighted sums of shifted copies: elementwise work only, so that no sample depends on its batch.
+"""Arithmetic that the shifts share: blurs as weighted sums of shifted copies, comparisons, and colours.
 
-Comparisons that answer with 1.0 and 0.0: several times faster on a CPU than booleans that are then converted.
-
-Colour: the parts that several shifts share.
+All work is elementwise, so that an image's result depends on no other image of its batch. Convolutions of a library may
+choose another algorithm, with other rounding, for another batch size.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch import Tensor
 
 @functools.lru_cache(maxsize=256)
 def _outside(n: int, reach: int, edge: str) -> tuple[list[int], list[int]]:
-    """Indices that stand in for positions -reach..-1 and n..n+reach-1, however far outside they are."""
+    """Return the indices that stand in for positions -reach..-1 and n..n+reach-1, however far outside they are."""
 
     def inside(position: int) -> int:
         if edge == "nearest":
@@ -30,12 +29,12 @@ def _outside(n: int, reach: int, edge: str) -> tuple[list[int], list[int]]:
 
 
 def padded(x: Tensor, dim: int, reach: int, edge: str = "nearest") -> Tensor:
-    """Adds `reach` elements at both ends of a dimension, which may be more than it has.
+    """Add `reach` elements at both ends of a dimension; `reach` may exceed the dimension's size.
 
     Args:
         x: any shape.
         dim: the dimension.
-        reach: elements added at each end, at least 0.
+        reach: elements added at each end, >= 0.
         edge: "nearest" repeats the last element, "reflect" mirrors about it (d c b | a b c d | c b a), "symmetric"
             mirrors about its outer edge (c b a | a b c d | d c b).
     """
@@ -46,14 +45,14 @@ def padded(x: Tensor, dim: int, reach: int, edge: str = "nearest") -> Tensor:
 
 
 def taken(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Takes an index (n,) of x along its last dimension but one (dim = -2) or its last (dim = -1)."""
+    """Select indices (n,) of x along its last dimension but one (dim = -2) or its last (dim = -1)."""
     if dim == -2:
         return x.index_select(dim, index)
     return x.gather(-1, index.expand(*x.shape[:-1], -1))  # several times faster here than index_select
 
 
 def gaussian_taps(sigma: float, truncate: float = 4.0) -> list[float]:
-    """Weights of a Gaussian cut at `truncate` standard deviations (rounded to whole pixels), adding up to 1."""
+    """Return the weights, with sum 1, of a Gaussian cut at `truncate` standard deviations (rounded to whole pixels)."""
     reach = int(truncate * sigma + 0.5)
     if reach == 0:
         return [1.0]
@@ -62,13 +61,12 @@ def gaussian_taps(sigma: float, truncate: float = 4.0) -> list[float]:
 
 
 def correlate(x: Tensor, taps: Sequence[float], dim: int, edge: str = "nearest") -> Tensor:
-    """Filters x along one dimension by an odd number of taps."""
-    reach = len(taps) // 2
-    return correlate_inside(padded(x, dim, reach, edge), taps, dim)
+    """Filter x along one dimension by an odd number of taps."""
+    return _correlate_inside(padded(x, dim, len(taps) // 2, edge), taps, dim)
 
 
-def correlate_inside(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
-    """As `correlate`, but only where the taps do not reach outside: shorter by len(taps) - 1."""
+def _correlate_inside(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
+    """Filter only where the taps do not reach outside: the result is shorter by len(taps) - 1."""
     n = x.shape[dim] - len(taps) + 1
     out = x.narrow(dim, 0, n) * taps[0]
     for k in range(1, len(taps)):
@@ -77,11 +75,11 @@ def correlate_inside(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
 
 
 def gaussian(x: Tensor, sigma: float, *, truncate: float = 4.0, edge: str = "nearest") -> Tensor:
-    """Gaussian blur over the last two dimensions.
+    """Blur x (..., H, W) over its last two dimensions.
 
     Args:
         x: (..., H, W).
-        sigma: standard deviation, pixels; 0 leaves x as it is.
+        sigma: standard deviation, pixels; 0 returns x.
         truncate: where the Gaussian is cut, in standard deviations.
         edge: as for `padded`.
     """
@@ -92,14 +90,12 @@ def gaussian(x: Tensor, sigma: float, *, truncate: float = 4.0, edge: str = "nea
 
 
 def box3(x: Tensor) -> Tensor:
-    """Mean over 3 x 3 pixels, mirrored about the last one at the edges."""
+    """Return the mean over 3 x 3 pixels, mirrored about the last pixel at the edges."""
     return correlate(correlate(x, (1.0, 1.0, 1.0), -2, "reflect"), (1.0, 1.0, 1.0), -1, "reflect").mul_(1 / 9)
 
 
 def disk(x: Tensor, radius: float, sigma: float) -> Tensor:
-    """Mean over the pixels within `radius`, then a Gaussian that smooths the disk's rim; mirrored at the edges.
-
-    Columns of the disk are added up first, in the order of their height, so that each grows out of the last.
+    """Return the mean over the pixels within `radius`, after a Gaussian that smooths the disk's rim; mirrored at edges.
 
     Args:
         x: (..., H, W).
@@ -111,12 +107,14 @@ def disk(x: Tensor, radius: float, sigma: float) -> Tensor:
     wide = reach + len(rim) // 2
     tall = padded(padded(x, -2, wide, "reflect"), -1, wide, "reflect")
     for dim in (-2, -1):
-        tall = correlate_inside(tall, [weight / sum(rim) for weight in rim], dim)
+        tall = _correlate_inside(tall, [weight / sum(rim) for weight in rim], dim)
     if reach == 0:
         return tall
     height, width = x.shape[-2:]
     halves = [math.floor(math.sqrt(radius**2 - k**2)) for k in range(reach + 1)]
     area = 2 * sum(2 * half + 1 for half in halves) - (2 * halves[0] + 1)
+    # Columns of the disk are added up in the order of their height, so that each grows out of the last: the number of
+    # sums grows with the radius and not with the area.
     column, half, out = tall[..., reach : reach + height, :].clone(), 0, torch.zeros_like(x)
     for k in range(reach, -1, -1):
         while half < halves[k]:
@@ -126,26 +124,29 @@ def disk(x: Tensor, radius: float, sigma: float) -> Tensor:
         out.add_(column[..., reach - k : reach - k + width])
         if k:
             out.add_(column[..., reach + k : reach + k + width])
-    return out.mul_(_gain(radius, halves, rim) / area)
+    return out.mul_(_disk_gain(radius, halves, rim) / area)
 
 
-def _gain(radius: float, halves: Sequence[int], rim: Sequence[float]) -> float:
-    """Sum of the smoothed disk's weights. It is not 1 where the disk meets the edge of the published square of 17 x 17
-    weights, or of 21 x 21 for radius 10, since the smoothing mirrors the square there: 1.013 for radius 8.
+def _disk_gain(radius: float, halves: Sequence[int], rim: Sequence[float]) -> float:
+    """Return the sum of the published disk's weights.
+
+    The published disk lies in a square of 17 x 17 weights, 21 x 21 for radius 10, and the smoothing of its rim mirrors
+    the square. Where the disk touches the square's edge the sum is not 1: it is 1.013 for radius 8.
     """
     half = 8 if radius <= 8 else int(radius)
     column = [2 * halves[abs(k)] + 1 if abs(k) < len(halves) else 0 for k in range(-half, half + 1)]
     index = padded(torch.arange(2 * half + 1), 0, len(rim) // 2, "reflect").unfold(0, len(rim), 1)
     weights = torch.tensor(rim, dtype=torch.float64).expand(len(column), -1)
-    counts = torch.zeros(len(column), dtype=torch.float64).scatter_add_(0, index.flatten(), weights.flatten()) / sum(
-        rim
+    counts = torch.zeros(len(column), dtype=torch.float64).scatter_add_(0, index.flatten(), weights.flatten())
+    counts = counts / sum(rim)
+    inside = torch.tensor(
+        [[float(abs(j) <= (n - 1) / 2) if n else 0.0 for j in range(-half, half + 1)] for n in column]
     )
-    disk_ = torch.tensor([[float(abs(j) <= (n - 1) / 2) if n else 0.0 for j in range(-half, half + 1)] for n in column])
-    return float(counts @ disk_.double() @ counts) / sum(column)
+    return float(counts @ inside.double() @ counts) / sum(column)
 
 
 def smear(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> Tensor:
-    """For each image, a weighted sum of copies of it, each moved by its own whole number of pixels; edges repeated.
+    """Return for each image a weighted sum of copies, each moved by a whole number of pixels; edges repeated.
 
     Args:
         x: (N, C, H, W).
@@ -166,7 +167,7 @@ def smear(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> T
 
 
 def smear_by_index(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> Tensor:
-    """As `smear`, all images at once: for devices on which few large steps beat many small ones."""
+    """Smear all images at once, for devices on which few large steps beat many small ones; see `smear`."""
     n, channels, height, width = x.shape
     i, j = torch.arange(height, device=x.device).view(1, -1, 1), torch.arange(width, device=x.device).view(1, 1, -1)
     flat, out = x.flatten(2), torch.zeros_like(x).flatten(2)
@@ -178,18 +179,21 @@ def smear_by_index(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[flo
     return out.view_as(x)
 
 
+# Comparisons that answer 1.0 and 0.0: on a CPU several times faster than booleans that are then converted.
+
+
 def above(x: Tensor, limit: Tensor | float) -> Tensor:
-    """1.0 where x > limit."""
+    """Return 1.0 where x > limit."""
     return torch.gt(x, limit, out=torch.empty_like(x))
 
 
 def at_least(x: Tensor, limit: Tensor | float) -> Tensor:
-    """1.0 where x >= limit."""
+    """Return 1.0 where x >= limit."""
     return torch.ge(x, limit, out=torch.empty_like(x))
 
 
 def below(x: Tensor, limit: Tensor | float) -> Tensor:
-    """1.0 where x < limit."""
+    """Return 1.0 where x < limit."""
     return torch.lt(x, limit, out=torch.empty_like(x))
 
 
@@ -198,21 +202,21 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def grey(x: Tensor) -> Tensor:
-    """(N, 1, H, W): the luma of three channels, the mean of any other number."""
+    """Return (N, 1, H, W): the luma of three channels, the mean of any other number."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
     return (x[:, :1] * LUMA[0]).add_(x[:, 1:2], alpha=LUMA[1]).add_(x[:, 2:], alpha=LUMA[2])
 
 
 def paint(colour: Sequence[float], channels: int) -> list[float]:
-    """A red-green-blue colour for so many channels: itself for three, else its luma in all."""
+    """Return a red-green-blue colour for images of any number of channels: its luma in each unless there are three."""
     if channels == 3:
         return list(colour)
     return [sum(weight * part for weight, part in zip(LUMA, colour, strict=True))] * channels
 
 
 def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest and the smallest channel at each pixel, (N, 1, H, W) each: HSV's value, and value less chroma."""
+    """Return the largest and the smallest channel at each pixel, (N, 1, H, W) each: HSV's value, and value - chroma."""
     high, low = x[:, :1].clone(), x[:, :1].clone()
     for k in range(1, x.shape[1]):
         torch.maximum(high, x[:, k : k + 1], out=high)

@@ -1,4 +1,4 @@
-"""Geometry: rotation, translation, scale, shear, perspective and crop, each sample its own; outside is black."""
+"""Geometry: rotation, translation, scale, shear, perspective and crop, drawn for each sample; outside is black."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from robustest.shifts.tables import SeverityTable, family
 
 @family(SeverityTable((5.0, 10.0, 15.0, 20.0, 30.0)))
 def rotation(x: Tensor, degrees: float, key: Tensor) -> Tensor:
-    """Turned about the centre, left or right as the sample's coin says."""
+    """Turn about the centre, to the left or the right by the sample's coin."""
     angle = rng.signs(rng.fold(key, "rotation"), ()).mul_(math.radians(degrees))
     return _warp(x, ((angle.cos(), angle.sin(), 0.0), (-angle.sin(), angle.cos(), 0.0)))
 
 
 @family(SeverityTable((0.04, 0.08, 0.12, 0.18, 0.25)))
 def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
-    """Moved by a share of the longer side, in any direction."""
+    """Move by a share of the longer side, in any direction."""
     angle = rng.uniform(rng.fold(key, "translation"), (), 0.0, 2 * math.pi)
     far = share * max(x.shape[-2:])
     return _warp(x, ((1.0, 0.0, angle.cos() * far), (0.0, 1.0, angle.sin() * far)))
@@ -30,14 +30,14 @@ def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((1.1, 1.2, 1.35, 1.5, 1.8)))
 def scale(x: Tensor, factor: float, key: Tensor) -> Tensor:
-    """Enlarged or shrunk about the centre by a factor, as the sample's coin says."""
+    """Enlarge or shrink about the centre by a factor, by the sample's coin."""
     size = rng.signs(rng.fold(key, "scale"), ()).mul_(math.log(factor)).exp_()
     return _warp(x, ((size, 0.0, 0.0), (0.0, size, 0.0)))
 
 
 @family(SeverityTable((5.0, 10.0, 15.0, 22.0, 30.0)))
 def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
-    """Sheared about the centre by an angle, along rows or columns and to either side, as the sample's coins say."""
+    """Shear about the centre by an angle, along rows or columns and to either side, by the sample's coins."""
     slope = rng.signs(rng.fold(key, "shear"), ()).mul_(math.tan(math.radians(degrees)))
     level = rng.signs(rng.fold(key, "shear along"), ()).clamp_(min=0.0)
     return _warp(x, ((1.0, slope * level, 0.0), (slope * (1 - level), 1.0, 0.0)))
@@ -45,12 +45,11 @@ def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((0.1, 0.2, 0.3, 0.4, 0.5)))
 def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
-    """Seen at an angle: each corner of the picture moves inwards by up to a share of half a side, each way."""
+    """View at an angle: each corner of the picture moves inwards by up to a share of half a side, each way."""
     height, width = x.shape[-2:]
     inwards = rng.uniform(rng.fold(key, "perspective"), (4, 2), 0.0, most)
     corner = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], dtype=x.dtype, device=x.device)
-    seen = corner + inwards * 0.5 * (1 - 2 * corner)
-    rows = _from_quadrilateral(seen)
+    rows = _from_quadrilateral(corner + inwards * 0.5 * (1 - 2 * corner))
     place = line(width, x).add(0.5).div(width).view(1, 1, -1)
     depth = line(height, x).add(0.5).div(height).view(1, -1, 1)
     across, down, away = (place * a + depth * b + c for a, b, c in rows)
@@ -59,7 +58,7 @@ def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((0.95, 0.9, 0.8, 0.7, 0.55)))
 def crop(x: Tensor, share: float, key: Tensor) -> Tensor:
-    """A window of a share of each side, anywhere in the image, enlarged to its size."""
+    """Enlarge a window of a share of each side, anywhere in the image, to the image's size."""
     height, width = x.shape[-2:]
     corner = rng.uniform(rng.fold(key, "crop"), (2,), 0.0, 1 - share)
     rows = line(height, x).add(0.5).mul(share) - 0.5
@@ -69,27 +68,31 @@ def crop(x: Tensor, share: float, key: Tensor) -> Tensor:
 
 
 def _warp(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
-    """The image after an affine map about its centre, given forwards as two rows (x, y, 1) of numbers or (N,); pixels,
-    x to the right and y down.
+    """Apply an affine map about the image's centre.
+
+    Args:
+        x: (N, C, H, W).
+        forward: the map from the image to the result, two rows (x, y, 1) of numbers or (N,); pixels, x to the right
+            and y down.
     """
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     (a, b, c), (d, e, f) = ([zero + part for part in row] for row in forward)
     height, width = x.shape[-2:]
+    # A pixel of the result is read at the inverse of the map, about the point that the centre goes to.
     area = a * e - b * d
-    across, down = (width - 1) / 2 + c, (height - 1) / 2 + f  # what the centre goes to
+    across, down = (width - 1) / 2 + c, (height - 1) / 2 + f
     columns = e / area, -b / area, (b * down - e * across) / area + (width - 1) / 2
     rows = -d / area, a / area, (d * across - a * down) / area + (height - 1) / 2
     return at_affine(x, rows, columns, "zeros")
 
 
 def _from_quadrilateral(corner: Tensor) -> list[list[Tensor]]:
-    """The projective map, three rows of three (N, 1, 1), that takes four corners (N, 4, 2) to those of the unit square.
-
-    The map from the square to the corners has a closed form; its adjugate is the way back, but for a factor.
-    """
+    """Return the projective map from four corners (N, 4, 2) to the corners of the unit square, rows of (N, 1, 1)."""
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (
         (p[:, 0].view(-1, 1, 1), p[:, 1].view(-1, 1, 1)) for p in corner.unbind(1)
     )
+    # The map from the square to a quadrilateral has a closed form (Heckbert, "Fundamentals of Texture Mapping and Image
+    # Warping", 1989). Its adjugate is the inverse up to a factor, which a projective map ignores.
     dx1, dx2, dx3 = x1 - x2, x3 - x2, x0 - x1 + x2 - x3
     dy1, dy2, dy3 = y1 - y2, y3 - y2, y0 - y1 + y2 - y3
     area = dx1 * dy2 - dx2 * dy1

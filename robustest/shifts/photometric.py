@@ -1,4 +1,8 @@
-"""Light and colour: brightness, saturation, hue, gamma and swapped channels."""
+"""Light and colour: brightness, saturation, hue, gamma and swapped channels.
+
+Of HSV only the value V = max(R, G, B) and the chroma C = V - min(R, G, B) are needed: saturation is C / V, and a change
+of value or saturation keeps the order of the channels, so that no hue has to be computed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ _BLACK = 1e-6
 
 @family(tables.BRIGHTNESS)
 def brightness(x: Tensor, more: float, key: Tensor) -> Tensor:
-    """The HSV value raised, hue and saturation kept: every channel scaled by the same factor per pixel."""
+    """Raise the HSV value and keep hue and saturation: all channels of a pixel are scaled by the same factor."""
     value = x[:, :1] if x.shape[1] == 1 else extremes(x)[0]
     raised = value.add(more).clamp_(max=1.0)
     black = below(value, _BLACK)
@@ -25,16 +29,16 @@ def brightness(x: Tensor, more: float, key: Tensor) -> Tensor:
 
 @family(tables.SATURATE)
 def saturate(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
-    """The HSV saturation multiplied and raised, hue and value kept; grey pixels have the hue of the first channel.
+    """Multiply and raise the HSV saturation, and keep hue and value; grey pixels have the hue of the first channel.
 
-    One channel has no saturation and stays as it is.
+    One channel has no saturation and stays unchanged.
     """
     if x.shape[1] == 1:
         return x
     factor, more = parameters
     value, low = extremes(x)
     chroma = value - low
-    # Every channel is as far below the value as the saturation says, and its hue says how many times that.
+    # A channel's distance from the value is the chroma times a factor that depends on the hue alone.
     wanted = (chroma * factor).add_(value, alpha=more).minimum(value)
     out = (x - value).mul_(wanted / chroma.clamp(min=_BLACK)).add_(value)
     if more:
@@ -45,16 +49,14 @@ def saturate(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
 
 @family(SeverityTable((15.0, 30.0, 60.0, 90.0, 150.0)))
 def hue(x: Tensor, degrees: float, key: Tensor) -> Tensor:
-    """The HSV hue turned one way or the other, saturation and value kept. Images without three channels stay as they
-    are.
-    """
+    """Turn the HSV hue one way or the other, and keep saturation and value; only images of three channels have one."""
     if x.shape[1] != 3:
         return x
     turn = rng.signs(rng.fold(key, "hue"), (1, 1, 1)).mul_(degrees / 60)
     value, low = extremes(x)
     chroma = value - low
     red, green, blue = x[:, :1], x[:, 1:2], x[:, 2:]
-    # The hue in sixths of a circle, from whichever channel is the largest.
+    # The hue in sixths of a circle, from the channel that is the largest.
     sixth = torch.where(
         red == value, green - blue, torch.where(green == value, blue - red + 2 * chroma, red - green + 4 * chroma)
     ).div_(chroma.clamp(min=_BLACK))
@@ -65,14 +67,14 @@ def hue(x: Tensor, degrees: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((1.25, 1.5, 2.0, 2.5, 3.5)))
 def gamma(x: Tensor, exponent: float, key: Tensor) -> Tensor:
-    """Every element to the power of the exponent, or of its inverse, as the sample's coin says."""
+    """Raise every element to the exponent, or to its inverse, by the sample's coin."""
     side = rng.signs(rng.fold(key, "gamma"), (1, 1, 1))
     return x.clamp(min=0.0).pow(torch.full_like(side, exponent).pow(side))
 
 
 @family(SeverityTable((0.2, 0.4, 0.6, 0.8, 1.0)))
 def channel_swap(x: Tensor, share: float, key: Tensor) -> Tensor:
-    """The channels moved round by one or more places and mixed with the image. One channel stays as it is."""
+    """Rotate the channels by one or more places and mix them with the image. One channel stays unchanged."""
     n, channels = x.shape[:2]
     if channels == 1:
         return x

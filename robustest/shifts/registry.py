@@ -1,13 +1,8 @@
-"""Which shifts there are: the corruptions of ImageNet-C, and families beyond it.
+"""The list of built-in shifts, shifts by name and severity, and users' functions as shifts.
 
-Shifts by name and severity, and functions of a user's own.
-
-Who sees which units. robustest's own image shifts (`SHIFTS`) are defined on images in [0, 1]: `Shift.apply` rescales
-what they get, and what they return, between these and the bounds. Every other function, whether it was handed over or
-brought by a pack, receives inputs as the data have them, on any number of axes, and returns the same. It may
-ask for the bounds.
-
-Corrupting a batch, outside any test.
+Two conventions on units. The built-in image shifts (`SHIFTS`) are defined on images in [0, 1]: `Shift.apply` rescales
+their arguments and their results between [0, 1] and the bounds. Every other function, a user's or a pack's, receives
+inputs in the units of the data, with any number of axes, and returns the same. It may take the bounds as an argument.
 """
 
 from __future__ import annotations
@@ -58,14 +53,14 @@ CORRUPTIONS = COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS
 """All 19 corruptions of ImageNet-C, in its order."""
 
 SHIFTS: dict[str, Family] = {each.__name__: each for each in (*_COMMON, *_EXTRA, *_BEYOND)}
-"""The shifts robustest brings, by name."""
+"""The built-in shifts by name."""
 
 ShiftFunction = Callable[..., Tensor]
 """Maps x (N, *S), in input units and inside the bounds, to shifted inputs of the same shape and units.
 
 After x it may take a severity 1..5, and keys (N,) int64 from which it draws, in this order or by the names `severity`
-and `key`; it gets what it asks for. An argument `bounds` gets the pair (lowest, highest) input value, and an argument
-`parameters` gets "auto", "224", "64" or "32". What `functools.partial` has fixed stays as it is.
+and `key`. An argument `bounds` gets the pair (lowest, highest) input value, and an argument `parameters` gets "auto",
+"224", "64" or "32". Arguments that `functools.partial` has fixed stay fixed.
 """
 
 
@@ -74,10 +69,10 @@ class ShiftedInputs(NamedTuple):
 
     Attributes:
         x: (N, *S) inside the bounds.
-        moved: (N,) bool, True where a sample differs from what it was by more than rounding.
-        cut: (N,) bool, True where nothing of the change is left inside the bounds: every element that the shift
-            changed was beyond them, or every element ended at one and the same bound. Such values are usually in other
-            units than the inputs. False for the shifts of `SHIFTS`, whose units are known.
+        moved: (N,) bool, True where a sample changed by more than rounding.
+        cut: (N,) bool, True where clipping to the bounds left nothing of the change: every element that the shift
+            changed was beyond them, or every element ended at the same bound. Such values are usually in other units
+            than the inputs. False for the shifts of `SHIFTS`, whose units are known.
     """
 
     x: Tensor
@@ -91,30 +86,30 @@ class Shift:
 
     Args:
         name: one of `SHIFTS`, the name of a pack's shift (`robustest.extensions`), or the name of `function`.
-        severity: 1 (mild) to 5 (severe); a function that does not ask for it has none.
-        function: a `ShiftFunction` of your own; None looks `name` up.
+        severity: 1 (mild) to 5 (severe); ignored by a function that takes none.
+        function: a `ShiftFunction`; None looks `name` up.
         parameters: "224", "64" or "32" for one of ImageNet-C's sets of parameters; "auto" chooses by the image's size.
 
     Raises:
         UnknownNameError: no shift has this name.
-        ConfigError: severity is not 1..5, `parameters` is not one of those, or the shift has no such sets.
+        ConfigError: severity is not 1..5, `parameters` is unknown, or the shift has no such sets.
     """
 
     name: str
     severity: int = 3
-    function: ShiftFunction | None = field(default=None, repr=False)  # it would show where it lies in memory
+    function: ShiftFunction | None = field(default=None, repr=False)  # its repr would show a memory address
     parameters: str = "auto"
 
     def __post_init__(self) -> None:
         if type(self.severity) is not int or not 1 <= self.severity <= 5:
             raise ConfigError(expected("severity to be a whole number 1..5", self.severity))
         if self.function is None:
-            object.__setattr__(self, "function", _named(self.name))
-        # One that asks for more is refused before any work.
-        _arguments(self.function, self._offers(None, (0.0, 1.0)))
+            object.__setattr__(self, "function", _function_by_name(self.name))
+        # Refuse a function with more required arguments before any work.
+        _arguments(self.function, self._values(None, (0.0, 1.0)))
         if self.parameters not in PARAMETERS:
             raise ConfigError(expected('parameters to be "auto", "224", "64" or "32"', self.parameters))
-        if self.parameters != "auto" and not self._asks_for("parameters"):
+        if self.parameters != "auto" and not self._takes("parameters"):
             raise ConfigError(f"Expected no parameters for the shift {self.name!r}, which has no sets to choose from.")
 
     def __str__(self) -> str:
@@ -122,15 +117,15 @@ class Shift:
 
     @property
     def variation(self) -> Variation:
-        """The shift as data: its name with the severity, where it asks for one, and a set of parameters chosen."""
+        """The shift as data: name, severity if the function takes one, and the set of parameters if one is chosen."""
         level = {} if self.level is None else {"severity": self.severity}
         chosen = {} if self.parameters == "auto" else {"parameters": self.parameters}
         return Variation(self.name, level | chosen, axis="severity" if level else None)
 
     @property
     def level(self) -> int | None:
-        """The severity; None where the function does not ask for one."""
-        return self.severity if self._asks_for("severity") else None
+        """The severity; None if the function takes none."""
+        return self.severity if self._takes("severity") else None
 
     def apply(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> Tensor:
         """Return shifted inputs inside the bounds.
@@ -144,28 +139,28 @@ class Shift:
             ConfigError: a shift of `SHIFTS` and no images.
             ModelError: the shift changed the shape or gave NaN.
         """
-        return self._shown(x, key, bounds)[0]
+        return self._applied(x, key, bounds)[0]
 
     def shifted(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> ShiftedInputs:
         """Return shifted inputs as `apply` does, and which samples the shift changed."""
-        after, beyond = self._shown(x, key, bounds)
+        after, beyond = self._applied(x, key, bounds)
         moved = moved_rows(x, after)
         if beyond is None:
             return ShiftedInputs(after, moved, torch.zeros_like(moved))
         flat = after.flatten(1)
         gone = (beyond | (flat == x.flatten(1))).all(1)
-        # A function made for [0, 1] leaves decibels at their upper bound, 0, without ever leaving the bounds.
+        # A function made for [0, 1] turns decibels into 0, their upper bound, without ever leaving the bounds.
         blank = ((flat == bounds[0]).all(1) | (flat == bounds[1]).all(1)) & (flat.shape[1] > 1)
         return ShiftedInputs(after, moved, moved & (gone | blank))
 
-    def _shown(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor | None]:
+    def _applied(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor | None]:
         """Return shifted inputs, and (N, D) bool: elements that a user's function left outside the bounds."""
-        function = self.function or _named(self.name)
-        args, kwargs = _arguments(function, self._offers(key, bounds))
+        function = self.function or _function_by_name(self.name)
+        args, kwargs = _arguments(function, self._values(key, bounds))
         low, high = bounds
-        ours = family_name(function) is not None
-        if not ours:
-            unit = x.clone()  # a function of the user's may write on what it gets
+        builtin = family_name(function) is not None
+        if not builtin:
+            unit = x.clone()  # a user's function may write on its argument
         elif x.ndim != 4:
             mend = "A function of your own may shift samples of any shape."
             raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape), mend))
@@ -174,7 +169,7 @@ class Shift:
         shifted: object = function(unit, *args, **kwargs)
         if not isinstance(shifted, Tensor) or shifted.shape != x.shape:
             got = f"shape {tuple(shifted.shape)}" if isinstance(shifted, Tensor) else type(shifted).__name__
-        elif ours:
+        elif builtin:
             inside = shifted if bounds == (0.0, 1.0) else (shifted * (high - low) + low).to(x.dtype).clamp_(low, high)
             return inside, None
         elif not bool(torch.isfinite(shifted).all()):
@@ -186,24 +181,59 @@ class Shift:
             f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}."
         )
 
-    def _asks_for(self, offer: str) -> bool:
-        asked = object()
-        args, kwargs = _arguments(self.function, {**self._offers(None, (0.0, 1.0)), offer: asked})
-        return any(value is asked for value in (*args, *kwargs.values()))
+    def _takes(self, name: str) -> bool:
+        """Return True if the function would get the value of this name: a severity, key, parameters or bounds."""
+        probe = object()
+        args, kwargs = _arguments(self.function, {**self._values(None, (0.0, 1.0)), name: probe})
+        return any(value is probe for value in (*args, *kwargs.values()))
 
-    def _offers(self, key: Tensor | None, bounds: tuple[float, float]) -> dict[str, object]:
+    def _values(self, key: Tensor | None, bounds: tuple[float, float]) -> dict[str, object]:
         return {"severity": self.severity, "key": key, "parameters": self.parameters, "bounds": bounds}
 
 
-def family_name(function: ShiftFunction | None) -> str | None:
-    """Return the name in `SHIFTS` of a function, also of one with arguments fixed by `partial`; None of any other."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return next((name for name, known in SHIFTS.items() if known is function), None)
+def corrupt(
+    x: Tensor,
+    name: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    ids: Tensor | Sequence[int] | None = None,
+    parameters: str = "auto",
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Tensor:
+    """Return corrupted images, the same that a test under this seed uses.
+
+    Each image's randomness depends on the seed and its index alone: the batch, its order and the device do not matter.
+
+    Args:
+        x: (N, C, H, W) floats inside the bounds, on any device; not changed.
+        name: one of `CORRUPTIONS`, or of any other shift.
+        severity: 1 (mild) to 5 (severe).
+        seed: of the randomness.
+        ids: (N,) the images' indices in the data; None means 0..N-1.
+        parameters: "224", "64" or "32" for one of ImageNet-C's three sets of parameters; "auto" takes the first for
+            images whose longer side has 65 pixels or more, the second from 49 pixels on.
+        bounds: smallest and largest input value.
+
+    Returns:
+        (N, C, H, W) inside the bounds, of x's type and on its device.
+
+    Raises:
+        UnknownNameError: no shift has this name.
+        ConfigError: another argument is out of range, or ids are not one for each image.
+    """
+    shift = Shift(name, severity, parameters=parameters)
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else x
+        raise ConfigError(expected("a tensor of floats of shape (N, C, H, W)", got))
+    index = torch.arange(len(x)) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
+    if index.shape != (len(x),):
+        raise ConfigError(expected(f"ids of shape ({len(x)},), one for each image", tuple(index.shape)))
+    return shift.apply(x, rng.keys(seed, index.to(x.device)), bounds)
 
 
 def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
-    """The shift that a name, a function or a `Shift` stands for.
+    """Return the `Shift` of a name, a function or a `Shift`.
 
     Args:
         shift: a name, a `ShiftFunction`, or a `Shift`.
@@ -222,39 +252,33 @@ def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
     return Shift(_name_of(shift), level, shift)
 
 
-def shift_as_asked(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
-    """The shift of a call that names a severity, or none.
+def requested_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
+    """Return the shift of an assertion's arguments.
 
     Raises:
-        ConfigError: as for `as_shift`; or a severity is given and the function would not get it.
+        ConfigError: as for `as_shift`; or a severity is given and the function takes none.
     """
     chosen = as_shift(shift, severity)
     if severity is not None and chosen.level is None:
         mend = "Leave severity= out, or give the function an argument `severity`."
-        what = f"no severity for the shift {chosen.name!r}, which does not ask for one"
-        raise ConfigError(expected(what, severity, mend))
+        got = f"no severity for the shift {chosen.name!r}, which does not ask for one"
+        raise ConfigError(expected(got, severity, mend))
     return chosen
 
 
-def _name_of(function: ShiftFunction) -> str:
-    """A function's name; of a `partial` with what it fixes, as two of one function are two shifts."""
-    if isinstance(function, functools.partial):
-        fixed = [*map(_short, function.args), *(f"{name}={_short(value)}" for name, value in function.keywords.items())]
-        return f"{_name_of(function.func)}({', '.join(fixed)})"
-    return str(getattr(function, "__name__", type(function).__name__))
-
-
-def _short(value: object) -> str:
-    """A plain value as it is written; of any other its type, as it may be long or show where it lies in memory."""
-    return repr(value) if isinstance(value, (bool, int, float, str, tuple)) else type(value).__name__
+def family_name(function: ShiftFunction | None) -> str | None:
+    """Return the name in `SHIFTS` of a function, also of one with arguments fixed by `partial`; else None."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return next((name for name, family in SHIFTS.items() if family is function), None)
 
 
 def shift_names() -> list[str]:
-    """The names of all shifts there are: ours, and those of installed packs."""
+    """Return the names of all shifts: built-in ones, and those of installed packs."""
     return [*SHIFTS, *extensions.by_name("robustest_shifts", "shift", SHIFTS)]
 
 
-def _named(name: str) -> ShiftFunction:
+def _function_by_name(name: str) -> ShiftFunction:
     if name in SHIFTS:
         return SHIFTS[name]
     brought = extensions.by_name("robustest_shifts", "shift", SHIFTS)
@@ -264,25 +288,39 @@ def _named(name: str) -> ShiftFunction:
     return function
 
 
-def _arguments(function: ShiftFunction | None, offers: dict[str, object]) -> tuple[list[object], dict[str, object]]:
-    """What a function gets after the images: by position, and by name.
+def _name_of(function: ShiftFunction) -> str:
+    """Return a function's name, with the arguments that a `partial` fixes: two partials of one function differ."""
+    if isinstance(function, functools.partial):
+        fixed = [*map(_short, function.args), *(f"{name}={_short(value)}" for name, value in function.keywords.items())]
+        return f"{_name_of(function.func)}({', '.join(fixed)})"
+    return str(getattr(function, "__name__", type(function).__name__))
 
-    Arguments named as an offer get it; required ones of other names get the severity and the key, in this order.
+
+def _short(value: object) -> str:
+    """Return a plain value's repr; of any other value its type, for its repr may be long or show a memory address."""
+    return repr(value) if isinstance(value, (bool, int, float, str, tuple)) else type(value).__name__
+
+
+def _arguments(function: ShiftFunction | None, values: dict[str, object]) -> tuple[list[object], dict[str, object]]:
+    """Return a function's arguments after the images: by position, and by name.
+
+    Arguments whose names are in `values` get those; required arguments of other names get the severity and the key, in
+    this order.
 
     Raises:
-        ConfigError: more arguments are required than there are.
+        ConfigError: more arguments are required.
     """
     try:
         wanted = _parameters(function)
-    except TypeError:  # it cannot be hashed, as data classes that are not frozen
+    except TypeError:  # cannot be hashed, as instances of data classes that are not frozen
         wanted = _parameters.__wrapped__(function)
-    named = offers.keys() & {each.name for each in wanted if each.kind is not each.POSITIONAL_ONLY}
-    rest = [offers[name] for name in ("severity", "key") if name not in named]
+    named = values.keys() & {each.name for each in wanted if each.kind is not each.POSITIONAL_ONLY}
+    rest = [values[name] for name in ("severity", "key") if name not in named]
     args: list[object] = []
     kwargs: dict[str, object] = {}
     for each in wanted:
         if each.name in named:
-            kwargs[each.name] = offers[each.name]
+            kwargs[each.name] = values[each.name]
         elif each.default is each.empty:
             if not rest:
                 names = ", ".join(str(argument) for argument in wanted)
@@ -300,54 +338,12 @@ def _parameters(function: ShiftFunction | None) -> list[inspect.Parameter]:
     target = function.forward if isinstance(function, torch.nn.Module) else function
     try:
         wanted = list(inspect.signature(target).parameters.values()) if target is not None else []
-    except (TypeError, ValueError):  # built in C: nothing is known
+    except (TypeError, ValueError):  # built in C, without a signature
         return []
-    # What `partial` fixes by name stays in its signature, as an argument with a default: the user has chosen it.
+    # An argument that `partial` fixes by name stays in its signature, with a default.
     fixed = function.keywords if isinstance(function, functools.partial) else {}
     return [
         each
         for each in wanted[1:]
         if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and each.name not in fixed
     ]
-
-
-def corrupt(
-    x: Tensor,
-    name: str,
-    severity: int,
-    *,
-    seed: int = 0,
-    ids: Tensor | Sequence[int] | None = None,
-    parameters: str = "auto",
-    bounds: tuple[float, float] = (0.0, 1.0),
-) -> Tensor:
-    """Corrupted images, as a test under this seed sees them.
-
-    Each image's randomness depends on the seed and its index alone: neither the batch nor its order nor the device
-    changes what it draws.
-
-    Args:
-        x: (N, C, H, W) floats inside the bounds, on any device; left as it is.
-        name: one of `CORRUPTIONS`, or of any other shift.
-        severity: 1 (mild) to 5 (severe).
-        seed: of the randomness.
-        ids: (N,) the images' indices in the data; None means 0..N-1.
-        parameters: "224", "64" or "32" for one of ImageNet-C's three sets of parameters; "auto" takes the first for
-            images whose longer side has 65 pixels or more, the second from 49 pixels on.
-        bounds: the least and the largest value an input may have.
-
-    Returns:
-        (N, C, H, W) inside the bounds, of x's type and on its device.
-
-    Raises:
-        UnknownNameError: no shift has this name.
-        ConfigError: another argument is out of range, or ids are not one for each image.
-    """
-    shift = Shift(name, severity, parameters=parameters)
-    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
-        got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else x
-        raise ConfigError(expected("a tensor of floats of shape (N, C, H, W)", got))
-    index = torch.arange(len(x)) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
-    if index.shape != (len(x),):
-        raise ConfigError(expected(f"ids of shape ({len(x)},), one for each image", tuple(index.shape)))
-    return shift.apply(x, rng.keys(seed, index.to(x.device)), bounds)

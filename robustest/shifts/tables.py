@@ -1,10 +1,8 @@
-"""The parameters of the ImageNet-C corruptions, for images of 224, of 64 and of 32 pixels.
+"""The parameters of the corruptions by severity and image size, and the frame that every shift shares.
 
-Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
-Perturbations", ICLR 2019, and the authors' scripts, which make ImageNet-C (224), Tiny-ImageNet-C (64) and CIFAR-10-C
-(32). Each set has one entry a severity, 1 to 5.
-
-What every shift of ours does around its own work: parameters, float32, pieces that fit a cache, bounds.
+The corruptions and their parameters are those of Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to
+Common Corruptions and Perturbations" (ICLR 2019), and of the authors' scripts, which make ImageNet-C (images of 224
+pixels), Tiny-ImageNet-C (64) and CIFAR-10-C (32). Each set has one entry a severity, 1 to 5.
 """
 
 from __future__ import annotations
@@ -25,17 +23,17 @@ LARGE, MEDIUM = 65, 49
 """Pixels of the longer side from which the parameters for 224, and for 64, are taken."""
 
 PARAMETERS = ("auto", "224", "64", "32")
-"""What `parameters` may be: chosen by the image's size, or one of the three sets."""
+"""Values of `parameters`: chosen by the image's size, or one of the three sets."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeverityTable(Generic[P]):
-    """What a shift takes at severities 1 to 5.
+    """The parameters of a shift at severities 1 to 5.
 
     Args:
         large: the five values for images of 224 pixels.
         medium: the five values for images of 64 pixels.
-        small: the five values for images of 32 pixels; where it and `medium` are None, size makes no difference.
+        small: the five values for images of 32 pixels. Without `medium` and `small`, `large` is for all sizes.
     """
 
     large: tuple[P, P, P, P, P]
@@ -43,10 +41,10 @@ class SeverityTable(Generic[P]):
     small: tuple[P, P, P, P, P] | None = None
 
     def at(self, severity: int, height: int, width: int, parameters: str) -> P:
-        """The value for a severity and an image size.
+        """Return the value for a severity and an image size.
 
         Raises:
-            ConfigError: a severity that is not 1..5, or a set that does not exist.
+            ConfigError: severity is not 1..5, or `parameters` is not one of `PARAMETERS`.
         """
         if type(severity) is not int or not 1 <= severity <= 5:
             raise ConfigError(expected("severity to be a whole number 1..5", severity))
@@ -58,8 +56,79 @@ class SeverityTable(Generic[P]):
         return (chosen or self.large)[severity - 1]
 
     def pixels(self, value: P) -> int:
-        """The size of the images that one of the values is for: 224, 64 or 32."""
+        """Return the size of the images that one of the values is for: 224, 64 or 32."""
         return 64 if value in (self.medium or ()) else 32 if value in (self.small or ()) else 224
+
+
+Body = Callable[[Tensor, P, Tensor], Tensor]
+"""Maps x (n, C, H, W) float32 in [0, 1], one severity's parameters and keys (n,) to images of the same shape.
+
+It must not write on x. Its result may be x, and need not be in [0, 1].
+"""
+
+_CPU_ELEMENTS = 1 << 19
+"""Elements of a piece of a batch on a CPU: a few megabytes, which stay in its cache."""
+
+_ELEMENTS = 1 << 26
+"""Elements of a piece elsewhere."""
+
+_ROUNDING = 1e-3
+"""Images that were rescaled to [0, 1] may leave it by their rounding."""
+
+
+class Family(Protocol):
+    """A built-in shift: a `ShiftFunction` that also takes a set of parameters."""
+
+    __name__: str
+
+    def __call__(self, x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
+        """Return shifted images.
+
+        Args:
+            x: (N, C, H, W) floats in [0, 1], on any device; not changed.
+            severity: 1..5.
+            key: (N,) int64 keys, on x's device.
+            parameters: one of `PARAMETERS`.
+
+        Returns:
+            (N, C, H, W) in [0, 1], of x's type, computed in float32. No gradient flows back to x.
+
+        Raises:
+            ConfigError: x is not four-dimensional or not in [0, 1], or an argument is out of range.
+        """
+
+
+def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
+    """Make a built-in shift of a function of one piece of a batch; `table` has its parameters by severity.
+
+    The batch is worked on piece by piece, so that memory does not grow with it.
+    """
+
+    def decorate(body: Body[P]) -> Family:
+        @functools.wraps(body)
+        def shift(x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
+            if x.ndim != 4:
+                raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape)))
+            # A user's function may call this one on inputs in other units, of which a clamp would leave nothing.
+            low, high = (float(end) for end in x.detach().aminmax()) if x.numel() else (0.0, 1.0)
+            if low < -_ROUNDING or high > 1 + _ROUNDING:
+                mend = "Give the shift by its name, or use corrupt(..., bounds=): these rescale."
+                raise ConfigError(expected(f"images in [0, 1] for {body.__name__}", f"[{low:.4g}, {high:.4g}]", mend))
+            chosen = table.at(severity, x.shape[2], x.shape[3], parameters)
+            out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+            limit = _CPU_ELEMENTS if x.device.type == "cpu" else _ELEMENTS
+            step = max(1, limit // max(1, x[:1].numel()))
+            with torch.no_grad():
+                for start in range(0, len(x), step):
+                    piece = x[start : start + step].to(torch.float32).contiguous()
+                    made = body(piece, chosen, key[start : start + step])
+                    torch.clamp(made, 0.0, 1.0, out=out[start : start + step])
+                return out.to(x.dtype)
+
+        del shift.__wrapped__  # `inspect.signature` would show the body's arguments
+        return shift
+
+    return decorate
 
 
 GAUSSIAN_NOISE = SeverityTable(
@@ -199,84 +268,4 @@ SATURATE = SeverityTable(
     ((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (30.0, 0.2)),
     ((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2)),
 )
-"""Factor of the saturation (HSV), and what is added to it."""
-
-Body = Callable[[Tensor, P, Tensor], Tensor]
-"""Maps x (n, C, H, W) float32 in [0, 1], one severity's parameters and keys (n,) to images of the same shape.
-
-It neither writes on x nor needs to stay in [0, 1]; what it returns may be x itself.
-"""
-
-_CPU_ELEMENTS = 1 << 19
-
-_ELEMENTS = 1 << 26
-
-_ROUNDING = 1e-3
-"""Images that were rescaled to [0, 1] may leave it by their rounding."""
-
-
-class Family(Protocol):
-    """A shift of ours: a `ShiftFunction` that may be told which set of parameters to take."""
-
-    __name__: str
-
-    def __call__(self, x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
-        """Shifted images.
-
-        Args:
-            x: (N, C, H, W) floats in [0, 1], on any device; left as it is.
-            severity: 1..5.
-            key: (N,) int64 keys, on x's device.
-            parameters: "224", "64" or "32" for one of ImageNet-C's sets; "auto" takes the first for images
-                whose longer side has 65 pixels or more, the second from 49 pixels on.
-
-        Returns:
-            (N, C, H, W) in [0, 1], of x's type, computed in float32. No gradient flows back to x.
-
-        Raises:
-            ConfigError: x is not four-dimensional or not in [0, 1], or an argument is out of range.
-        """
-
-
-def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
-    """Makes a shift of the work on one piece of a batch.
-
-    The work goes piece by piece: on a CPU pieces of some megabytes, which stay in its cache, so that
-    memory does not grow with the batch either.
-
-    Args:
-        table: the parameters by severity.
-    """
-
-    def make(body: Body[P]) -> Family:
-        @functools.wraps(body)
-        def shift(x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
-            if x.ndim != 4:
-                raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape)))
-            # A function of the user's may call this one on inputs in other units, of which a clamp leaves nothing.
-            low, high = (float(end) for end in x.detach().aminmax()) if x.numel() else (0.0, 1.0)
-            if low < -_ROUNDING or high > 1 + _ROUNDING:
-                mend = "Give the shift by its name, or use corrupt(..., bounds=): these rescale."
-                raise ConfigError(expected(f"images in [0, 1] for {body.__name__}", f"[{low:.4g}, {high:.4g}]", mend))
-            chosen = table.at(severity, x.shape[2], x.shape[3], parameters)
-            with torch.no_grad():
-                return _by_pieces(functools.partial(_call, body, chosen), x, key)
-
-        del shift.__wrapped__  # its signature is its own
-        return shift
-
-    return make
-
-
-def _call(body: Body[P], chosen: P, x: Tensor, key: Tensor) -> Tensor:
-    return body(x, chosen, key)
-
-
-def _by_pieces(work: Callable[[Tensor, Tensor], Tensor], x: Tensor, key: Tensor) -> Tensor:
-    out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
-    limit = _CPU_ELEMENTS if x.device.type == "cpu" else _ELEMENTS
-    step = max(1, limit // max(1, x[:1].numel()))
-    for start in range(0, len(x), step):
-        piece = x[start : start + step].to(torch.float32).contiguous()
-        torch.clamp(work(piece, key[start : start + step]), 0.0, 1.0, out=out[start : start + step])
-    return out.to(x.dtype)
+"""Factor of the saturation (HSV), and the number added to it."""

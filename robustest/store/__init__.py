@@ -1,5 +1,5 @@
-"""What robustest remembers: identities of models, finished work, results, adversarial inputs, baselines.
+"""Files of robustest: results, entries of finished work, adversarial inputs, baselines and histories.
 
-Files and hashes alone: no model passes and no verdicts. Import from the modules; `records`, `baselines` and `files`
-do not load torch. Nothing is ever unpickled: tensors are safetensors, everything else is JSON.
+No model passes and no verdicts. `files` and `baselines` do not load torch. Nothing is unpickled: tensors are
+safetensors, everything else is JSON.
 """

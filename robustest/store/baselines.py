@@ -1,4 +1,4 @@
-"""Baselines: the outcomes that later runs are compared with, in one JSON file that is committed."""
+"""Baselines: the outcomes that later runs are compared with, in one JSON file to be committed."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ _MAY_LACK = ("scores", "measured_by")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineEntry:
-    """What one claim measured, to compare with.
+    """The outcomes of one claim.
 
     Attributes:
         test: the test's id.
         claim: the key of the claim, as `Result.claim`.
-        quantity: what `estimate` is.
-        outcomes: one for each sample of the data, in the data's order: True held, False broken.
+        quantity: the name of the estimated quantity.
+        outcomes: one for each sample, in the data's order: True held, False broken.
         data: digest of the data.
         model: digest of the model; None where it has no identity.
         seed: the seed of the run.
         method: the attack in words.
-        date: when, e.g. "2026-11-25".
-        commit: of what, or "".
-        estimate: the measured value; None where there was none.
+        date: e.g. "2026-11-25".
+        commit: the project's, or "".
+        estimate: the measured value, or None.
         interval: its confidence interval.
-        scores: one for each sample of the data, in the data's order, each in 0..1; None where outcomes are compared.
-        measured_by: attack, threat, task and what else the outcomes hang on, in full; empty where it is not known.
+        scores: one in 0..1 for each sample, in the data's order; None where outcomes are compared.
+        measured_by: attack, threat, task and other choices in full; empty where unknown.
     """
 
     test: str
@@ -67,7 +67,7 @@ class BaselineEntry:
 
     @property
     def values(self) -> tuple[bool, ...] | tuple[float, ...]:
-        """What is compared: scores where there are any, else outcomes."""
+        """The values to compare: scores if there are any, else outcomes."""
         return self.outcomes if self.scores is None else self.scores
 
     @property
@@ -77,10 +77,10 @@ class BaselineEntry:
 
 
 def read(path: Path) -> dict[str, BaselineEntry]:
-    """The entries of a baseline file by key; none where there is no file.
+    """Return the entries of a baseline file by key; none if the file does not exist.
 
     Raises:
-        StoreError: it is damaged, no baseline file, or written by a later version of robustest.
+        StoreError: the file is damaged, no baseline file, or of a later version of robustest.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -102,10 +102,10 @@ def read(path: Path) -> dict[str, BaselineEntry]:
 
 
 def write(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
-    """Lay entries over those that a baseline file has, and write it whole; two processes may at once.
+    """Merge entries into a baseline file and write it whole; two processes may do so at once.
 
     Raises:
-        StoreError: the file that is there is damaged, or the folder cannot be written.
+        StoreError: the present file is damaged, or the folder cannot be written.
     """
     path = Path(path)
     try:
@@ -134,24 +134,24 @@ def _plain(entry: BaselineEntry) -> dict[str, Any]:
 
 
 def packed(outcomes: Iterable[bool]) -> dict[str, Any]:
-    """Outcomes as a result's details hold them until a baseline is written: how many, and their bits in base64."""
+    """Return outcomes as a result's details hold them: their number, and their bits in base64."""
     bits = np.fromiter(outcomes, dtype=bool)
     return {"n": len(bits), "outcomes": base64.b64encode(np.packbits(bits).tobytes()).decode()}
 
 
 def unpacked(told: Mapping[str, Any]) -> tuple[bool, ...]:
-    """The outcomes that `packed` packed."""
+    """Return the outcomes that `packed` packed."""
     data = np.frombuffer(base64.b64decode(told["outcomes"]), dtype=np.uint8)
     return tuple(np.unpackbits(data, count=told["n"]).astype(bool).tolist())
 
 
 def packed_scores(scores: Iterable[float]) -> str:
-    """Scores as a file and a result's details hold them: float64, to the bit, little end first, in base64."""
+    """Return scores as little-endian float64 in base64."""
     return base64.b64encode(np.fromiter(scores, dtype="<f8").tobytes()).decode()
 
 
 def unpacked_scores(text: str) -> tuple[float, ...]:
-    """The scores that `packed_scores` packed."""
+    """Return the scores that `packed_scores` packed."""
     return tuple(np.frombuffer(base64.b64decode(text, validate=True), dtype="<f8").tolist())
 
 

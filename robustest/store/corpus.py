@@ -1,8 +1,7 @@
-"""Adversarial inputs as tensors: which of them are worth keeping, and as how many bytes.
+"""Adversarial inputs that were found, kept to be replayed on the next model.
 
-Adversarial inputs that were found, kept to be replayed on the next model; they may break a claim, never support it.
-
-Files are named after what they hold and never changed, so that branches and workers merge by copying.
+They may break a claim, never support it. Files are named after their contents and never changed, so that branches and
+workers merge by copying.
 """
 
 from __future__ import annotations
@@ -59,40 +58,40 @@ class Kept:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """S, the shape of one input."""
+        """The shape S of one input."""
         return tuple(self.x.shape[1:])
 
     def rows(self, which: Tensor | list[int]) -> Kept:
-        """Those rows, on the CPU."""
+        """Return these rows, on the CPU."""
         index = torch.as_tensor(which, dtype=None if isinstance(which, Tensor) else torch.int64)
         return Kept(*(getattr(self, field.name).detach().cpu()[index] for field in fields(self)))
 
 
 def levels(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
-    """The nearest of 256 evenly spaced levels from one bound to the other, as uint8."""
+    """Return the nearest of 256 evenly spaced levels from one bound to the other, as uint8."""
     low, high = bounds
     return ((x.double() - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def from_levels(k: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
-    """The float32 inputs that levels stand for: k / 255 between 0 and 1."""
+    """Return the float32 inputs that levels stand for: k / 255 between 0 and 1."""
     low, high = bounds
     return (k.double() / 255 * (high - low) + low).float()
 
 
 def on_levels(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """(m,) bool: the rows of x (m, *S) that their levels stand for, to the last bit."""
+    """Return (m,) bool: rows of x (m, *S) that equal their levels to the last bit."""
     return (from_levels(levels(x, bounds), bounds) == x).flatten(1).all(1)
 
 
 def smallest(parts: Sequence[Kept]) -> tuple[Kept, list[int]]:
-    """Inputs of one shape as one, ordered by sample and size: of each sample, by its label too, the two smallest.
+    """Return the two smallest inputs of each sample and label, ordered by sample and size.
 
     Args:
-        parts: at least one.
+        parts: one or more, of one shape.
 
     Returns:
-        The inputs, and where each was among all.
+        The inputs, and the place of each among all.
     """
     everything = Kept(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Kept)))
     by_size = everything.sizes.argsort(stable=True)
@@ -108,7 +107,7 @@ def smallest(parts: Sequence[Kept]) -> tuple[Kept, list[int]]:
 
 
 def news(kept: Kept, known: Kept | None) -> list[int]:
-    """The rows of `kept` whose sample, with its label, has no known input, or only larger ones."""
+    """Return the rows of `kept` whose sample and label have no known input, or only larger ones."""
     best: dict[tuple[int, int], float] = {}
     if known is not None:
         for sample, label, size in zip(known.ids.tolist(), known.y.tolist(), known.sizes.tolist(), strict=True):
@@ -124,13 +123,13 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """What the corpus holds under one name.
+    """One row of `Corpus.listing`.
 
     Attributes:
-        name: the name.
+        name: of the inputs.
         files: number of files.
         samples: number of samples that have an input.
-        inputs: number of inputs that `load` gives for the shape of most.
+        inputs: number of inputs that `load` returns for the most frequent shape.
         size: bytes on disk.
     """
 
@@ -143,12 +142,12 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What was dropped to stay under a limit.
+    """The files that were deleted to stay under a limit.
 
     Attributes:
         files: number of files.
         freed: bytes.
-        left: bytes that are left.
+        left: bytes that remain.
     """
 
     files: int = 0
@@ -167,11 +166,11 @@ class _File:
 
 
 class Corpus:
-    """A folder of adversarial inputs; what is wrong with a file or the folder is a `StoreWarning`, no error.
+    """A folder of adversarial inputs; a damaged file or folder is a `StoreWarning`, no error.
 
     Args:
-        folder: where; it is made when something is added.
-        max_mb: most that it may hold, in millions of bytes.
+        folder: created when something is added.
+        max_mb: its largest size, in millions of bytes.
 
     Raises:
         ConfigError: max_mb is negative or no number.
@@ -183,35 +182,33 @@ class Corpus:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What its warnings said, in order."""
+        """The texts of its warnings, in order."""
         return tuple(self._folder.notices)
 
     def load(self, name: str, *, shape: tuple[int, ...] | None = None) -> Kept | None:
-        """All inputs under a name, ordered by sample and size; None where there are none.
+        """Return all inputs under a name, ordered by sample and size; None if there are none.
 
-        Of each sample, by its label too, there are up to two: the smallest.
+        At most the two smallest of each sample and label.
 
         Args:
-            name: what they were added under.
-            shape: S, of one input: those of other shapes, which belong to other data, are left out. None: the shape
-                that most have.
+            name: under which they were added.
+            shape: S, of one input; other shapes belong to other data. None: the most frequent shape.
         """
         found = [file.kept for file in self._files(_place(name), name)]
         alike = _of_shape(found, shape)
         return smallest(alike)[0] if alike else None
 
     def add(self, name: str, kept: Kept, *, bounds: Bounds = (0.0, 1.0), exact8: Tensor | None = None) -> bool:
-        """Keep the inputs whose sample has none yet, or only larger ones; whether the corpus holds them now.
+        """Keep the inputs whose sample has none yet, or only larger ones; return whether the corpus holds them now.
 
-        Where it grows beyond its limit, the oldest files go, and of a file too large in itself the largest sizes; a
+        Beyond the limit the oldest files are deleted, and the largest sizes of a file too large by itself; a
         `StoreWarning` says so.
 
         Args:
-            name: what to keep them under.
+            name: to keep them under.
             kept: the inputs.
             bounds: smallest and largest input value; the levels of one byte lie between them.
-            exact8: (m,) bool, the rows that may be stored as one byte an element. Those that their levels do not
-                stand for to the last bit are stored as floats all the same. None: all.
+            exact8: (m,) bool, rows that may be stored as one byte an element, if that is exact. None: all.
         """
         ours, which = smallest([kept.rows(torch.arange(len(kept)))])
         fresh = news(ours, self.load(name, shape=kept.shape))
@@ -232,20 +229,20 @@ class Corpus:
         return True
 
     def names(self) -> list[str]:
-        """The names that have inputs, in order."""
+        """Return the names that have inputs, in order."""
         return [row.name for row in self.listing()]
 
     def listing(self) -> list[Listed]:
-        """What there is under each name, in order."""
+        """Return a row for each name, in order."""
         by_name: dict[str, list[_File]] = {}
         for file in self._files("*", None):
             by_name.setdefault(file.name, []).append(file)
         return [_listed(name, by_name[name]) for name in sorted(by_name)]
 
     def prune(self, max_mb: float) -> Pruned:
-        """Drop files until the corpus holds no more than so many millions of bytes.
+        """Delete files until the corpus holds at most `max_mb` millions of bytes.
 
-        Those whose inputs are all superseded go first, then the oldest; of the newest the largest sizes go.
+        Superseded files go first, then the oldest; of the newest, the largest sizes.
 
         Raises:
             ConfigError: max_mb is negative or no number.
@@ -304,7 +301,7 @@ def _inputs(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> tuple[Kept
 
 
 def _fitting(name: str, kept: Kept, small: Tensor, bounds: Bounds, limit: int) -> tuple[str, bytes | None, int]:
-    """Path and bytes of a file with the inputs, as many of the smallest sizes as fit; and how many were left out."""
+    """Return path and bytes of a file with as many of the smallest inputs as fit, and the number left out."""
     order = kept.sizes.argsort(stable=True)
     count = len(kept)
     while count:
@@ -340,7 +337,7 @@ def _of_shape(found: list[Kept], shape: tuple[int, ...] | None) -> list[Kept]:
 
 
 def _superseded(files: list[_File]) -> set[Path]:
-    """Files of which nothing would be given."""
+    """Return the files of which `load` would return nothing."""
     idle = {file.path for file in files}
     for group in {(file.name, file.kept.shape) for file in files}:
         alike = [file for file in files if (file.name, file.kept.shape) == group]
@@ -356,7 +353,7 @@ def _listed(name: str, files: list[_File]) -> Listed:
 
 
 def _place(name: str) -> str:
-    """The folder of a name: readable, and no other name's."""
+    """Return the folder of a name: readable, and different for every name."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     return f"{slug}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 

@@ -1,6 +1,7 @@
-"""Tensors and JSON in one safetensors file, with a checksum over both.
+"""Entries of finished work, one safetensors file each, so that workers, shards and branches merge by copying.
 
-Finished pieces of work, one file each, so that workers, shards and branches merge by copying.
+A file holds tensors and JSON with a checksum over both (`pack`, `unpack`). `Store` saves under keys alone
+(`robustest.identity.keys`) and loads an entry only while everything that was read from outside is unchanged.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ _HEAD = "robustest"
 
 
 def pack(kind: str, key: str, arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Args:
-        kind: what the file is; `unpack` refuses those of another kind.
-        key: what the file stands for; `unpack` refuses those under another name.
+        kind: of file; `unpack` refuses other kinds.
+        key: the file's identity; `unpack` refuses other keys.
         arrays: dense tensors by name, on any device; strides and gradients are not kept.
         meta: JSON types.
 
@@ -54,15 +55,15 @@ def pack(kind: str, key: str, arrays: Mapping[str, Tensor], meta: Mapping[str, A
 
 
 def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
-    """Key, arrays on the CPU and meta of a file that `pack` made.
+    """Return key, arrays on the CPU and meta of a file that `pack` made.
 
     Args:
-        kind: what the file must be.
-        key: what it must stand for; None for anything.
-        data: its bytes.
+        kind: required.
+        key: required; None accepts any.
+        data: the file's bytes.
 
     Raises:
-        Damaged: it is anything else, or not as it was made.
+        Damaged: the file is of another kind or key, or was changed.
     """
     head = _head(data)
     if head.get("kind") != kind:
@@ -104,7 +105,7 @@ _STAMPS = "outside"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """What a piece of work found.
+    """The result of a piece of work.
 
     Attributes:
         arrays: dense tensors by name.
@@ -116,20 +117,20 @@ class Entry:
 
 
 class Store:
-    """Entries under `folder/chunks`, by key; what is wrong with a file or the folder is a `StoreWarning`, no error.
+    """Entries under `folder/chunks`, by key; a damaged file or folder is a `StoreWarning`, no error.
 
-    A file is there whole or not at all, whatever is killed. One that is not as it was written is moved to
-    `folder/damaged`. A folder that cannot be written says so once and stays as it is. An entry counts only while all
-    that was read from outside as it was computed is what it was.
+    A file exists whole or not at all, also if the process is killed. A damaged one is moved to `folder/damaged`. A
+    folder that cannot be written warns once. An entry counts only while everything that was read from outside is
+    unchanged.
 
     Args:
-        folder: where; it is made when something is saved.
-        read: load anything; without it everything is computed, and saved.
-        recheck: share of what is loaded that `doubted` has computed again, in 0..1.
+        folder: created when something is saved.
+        read: whether to load; otherwise everything is computed, and saved.
+        recheck: the share of loaded entries, in 0..1, for which `doubted` asks to compute again.
 
     Attributes:
-        outdated: what is not as it was when something was stored, in words; empty where nothing was found to be so.
-        unknowable: why something was not saved, in words: it did what no stamp can stand for.
+        outdated: the thing that changed since an entry was stored, in words; empty if none was found.
+        unknowable: the reason why an entry was not saved, in words.
     """
 
     def __init__(self, folder: Path, *, read: bool = True, recheck: float = 0.0) -> None:
@@ -149,14 +150,14 @@ class Store:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What its warnings said, in order."""
+        """The texts of its warnings, in order."""
         return tuple(self._folder.notices)
 
     def load(self, key: Key) -> Entry | None:
-        """Return the entry saved under a key, its arrays on the CPU; None where there is none that is whole and holds.
+        """Return the entry under a key, its arrays on the CPU; None if none is whole and up to date.
 
         Raises:
-            TypeError: the key is none that `key_of` made.
+            TypeError: the key was not made by `key_of`.
         """
         path = self._path(key)
         seen = self._folder.read(path) if self._read else None
@@ -174,13 +175,12 @@ class Store:
         return Entry(arrays, meta)
 
     def save(self, key: Key, entry: Entry) -> bool:
-        """Keep an entry under a key, in the place of any that is there; whether it is kept.
+        """Keep an entry under a key, replacing any; return whether it is kept.
 
-        The entry holds stamps of all that was read from outside while it was computed. Where no stamp can stand for
-        that, it is not kept.
+        The entry gets the stamps of everything that was read from outside. If something has no stamp, it is not kept.
 
         Raises:
-            TypeError: the key is none that `key_of` made.
+            TypeError: the key was not made by `key_of`.
             ConfigError: the entry holds other types than it may.
             StoreError: nothing was computed inside `key.watching()`.
         """
@@ -194,7 +194,7 @@ class Store:
         return self._folder.write(path, pack(_KIND, key.name, entry.arrays, meta))
 
     def doubted(self) -> bool:
-        """Return True if what was loaded shall be computed again and must agree: one now and then, at random."""
+        """Return True, at random, if the loaded entry is to be computed again, and must agree."""
         return self._random.random() < self._recheck
 
     def _path(self, key: Key) -> Path:

@@ -1,6 +1,6 @@
-"""Files written whole or not at all, and folders that may fail: nothing here costs a verdict.
+"""Files written whole or not at all, in folders whose failures cost no verdict; results as one JSON file each.
 
-Results, one JSON file each, so that workers, shards and branches merge by copying.
+Workers, shards and branches merge by copying.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class StoreWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a file held when it was read, and which file it was."""
+    """The contents of a file when it was read, and the file's identity."""
 
     path: Path
     data: bytes
@@ -55,17 +55,17 @@ class Seen:
 
 
 class Damaged(Exception):
-    """A file is not what it should be; the message says what it is instead."""
+    """A file is damaged; the message describes its contents."""
 
 
 class Folder:
-    """A folder in which files are written atomically, and that says once what is wrong with it.
+    """A folder in which files are written atomically, and that warns once.
 
-    The first failure to write closes it: later writes do nothing and return False. Two processes may write at once.
+    The first failure to write closes it: later writes return False. Two processes may write at once.
 
     Attributes:
         root: the folder; it need not exist.
-        notices: what the warnings said, for those who turn warnings off, or into errors.
+        notices: the texts of the warnings.
     """
 
     def __init__(self, root: Path) -> None:
@@ -75,7 +75,7 @@ class Folder:
         self._tidied: set[Path] = set()
 
     def write(self, path: Path, data: bytes) -> bool:
-        """Write a file of this folder whole; whether it is there now."""
+        """Write a file whole; return whether it is there now."""
         if self._closed:
             return False
         try:
@@ -90,7 +90,7 @@ class Folder:
         return True
 
     def read(self, path: Path) -> Seen | None:
-        """What a file holds; None where there is none, or it cannot be read."""
+        """Return a file's contents; None if it is absent or cannot be read."""
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -102,7 +102,7 @@ class Folder:
             return None
 
     def find(self, pattern: str) -> list[Path]:
-        """The files that match, in order of their names; hidden and damaged ones are none."""
+        """Return the files that match, sorted by name, without hidden and damaged ones."""
         try:
             found = sorted(p for p in self.root.glob(pattern) if p.is_file())
         except OSError as error:
@@ -111,21 +111,21 @@ class Folder:
         return [p for p in found if not p.name.startswith(".") and p.relative_to(self.root).parts[0] != "damaged"]
 
     def size(self, path: Path) -> int:
-        """Bytes of a file; 0 where it is gone."""
+        """Return a file's size in bytes; 0 if it is absent."""
         try:
             return path.stat().st_size
         except OSError:
             return 0
 
     def age(self, path: Path) -> float:
-        """When a file was written, in seconds since 1970; 0 where it is gone."""
+        """Return the time when a file was written, in seconds since 1970; 0 if it is absent."""
         try:
             return path.stat().st_mtime
         except OSError:
             return 0.0
 
     def remove(self, path: Path) -> bool:
-        """Delete a file; whether it was there and is gone."""
+        """Delete a file; return whether that succeeded."""
         try:
             path.unlink()
         except FileNotFoundError:
@@ -136,7 +136,7 @@ class Folder:
         return True
 
     def set_aside(self, seen: Seen, why: str) -> None:
-        """Move a damaged file to `damaged/` and say so, unless another process has put a new one in its place."""
+        """Move a damaged file to `damaged/` and warn, unless another process has replaced it."""
         kept = self.root / "damaged" / ".".join(seen.path.relative_to(self.root).parts)
         try:
             status = seen.path.stat()
@@ -156,7 +156,7 @@ class Folder:
         self.say(f"Expected {seen.path} to be whole but got {why}. {done}; what it held is computed again.")
 
     def say(self, message: str) -> None:
-        """Warn, without raising where warnings are errors: a store that fails must not cost the verdict."""
+        """Warn, but do not raise where warnings are errors: a store that fails must not cost the verdict."""
         self.notices.append(message)
         with suppress(StoreWarning):
             warnings.warn(message, StoreWarning, stacklevel=4)
@@ -170,7 +170,7 @@ class Folder:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that at any moment, whatever is killed, it is there whole or as it was before.
+    """Write a file so that at any moment, also if the process is killed, it is whole or unchanged.
 
     Raises:
         OSError: the folder or the file cannot be written; nothing is left behind.
@@ -193,7 +193,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """No other process that asks so writes in this folder meanwhile; a lock on the folder goes with the process."""
+    """Exclude other processes from writing in this folder; the lock ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":
         yield
@@ -210,7 +210,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed writers left in a folder long ago."""
+    """Remove files that killed writers left in a folder long ago."""
     with suppress(OSError):
         for path in folder.glob(f".*{_UNFINISHED}"):
             if time.time() - path.stat().st_mtime > _OLD:
@@ -218,7 +218,7 @@ def tidy(folder: Path) -> None:
 
 
 def checked(key: object) -> str:
-    """A key that may name a file.
+    """Return a key that may name a file.
 
     Raises:
         ConfigError: it is no text of 16 to 128 hex digits.
@@ -229,7 +229,7 @@ def checked(key: object) -> str:
 
 
 def to_json(value: Any) -> str:
-    """A value of JSON types as text, the same for equal values.
+    """Return a value of JSON types as text, equal for equal values.
 
     Raises:
         ConfigError: it holds something else, such as an infinite number or a key that is no text.
@@ -263,14 +263,14 @@ SCHEMA = 2
 
 
 def save_record(folder: Path, key: str, record: Mapping[str, Any]) -> bool:
-    """Keep a record as `folder/results/<first two digits>/<key>.json`; whether it is kept.
+    """Keep a record as `folder/results/<first two digits>/<key>.json`; return whether it is kept.
 
-    What is wrong with the folder is a `StoreWarning`.
+    A failure of the folder is a `StoreWarning`.
 
     Args:
-        folder: the store's; it is made where there is none.
+        folder: the store's; created if absent.
         key: 16 to 128 hex digits.
-        record: JSON types, with the texts "test" and "claim" to be listed by.
+        record: JSON types, with the texts "test" and "claim", by which records are sorted.
 
     Raises:
         ConfigError: key or record are of other types.
@@ -282,7 +282,7 @@ def save_record(folder: Path, key: str, record: Mapping[str, Any]) -> bool:
 
 
 def load_records(folder: Path) -> list[dict[str, Any]]:
-    """All records that are whole, by test and claim; the others are moved to `folder/damaged`, with a warning."""
+    """Return all whole records, by test and claim; move the others to `folder/damaged`, with a warning."""
     place = Folder(folder)
     found: list[tuple[str, str, str, dict[str, Any]]] = []
     for path in place.find("results/*/*.json"):

@@ -1,4 +1,4 @@
-"""When something was measured, and of which commit of the user's project."""
+"""Date, commit and machine of a measurement."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from robustest.version import VERSION
 
 
 def today() -> str:
-    """The date in UTC, as 2026-01-31."""
+    """Return the date in UTC, as 2026-01-31."""
     return datetime.now(UTC).date().isoformat()
 
 
 @cache
 def commit() -> str:
-    """The short name of the commit that is checked out here; empty outside a git repository."""
+    """Return the short name of the commit that is checked out here; empty outside a git repository."""
     return _git("rev-parse", "--short", "HEAD")
 
 
 def origin(apart: str | None = None) -> Origin:
-    """When and of what a run that ends now is: the commit that is checked out here, and what it ran on.
+    """Return time, commit and versions of a run that ends now.
 
     Args:
-        apart: a folder whose files do not count as changes of the commit, as the run itself writes them.
+        apart: a folder whose files do not count as changes of the commit, since the run writes them.
     """
     name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
     known = bool(name) and seconds.isdecimal()
@@ -45,7 +45,7 @@ def origin(apart: str | None = None) -> Origin:
 
 
 def _changed(apart: str | None) -> bool:
-    """Whether tracked files differ from the commit."""
+    """Return True if tracked files differ from the commit."""
     status = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
     top = _git("rev-parse", "--show-toplevel")
     folder = Path(apart).resolve() if apart is not None else None
@@ -67,7 +67,7 @@ def _in_utc(moment: datetime, precision: str) -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git prints; empty where there is no git, or no repository."""
+    """Return git's output; empty without git or a repository."""
     command = ["git", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
@@ -77,12 +77,12 @@ def _git(*arguments: str) -> str:
 
 
 def machine() -> str:
-    """What measured, in a few words: "Linux x86_64, 8 cores"."""
+    """Return the machine in words: "Linux x86_64, 8 cores"."""
     cores = os.cpu_count() or 1
     return f"{platform.system()} {platform.machine()}, {cores} core{'' if cores == 1 else 's'}"
 
 
 def when() -> str:
-    """Date and commit in words, e.g. "2026-01-31, commit 1a2b3c4"."""
+    """Return date and commit in words, e.g. "2026-01-31, commit 1a2b3c4"."""
     name = commit()
     return f"{today()}, commit {name}" if name else today()

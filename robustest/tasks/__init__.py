@@ -28,7 +28,7 @@ TASKS: dict[str, Callable[[], Task]] = {"classification": Classification, "multi
 
 
 def checked_task(task: object) -> Task:
-    """The task that a value or a name stands for.
+    """Return the task of a value or a name.
 
     Raises:
         UnknownNameError: no task has this name.

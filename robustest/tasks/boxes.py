@@ -1,4 +1,4 @@
-"""Boxes in images: how they overlap, which answers meet which targets, what an attack climbs, where a shift takes them.
+"""Boxes in images: overlaps, matching of answers to targets, losses for attacks, and moves by shifts.
 
 A box is (left, top, right, bottom) in pixels: pixel (row, column) covers column..column + 1 and row..row + 1. A list of
 boxes is (B, M, 6): the box, its class, its confidence; the class is `NONE` in rows that fill up a list.
@@ -28,7 +28,7 @@ _TINY = 1e-6
 
 
 def overlaps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, R, M) intersections of boxes (B, R, 4) and (B, M, 4), and the areas (B, R) and (B, M)."""
+    """Return (B, R, M) intersections of boxes (B, R, 4) and (B, M, 4), and their areas (B, R) and (B, M)."""
     low = torch.maximum(one[:, :, None, :2], other[:, None, :, :2])
     high = torch.minimum(one[:, :, None, 2:], other[:, None, :, 2:])
     areas = [(boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1) for boxes in (one, other)]
@@ -36,20 +36,20 @@ def overlaps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def iou(one: Tensor, other: Tensor) -> Tensor:
-    """(B, R, M) intersection over union of boxes (B, R, 4) and (B, M, 4); 0 where both are empty."""
+    """Return (B, R, M) intersection over union of boxes (B, R, 4) and (B, M, 4); 0 where both are empty."""
     both, first, second = overlaps(one, other)
     union = first.unsqueeze(2) + second.unsqueeze(1) - both
     return both / union.clamp(min=_TINY)
 
 
 def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(B,) int64 how many targets were found and how many missed, and how many answers are false.
+    """Return (B,) int64 numbers of found targets, missed targets and false answers.
 
-    As in COCO's evaluation: answers choose in falling order of confidence, each that free target of its class which it
-    overlaps most, from `least` on.
+    As in COCO's evaluation: answers choose in falling order of confidence, each the free target of its class with the
+    largest overlap, if that is `least` or more.
 
     Args:
-        said: (B, R, 6) answers, the surest first.
+        said: (B, R, 6) answers, the most confident first.
         y: (B, M, 6) targets.
         least: intersection over union of a match.
     """
@@ -68,7 +68,7 @@ def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tens
 
 
 def f1(said: Tensor, y: Tensor, least: float) -> Tensor:
-    """(B,) float64: twice the targets found, over targets and answers; 1 where there are neither.
+    """Return (B,) float64: twice the found targets over targets and answers; 1 where there are neither.
 
     Arguments are those of `matched`.
     """
@@ -78,14 +78,14 @@ def f1(said: Tensor, y: Tensor, least: float) -> Tensor:
 
 
 class Stand(NamedTuple):
-    """How answers with their gradient stand to targets.
+    """Relations of differentiable answers to targets.
 
     Attributes:
-        odds: (B, M) log-odds of the surest answer on each target, of its class.
+        odds: (B, M) log-odds, for the target's class, of the most confident answer on each target.
         overlap: (B, M) of that answer.
         met: (B, M) bool, whether there is one.
         stray: (B, R) log-odds of each answer's likeliest class.
-        lost: (B, R) bool, whether it is on no target of that class.
+        lost: (B, R) bool, whether the answer is on no target of that class.
     """
 
     odds: Tensor
@@ -96,7 +96,7 @@ class Stand(NamedTuple):
 
 
 def standing(rows: Tensor, y: Tensor, least: float) -> Stand:
-    """How answers (B, R, 4 + K), boxes and class scores in [0, 1], stand to targets (B, M, 6)."""
+    """Return the relations of answers (B, R, 4 + K), boxes and class scores in [0, 1], to targets (B, M, 6)."""
     place, scores = rows[..., :4], rows[..., 4:]
     kind, real = y[..., 4].long(), y[..., 4] >= 0
     shared = iou(place, y[..., :4].to(rows))
@@ -117,24 +117,24 @@ def standing(rows: Tensor, y: Tensor, least: float) -> Stand:
 
 
 def cross_entropy(rows: Tensor, y: Tensor, least: float) -> Tensor:
-    """(B,) -log of the score on each target and of its overlap, -log of what strays leave: means over targets."""
+    """Return (B,) means over targets of -log score, -log overlap, and -log(1 - score) of stray answers."""
     stand = standing(rows, y, least)
     hidden = F.softplus(-stand.odds) - stand.overlap.clamp(min=_TINY).log()
     return _per_target(hidden, F.softplus(stand.stray), stand, y)
 
 
 def log_odds(rows: Tensor, y: Tensor, least: float) -> Tensor:
-    """(B,) as cross-entropy, with the log-odds of targets in place of their softplus, which is flat for sure ones."""
+    """Return (B,) cross-entropy with the log-odds of targets instead of their softplus, which is flat if sure."""
     stand = standing(rows, y, least)
     hidden = -stand.odds - stand.overlap.clamp(min=_TINY).log()
     return _per_target(hidden, F.softplus(stand.stray), stand, y)
 
 
 def turning(rows: Tensor, y: Tensor, least: float, confidence: float) -> Tensor:
-    """(B,) the softplus of each lead negated: what is far from turning has little say.
+    """Return (B,) the softplus of each negated lead: targets that are far from turning weigh little.
 
     A target's leads are its odds above the confidence and its overlap above `least`; a stray's is its distance below
-    the confidence. Odds are in usual ones of the image, so that their scale does not matter.
+    the confidence. Odds are divided by the image's usual ones, so that their scale does not matter.
     """
     stand, cut = standing(rows, y, least), _log_odds(torch.tensor(confidence)).item()
     sure, quiet = stand.odds - cut, cut - stand.stray
@@ -146,10 +146,10 @@ def turning(rows: Tensor, y: Tensor, least: float, confidence: float) -> Tensor:
 
 
 def moved(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Targets (B, M, 6) of moved images, and (B,) bool whether boxes fit there; arguments are those of `Task.moved`.
+    """Return targets (B, M, 6) of moved images, and (B,) bool whether boxes fit; arguments as for `Task.moved`.
 
-    Boxes fit where the image was stretched and moved along its axes: a box around a turned box is too large for what is
-    in it. They are cut at the image's edge, and ignored where less than half of them is left.
+    Boxes fit where the image was stretched and moved along its axes: a box around a turned box is too large for its
+    contents. They are cut at the image's edge, and ignored where less than half remains.
     """
     height, width = source.shape[-2:]
     lines = [torch.arange(n, dtype=torch.float64, device=y.device) for n in (height, width)]

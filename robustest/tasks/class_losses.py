@@ -1,8 +1,7 @@
-"""What attacks on classes climb: pure functions of logits (B, K) and labels (B,).
+"""Losses that attacks on classes climb: pure functions of logits (B, K) and labels (B,), K >= 2.
 
-They give (B,) values that grow as the label loses. All are defined for two classes and more. "Shift" is a number
-added to a sample's logits, "scale" a positive number they are multiplied by; neither changes what a model predicts,
-and models whose logits are large or small starve attacks whose objective depends on the scale.
+They return (B,) values that grow as the label loses. "Shift" is a number added to a sample's logits, "scale" a positive
+factor; neither changes predictions, and large or small logits starve attacks whose loss depends on the scale.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _TINY = 1e-12
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """-log softmax of the label's logit. Free of shift, not of scale.
+    """Return -log softmax of the label's logit; invariant to shift, not to scale.
 
     Args:
         logits: (B, K) float.
@@ -26,25 +25,24 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def linear(logits: Tensor, weights: Tensor) -> Tensor:
-    """A linear form of the logits: the objective whose gradient is the weights, at the cost of two operations.
+    """Return the linear form of the logits whose gradient is the weights.
 
-    Where the gradient of an objective is known, this is as good to climb, and costs less than a graph of its formula:
-    on small networks that shows.
+    Where the gradient of a loss is known, climbing this costs two operations instead of a graph of the loss.
 
     Args:
         logits: (B, K) float.
-        weights: (B, K) of the same kind; no gradient goes through them.
+        weights: (B, K) of the same type; no gradient goes through them.
     """
     return (weights * logits).sum(1)
 
 
 def log_odds_tangent(logits: Tensor, y: Tensor) -> Tensor:
-    """A linear form with the gradient of the log-odds against the label, which are what PGD climbs.
+    """Return a linear form with the gradient of the log-odds against the label, which PGD climbs.
 
     The log-odds are the log-sum-exp of the other logits minus the label's, so that their gradient is the softmax of the
-    other logits, and -1 at the label. The cross-entropy is their softplus: per sample both have the same directions of
-    ascent. In float32 this one keeps them: the gradient of the cross-entropy loses the label's part once the label's
-    probability rounds to 1, from a gap of 17 on, and is zero from 104 on.
+    other logits, and -1 at the label. The cross-entropy is their softplus, with the same directions of ascent. In
+    float32 its gradient loses the label's part once the label's probability rounds to 1, from a gap of 17 on, and is
+    zero from 104 on; this one does not.
 
     Args:
         logits: (B, K) float.
@@ -56,9 +54,7 @@ def log_odds_tangent(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """Largest other logit minus the label's: the margin negated, positive where misclassified.
-
-    Free of shift, not of scale. The margin itself, positive where the label stands, is `Classification.margin`.
+    """Return the largest other logit minus the label's: positive where misclassified; invariant to shift, not to scale.
 
     Args:
         logits: (..., K) float, led by the batch axis.
@@ -74,23 +70,22 @@ def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def lead(target: Tensor, y: Tensor, logits: Tensor) -> Tensor:
-    """(B, K) the weights of logits (B, K) that give the target's logit minus the label's.
+    """Return the weights (B, K) that give the target's logit minus the label's.
 
     Args:
         target: (B,) int64 classes other than the label.
         y: (B,) int64 labels.
-        logits: whose shape, kind and device the weights have.
+        logits: (B, K), of the same type and device as the weights.
     """
     weights = torch.zeros_like(logits, requires_grad=False)
     return weights.scatter_(1, target.unsqueeze(1), 1.0).scatter_(1, y.unsqueeze(1), -1.0)
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """Difference of logits ratio: the margin loss over the gap between largest and third largest logit.
+    """Return the difference of logits ratio: the margin loss over the gap between largest and third largest logit.
 
-    From Croce and Hein, ICML 2020, section 4, equation 6. Free of shift and scale for K >= 3. Two logits have
-    nothing left once both are taken out but which is larger, and that has no gradient: for K = 2 this is the
-    margin loss, free of shift only.
+    Croce and Hein, ICML 2020, section 4, equation 6. Invariant to shift and scale for K >= 3. For K = 2 nothing
+    differentiable is invariant to both, and this is the margin loss.
 
     Args:
         logits: (B, K) float.
@@ -103,11 +98,12 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """The target's logit minus the label's, over the largest logit minus the mean of third and fourth largest.
+    """Return the target's logit minus the label's, over the largest minus the mean of third and fourth largest logit.
 
-    From Croce and Hein, ICML 2020, section 4, equation 7. Free of shift and scale for K >= 3. With three classes
-    the mean is that of second and third: minus the third alone would make this -1 wherever the label is first
-    and the target last, without a gradient. With two classes it is the margin loss, as for `dlr`.
+    Croce and Hein, ICML 2020, section 4, equation 7. Invariant to shift and scale for K >= 3. With three classes the
+    mean is that of second and third: the third alone would make this -1, without a gradient, wherever the label is
+        first
+    and the target last. With two classes it is the margin loss, as for `dlr`.
 
     Args:
         logits: (B, K) float.
@@ -122,12 +118,12 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
 
 def ranked_class(logits: Tensor, y: Tensor, rank: int) -> Tensor:
-    """(B,) int64: the classes other than the label in falling order of their logits, that at place `rank`.
+    """Return (B,) int64: the class at place `rank` among those other than the label, in falling order of their logits.
 
     Args:
         logits: (B, K) float.
         y: (B,) int64 labels.
-        rank: 0 for the likeliest other class; beyond K - 2 it stands for K - 2, the least likely.
+        rank: 0 for the likeliest other class; at most K - 2, the least likely.
     """
     place = min(rank, logits.shape[1] - 2)
     others = logits.detach().scatter(1, y.unsqueeze(1), -torch.inf)

@@ -18,8 +18,7 @@ from robustest.tasks.protocol import Describing
 class Classification:
     """Targets are labels (B,) int64, outputs logits (B, K) of K >= 2 classes; the largest logit is the answer.
 
-    A tie of the largest logits goes to the class of the smallest index, in `predictions` and so in `holds`; the margin
-    is zero there, whichever of them is the label.
+    A tie goes to the class of the smallest index, in `predictions` and in `holds`; the margin is zero there.
     """
 
     name = "classification"
@@ -35,10 +34,10 @@ class Classification:
     )
 
     def targets(self, given: object) -> Tensor:
-        """(B,) int64 labels on the CPU, from integers in a tensor, an array or a sequence.
+        """Return (B,) int64 labels on the CPU, from integers in a tensor, an array or a sequence.
 
         Raises:
-            DataError: not integers, or not one a sample.
+            DataError: not integers, or not one for each sample.
         """
         try:
             labels = torch.as_tensor(np.array(given) if isinstance(given, np.ndarray) else given).detach().cpu()
@@ -53,7 +52,7 @@ class Classification:
         return labels.to(torch.int64)
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Refuse labels (B,) that a model of `width` classes has no class for.
+        """Refuse labels (B,) outside 0..width-1.
 
         Raises:
             DataError: a label is no class of the model.
@@ -63,7 +62,7 @@ class Classification:
             raise DataError(f"Expected labels in 0..{width - 1}, the model's {width} classes, but got {low}..{high}.")
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """The number of classes K of logits (B, K).
+        """Return the number of classes K of logits (B, K).
 
         Raises:
             ModelError: not (rows, K) with K >= 2, or with K as before.
@@ -78,36 +77,36 @@ class Classification:
 
     @staticmethod
     def predictions(output: Tensor) -> Tensor:
-        """(...) int64, the class of the largest logit of logits (..., K), the first of those that tie."""
+        """Return (...) int64, the class of the largest logit of (..., K), the first of those that tie."""
         return output.argmax(-1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) bool: whether the label's class is predicted; (B, A) of logits (B, A, K)."""
+        """Return (B,) bool: the label's class is predicted; (B, A) of logits (B, A, K)."""
         predicted = output.argmax(-1)
         return predicted == (y if predicted.ndim == 1 else y.view(-1, *[1] * (predicted.ndim - 1)))
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) the label's logit minus the largest other; (B, A) of logits (B, A, K)."""
+        """Return (B,) the label's logit minus the largest other; (B, A) of logits (B, A, K)."""
         return -class_losses.margin_loss(output, y)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64: 1 where the label's class is predicted, else 0; (B, A) of logits (B, A, K)."""
+        """Return (B,) float64: 1 where the label's class is predicted, else 0; (B, A) of logits (B, A, K)."""
         return self.holds(output, y).double()
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) float64: 1 where two predicted classes (B,) are the same, else 0."""
+        """Return (B,) float64: 1 where two predicted classes (B,) are equal, else 0."""
         return (said == other).double()
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) bool: whether two predicted classes (B,) are the same."""
+        """Return (B,) bool: two predicted classes (B,) are equal."""
         return said == other
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """The labels: they are no places."""
+        """Return the labels unchanged: they are no places."""
         return y
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """The label, and the classes predicted before and after."""
+        """Return the label, and the classes predicted before and after."""
         return {"label": int(y), "clean": int(clean), "predicted": int(predicted)}
 
 

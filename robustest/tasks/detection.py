@@ -1,6 +1,6 @@
-"""What detectors answer, as rows of boxes and class scores: torchvision's, and those of MAITE's protocol.
+"""Object detection: boxes with their classes, from detectors of torchvision and of MAITE's protocol.
 
-Object detection: boxes with their classes.
+An `Adapter` turns a detector's answers into rows of boxes and class scores (B, R, 4 + K), which `Detection` judges.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_fl
 
 @runtime_checkable
 class Adapter(Protocol):
-    """A frozen value that says what a kind of detector answers."""
+    """A frozen value that turns the answers of a kind of detector into rows."""
 
     @property
     def classes(self) -> int:
-        """How many class indices there are, a background's with them."""
+        """The number of class indices, a background's included."""
 
     @property
     def gradient(self) -> bool:
-        """Whether answers have a gradient in the images, which attacks follow."""
+        """True if answers have a gradient in the images, which attacks follow."""
 
     def check(self, detector: Any, confidence: float) -> None:
-        """Refuse a detector that this does not fit, or one that keeps answers of that confidence to itself.
+        """Refuse a detector that does not fit, or that withholds answers of this confidence.
 
         Raises:
-            ConfigError: it is such a one.
+            ConfigError: it does.
         """
 
     def answers(self, detector: Any, x: Tensor) -> Tensor:
-        """(B, R, 4 + K) for images x (B, C, H, W): boxes in pixels, then a score in [0, 1] for each class.
+        """Return (B, R, 4 + K) for images x (B, C, H, W): boxes in pixels, then a score in [0, 1] for each class.
 
-        Rows that fill up are 0. R is the same for every batch.
+        Padding rows are 0. R is the same for every batch.
 
         Raises:
             ModelError: the detector answers in another form.
@@ -54,13 +54,13 @@ class Adapter(Protocol):
 class TorchvisionDetector:
     """Detectors as torchvision's: a module that maps images to dicts of `boxes`, `labels` and `scores`.
 
-    Answers down to `least` are looked at, below the detector's own threshold, so that an attack sees what it could
-    bring up; what counts is above the task's confidence. The threshold is put back after each pass.
+    Answers down to the score `least` are read, below the detector's own threshold, so that an attack sees those that it
+    could raise; only answers above the task's confidence count. The threshold is restored after each pass.
 
     Args:
-        classes: how many class indices there are, as the detector was built with: Faster R-CNN and SSD count the
-            background as class 0.
-        least: the smallest score looked at, in (0, 1).
+        classes: number of class indices, as the detector was built with: Faster R-CNN and SSD count the background as
+            class 0.
+        least: the smallest score that is read, in (0, 1).
 
     Raises:
         ConfigError: an argument is out of range.
@@ -94,12 +94,12 @@ class TorchvisionDetector:
 
 @dataclass(frozen=True, slots=True)
 class MaiteDetector:
-    """Detectors of MAITE's protocol: they map a sequence of images to objects with `boxes`, `labels` and `scores`.
+    """Detectors of MAITE's protocol: a sequence of images in, objects with `boxes`, `labels` and `scores` out.
 
     Args:
-        classes: how many class indices there are.
-        rows: the most boxes that the detector gives an image.
-        gradient: whether its answers are tensors with a gradient in the images. Without, only attacks by scores run.
+        classes: number of class indices.
+        rows: the largest number of boxes for an image.
+        gradient: whether answers are tensors with a gradient in the images. Without, only attacks by scores run.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -122,13 +122,13 @@ class MaiteDetector:
 
 
 def padded(said: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
-    """(B, rows, 4 + classes) of one answer an image, each with `boxes` (n, 4), `labels` (n,) and `scores`.
+    """Return (B, rows, 4 + classes) of one answer for each image, with `boxes` (n, 4), `labels` (n,) and `scores`.
 
     Args:
         said: B mappings or objects; scores are (n,), of the label, or (n, classes).
         x: (B, C, H, W) the images.
-        rows: no answer has more boxes.
-        classes: how many there are.
+        rows: the largest number of boxes.
+        classes: number of classes.
 
     Raises:
         ModelError: it has another form.
@@ -143,7 +143,7 @@ def padded(said: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
 
 
 def part_of(answer: Any, name: str) -> Any:
-    """`boxes`, say, of a mapping or an object; None where it has none."""
+    """Return an entry, such as `boxes`, of a mapping or an object; None if absent."""
     return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
 
 
@@ -173,7 +173,7 @@ def _rows(answer: Any, x: Tensor, rows: int, classes: int) -> Tensor:
 
 
 def _check_likeliest(scores: Tensor, labels: Tensor) -> None:
-    """Refuse labels (n,) that are not the likeliest by scores (n, K): one of the two is what the detector answers."""
+    """Refuse labels (n,) that are not the likeliest classes by scores (n, K), since the answer would be ambiguous."""
     off = scores.gather(1, labels.unsqueeze(1)).squeeze(1) < scores.amax(1)
     if bool(off.any()):
         at = int(off.nonzero()[0, 0])
@@ -210,12 +210,12 @@ class AdaptedCall:
 
 
 def built(recipe: Any, adapter: Adapter) -> AdaptedModule:
-    """The module that a recipe builds, adapted; what workers build."""
+    """Return the adapted module of a recipe; workers build it."""
     return AdaptedModule(recipe.build(), adapter)
 
 
 def _head(detector: Any) -> Any:
-    """The part of a detector that says how many answers it gives, and from which score on."""
+    """Return the part of a detector that sets the number of answers and their smallest score."""
     for part in (getattr(detector, "roi_heads", None), detector):
         if hasattr(part, "score_thresh") and hasattr(part, "detections_per_img"):
             return part
@@ -235,18 +235,19 @@ def _lower_threshold(head: Any, least: float) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Detection:
-    """Targets are lists of boxes (B, most, 6), outputs rows (B, R, 4 + K) that the adapter makes.
+    """Targets are lists of boxes (B, most, 6), outputs rows (B, R, 4 + K) of the adapter.
 
-    An answer counts from `confidence` on, as its likeliest class. Of an image the score is F1: twice the targets found,
-    over targets and answers; 1 where there are neither.
+    An answer of `confidence` or more counts, as its likeliest class. The score of an image is F1: twice the found
+    targets over targets and answers; 1 where there are neither.
 
     Args:
-        adapter: what the detector answers, `TorchvisionDetector(classes)` or `MaiteDetector(classes)`, say.
-        iou: intersection over union from which on an answer meets a target of its class, in (0, 1).
+        adapter: e.g. `TorchvisionDetector(classes)` or `MaiteDetector(classes)`.
+        iou: smallest intersection over union of an answer and a target of its class, in (0, 1).
         score: "f1".
-        confidence: of the answers that count, in (0, 1).
-        floor: the score from which on an image holds, in (0, 1]; None where only scores are asked for.
-        most: the boxes of an image, targets or answers, >= 1; of more answers the surest count, as in COCO.
+        confidence: smallest score of answers that count, in (0, 1).
+        floor: the least score of an image that holds, in (0, 1]; None if only scores are needed.
+        most: the most boxes of an image, targets or answers, >= 1; of more answers the most confident count, as in
+            COCO.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -300,23 +301,23 @@ class Detection:
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """Of the surest answer on each target and of answers on none; "margin" is that of how near they are to turning.
+        """Losses of the surest answer on each target and of stray answers; "margin" climbs the nearest to turning.
 
-        Scores that round to 1 have no log-odds left: where a detector gives them, no loss has a slope.
+        Scores that round to 1 have no log-odds left: then no loss has a slope.
         """
         near = partial(boxes.turning, least=self.iou, confidence=self.confidence)
         ce, odds = (partial(loss, least=self.iou) for loss in (boxes.cross_entropy, boxes.log_odds))
         return {"ce": _Rowwise(ce), "log_odds": _Rowwise(odds), "margin": _Rowwise(near)}
 
     def targets(self, given: object) -> Tensor:
-        """(B, most, 6) float32 on the CPU: box, class, 1.
+        """Return (B, most, 6) float32 on the CPU: box, class, 1.
 
         Args:
-            given: for each image a mapping or an object with `boxes` (n, 4) and `labels` (n,), or all as this gives
-                them.
+            given: for each image a mapping or an object with `boxes` (n, 4) and `labels` (n,), or a tensor that this
+                method returned.
 
         Raises:
-            DataError: others, boxes without area, or more than `most`.
+            DataError: another form, boxes without area, or more than `most`.
         """
         if isinstance(given, (Tensor, np.ndarray)):
             lists = reals(given, "lists of boxes")
@@ -356,14 +357,14 @@ class Detection:
             raise DataError(f"Expected labels in 0..{classes - 1}, the adapter's classes, but got {int(kinds.max())}.")
 
     def strata(self, y: Tensor) -> Tensor:
-        """(B,) int64, the number of boxes to be found in targets (B, most, 6); ignored ones do not count."""
+        """Return (B,) int64, the number of boxes in targets (B, most, 6) that are not ignored."""
         return (y[..., 4] >= 0).sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """The number of rows R of an answer (B, R, 4 + K).
+        """Return the number of rows R of an answer (B, R, 4 + K).
 
         Raises:
-            ModelError: they have another shape, or R is not as before.
+            ModelError: another shape, or R is not as before.
         """
         wide = 4 + self.adapter.classes
         if output.ndim != 3 or output.shape != (rows, width or output.shape[1], wide):
@@ -372,7 +373,7 @@ class Detection:
         return output.shape[1]
 
     def predictions(self, output: Tensor) -> Tensor:
-        """(..., most, 6) the answers that count of rows (..., R, 4 + K), the surest first."""
+        """Return (..., most, 6) the answers that count of rows (..., R, 4 + K), the most confident first."""
         rows = output.detach()
         sure = rows[..., 4:].max(-1)
         order = sure.values.argsort(dim=-1, descending=True, stable=True)[..., : self.most]
@@ -385,30 +386,30 @@ class Detection:
         return torch.cat([listed, _nothing(rows).expand(*listed.shape[:-2], short, 6)], -2)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64 in [0, 1] of rows (B, R, 4 + K); (B, A) of (B, A, R, 4 + K)."""
+        """Return (B,) float64 in [0, 1] of rows (B, R, 4 + K); (B, A) of (B, A, R, 4 + K)."""
         return by_row(lambda rows, targets: boxes.f1(self.predictions(rows), targets, self.iou), output, y, 2)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) bool: whether the score is the floor or more."""
+        """Return (B,) bool: the score is the floor or more."""
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) the score above the floor, and a little of the log-odds, which orders equal scores."""
+        """Return (B,) the score above the floor, with a little of the log-odds, which orders equal scores."""
         return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) float64, F1 of answers (B, most, 6) by targets, or by other answers."""
+        """Return (B,) float64, F1 of answers (B, most, 6) by targets, or by other answers."""
         return boxes.f1(said, other, self.iou)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) bool: whether their agreement is the floor or more."""
+        """Return (B,) bool: the agreement is the floor or more."""
         return kept(self.agreement(said, other), self.floor)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """As `Task.moved`: boxes where the image was stretched and moved along its axes; see `boxes.moved`.
+        """Return moved boxes, as `Task.moved`; see `boxes.moved`.
 
         Raises:
-            ConfigError: it was turned or bent.
+            ConfigError: the image was turned or bent.
         """
         after, fit = boxes.moved(y, source, inside)
         if not bool(fit.all()):
@@ -420,7 +421,7 @@ class Detection:
         return after
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Scores before and after, and what was missed or false after."""
+        """Return the scores before and after, and the missed and false answers after."""
         after = y if moved is None else moved
         pairs = [(clean[None].to(y), y[None]), (predicted[None].to(y), after[None])]
         before, now = (float(boxes.f1(said, target, self.iou)) for said, target in pairs)
@@ -429,13 +430,12 @@ class Detection:
 
 
 def _nothing(like: Tensor) -> Tensor:
-    """(6,) a row without a box."""
     return torch.tensor([0.0, 0.0, 0.0, 0.0, boxes.NONE, 0.0], dtype=like.dtype, device=like.device)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rowwise:
-    """A loss of rows, for outputs that have several answers as well."""
+    """A loss of rows, for outputs with several answers too."""
 
     loss: Callable[[Tensor, Tensor], Tensor]
 

@@ -1,17 +1,10 @@
-"""What a task is: all that depends on what a model answers, and on what is right.
+"""The task: everything that depends on the kind of a model's answers.
 
-A search climbs a loss of the task, and the engine judges by `holds`; neither knows what an answer means. The task
-travels as `Evaluator.task`, from where a look, a search and a cascade have it; a searcher has it as `Problem.task`.
+A search climbs a loss of the task, and the engine judges by `holds`; neither knows the meaning of an answer. The task
+travels as `Evaluator.task` and `Problem.task`. Targets and answers are tensors led by the batch axis: targets (B, *T),
+outputs (B, *O), as the model returns them.
 
-Targets and answers are tensors led by the batch axis: targets (B, *T), outputs (B, *O), as the model gives them.
-
-Targets as tensors, from what data give.
-
-Answers that are right in part: from a score and a floor to what holds, and by how much.
-
-Answers of which a row has several: folded into the batch, and out of it again.
-
-A task whose answers are to be made as bad as can be, rather than wrong.
+Below the protocol are helpers of tasks: reading targets, scores with a floor, several answers a row, `WorstScore`.
 """
 
 from __future__ import annotations
@@ -36,83 +29,85 @@ answer is one; else a line of text as `told`."""
 
 @runtime_checkable
 class Task(Protocol):
-    """A frozen value of its settings, and these pure functions. They are called in every round: they build nothing.
+    """A frozen value of settings, with pure functions that are called in every round and build nothing.
 
-    Where a row has A answers, outputs (B, A, *O) and targets (B, *T), `holds`, `margin` and the losses give (B, A).
+    Where a row has A answers, outputs (B, A, *O) and targets (B, *T), `holds`, `margin` and the losses return (B, A).
     """
 
     @property
     def name(self) -> str:
-        """The task's, e.g. "classification"."""
+        """The task's name, e.g. "classification"."""
 
     @property
     def one_class(self) -> bool:
-        """Whether an answer is one class of K, by logits (B, K): what picks classes to aim at works on those alone."""
+        """True if an answer is one class of K, by logits (B, K): target classes can be chosen only then."""
 
     @property
     def placed(self) -> bool:
-        """Whether targets are places in the image, so that they move where it is moved."""
+        """True if targets are places in the image, which move with it."""
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """What can be climbed, by the names that searchers say. "margin" is always there: the margin negated, or what a
-        search climbs in its place where the margin has steps; so is "log_odds", whose slope never rounds to nothing.
+        """Losses to climb, by the names that searchers use.
+
+        "margin" is always there: the negated margin, or a smooth loss where the margin has steps; so is "log_odds",
+        whose slope never rounds to zero.
         """
 
     def targets(self, given: object) -> Tensor:
-        """Targets (B, *T) on the CPU, read from what the data give for B samples.
+        """Return targets (B, *T) on the CPU, read from the data's targets of B samples.
 
         Raises:
             DataError: they are no targets of this task.
         """
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Refuse targets (B, *T) that a model cannot reach whose outputs are so wide.
+        """Refuse targets (B, *T) that a model with outputs of this width cannot reach.
 
         Raises:
             DataError: a target is out of range.
         """
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """The width of a model's output: what all its outputs share, e.g. the number of classes.
+        """Return the width of a model's output, which all its outputs share, e.g. the number of classes.
 
         Args:
-            output: what the model gave.
-            rows: samples that it was asked.
-            width: of its outputs before; 0 where this is the first.
+            output: of the model.
+            rows: number of samples in the batch.
+            width: of earlier outputs; 0 for the first.
 
         Raises:
             ModelError: the output has another shape than this task's, or than before.
         """
 
     def predictions(self, output: Tensor) -> Tensor:
-        """What outputs (B, *O) say, in the form of targets (B, *T)."""
+        """Return the answers in outputs (B, *O), in the form of targets (B, *T)."""
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) bool: whether the answers are right. The engine judges by this alone."""
+        """Return (B,) bool: the answers are right. The engine judges by this alone."""
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) how far answers are from turning wrong: positive where they hold, negative where they do not.
+        """Return (B,) the distance of answers from turning: positive where they hold, negative elsewhere.
 
-        Zero is a tie, which `holds` decides. It orders what is left for the next attack, and lets a search that sees
-        nothing but positive ones spare itself `holds`; it never makes anything count as broken.
+        Zero is a tie, which `holds` decides. The margin orders the samples for the next attack, and a search that sees
+        only positive ones need not call `holds`; it never makes a sample count as broken.
         """
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) how right answers are, from 0 to 1."""
+        """Return (B,) the quality of answers, from 0 to 1."""
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) how right predictions (B, *T) are by targets, or by other predictions, from 0 to 1."""
+        """Return (B,) the quality of predictions (B, *T) by targets, or by other predictions, from 0 to 1."""
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) bool: whether predictions (B, *T) hold by targets, or by other predictions."""
+        """Return (B,) bool: predictions (B, *T) hold by targets, or by other predictions."""
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Targets (B, *T) of images that were moved; as they were where targets are no places.
+        """Return targets (B, *T) of moved images; unchanged where targets are no places.
 
         Args:
-            y: (B, *T) those of the images as they were.
-            source: (B, 2, H, W) the row and the column, from 0 on, where each pixel came from.
+            y: (B, *T) targets of the unmoved images.
+            source: (B, 2, H, W) row and column, from 0 on, from which each pixel came.
             inside: (B, H, W) bool, whether that is inside the image.
 
         Raises:
@@ -120,58 +115,58 @@ class Task(Protocol):
         """
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """What a counterexample says: its target, and the model's answers before and after.
+        """Return a counterexample's target, and the model's answers before and after.
 
         Args:
             y: (*T) one sample's target.
             clean, predicted: (*T) predictions of the unchanged, and of the changed sample.
-            moved: (*T) the target of the changed sample; None where it is the same.
+            moved: (*T) the target of the changed sample; None if unchanged.
         """
 
 
 @runtime_checkable
 class Counting(Protocol):
-    """A task with a metric of the whole set that is no mean over samples, but a function of what they count."""
+    """A task with a metric of the whole set that is a function of summed counts, not a mean over samples."""
 
     def counts(self, said: Tensor, y: Tensor) -> Tensor:
-        """(B, 2 S) int64 of predictions (B, *T): S intersections, then S unions, that add up over samples."""
+        """Return (B, 2 S) int64 of predictions (B, *T): S intersections, then S unions, which add up over samples."""
 
 
 @runtime_checkable
 class Sided(Protocol):
-    """A task whose answers can turn wrong in several ways, each of which a search has to try by itself."""
+    """A task whose answers can turn wrong in several ways, each of which a search has to try."""
 
     def ways(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B, F) how far an answer is from turning wrong in each way: it holds where all are positive."""
+        """Return (B, F) the distance of an answer from turning in each way: it holds where all are positive."""
 
 
 @runtime_checkable
 class Stratified(Protocol):
-    """A task whose samples differ in how much there is to get right, so that a mean over all may hide some of them.
+    """A task whose samples differ in the number of things to get right, which a mean over all may hide.
 
-    A task may also have a field `by`: where it is "objects", a claim passes only where no stratum is surely beyond its
-    threshold; see `robustest.decisions.strata`.
+    A task may have a field `by`: with "objects", a claim passes only where no stratum is surely beyond its threshold;
+    see `robustest.decisions.strata`.
     """
 
     @property
     def nouns(self) -> tuple[str, str]:
-        """Names of what is counted, of one and of several: ("object", "objects")."""
+        """Names of the counted things, singular and plural: ("object", "objects")."""
 
     def strata(self, y: Tensor) -> Tensor:
-        """(B,) int64 counts in targets (B, *T), or float64 values where they are no counts."""
+        """Return (B,) int64 counts in targets (B, *T), or float64 values of other kinds."""
 
 
 def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
-    """(B, ...) int64 on the CPU.
+    """Return (B, ...) int64 on the CPU.
 
     Args:
         given: integers in a tensor, an array, or a sequence of them or of images.
-        what: they are, in words.
-        shape: that they have, in words.
-        axes: of that shape.
+        what: their name, for messages.
+        shape: the required shape in words.
+        axes: its number of axes.
 
     Raises:
-        DataError: no integers, or of another shape.
+        DataError: no integers, or another shape.
     """
     values = _tensor(given, what)
     if values.is_floating_point() or values.is_complex():
@@ -182,15 +177,15 @@ def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
 
 
 def reals(given: object, what: str, *, within: float | None = None) -> Tensor:
-    """(B, ...) float32 on the CPU, finite.
+    """Return (B, ...) float32 on the CPU, finite.
 
     Args:
         given: numbers in a tensor, an array, or a sequence of them.
-        what: they are, in words.
-        within: how far float32 may move a number; None where it may round as it does.
+        what: their name, for messages.
+        within: the largest change by rounding to float32; None for any.
 
     Raises:
-        DataError: no numbers, or some that are NaN or infinite, or that float32 cannot tell so finely.
+        DataError: no numbers, some are NaN or infinite, or float32 is too coarse for them.
     """
     values = _tensor(given, what)
     if values.is_complex() or values.dtype == torch.bool:
@@ -226,10 +221,10 @@ _TIE = 5e-4
 
 
 def checked_floor(floor: object) -> float | None:
-    """A floor in (0, 1], or None.
+    """Return a floor in (0, 1], or None.
 
     Raises:
-        ConfigError: it is no such number. A floor of 0 is kept by every answer.
+        ConfigError: it is no such number. Every answer keeps a floor of 0.
     """
     if floor is None:
         return None
@@ -239,7 +234,7 @@ def checked_floor(floor: object) -> float | None:
 
 
 def positive(name: str, value: object) -> float:
-    """A number > 0.
+    """Return a number > 0.
 
     Raises:
         ConfigError: it is none.
@@ -251,10 +246,10 @@ def positive(name: str, value: object) -> float:
 
 
 def kept(score: Tensor, floor: float | None) -> Tensor:
-    """(...) bool: whether scores are at their floor or above it.
+    """Return (...) bool: scores are at their floor or above it.
 
     Raises:
-        ConfigError: there is no floor to hold them against.
+        ConfigError: there is no floor.
     """
     if floor is None:
         raise ConfigError(
@@ -265,15 +260,15 @@ def kept(score: Tensor, floor: float | None) -> Tensor:
 
 
 def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
-    """(...) float32: how far scores are above the floor; positive where they keep it, negative where they do not.
+    """Return (...) float32: the height of scores above the floor; positive where they keep it, negative elsewhere.
 
-    Between scores that are nearly equal the loss decides, so that a search sees that it gets on where a score, a share
-    of counts, stands still.
+    Between nearly equal scores the loss decides, so that a search sees progress while a score, a share of counts,
+    stands still.
 
     Args:
         score: in [0, 1].
         floor: as for `kept`.
-        loss: what the answers' search climbs, of any scale.
+        loss: of the search, on any scale.
     """
     holds = kept(score, floor)
     eased = 0.5 * (1 - loss / (1 + loss.abs()))  # in (0, 1), falling as the loss rises
@@ -281,13 +276,13 @@ def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
 
 
 def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, axes: int) -> Tensor:
-    """What `work` says of each answer: (B,) of outputs (B, *O), (B, A) of outputs (B, A, *O).
+    """Return `work` of each answer: (B,) of outputs (B, *O), (B, A) of outputs (B, A, *O).
 
     Args:
         work: maps outputs (b, *O) and targets (b, *T) to (b,).
-        output: what a model gave.
+        output: of a model.
         y: (B, *T) targets.
-        axes: how many *O has.
+        axes: number of axes of *O.
     """
     if output.ndim == axes + 1:
         return work(output, y)
@@ -301,13 +296,13 @@ _NOTHING = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class WorstScore:
-    """The same task, of which an answer holds as long as its score can still fall: while it is above 0.
+    """The same task, in which an answer holds while its score is above `least`.
 
-    So a search goes on below any floor, and what it keeps of a row that it never "breaks" is the lowest score.
+    A search then continues below any floor, and for a row that never "breaks" it keeps the lowest score.
 
     Attributes:
         of: the task.
-        least: the score down to which an answer holds, itself with it.
+        least: the smallest score of an answer that holds.
     """
 
     of: Task
@@ -319,9 +314,9 @@ class WorstScore:
         return getattr(self.of, name)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) bool: whether the score is above the least."""
+        """Return (B,) bool: the score is above the least."""
         return self.of.score(output, y) >= self.least - _ROUNDING
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) the score, and a little of the log-odds, which orders equal ones."""
+        """Return (B,) the score, with a little of the log-odds, which orders equal ones."""
         return above(self.of.score(output, y), self.least, self.of.losses["log_odds"](output, y))

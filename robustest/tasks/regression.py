@@ -20,10 +20,10 @@ class Regression:
     """Targets are numbers (B,) or (B, D), outputs (B, D); the error is the largest of the D.
 
     Args:
-        tolerance: the error up to which an answer holds, > 0, in the target's units.
-        scale: the error at which the score is 0, > 0; from 1 without error it falls linearly. None is the tolerance.
-        still: whether targets stay what they are where an image is turned or moved, as an age does and an angle does
-            not. Geometric shifts are refused unless it is said.
+        tolerance: the largest error of an answer that holds, > 0, in the target's units.
+        scale: the error at which the score is 0, > 0; the score falls linearly from 1. None: the tolerance.
+        still: whether targets stay the same when an image is turned or moved, as an age does and an angle does not.
+            Without it geometric shifts are refused.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -49,19 +49,19 @@ class Regression:
 
     @property
     def placed(self) -> bool:
-        """Whether targets may depend on where things are."""
+        """True if targets may depend on places in the image."""
         return not self.still
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """The error, in tolerances ("margin", "log_odds"), and its square, summed over what is predicted ("ce")."""
+        """The error, in tolerances ("margin", "log_odds"), and its square, summed over the D values ("ce")."""
         return {"ce": self._squared, "log_odds": self._error, "margin": self._error}
 
     def targets(self, given: object) -> Tensor:
-        """(B, D) float32 on the CPU, from numbers (B,) or (B, D).
+        """Return (B, D) float32 on the CPU, from numbers (B,) or (B, D).
 
         Raises:
-            DataError: no numbers, or none that are finite, or none that float32 tells apart as finely as the tolerance.
+            DataError: no finite numbers, or float32 is coarser than the tolerance.
         """
         values = reals(given, "targets", within=_ROUNDED_OFF * min(self.tolerance, self.scale or self.tolerance))
         if values.ndim == 1:
@@ -74,17 +74,17 @@ class Regression:
         """Refuse targets (B, D) of another D than the model's.
 
         Raises:
-            DataError: they are.
+            DataError: D differs.
         """
         if y.shape[1] != width:
             raise DataError(f"Expected {width} targets a sample, as many as the model predicts, but got {y.shape[1]}.")
 
     def strata(self, y: Tensor) -> Tensor:
-        """(B,) float64, the target (B, 1), or the length of one of several numbers (B, D)."""
+        """Return (B,) float64, the target (B, 1), or the norm of several numbers (B, D)."""
         return y.double().squeeze(1) if y.shape[1] == 1 else y.double().norm(dim=1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """The number of values D that a model predicts.
+        """Return the number of values D that a model predicts.
 
         Raises:
             ModelError: not (rows, D), with D as before.
@@ -98,41 +98,41 @@ class Regression:
 
     @staticmethod
     def predictions(output: Tensor) -> Tensor:
-        """(B, D) what was predicted."""
+        """Return the outputs (B, D)."""
         return output
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64 in [0, 1]; (B, A) of outputs (B, A, D)."""
+        """Return (B,) float64 in [0, 1]; (B, A) of outputs (B, A, D)."""
         return by_row(self.graded, output, y, 1)
 
     def graded(self, said: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64 scores of predictions (B, D)."""
+        """Return (B,) float64 scores of predictions (B, D)."""
         worst = (said.double() - y.double()).abs().amax(1)
         return (1 - worst / (self.scale or self.tolerance)).clamp(0, 1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) bool: whether every error is within the tolerance."""
+        """Return (B,) bool: every error is within the tolerance."""
         return by_row(self.right, output, y, 1)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) 1 minus the largest error, in tolerances."""
+        """Return (B,) 1 minus the largest error, in tolerances."""
         return 1 - self._error(output, y)
 
     def ways(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B, 2 D) how far each error is from the tolerance above, and from that below, in tolerances."""
+        """Return (B, 2 D) the distance of each error from the tolerance above and below, in tolerances."""
         error = (output - y) / self.tolerance
         return torch.cat([1 - error, 1 + error], 1)
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) float64, the score of predictions (B, D) by other ones."""
+        """Return (B,) float64, the score of predictions (B, D) by other ones."""
         return self.graded(said, other)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) bool: whether two predictions (B, D) are within the tolerance of each other."""
+        """Return (B,) bool: two predictions (B, D) are within the tolerance of each other."""
         return ((said - other).abs() <= self.tolerance).all(1)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Nothing: it is not known how they follow.
+        """Refuse to move targets, since it is unknown how they change.
 
         Raises:
             ConfigError: always.
@@ -143,7 +143,7 @@ class Regression:
         )
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """The target, and what was predicted before and after, where the error is largest."""
+        """Return the target, and the predictions before and after, of the value with the largest error."""
         at = int((predicted - y).abs().argmax())
         which = f" (value {at})" if len(y) > 1 else ""
         return {

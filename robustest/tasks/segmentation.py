@@ -1,10 +1,7 @@
-"""What attacks on masks climb: pure functions of logits (B, C, H, W) and masks (B, H, W).
+"""Semantic segmentation: one class a pixel, and the losses that attacks on masks climb.
 
-They give (B,) values: means over the pixels that count, of which each grows as its label loses. A pixel that is lost
-need not be pushed on: what is spent on it another pixel lacks (Gu et al., ECCV 2022, section 3; Croce, Singh and Hein,
-ECCV 2024, section 3).
-
-Semantic segmentation: one class a pixel.
+The losses return (B,) means over the pixels that count, which grow as labels lose. A lost pixel need not be pushed
+further, at the expense of other pixels (Gu et al., ECCV 2022, section 3; Croce, Singh and Hein, ECCV 2024, section 3).
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ _TINY = 1e-12
 
 
 def leads(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) the label's logit minus the largest other: positive where a pixel is right.
+    """Return (B, H, W) the label's logit minus the largest other: positive where a pixel is right.
 
     Args:
         logits: (B, C, H, W) float, C >= 2.
@@ -40,42 +37,42 @@ def leads(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def mean(values: Tensor, counts: Tensor) -> Tensor:
-    """(B,) means of values (B, H, W) over the pixels that count (B, H, W) bool; 0 where none does."""
+    """Return (B,) means of values (B, H, W) over the pixels that count (B, H, W) bool; 0 where none does."""
     return (values * counts).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
 
 
 def log_odds(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) the log-odds against the label: as cross-entropy, without its rounding to a slope of 0."""
+    """Return (B, H, W) the log-odds against the label: cross-entropy whose slope does not round to 0."""
     at = y.unsqueeze(1)
     others = logits.scatter(1, at, -torch.inf)
     return others.logsumexp(1) - logits.gather(1, at).squeeze(1)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) -log softmax of the label's logit."""
+    """Return (B, H, W) -log softmax of the label's logit."""
     return F.cross_entropy(logits, y, reduction="none")
 
 
 def still_right(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) bool: where the label is predicted."""
+    """Return (B, H, W) bool: the label is predicted."""
     return logits.detach().argmax(1) == y
 
 
 def weighted(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) cross-entropy with SegPGD's weights: three quarters for pixels still right, a quarter for lost ones."""
+    """Return (B, H, W) cross-entropy with SegPGD's weights: 3/4 for right pixels, 1/4 for lost ones."""
     right = still_right(logits, y)
     return torch.where(right, 1 - _EARLY, _EARLY) * cross_entropy(logits, y)
 
 
 def masked(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) cross-entropy of pixels still right; 0 where they are lost."""
+    """Return (B, H, W) cross-entropy of right pixels; 0 of lost ones."""
     return still_right(logits, y) * cross_entropy(logits, y)
 
 
 def turning(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) the softplus of each pixel's lead negated: what is far from turning has little say.
+    """Return (B, H, W) the softplus of each pixel's negated lead: pixels far from turning weigh little.
 
-    Leads are in usual ones of the image, so that the scale of logits does not matter.
+    Leads are divided by the image's usual ones, so that the scale of logits does not matter.
     """
     lead = leads(logits, y)
     usual = lead.detach().abs().flatten(1).mean(1).clamp(min=_TINY).view(-1, 1, 1)
@@ -87,15 +84,15 @@ Pixels = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, init=False)
 class Segmentation:
-    """Targets are masks (B, H, W) of classes, outputs logits (B, C, H, W); the largest logit of a pixel is its answer.
+    """Targets are masks (B, H, W) of classes, outputs logits (B, C, H, W); a pixel's largest logit is its answer.
 
     Args:
-        classes: how many there are, >= 2.
-        ignore: the mask's value of pixels that do not count, e.g. 255; None where all count. Geometric shifts need one,
-            for pixels from outside the image.
-        score: "pixel", the share of pixels that are right, or "iou", the mean over the classes in the mask or in the
-            answer of intersection over union, of this image alone.
-        floor: the score from which on an image holds, in (0, 1]; None where only scores are asked for.
+        classes: number of classes, >= 2.
+        ignore: the mask's value of pixels that do not count, e.g. 255; None if all count. Geometric shifts need it, for
+            pixels from outside the image.
+        score: "pixel", the share of right pixels, or "iou", intersection over union of this image alone, averaged over
+            the classes in the mask or in the answer.
+        floor: the least score of an image that holds, in (0, 1]; None if only scores are needed.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -134,7 +131,7 @@ class Segmentation:
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """Of every pixel that counts, the mean; "margin" is that of how near pixels are to turning."""
+        """Means over the pixels that count; "margin" climbs the pixels nearest to turning."""
         return {
             "ce": _Mean(self, cross_entropy),
             "ce_right": _Mean(self, masked),
@@ -144,7 +141,7 @@ class Segmentation:
         }
 
     def targets(self, given: object) -> Tensor:
-        """(B, H, W) int64 masks on the CPU, from integers in tensors, arrays or images.
+        """Return (B, H, W) int64 masks on the CPU, from integers in tensors, arrays or images.
 
         Raises:
             DataError: no integers, masks of several sizes, or a mask in which no pixel counts.
@@ -171,12 +168,12 @@ class Segmentation:
             )
 
     def strata(self, y: Tensor) -> Tensor:
-        """(B,) int64, the number of classes in masks (B, H, W), among the pixels that count."""
+        """Return (B,) int64, the number of classes in masks (B, H, W), among the pixels that count."""
         there = torch.where(self.counting(y), y, -1)
         return (self.counts(there, y)[:, : self.classes] > 0).sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """The number of classes of logits (B, C, H, W).
+        """Return the number of classes of logits (B, C, H, W).
 
         Raises:
             ModelError: not (rows, classes, H, W).
@@ -190,15 +187,15 @@ class Segmentation:
 
     @staticmethod
     def predictions(output: Tensor) -> Tensor:
-        """(B, H, W) int64, the class of the largest logit of each pixel."""
+        """Return (B, H, W) int64, the class of the largest logit of each pixel."""
         return output.argmax(-3)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64 in [0, 1] of logits (B, C, H, W); (B, A) of (B, A, C, H, W)."""
+        """Return (B,) float64 in [0, 1] of logits (B, C, H, W); (B, A) of (B, A, C, H, W)."""
         return by_row(lambda rows, masks: self.graded(self.predictions(rows), masks), output, y, 3)
 
     def graded(self, said: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64 scores of masks (B, H, W) that were predicted; 0 where no pixel counts.
+        """Return (B,) float64 scores of predicted masks (B, H, W); 0 where no pixel counts.
 
         Raises:
             ModelError: they have another size than the targets.
@@ -211,7 +208,7 @@ class Segmentation:
         return shares / (union > 0).sum(1).clamp(min=1)
 
     def counts(self, said: Tensor, y: Tensor) -> Tensor:
-        """(B, 2 C) int64 of predicted masks: pixels in the intersection, then in the union, of each class."""
+        """Return (B, 2 C) int64 of predicted masks: pixels in the intersection, then in the union, of each class."""
         counting = self.counting(y).flatten(1)
         said, y = said.flatten(1), torch.where(counting, y.flatten(1), 0)
         answered = counting & (said >= 0)
@@ -224,27 +221,27 @@ class Segmentation:
         return torch.cat([both, pixels(counting, y) + pixels(answered, said.clamp(min=0)) - both], 1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) bool: whether the score is the floor or more; (B, A) of logits (B, A, C, H, W)."""
+        """Return (B,) bool: the score is the floor or more; (B, A) of logits (B, A, C, H, W)."""
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) the score above the floor, and a little of the log-odds, which orders equal scores."""
+        """Return (B,) the score above the floor, with a little of the log-odds, which orders equal scores."""
         return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) float64, the score of masks (B, H, W) by other ones."""
+        """Return (B,) float64, the score of masks (B, H, W) by other ones."""
         return self.graded(said, other)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) bool: whether the agreement of masks (B, H, W) is the floor or more."""
+        """Return (B,) bool: the agreement of masks (B, H, W) is the floor or more."""
         return kept(self.agreement(said, other), self.floor)
 
     def counting(self, y: Tensor) -> Tensor:
-        """(B, H, W) bool, the pixels of masks that count."""
+        """Return (B, H, W) bool, the pixels of masks that count."""
         return torch.ones_like(y, dtype=torch.bool) if self.ignore is None else y != self.ignore
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """As `Task.moved`: the value of the pixel that is nearest to where each came from; `ignore` from outside.
+        """Return moved masks, as `Task.moved`: the value of the nearest source pixel; `ignore` from outside.
 
         Raises:
             ConfigError: there is no value for pixels from outside.
@@ -261,7 +258,7 @@ class Segmentation:
         return torch.where(inside, moved, self.ignore)
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Scores before and after, and the share of pixels whose class changed."""
+        """Return the scores before and after, and the share of pixels whose class changed."""
         after = y if moved is None else moved
         before, now = (float(self.graded(m[None], t[None])) for m, t in ((clean, y), (predicted, after)))
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"
@@ -273,8 +270,6 @@ class Segmentation:
 
 @dataclass(frozen=True, slots=True)
 class _Mean:
-    """A loss of pixels, as the mean over those of an image that count."""
-
     task: Segmentation
     pixels: Pixels
 

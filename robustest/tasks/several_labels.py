@@ -1,4 +1,4 @@
-"""Several labels: each class is there, or is not."""
+"""Several labels: each class is present or absent."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True, init=False)
 class MultiLabel:
-    """Targets are rows (B, K) of 0 and 1, outputs logits (B, K), each of a class being there.
+    """Targets are rows (B, K) of 0 and 1, outputs logits (B, K), one for the presence of each class.
 
-    A class counts as there where its probability, the logistic function of its logit, is above the threshold.
+    A class is predicted where its probability, the logistic function of its logit, is above the threshold.
 
     Args:
         threshold: in (0, 1).
-        score: "exact", 1 where every class is right and 0 elsewhere, or "hamming", the share of classes that are.
-        floor: with "hamming", the score from which on a sample holds, in (0, 1]; None where only scores are asked for.
-        by: "objects", so that a claim does not pass where it surely does not hold on the samples of some number of
-            labels, or "overall", where the mean over all samples alone is claimed. Either way results have a row for
-            each number of labels.
+        score: "exact", 1 where every class is right and 0 elsewhere, or "hamming", the share of right classes.
+        floor: with "hamming", the least score of a sample that holds, in (0, 1]; None if only scores are needed.
+        by: "objects": a claim passes only where it does not surely fail on the samples of some number of labels;
+            "overall": the mean over all samples alone decides. Results have a row for each number of labels in any
+            case.
 
     Raises:
         ConfigError: an argument is out of range, or a floor is given to a score that has none between 0 and 1.
@@ -76,14 +76,14 @@ class MultiLabel:
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """Of them "ce" is the mean binary cross-entropy, "log_odds" the same without its rounding to a slope of 0."""
+        """Losses by name: `ce`, the mean binary cross-entropy; `log_odds`, with a slope that never rounds to 0."""
         return {"ce": _cross_entropy, "log_odds": self._mean_of_ways, "margin": self._easiest}
 
     def targets(self, given: object) -> Tensor:
-        """(B, K) int64 of 0 and 1 on the CPU, from integers or booleans in a tensor, an array or a sequence.
+        """Return (B, K) int64 of 0 and 1 on the CPU, from integers or booleans in a tensor, an array or a sequence.
 
         Raises:
-            DataError: others, or of another shape.
+            DataError: other values, or another shape.
         """
         rows = integers(given, "labels of 0 and 1", "(N, K)", axes=2)
         if bool(((rows != 0) & (rows != 1)).any()):
@@ -94,17 +94,17 @@ class MultiLabel:
         """Refuse rows (B, K) of another length than the model's.
 
         Raises:
-            DataError: they are.
+            DataError: K differs.
         """
         if y.shape[1] != width:
             raise DataError(f"Expected {width} labels a sample, as the model has logits, but got {y.shape[1]}.")
 
     def strata(self, y: Tensor) -> Tensor:
-        """(B,) int64, the number of labels that are there."""
+        """Return (B,) int64, the number of present labels."""
         return y.sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """The number of classes K of logits (B, K).
+        """Return the number of classes K of logits (B, K).
 
         Raises:
             ModelError: not (rows, K) with K as before.
@@ -116,7 +116,7 @@ class MultiLabel:
         return output.shape[1]
 
     def predictions(self, output: Tensor) -> Tensor:
-        """(..., K) int64, 1 where a class counts as there."""
+        """Return (..., K) int64, 1 where a class is predicted."""
         return (output > self._logit_threshold).long()
 
     @property
@@ -125,43 +125,43 @@ class MultiLabel:
         return math.log(self.threshold / (1 - self.threshold))
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64 in [0, 1]; (B, A) of logits (B, A, K)."""
+        """Return (B,) float64 in [0, 1]; (B, A) of logits (B, A, K)."""
         return by_row(lambda rows, labels: self.graded(self.predictions(rows), labels), output, y, 1)
 
     def graded(self, said: Tensor, y: Tensor) -> Tensor:
-        """(B,) float64 scores of rows (B, K) of 0 and 1 that were predicted."""
+        """Return (B,) float64 scores of predicted rows (B, K) of 0 and 1."""
         right = said == y
         return right.all(1).double() if self.score_by == "exact" else right.double().mean(1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) bool: whether the score is the floor or more; all right for "exact"."""
+        """Return (B,) bool: the score is the floor or more; all classes are right for "exact"."""
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) of "exact" the least distance of a logit from its cut, negative where it is beyond; else as graded."""
+        """Return (B,) for "exact" the least distance of a logit from its cut, negative beyond it; else as graded."""
         if self.score_by == "hamming":
             return above(self.score(output, y), self.floor, self._mean_of_ways(output, y))
         least = by_row(lambda rows, labels: self.ways(rows, labels).amin(1), output, y, 1)
         return torch.where(self.holds(output, y), least, -least.abs())  # a logit at the cut counts as absent
 
     def ways(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B, K) how far each logit is on the right side of its cut."""
+        """Return (B, K) the distance of each logit from its cut, positive on the right side."""
         return (output - self._logit_threshold) * (2 * y - 1)
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) float64, the score of predicted rows (B, K) by other ones."""
+        """Return (B,) float64, the score of predicted rows (B, K) by other ones."""
         return self.graded(said, other)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) bool: whether their agreement is the floor or more."""
+        """Return (B,) bool: the agreement is the floor or more."""
         return kept(self.agreement(said, other), self.floor)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """The labels: they are no places."""
+        """Return the labels unchanged: they are no places."""
         return y
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """The labels given, and those that were lost and came up."""
+        """Return the labels given, and those that were lost and gained."""
         lost, new = ((clean > predicted).nonzero(), (clean < predicted).nonzero())
         there = ", ".join(str(k) for k in y.nonzero().squeeze(1).tolist()) or "none"
         changes = [f"-{k}" for k in lost.squeeze(1).tolist()] + [f"+{k}" for k in new.squeeze(1).tolist()]

@@ -1,12 +1,8 @@
 """Threat models: which inputs an attacker may choose, as pure functions on batched tensors.
 
-A threat says what can be reached from a sample (`region`), brings any proposal back into it
-(`project`), turns a proposal into the input the model sees (`render`), and measures it (`size`).
-Norm balls work for any input shape `(N, *S)`, `Patch` and `Spatial` for images; `eps` is in the
-input's own units.
-
-For norm balls a proposal *is* the perturbed input. Projections are exact in the stored float32
-arrays: the difference to the sample, computed in float64, never exceeds eps.
+A threat gives the region that can be reached from a sample (`region`), brings any proposal back into it (`project`),
+turns a proposal into the input that the model sees (`render`), and measures it (`size`). Norm balls work for any input
+shape `(N, *S)`, `Patch` and `Spatial` for images; `eps` is in the input's units.
 """
 
 from robustest.threats.patch import Patch as Patch

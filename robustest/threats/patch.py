@@ -1,4 +1,4 @@
-"""A rectangle of the image replaced by anything."""
+"""A rectangle of the image replaced by anything: z = (content, row, column), scattered into the image's pixels."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class Patch(InBox):
         return {"x": x, "low": torch.cat(low, 1), "high": torch.cat(high, 1), "span": span}
 
     def origin(self, region: Rows) -> Tensor:
-        """The sample's own pixels, in the middle of where the patch may be."""
+        """Return the sample's pixels, with the patch in the middle of its range."""
         corner = ((region["low"] + region["high"]) / 2)[:, -2:].round()
         return self.placed(corner, region)
 
     def placed(self, corner: Tensor, region: Rows) -> Tensor:
-        """The proposal that changes nothing, with the patch at the corners (N, 2), row and column."""
+        """Return the proposal that changes nothing, with the patch at the corners (N, 2), row and column."""
         pixels = region["x"].flatten(2)
         at = self._pixels(corner, region["x"]).expand(-1, pixels.shape[1], -1)
         return torch.cat([pixels.gather(2, at).flatten(1), corner], 1)
@@ -93,7 +93,7 @@ class Patch(InBox):
         return (self.render(z, region) != region["x"]).flatten(1).any(1).double()
 
     def _pixels(self, corner: Tensor, x: Tensor) -> Tensor:
-        """(N, 1, height * width) int64, where the patch's pixels are among the image's H * W."""
+        """Return (N, 1, height * width) int64: the patch's pixels among the image's H * W."""
         top, left = corner.to(torch.int64).unbind(1)
         row = top.view(-1, 1, 1) + torch.arange(self.height, device=x.device).view(1, -1, 1)
         column = left.view(-1, 1, 1) + torch.arange(self.width, device=x.device).view(1, 1, -1)

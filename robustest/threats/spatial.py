@@ -1,4 +1,11 @@
-"""The image turned, moved and zoomed."""
+"""The image turned, moved and zoomed (Engstrom et al., ICML 2019)."""
+
+# A pose p = (angle, right, down, zoom). Pixel (u, v) of the result, in -1..1 from edge to edge, is read at
+#
+#     (u', v') = 1 / (1 + zoom) * R(angle) ((u, v) - 2 (right, down))
+#
+# of the sample, interpolated linearly; pixels from outside have the lowest value of the bounds, and the pose 0 is the
+# sample itself, to the bit.
 
 from __future__ import annotations
 
@@ -15,12 +22,11 @@ from robustest.threats.threat import Bounds, Rows, clip, images, number
 
 @dataclass(frozen=True, slots=True)
 class Spatial:
-    """The image may be turned about its centre, zoomed and moved (Engstrom et al., ICML 2019).
+    """The image may be turned about its centre, zoomed and moved.
 
     A proposal is a pose (N, 4): angle in degrees, counter-clockwise; way to the right and way down, as shares of the
-    image's width and height; zoom minus 1. Pixels in between are interpolated linearly, what comes in from outside
-    has the lowest value of the bounds, and the pose 0 is the sample itself, to the bit. The size is the largest of
-    the four as a share of its limit; the radius is 1.
+    image's width and height; zoom minus 1. The size is the largest of the four as a share of its limit, so that the
+    radius is 1.
 
     Args:
         rotation: largest angle in degrees, either way, in 0..180.
@@ -70,7 +76,7 @@ class Spatial:
         return clip(z, region)
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """Every element by its limit, to the side of the gradient's sign."""
+        """Return every element's limit, to the side of the gradient's sign."""
         return torch.stack([v.sign() * limit for v, limit in zip(gradient.unbind(1), self.limits, strict=True)], 1)
 
     def stride(self, region: Rows) -> Tensor:
@@ -91,7 +97,7 @@ class Spatial:
 
 
 def _grid(z: Tensor, x: Tensor) -> Tensor:
-    """(N, H, W, 2) where in the sample each pixel comes from, in -1..1 from edge to edge.
+    """Return (N, H, W, 2) the place in the sample that each pixel comes from, in -1..1 from edge to edge.
 
     Angles are worked out in pixels, where images that are not square keep their shape. Element by element and with
     the trigonometry in float64, so that a row's pixels do not depend on the rows beside it.
@@ -105,5 +111,5 @@ def _grid(z: Tensor, x: Tensor) -> Tensor:
     column = column.view(1, 1, -1) - (2 * right).to(z.dtype)
     row = row.view(1, -1, 1) - (2 * down).to(z.dtype)
     there = cosine.to(z.dtype) * column - (sine * (h / w)).to(z.dtype) * row
-    thither = (sine * (w / h)).to(z.dtype) * column + cosine.to(z.dtype) * row
-    return torch.stack([there, thither], 3)
+    below = (sine * (w / h)).to(z.dtype) * column + cosine.to(z.dtype) * row
+    return torch.stack([there, below], 3)

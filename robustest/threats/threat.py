@@ -1,4 +1,16 @@
-"""What a threat model is, and the arithmetic that several of them share."""
+"""The protocol of a threat model, the arithmetic that threats share, and the norm balls."""
+
+# For norm balls a proposal z is the perturbed input itself, and project(z) is its nearest point in ball and box:
+#
+# - L-inf: clip z to [x - eps, x + eps] and the bounds, both ends rounded inwards.
+# - L2: x + (z - x) * min(1, r / |z - x|), then the bounds; r is eps less the rounding of storing x + delta in float32.
+# - L1: move each element by min(max(|z - x| - t, 0), room) towards z, with the smallest t >= 0 for which the moves sum
+#   to eps. Ball and bounds at once, as Croce and Hein (ICML 2021, section 2) show that it must be: one after the other
+#   lands well inside both.
+# - L0: keep z at the k pixels where that saves the largest squared distance, x elsewhere.
+#
+# Projections are exact in the stored float32 arrays: the difference to the sample, computed in float64, never exceeds
+# eps. Sums over elements are taken in float64, so that a row does not depend on the batch that it is in.
 
 from __future__ import annotations
 
@@ -21,41 +33,41 @@ Bounds = tuple[float, float]
 
 @runtime_checkable
 class Threat(Protocol):
-    """What the engine and the attacks ask of a threat model; all tensors lead with the batch axis.
+    """A threat model; all tensors lead with the batch axis.
 
     A proposal z `(N, *Z)` is what an attack changes and the engine projects. For norm balls it is the perturbed
     input itself; for others it says how the input is made (a patch and its place, a pose).
     """
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        """What later calls need to know of the samples x `(N, *S)`; "x" is always there.
+        """Return the tensors that later calls need of the samples x `(N, *S)`; "x" is always among them.
 
         "low" and "high" broadcast over proposals: no proposal inside the region leaves them.
         """
 
     def origin(self, region: Rows) -> Tensor:
-        """The proposal that changes nothing."""
+        """Return the proposal that changes nothing."""
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
-        """A random proposal inside the region, drawn with the samples' keys `(N,)` int64."""
+        """Return a random proposal inside the region, drawn with the samples' keys `(N,)` int64."""
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """The proposal inside the region that z becomes; the nearest, where that has a closed form."""
+        """Return z inside the region: the nearest proposal, where that has a closed form."""
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """The unit step along which a linear loss with this gradient grows fastest (the dual norm's)."""
+        """Return the unit step along which a linear loss with this gradient grows fastest (the dual norm's)."""
 
     def stride(self, region: Rows) -> Tensor:
-        """(N,) the finite length, counted in steps of `ascent`, that crosses the region; step sizes are shares of it.
+        """Return (N,) the finite length, in steps of `ascent`, that crosses the region; step sizes are shares of it.
 
         eps for a norm ball, but never more than the bounds have room for.
         """
 
     def render(self, z: Tensor, region: Rows) -> Tensor:
-        """The inputs `(N, *S)` that the model sees."""
+        """Return the inputs `(N, *S)` that the model sees."""
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
-        """(N,) float64: how far the proposal is from the sample, in the unit of `radius`."""
+        """Return (N,) float64: the distance of the proposal from the sample, in the unit of `radius`."""
 
     @property
     def radius(self) -> float:
@@ -63,19 +75,19 @@ class Threat(Protocol):
 
 
 def within(size: Tensor, threat: Threat) -> Tensor:
-    """(N,) whether sizes (N,) are in the radius, but for the last bits that storing an input in float32 adds."""
+    """Return (N,) bool: sizes (N,) within the radius, but for the last bits that storing an input in float32 adds."""
     return size <= threat.radius * (1 + 1e-6)
 
 
 def box(x: Tensor, bounds: Bounds) -> Rows:
-    """The region of inputs inside the bounds: "x", "low" and "high" that broadcast over x, and their "span" (N,)."""
+    """Return the region of inputs inside the bounds: "x", "low" and "high" that broadcast over x, and "span" (N,)."""
     edge = (len(x), *[1] * (x.ndim - 1))
     low, high = x.new_full(edge, bounds[0]), x.new_full(edge, bounds[1])
     return {"x": x, "low": low, "high": high, "span": (high - low).flatten()}
 
 
 class OfInputs:
-    """What threats share whose proposals are the inputs themselves."""
+    """Threats whose proposals are the inputs themselves."""
 
     __slots__ = ()
 
@@ -90,7 +102,7 @@ class OfInputs:
 
 
 class InBox:
-    """What threats share whose region is all of the box between its "low" and "high"."""
+    """Threats whose region is all of the box between its "low" and "high"."""
 
     __slots__ = ()
 
@@ -98,7 +110,7 @@ class InBox:
         return clip(z, region)
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """The sign of the gradient: a corner of the box."""
+        """Return the sign of the gradient: a corner of the box."""
         return gradient.sign()
 
     def stride(self, region: Rows) -> Tensor:
@@ -106,28 +118,28 @@ class InBox:
 
 
 def clip(z: Tensor, region: Rows) -> Tensor:
-    """Z inside the box of the region's "low" and "high"."""
+    """Return z inside the box of the region's "low" and "high"."""
     return torch.clamp(z, region["low"], region["high"])
 
 
 def per_row(value: Tensor, like: Tensor) -> Tensor:
-    """(N,) or (N, 1) values shaped so that they broadcast over `like` (N, *S)."""
+    """Return (N,) or (N, 1) values shaped so that they broadcast over `like` (N, *S)."""
     return value.view(-1, *[1] * (like.ndim - 1))
 
 
 def length(v: Tensor) -> Tensor:
-    """(N,) Euclidean length of each row, never below the smallest normal number; squared in float64."""
+    """Return (N,) the Euclidean length of each row, never below the smallest normal number; squared in float64."""
     norm: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1, dtype=torch.float64)
     return norm.to(v.dtype).clamp_(min=torch.finfo(v.dtype).tiny)
 
 
 def difference(z: Tensor, region: Rows) -> Tensor:
-    """(N, D) float64: z minus the sample, exact for float32 arrays."""
+    """Return (N, D) float64: z minus the sample, exact for float32 arrays."""
     return (z.double() - region["x"].double()).flatten(1)
 
 
 def images(x: Tensor, threat: object) -> tuple[int, int]:
-    """Height and width of images x (N, C, H, W).
+    """Return height and width of images x (N, C, H, W).
 
     Raises:
         ConfigError: x has another number of axes.
@@ -138,10 +150,10 @@ def images(x: Tensor, threat: object) -> tuple[int, int]:
 
 
 def number(name: str, value: object, *, largest: float) -> float:
-    """The setting as a float, where it is a number in 0..largest.
+    """Return a setting as a float.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not a number in 0..largest.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
         raise ConfigError(expected(f"{name} to be a number in 0..{largest:g}", value))
@@ -149,17 +161,17 @@ def number(name: str, value: object, *, largest: float) -> float:
 
 
 def count(name: str, value: object) -> int:
-    """The setting, where it is a whole number >= 0.
+    """Return a setting.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not a whole number >= 0.
     """
     if type(value) is not int or value < 0:
         raise ConfigError(expected(f"{name} to be a whole number >= 0", value))
     return value
 
 
-# The arithmetic of an L1 ball and a box at once: the nearest point, and the steepest step.
+# An L1 ball and a box at once: the nearest point, and the steepest step
 
 
 _BLOCK = 1 << 22
@@ -167,7 +179,7 @@ _BLOCK = 1 << 22
 
 
 def shrunk(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """(N, D) float64, the moves `clamp(way - t, 0, room)` with the smallest t >= 0 that sum to eps (N, 1) or less."""
+    """Return (N, D) float64 moves `clamp(way - t, 0, room)`, t >= 0 the smallest for which they sum to at most eps."""
     rows = max(1, _BLOCK // max(1, way.shape[1]))
     parts = zip(*(torch.split(whole, rows) for whole in (way, room, eps)), strict=True)
     t = torch.cat([_threshold(*part) for part in parts])
@@ -177,7 +189,7 @@ def shrunk(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
 
 def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """(N, 1) the t of `shrunk`.
+    """Return (N, 1) the t of `shrunk`.
 
     As t falls from the largest way, element i moves once t < way_i and stops once t < way_i - room_i. In between
     the sum of moves is linear, so it is known at all these points after one sort, by adding up what is positive.
@@ -187,7 +199,7 @@ def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
     moving = torch.where(order < way.shape[1], 1.0, -1.0).to(way.dtype).cumsum(1)
     gain = moving[:, :-1].clamp(min=0.0) * (at[:, :-1] - at[:, 1:])
     total = torch.cat([torch.zeros_like(at[:, :1]), gain.cumsum(1)], 1)
-    first = torch.searchsorted(total, eps)  # where the sum reaches eps
+    first = torch.searchsorted(total, eps)  # the point at which the sum reaches eps
     never = first == total.shape[1]
     first = first.clamp_(max=total.shape[1] - 1)
     slope = moving.gather(1, (first - 1).clamp_(min=0)).clamp_(min=1.0)
@@ -196,7 +208,7 @@ def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
 
 def filled(gradient: Tensor, z: Tensor, region: Rows, length: Tensor) -> Tensor:
-    """The step of at most this L1 length (N,) that a linear loss climbs most, from z inside the region's box.
+    """Return the step of at most this L1 length (N,) that a linear loss climbs most, from z inside the region's box.
 
     The elements of steepest gradient, the first of equals, go to their bounds one after the other until the length
     is spent.
@@ -215,7 +227,7 @@ def filled(gradient: Tensor, z: Tensor, region: Rows, length: Tensor) -> Tensor:
     return gradient.sign() * torch.zeros_like(spent).scatter(1, order, spent).view_as(z)
 
 
-# The norm balls L-inf, L2 and L1, and the count L0; a proposal is the perturbed input itself.
+# The balls
 
 
 _LARGEST = float(torch.finfo(torch.float32).max)
@@ -223,7 +235,7 @@ _LARGEST = float(torch.finfo(torch.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class _Ball(OfInputs):
-    """What the norm balls share."""
+    """A ball with a radius `eps` in input units."""
 
     axis: ClassVar[str] = "eps"
     """The field along which claims make a curve; see `robustest.results.Variation`."""
@@ -323,9 +335,6 @@ class L2(_Ball):
 class L1(_Ball):
     """The perturbation's absolute values, over all elements of a sample, sum to at most eps.
 
-    Projection is onto the ball and the bounds at once, as Croce and Hein (ICML 2021, section 2) show that it must
-    be: one after the other lands well inside both.
-
     Args:
         eps: radius in input units, >= 0.
 
@@ -343,11 +352,11 @@ class L1(_Ball):
         return self.project(x + per_row(self.stride(region), x) * shares.view_as(x), region)
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """The nearest point of ball and bounds, in the Euclidean sense."""
+        """Return the nearest point of ball and bounds, in the Euclidean sense."""
         return nearest_in_l1(z, region, region["x"].new_full((len(z),), self.eps, dtype=torch.float64))
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """The sign of the gradient at its largest element, the first of equals, and zero elsewhere."""
+        """Return the sign of the gradient at its largest element, the first of equals, and zero elsewhere."""
         flat = gradient.flatten(1)
         at = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, at, flat.gather(1, at).sign()).view_as(gradient)
@@ -360,11 +369,7 @@ class L1(_Ball):
 
 
 def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
-    """The nearest point of L1 balls of these radii (N,) float64 and of the bounds, in the Euclidean sense.
-
-    It moves every element as z does, by `clamp(|z - x| - threshold, 0, room)` where room is the way to the bound
-    and the threshold is 0 or, where that is too much, the one for which the moves sum to the radius.
-    """
+    """Return the nearest point of L1 balls of these radii (N,) float64 and of the bounds, in the Euclidean sense."""
     x = region["x"]
     clipped = clip(z, region)
     inside = difference(clipped, region).abs().sum(1) <= radius
@@ -383,7 +388,7 @@ def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class L0(OfInputs):
-    """At most so many pixels may change, each to anything inside the bounds.
+    """At most `pixels` pixels may change, each to anything inside the bounds.
 
     A pixel is a position with all its channels: axis 1 of samples with three axes or more, e.g. (N, C, H, W), is
     the channels; in tabular samples (N, D) every feature counts.
@@ -410,32 +415,28 @@ class L0(OfInputs):
         return f"L0(pixels={self.pixels})"
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
-        """Pixels chosen at random, with random values."""
+        """Return pixels chosen at random, with random values."""
         x = region["x"]
         value = region["low"] + per_row(region["span"], x) * rng.uniform(rng.fold(key, "values"), x.shape[1:])
         order = rng.uniform(rng.fold(key, "pixels"), (by_pixel(x).shape[2],))
         return clip(_at_largest(order, self.pixels, value, x), region)
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """The nearest point, in the Euclidean sense: z at the pixels where that saves the most, x elsewhere.
-
-        Keeping a pixel saves its squared way from x to z, less what the bounds cut off: for z inside the bounds the
-        pixels with the largest change are kept; of equals the first.
-        """
+        """Return the nearest point, in the Euclidean sense: z at the pixels where that saves the most, x elsewhere."""
         return sparse(z, region, self.pixels)
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """The gradient scaled to a mean size of 1; there is no steepest step, as any size of change costs the same.
+        """Return the gradient scaled to a mean size of 1: a dense step, of which `project` keeps the best pixels.
 
-        A dense step, of which `project` keeps the pixels that gain most.
+        There is no steepest step, as any size of change costs the same.
         """
         mean = gradient.abs().flatten(1).mean(1).clamp(min=torch.finfo(gradient.dtype).tiny)
         return gradient / per_row(mean, gradient)
 
     def stride(self, region: Rows) -> Tensor:
-        """32 widths of the bounds: one of 40 steps carries an element of mean gradient from bound to bound.
+        """Return 32 widths of the bounds: one of 40 steps carries an element of mean gradient from bound to bound.
 
-        Shorter steps seldom put other pixels in the place of those that were chosen before.
+        Shorter steps rarely replace the pixels that were chosen before.
         """
         return 32 * region["span"]
 
@@ -444,30 +445,28 @@ class L0(OfInputs):
 
 
 def by_pixel(v: Tensor) -> Tensor:
-    """(N, C, P): channels and pixels of (N, C, *S); (N, 1, D) of tabular (N, D)."""
+    """Return (N, C, P): channels and pixels of (N, C, *S); (N, 1, D) of tabular (N, D)."""
     return v.flatten(2) if v.ndim > 2 else v.unsqueeze(1)
 
 
 def sparse(z: Tensor, region: Rows, pixels: int | Tensor) -> Tensor:
-    """The nearest point inside the bounds with at most so many pixels changed; `pixels` may differ by row (N,)."""
+    """Return the nearest point inside the bounds with at most `pixels` changed, a number or one for each row (N,)."""
     x = region["x"]
     clipped = clip(z, region)
     way, cut = z.double() - x.double(), z.double() - clipped.double()
-    # way^2 - cut^2, without their cancellation
+    # Keeping a pixel saves its squared way from x to z, less the part that the bounds cut off: way^2 - cut^2, as a
+    # product, which does not cancel.
     saved = by_pixel((clipped.double() - x.double()) * (way + cut)).sum(1)
     return _at_largest(saved, pixels, clipped, x)
 
 
 def _at_largest(score: Tensor, pixels: int | Tensor, z: Tensor, x: Tensor) -> Tensor:
-    """Z at the pixels of largest score (N, P), the first of equals, and x elsewhere."""
+    """Return z at the pixels of largest score (N, P), the first of equals, and x elsewhere."""
     order = score.argsort(dim=1, descending=True, stable=True)
     rank = torch.arange(score.shape[1], device=score.device)
     chosen = rank < (pixels.unsqueeze(1) if isinstance(pixels, Tensor) else pixels)
     kept = torch.zeros_like(score, dtype=torch.bool).scatter(1, order, chosen.expand_as(order))
     return torch.where(kept.unsqueeze(1), by_pixel(z), by_pixel(x)).reshape(x.shape)
-
-
-# No limit but the bounds: for checks that an attack can break a model at all.
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,30 +12,20 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from accounts import account_of
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
-from robustest.reports.html import write
+from robustest.account import Row
+from robustest.reports.html.page import write
 from robustest.reports.pictures import save_exhibit
 from robustest.results import Variation
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&"
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a ledger's row offers."""
-
-    test: str
-    result: Result | None
-    problem: str = ""
-    replay: str = ""
-    ending: Any = None
 
 
 def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
@@ -163,7 +153,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with everything on it."""
     folder = tmp_path_factory.mktemp("full")
     lost = [f"no report came from {HOSTILE}"]
-    write(str(folder), all_there_is(folder / "saved"), lost, Settings(), about={"commit": "1a2b3c4"})
+    write(str(folder), account_of(all_there_is(folder / "saved"), lost), Settings(), about={"commit": "1a2b3c4"})
     return folder / "index.html"
 
 
@@ -171,7 +161,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of 200 claims."""
     folder = tmp_path_factory.mktemp("large")
-    write(str(folder), two_hundred(folder / "saved"), [], Settings())
+    write(str(folder), account_of(two_hundred(folder / "saved")), Settings())
     return folder / "index.html"
 
 
@@ -179,7 +169,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page with everything on it as one file."""
     folder = tmp_path_factory.mktemp("single")
-    write(str(folder / "page"), all_there_is(folder / "saved"), [], Settings(), inline=True)
+    write(str(folder / "page"), account_of(all_there_is(folder / "saved")), Settings(), inline=True)
     return folder / "page" / "index.html"
 
 

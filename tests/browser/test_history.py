@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from robustest.history import Claim, Entry, courses_of
+from robustest.history import ClaimId, HistoryEntry, claim_histories
 from robustest.reports.html import history
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&"
@@ -16,11 +16,11 @@ HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked =
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Claims that hold, fell, are open and are not measured any more, with changes; names that try to be markup."""
-    found: dict[Claim, list[Entry]] = {}
+    found: dict[ClaimId, list[HistoryEntry]] = {}
     for number in range(8):
         words = HOSTILE if number == 3 else f"robust accuracy under Linf(eps={number}/255), fast"
-        found[Claim(f"tests/test_model.py::test_a_rather_long_name[{number}]", words)] = [
-            Entry(
+        found[ClaimId(f"tests/test_model.py::test_a_rather_long_name[{number}]", words)] = [
+            HistoryEntry(
                 f"2026-02-{1 + at // 24:02d}T{at % 24:02d}:00:00.000Z",
                 f"{at * 7919:012x}",
                 f"2026-01-{1 + at // 24:02d}T{at % 24:02d}:00:00Z",
@@ -31,17 +31,19 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 high=0.4 + at / 300,
                 threshold=0.35 if at < 60 else 0.3,
                 comparison=">=",
-                asked=">= 0.35" if at < 60 else ">= 0.3",
+                required=">= 0.35" if at < 60 else ">= 0.3",
                 model="a" if at < 91 else "b",
                 problem=HOSTILE,
             )
             for at in range(120 if number != 5 else 80)
         ]
-    found[Claim("tests/test_model.py::test_breaks")] = [
-        Entry("2026-02-05T23:00:00.000Z", f"{119 * 7919:012x}", "2026-01-05T23:00:00Z", False, "error", problem=HOSTILE)
+    found[ClaimId("tests/test_model.py::test_breaks")] = [
+        HistoryEntry(
+            "2026-02-05T23:00:00.000Z", f"{119 * 7919:012x}", "2026-01-05T23:00:00Z", False, "error", problem=HOSTILE
+        )
     ]
     folder = tmp_path_factory.mktemp("history")
-    history.write(str(folder), courses_of(found))
+    history.write(str(folder), claim_histories(found))
     return folder / "index.html"
 
 

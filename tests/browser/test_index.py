@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import account_of
 
 from robustest import Settings
-from robustest.reports.html import write
 from robustest.reports.html.index import write as write_index
+from robustest.reports.html.page import write
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&"
 
@@ -20,7 +21,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for number in range(3):
         about = {"date": f"2026-01-0{number + 1}", "commit": HOSTILE, "machine": "Linux x86_64, a rather long name" * 2}
-        write(str(folder / f"run-{number}"), [], ["a worker's results"] * (number == 1), Settings(), about=about)
+        write(
+            str(folder / f"run-{number}"),
+            account_of([], ["a worker's results"] * (number == 1)),
+            Settings(),
+            about=about,
+        )
     cut = folder / "run-2" / "index.html"
     cut.write_bytes(cut.read_bytes()[:-9])
     write_index(folder)

@@ -34,10 +34,7 @@ VARIED = {
     "outside",
     "synthetic",
 }
-FIRST = {
-    "assert_robust_generalization": ["data"],
-    "assert_synthetic_covers": ["data"],
-}
+FIRST = {}
 """What comes first where no model is asked: people's answers, or data alone."""
 
 every_assertion = pytest.mark.parametrize("name", ASSERTIONS)
@@ -130,7 +127,6 @@ ONE_TYPE = {
     "reference": "another model, or a table that is measured against: each quantity has its own table",
     "data": "some claims take a form of data of their own",
     "threat": "some searches know two norms",
-    "embedding": "a function of inputs; some claims take the features themselves as well",
 }
 """Words whose type differs from claim to claim, and why their meaning does not."""
 

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from robustest import Result, Settings, Verdict
-from robustest.account import Account, Row
-from robustest.cli.commands.pairs import Change, changes, compared
+from robustest.account import Account, Ending, Row, Session
+from robustest.cli.commands.compare import ClaimTrend, pair, trends
 from robustest.context import Context, running
-from robustest.endings import Ending, Session
 from robustest.reports import json_file
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -39,14 +38,10 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "certified accuracy",
     "robust score",
     "failure direction",
-    "landscape",
-    "synthetic covers",
     "calibrated",
     "selective accuracy",
     "other data rejected",
     "stable",
-    "robust generalization",
-    "nonrobust reliance",
 }  # fmt: skip
 
 
@@ -70,8 +65,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     measured.cache_clear()
 
 
-def change(first: Result, second: Result) -> Change:
-    (found,) = changes([compared(*(Row(test="t", result=one, problem="", replay="") for one in (first, second)))], 0.01)
+def change(first: Result, second: Result) -> ClaimTrend:
+    (found,) = trends([pair(*(Row(test="t", result=one, problem="", replay="") for one in (first, second)))], 0.01)
     return found
 
 
@@ -86,18 +81,18 @@ def test_every_kind_is_what_the_table_takes_it_for(name: str) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ({}, {"good": False}, Change.WORSE),
-        ({"good": False}, {}, Change.BETTER),
-        ({}, {}, Change.ALIKE),
-        ({}, {"hard": True}, Change.MOVED),
-        ({"hard": True}, {}, Change.MOVED),
-        ({}, {"draw": 1}, Change.NOT_PAIRED),
-        ({}, {"draw": 1, "good": False}, Change.WORSE),
-        ({"draw": 1, "good": False}, {}, Change.BETTER),
+        ({}, {"good": False}, ClaimTrend.WORSE),
+        ({"good": False}, {}, ClaimTrend.BETTER),
+        ({}, {}, ClaimTrend.UNCHANGED),
+        ({}, {"hard": True}, ClaimTrend.MOVED),
+        ({"hard": True}, {}, ClaimTrend.MOVED),
+        ({}, {"draw": 1}, ClaimTrend.NOT_PAIRED),
+        ({}, {"draw": 1, "good": False}, ClaimTrend.WORSE),
+        ({"draw": 1, "good": False}, {}, ClaimTrend.BETTER),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
 )
-def test_what_became_of_a_claim(name: str, first: dict[str, Any], second: dict[str, Any], told: Change) -> None:
+def test_what_became_of_a_claim(name: str, first: dict[str, Any], second: dict[str, Any], told: ClaimTrend) -> None:
     assert change(measured(name, **first), measured(name, **second)) is told
 
 
@@ -105,14 +100,14 @@ def test_what_became_of_a_claim(name: str, first: dict[str, Any], second: dict[s
 def test_the_same_model_under_another_scope_is_neither_worse_nor_alike(name: str) -> None:
     """A claim about the population asks for more, whatever its rule says; some kinds are about one of both alone."""
     by_set, by_population = measured(name), measured(name, scope="population")
-    alone = by_set.scope == by_population.scope and name != "synthetic covers"
+    alone = by_set.scope == by_population.scope
     told = {change(by_set, by_population), change(by_population, by_set)}
-    assert told == {Change.ALIKE if alone else Change.MOVED}
+    assert told == {ClaimTrend.UNCHANGED if alone else ClaimTrend.MOVED}
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name.values[0] not in OTHER_LIMITS])
 def test_what_broke_the_old_threshold_as_well_is_worse_whatever_is_asked_now(name: str) -> None:
-    assert change(measured(name), measured(name, good=False, hard=True)) is Change.WORSE
+    assert change(measured(name), measured(name, good=False, hard=True)) is ClaimTrend.WORSE
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import ConfigError, DataError, Discovery, Linf, ModelError, Result, Verdict, strategies
-from robustest.cli.commands.bounds import SEEDS, suggestion
+from robustest.cli.commands.suggest import SEEDS, suggestion
 from robustest.cues import PixelPatch
 from robustest.data.hierarchies import BreedsSplit
 from robustest.reports.text import measured
@@ -90,29 +90,6 @@ def masks(data: Data) -> Data:
 def two_pixels(x: Tensor) -> Tensor:
     """Pixels are bright from a half on."""
     return 5 * torch.cat([0.5 - x, x - 0.5], 1)
-
-
-def landscape(data: Data, **options: Any) -> Result:
-    """Two runs of two nets on all samples at once, which learn in a few steps or do not."""
-
-    def wide() -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES))
-
-    def narrow() -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, CLASSES))
-
-    course: dict[str, Any] = {"seeds": 2, "train_steps": 20, "learning_rate": 0.5, "reference": narrow}
-    return M.measure.measure_smooth_landscape(wide, [data], loss=nn.functional.cross_entropy, **course, **options)
-
-
-MORE = (X.flip(3), Y)
-"""Other samples, of the same classes."""
-
-
-def means(x: Tensor, y: Tensor, seed: int) -> Net:
-    """Trained: the mean of each class."""
-    centres = [x[y == k].mean(0) if bool((y == k).any()) else torch.zeros_like(x[0]) for k in range(CLASSES)]
-    return Net(10 * (torch.stack(centres) - 0.5)).eval()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,22 +239,6 @@ KINDS = {
     ),
     "class evidence": kind("assert_class_evidence", "min_transfer", 0)(
         lambda d, **o: M.measure.measure_class_evidence(MODEL, d, judge=judge, eps=1.0, iterations=5, min_driven=5, **o)
-    ),
-    "robust generalization": kind("assert_robust_generalization", "max_gap", 1, exact=False)(
-        lambda d, **o: M.measure.measure_robust_generalization(
-            MORE, Linf(0.02), train=means, test_data=d, sizes=[60], seeds=2, min_train_accuracy=0.3, **FGSM, **o
-        )
-    ),
-    "nonrobust reliance": kind("assert_nonrobust_reliance", "max_transfer", 1, exact=False)(
-        lambda d, **o: M.measure.measure_nonrobust_reliance(
-            MODEL, MORE, M.L2(0.5), train=means, test_data=d, seeds=2, iterations=5, **o
-        )
-    ),
-    "landscape": kind("assert_smooth_landscape", "max_ratio", exact=False)(landscape),
-    "synthetic set": kind("assert_synthetic_covers", "max_gap", 1, exact=False)(
-        lambda d, **o: M.measure.measure_synthetic_covers(
-            *((d[0][at::3], d[1][at::3]) for at in (1, 0)), test_data=(d[0][2::3], d[1][2::3]), splits=2, **o
-        )
     ),
 }
 every_kind = pytest.mark.parametrize("one", KINDS.values(), ids=KINDS)

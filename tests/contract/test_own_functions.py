@@ -28,7 +28,6 @@ from robustest.measure import (
     measure_selective_accuracy,
     measure_shift_accuracy,
 )
-from robustest.repair import Recipe, counterfactual_training, shift_training
 from robustest.strategies import Composition, Perturbation, compositions, perturbations, shifts
 
 N, F, T = 80, 4, 5
@@ -197,9 +196,7 @@ def test_what_a_function_receives_are_the_samples_themselves(axes: int) -> None:
     measure_calibrated(MODEL, (x, y), listening, bounds=BOUNDS)
     measure_robust_to(MODEL, (x, y), st.just(listening), max_examples=2, bounds=BOUNDS)
     measure_no_spurious_feature(MODEL, (x, y), cue, bounds=BOUNDS)
-    for repair, change in ((shift_training, listening), (counterfactual_training, cue)):
-        repair(MODEL, (x, y), change, recipe=Recipe(epochs=1), bounds=BOUNDS)  # type: ignore[operator]
-    assert len(received) > 12
+    assert len(received) > 10
     assert all(row.numpy().tobytes() in known for batch in received for row in batch)
 
 

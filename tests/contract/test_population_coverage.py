@@ -24,7 +24,6 @@ from robustest.assertions import kinds
 sys.path.insert(0, str(Path(__file__).parent))
 import gradient_populations as gradients
 import image_populations as images
-import training_populations as trained
 
 sys.path.pop(0)
 
@@ -93,19 +92,15 @@ TRUTHS = {
     "gain in alignment": Truth("gradient_alignment", gradients.gain_in_alignment, "min_gain", 0.3),
     "class evidence": Truth("class_evidence", gradients.class_evidence, "min_transfer", 0.7),
     "inversion": Truth("invertible_features", gradients.invertible_features, "max_image_error", 0.5, claimed=0.2),
-    "synthetic set": Truth("synthetic_covers", trained.synthetic_covers, "max_gap", 0.0, other={"max_copies": None}),
 }
 
 LEFT_OUT = {
-    "calibrated": "tests/unit/decisions/test_confidence_coverage.py has 2,000 runs of both of its figures",
+    "calibrated": "tests/unit/decisions/test_calibration_coverage.py has 2,000 runs of both of its figures",
     "selective_accuracy": "the same file has it",
     "ood_rejected": "the same file has it",
     "robust_to": "it is about the set alone: the change was picked by looking at it",
     "no_backdoor_trigger": "an anomaly index is of the search's own patches, and has no interval",
     "no_failure_direction": "a permutation test, which has no interval",
-    "smooth_landscape": "nets are trained for each draw: tests/unit/statistics/test_ratios.py holds its interval",
-    "robust_generalization": "its truth is of trainings; tests/unit/statistics/test_seeded.py has the interval's",
-    "nonrobust_reliance": "its truth is of trainings; tests/unit/statistics/test_seeded.py has the interval's",
     "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",
 }
 """Kinds that have no interval of a population's one truth, or are simulated elsewhere, and why."""

@@ -14,19 +14,18 @@ from typing import Any
 
 import jsonschema
 import pytest
+from accounts import account_of
 
 from robustest import Cost, Counterexample, Linf, Result, Settings, Verdict
-from robustest.account import Account, Row
+from robustest.account import Account, Ending, Row, Session
 from robustest.cli import main
-from robustest.cli.fields import result_of
-from robustest.endings import Ending, Session
+from robustest.cli.results_file import result_of
 from robustest.history import Origin
 from robustest.kinds import Quantity
 from robustest.measure import measure_robust_accuracy
 from robustest.reports import github, json_file, junit
-from robustest.reports import html as pages
-from robustest.reports.chance import Chance
-from robustest.reports.text import failure_text, measured
+from robustest.reports.html import page as pages
+from robustest.reports.text import Chance, failure_text, measured
 from robustest.results import REASONS, Captions, Counts, Fact, Limit, Pairing, Variation
 from robustest.run import measurement
 from robustest.threats.threat import _Ball
@@ -146,7 +145,7 @@ def name_of(monkeypatch: pytest.MonkeyPatch, measure: Callable[[], object]) -> A
 def test_a_claim_has_one_name_whatever_its_threshold_and_its_words(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known, measured_claim = KINDS[kind], result_of_kind(kind)
     others = [name_of(monkeypatch, lambda at=at: known.result(threshold=at)) for at in (known.easy, known.hard)]
-    monkeypatch.setattr(Quantity, "says", lambda *_: "reworded")
+    monkeypatch.setattr(Quantity, "state", lambda *_: "reworded")
     monkeypatch.setattr(_Ball, "__str__", lambda _: "a reworded threat")
     others.append(name_of(monkeypatch, known.result))
     assert {one.claim for one in others} == {measured_claim.claim}
@@ -225,13 +224,13 @@ def test_all_reports_print_the_same_sentence(
     account = Account(results=tuple(rows), endings=endings, session=Session(exit=1, collected=len(rows), ran=len(rows)))
     json_file.write(str(tmp_path / "run.json"), account, Settings())
     main(["show", str(tmp_path / "run.json")])  # by the function that prints the section of the terminal
-    pages.write(str(tmp_path / "page"), rows, (), Settings())
+    pages.write(str(tmp_path / "page"), account_of(rows), Settings())
     junit.write(str(tmp_path / "junit.xml"), rows)
     reports = {
         "terminal": capsys.readouterr().out,
         "page": without_tags((tmp_path / "page" / "index.html").read_text(encoding="utf-8")),
         "junit": html.unescape((tmp_path / "junit.xml").read_text(encoding="utf-8")),
-        "summary": without_tags(github.summary(rows, ())),
+        "summary": without_tags(github.summary(account_of(rows))),
     }
     for row in rows:
         assert row.result is not None

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from robustest import Verdict
-from robustest.cli.commands.bounds import SEEDS, moves, suggestion
+from robustest.cli.commands.suggest import SEEDS, moves, suggestion
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kinds import KINDS
 
 sys.path.pop(0)
 
-SEVERAL = {"invertible features", "synthetic covers"}
+SEVERAL = {"invertible features"}
 """Kinds whose claims ask for several numbers at once, so that nothing is suggested."""
 FAST = {"shift accuracy", "accuracy drop", "consistency", "corruptions", "invertible features"}
 

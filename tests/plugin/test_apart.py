@@ -25,8 +25,8 @@ ELSEWHERE = """
         claim(lambda x: os._exit(1), data, 0.01, at_least=0.5)
 
     def internal(model, data):
-        def raises(x, y, seed): raise ZeroDivisionError("inside")
-        assert_robust_generalization(data, Linf(0.1), train=raises, test_data=data, max_gap=0.2, min_train_accuracy=0.6)
+        def raises(x): raise ZeroDivisionError("inside")
+        assert_shift_accuracy(model, data, raises, at_least=0.5)
 
     def in_thread(work, *args):
         thread = threading.Thread(target=work, args=args, name="worker")

@@ -46,7 +46,7 @@ def test_how_many_claims_share_the_error_is_a_setting(write, rows_of, size: int,
 def test_the_summary_says_what_rests_on_alpha_and_what_that_adds_up_to(write, run, read_json, section) -> None:
     write(test_a=EARLY.format(at_least=0.2), test_b=EARLY.format(at_least=0.8))
     lines = section(run("--robust", "--robust-json=out.json"))
-    told = "2 of 2 verdicts rest on alpha = 0.01: at most 0.02 wrong expected in such a run"
+    told = "2 of 2 verdicts rest on alpha = 0.01: at most 0.02 wrong verdicts expected"
     assert f"chance: {told}" in lines
     assert read_json()["chance"]["at_alpha"] == 2
     assert not any(line.startswith("chance: ") for line in section(run("--robust", "--robust-exact")))

@@ -63,9 +63,9 @@ def test_skipped_robustness_tests_are_counted_under_xdist_too(write_light, run_a
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--robust", "--robust-html-inline"), "--robust-html-inline does nothing without --robust-html=DIR"),
-        (("--robust-json=out.json",), "--robust-json: nothing without --robust"),
-        (("--robust", "--robust-replay-only"), "has nothing to replay: there is no corpus at .robustest/corpus"),
+        (("--robust", "--robust-html-inline"), "--robust-html-inline has no effect without --robust-html=DIR"),
+        (("--robust-json=out.json",), "no effect without --robust: --robust-json"),
+        (("--robust", "--robust-replay-only"), "no counterexamples to replay: there is no corpus at .robustest"),
     ],
 )
 def test_an_option_that_does_nothing_says_so(write_light, run, options, words):

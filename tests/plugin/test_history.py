@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from robustest.errors import StoreError
-from robustest.history import courses_of
+from robustest.history import claim_histories
 from robustest.store import history
 
 TESTS = """
@@ -36,7 +36,7 @@ def test_each_run_adds_a_line_a_claim(write, run, project, workers):
         ("test_fails", 0): ["failed"] * 2,
         ("test_breaks", 0): ["error"] * 2,
     }
-    assert [one.state for one in courses_of(found)] == ["bad", "open", "good", "good"]
+    assert [one.state for one in claim_histories(found)] == ["bad", "open", "good", "good"]
 
 
 def test_what_cannot_be_added_turns_the_run_red_and_is_left_as_it_is(write, run, project):

@@ -8,7 +8,7 @@ WRONG = [
     ("sed=3", "Unknown argument of @pytest.mark.robust 'sed'. Did you mean 'seed'?*"),
     ("profile='ci'", "Unknown argument of @pytest.mark.robust 'profile'.*"),
     ("pictures='x'", "Unknown argument of @pytest.mark.robust 'pictures'.*"),
-    ("'cpu'", "@pytest.mark.robust takes keyword arguments only, got ('cpu',)"),
+    ("'cpu'", "Expected keyword arguments in @pytest.mark.robust, e.g. seed=3, but got ('cpu',)"),
     ("seed='3'", "@pytest.mark.robust: Expected seed to be a whole number but got '3' (str)*"),
     ("seed=True", "@pytest.mark.robust: Expected seed to be a whole number but got True (bool)*"),
     ("device=0", "@pytest.mark.robust: Expected device to be auto, *"),

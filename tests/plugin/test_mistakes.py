@@ -134,7 +134,7 @@ RUNS: dict[str, tuple[tuple[str, ...], str, str, int, str]] = {
     "a shard beyond the last": (("--robust-shard=5/4",), "", "", 4, "--robust-shard=K/N"),
     "alpha as percent": ((), "robust_alpha = 5", "", 4, "alpha in (0, 0.5)"),
     "an unknown marker argument": ((), "", "@pytest.mark.robust(sed=1)", 4, "Did you mean 'seed'"),
-    "a marker without keywords": ((), "", "@pytest.mark.robust('pgd')", 4, "takes keyword arguments only"),
+    "a marker without keywords": ((), "", "@pytest.mark.robust('pgd')", 4, "Expected keyword arguments in"),
 }
 
 HELP = """

@@ -84,9 +84,9 @@ OUTCOMES = {
         "failed as expected: a known weakness",
     ),
     "strict xfail": Outcome(XFAIL.format(True) + GOOD, 1, ("failed", "passed"), "[XPASS(strict)] a known weakness"),
-    "xpass": Outcome(XFAIL.format(False) + GOOD, 0, ("xpassed",), "passed against expectation: a known weakness"),
+    "xpass": Outcome(XFAIL.format(False) + GOOD, 0, ("xpassed",), "passed unexpectedly: a known weakness"),
     "skip": Outcome("def test_it(robust): pytest.skip('no data here')", 0, ("skipped",), "skipped: no data here"),
-    "lost worker": Outcome("def test_it(robust): os._exit(1)", 1, ("error",), "its worker was lost"),
+    "lost worker": Outcome("def test_it(robust): os._exit(1)", 1, ("error",), "its worker process was lost"),
     "interrupted": Outcome("def test_it(robust): pytest.exit('enough')", 2, ("unfinished",), "stopped before its call"),
 }
 SOURCE = """

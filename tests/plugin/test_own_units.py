@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from robustest import Result, rng
-from robustest.assertions import asserted
+from robustest.assertions import assertion
 from robustest.kinds import OUTCOMES, Kind, Quantity
-from robustest.rules import ShareRule
+from robustest.decisions import ShareRule
 from robustest.run.driver import observe
 from robustest.run.measurement import measurement
 from robustest.run.plan import settings_of, terms_of

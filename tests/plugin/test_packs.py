@@ -12,7 +12,7 @@ import pytest
 import toy_pack
 
 from robustest.cli import main
-from robustest.cli.first_gates import scan
+from robustest.cli.commands import scan
 from robustest.extensions import hookimpl
 
 HOLDS = "def test_holds(robust_model, robust_data): claim(robust_model, robust_data, 0.1, at_least=0.5)"

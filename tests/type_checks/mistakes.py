@@ -10,7 +10,6 @@ from robustest import (
     assert_calibrated,
     assert_min_perturbation,
     assert_no_universal_perturbation,
-    assert_nonrobust_reliance,
     assert_ood_rejected,
     assert_robust_accuracy,
     assert_shift_accuracy,
@@ -39,6 +38,5 @@ def sloppy(model: nn.Module, data: Data) -> None:
     assert_ood_rejected(model, data, max_fpr=0.3)  # mistake: no other data
     assert_calibrated(model, data, max_ece=None, max_brier=None)  # mistake: thresholds of None
     assert_worst_group_accuracy(model, data, ["a"], at_least=0.7, min_group_size="ten")  # mistake: a number in words
-    assert_nonrobust_reliance(model, data, Linf(0.1), train=3, test_data=data, max_transfer=0.5)  # mistake: no function
     accuracy: float = assert_accuracy(model, data, at_least=0.9)  # mistake: a result is no number
     print(accuracy)

@@ -25,19 +25,15 @@ from robustest import (
     assert_no_failure_direction,
     assert_no_spurious_feature,
     assert_no_universal_perturbation,
-    assert_nonrobust_reliance,
     assert_ood_rejected,
     assert_robust_accuracy,
-    assert_robust_generalization,
     assert_robust_score,
     assert_robust_to,
     assert_selective_accuracy,
     assert_shift_accuracy,
-    assert_smooth_landscape,
     assert_sparse_head,
     assert_stable_under_perturbations,
     assert_subpopulation_shift,
-    assert_synthetic_covers,
     assert_transfer_accuracy,
     assert_worst_group_accuracy,
     cues,
@@ -117,15 +113,6 @@ def test_representations(model: nn.Module, data: Data) -> None:
     assert_gradient_alignment(model, data, at_least=0.2)
     assert_invertible_features(model, data)
     assert_class_evidence(model, data, judge=model, eps=1.0)
-
-
-def test_training(model: nn.Module, data: Data, other: Data) -> None:
-    assert_nonrobust_reliance(model, data, Linf(0.03), train=train, test_data=other, max_transfer=0.5)
-    assert_robust_generalization(
-        data, Linf(0.03), train=train, test_data=other, max_gap=0.2, min_train_accuracy=0.6, sizes=(100, 1000)
-    )
-    assert_synthetic_covers(data, other, test_data=other, max_gap=0.05)
-    assert_smooth_landscape(model, [data], loss=nn.functional.cross_entropy, reference=model, max_ratio=1.5)
 
 
 def every_attack() -> list[a.Searcher]:

@@ -30,13 +30,14 @@ from robustest.account import Account, Row
 from robustest.assertions import kinds
 from robustest.attacks import CASCADES, Cascade, Stage, as_attack
 from robustest.cli import main
-from robustest.cli.first_gates import scan
+from robustest.cli.commands import scan
 from robustest.data import as_samples
 from robustest.data.samples import unwrapped
 from robustest.errors import PackError
 from robustest.extensions import Command, Hooks, Section, hookimpl
 from robustest.measure import measure_accuracy, measure_robust_accuracy
-from robustest.reports import github, html, terminal
+from robustest.reports import github, terminal
+from robustest.reports.html.page import write
 from robustest.results import Fact
 from robustest.run.workers import close_engines, engine_for
 from robustest.shifts import as_shift, shift_names
@@ -369,13 +370,13 @@ def account_of(toy: Any) -> Account:
 def test_a_section_is_in_every_report_and_inert(packs: Packs, toy: Any, tmp_path: Path) -> None:
     pytest.importorskip("jinja2", reason="the HTML report is an extra")
     packs(toy=toy_pack)
-    account = account_of(toy).sectioned()
+    account = account_of(toy).with_sections()
     assert account.sections == (Section(title="Toys <b>", facts=(Fact("claims that held", 1, "of all"),)),)
-    html.write(str(tmp_path), account.rows, [], Settings(), sections=account.sections)
+    write(str(tmp_path), account, Settings())
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "Toys &lt;b&gt;</h2>" in page
     assert "<dt>claims that held</dt><dd>1 of all</dd>" in page
-    markdown = github.summary(account.rows, [], account.sections)
+    markdown = github.summary(account)
     assert "### Toys &#60;b&#62;\n" in markdown
     assert "- claims that held&#58; 1 of all\n" in markdown
     lines: list[str] = []
@@ -391,14 +392,14 @@ def test_a_section_is_in_every_report_and_inert(packs: Packs, toy: Any, tmp_path
         def write_line(self, text: str = "", **markup: bool) -> None:
             lines.append(text)
 
-    terminal.summary(Screen(), account.rows, [], details=False, sections=account.sections)
+    terminal.summary(Screen(), account, details=False)
     assert lines[-2:] == ["- Toys <b>", "claims that held: 1 of all"]
 
 
 def test_a_section_that_cannot_be_made_is_lost(packs: Packs, toy: Any) -> None:
     account = account_of(toy)
     packs(bad=pack("robustest_sections", ZeroDivisionError("by nothing")))
-    account = account.sectioned()
+    account = account.with_sections()
     (lost,) = account.lost
     assert lost.startswith("the sections of packs could not be made: Expected robustest_sections of the pack 'bad'")
     assert account.session is not None

@@ -81,7 +81,7 @@ def test_a_kind_must_have_a_name_and_something_to_measure() -> None:
 
 def test_a_threshold_asks_for_one_quantity() -> None:
     assert KIND.quantity_of("max_fall") is FALL
-    assert RATE.says("toys") == "rate of toys"
+    assert RATE.state("toys") == "rate of toys"
     assert KIND.thresholds == ("max_rate", "max_fall", "max_part")
 
 

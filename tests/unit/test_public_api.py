@@ -6,10 +6,12 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import robustest
+from robustest import packs
 
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "hypothesis", "PIL", "safetensors", "junit_xml")
 
@@ -29,15 +31,16 @@ def test_all_is_what_a_type_checker_sees() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_measurements_are_those_that_a_type_checker_sees() -> None:
-    tree = ast.parse(Path(robustest.measure.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("module", [robustest.measure, packs], ids=lambda module: module.__name__)
+def test_names_that_load_when_used_are_those_that_a_type_checker_sees(module: Any) -> None:
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     block = next(n for n in tree.body if isinstance(n, ast.If))
     seen = {alias.name: str(n.module) for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
-    assert robustest.measure.__all__ == sorted(seen)
-    assert seen == robustest.measure._MODULE_OF
-    assert all(callable(getattr(robustest.measure, name)) for name in seen)
-    with pytest.raises(AttributeError, match="no attribute 'measure_everything'"):
-        robustest.measure.measure_everything  # noqa: B018
+    assert module.__all__ == sorted(seen)
+    assert seen == module._MODULE_OF
+    assert all(getattr(module, name) is not None for name in seen)
+    with pytest.raises(AttributeError, match="no attribute 'everything'"):
+        module.everything  # noqa: B018
 
 
 def test_modules_with_further_names_load_by_their_names(tmp_path: Path) -> None:

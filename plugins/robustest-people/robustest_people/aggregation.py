@@ -1,4 +1,4 @@
-"""One label for each item, of what several annotators answered."""
+"""Aggregation of the answers of several annotators to one label per item."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAME = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Consensus:
-    """What annotators say of each item, taken together.
+    """The aggregated label of each item.
 
     Attributes:
         labels: (N,) int64, the class that leads; -1 where classes are tied for the lead, or nobody selected any.
@@ -41,19 +41,19 @@ class Consensus:
 
 
 def aggregate(responses: Responses, method: str = "majority", *, checks_at_least: float = 0.7) -> Consensus:
-    """One label for each item. Only what people answered is used, never what a model says.
+    """Return one label per item, from the answers of people alone, never from a model.
 
     Args:
         responses: the answers.
-        method: "majority", the class selected most often; "dawid-skene", the most probable one where each annotator
-            errs in a way of his own (Dawid and Skene, Applied Statistics 1979); or "checks", the majority of annotators
-            who passed attention checks. Annotators who copy one another are seen by checks alone.
+        method: "majority", the class selected most often; "dawid-skene", the most probable class if each annotator has
+            error rates (Dawid and Skene, Applied Statistics 1979); or "checks", the majority of annotators who passed
+            attention checks, the only method that detects annotators who copy.
         checks_at_least: for "checks", the share of at least 5 checks that an annotator must have passed, in 0..1.
 
     Raises:
         ConfigError: the method is unknown, or checks_at_least out of range.
-        DataError: it is not known who answered, where the method asks; nobody saw 5 checks; or "dawid-skene" where
-            annotators were asked about one label at a time.
+        DataError: an annotator is unknown where the method needs them; nobody saw 5 checks; or annotators were asked
+            about one label at a time ("dawid-skene").
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
@@ -72,20 +72,19 @@ def aggregate(responses: Responses, method: str = "majority", *, checks_at_least
 def dawid_skene(
     item: Ints, annotator: Ints, answer: Ints, *, items: int, annotators: int, classes: int, rounds: int = 100
 ) -> Floats:
-    """The probability of each item's true class (Dawid and Skene, Applied Statistics 1979, section 3).
+    """Return the probability of each item's true class (Dawid and Skene, Applied Statistics 1979, section 3).
 
-    Expectation and maximisation by turns. Given how probable each class of each item is, first the majority's share,
-    count how often each annotator gives each answer to items of each class; given these error rates and how frequent
-    classes are, compute anew how probable each is by Bayes' rule. Both steps are one product with a sparse matrix
-    whose rows are pairs of an annotator and an answer, and whose columns are items.
+    EM. M step: from the class probabilities of items, first the majority's shares, estimate each annotator's error
+    rates and the class frequencies. E step: Bayes' rule. Both are one product with a sparse matrix of (annotator,
+    answer) by item.
 
     Args:
         item, annotator, answer: (R,) int64, one row an answer.
-        items, annotators, classes: how many there are.
-        rounds: at most; it ends before where no probability moves by more than 1e-5 on average.
+        items, annotators, classes: their numbers.
+        rounds: at most; stops when probabilities move by at most 1e-5 on average.
 
     Returns:
-        (items, classes) float64; NaN for an item that nobody answered.
+        (items, classes) float64; NaN for an item without answers.
     """
     given = csr_array(
         (np.ones(len(item)), (annotator * classes + answer, item)), shape=(annotators * classes, items)
@@ -125,7 +124,7 @@ def _by_dawid_skene(responses: Responses) -> Consensus:
 
 
 def _attentive(responses: Responses, at_least: float) -> NDArray[np.bool_]:
-    """(R,) the rows of annotators who showed that they attend; who saw too few checks has not."""
+    """Return (R,) bool: rows of annotators who saw enough attention checks and passed enough of them."""
     if isinstance(at_least, bool) or not isinstance(at_least, int | float) or not 0 <= at_least <= 1:
         raise ConfigError(expected("checks_at_least in 0..1", at_least))
     who = responses.known_annotators("attention checks")

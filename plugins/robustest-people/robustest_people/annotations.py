@@ -1,4 +1,4 @@
-"""What human annotators said of each item, kept apart from what they said when the items were chosen."""
+"""Selection frequencies of items, without the answers by which the items were chosen."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
-    """How many annotators were shown each item of a data set, and how many said that it shows its label.
+    """For each item of a data set, the number of annotators who saw it and who selected it for its label.
 
-    Responses by which items were chosen or matched say too much of what they were chosen for, and must not be in
-    here: whoever makes one says so with `independent`, or says which responses were used, so that they are dropped.
+    Responses by which items were chosen or matched overstate their frequency and must be left out: state it with
+    `independent`, or mark these responses, which are then dropped.
 
     Attributes:
         selected: (N,) int64, annotators who selected the item for its label.
         shown: (N,) int64, annotators who were shown the item, >= selected.
-        independent: whether no response in here was used to choose or match the items.
-        dropped: responses left out, because they were so used, their annotator was not attentive, or they repeated
-            another one.
+        independent: True if no response was used to choose or match the items.
+        dropped: responses left out: used for matching, of an inattentive annotator, or repeated.
 
     Raises:
         DataError: the counts do not fit together.
@@ -57,14 +56,14 @@ class Annotations:
 
     @property
     def frequency(self) -> NDArray[np.float64]:
-        """(N,) selection frequencies, the share of annotators who selected each item; NaN where none was shown it."""
+        """Return (N,) the share of annotators who selected each item; NaN where nobody was shown it."""
         share = np.full(len(self), np.nan)
         np.divide(self.selected, self.shown, out=share, where=self.shown > 0)
         return share
 
     @classmethod
     def of(cls, responses: Responses, labels: ArrayLike, *, independent: bool) -> Annotations:
-        """Annotations of a data set: how often each item was selected for its label.
+        """Return the annotations of a data set, from responses and labels.
 
         Args:
             responses: what annotators answered.
@@ -87,7 +86,7 @@ class Annotations:
 
     @classmethod
     def from_responses(cls, responses: ArrayLike, *, matching: ArrayLike | None) -> Annotations:
-        """Annotations from a table of items by annotators.
+        """Return the annotations of a table of items by annotators.
 
         Args:
             responses: (N, A), 1 where the annotator selected the item, 0 where not, NaN where it was not shown.
@@ -127,7 +126,7 @@ class Annotations:
         attentive: Sequence[bool] | None = None,
         checks_at_least: float = 0.7,
     ) -> Annotations:
-        """Annotations from a list of single responses.
+        """Return the annotations of a list of single responses.
 
         Where annotators are given, each counts once for an item: what only repeats an answer is dropped.
 

@@ -1,10 +1,8 @@
-"""Means over answers that come in clusters of two kinds at once: those about one item, and those of one annotator.
+"""Means over answers clustered by item and by annotator, and verdicts on them for other people.
 
-Answers about one image are alike, and so are answers of one person; a claim is about other images and other people.
-The variance is then the one by image, plus the one by annotator, less that of answers that share both, which the sum
-counts twice (Cameron, Gelbach and Miller, "Robust Inference With Multiway Clustering", Journal of Business and Economic
-Statistics 2011, section 2). Resampling images alone takes annotators for all the annotators there are: with ten of
-them its intervals are three times too narrow.
+Let V_i, V_a and V_ia be the variances clustered by item, by annotator and by pair. The two-way variance is V_i + V_a -
+V_ia (Cameron, Gelbach and Miller, Journal of Business and Economic Statistics 2011, section 2). Resampling items alone
+treats the annotators as all there are: with ten annotators its intervals are three times too narrow.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ FEWEST_ANNOTATORS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean, or a difference of means, of answers in clusters.
+    """A mean of clustered answers, or a difference of two.
 
     Attributes:
         value: the estimate, -1..1.
@@ -53,7 +51,7 @@ class Estimate:
     freedom: float
 
     def interval(self, alpha: float, *, lowest: float = -1.0) -> tuple[float, float]:
-        """By Student's t with as many degrees of freedom as the fewer clusters leave, alpha on each side.
+        """Return the interval by Student's t, alpha on each side.
 
         Args:
             alpha: the chance that the true value lies beyond one given end, about.
@@ -66,7 +64,7 @@ class Estimate:
 
 
 def clustered(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estimate:
-    """An estimate for other items and other annotators, with its standard error.
+    """Return an estimate with its standard error for other items and other annotators.
 
     Args:
         value: the estimate.
@@ -82,7 +80,7 @@ def clustered(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estim
 
 
 def share_by_annotator(held: NDArray[np.bool_], item: Ints, annotator: Ints) -> Estimate:
-    """The share of answers that hold, for other annotators and these items.
+    """Return the share of answers that hold, for other annotators and the same items.
 
     Args:
         held: (R,) whether each does.
@@ -93,7 +91,7 @@ def share_by_annotator(held: NDArray[np.bool_], item: Ints, annotator: Ints) -> 
 
 
 def share_interval(held: NDArray[np.bool_], estimate: Estimate, alpha: float) -> tuple[float, float]:
-    """An interval of the share, never inside the exact one for independent answers.
+    """Return an interval of the share that is never inside the exact one for independent answers.
 
     Clusters that happen to agree, all of them right say, show no variance, and say less than all that.
     """
@@ -105,7 +103,7 @@ def share_interval(held: NDArray[np.bool_], estimate: Estimate, alpha: float) ->
 def difference_by_annotator(
     first: NDArray[np.bool_], second: NDArray[np.bool_], held: NDArray[np.bool_], item: Ints, annotator: Ints
 ) -> Estimate:
-    """The share that holds among some answers minus that among others, for other annotators and these items.
+    """Return the share that holds among some answers minus the share among others, for other annotators.
 
     Where nothing varies an error is left as if one or two answers of each could have been others.
 
@@ -137,7 +135,7 @@ def _estimate(value: float, variance: float, item: Ints, annotator: Ints, cluste
 
 
 def _variance(parts: Floats, clusters: Ints) -> float:
-    """The variance between clusters; infinite for a single one, which says nothing of others."""
+    """Return the variance between clusters; infinite for a single cluster."""
     _, place = np.unique(clusters, return_inverse=True)
     sums = np.bincount(place, weights=parts)
     m = len(sums)
@@ -200,7 +198,7 @@ def noticed_interval(
 
 
 def _shares_of(held: Bools, annotator: Ints) -> tuple[Ints, NDArray[np.float64]]:
-    """(m,) annotators, and the share of the answers of each that hold."""
+    """Return (m,) annotators and the share of answers of each that hold."""
     who, place = np.unique(annotator, return_inverse=True)
     return who, np.bincount(place, weights=held) / np.bincount(place)
 
@@ -208,7 +206,7 @@ def _shares_of(held: Bools, annotator: Ints) -> tuple[Ints, NDArray[np.float64]]
 def decide_foreseen(
     interval: Interval, found: Estimate, at_least: float | None, *, idle: float, terms: Terms
 ) -> Decision:
-    """A verdict on the share of answers that foresee what a model says.
+    """Return the verdict on the share of answers that predict the model's.
 
     Args:
         interval: of their share, by `foreseen_interval`.
@@ -247,7 +245,7 @@ def decide_noticed(
     *,
     terms: Terms,
 ) -> Decision:
-    """A verdict on how much more often a cue is called spurious than a cue that is none.
+    """Return the verdict on the difference between a cue and the null cue.
 
     Args:
         cue: how much more often the cue is, and its interval by `noticed_interval`; None where the study lacks one that

@@ -1,10 +1,10 @@
 """True selection frequencies as a mixture of beta distributions, and accuracy as a smooth function of them.
 
 The parametric estimate of Engstrom et al. (ICML 2020, section 5 and appendix). Selections of an item with true
-frequency s are binomial, so that counts over items are beta-binomial mixtures; P(correct | s) is a cubic spline fitted
-to how many items of each count the model gets right. The mixture's likelihood is climbed directly instead of by EM,
-and the spline is kept in [0, 1] by its B-spline coefficients, of which it is a mean: both are faster than the
-authors' way and solve the same problem, but for splines inside [0, 1] whose coefficients are not.
+frequency s are binomial, so counts over items are beta-binomial mixtures; P(correct | s) is a cubic spline fitted to
+the number of correct items of each count. The likelihood is climbed directly instead of by EM, and the spline's
+B-spline coefficients are kept in [0, 1], which bounds the spline: both are faster than the authors' way and solve the
+same problem.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class BetaMixture:
     loss: float
 
     def masses(self) -> Floats:
-        """(1000,) probabilities of the cells of an even grid; exact, however steep the ends are."""
+        """Return (1000,) exact probabilities of the cells of an even grid."""
         below = betainc(self.a[:, None], self.b[:, None], _GRID)
         masses: Floats = self.weight @ np.diff(below, axis=1)
         return masses
 
 
 def fit_mixture(selected: Ints, shown: Ints, count: Ints, starts: list[Floats]) -> tuple[BetaMixture, Floats]:
-    """The mixture under which counts of selections are likeliest, and its parameters as a further start.
+    """Return the maximum-likelihood mixture of the counts, and its parameters as a further start.
 
     Args:
         selected, shown: (c,) annotators who selected an item, of how many.
@@ -67,13 +67,13 @@ def fit_mixture(selected: Ints, shown: Ints, count: Ints, starts: list[Floats]) 
 
 
 def random_starts(random: np.random.Generator) -> list[Floats]:
-    """Starting points: shapes drawn from 2..9, even weights."""
+    """Return starting points: shapes drawn from 2..9, equal weights."""
     shapes = np.log(random.integers(2, 10, size=(STARTS, 2 * COMPONENTS)))
     return [np.concatenate([row, np.zeros(COMPONENTS)]) for row in shapes]
 
 
 def fit_spline(mixture: BetaMixture, right: Floats, n: int) -> Floats:
-    """(1000,) P(correct | s) at the middles of the grid's cells, in [0, 1].
+    """Return (1000,) P(correct | s) at the middles of the grid's cells, in [0, 1].
 
     Args:
         mixture: distribution of s among the items.
@@ -89,7 +89,7 @@ def fit_spline(mixture: BetaMixture, right: Floats, n: int) -> Floats:
 def accuracy_by_mixture(
     v1: Cells, v2: Cells, points: tuple[Ints, Ints], draws: tuple[Ints, Ints], n: int, *, random: np.random.Generator
 ) -> tuple[float, Floats]:
-    """The accuracy that the replication's P(correct | s) gives on the original's distribution of s.
+    """Return the accuracy of the replication's P(correct | s) on the original's distribution of s.
 
     Args:
         v1, v2: the original's items, and the replication's.
@@ -124,7 +124,7 @@ def _bounds(start: Floats) -> list[tuple[float, float]]:
 
 
 def _loss(parameters: Floats, k: Floats, n: Floats, weight: Floats) -> tuple[float, Floats]:
-    """Minus the mean log-likelihood, and its gradient, by log a, log b and logits."""
+    """Return minus the mean log-likelihood, and its gradient in log a, log b and the logits."""
     log_a, log_b, logits = np.split(parameters, 3)
     a, b = np.exp(log_a)[:, None], np.exp(log_b)[:, None]
     choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
@@ -150,7 +150,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Items of a data set, gathered where annotators and model agree on them.
+    """Counts of items with equal annotations and an equal outcome.
 
     Attributes:
         selected, shown: (c,) annotators who selected such items, of how many who were shown them.
@@ -165,20 +165,20 @@ class Cells:
 
     @classmethod
     def of(cls, selected: Ints, shown: Ints, correct: NDArray[np.bool_]) -> Cells:
-        """The cells of items, given as (N,) arrays of what `Cells` has."""
+        """Return the cells of items, from (N,) arrays."""
         rows, count = np.unique(np.stack([selected, shown, correct.astype(np.int64)], 1), axis=0, return_counts=True)
         return cls(rows[:, 0], rows[:, 1], rows[:, 2], count)
 
     @property
     def size(self) -> int:
-        """Number of items."""
+        """Return the number of items."""
         return int(self.count.sum())
 
     def thinned(self, n: int) -> Floats:
-        """(c, n + 1) chances that 0..n of n annotators, drawn from those of an item, selected it."""
+        """Return (c, n + 1) the probability that 0..n of n annotators drawn from an item's selected it."""
         chances: Floats = hypergeom.pmf(np.arange(n + 1), self.shown[:, None], self.selected[:, None], n)
         return chances
 
     def resampled(self, resamples: int, random: np.random.Generator) -> Ints:
-        """(resamples, c) counts of as many items drawn again with replacement, each with its annotations."""
+        """Return (resamples, c) counts of bootstrap draws of the items, with their annotations."""
         return random.multinomial(self.size, self.count / self.size, size=resamples)

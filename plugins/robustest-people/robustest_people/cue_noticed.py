@@ -1,4 +1,4 @@
-"""Whether people notice that a cue is spurious."""
+"""The claim that people notice that a cue is spurious."""
 
 from __future__ import annotations
 
@@ -60,18 +60,19 @@ def measure_cue_noticed(
     planted: str = "planted",
     **options: Unpack[Options],
 ) -> Result:
-    """How much more often people call a cue spurious than a cue that is none (Wong, Santurkar and Madry, ICML 2021).
+    """Measure how much more often people call a cue spurious than a null cue (Wong et al., ICML 2021).
 
-    A study can only show what people notice if they could have noticed it: it has to hold a null cue, which is none,
-    and a planted one, which is known to be spurious, and people must tell these apart. The answers of one person are
-    one cluster, and the interval decides, as for `measure_simulatable`.
+    People who call everything spurious notice nothing, so a null cue is subtracted; people who do not notice a planted
+    cue cannot be trusted about another one, so the claim needs them to. The claim is about other people: one person's
+    answers are one cluster. With `scope="set"` the interval rests on the variance between people and is approximate;
+    with `scope="population"` on bets on each person's own difference, valid for any number of people.
 
     Args:
-        study: answers of annotators who were asked, of one cue at a time, whether it is spurious: the classes of the
-            study are the names of its cues.
-        cue: the cue that the claim is about, by name.
-        at_least: how much more often it is called spurious than the null cue, claimed to be more than this, -1..1.
-        null, planted: the names of the two others.
+        study: answers of annotators who were asked about one cue at a time whether it is spurious; the study's classes
+            are the names of its cues.
+        cue: the name of the cue.
+        at_least: the difference in share that is claimed to be exceeded, in -1..1.
+        null, planted: the names of a cue that nobody should call spurious, and of one that everybody should.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
@@ -79,8 +80,7 @@ def measure_cue_noticed(
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: there are no answers about the cue, it is not known who gave one, or annotators were not asked about
-            cues.
+        DataError: there are no answers about the cue, an annotator is unknown, or annotators were not asked about cues.
     """
     at_least = optional_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
     if cue in (null, planted):
@@ -110,7 +110,7 @@ def measure_cue_noticed(
 
 @assertion(measure_cue_noticed, at_least=0.0)
 def assert_cue_noticed() -> None:
-    """Claim that people call a cue spurious more often than a cue that is none.
+    """Claim that people call a cue spurious more often than a null cue.
 
     Raises:
         ClaimFailed: they do not, by as much.
@@ -119,7 +119,7 @@ def assert_cue_noticed() -> None:
 
 
 def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
-    """(R,) the answers about each cue, by name.
+    """Return (R,) bool for each cue by name: the answers about it.
 
     Raises:
         UnknownNameError: the study knows no such cue.
@@ -137,7 +137,7 @@ def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
 
 
 def _more_often(study: Responses, one: Bools, other: Bools, called: Bools, terms: Terms) -> Excess | None:
-    """How much more often one cue is called spurious than another; None where one was not asked about."""
+    """Return the difference of two cues; None if one was not asked about."""
     if not one.any() or not other.any():
         return None
     found = difference_by_annotator(one, other, called, study.item, study.annotator)

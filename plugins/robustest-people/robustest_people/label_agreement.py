@@ -1,10 +1,13 @@
-"""Whether those who looked at the samples agree with what the model says.
+"""The claim that annotators agree with the predictions of a model.
 
-Tsipras et al., "From ImageNet to Image Classification" (ICML 2020). A class is contained in what annotators select
-where it is selected at least half as often as the one selected most; it is the main one where it is selected most, and
-where two are tied there is none. An error is defensible where it is selected at least as often as the label, and by
-somebody; unsupported where nobody selects it. Correcting errors alone would flatter: a hit is disputed where another
-class is selected more often than its label. With few answers, more errors look defensible.
+Tsipras et al., "From ImageNet to Image Classification" (ICML 2020). Let s_k be the share of annotators who select class
+k, of those who could have. For a prediction p and a label y:
+
+1. p is contained if s_p > 0 and 2 s_p >= max s; it is the main class if s_p = max s > 0 without a tie.
+2. An error is defensible if s_p >= s_y and s_p > 0, and unsupported if s_p = 0.
+3. A hit is disputed if max s > s_y: correcting errors alone would flatter the model.
+
+With few answers more errors look defensible, so a sample with fewer than `FEWEST_ANSWERS` counts against every verdict.
 """
 
 from __future__ import annotations
@@ -96,34 +99,27 @@ def measure_label_agreement(
     tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
-    """How often the model says what those who looked at a sample select for it (Tsipras et al., ICML 2020).
+    """Measure how often the model predicts a class that annotators select (Tsipras et al., ICML 2020).
 
-    `details` has the accuracy on the label, on the class selected most, on the contained set (classes selected at least
-    half as often), and in expectation over annotators; counts of errors that are defensible (selected at least as often
-    as the label, and by somebody) or unsupported (by nobody), and of hits that are disputed (another class is selected
-    more often).
+    `details` has the accuracy on the label, on the main class, on the contained set and in expectation over annotators;
+    counts of defensible and unsupported errors and of disputed hits; and the claimed share by number of contained
+    classes, with a note if it is surely beyond the threshold for one number.
 
-    Where annotators see several things in a sample, more can be wrong with an answer: the value is listed by the number
-    of contained classes, and every line says where it is surely beyond the threshold.
-
-    A sample with fewer than 10 answers about its prediction, its label or the class selected most is taken to break a
-    claim where it could be passed, and to hold where it could be failed. Of fewer than 40 every line tells.
+    A sample with fewer than 10 answers about its prediction, label or leading class counts as broken for a pass and as
+    held for a failure. Below 40 answers every line of a report says so.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        responses: what annotators answered, of as many items as there are samples; none of them a model's output.
-        min_contained: the share of samples whose prediction is contained, claimed at least, in 0..1.
-        max_unsupported: the share of samples that are unsupported errors, claimed at most, in 0..1.
-        min_main: the share of samples whose prediction is the class selected most, claimed at least, in 0..1; a
-            tie is for none. Give one of the three.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`; what is compared is the claimed share, or the
-            contained one.
+        responses: answers about as many items as there are samples, none of them from a model.
+        min_contained: the claimed share of samples with a contained prediction, in 0..1.
+        max_unsupported: the largest share of unsupported errors, in 0..1.
+        min_main: the claimed share of samples whose prediction is the main class, in 0..1. Give one of the three.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the claimed share, or the contained one.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or several thresholds are given.
-        DataError: the responses are not of the data's samples, or of other classes; else as for
-            `measure_robust_accuracy`.
+        DataError: the responses are about other samples or classes; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     asked, threshold = _asked(min_contained=min_contained, max_unsupported=max_unsupported, min_main=min_main)
@@ -149,7 +145,7 @@ def measure_label_agreement(
 
 @assertion(measure_label_agreement)
 def assert_label_agreement() -> None:
-    """Claim that the model says what those who looked at the samples select for them.
+    """Claim that the model predicts what annotators select.
 
     Raises:
         ClaimFailed: it says it too seldom, or makes too many errors that nobody supports.
@@ -159,7 +155,7 @@ def assert_label_agreement() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """(N, K) int64: how often each class was selected, and could have been."""
+    """(N, K) int64 counts: selections of each class, and opportunities to select it."""
 
     selected: NDArray[np.int64]
     shown: NDArray[np.int64]
@@ -167,7 +163,7 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class Agreeing:
-    """Predictions of a chunk beside the answers; the most confident ones that do not hold may be shown.
+    """Compares the predictions of a chunk with the answers; confident misses may be shown.
 
     Attributes:
         tables: the answers.
@@ -182,7 +178,7 @@ class Agreeing:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Look at a chunk."""
+        """Evaluate a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
         ids, label = chunk.ids.cpu().numpy(), chunk.y.cpu().numpy()
@@ -211,7 +207,7 @@ class Agreeing:
 
 
 def _asked(**given: float | None) -> tuple[Quantity, float | None]:
-    """What is claimed, and its threshold, of thresholds by name; the contained set and None where none is given."""
+    """Return the claimed quantity with its threshold; the contained share and None if nothing is claimed."""
     asked = [name for name, value in given.items() if value is not None]
     if len(asked) > 1:
         raise ConfigError(f"Expected one threshold but got {' and '.join(asked)}. Write an assertion for each.")
@@ -222,7 +218,7 @@ def _asked(**given: float | None) -> tuple[Quantity, float | None]:
 
 
 def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | None) -> Plan:
-    """The plan of the claim alone.
+    """Return the plan of the claim.
 
     Raises:
         ConfigError: the responses are none.
@@ -231,12 +227,15 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
     answers = checked_responses(responses)
     check_about(answers, len(setup.samples))
     tables = Tables(*(np.ascontiguousarray(table) for table in answers.counts()))
-    rule = _rule(threshold, setup.terms, at_least=asked.comparison == ">=")
+    sure, possible = (
+        ShareRule(threshold=threshold, at_least=asked.comparison == ">=", terms=setup.terms, column=column)
+        for column in ("held", "possible")
+    )
     return setup.plan(
         asked.state(),
         Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
         StrataRule(
-            whole=rule,
+            whole=LookedAtRule(sure=sure, possible=possible),
             nouns=("class selected", "classes selected"),
             gates=False,
             alpha=setup.settings.alpha,
@@ -246,15 +245,8 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
     )
 
 
-def _rule(threshold: float | None, terms: Terms, *, at_least: bool) -> LookedAtRule:
-    sure, possible = (
-        ShareRule(threshold=threshold, at_least=at_least, terms=terms, column=column) for column in ("held", "possible")
-    )
-    return LookedAtRule(sure=sure, possible=possible)
-
-
 def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
-    """Counts of what was looked at; shares only where that is all."""
+    """Return counts of the samples seen; shares only if all were seen."""
     columns = evidence.columns
     return {
         "label_accuracy": evidence.share(columns["right"]),
@@ -318,19 +310,19 @@ MANY_ANSWERS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """What people say of predictions.
+    """Predictions compared with the answers of annotators; all (n,).
 
     Attributes:
-        right: (n,) bool, the prediction is the label.
-        main: (n,) bool, it is the class selected most often, and no other is selected as often.
-        contained: (n,) bool, it is selected, and at least half as often as the class selected most often.
-        frequency: (n,) float64, how often it is selected of how often it could have been, 0..1.
-        defensible: (n,) bool, it is not the label, is selected at least as often, and by somebody.
-        unsupported: (n,) bool, it is not the label, and nobody selected it.
-        disputed: (n,) bool, it is the label, and another class is selected more often.
-        tied: (n,) bool, several classes are selected most often.
-        answers: (n,) int64, answers that prediction, label and leading class could each have been selected in.
-        selected: (n,) int64, classes that are contained: selected, and at least half as often as the leading one.
+        right: bool, the prediction is the label.
+        main: bool, it is the class selected most often, without a tie.
+        contained: bool, it is selected, at least half as often as the leading class.
+        frequency: float64, the share of annotators who selected it, 0..1.
+        defensible: bool, an error selected at least as often as the label, and by somebody.
+        unsupported: bool, an error that nobody selected.
+        disputed: bool, a hit while another class is selected more often.
+        tied: bool, several classes lead.
+        answers: int64, answers that could have selected prediction, label and leading class each.
+        selected: int64, the number of contained classes.
     """
 
     right: Bools
@@ -346,7 +338,7 @@ class Agreement:
 
     @classmethod
     def of(cls, selected: Ints, shown: Ints, label: Ints, predicted: Ints) -> Agreement:
-        """From counts.
+        """Return the comparison, from counts.
 
         Args:
             selected: (n, K) how often each class was selected for each sample.
@@ -374,13 +366,13 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedAtRule:
-    """A rule for a share of samples, some of which too few people looked at to say whether they hold.
+    """A rule for a share of samples, some of which have too few answers to be judged.
 
-    These count as broken for a pass and as held for a failure, so that fewer answers make no claim easier.
+    These count as broken for a pass and as held for a failure, so fewer answers make no claim easier.
 
     Attributes:
-        sure: the rule where what is not known does not hold: the column "held".
-        possible: the rule where it does: the column "possible".
+        sure: the rule on the column "held", where such samples are broken.
+        possible: the rule on the column "possible", where they hold.
     """
 
     sure: ShareRule
@@ -419,7 +411,7 @@ class LookedAtRule:
         return False
 
     def for_part(self, terms: Terms) -> ShareRule:
-        """Return the claim on a part of the samples; what people did not say counts in its favour."""
+        """Return the rule for a part of the samples; missing answers count in its favour."""
         return replace(self.possible, terms=terms)
 
     @staticmethod

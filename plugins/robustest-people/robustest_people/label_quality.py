@@ -1,4 +1,4 @@
-"""How many labels of a data set are wrong, from a sample of them that people looked at."""
+"""The claim that few labels of a data set are wrong, from a sample that people looked at."""
 
 from __future__ import annotations
 
@@ -70,36 +70,33 @@ def measure_label_quality(
     suspects: Suspects | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The share of a data set's labels that are wrong, from a uniform sample that people looked at.
+    """Measure the share of wrong labels, from a uniform sample of labels that people looked at.
 
-    A label is wrong where annotators select another class more often; or, where they were asked about it alone, more
-    of them say no than yes. Where they are tied the label counts as wrong for a pass, and as right for a failure. The
-    bound is exact for a finite set (`robustest_people.label_quality`), and holds for a sample drawn uniformly:
-    chosen samples, such as suspects, say nothing of the others. Suspects, classes and positions are tested for signs of
-    a choice (`robustest_people.study_answers`); where there is one, the labels looked at are all that
-    counts.
+    A label is wrong if annotators select another class more often, or, if asked about it alone, if more say no than
+    yes. A tied label counts as wrong for a pass and as right for a failure. The bound is exact for a finite set and
+    holds for a uniform sample: suspects, say, tell nothing about the other labels. Suspects, classes and positions are
+    tested for signs of a choice (`robustest_people.study_answers`); with such a sign only the labels looked at count.
 
     Args:
-        data: as for `measure_robust_accuracy`; labels alone, (N,) whole numbers, do as well.
-        responses: what annotators answered, of as many items as there are samples. Items with an answer are the sample.
-        max_error_rate: the share of wrong labels claimed at most, in 0..1.
-        suspects: what `robustest.data.suspects` found in the same data, to be shown, and to test whether the sample was
-            drawn without a view to them; their number decides nothing.
-        **options: see `robustest.run.plan.Options`; with scope="population" the claim is about what the
-            data set was drawn from.
+        data: as for `measure_robust_accuracy`, or labels alone, (N,) whole numbers.
+        responses: answers about as many items as there are samples. Items with an answer are the sample.
+        max_error_rate: the largest share of wrong labels, in 0..1.
+        suspects: from `robustest_people.suspects` on the same data, to be reported, and to test that the sample was
+            drawn without them; their number decides nothing.
+        **options: see `robustest.run.plan.Options`; scope="population" is about the source of the data set.
 
     Returns:
-        The result. Outcomes are whether a label is right, False where annotators are tied; None where nobody looked.
+        The result. An outcome is True for a right label, False for a wrong or tied one, None if nobody looked.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: the responses are not of the data's samples, nobody answered anything, or nothing was said of the
-            label of an item that somebody looked at; else as for `measure_robust_accuracy`.
+        DataError: the responses are about other samples, there are none, or an item has answers but none about its
+            label; else as for `measure_robust_accuracy`.
     """
     most = optional_threshold("max_error_rate", max_error_rate, trivial=1)
     checked_responses(responses)
     if suspects is not None and not isinstance(suspects, Suspects):
-        raise ConfigError(expected("suspects as robustest.data.suspects(...) finds them", suspects))
+        raise ConfigError(expected("suspects as robustest_people.suspects(...) finds them", suspects))
     _, settings = apply(lambda x: x, options)
     labels = labels_of(data)
     looked = _look_at(responses, labels)
@@ -127,7 +124,7 @@ def measure_label_quality(
 
 @assertion(measure_label_quality, max_error_rate=0.02)
 def assert_label_quality() -> None:
-    """Claim that at most so many labels of a data set are wrong, by a uniform sample that people looked at.
+    """Claim that at most `max_error_rate` of the labels are wrong, by a uniform sample that people looked at.
 
     Raises:
         ClaimFailed: more are wrong.
@@ -154,7 +151,7 @@ def _marks(suspects: Suspects | None) -> dict[str, NDArray[np.int64]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Looked:
-    """What people say of the labels that they looked at, all (n,)."""
+    """The labels that people looked at, with their answers; all (n,)."""
 
     items: NDArray[np.int64]
     wrong: Bools
@@ -204,7 +201,7 @@ def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
 def _evidence(
     looked: _Looked, decision: Decision, total: int, exhibits: list[Exhibit], *, bounds: tuple[float, float]
 ) -> Evidence:
-    """Evidence whose units are labels: those that people looked at, of all of them."""
+    """Return evidence whose units are labels; seen are those that people looked at."""
     return Evidence(
         decision=decision,
         columns={"held": ~(looked.wrong | looked.tied), "id": looked.items},
@@ -216,7 +213,7 @@ def _evidence(
 
 
 def _exhibits(data: object, looked: _Looked, labels: NDArray[np.int64], settings: Settings) -> list[Exhibit]:
-    """The labels that most people find wrong, where the data have images to show."""
+    """Return the labels that most people find wrong, if the data have images."""
     rows = np.flatnonzero(looked.wrong)
     rows = rows[np.argsort(-looked.ahead[rows], kind="stable")][: settings.examples]
     if not len(rows) or isinstance(data, np.ndarray | torch.Tensor | list):
@@ -238,7 +235,7 @@ def _exhibits(data: object, looked: _Looked, labels: NDArray[np.int64], settings
 
 
 def _rejected(looked: _Looked, labels: NDArray[np.int64], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The labels that are wrong or undecided, most clearly wrong first, as many as a page has room for."""
+    """Return the wrong and tied labels, most clearly wrong first, at most `_SHOWN`."""
     rows = np.flatnonzero(looked.wrong | looked.tied)
     rows = rows[np.argsort(-looked.ahead[rows], kind="stable")][:_SHOWN]
     return [
@@ -318,17 +315,17 @@ def decide_wrong(
     alpha: float,
     chosen: str = "",
 ) -> Decision:
-    """A verdict on the share of a set that is wrong.
+    """Return the verdict on the share of wrong labels.
 
     Args:
-        wrong: how many of the sample are.
-        undecided: how many of it may be: they count as wrong for a pass, and as right for a failure.
+        wrong: number of wrong labels in the sample.
+        undecided: number of tied labels in the sample: wrong for a pass, right for a failure.
         looked, total: sizes of the sample and of the set.
-        at_most: the share claimed at count_at_most, in 0..1; None where nothing is claimed.
-        scope: "set" (this very set) or "population" (what the set was drawn from).
-        alpha: error allowed on each side.
-        chosen: why the sample cannot have been drawn uniformly; empty where nothing speaks against it. A chosen sample
-            says nothing of the other labels: what was looked at is all that counts, and of a population nothing does.
+        at_most: the claimed share, in 0..1; None if nothing is claimed.
+        scope: "set" or "population".
+        alpha: error on each side.
+        chosen: the reason why the sample is not uniform, else empty. A chosen sample bounds only the labels looked at,
+            and nothing in a population.
     """
     if chosen:
         low, high = wrong, total - looked + wrong + undecided
@@ -372,7 +369,7 @@ def decide_wrong(
 
 
 def count_bounds(wrong: int, looked: int, total: int, alpha: float) -> tuple[int, int]:
-    """The fewest and the most that may be wrong in the set, each with a chance of error of alpha at most.
+    """Return the exact lower and upper bound of the number wrong in the set, each at level alpha.
 
     Args:
         wrong: how many of the sample are.
@@ -387,7 +384,7 @@ def count_bounds(wrong: int, looked: int, total: int, alpha: float) -> tuple[int
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The first number from low on for which something holds that holds for all later ones; high where for none."""
+    """Return the first number in low..high-1 for which the monotone condition holds, else high (bisection)."""
     while low < high:
         middle = (low + high) // 2
         if holds(middle):
@@ -402,15 +399,15 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Suspects:
-    """Samples whose label a model doubts, the most doubtful first.
+    """Samples whose label a model finds doubtful, the most doubtful first.
 
-    They are candidates for people to look at. Their number says nothing of how many labels are wrong: on CIFAR-10
-    people confirm one of five, and most wrong labels are not among them.
+    They are candidates to look at. Their number does not estimate the number of wrong labels: on CIFAR-10 people
+    confirm one of five, and most wrong labels are not among them.
 
     Attributes:
         items: (M,) int64, positions in the data.
-        scores: (N,) float64, how probable the label of each sample is, 0..1: the less, the more doubtful.
-        method: what ranked them.
+        scores: (N,) float64, the probability of each sample's label, 0..1.
+        method: the library that ranked them.
     """
 
     items: NDArray[np.int64]
@@ -422,18 +419,17 @@ class Suspects:
 
 
 def suspects(data: object, probabilities: ArrayLike | Tensor, *, out_of_sample: bool) -> Suspects:
-    """The samples that confident learning doubts (Northcutt, Jiang and Chuang, JAIR 2021), by cleanlab's default.
+    """Return the samples that confident learning doubts (Northcutt et al., JAIR 2021), by cleanlab's default.
 
     Args:
-        data: as for `measure_robust_accuracy`, or the labels alone, (N,) whole numbers.
-        probabilities: (N, K) of each class for each sample, rows that add up to 1.
-        out_of_sample: True says that each sample's probabilities are from a model that was not trained on it, by
-            cross-validation for instance. A model finds the labels it was trained on plausible, wrong ones too: two of
-            three that could be found are then missed.
+        data: as for `measure_robust_accuracy`, or labels alone, (N,) whole numbers.
+        probabilities: (N, K), rows that add up to 1.
+        out_of_sample: True states that no model was trained on the sample that it gives probabilities for, as in
+            cross-validation. Otherwise two of three wrong labels that could be found are missed.
 
     Raises:
         ConfigError: out_of_sample is not True, or cleanlab is not installed.
-        DataError: the probabilities are none, or not of the data's samples.
+        DataError: the probabilities are malformed, or of other samples.
     """
     if out_of_sample is not True:
         raise ConfigError(
@@ -461,7 +457,7 @@ def suspects(data: object, probabilities: ArrayLike | Tensor, *, out_of_sample: 
 
 
 def labels_of(data: object) -> NDArray[np.int64]:
-    """(N,) the labels of data as `as_samples` takes them, or given alone.
+    """Return (N,) the labels of data, or labels given alone.
 
     Raises:
         DataError: there are none, or they are no whole numbers >= 0.
@@ -481,7 +477,6 @@ def labels_of(data: object) -> NDArray[np.int64]:
 
 
 def _read(data: object) -> NDArray[np.int64]:
-    """Sample by sample: data sets give labels with their samples alone."""
     import torch
 
     samples = as_samples(data)

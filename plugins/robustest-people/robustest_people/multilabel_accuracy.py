@@ -1,4 +1,4 @@
-"""Whether a model finds what a sample shows, where it may show several objects."""
+"""The claim that a model predicts the classes of samples that show several objects."""
 
 from __future__ import annotations
 
@@ -68,31 +68,30 @@ def measure_multilabel_accuracy(
     tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
-    """How often the model says what a sample shows, of samples that may show several objects.
+    """Measure how often the model predicts what a sample shows, which may be several classes.
 
-    - "top1-in-set": the class of the largest logit is one that the sample shows (ImageNet's multi-label accuracy;
-      Tsipras et al., ICML 2020, section 4).
-    - "exact-set": the classes that the model says are all those that the sample shows, and no other.
+    - "top1-in-set": the class of the largest logit is one that the sample shows (Tsipras et al., ICML 2020, section 4).
+    - "exact-set": the predicted classes are exactly those that the sample shows.
 
-    Samples of one object are often most of the data, and hide what becomes of the others. So `details["by_objects"]`
-    has both by the number of objects, and the claim does not pass where the samples of one number are surely below it.
+    Most samples often show one object and hide the accuracy on the others. So `details["by_objects"]` has both metrics
+    by number of objects, and the claim does not pass if the samples of one number are surely below it.
 
     Args:
         model, no_worse_than, tolerance: as for `measure_robust_accuracy`.
-        data: `(x, sets)`: inputs (N, *S), or a data set as for `measure_robust_accuracy`, whose own labels are not
-            read; and (N, K) of 0 and 1, the classes that each sample shows.
-        at_least: the share of samples claimed, in 0..1.
+        data: `(x, sets)`: inputs (N, *S), or a data set whose own labels are not read; and (N, K) of 0 and 1, the
+            classes that each sample shows.
+        at_least: the claimed share of samples, in 0..1.
         metric: as above.
-        scores: which classes a model says, for the exact set: "sigmoid", those of positive logits, as after training
-            with a binary loss; "softmax", those at least half as probable as the most probable one.
-        by: "objects", as above, or "overall", where the share of all samples alone is claimed: every line then says
-            which numbers of objects are below it.
+        scores: the classes that a model predicts, for "exact-set": "sigmoid", those with positive logits; "softmax",
+            those at least half as probable as the most probable one.
+        by: "objects", as above; "overall" claims the share of all samples alone, and reports numbers of objects below
+            it.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: sets do not fit the samples or the model's classes, all are alike, or a sample shows nothing
-            ("top1-in-set"); else as for `measure_robust_accuracy`.
+        DataError: sets do not fit the samples or the model's classes, all are equal, or one is empty ("top1-in-set");
+            else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_words(metric, scores, by)
@@ -121,15 +120,24 @@ def measure_multilabel_accuracy(
         decision=_fallible(evidence.decision, given, metric, threshold),
         setting=metric if metric == "top1-in-set" else f"{metric} by {scores}",
         method="predictions beside sets of classes",
-        details=_details(evidence, blind, by_objects),
-        caveats=_caveats(blind, threshold),
+        details={
+            "top1_in_set": evidence.share(evidence.columns["top"]),
+            "exact_set": evidence.share(evidence.columns["exact"]),
+            "without_looking": blind,
+            "by_objects": by_objects,
+        },
+        caveats=(
+            [f"saying one thing of every sample reaches {blind:.3f}"]
+            if threshold is not None and blind >= threshold
+            else []
+        ),
         pairing=Pairing(under=f"{metric} of {digest(given.sets)[:12]}"),
     )
 
 
 @assertion(measure_multilabel_accuracy)
 def assert_multilabel_accuracy() -> None:
-    """Claim that the model says what samples show, of samples that may show several objects.
+    """Claim that the model predicts what samples show, which may be several classes.
 
     Raises:
         ClaimFailed: it says it too seldom.
@@ -139,7 +147,7 @@ def assert_multilabel_accuracy() -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Naming:
-    """What a model says beside what samples show; the most confident answers that do not hold may be shown.
+    """Compares predictions with sets of classes; confident misses may be shown.
 
     Attributes:
         sets: (N, K) bool.
@@ -154,7 +162,7 @@ class Naming:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Look at a chunk."""
+        """Evaluate a chunk."""
         logits = evaluator.logits(chunk.x)
         sets = self.sets[chunk.ids.cpu()].to(logits.device)
         if sets.shape != logits.shape:
@@ -174,11 +182,6 @@ class Naming:
 
 
 def _check_words(of: str, scores: str, by: object) -> None:
-    """Refuse words that stand for nothing.
-
-    Raises:
-        ConfigError: one does.
-    """
     if of not in _OF:
         raise ConfigError(expected(f"metric to be one of {', '.join(_OF)}", of))
     if scores not in _SCORES:
@@ -200,17 +203,8 @@ def _given(data: object, of: Of) -> LabelSets:
     return given
 
 
-def _details(evidence: Evidence, blind: float, by_objects: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "top1_in_set": evidence.share(evidence.columns["top"]),
-        "exact_set": evidence.share(evidence.columns["exact"]),
-        "without_looking": blind,
-        "by_objects": by_objects,
-    }
-
-
 def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:
-    """For each number of objects among the samples looked at: how many samples, and both shares of them."""
+    """Return both shares for each number of objects among the samples seen."""
     columns = evidence.columns
     rows = []
     for number in np.unique(columns["objects"]).tolist():
@@ -221,7 +215,7 @@ def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _by_saying_one_thing(given: LabelSets, of: Of) -> float:
-    """The largest share that a model reaches which says the same of every sample."""
+    """Return the largest share that a constant prediction reaches."""
     if of == "top1-in-set":
         return float(given.sets.double().mean(0).max())
     counts: NDArray[np.int64] = np.unique(given.sets.numpy(), axis=0, return_counts=True)[1]
@@ -235,9 +229,3 @@ def _fallible(decision: Decision, given: LabelSets, of: Of, threshold: float | N
         return decision
     rule = f"nothing could have failed it: {full:.3f} of the samples show every class"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
-
-
-def _caveats(blind: float, threshold: float | None) -> list[str]:
-    if threshold is None or blind < threshold:
-        return []
-    return [f"saying one thing of every sample reaches {blind:.3f}"]

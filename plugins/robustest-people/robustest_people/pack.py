@@ -1,4 +1,4 @@
-"""What this pack adds to robustest: its kinds of claims, and the verb `robustest study`."""
+"""Hooks of the pack: its kinds of claims, and the verb `robustest study`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What is left of an accuracy drop on a replicated data set once both sets are equally hard for annotators.
+"""The claim that a replicated data set costs little accuracy once both sets are equally hard for annotators.
 
 Engstrom et al., "Identifying Statistical Bias in Dataset Replication" (ICML 2020). Selection frequencies are measured
-with noise, so that the gap at equal measured frequency is still biased. The bias left by the jackknife is of the order
-1 / annotators squared: in the setting of the paper's theory half a point with 10 an item, a tenth of a point with 40.
-All of it takes for granted that images of equal selection frequency are equally hard in both data sets.
+with noise, so the gap at equal measured frequency is biased. The jackknife leaves a bias of order 1 / annotators
+squared: half a point with 10 an item, a tenth of a point with 40, in the paper's setting.
 """
 
 from __future__ import annotations
@@ -74,21 +73,19 @@ def measure_replication_gap(
     resamples: int | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The accuracy on a data set minus that on its replication, as if annotators found both equally easy.
+    """Measure the accuracy on a data set minus that on its replication, at equal selection frequency.
 
-    (Engstrom et al., ICML 2020.) Three gaps are reported: raw; naive, at equal measured selection frequency; and
-    corrected for the noise of these frequencies. Images of equal frequency are taken to be equally hard in both data
-    sets. The verdict is the interval's, by bootstrap over images, also with `scope="set"`: annotators are a sample. It
-    holds only about, so that a claim about the population does not pass by it.
+    Three gaps are reported (Engstrom et al., ICML 2020): raw; naive, at equal measured frequency; and corrected for the
+    noise of measured frequencies. Images of equal frequency are assumed to be equally hard in both sets. The bootstrap
+    interval decides, also with `scope="set"`, since annotators are a sample. It is approximate, so a claim about the
+    population does not pass by it.
 
     Args:
-        model: as for `measure_robust_accuracy`; or, with data and new_data None, a pair of (N1,) and (N2,) bool arrays,
-            which items it gets right.
-        data: the original data set, as for `measure_robust_accuracy`.
-        new_data: its replication.
-        annotations: of the items of data and of new_data, in their order, at least 10 an item, none of them used
-            for matching.
-        at_most: the corrected gap claimed at most, in 0..1.
+        model: as for `measure_robust_accuracy`; or, with data and new_data None, a pair of (N1,) and (N2,) bool
+            outcomes.
+        data, new_data: the original data set and its replication, as for `measure_robust_accuracy`.
+        annotations: of the items of both sets in order, at least 10 an item, none used for matching.
+        at_most: the largest corrected gap, in 0..1.
         correction: "jackknife", "beta-mixture", or None to claim the naive gap (`assert_transfer_accuracy` claims the
             raw one).
         resamples: bootstrap draws, >= 100; None takes 1000, or 200 for the mixture.
@@ -137,7 +134,7 @@ def assert_replication_gap() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Items:
-    """The items of a data set that were looked at."""
+    """The items of a data set that were evaluated."""
 
     cells: Cells
     accuracy: float
@@ -153,7 +150,7 @@ class _Items:
 
 
 def _draws(correction: str | None, resamples: int | None) -> int:
-    """Bootstrap draws of a correction.
+    """Return the number of bootstrap draws of a correction.
 
     Raises:
         ConfigError: it is unknown, or the draws are no whole number >= 100.
@@ -193,7 +190,7 @@ def _checked(annotations: object) -> tuple[Annotations, Annotations]:
 def _outcomes(
     model: object, data: object, new_data: object, sizes: tuple[int, int], options: Options
 ) -> tuple[Evidence, Evidence, Settings]:
-    """What the model gets right, measured or as given.
+    """Return the model's outcomes on both data sets, measured or given.
 
     Raises:
         ConfigError: outcomes are given with data sets.
@@ -224,7 +221,7 @@ def _outcomes(
 
 
 def _evidence_of(outcomes: object) -> Evidence:
-    """Evidence made of outcomes that were measured elsewhere."""
+    """Return evidence of outcomes that the user gave."""
     held: NDArray[Any] = outcomes.detach().cpu().numpy() if isinstance(outcomes, Tensor) else np.asarray(outcomes)
     if held.ndim != 1 or held.dtype != bool or not len(held):
         raise DataError(expected("outcomes as a bool array, (N,)", outcomes))
@@ -280,7 +277,7 @@ MOST_UNCOVERED = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """An accuracy on the original minus one on the replication.
+    """An accuracy on the original minus an accuracy on the replication.
 
     Attributes:
         estimate: the gap, -1..1.
@@ -291,22 +288,22 @@ class Gap:
     error: float
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """By the normal distribution, alpha on each side, inside -1..1."""
+        """Return the normal interval, alpha on each side, within -1..1."""
         reach = float(norm.ppf(1 - alpha)) * self.error
         return max(-1.0, self.estimate - reach), min(1.0, self.estimate + reach)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
-    """The gap as it is, at equal measured selection frequency, and with that frequency's noise allowed for.
+    """The raw, naive and corrected gap.
 
     Attributes:
         raw: the difference in accuracy.
-        naive: the same at equal measured selection frequency.
-        corrected: by the correction asked for; the naive one where none was.
-        annotations: annotations an item that the naive gap rests on.
-        uncovered: share of the original's items at frequencies that no item of the replication has, 0..1; there its
-            accuracy is read off between, or next to, the frequencies that it has.
+        naive: the difference at equal measured selection frequency.
+        corrected: the difference after the correction; the naive one without a correction.
+        annotations: annotations per item that the naive gap rests on.
+        uncovered: share of the original's items at frequencies that the replication lacks, 0..1; the replication's
+            accuracy is interpolated there.
     """
 
     raw: Gap
@@ -317,14 +314,14 @@ class Gaps:
 
 
 def replication_gaps(v1: Cells, v2: Cells, correction: str | None, *, resamples: int, seed: int) -> Gaps:
-    """The gaps between an original and its replication, with the bootstrap over images.
+    """Return the gaps between an original and its replication, with a bootstrap over images.
 
     Args:
-        v1, v2: the original's items, and the replication's; at least `FEWEST` annotations each, none of them used
-            for matching. Where items have more than others, what a draw of as few says is averaged over all draws.
+        v1, v2: items of both sets, with at least `FEWEST` annotations each, none used for matching. Items with more
+            annotations are averaged over all subsets of the smallest number.
         correction: "jackknife", "beta-mixture" or None.
         resamples: bootstrap draws, >= 2.
-        seed: seeds the draws and the mixture's starting points, any whole number.
+        seed: of the draws and the mixture's starting points.
     """
     random = np.random.default_rng(seed % 2**64)
     n = int(min(v1.shown.min(), v2.shown.min()))
@@ -349,7 +346,7 @@ def replication_gaps(v1: Cells, v2: Cells, correction: str | None, *, resamples:
 
 
 def matched_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int) -> Floats:
-    """(b,) accuracies on v2, weighted so that its frequencies at n annotators are distributed as those of v1.
+    """Return (b,) accuracies on v2, weighted to v1's distribution of selection frequencies at n annotators.
 
     Args:
         v1, v2: the items; every one has n annotations or more.
@@ -368,15 +365,15 @@ def matched_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int) -> Floats
 
 
 def jackknife_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int, *, delete: int | None = None) -> Floats:
-    """(b,) accuracies as `matched_accuracy` has them, extrapolated to annotators without number.
+    """Return (b,) accuracies of `matched_accuracy`, extrapolated to infinitely many annotators.
 
-    Some annotators are taken away to see how the accuracy depends on their number; the mean over all ways of taking
-    them away is computed, not drawn.
+    Jackknife: with A(n) the accuracy at n annotators, (n A(n) - (n - d) A(n - d)) / d has no bias of order 1 / n. A(n -
+    d) is the exact mean over all ways to leave d annotators out.
 
     Args:
         v1, v2, w1, w2, n: as for `matched_accuracy`.
-        delete: how many are taken away, 1..n-1; None takes a tenth. The authors take one, which multiplies the noise
-            of finitely many images by n; a tenth multiplies it by ten and leaves hardly more of the bias.
+        delete: d, 1..n-1; None takes n // 10. The authors take 1, which multiplies the noise of finitely many images by
+            n; a tenth multiplies it by ten and leaves hardly more bias.
     """
     delete = max(1, n // 10) if delete is None else delete
     all_of_them = matched_accuracy(v1, v2, w1, w2, n)
@@ -385,7 +382,7 @@ def jackknife_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int, *, dele
 
 
 def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
-    """A verdict on the corrected gap; it is inferred from a sample of annotators, so that its interval must decide.
+    """Return the verdict on the corrected gap. Annotators are a sample, so the interval decides.
 
     The bootstrap is approximate: it does not pass a claim about a population (see `robustest.packs.approximate`).
 

@@ -1,4 +1,4 @@
-"""What people answered about the items of a data set, one row an answer, and who answered it."""
+"""Answers of people about the items of a data set: the table, its checks, and its files."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Responses:
-    """Answers of people: either each chose one of the classes, or each was asked whether the item shows a label.
+    """Answers of people, who chose one of the classes or were asked whether an item shows a label.
 
     An annotator counts once for an item and a label. Make one with `from_columns`, `from_records`, `from_csv`,
-    `from_label_studio` or `from_counts`; they check what they are given.
+    `from_label_studio` or `from_counts`, which check their input.
 
     Attributes:
         item: (R,) int64, positions of the items in the data set, 0..size-1.
-        annotator: (R,) int64, positions in `annotators`; -1 where it is not known who answered.
-        asked: (R,) int64, the class that was asked about; -1 in every row where annotators chose freely.
-        answer: (R,) int64, the class that was chosen; or, where one was asked about, 1 for yes and 0 for no.
-        time: (R,) float64, seconds that the answer took; NaN where they are not known.
-        size: items in the data set.
+        annotator: (R,) int64, positions in `annotators`; -1 for an unknown annotator.
+        asked: (R,) int64, the class asked about; -1 in every row if annotators chose freely.
+        answer: (R,) int64, the class chosen; or 1 for yes and 0 for no.
+        time: (R,) float64, seconds; NaN if unknown.
+        size: number of items in the data set.
         classes: the names of the classes, in the order of the labels.
-        annotators: the names of those who answered, those who were dropped included.
+        annotators: the names of all annotators, dropped ones included.
         passed, checks: (A,) int64, attention checks that each annotator passed, and saw.
-        truth: (size,) int64, the answer that the study holds as right (in a study of whether people foresee a model:
-            the model's), -1 where it has none; None where it has none at all. No aggregate looks at it.
-        repeats: rows left out that only repeated another one.
+        truth: (size,) int64, the right answer of a study (of predictions: the model's answer), -1 without one; None if
+            no item has one. `aggregate` never reads it.
+        repeats: rows left out because they repeat another one.
         dropped: rows left out because their annotator failed too many attention checks.
         inattentive: the names of these annotators.
     """
@@ -66,18 +66,18 @@ class Responses:
 
     @property
     def chosen(self) -> bool:
-        """Whether annotators chose one of the classes; else they were asked about one at a time."""
+        """Return True if annotators chose among the classes, False if they were asked about one at a time."""
         return bool((self.asked == NONE).all())
 
     @property
     def digest(self) -> str:
-        """Of all answers, hexadecimal."""
+        """Return the SHA-256 of all answers, hexadecimal."""
         arrays = (self.item, self.annotator, self.asked, self.answer)
         about = repr((self.size, self.classes)).encode()
         return sha256(about + b"".join(array.tobytes() for array in arrays)).hexdigest()
 
     def counts(self, rows: NDArray[np.bool_] | None = None) -> tuple[Ints, Ints]:
-        """How often each class was selected for each item, and how often it could have been.
+        """Return counts of selections and of opportunities, by item and class.
 
         Args:
             rows: (R,) the rows to count; None for all.
@@ -96,7 +96,7 @@ class Responses:
         return np.bincount(cell[answer == 1], minlength=n * k).reshape(n, k), shown
 
     def known_annotators(self, why: str) -> Ints:
-        """`annotator`, where everyone is known.
+        """Return `annotator`, if every annotator is known.
 
         Args:
             why: what they are needed for, for the error.
@@ -127,27 +127,27 @@ class Responses:
         truth: Sequence[object] | ArrayLike | None = None,
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Responses from columns, one row an answer. None and "" stand for what is not there.
+        """Return responses from columns, one row an answer; None and "" are missing values.
 
         Args:
-            item: positions in the data set, 0..size-1; none for an attention check that is no item of it.
-            answer: the class that was chosen, by name or position; or, where a label was asked about, yes or no (as
-                bool, 1 and 0, "yes" and "no", "true" and "false").
-            size: items in the data set, >= 1.
-            classes: the names of the classes, or how many there are (then "0", "1" and so on are their names).
-            annotator: who answered; None where nobody knows.
-            label: the class asked about, by name or position; None where annotators chose freely.
-            time: seconds that the answer took.
-            check: True or "passed", False or "failed" where the row is an attention check. One that has an item
-                counts as an answer, too.
-            truth: the answer that the study holds as right, the same for all rows of an item.
-            checks_at_least: annotators who passed a smaller share of their attention checks, in 0..1, are dropped, if
-                they saw 5 or more; None keeps everybody.
+            item: positions in the data set, 0..size-1; missing for an attention check that is no item.
+            answer: the class chosen, by name or position; or, where a label was asked about, yes or no (bool, 1 and 0,
+                "yes" and "no", "true" and "false").
+            size: number of items in the data set, >= 1.
+            classes: the names of the classes, or their number.
+            annotator: names; None if unknown.
+            label: the class asked about, by name or position; None if annotators chose freely.
+            time: seconds.
+            check: True or "passed", False or "failed" for an attention check. A check with an item is an answer as
+                well.
+            truth: the right answer, equal in all rows of an item.
+            checks_at_least: annotators with a smaller share of passed checks, in 0..1, are dropped if they saw 5 or
+                more; None keeps all.
 
         Raises:
             ConfigError: checks_at_least or size is out of range, or classes are no names.
             DataError: an item, a label or an answer does not exist, columns differ in length, annotators were asked in
-                both ways, or somebody contradicts himself.
+                both ways, or an annotator gave two answers.
         """
         names, items = named(classes), items_of(item, size)
         check_lengths(len(items), answer=answer, annotator=annotator, label=label, time=time, check=check, truth=truth)
@@ -156,7 +156,7 @@ class Responses:
         rows = Rows(
             item=items,
             annotator=codes,
-            asked=asked,
+            quantity=asked,
             answer=answers_of(answer, asked, names, items),
             time=times_of(time, items),
             check=checks_of(check, items),
@@ -168,7 +168,7 @@ class Responses:
     def _counted(
         cls, rows: Rows, kept: Counted, names: tuple[str, ...], who: tuple[str, ...], *, truth: Ints | None, size: int
     ) -> Responses:
-        """The rows that count, of classes and annotators by these names."""
+        """Return the responses of the rows that count."""
         at = kept.rows
         return cls(
             item=rows.item[at],
@@ -196,7 +196,7 @@ class Responses:
         classes: int | Sequence[str],
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Responses from mappings with the keys "item", "annotator", "label", "answer", "time", "check" and "truth".
+        """Return responses from mappings with "item", "annotator", "label", "answer", "time", "check", "truth".
 
         All but "item" and "answer" may be left out; see `from_columns` for what each holds.
 
@@ -215,7 +215,7 @@ class Responses:
         classes: int | Sequence[str],
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Responses from a file of comma-separated values in UTF-8, whose first line has the keys of `from_records`.
+        """Return responses from a CSV file in UTF-8, whose first line has the keys of `from_records`.
 
         Raises:
             ConfigError, DataError: as for `from_records`; the file cannot be read.
@@ -231,7 +231,7 @@ class Responses:
         classes: int | Sequence[str],
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Responses from what Label Studio exports as JSON: tasks with annotations, each of one choice.
+        """Return responses from Label Studio's JSON export: tasks with annotations of one choice each.
 
         A task's data say which "item" it shows, and may have the "label" asked about, the right answer of a "check",
         and a "truth". Cancelled annotations are left out. What models predicted is not read.
@@ -250,7 +250,7 @@ class Responses:
     def from_counts(
         cls, selected: ArrayLike, *, shown: ArrayLike | None = None, classes: int | Sequence[str] | None = None
     ) -> Responses:
-        """Responses from a table that no longer says who answered what.
+        """Return responses from a table of counts, without annotators.
 
         Args:
             selected: (N, K) whole numbers, how often each class was selected for each item.
@@ -282,7 +282,7 @@ class Responses:
         return cls(
             item=cell // k,
             annotator=unknown,
-            asked=asked,
+            quantity=asked,
             answer=answer,
             time=np.full(len(cell), np.nan),
             size=n,
@@ -302,7 +302,7 @@ FEWEST_CHECKS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Rows as they were given: (R,) columns, -1 for the item of a check alone, and for a row that is no check."""
+    """Rows before they are checked: (R,) columns; -1 for a check without an item, and for a row that is no check."""
 
     item: Ints
     annotator: Ints
@@ -314,7 +314,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """The rows that count.
+    """The rows that count, and counts of the others.
 
     Attributes:
         rows: positions of them.
@@ -334,7 +334,7 @@ class Counted:
 def counted_once(
     rows: Rows, who: tuple[str, ...], *, size: int, classes: int, checks_at_least: float | None
 ) -> Counted:
-    """The rows that count.
+    """The rows that count, and counts of the others.
 
     Args:
         rows: as they were given.
@@ -373,7 +373,7 @@ def counted_once(
 
 
 def truths_of(truth: object, names: tuple[str, ...], items: Ints, size: int) -> Ints | None:
-    """(size,) the answer that a study holds as right, -1 where it has none; None where it has none at all.
+    """Return (size,) the study's right answers, -1 where an item has none; None without any.
 
     Raises:
         DataError: an item has two, or one is no class.
@@ -390,7 +390,7 @@ def truths_of(truth: object, names: tuple[str, ...], items: Ints, size: int) -> 
 
 
 def _once(rows: Rows, size: int, classes: int, who: tuple[str, ...]) -> Ints:
-    """Positions of the rows that repeat no earlier one; nobody's answers and checks alone are all different."""
+    """Return the positions of rows that repeat no earlier one; rows without annotator or item never repeat."""
     same = np.flatnonzero((rows.annotator != NONE) & (rows.item != NONE))
     key = (rows.annotator[same] * size + rows.item[same]) * (classes + 1) + rows.asked[same] + 1
     _, first, group = np.unique(key, return_index=True, return_inverse=True)
@@ -436,7 +436,7 @@ _FIELD = "answer"
 
 
 def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Columns of records; what no record has is left out.
+    """Return the columns of records, without those that no record has.
 
     Raises:
         DataError: a record is no mapping, has an unknown key, or lacks an item or an answer.
@@ -456,7 +456,7 @@ def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def csv_records(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
-    """Columns of a file of comma-separated values; its first line names them.
+    """Return the columns of a CSV file, whose first line names them.
 
     Raises:
         DataError: it cannot be read, a column is unknown or missing, or a line has more or fewer fields.
@@ -478,7 +478,7 @@ def csv_records(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
 
 
 def label_studio_records(source: str | os.PathLike[str] | Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Records of the tasks that Label Studio exports; predictions and cancelled annotations are left out.
+    """Yield the records of Label Studio's tasks, without predictions and cancelled annotations.
 
     Raises:
         DataError: the file cannot be read, or it is no such export.
@@ -516,7 +516,7 @@ def _record(about: Mapping[str, Any], annotation: Mapping[str, Any]) -> dict[str
 
 
 def _choice(found: object, item: object) -> str:
-    """The one choice of an annotation."""
+    """Return the one choice of an annotation."""
     fields = [
         part
         for part in (found if isinstance(found, Sequence) else ())
@@ -532,7 +532,7 @@ def _choice(found: object, item: object) -> str:
 
 
 def _who(completed_by: object) -> object:
-    """An annotator is a number, or a mapping that has one."""
+    """Return the annotator's number, which may be inside a mapping."""
     if isinstance(completed_by, Mapping):
         return next((completed_by[key] for key in ("email", "username", "id") if completed_by.get(key)), None)
     return completed_by
@@ -556,7 +556,7 @@ _CHECKS = {"passed": 1, "failed": 0, **_YES_OR_NO}
 
 
 def named(classes: int | Sequence[str]) -> tuple[str, ...]:
-    """The names of the classes; their positions, where only their number is given.
+    """Return the names of the classes; their positions if only their number is given.
 
     Raises:
         ConfigError: they are no names, or two are alike.
@@ -570,7 +570,7 @@ def named(classes: int | Sequence[str]) -> tuple[str, ...]:
 
 
 def items_of(values: object, size: int) -> Ints:
-    """(R,) positions of items in 0..size-1; -1 where there is none.
+    """Return (R,) positions of items in 0..size-1; -1 where there is none.
 
     Raises:
         ConfigError: size is no whole number >= 1.
@@ -590,7 +590,7 @@ def items_of(values: object, size: int) -> Ints:
 
 
 def check_lengths(rows: int, **columns: Any) -> None:
-    """Refuse columns that do not have a value a row; None stands for a column that is not there.
+    """Refuse columns of another length than the rows; None is a missing column.
 
     Raises:
         DataError: one is shorter or longer.
@@ -601,7 +601,7 @@ def check_lengths(rows: int, **columns: Any) -> None:
 
 
 def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) -> Ints:
-    """(R,) classes by position, given by name or position; -1 where there is none.
+    """Return (R,) positions of classes given by name or position; -1 where there is none.
 
     Raises:
         DataError: a class does not exist.
@@ -613,7 +613,7 @@ def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) ->
 
 
 def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints) -> Ints:
-    """(R,) classes that were chosen, or 1 and 0 where one was asked about.
+    """Return (R,) positions of chosen classes, or 1 and 0 where a class was asked about.
 
     Raises:
         DataError: an answer is missing, or none that could be given.
@@ -640,7 +640,7 @@ def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints)
 
 
 def times_of(values: object, items: Ints) -> NDArray[np.float64]:
-    """(R,) seconds; NaN where there are none.
+    """Return (R,) seconds; NaN where there are none.
 
     Raises:
         DataError: a time is no number, or negative.
@@ -661,7 +661,7 @@ def times_of(values: object, items: Ints) -> NDArray[np.float64]:
 
 
 def checks_of(values: object, items: Ints) -> Ints:
-    """(R,) 1 for a check that was passed, 0 for one that was failed, -1 for a row that is none.
+    """Return (R,) 1 for a passed check, 0 for a failed one, -1 for a row that is no check.
 
     Raises:
         DataError: it is neither, or a row has neither an item nor a check.
@@ -675,7 +675,7 @@ def checks_of(values: object, items: Ints) -> Ints:
 
 
 def annotators_of(values: object, rows: int) -> tuple[Ints, tuple[str, ...]]:
-    """(R,) positions in the names, -1 where nobody is named, and the names in the order of their first answers."""
+    """Return (R,) positions in the names, -1 without a name, and the names in the order of their first answers."""
     if values is None:
         return np.full(rows, NONE), ()
     places: dict[str, int] = {}  # by name: an annotator who is 7 in one row and "7" in another is one
@@ -687,7 +687,7 @@ def annotators_of(values: object, rows: int) -> tuple[Ints, tuple[str, ...]]:
 
 
 def table_of(name: str, counts: ArrayLike) -> Ints:
-    """(N, K) whole numbers >= 0.
+    """Return (N, K) whole numbers >= 0.
 
     Raises:
         DataError: they are not.
@@ -701,7 +701,7 @@ def table_of(name: str, counts: ArrayLike) -> Ints:
 
 
 def _positions(values: object, known: dict[str, int], most: int, items: Ints, what: str) -> Ints:
-    """Positions of values that are positions below `most`, or known words; -1 for what is not there."""
+    """Return the positions of values that are positions below `most` or known words; -1 if missing."""
     if isinstance(values, np.ndarray) and values.dtype.kind in ("iub" if _is_words(known) else "iu"):
         found = values.astype(np.int64)
         wrong = np.flatnonzero((found < NONE) | (found >= most))
@@ -723,7 +723,7 @@ def _positions(values: object, known: dict[str, int], most: int, items: Ints, wh
 
 
 def _place(value: object, known: dict[str, int], most: int) -> int | None:
-    """The position that a value stands for; None where it stands for none."""
+    """Return the position that a value stands for, or None."""
     words = _is_words(known)
     if isinstance(value, str):
         return known.get(value.lower() if words else value)
@@ -735,12 +735,12 @@ def _place(value: object, known: dict[str, int], most: int) -> int | None:
 
 
 def _is_words(known: dict[str, int]) -> bool:
-    """Whether these are words for yes and no, which True and False stand for, too."""
+    """Return True for tables of yes and no, which take True and False as well."""
     return known is _YES_OR_NO or known is _CHECKS
 
 
 def _absent(value: object) -> bool:
-    """None, an empty field of a file, or the NaN that data frames have for one."""
+    """Return True for None, an empty field of a file, or the NaN of a data frame."""
     return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and isnan(value))
 
 

@@ -1,4 +1,4 @@
-"""Whether annotators select what the model says as often as the label, where the two differ."""
+"""The claim that annotators select prediction and label equally often, where the two differ."""
 
 from __future__ import annotations
 
@@ -63,29 +63,27 @@ def measure_selection_gap(
     at_most: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """How much more often annotators select the label than the prediction, over the samples where the two differ.
+    """Measure how much more often annotators select the label than the prediction, where the two differ.
 
-    Where the gap is shown to be less than `at_most` in either direction, people find what the model says as right as
-    the label: its errors are no errors to them (Tsipras et al., ICML 2020, section 4.2). Images and annotators are
-    samples both, so that the variance is clustered by both, and the interval decides also with `scope="set"`. It holds
-    only about, so that a claim about the population does not pass by it.
+    A gap below `at_most` in both directions means that people find predictions as right as labels (Tsipras et al., ICML
+    2020, section 4.2). Images and annotators are samples, so the variance is clustered by both and the interval
+    decides, also with `scope="set"`. It is approximate, so a claim about the population does not pass by it.
 
     Args:
-        model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`.
-        responses: what annotators answered, of as many items as there are samples, and who they were; about the label
-            and the prediction of each sample where the two differ.
-        at_most: the size of the gap claimed at most, in 0..1.
+        model, data: as for `measure_robust_accuracy`.
+        responses: answers of known annotators, about as many items as there are samples: about label and prediction of
+            each sample where the two differ.
+        at_most: the largest absolute gap, in 0..1.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. Its estimate is the size of the gap; `details["gap"]` has a sign, and is positive where annotators
-        prefer the label. Outcomes are whether the prediction is the label.
+        The result. Its estimate is the absolute gap; `details["gap"]` is positive if annotators prefer the label.
+        Outcomes are True where the prediction is the label.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: the responses are not of the data's samples, do not say who answered, or say nothing of the label or
-            the prediction of a sample where the two differ; else as for `measure_robust_accuracy`.
+        DataError: the responses are about other samples, lack annotators, or lack answers about a label or prediction;
+            else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     margin = optional_threshold("at_most", at_most, trivial=1)
@@ -111,7 +109,12 @@ def measure_selection_gap(
         method="two one-sided tests, variance by image and by annotator",
         details=_details(found, disagreements, setup.terms.alpha, responses),
         caveats=few(disagreements, " of disagreement"),
-        notes=() if found is None else (_note(found),),
+        notes=()
+        if found is None
+        else (
+            f"label selected by {found.label:.3f}, prediction by {found.prediction:.3f}: gap {found.gap.value:+.3f} +- "
+            f"{found.gap.error:.3f} (standard error), {found.gap.items} images, {found.gap.annotators} annotators",
+        ),
     )
 
 
@@ -127,7 +130,7 @@ def assert_selection_gap() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """Predictions of a chunk as it is, and its labels; the most confident errors may be shown.
+    """Predictions and labels of a chunk; the most confident errors may be shown.
 
     Attributes:
         examples: samples that may be shown.
@@ -138,7 +141,7 @@ class Labelling:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Look at a chunk."""
+        """Evaluate a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
         exhibits = unchanged_exhibits(
@@ -149,7 +152,7 @@ class Labelling:
 
 
 def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:
-    """Answers about the label or the prediction where the two differ, and how many samples these are.
+    """Return the answers about label or prediction where the two differ, and the number of such samples.
 
     Raises:
         DataError: of one nothing is said.
@@ -215,13 +218,6 @@ def _details(found: SelectionGap | None, disagreements: int, alpha: float, respo
     return details
 
 
-def _note(found: SelectionGap) -> str:
-    return (
-        f"label selected by {found.label:.3f}, prediction by {found.prediction:.3f}: gap {found.gap.value:+.3f} +- "
-        f"{found.gap.error:.3f} (standard error), {found.gap.items} images, {found.gap.annotators} annotators"
-    )
-
-
 # Two one-sided tests (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987): label and prediction are
 # selected equally often, to within a margin, where the gap is shown to be below the margin in both directions.
 
@@ -251,7 +247,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionGap:
-    """How much more often annotators select the label than the prediction.
+    """The selection frequency of labels minus that of predictions.
 
     Attributes:
         gap: the difference, -1..1, with its error.
@@ -264,7 +260,7 @@ class SelectionGap:
 
 
 def selection_gap(answers: Answers) -> SelectionGap:
-    """The gap; every item counts alike, however many answers it has.
+    """Return the gap; items have equal weights, whatever their numbers of answers.
 
     Args:
         answers: of two items or more; about the label and the prediction of each there is an answer.
@@ -278,7 +274,7 @@ def selection_gap(answers: Answers) -> SelectionGap:
 
 
 def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Terms) -> Decision:
-    """A verdict on the size of the gap, in either direction.
+    """Return the verdict on the absolute gap.
 
     Clustered variances are approximate, and pass no claim about a population (see `robustest.packs.approximate`).
 
@@ -308,7 +304,7 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
 
 
 def _frequency(item: Ints, about: NDArray[np.bool_], selected: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:
-    """The mean over items of how often they are selected, and what each answer contributes to its deviation."""
+    """Return the mean selection frequency over items, and the contribution of each answer to its deviation."""
     _, place = np.unique(item, return_inverse=True)
     n = np.bincount(place[about])
     weight = np.where(about, 1 / (len(n) * n[place]), 0.0)

@@ -1,4 +1,4 @@
-"""Whether people foresee what a model says."""
+"""The claim that people predict the answers of a model."""
 
 from __future__ import annotations
 
@@ -53,30 +53,28 @@ def measure_simulatable(
     choices: int | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The share of answers with which people foresee what a model says (Wong, Santurkar and Madry, ICML 2021).
+    """Measure how often people predict the answer of a model (Wong, Santurkar and Madry, ICML 2021).
 
-    The claim is about other people, so that the answers of one person are one cluster, and the interval decides: with
-    `scope="set"` by the variance between people, which holds about, with `scope="population"` by bets on the people's
-    own shares, which hold for any number of them. It does not pass where guessing, or always giving the model's most
-    frequent answer, would be as good; nor, where people were asked about some of the items alone, if these cannot have
-    been drawn uniformly (`robustest_people.study_answers`): easy items say nothing of the others.
+    The claim is about other people: one person's answers are one cluster, and the interval decides. With `scope="set"`
+    it rests on the variance between people and is approximate; with `scope="population"` on bets on the people's own
+    shares, valid for any number of people. A claim does not pass if guessing, or always giving the model's most
+    frequent answer, would be as good; nor if people were asked about some of the items alone and these cannot be a
+    uniform sample.
 
     Args:
-        study: answers of annotators who chose one of the classes: what the model says, they think.
-        at_least: the share claimed at least, in 0..1.
-        truth: (size,) the model's answer to each item, -1 where it has none; None takes the study's own,
-            `study.truth`.
-        choices: how many classes people chose from for each item, >= 2: guessing is right in one of as many; None for
-            all of them.
+        study: answers of annotators who chose the class that, they think, the model predicts.
+        at_least: the claimed share, in 0..1.
+        truth: (size,) the model's answer to each item, -1 without one; None takes `study.truth`.
+        choices: the number of classes offered for each item, >= 2; None for all of them. Guessing reaches 1 / choices.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. Its outcomes are the answers', in their order.
+        The result. Its outcomes are those of the answers, in their order.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: there are no answers, it is not known who gave one or what the model says to an item, or annotators
-            were asked about one class at a time.
+        DataError: there are no answers, an annotator or the model's answer is unknown, or annotators were asked about
+            one class at a time.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     if choices is not None:
@@ -112,7 +110,7 @@ def measure_simulatable(
 
 @assertion(measure_simulatable, at_least=0.5)
 def assert_simulatable() -> None:
-    """Claim that people foresee what the model says.
+    """Claim that people predict the answers of the model.
 
     Raises:
         ClaimFailed: they foresee less.
@@ -140,7 +138,7 @@ def _details(study: Responses, found: Estimate, chance: float, constant: float) 
 
 
 def _truth(study: Responses, truth: ArrayLike | None) -> NDArray[np.int64]:
-    """(R,) what the model says to the item of each answer."""
+    """Return (R,) the model's answer to the item of each row."""
     if not study.chosen:
         raise DataError("Expected annotators who chose one of the classes but they were asked about one at a time.")
     held = study.truth if truth is None else np.asarray(truth)

@@ -1,19 +1,17 @@
-"""Tests that a sample of a finite set was drawn uniformly, by what can be told of it without looking at the outcomes.
+"""Checks that claims on answers share, and tests that a sample was drawn uniformly, without its outcomes.
 
-Of a set of N items, n were drawn without replacement. If each set of n was as likely, then
+n of N items were drawn without replacement. If all sets of n were equally likely, then
 
 1. of K items with a mark (suspects, the labels of one class, the first tenths of the set, every m-th item) the number
    drawn is hypergeometric with (N, K, n);
-2. the number b of blocks of neighbours that were drawn together is hypergeometric with (N, N - n + 1, n), as
-   P(b) = C(n - 1, b - 1) C(N - n + 1, b) / C(N, n) (Stevens, Annals of Eugenics 1939): few where whole stretches were
-   drawn, many where every k-th item was;
-3. the chi-square statistic of all classes together is that of multivariate hypergeometric draws, by which a test by
-   simulation is exact: it finds many small classes left out, of which no single one is missed. It stops once 20
-   simulated statistics are as large (Besag and Clifford, Biometrika 1991), so that an honest sample costs few draws.
+2. the number b of blocks of neighbours is hypergeometric with (N, N - n + 1, n), as P(b) = C(n - 1, b - 1) C(N - n + 1,
+   b) / C(N, n) (Stevens, Annals of Eugenics 1939): small for stretches, large for every k-th item;
+3. the chi-square statistic of all classes is that of multivariate hypergeometric draws, which an exact simulation
+   tests: it finds many small missing classes. It stops after 20 statistics as large (Besag and Clifford, Biometrika
+   1991), so an honest sample costs few draws.
 
-Tests 1 and 2 are two-sided and share half of the level by Bonferroni's correction, test 3 has the other half, so that
-an honest sample is refused with probability `LEVEL` at most, in finite samples. What is related to the outcomes and to
-none of these marks is not found.
+Tests 1 and 2 are two-sided and share half of the level by Bonferroni's correction; test 3 has the other half. An honest
+sample is refused with probability at most `LEVEL`, in finite samples. A choice related to outcomes alone is not found.
 """
 
 from __future__ import annotations
@@ -144,7 +142,7 @@ def _classes_together(drawn: NDArray[np.bool_], label: NDArray[np.int64], seed: 
 
 
 def evidence_of(held: NDArray[np.bool_], decision: Decision) -> Evidence:
-    """Evidence whose units are answers, all of them looked at.
+    """Return evidence whose units are answers, all of them seen.
 
     Args:
         held: (R,) whether each speaks for the claim.
@@ -160,7 +158,7 @@ def evidence_of(held: NDArray[np.bool_], decision: Decision) -> Evidence:
 
 
 def checked_responses(responses: object) -> Responses:
-    """What annotators answered about samples, as a user gives it.
+    """Return `responses` if they are responses.
 
     Raises:
         ConfigError: they are no responses.
@@ -171,7 +169,7 @@ def checked_responses(responses: object) -> Responses:
 
 
 def check_about(responses: Responses, n: int) -> None:
-    """Refuse answers that are not about the samples of a data set of this size.
+    """Refuse answers about another number of items than `n`.
 
     Raises:
         DataError: they are of more or fewer items.
@@ -181,7 +179,7 @@ def check_about(responses: Responses, n: int) -> None:
 
 
 def left_out(responses: Responses) -> dict[str, Any]:
-    """Details of the answers that count for nothing, and of who gave them."""
+    """Return the details of answers that were left out."""
     return {
         "repeats": responses.repeats,
         "dropped": responses.dropped,
@@ -192,11 +190,11 @@ def left_out(responses: Responses) -> dict[str, Any]:
 def uniformity_of(
     items: NDArray[np.int64], label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]], seed: int
 ) -> Uniformity | None:
-    """Return the strongest sign that the items with an answer were chosen; None where all have one.
+    """Return the strongest sign that the items with an answer were chosen; None if all have one.
 
     Args:
         items: (n,) positions of the items with an answer.
-        label: (N,) the class of each item that there is.
+        label: (N,) the class of each item.
         marks, seed: as for `uniformity`.
     """
     return uniformity(items, len(label), label=label, marks=marks, seed=seed) if len(items) < len(label) else None
@@ -227,7 +225,7 @@ def uniformity_details(sign: Uniformity | None) -> dict[str, Any]:
 
 
 def checked_study(study: object, why: str) -> Responses:
-    """The answers of a study, all of them of known annotators.
+    """Return the answers of a study, all of known annotators.
 
     Args:
         study: as a user gives it.

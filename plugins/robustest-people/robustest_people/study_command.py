@@ -1,4 +1,4 @@
-"""`robustest study`: plan a study with people, serve it, see where it stands, and take its answers out."""
+"""`robustest study`: plan, serve and inspect a study, and export its answers."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _between(pages: list[int]) -> str:
 
 
 def _annotators(text: str) -> list[str]:
-    """Names: of a file, or made for so many."""
+    """Return the names in a file, or numbered ones."""
     if not text.isdigit():
         return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
     count = int(text) if len(text) < 6 else 10**6

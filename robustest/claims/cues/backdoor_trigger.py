@@ -1,10 +1,10 @@
 """Backdoors: one class that a small patch leads to far more easily than to any other.
 
-For each class the smallest square patch is searched that sends images of all other classes there, whatever they show. A
-backdoor makes one class far cheaper to reach than the others. How far below the median its log cost is, in robust
-standard deviations, is its anomaly: see `robustest.discovery.triggers`. It finds patches at a fixed place
-that work on most images. It does not find triggers that move, that are spread over the image or hidden in its content,
-that work for one source class alone, or backdoors to most of the classes.
+`robustest.discovery.triggers` searches, on one half of the samples, the smallest patch for each class that sends images
+of other classes there, and computes each class's anomaly. Patches of suspected classes are pasted into the other half.
+
+This finds patches at a fixed place that work on most images. It does not find triggers that move, that are spread over
+the image or hidden in its content, that work for one source class alone, or backdoors to most of the classes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from robustest.checks import checked_real, checked_whole
-from robustest.claims.cues.interventions import CUE_NAMES, CueMeasurement, details_of, undoubted
+from robustest.claims.cues.interventions import CUE_NAMES, CueMeasurement, checked_by_null_cue, cue_details
 from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
@@ -22,18 +22,18 @@ from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Tally
+from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
-from robustest.run.split_search import Bench, Halves, bench, with_search
+from robustest.run.split_search import Halves, bench, with_search
 
 _CONFIRMED = 0.5
-"""Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""
+"""Share of unseen samples of other classes that a backdoor's trigger must send to its class."""
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """The patch of the class that stands out most, and what it does."""
+    """Return the patch of the class that stands out most, and its effect."""
     oddest = max(details["triggers"], key=lambda trigger: trigger["anomaly"])
     where = f"{oddest['size']}x{oddest['size']} pixels at row {oddest['top']}, column {oddest['left']}"
     cost = f"cost {oddest['cost']:.1f}, anomaly {oddest['anomaly']:.2f}"
@@ -66,20 +66,20 @@ def measure_no_backdoor_trigger(
     search_samples: int = 1000,
     **options: Unpack[Options],
 ) -> Result:
-    """How much more cheaply a patch leads to one class than to the others (after Wang et al., IEEE S&P 2019).
+    """Measure how much more cheaply a patch leads to one class than to others (after Wang et al., IEEE S&P 2019).
 
     The search runs on one half of the samples. Classes whose anomaly is above `max_anomaly` are suspected, and their
-    patches are then pasted into the other half: the claim fails only where a patch sends more than half of these unseen
-    samples to its class. It is about this very set, also where scope="population" is asked for, and then says so.
-    Patches that move, or work for one source class alone, are not found.
+    patches are pasted into the other half: the claim fails only if a patch sends more than half of these unseen samples
+    to its class. It is about this set of samples, also with scope="population", and then says so. Patches that move, or
+    work for one source class alone, are not found.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`; images (N, C, H, W), a few hundred at least.
         max_anomaly: the anomaly claimed at most, > 0; without one the verdict is "inconclusive".
-        target_classes: classes to search, 4 at least; None for all.
+        target_classes: classes to search, at least 4; None for all.
         min_success: share of images that a patch must send to its class, in (0, 1].
-        patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to .6 of the
+        patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to 0.6 of the
             image's side.
         iterations: steps of the search for each class; each takes 32 samples forward and back.
         search_samples: samples searched on, at most, and never more than half.
@@ -98,61 +98,68 @@ def measure_no_backdoor_trigger(
     setup = Setup.of(model, data, options)
     halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
-        threshold = MAX_ANOMALY if max_anomaly is None else max_anomaly
-        how = {
-            "labels": target_classes,
-            "steps": iterations,
-            "success": min_success,
-            "sizes": patch_sizes,
-            "threshold": threshold,
-        }
-        triggers = _searched(ready, seed=setup.settings.seed, **how)
-    return halves.whole(_pasted(setup, halves, triggers, ready.tally, max_anomaly=max_anomaly, success=min_success))
+        classes, chunk = ready.evaluator.classes, ready.chunk
+        if classes < 4:
+            raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
+        triggers = search_triggers(
+            chunk.x,
+            chunk.y,
+            ready.gradient,
+            ready.evaluator.logits,
+            classes=classes,
+            labels=target_classes,
+            bounds=chunk.bounds,
+            steps=iterations,
+            success=min_success,
+            sizes=patch_sizes,
+            threshold=MAX_ANOMALY if max_anomaly is None else max_anomaly,
+            seed=setup.settings.seed,
+        )
 
-
-def _pasted(
-    setup: Setup, halves: Halves, triggers: Triggers, spent: Tally, *, max_anomaly: float | None, success: float
-) -> Result:
-    """What the patches of suspected classes, or else the oddest, do on samples that they were not searched on."""
+    # Paste the patches of suspected classes, else that of the oddest class, into samples not searched on.
     oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
     shown = triggers.suspects or (oddest,)
     cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
     rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
     look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].state(), look, rule, here=True)
-    evidence = with_search(observe(plan), spent, setup.settings)
-    decision = _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success)
+    evidence = with_search(observe(plan), ready.tally, setup.settings)
+    decision = _decision(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=min_success)
     if not triggers.suspects:
         evidence = replace(evidence, exhibits=[])
-    return finish(
+    result = finish(
         plan,
         evidence,
-        decision=undoubted(decision, evidence, rule),
+        decision=checked_by_null_cue(decision, evidence, rule),
         kind=NO_BACKDOOR_TRIGGER,
         threshold=max_anomaly,
         setting=f"square patches, {len(triggers.triggers)} classes",
         method=f"searched on {len(halves.searched)} samples, pasted into the {len(halves.unseen)} others",
-        details=details_of(evidence, cues, rule) | _details(triggers, len(halves.searched)),
+        details=cue_details(evidence, cues, rule)
+        | {
+            "searched_on": len(halves.searched),
+            "suspects": [trigger.label for trigger in triggers.suspects],
+            "triggers": [
+                {
+                    "class": trigger.label,
+                    "top": trigger.top,
+                    "left": trigger.left,
+                    "size": trigger.size,
+                    "success": trigger.success,
+                    "cost": trigger.cost,
+                    "anomaly": trigger.anomaly,
+                }
+                for trigger in triggers.triggers
+            ],
+        },
         bounds="below",
         widest=None,
         scope="set",  # an anomaly among these patches has no bound on the population
     )
+    return halves.whole(result)
 
 
-def _searched(ready: Bench, **how: Any) -> Triggers:
-    """The cheapest patch to each class; see `search_triggers` for the arguments.
-
-    Raises:
-        ConfigError: there are fewer than 4 classes.
-    """
-    classes = ready.evaluator.classes
-    if classes < 4:
-        raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
-    x, y, bounds, logits = ready.chunk.x, ready.chunk.y, ready.chunk.bounds, ready.evaluator.logits
-    return search_triggers(x, y, ready.gradient, logits, classes=classes, bounds=bounds, **how)
-
-
-def _decided(
+def _decision(
     triggers: Triggers,
     oddest: Trigger,
     evidence: Evidence,
@@ -161,43 +168,24 @@ def _decided(
     max_anomaly: float | None,
     success: float,
 ) -> Decision:
-    """Passed where no class is suspected though patches work, failed where unseen samples confirm one."""
-    estimate, seen = oddest.anomaly, evidence.decision
-    both = (estimate, estimate)
+    """Return passed if no class is suspected though patches work, failed if unseen samples confirm a suspect."""
+    verdict, at_alpha = Verdict.INCONCLUSIVE, False
     if max_anomaly is None:
-        return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=estimate, interval=both)
-    reached = sum(trigger.success >= success for trigger in triggers.triggers)
-    if not triggers.suspects and not reached:
+        why = "no threshold given"
+    elif triggers.suspects:
+        seen, worst = evidence.decision, triggers.suspects[rule.lead(evidence.columns)]
+        if seen.verdict is Verdict.FAILED:
+            verdict, at_alpha = Verdict.FAILED, seen.at_alpha
+            why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({seen.rule})"
+        else:
+            unconfirmed = "but its patch does not lead there on unseen samples"
+            why = f"class {oddest.label} is suspected, {unconfirmed} ({seen.rule})"
+    elif any(trigger.success >= success for trigger in triggers.triggers):
+        verdict, why = Verdict.PASSED, f"no class stands out among {len(triggers.triggers)}"
+    else:
         why = (
             f"no patch sent {success:.0%} of the images to its class, so no class could stand out: give more steps, "
             "larger sizes or a smaller success"
         )
-        return Decision(verdict=Verdict.INCONCLUSIVE, rule=why, estimate=estimate, interval=both)
-    if not triggers.suspects:
-        why = f"no class stands out among {len(triggers.triggers)}"
-        return Decision(verdict=Verdict.PASSED, rule=why, estimate=estimate, interval=both)
-    worst = triggers.suspects[rule.lead(evidence.columns)]
-    if seen.verdict is Verdict.FAILED:
-        why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({seen.rule})"
-        return Decision(verdict=Verdict.FAILED, rule=why, estimate=estimate, interval=both, at_alpha=seen.at_alpha)
-    why = f"class {oddest.label} is suspected, but its patch does not lead there on unseen samples ({seen.rule})"
-    return Decision(verdict=Verdict.INCONCLUSIVE, rule=why, estimate=estimate, interval=both)
-
-
-def _details(triggers: Triggers, searched: int) -> dict[str, Any]:
-    return {
-        "searched_on": searched,
-        "suspects": [trigger.label for trigger in triggers.suspects],
-        "triggers": [
-            {
-                "class": trigger.label,
-                "top": trigger.top,
-                "left": trigger.left,
-                "size": trigger.size,
-                "success": trigger.success,
-                "cost": trigger.cost,
-                "anomaly": trigger.anomaly,
-            }
-            for trigger in triggers.triggers
-        ],
-    }
+    estimate = oddest.anomaly
+    return Decision(verdict=verdict, rule=why, estimate=estimate, interval=(estimate, estimate), at_alpha=at_alpha)

@@ -1,4 +1,9 @@
-"""Cues that the samples and the model suggest: what is looked at, and what is proposed."""
+"""The search for unnamed cues on one half of the samples: the order of its steps, and what is left out and why.
+
+The steps and their terms are described in `robustest.discovery`. This module runs them on a model: it fills in what
+each step found before the next one, tries changes on the model itself, and searches the cheapest patches where
+gradients and classes allow it.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +20,16 @@ from robustest.cues import Cue, MaskedPatch, switched
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.fitted_changes import (
     SMALLEST_NOISY,
+    FamilyClassifier,
     ImagePool,
-    explains,
-    faintly_explains,
+    explaining_proposal,
+    faint_proposal,
+    fit_families,
     fitted_proposals,
-    seen_by_families,
 )
-from robustest.discovery.image_features import Association, error_associations, properties
-from robustest.discovery.moving_marks import SMALLEST, find_moving_marks
-from robustest.discovery.patch_places import find_patches, together, transplants
+from robustest.discovery.image_features import ErrorAssociation, error_associations, image_properties
+from robustest.discovery.moving_marks import SMALLEST_MOVING, find_moving_marks
+from robustest.discovery.patch_places import find_patches, joined_patches, transplants
 from robustest.discovery.proposals import (
     CHANNELS,
     COLUMNS,
@@ -39,34 +45,36 @@ from robustest.discovery.proposals import (
     Discovery,
     Proposal,
 )
-from robustest.discovery.row_columns import columns_and_tokens
-from robustest.discovery.triggers import chance_of, checked_sides, search_triggers
+from robustest.discovery.row_columns import find_columns_and_tokens
+from robustest.discovery.triggers import anomaly_chance, patch_sides, search_triggers
 from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
 from robustest.run.split_search import Bench
 
 _TRIED_ON = 256
-"""Samples that changes which are always tried are switched on in."""
+"""Samples in which the standing changes are switched on."""
+
 _DRAWN = 0.05
-"""Share of other classes' samples that such a change has to draw to one class to be looked into."""
-_LOOKED_INTO = 6
-"""Of these changes, those that draw most are looked into."""
+"""Share of other classes' samples that a standing change has to draw to one class to be considered for a proposal."""
+
+_CONSIDERED = 6
+"""Standing changes considered, those that draw most."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchFindings:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         proposals: cues to switch.
         looked_at: what was searched, in words.
-        left_out: what was not, and why.
-        not_searched: families of cues that were not searched for, and why.
-        few: classes of too few images to be searched.
-        marks: families by which a class is marked, where no change explains it.
+        left_out: what was not searched, and why.
+        not_searched: families that were not searched for, and why.
+        few: number of classes with too few samples to be searched.
+        marks: class, family and gap of marks that no change explains.
         errors: properties that errors go with.
-        standing: what changes that are always tried draw to the class that they draw most to.
-        planted: see `robustest.claims.cues.controls.planted_chance`; 1 where no cheapest patches were searched.
+        standing: for each standing change the class that it draws most to, and the share drawn.
+        planted: see `planted_chance`; 1 if no cheapest patches were searched.
     """
 
     proposals: tuple[Proposal, ...]
@@ -75,7 +83,7 @@ class SearchFindings:
     not_searched: Mapping[str, str]
     few: int
     marks: tuple[Mapping[str, Any], ...]
-    errors: tuple[Association, ...]
+    errors: tuple[ErrorAssociation, ...]
     standing: tuple[Mapping[str, Any], ...] = ()
     planted: float = 1.0
 
@@ -89,16 +97,16 @@ def propose(
     control: bool = False,
     families: Collection[str] = (),
 ) -> SearchFindings:
-    """Look for cues in the samples to be searched on, and in what the model makes of them.
+    """Search for cues in the samples, and in the model's answers to them.
 
     Args:
         bench: the model and the samples.
-        discovery: how to search.
+        discovery: options of the search.
         target: the one class whose cues are wanted, or None for all.
         seed: draws permutations, folds and the search for cheapest patches.
-        control: the model is one to be found out. What is always tried is then left out, and so is advice: a cue that
-            is found without is found with them.
-        families: those to search for, where a control has cues of these alone; all of them where none is given.
+        control: the model is a positive control. Standing changes and advice on errors are left out: a planted cue has
+            to be found without them.
+        families: the families to search for, if a control has cues of these alone; empty for all.
 
     Raises:
         ConfigError: the samples are no images and no rows of numbers, or the target is no class.
@@ -135,22 +143,39 @@ def _in_images(
     families: Collection[str],
 ) -> SearchFindings:
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
+    # 1. Patches at a fixed place. Each is filled in, in every image: filled in only where it was, the filling would
+    #    mark the class.
     places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap) if PATCHES in families else ()
     rest = x
     for patch in places:
         if isinstance(patch.cue, MaskedPatch):
-            # In every image: filled in where it was alone, the filling would mark the class.
             rest = replace(patch.cue, tolerance=None).off(rest)
+
+    # 2. Marks that move.
     moving: tuple[Proposal, ...] = ()
     if MOVING in families:
         moving = find_moving_marks(rest, y, labels, bounds=bounds, min_gap=discovery.min_gap, seed=seed)
     for mark in moving:
         rest = mark.cue.off(rest)
-    predictions = None if control else before
-    whole, told, standing = _whole_images(bench, discovery, rest, labels, predictions, families=families, seed=seed)
+
+    # 3. Whole images.
+    pool = ImagePool(x=rest, y=y, bounds=bounds, seed=seed)
+    classifiers = fit_families(pool, labels, families) if len(labels) > 1 else []
+    whole, unexplained = fitted_proposals(classifiers, pool, min_mark=discovery.min_mark)
+
+    # 4. Changes that are tried on every model.
+    standing: tuple[Mapping[str, Any], ...] = ()
+    if not control:
+        standing, more = _standing_proposals(
+            bench, discovery, before, labels=labels, classifiers=classifiers, pool=pool, fitted=whole
+        )
+        whole += more
+
+    # 5. Cheapest patches.
     triggers, planted, why = (
         _triggers(bench, labels, discovery, seed) if TRIGGERS in families else ([], 1.0, "no trigger is planted")
     )
+
     height, width = x.shape[2:]
     looked_at = [
         f"{height * width} places in {len(labels)} classes",
@@ -160,8 +185,8 @@ def _in_images(
     not_searched = dict.fromkeys((COLUMNS, TOKENS), "images")
     if x.shape[1] == 1:
         not_searched[CHANNELS] = "images of one channel"
-    if min(height, width) < SMALLEST:
-        not_searched[MOVING] = f"images of fewer than {SMALLEST} pixels"
+    if min(height, width) < SMALLEST_MOVING:
+        not_searched[MOVING] = f"images of fewer than {SMALLEST_MOVING} pixels"
     if min(height, width) < SMALLEST_NOISY:
         not_searched[NOISE] = f"images of fewer than {SMALLEST_NOISY} pixels"
     if len(labels) < 2:
@@ -174,56 +199,36 @@ def _in_images(
     else:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
     return SearchFindings(
-        proposals=(*places, *together(places), *transplants(x, y, places), *moving, *whole, *triggers),
+        proposals=(*places, *joined_patches(places), *transplants(x, y, places), *moving, *whole, *triggers),
         looked_at=tuple(looked_at),
         left_out=tuple(left_out),
         not_searched=not_searched,
         few=0,
-        marks=told,
-        errors=() if control else tuple(error_associations(properties(x), y, before != y, seed=seed)),
+        marks=tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in unexplained),
+        errors=() if control else tuple(error_associations(image_properties(x), y, before != y, seed=seed)),
         standing=standing,
         planted=planted,
     )
 
 
-def _whole_images(
+def _standing_proposals(
     bench: Bench,
     discovery: Discovery,
-    rest: Tensor,
-    labels: Sequence[int],
-    before: Tensor | None,
+    before: Tensor,
     *,
-    families: Collection[str],
-    seed: int,
-) -> tuple[list[Proposal], tuple[Mapping[str, Any], ...], tuple[Mapping[str, Any], ...]]:
-    """Changes that mark a class, marks that none explains, and what changes that are always tried move.
+    labels: Sequence[int],
+    classifiers: Sequence[FamilyClassifier],
+    pool: ImagePool,
+    fitted: Sequence[Proposal],
+) -> tuple[tuple[Mapping[str, Any], ...], list[Proposal]]:
+    """Return the effects of the standing changes on predictions, and those proposed in addition to `fitted`.
 
-    What patches explain is taken away before (`rest`). Without predictions `before`, nothing is tried on the model.
-    """
-    pool = ImagePool(x=rest, y=bench.chunk.y, bounds=bench.chunk.bounds, seed=seed)
-    seen = seen_by_families(pool, labels, families) if len(labels) > 1 else []
-    fitted, left = fitted_proposals(seen, pool, min_mark=discovery.min_mark)
-    told = tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in left)
-    standing, drawn = ((), []) if before is None else _standing(bench, before)
-    for cue, label, keeps in drawn:
-        if label not in labels:
-            continue
-        one = explains(seen, cue, label, pool, min_mark=discovery.min_mark)
-        if one is None and keeps:
-            one = faintly_explains(seen, cue, label, pool)
-        known = {(other.label, other.cue.name) for other in fitted}
-        fitted += [one] if one is not None and (label, one.cue.name) not in known else []
-    return fitted, told, standing
-
-
-def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ...], list[tuple[Cue, int, bool]]]:
-    """What changes that are always tried do to predictions, and those that draw many to one class.
-
-    Of each of these also whether it draws a larger share of other predictions to the class than it drives out.
+    A change that draws many predictions to a class is proposed if it explains marks of the class; or faintly, if few of
+    the class's images look like it.
     """
     chunk, task = bench.chunk, bench.evaluator.task
     few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
-    told, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int, bool]]()
+    effects, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int, bool]]()
     was = before[: len(few.y)]
     for cue in standing_changes(chunk.x.shape[1:], chunk.bounds):
         after = task.predictions(bench.evaluator.logits(switched(cue, few.x, few.bounds)[0]))
@@ -232,21 +237,32 @@ def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ..
             continue
         label = int(torch.bincount(after[moved]).argmax())
         share = float((moved & (after == label)).double().sum() / (few.y != label).sum().clamp(min=1))
-        told.append({"cue": cue.name, "class": label, "flips": share})
+        effects.append({"cue": cue.name, "class": label, "flips": share})
         if share >= _DRAWN:
+            # A change that drives more predictions out of the class than it draws in merely disturbs the model.
             into, out = (
                 float((part & change).double().sum() / part.double().sum().clamp(min=1))
                 for part, change in ((was != label, after == label), (was == label, after != label))
             )
             drawn.append((share, cue, label, into > out))
-    told.sort(key=lambda one: -one["flips"])
+    effects.sort(key=lambda one: -one["flips"])
     drawn.sort(key=lambda one: -one[0])
-    return tuple(told), [(cue, label, keeps) for _, cue, label, keeps in drawn[:_LOOKED_INTO]]
+    proposals, known = list[Proposal](), {(other.label, other.cue.name) for other in fitted}
+    for _, cue, label, draws_in in drawn[:_CONSIDERED]:
+        if label not in labels:
+            continue
+        one = explaining_proposal(classifiers, cue, label, pool, min_mark=discovery.min_mark)
+        if one is None and draws_in:
+            one = faint_proposal(classifiers, cue, label, pool)
+        if one is not None and (label, one.cue.name) not in known:
+            proposals.append(one)
+            known.add((label, one.cue.name))
+    return tuple(effects), proposals
 
 
 def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> SearchFindings:
     x, y = bench.chunk.x, bench.chunk.y
-    proposals, tokens = columns_and_tokens(x, y, labels, min_gap=discovery.min_gap)
+    proposals, tokens = find_columns_and_tokens(x, y, labels, min_gap=discovery.min_gap)
     looked_at = [f"{x.shape[1]} columns in {len(labels)} classes"]
     not_searched = {family: "rows of numbers" for family in FAMILIES if family not in (COLUMNS, TOKENS)}
     if tokens:
@@ -261,7 +277,7 @@ def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> Searc
 def _triggers(
     bench: Bench, labels: Sequence[int], discovery: Discovery, seed: int
 ) -> tuple[list[Proposal], float, str]:
-    """Patches of classes far cheaper to reach than the others, `Found.planted`, and why none were searched, if so."""
+    """Return cheapest patches that stand out, `SearchFindings.planted`, and why none were searched, if so."""
     if not discovery.trigger_steps:
         return [], 1.0, "trigger_steps=0"
     if bench.evaluator.model.gives < Needs.GRADIENT:
@@ -269,11 +285,13 @@ def _triggers(
     if len(labels) < 4:
         return [], 1.0, f"{len(labels)} classes are too few to tell the odd one out"
     x, y = bench.chunk.x, bench.chunk.y
-    sides = _trigger_sizes(min(x.shape[2:]))
     try:
         bench.gradient(x[:1], y[:1])
     except ModelError as error:
         return [], 1.0, str(error).partition(". ")[0]
+    # Every other side where there are many: each costs as many passes as the last.
+    sides = patch_sides(None, min(x.shape[2:]))
+    sides = sides if len(sides) < 8 else sides[::2]
     found = search_triggers(
         x,
         y,
@@ -296,14 +314,8 @@ def _triggers(
             score=trigger.anomaly,
             region=(trigger.top, trigger.left, trigger.size, trigger.size),
             value=tuple(trigger.pattern.mean((1, 2)).tolist()),
-            chance=chance_of(trigger.anomaly, [one.cost for one in found.triggers], seed),
+            chance=anomaly_chance(trigger.anomaly, [one.cost for one in found.triggers], seed),
         )
         for trigger in found.suspects
     ]
     return suspected, planted, ""
-
-
-def _trigger_sizes(side: int) -> list[int]:
-    """Sides of squares to try: every other where there are many, for each costs as much as the last."""
-    sides = checked_sides(None, side)
-    return sides if len(sides) < 8 else sides[::2]

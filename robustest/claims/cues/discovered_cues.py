@@ -1,8 +1,15 @@
-"""Cues that nobody named: proposed on one half of the samples, and switched on and off in the other.
+"""The claim about unnamed cues: proposed on one half of the samples, judged by an intervention on the other half.
 
-What an intervention on unseen samples says of the cues that a search proposed.
-
-Results that passed, held against what the same claim makes of a model that relies on a cue.
+1. `cue_proposals.propose` searches one half.
+2. Each proposal is switched on and off in the other half. It is *sure* if it draws predictions to its class beyond
+   chance (McNemar's test, p <= alpha after Holm's correction over all proposals; for a cheapest patch also the
+   probability that one of as many classes is as cheap), if it draws more than twice the share of other predictions to
+   the class that it drives out of it, and if it is not faint.
+3. A sure cue that moves more than is claimed fails the claim. Any other proposal that does leaves it inconclusive.
+4. A claim that would pass is shown to be able to fail: on a model given, trained or simulated to rely on a cue
+   (`controls`), where the same search has to find that cue. Each family whose cue is found counts as proven, and the
+   result lists the families that are not. A patch, or a value in a column, is as plain as a cue can be: a search that
+   misses it leaves the claim inconclusive.
 """
 
 from __future__ import annotations
@@ -13,15 +20,14 @@ from typing import Any
 
 import torch
 
-from robustest.claims.cues.controls import PositiveControl, given, probe_rounds, simulated, trained
+from robustest.claims.cues.controls import PositiveControl, cues_to_plant, simulated_control, trained_control
 from robustest.claims.cues.cue_proposals import SearchFindings, propose
-from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, details_of, undoubted
+from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
 from robustest.cues import Cue, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
 from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule, draw_p_values
 from robustest.discovery.proposals import COLUMNS, FAMILIES, PATCHES, TRIGGERS, Discovery, Proposal
-from robustest.engine.chunks import Chunk
 from robustest.results import Cost, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
@@ -31,6 +37,9 @@ from robustest.run.split_search import Halves, bench, with_search
 
 _PLAINEST = frozenset({PATCHES, COLUMNS})
 """Families whose control has to be found for any claim to pass."""
+
+_KEEPS = 2.0
+"""Least ratio of the share of other predictions that a cue draws to its class to the share that it drives out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +61,27 @@ def measure_discovered(
     control: object | None,
     learner: Callable[[Plant], object] | None,
 ) -> Result:
-    """`measure_no_spurious_feature` where no cue is named.
-
-    A claim that passes is shown to be able to fail: on the model given for it, on one trained on data with a cue
-    planted, or else on a simulated one.
-    """
+    """Measure `measure_no_spurious_feature` where no cue is named."""
     samples = as_samples(data)
-    result, _ = searched(model, samples, discovery, limits, options)
+    result, _ = measure_search(model, samples, discovery, limits, options)
     if result.verdict is not Verdict.PASSED:
         return with_families(result)
-    alpha = apply(model, options)[1].alpha
-    proven = {TRIGGERS} if result.details["discovery"]["planted_patch_p"] <= alpha else set[str]()
     found = result.details["discovery"]
+    proven = {TRIGGERS} if found["planted_patch_p"] <= apply(model, options)[1].alpha else set[str]()
     marked = {one["class"] for one in (*found["proposed"], *found["other_marks"])}
-    how: dict[str, Any] = {"marked": marked, "control": control, "learner": learner}
-    for known in _controls(model, samples, discovery, limits, options, **how):
-        shown, confirmed = searched(
+    for known in _controls(model, samples, discovery, limits, options, marked=marked, control=control, learner=learner):
+        shown, confirmed = measure_search(
             known.model,
             known.samples,
             known.discovery,
             limits,
             known.options,
-            proof=True,
-            # What is not planted need not be found, and its search takes as long as that of the claim itself.
-            families={probe.family for probe in known.probes},
+            control=True,
+            # The other families need not be found, and their search would take as long as that of the claim.
+            families={cue.family for cue in known.planted},
         )
         proven |= known.proven(confirmed)
-        problem = _problem(known, shown, confirmed)
+        problem = _control_problem(known, shown, confirmed)
         result = with_control(result, shown, cue=known.name, problem=problem, more={"model": known.kind})
     return with_families(result, proven)
 
@@ -94,94 +97,55 @@ def _controls(
     control: object | None,
     learner: Callable[[Plant], object] | None,
 ) -> Iterator[PositiveControl]:
-    """Models that rely on something: the one given, or as many as it takes to plant a cue of each family."""
+    """Yield the positive controls: the one given, or as many as it takes to plant a cue of each family."""
     if control is not None:
-        yield given(control, samples, discovery, options)
+        name = "what the control relies on"
+        yield PositiveControl(
+            model=control, samples=samples, discovery=discovery, options=options, name=name, kind="given"
+        )
         return
     classifier, settings = apply(model, options)
-    for probes in probe_rounds(samples, classifier.bounds, settings.seed, limits.target, marked):
+    for planted in cues_to_plant(samples, classifier.bounds, settings.seed, limits.target, marked):
         if learner is None:
-            yield simulated(classifier, probes, samples, discovery, options, settings=settings)
+            yield simulated_control(classifier, planted, samples, discovery, options, settings=settings)
         else:
-            yield trained(probes, samples, discovery, options, settings=settings, learner=learner)
+            yield trained_control(planted, samples, discovery, options, settings=settings, learner=learner)
 
 
-def with_families(result: Result, proven: Collection[str] = ()) -> Result:
-    """A result whose every line says which cues were searched for, and which of these a control shows to be findable.
-
-    Args:
-        result: of a search for cues.
-        proven: what found the control's cue; see `robustest.discovery.proposals.FAMILIES`.
-    """
-    found = result.details["discovery"]
-    families = [{**one, "proven": one["found_by"] in proven} for one in found["families"]]
-    kinds = {
-        "found where planted": [one["family"] for one in families if one["proven"]],
-        "searched, not proven findable": [
-            one["family"] for one in families if not one["proven"] and not one["not_searched"]
-        ],
-        "not searched": [f"{one['family']} ({one['not_searched']})" for one in families if one["not_searched"]],
-        "marked, but by nothing that was tried": [
-            f"class {one['class']}, {one['property']} (gap {one['gap']:.2f})" for one in found["other_marks"]
-        ],
-    }
-    told = [f"{what}: {', '.join(names)}" for what, names in kinds.items() if names]
-    if found["few"]:
-        told.append(f"{found['few']} {'class' if found['few'] == 1 else 'classes'} of too few images to be searched")
-    details = {**result.details, "discovery": {**found, "families": families}}
-    return replace(result, details=details, caveats=(*result.caveats, *told))
-
-
-def _problem(known: PositiveControl, shown: Result, confirmed: list[Proposal]) -> str:
-    """Why a control leaves the claim open; empty where it does not.
-
-    A patch, or a value in a column, is as plain as a cue can be: a search that misses it vouches for nothing. One that
-    misses a cue of another family does not vouch for that family, which every line says.
-    """
-    plain = next((probe for probe in known.probes if probe.family in _PLAINEST), None)
-    if known.probes and plain is None:
-        return ""
-    name = known.name if plain is None else f"a {plain.cue.name} planted in class {plain.label}"
-    if plain is not None and plain.family not in known.proven(confirmed):
-        mistaken = [one for one in confirmed if one.label == plain.label]
-        if not mistaken:
-            return f"the search does not find {name} in a model that relies on it: neither might it find another cue"
-        names = ", ".join(f"{one.cue.name} (class {one.label})" for one in mistaken)
-        return f"the search takes {name} for something else: {names}"
-    if not confirmed:
-        return f"the search does not find {name} in a model that relies on it: neither might it find another cue"
-    if known.kind != "simulated" and shown.verdict is not Verdict.FAILED:
-        return f"the control does not fail ({shown.verdict}): a model that relies on {name} would not be noticed"
-    return ""
-
-
-def searched(
+def measure_search(
     model: object,
     samples: Samples,
     discovery: Discovery,
     limits: CueLimits,
     options: Options,
     *,
-    proof: bool = False,
+    control: bool = False,
     families: Collection[str] = (),
 ) -> tuple[Result, list[Proposal]]:
-    """The claim on one model, and the cues that an intervention confirmed.
+    """Measure the claim on one model; return its result and the sure proposals.
 
-    A control's claim (`proof`) is not the test's: it spends none of its error and has no pictures. The search is for
-    cues of some `families` alone, or of all where none is given.
+    Args:
+        model, samples, discovery, limits, options: as for `measure_discovered`.
+        control: the model is a positive control: it spends none of the test's error, and has no pictures.
+        families: the families to search for; empty for all.
     """
     setup = Setup.of(model, samples, options)
-    terms = replace(setup.alone, scope="set") if proof else setup.terms
-    # Confirmation is a test of its own beside the claim: it has to see a number of samples that does not depend on it.
+    terms = replace(setup.alone, scope="set") if control else setup.terms
+    # Confirming a proposal is a test beside the claim's own: its number of samples must not depend on the claim.
     setup = setup.but(exact=True)
-    setup = setup.unpictured() if proof else setup
+    setup = setup.unpictured() if control else setup
     halves = Halves.of(samples, setup.settings.seed, discovery.search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
         found = propose(
-            ready, discovery, target=limits.target, seed=setup.settings.seed, control=proof, families=families
+            ready, discovery, target=limits.target, seed=setup.settings.seed, control=control, families=families
         )
-        staying = _staying(found.proposals, ready.chunk)
-    proposals = found.proposals
+        proposals, chunk = found.proposals, ready.chunk
+        # Cues that cannot be removed: switched off, they leave all samples unchanged.
+        permanent = frozenset(
+            number
+            for number, one in enumerate(proposals)
+            if torch.equal(switched(for_samples(one.cue, chunk.ids), chunk.x, chunk.bounds)[1], chunk.x)
+        )
     cues: tuple[Cue, ...] = tuple(one.cue for one in proposals) or (NullCue(),)
     targets = tuple(one.label for one in proposals) or (None,)
     rule = CueRule(
@@ -193,51 +157,43 @@ def searched(
     statement = asked.state("cues that a search finds", towards)
     plan = setup.on(halves.view).plan(statement, look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
-    judged = ProposalVerdicts(found, evidence, rule, setup.settings.alpha, staying)
+    verdicts = ProposalVerdicts(found, evidence, rule, setup.settings.alpha, permanent)
     result = finish(
         plan,
         evidence if proposals else replace(evidence, exhibits=[]),
-        decision=undoubted(judged.decision(), evidence, rule),
+        decision=checked_by_null_cue(verdicts.decision(), evidence, rule),
         kind=NO_SPURIOUS_FEATURE,
         quantity=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(found.looked_at),
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",
-        details=details_of(evidence, cues, rule, lead=judged.lead)
-        | {"discovery": judged.told(len(halves.searched), len(halves.unseen))},
+        details=cue_details(evidence, cues, rule, lead=verdicts.lead)
+        | {"discovery": verdicts.details(len(halves.searched), len(halves.unseen))},
         bounds="below",
     )
-    return halves.whole(result), judged.confirmed
-
-
-def _staying(proposals: Sequence[Proposal], chunk: Chunk) -> frozenset[int]:
-    """The numbers of cues that cannot be taken from samples: switched off, they leave all of them as they are."""
-    return frozenset(
-        number
-        for number, one in enumerate(proposals)
-        if torch.equal(switched(for_samples(one.cue, chunk.ids), chunk.x, chunk.bounds)[1], chunk.x)
-    )
-
-
-_KEEPS = 2.0
-"""Times the share driven out of its class that a cue has to draw in."""
+    return halves.whole(result), verdicts.confirmed
 
 
 class ProposalVerdicts:
-    """What an intervention says of the cues proposed.
+    """The verdict of the intervention on each proposal, and on the claim.
 
     Attributes:
-        p: each cue's p-value that it draws no predictions to its class, corrected for all of them (Holm).
-        sure: the cues whose p-value is alpha or less, that keep their class's own predictions, and that mark it.
-        lead: the cue that speaks most against the claim, of those that break it and are sure, of all that break it, or
-            of the sure.
+        p: p-value of each proposal, that its cue draws no predictions to its class; corrected for all (Holm).
+        sure: numbers of the sure proposals.
+        lead: the proposal that counts most against the claim: among sure proposals that break it, else among all that
+            break it, else among the sure.
     """
 
     def __init__(
-        self, found: SearchFindings, evidence: Evidence, rule: CueRule, alpha: float, staying: Collection[int] = ()
+        self,
+        found: SearchFindings,
+        evidence: Evidence,
+        rule: CueRule,
+        alpha: float,
+        permanent: Collection[int] = (),
     ) -> None:
         self._found, self._evidence, self._rule = found, evidence, rule
-        self._alpha, self._staying = alpha, staying
+        self._alpha, self._permanent = alpha, permanent
         self.pairs = rule.pairs(evidence.columns) if found.proposals else []
         tests = draw_p_values(self.pairs, [one.chance for one in found.proposals])
         self.p = [table[one.label] for table, one in zip(tests, found.proposals, strict=True)]
@@ -254,27 +210,27 @@ class ProposalVerdicts:
 
     @property
     def confirmed(self) -> list[Proposal]:
-        """Proposals whose cue is sure to draw predictions to its class."""
+        """The sure proposals."""
         return [self._found.proposals[number] for number in self.sure]
 
     def _keeps(self, number: int) -> bool:
         """Return True if a cue draws a far larger share of other predictions to its class than it drives out of it.
 
-        A model that relies on a cue stays with its class when there is more of it: nets that were trained with one lose
-        next to none. A change that it does not bear (noise, a channel taken away, a tone far from any it knows) gathers
-        predictions in some class as well, for the others are more, but scatters that class's own.
+        A model that relies on a cue keeps its class when the cue is stronger: networks trained with one lose next to no
+        predictions of the class. A change that the model cannot bear (noise, a channel off, an unusual tone) gathers
+        predictions in some class too, because other predictions are more numerous, but scatters that class's own.
         """
         into, out = self.pairs[number].shares_moved(self._found.proposals[number].label)
         return into > _KEEPS * out
 
     def decision(self) -> Decision:
-        """Failed where a sure cue moves more than is claimed; passed where no cue proposed does."""
+        """Return failed if a sure cue moves more than is claimed, passed if no proposal does, else inconclusive."""
         decision, proposals = self._evidence.decision, self._found.proposals
         if decision.verdict is Verdict.INCONCLUSIVE:
             return decision
         if not proposals:
             return replace(decision, rule=f"no cue stands out among {', '.join(self._found.looked_at)}")
-        if decision.verdict is Verdict.PASSED and (hidden := self._hidden()):
+        if decision.verdict is Verdict.PASSED and (hidden := self._hidden_recall()):
             return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=hidden, reasons=("unfit",))
         if decision.verdict is Verdict.PASSED:
             return replace(decision, rule=f"no cue proposed ({len(proposals)}) moves more than is claimed")
@@ -282,10 +238,10 @@ class ProposalVerdicts:
         if self.lead in self.sure and lead.verdict is Verdict.FAILED:
             p = f"p = {self.p[self.lead]:.2g} on unseen samples"
             return replace(lead, rule=f"the {one.cue.name} draws predictions to class {one.label}, {p}")
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=self._unsure(), reasons=("unfit",))
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=self._doubt(), reasons=("unfit",))
 
-    def _unsure(self) -> str:
-        """Why the cue that speaks most against the claim, though it moves more than is claimed, does not refute it."""
+    def _doubt(self) -> str:
+        """Return why the leading cue, though it moves more than is claimed, does not refute the claim."""
         one, p = self._found.proposals[self.lead], self.p[self.lead]
         if p <= self._alpha and not self._keeps(self.lead):
             into, out = self.pairs[self.lead].shares_moved(one.label)
@@ -300,25 +256,25 @@ class ProposalVerdicts:
             )
         if one.chance > self._alpha:
             return (
-                f"the {one.cue.name} draws predictions to class {one.label}, as it was made to; one as cheap to one "
-                f"of so many classes may come by chance (p = {one.chance:.2g})"
+                f"the {one.cue.name} draws predictions to class {one.label}, as it was made to; a class as cheap "
+                f"to reach may come by chance (p = {one.chance:.2g})"
             )
         return (
             "a cue proposed moves more than is claimed, but none is sure to draw predictions to its class "
             f"(p = {p:.2g} on unseen samples)"
         )
 
-    def _hidden(self) -> str:
-        """Why a limit on recall alone says nothing of a cue; empty where it does.
+    def _hidden_recall(self) -> str:
+        """Return why a limit on recall alone does not cover a cue that cannot be removed; empty if it does.
 
-        Members of a class keep a cue that cannot be taken from them, so that switching it never costs recall. What it
-        draws from other classes shows that something rests on it.
+        Switching such a cue never costs members of its class any recall. The predictions that it draws from other
+        classes show that something rests on it.
         """
         limit = self._rule.max_recall_drop
         if not self._rule.by_recall or limit is None:
             return ""
         likely = [number for number, one in enumerate(self._found.proposals) if one.faint and self._keeps(number)]
-        rates = {number: self.pairs[number].flip_rate for number in {*self.sure, *likely} & {*self._staying}}
+        rates = {number: self.pairs[number].flip_rate for number in {*self.sure, *likely} & {*self._permanent}}
         worst = max(rates, key=lambda number: rates[number], default=None)
         if worst is None or rates[worst] <= limit:
             return ""
@@ -328,8 +284,8 @@ class ProposalVerdicts:
             "be taken away: what recall rests on it is not known; claim max_flip_rate too"
         )
 
-    def told(self, searched_on: int, judged_on: int) -> dict[str, Any]:
-        """What was looked at, proposed and confirmed, in plain types."""
+    def details(self, searched_on: int, judged_on: int) -> dict[str, Any]:
+        """Return what was searched, proposed and confirmed, in plain types."""
         return {
             "searched_on": searched_on,
             "judged_on": judged_on,
@@ -367,19 +323,40 @@ class ProposalVerdicts:
         }
 
 
+def _control_problem(known: PositiveControl, shown: Result, confirmed: Sequence[Proposal]) -> str:
+    """Return why a control leaves the claim inconclusive; empty if it does not."""
+    plain = next((cue for cue in known.planted if cue.family in _PLAINEST), None)
+    if known.planted and plain is None:
+        return ""
+    name = known.name if plain is None else f"a {plain.cue.name} planted in class {plain.label}"
+    missed = f"the search does not find {name} in a model that relies on it: neither might it find another cue"
+    if plain is not None and plain.family not in known.proven(confirmed):
+        mistaken = [one for one in confirmed if one.label == plain.label]
+        if not mistaken:
+            return missed
+        names = ", ".join(f"{one.cue.name} (class {one.label})" for one in mistaken)
+        return f"the search takes {name} for something else: {names}"
+    if not confirmed:
+        return missed
+    # Whether a simulated control fails depends on the claim's own model too; that the cue is found is enough.
+    if known.kind != "simulated" and shown.verdict is not Verdict.FAILED:
+        return f"the control does not fail ({shown.verdict}): a model that relies on {name} would not be noticed"
+    return ""
+
+
 def with_control(result: Result, control: Result, *, cue: str, problem: str, more: Mapping[str, Any] = {}) -> Result:
-    """A result that passed, with a control's.
+    """Return a result that passed with a control's numbers; inconclusive if there is a problem.
 
     Args:
         result: the claim's.
-        control: the same claim's on a model that relies on a cue.
-        cue: what it relies on.
-        problem: why the control shows nothing; empty where it shows that the claim can fail.
-        more: what else is to be told of it.
+        control: of the same claim on a model that relies on a cue.
+        cue: the cue, in words.
+        problem: why the control proves nothing; empty if it shows that the claim can fail.
+        more: further details of the control.
     """
-    told = {"cue": cue, "verdict": str(control.verdict), "measured": control.estimate, "n": control.n, **more}
-    known = result.details["sensitivity"]
-    details = {**result.details, "sensitivity": {**known, "controls": [*known["controls"], told]}}
+    shown = {"cue": cue, "verdict": str(control.verdict), "measured": control.estimate, "n": control.n, **more}
+    sensitivity = result.details["sensitivity"]
+    details = {**result.details, "sensitivity": {**sensitivity, "controls": [*sensitivity["controls"], shown]}}
     cost = Cost(
         forward=result.cost.forward + control.cost.forward,
         backward=result.cost.backward + control.cost.backward,
@@ -387,3 +364,30 @@ def with_control(result: Result, control: Result, *, cue: str, problem: str, mor
     )
     result = replace(result, details=details, cost=cost)
     return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem, reasons=("control",)) if problem else result
+
+
+def with_families(result: Result, proven: Collection[str] = ()) -> Result:
+    """Return a result that lists the families searched, and those that a control shows to be findable.
+
+    Args:
+        result: of a search for cues.
+        proven: families that found the control's cue.
+    """
+    found = result.details["discovery"]
+    families = [{**one, "proven": one["found_by"] in proven} for one in found["families"]]
+    kinds = {
+        "found where planted": [one["family"] for one in families if one["proven"]],
+        "searched, not proven findable": [
+            one["family"] for one in families if not one["proven"] and not one["not_searched"]
+        ],
+        "not searched": [f"{one['family']} ({one['not_searched']})" for one in families if one["not_searched"]],
+        "marked, but by nothing that was tried": [
+            f"class {one['class']}, {one['property']} (gap {one['gap']:.2f})" for one in found["other_marks"]
+        ],
+    }
+    caveats = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+    if found["few"]:
+        classes = "class" if found["few"] == 1 else "classes"
+        caveats.append(f"{found['few']} {classes} of too few images to be searched")
+    details = {**result.details, "discovery": {**found, "families": families}}
+    return replace(result, details=details, caveats=(*result.caveats, *caveats))

@@ -1,16 +1,12 @@
-"""Whether a model fails in a corner of a class: along a direction of an embedding, more than looks foresee.
+"""Failures in a corner of a class: errors along a direction of an embedding, beyond those that the embedding foresees.
 
-For each class a linear support vector machine is fitted to the embeddings of the samples that the model gets wrong,
-against those it gets right. Samples left out are ordered by it. The value is the error rate of those that lie furthest
-(as many as the class has errors, a tenth of the class at most), less the rate foreseen there: 0 where errors are no
-more than ordinary, near 1 where a minority fails that training lacked.
+`robustest.discovery.failure_directions` fits a direction for each class and orders samples left out by it. The value is
+the error rate of the samples that lie furthest (as many as the class has errors, a tenth of the class at most), less
+the rate foreseen there from how much samples look like another class: near 0 where errors are ordinary, near 1 where a
+minority fails that training lacked.
 
-Foreseen is what comes of looking like another class: a linear classifier of the embeddings, fitted to the labels of
-other samples, says how much each sample looks like its own, and a logistic regression how often the model is wrong
-there. Such errors have every sound model; they lie at the edge of their class, and do not count against it.
-
-Directions tell that errors have something in common, not what: look at the samples that lie furthest along them, and
-test what they share with `measure_no_spurious_feature`. A few samples beside many ordinary errors need not show.
+A direction shows that errors have something in common, and not what: look at the samples that lie furthest along it,
+and test what they share with `measure_no_spurious_feature`. A few samples beside many ordinary errors need not show.
 """
 
 from __future__ import annotations
@@ -26,12 +22,7 @@ from torch import Tensor
 
 from robustest.checks import checked_whole
 from robustest.decisions import Decision, ShareRule, clopper_pearson, optional_threshold
-from robustest.discovery.failure_directions import (
-    FailureDirection,
-    FailureDirections,
-    find_failure_directions,
-    principal_components,
-)
+from robustest.discovery.failure_directions import FailureDirections, find_failure_directions, principal_components
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
@@ -41,20 +32,20 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observation
 from robustest.run.finish import finish
 from robustest.run.measurement import measurement
-from robustest.run.plan import Options, Plan, Setup
+from robustest.run.plan import Options, Setup
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
 """Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
 
 MAX_EXCESS = 0.45
-"""The limit of the assertion; `benchmarks/failure_directions.py` says whom it accuses."""
+"""The assertion's default limit; `benchmarks/failure_directions.py` shows which models it accuses."""
 
 _SIDE = 16
 """Images are averaged down to this side at most before their principal components are taken."""
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """The classes whose errors are told apart best."""
+    """Return the classes whose errors stand out most."""
     return [
         Fact(
             "errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, excess {c['excess']:.3f}, p = {c['p']:.2g}"
@@ -72,7 +63,7 @@ NO_FAILURE_DIRECTION = Kind(
     ),
     lines=_lines,
 )
-"""How many more errors lie along a linear direction than the looks of samples foresee."""
+"""Error rate along a linear direction beyond the rate that the looks of samples foresee."""
 
 
 @measurement(NO_FAILURE_DIRECTION)
@@ -87,40 +78,50 @@ def measure_no_failure_direction(
     min_errors: int = 10,
     **options: Unpack[Options],
 ) -> Result:
-    """How many more errors lie along a linear direction than the looks of samples foresee (Jain et al., ICLR 2023).
+    """Measure the errors along a linear direction beyond those that looks foresee (Jain et al., ICLR 2023).
 
-    The claim fails where a class exceeds `max_excess_error` and chance does not (p <= alpha / 2 by the same search on
-    errors drawn as foreseen, corrected for all classes); it passes where none has more and all could be judged, which
-    takes `min_errors` errors and as many hits. It is about this very set, whatever the scope, and then says so.
+    The claim fails if a class exceeds `max_excess_error` and chance does not (p <= alpha / 2 by the same search on
+    errors drawn as foreseen, corrected for all classes); it passes if no class exceeds it and all could be judged,
+    which takes `min_errors` errors and as many hits. It is about this set of samples, for any scope, and says so.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        max_excess_error: the error rate beyond what is foreseen that is claimed at most, in 0..1.
-        embedding: what machines are fitted on, not the model's own last layer, where what it fails at looks like
-            another class; None takes at most `components` principal components of inputs, averaged down to 16 x 16.
+        max_excess_error: the error rate beyond the foreseen one that is claimed at most, in 0..1.
+        embedding: the rows that machines are fitted on. Not the model's own last layer: there its failures look like
+            another class. None takes at most `components` principal components of inputs, averaged down to 16 x 16.
         permutations: draws of the errors, at least 2 / alpha - 1 to find anything.
         min_errors: classes with fewer errors, or hits, cannot be judged, >= 5.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result; the estimate is the highest excess of a class, of those found where there is one, or 0. Outcomes
-        are True where the model is right. `details["classes"]` has each class's excess, p-value, errors, and worst.
+        The result; the estimate is the highest excess of the classes found, else of all classes, at least 0. Outcomes
+        are True where the model is right. `details["classes"]` has each class's excess, p-value, errors, and worst
+        samples.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: an embedding is not as above.
+        DataError: an embedding does not fit.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     max_excess_error = optional_threshold("max_excess_error", max_excess_error, trivial=1)
     checked_whole("components", components, 1)
-    plan = _plan(Setup.of(model, data, options).unpictured(), embedding, permutations)
+    setup = Setup.of(model, data, options).unpictured()
+    n, alpha = len(setup.samples), setup.settings.alpha
+    if 1 / (permutations + 1) > alpha / 2 + 1e-12:
+        raise ConfigError(expected(f"permutations >= {round(2 / alpha) - 1} at alpha = {alpha:g}", permutations))
+    if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
+        raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
+    rule = ShareRule(threshold=None, at_least=True, terms=setup.terms)
+    look = EmbeddingMeasurement(embedding)
+    plan = setup.plan(NO_FAILURE_DIRECTION.quantities[0].state(), look, rule, here=True)
     evidence = observe(plan)
     rows = torch.from_numpy(evidence.columns["embedding"])
     found = find_failure_directions(
         principal_components(rows, components) if embedding is None else rows,
-        *_labels_and_errors(evidence),
+        torch.from_numpy(evidence.columns["label"]),
+        torch.from_numpy(~evidence.columns["held"]),
         permutations=permutations,
-        alpha=plan.settings.alpha / 2,
+        alpha=alpha / 2,
         min_excess=max_excess_error or 0.0,
         min_errors=min_errors,
         seed=plan.settings.seed,
@@ -128,7 +129,7 @@ def measure_no_failure_direction(
     return finish(
         plan,
         replace(evidence, exhibits=_exhibits(evidence, found, plan.settings.examples)),
-        decision=_decided(evidence, found, max_excess_error),
+        decision=_decision(evidence, found, max_excess_error),
         kind=NO_FAILURE_DIRECTION,
         threshold=max_excess_error,
         setting=f"{len(found.directions)} classes, {len(found.skipped)} skipped",
@@ -138,42 +139,25 @@ def measure_no_failure_direction(
     )
 
 
-def _labels_and_errors(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(evidence.columns["label"]), torch.from_numpy(~evidence.columns["held"])
-
-
-def _plan(setup: Setup, embedding: Embedding | None, permutations: int) -> Plan:
-    """What is looked at.
-
-    Raises:
-        ConfigError: so few draws find nothing at this alpha.
-        DataError: the embedding is of other samples.
-    """
-    n, alpha = len(setup.samples), setup.settings.alpha
-    if 1 / (permutations + 1) > alpha / 2 + 1e-12:
-        raise ConfigError(expected(f"permutations >= {round(2 / alpha) - 1} at alpha = {alpha:g}", permutations))
-    if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
-        raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
-    rule = ShareRule(threshold=None, at_least=True, terms=setup.terms)
-    return setup.plan(NO_FAILURE_DIRECTION.quantities[0].state(), EmbeddingMeasurement(embedding), rule, here=True)
-
-
 @dataclass(frozen=True, slots=True)
 class EmbeddingMeasurement:
-    """What the model says of a chunk, and where its samples lie: in this embedding, or in their pooled pixels."""
+    """The model's answers to a chunk, and the rows of its samples: of this embedding, or of their pooled pixels."""
 
     embedding: Embedding | None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What becomes of a chunk.
+        """Evaluate a chunk.
 
         Raises:
-            DataError: an embedding is no finite matrix of a row for each sample.
+            DataError: an embedding is no finite matrix with a row for each sample.
         """
         embedding = self.embedding
         logits, task = evaluator.logits(chunk.x), evaluator.task
         if embedding is None:
-            rows = _pooled(chunk.x)
+            x = chunk.x
+            if x.ndim == 4 and max(x.shape[2:]) > _SIDE:
+                x = F.adaptive_avg_pool2d(x, (min(_SIDE, x.shape[2]), min(_SIDE, x.shape[3])))
+            rows: object = x.flatten(1)
         elif isinstance(embedding, Tensor):
             rows = embedding[chunk.ids.to(embedding.device)]
         else:
@@ -186,14 +170,8 @@ class EmbeddingMeasurement:
         return Observation({name: column.detach().cpu().numpy() for name, column in columns.items()}, [])
 
 
-def _pooled(x: Tensor) -> Tensor:
-    if x.ndim == 4 and max(x.shape[2:]) > _SIDE:
-        x = F.adaptive_avg_pool2d(x, (min(_SIDE, x.shape[2]), min(_SIDE, x.shape[3])))
-    return x.flatten(1)
-
-
-def _decided(evidence: Evidence, found: FailureDirections, max_excess_error: float | None) -> Decision:
-    """Failed where a direction is found, passed where no class has more than claimed, else inconclusive."""
+def _decision(evidence: Evidence, found: FailureDirections, max_excess_error: float | None) -> Decision:
+    """Return failed if a direction is found, passed if no class has more than claimed, else inconclusive."""
     excess = max(0.0, *(direction.excess for direction in found.directions), 0.0)
     if max_excess_error is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
@@ -206,40 +184,38 @@ def _decided(evidence: Evidence, found: FailureDirections, max_excess_error: flo
         )
     elif not evidence.whole:
         verdict, rule = Verdict.INCONCLUSIVE, f"budget: {evidence.n} of {evidence.total} samples looked at"
-    elif untold := _why_open(evidence, found, max_excess_error):
-        verdict, rule = Verdict.INCONCLUSIVE, untold
+    elif doubt := _doubt(evidence, found, max_excess_error):
+        verdict, rule = Verdict.INCONCLUSIVE, doubt
     elif not found.directions:
         verdict, rule = Verdict.PASSED, "certain: there are no errors"
     else:
         highest = found.directions[0]
         verdict, rule = Verdict.PASSED, f"no class has more: {highest.excess:.3f} in class {highest.label}"
     shown = next(iter(found.found or found.directions), None)
-    interval = _interval(shown, len(found.directions), found.alpha * 2)
+    if shown is None:
+        interval = 0.0, 1.0  # no class could be judged, and nothing is ruled out
+    else:
+        # The exact interval of the error rate in the slice shown, less the foreseen rate. Each decision in the slice is
+        # from a machine fitted without that sample. The class was chosen after the data were seen, so that all classes
+        # share the error of the lower end.
+        alpha, wrong = found.alpha * 2, round((shown.excess + shown.foreseen) * shown.slice)
+        low = clopper_pearson(wrong, shown.slice, alpha / len(found.directions))[0]
+        high = clopper_pearson(wrong, shown.slice, alpha)[1]
+        interval = max(0.0, low - shown.foreseen), max(0.0, high - shown.foreseen)
     return Decision(verdict=verdict, rule=rule, estimate=excess if evidence.whole else None, interval=interval)
 
 
-def _interval(shown: FailureDirection | None, classes: int, alpha: float) -> tuple[float, float]:
-    """The exact interval of the error rate in the slice shown, less what is foreseen there; at 0 at least.
-
-    Sides are told by machines that had not seen the row. The class was picked after looking, so that all share the
-    error of the lower end. Where no class could be judged, nothing is ruled out.
-    """
-    if shown is None:
-        return 0.0, 1.0
-    wrong = round((shown.excess + shown.foreseen) * shown.slice)
-    low, high = (clopper_pearson(wrong, shown.slice, level) for level in (alpha / classes, alpha))
-    return max(0.0, low[0] - shown.foreseen), max(0.0, high[1] - shown.foreseen)
-
-
-def _why_open(evidence: Evidence, found: FailureDirections, max_excess_error: float) -> str:
-    """Why a claim that did not fail does not pass: a class that could not be judged, or that chance may have raised."""
+def _doubt(evidence: Evidence, found: FailureDirections, max_excess_error: float) -> str:
+    """Return why a claim that did not fail does not pass: a class that could not be judged, or an excess by chance."""
     wrong = evidence.columns["label"][~evidence.columns["held"]]
     few = [label for label in found.skipped if (wrong == label).any()]
     if few and not found.directions:
         return f"{len(wrong)} errors, too few in every class to tell a direction"
     if few:
-        which = f"class{'es' if len(few) > 1 else ''} {', '.join(map(str, few))}"
-        return f"{which}: errors, but too few of them, or of hits, to tell a direction (min_errors); give more samples"
+        classes = f"class{'es' if len(few) > 1 else ''} {', '.join(map(str, few))}"
+        return (
+            f"{classes}: errors, but too few of them, or of hits, to tell a direction (min_errors); give more samples"
+        )
     over = [direction for direction in found.directions if direction.excess > max_excess_error]
     if not over:
         return ""
@@ -248,7 +224,7 @@ def _why_open(evidence: Evidence, found: FailureDirections, max_excess_error: fl
 
 
 def _exhibits(evidence: Evidence, found: FailureDirections, most: int) -> list[Exhibit]:
-    """The samples that fail most along the directions found; they were not changed, so there is nothing to picture."""
+    """Return the samples that fail most along the directions found, without pictures: they were not changed."""
     nothing = torch.empty(0)
     shown = []
     for direction in found.found:

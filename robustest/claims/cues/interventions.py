@@ -1,6 +1,7 @@
-"""The claim that predictions do not rely on a cue: what it is called, and what reports say of it.
+"""Interventions: predictions of the same samples with cues on and off, the kind of claim, and the numbers behind it.
 
-Samples with cues on and off: what a chunk shows, and the numbers behind a verdict.
+A *null cue*, which changes nothing, is switched on in some samples of every chunk. A model whose predictions it moves
+answers by chance, by the batch or by the position, so that no flip can be put down to a cue.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from robustest.results import Captions, Fact, Verdict
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 
 _LIKELY = 0.01
-"""Properties of less certain associations with errors are left to the JSON file and the page."""
+"""Associations of properties with errors that are less certain are left to the JSON file and the page."""
 
 CUE_NAMES = {
     "accuracy_off": "accuracy, cue off",
@@ -43,7 +44,7 @@ CUE_NAMES = {
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """The numbers of the cue that speaks most against a claim, and one line for each where there are several."""
+    """Return the numbers of the cue that counts most against a claim, and one line for each other cue."""
     lines = [("flips", _flips(details))]
     cues = details["cues"]
     if len(cues) > 1:
@@ -56,8 +57,28 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
     if "accuracy_on" in details:
         lines.append(("accuracy", f"{details['accuracy_on']:.3f} with the cue on, {details['accuracy_off']:.3f} off"))
     if "discovery" in details:
-        lines += _proposals(details["discovery"])
-    lines.append(("proof", _proof(details["sensitivity"])))
+        found = details["discovery"]
+        lines += [
+            (
+                "found" if one["confirmed"] else "proposed",
+                f"class {one['class']}, {one['cue']}, value {', '.join(f'{part:.2g}' for part in one['value'])}: "
+                f"{one['found_by']}, score {one['score']:.2f}; {'confirmed' if one['confirmed'] else 'not confirmed'}, "
+                f"p = {one['p']:.2g}",
+            )
+            for one in found["proposed"]
+        ] or [("proposed", "no cue")]
+        lines += [
+            ("errors", f"go with {one['property']}, p = {one['p']:.2g}")
+            for one in found["errors_go_with"]
+            if one["p"] <= _LIKELY
+        ]
+        lines += [("left out", why) for why in found["left_out"]]
+    sensitivity, models = details["sensitivity"], {"simulated": "simulated control", "trained": "trained control"}
+    controls = [
+        f"{models.get(one.get('model'), 'control')} {one['verdict']} ({one['cue']})" for one in sensitivity["controls"]
+    ]
+    null = f"null cue moved {sensitivity['null_flips']} of {sensitivity['null_samples']}"
+    lines.append(("proof", ", ".join([null, *(controls or ["no control"])])))
     return [Fact(label, words) for label, words in lines]
 
 
@@ -68,35 +89,6 @@ def _flips(cue: Mapping[str, Any]) -> str:
     return f"{cue['flips']} of {cue['of']}; most drawn to class {cue['most_drawn_class']}: {drawn}"
 
 
-def _proof(sensitivity: Mapping[str, Any]) -> str:
-    """What the null cue and the controls showed."""
-    models = {"simulated": "simulated control", "trained": "trained control"}
-    controls = [
-        f"{models.get(one.get('model'), 'control')} {one['verdict']} ({one['cue']})" for one in sensitivity["controls"]
-    ]
-    null = f"null cue moved {sensitivity['null_flips']} of {sensitivity['null_samples']}"
-    return ", ".join([null, *(controls or ["no control"])])
-
-
-def _proposals(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The cues that a search proposed, and what became of them."""
-    lines = [
-        (
-            "found" if one["confirmed"] else "proposed",
-            f"class {one['class']}, {one['cue']}, value {', '.join(f'{part:.2g}' for part in one['value'])}: "
-            f"{one['found_by']}, score {one['score']:.2f}; {'confirmed' if one['confirmed'] else 'not confirmed'}, "
-            f"p = {one['p']:.2g}",
-        )
-        for one in found["proposed"]
-    ] or [("proposed", "no cue")]
-    lines += [
-        ("errors", f"go with {one['property']}, p = {one['p']:.2g}")
-        for one in found["errors_go_with"]
-        if one["p"] <= _LIKELY
-    ]
-    return [*lines, *(("left out", why) for why in found["left_out"])]
-
-
 NO_SPURIOUS_FEATURE = Kind(
     name="no_spurious_feature",
     parameters=("target_class",),
@@ -105,41 +97,25 @@ NO_SPURIOUS_FEATURE = Kind(
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
     further_claims=("no_worse_than",),
-    captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
+    captions=Captions(before="cue off", after="cue on", worst="CuePairs that differ most", names=CUE_NAMES),
     lines=_lines,
     hidden=frozenset(
         {
-            *(
-                "max_flip_rate",
-                "max_recall_drop",
-                "flips",
-                "of",
-                "most_drawn_class",
-                "drawn",
-                "driven_away",
-                "mcnemar_p",
-            ),
-            *(
-                "recall_on",
-                "size_l2",
-                "size_linf",
-                "accuracy_on",
-                "accuracy_off",
-                "sensitivity",
-                "lead",
-                "recall_drop_class",
-            ),
+            *("max_flip_rate", "max_recall_drop", "flips", "of", "most_drawn_class", "drawn", "driven_away"),
+            *("mcnemar_p", "recall_on", "recall_drop_class", "size_l2", "size_linf", "accuracy_on", "accuracy_off"),
+            *("sensitivity", "lead"),
         }
     ),
 )
-"""How far a model's predictions rely on a cue."""
+"""Reliance of predictions on a cue."""
+
 
 _NULL_ROWS = 32
 """Samples of each chunk that the null cue is switched on in."""
 
 _NULL_FLIPS, _NULL_OF = "null cue flips", "null cue samples"
 
-_CLASSES_TOLD = 5
+_CLASSES_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +123,9 @@ class CueMeasurement:
     """Predictions of a chunk with each cue on and off, and of a few samples with a null cue.
 
     Attributes:
-        cues: what to switch.
-        targets: for each cue the class it is suspected to stand for, or None.
-        examples: most samples to be shown.
+        cues: the cues to switch.
+        targets: for each cue the class that it is suspected to draw predictions to, or None.
+        examples: largest number of samples to be shown.
         of: (N,) int64 positions in the user's data of all samples of a view of them; None where it is no view.
     """
 
@@ -161,23 +137,30 @@ class CueMeasurement:
     of: Tensor | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk.
+        """Evaluate a chunk.
 
         Raises:
             ConfigError: a target is no class of the model, or a cue leaves the inputs' shape or bounds.
         """
         if self.of is not None:
             chunk = replace(chunk, ids=self.of[chunk.ids])
-        seen: list[tuple[Tensor, Tensor]] = []  # inputs and their logits: cues share the pass of what they leave alone
+        evaluated: list[tuple[Tensor, Tensor]] = []  # inputs and their logits: cues with the same off state share them
+
+        def logits_of(x: Tensor) -> Tensor:
+            for inputs, logits in evaluated:
+                if inputs is x or torch.equal(inputs, x):
+                    return logits
+            evaluated.append((x, evaluator.logits(x)))
+            return evaluated[-1][1]
+
         held = torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
         exhibits, null_flips, task = [], 0, evaluator.task
-        # An answer that is no class is told by two numbers: 0 with the cue off, and 1 with it on where it is another.
+        # Answers that are no classes become two: 0 with the cue off, and 1 with it on where the answer changes.
         label = chunk.y if task.one_class else torch.zeros_like(held, dtype=torch.int64)
         columns: dict[str, Any] = {"label": label.cpu().numpy()}
         for number, (cue, target) in enumerate(zip(self.cues, self.targets, strict=True)):
-            here = for_samples(cue, chunk.ids)
-            with_cue, without = switched(here, chunk.x, chunk.bounds)
-            logits_off, logits_on = _logits(evaluator, without, seen), evaluator.logits(with_cue)
+            with_cue, without = switched(for_samples(cue, chunk.ids), chunk.x, chunk.bounds)
+            logits_off, logits_on = logits_of(without), evaluator.logits(with_cue)
             if target is not None and target >= evaluator.classes:
                 raise ConfigError(f"Expected target in 0..{evaluator.classes - 1} but got {target}.")
             before, after = task.predictions(logits_off), task.predictions(logits_on)
@@ -197,15 +180,18 @@ class CueMeasurement:
                 most=self.examples,
                 task=task,
             )
-            null_flips += _null_moves(evaluator, cue, chunk, before)
+            # The null cue. Its samples stand in reverse, so that no model can answer by the position in the batch.
+            rows = torch.arange(min(_NULL_ROWS, len(chunk.y)) - 1, -1, -1, device=chunk.y.device)
+            few = chunk.rows(rows)
+            null = NullCue(like=cue).at(few.ids)
+            unchanged = task.predictions(evaluator.logits(switched(null, few.x, few.bounds)[0]))
+            null_flips += int((~task.right(unchanged, before[rows])).sum())
             size = distances(with_cue, without)
-            said = (after, before) if task.one_class else (flipped.long(), label)
-            columns |= {on_column(number): said[0].cpu().numpy(), off_column(number): said[1].cpu().numpy()}
+            answers = (after, before) if task.one_class else (flipped.long(), label)
+            columns |= {on_column(number): answers[0].cpu().numpy(), off_column(number): answers[1].cpu().numpy()}
             if not task.one_class:
-                right = (task.holds(logits, chunk.y) for logits in (logits_on, logits_off))
-                columns |= {
-                    f"right {at} {number}": one.cpu().numpy() for at, one in zip(("on", "off"), right, strict=True)
-                }
+                for state, logits in (("on", logits_on), ("off", logits_off)):
+                    columns[f"right {state} {number}"] = task.holds(logits, chunk.y).cpu().numpy()
             columns[f"moved {number}"] = moved_rows(without, with_cue).cpu().numpy()
             columns |= {f"l2 {number}": size.l2.cpu().numpy(), f"linf {number}": size.linf.cpu().numpy()}
         columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
@@ -214,32 +200,16 @@ class CueMeasurement:
         return Observation(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
 
 
-def _logits(evaluator: Evaluator, x: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
-    for inputs, logits in seen:
-        if inputs is x or torch.equal(inputs, x):
-            return logits
-    logits = evaluator.logits(x)
-    seen.append((x, logits))
-    return logits
-
-
-def _null_moves(evaluator: Evaluator, cue: Cue, chunk: Chunk, before: Tensor) -> int:
-    """How many predictions a null cue moves; samples stand in reverse, so that no batch may answer for a sample."""
-    rows = torch.arange(min(_NULL_ROWS, len(chunk.y)) - 1, -1, -1, device=chunk.y.device)
-    few = chunk.rows(rows)
-    null = NullCue(like=cue).at(few.ids)
-    after = evaluator.task.predictions(evaluator.logits(switched(null, few.x, few.bounds)[0]))
-    return int((~evaluator.task.right(after, before[rows])).sum())
-
-
-def undoubted(decision: Decision, evidence: Evidence, rule: CueRule, tolerance: float | None = None) -> Decision:
-    """A decision that settles nothing where the null cue moves more predictions than are claimed at most.
+def checked_by_null_cue(
+    decision: Decision, evidence: Evidence, rule: CueRule, tolerance: float | None = None
+) -> Decision:
+    """Return a decision; inconclusive if the null cue moves more predictions than are claimed at most.
 
     Args:
         decision: on the cues.
-        evidence: of the model, and of the one that it is compared with.
+        evidence: of the model, and of the model that it is compared with.
         rule: the claim.
-        tolerance: by how much more than in a baseline predictions may flip; None where there is no baseline.
+        tolerance: allowed increase of the flip rate over a baseline; None without a baseline.
     """
     limits = [limit for limit in (rule.max_flip_rate, rule.max_recall_drop, tolerance) if limit is not None]
     if not limits or decision.verdict is Verdict.INCONCLUSIVE:
@@ -252,18 +222,22 @@ def undoubted(decision: Decision, evidence: Evidence, rule: CueRule, tolerance: 
     return decision
 
 
-def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int | None = None) -> dict[str, Any]:
-    """The numbers behind a verdict, of the leading cue and of each; rates only where every sample was looked at."""
+def cue_details(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int | None = None) -> dict[str, Any]:
+    """Return the numbers of the leading cue and of each cue; rates only if every sample was evaluated."""
     lead = rule.lead(evidence.columns) if lead is None else lead
     pairs = rule.pairs(evidence.columns)
     p_values = draw_p_values(pairs)
-    each = [
-        _counts(evidence, number, cue.name, pairs[number], p_values[number])
-        | (_rates(pairs[number], rule) if evidence.whole else _seen(pairs[number]))
-        for number, cue in enumerate(cues)
-    ]
-    if "right on 0" in evidence.columns:  # answers that are no classes
-        each = [_without_classes(evidence, number, one) for number, one in enumerate(each)]
+    each = []
+    for number, cue in enumerate(cues):
+        numbers = _counts(evidence, number, cue.name, pairs[number], p_values[number])
+        numbers |= _rates(pairs[number], rule) if evidence.whole else _partial_recall(pairs[number])
+        if "right on 0" in evidence.columns:  # answers that are no classes: flips, and the answers that hold
+            kept = ("name", "size_l2", "size_linf", "flips", "of", "flip_rate")
+            numbers = {name: numbers[name] for name in kept if name in numbers}
+            if evidence.whole:
+                for state in ("on", "off"):
+                    numbers[f"accuracy_{state}"] = float(evidence.columns[f"right {state} {number}"].mean())
+        each.append(numbers)
     top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
     return {
         "max_flip_rate": rule.max_flip_rate,
@@ -293,24 +267,13 @@ def _counts(evidence: Evidence, column: int, name: str, pairs: CuePairs, p_value
         "mcnemar_p": p_values[drawn],
         "classes": [
             {"class": k, "drawn": int(pairs.drawn[k]), "driven_away": int(pairs.driven[k]), "p": p_values[k]}
-            for k in sorted(p_values, key=lambda k: (p_values[k], k))[:_CLASSES_TOLD]
+            for k in sorted(p_values, key=lambda k: (p_values[k], k))[:_CLASSES_LISTED]
         ],
     }
 
 
-def _without_classes(evidence: Evidence, column: int, counts: dict[str, Any]) -> dict[str, Any]:
-    """Return what there is to say of a cue where answers are no classes: flips, and which answers hold."""
-    kept: dict[str, Any] = {
-        name: counts[name] for name in ("name", "size_l2", "size_linf", "flips", "of", "flip_rate") if name in counts
-    }
-    if evidence.whole:
-        right = {f"accuracy_{at}": float(evidence.columns[f"right {at} {column}"].mean()) for at in ("on", "off")}
-        return kept | right
-    return kept
-
-
-def _seen(pairs: CuePairs) -> dict[str, Any]:
-    """The recall that the largest drop starts from, of the samples looked at: no rate is measured of some of them."""
+def _partial_recall(pairs: CuePairs) -> dict[str, Any]:
+    """Return the recall that the largest drop starts from, of the samples evaluated; no rate is measured on a part."""
     worst = max(pairs.classes, key=pairs.recall_drop, default=None)
     if worst is None or not pairs.members[worst]:
         return {}

@@ -265,7 +265,7 @@ def measure_transfer_accuracy(
     )
     if start is None:
         return result
-    about = result.details["baseline"] | {"start": start.told(result, first).details["baseline"]}
+    about = result.details["baseline"] | {"start": start.details_of(first)[0]}
     return replace(result, details={**result.details, "baseline": about})
 
 

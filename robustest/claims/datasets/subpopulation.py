@@ -24,12 +24,12 @@ from robustest.decisions.rule import decide_early
 from robustest.decisions.two_set_drop import decide_two_set_drop, two_set_drop
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
+from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
 from robustest.run.evidence import Evidence
 from robustest.run.finish import fallible, few, result_of
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, apply
-from robustest.run.training.trainings import TrainFn, check_train
 
 SUBPOPULATION_SHIFT = Kind(
     name="subpopulation_shift",

@@ -1,1 +1,1 @@
-"""Claims about what a model has learned: its features and its gradients."""
+"""Claims about a model's features and gradients."""

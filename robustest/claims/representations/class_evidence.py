@@ -1,8 +1,9 @@
-"""Whether what a model is made to see, another model sees too.
+"""Evidence of a class that another model accepts too.
 
-Each sample is driven to another class by targeted PGD (Santurkar et al., "Image Synthesis with a Single (Robust)
-Classifier", NeurIPS 2019, section 3). What drives robustly trained networks is evidence of the class for others as
-well; what drives others may be their own blind spot.
+Each sample x is driven to another class t: targeted PGD minimises the cross-entropy of t inside an L2 ball around x
+(Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3). Where the model then
+answers t, and neither model did before, a second model, the judge, is asked. The change that drives a robustly trained
+network is evidence of the class for other networks as well; in other networks it may be a mere blind spot.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ CLASS_EVIDENCE = Kind(
     captions=Captions(after="driven"),
     lines=no_lines,
 )
-"""How often another model sees the class that samples were driven to."""
+"""The share of driven samples that another model puts in the class aimed at."""
 
 
 @measurement(CLASS_EVIDENCE)
@@ -54,7 +55,7 @@ def measure_class_evidence(
     min_driven: int = 30,
     **options: Unpack[Options],
 ) -> Result:
-    """How often another model sees the class that this one is driven to see.
+    """Measure how often another model agrees with the class that this one is driven to.
 
     Each sample is moved by gradient steps, inside an L2 ball of radius `eps`, towards another class, drawn at random
     (Santurkar et al., NeurIPS 2019, section 3). Where the model then takes it for that class, and neither it nor the
@@ -111,7 +112,7 @@ def measure_class_evidence(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceMeasurement:
-    """A chunk driven towards other classes, and what both models say of it; see `measure_class_evidence`."""
+    """A chunk driven towards other classes, and both models' answers; see `measure_class_evidence`."""
 
     judge: Evaluator
     threat: L2
@@ -119,7 +120,7 @@ class EvidenceMeasurement:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Evaluate a chunk."""
         judge, threat = self.judge, self.threat
         target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
         target = target + (target >= chunk.y)
@@ -132,7 +133,7 @@ class EvidenceMeasurement:
         unmoved = judge.task.predictions(judge.logits(there.x)).to(chunk.y)
         scores = judge.logits(made.to(judge.device)).to(chunk.x)
         says = judge.task.predictions(scores)
-        # Where the judge saw the target before, nothing that the model was driven by made it see it.
+        # A judge that answered the target before has not been convinced by the change.
         driven, agreed = (after == target) & (before != target) & (unmoved != target), says == target
         exhibits = exhibits_of(
             chunk,
@@ -158,7 +159,7 @@ class EvidenceMeasurement:
 
 
 def _decided(evidence: Evidence, min_driven: int) -> Decision:
-    """A verdict counts only where there is something to judge, and somebody who can."""
+    """Return the decision; inconclusive with too few driven samples, or a judge no better than chance."""
     decision, columns = evidence.decision, evidence.columns
     if decision.verdict is Verdict.INCONCLUSIVE:
         return decision

@@ -1,6 +1,7 @@
-"""Pictures of features: an input that drives each up, and the samples where it is highest.
+"""Pictures of features: inputs that maximise them, samples where they are highest, and inputs that share them.
 
-Pictures to look at, outside of any claim: what drives features up, and inputs that share a sample's features.
+A feature is maximised by gradient steps on the input from grey (Engstrom et al., 2019, section 5). `Gallery` makes the
+sheets of a claim; `picture_features` and `picture_inversions` make pictures outside of any claim.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ _STILL = 1e-3
 
 @dataclass(slots=True)
 class Gallery:
-    """Sheets of features; nothing is made where the settings keep no pictures.
+    """Sheets of pictures of features; none are made if the settings keep no pictures.
 
     Attributes:
-        evaluator: makes the model's passes; those made here are counted by it.
+        evaluator: makes and counts the model's passes.
         last: the layer whose inputs are the features.
         samples: the data.
         settings: seed and folder.
-        name: begins the names of files.
+        name: start of the names of files.
         steps: gradient steps of a visualisation.
-        told: of each sheet saved, "caption" and "image" (its path).
-        notes: what a reader must know.
+        sheets: "caption" and "image" (a path) of each sheet saved.
+        notes: for the reader.
     """
 
     evaluator: Evaluator
@@ -55,15 +56,15 @@ class Gallery:
     settings: Settings
     name: str
     steps: int = STEPS
-    told: list[dict[str, str]] = field(default_factory=list)
+    sheets: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, caption: str, features: Sequence[int], samples: Sequence[Tensor]) -> None:
-        """Save a sheet: for each feature a row, what drives it up before the samples that show it.
+        """Save a sheet with a row for each feature: the input that maximises it, then the samples where it is highest.
 
         Args:
             name: of the sheet, part of its file's name.
-            caption: what it shows.
+            caption: its caption.
             features: a row each.
             samples: for each feature positions (m,) int64 in the data.
         """
@@ -71,23 +72,23 @@ class Gallery:
             return
         bounds = self.evaluator.model.bounds
         tops = [self._inputs(ids) for ids in samples]
-        driven = self._driven(features, torch.stack([top[0] for top in tops]))
+        driven = self._maximised(features, torch.stack([top[0] for top in tops]))
         rows = [[*([] if driven is None else [driven[i]]), *top] for i, top in enumerate(tops)]
         save = partial(save_sheet, self.settings.pictures, f"{self.name}-{name}", rows, bounds)
         path = context.current().picture(save, self.settings.pictures)
         if path is not None:
             first = "" if driven is None else "what drives it up, then "
             about = f"{caption}; a row a feature: {first}the samples where it is highest"
-            self.told.append({"caption": about, "image": shown_path(path)})
+            self.sheets.append({"caption": about, "image": shown_path(path)})
 
     def _inputs(self, ids: Tensor) -> Tensor:
         return torch.cat([c.x for c in in_order(self.samples, self.evaluator, seed=self.settings.seed, ids=ids)]).cpu()
 
-    def _driven(self, features: Sequence[int], like: Tensor) -> Tensor | None:
-        """(M, *S) inputs that drive each feature up; None where the model gives no gradient.
+    def _maximised(self, features: Sequence[int], like: Tensor) -> Tensor | None:
+        """Return inputs (M, *S) that maximise each feature; None if the model gives no gradient.
 
-        They start from grey. A feature without a slope there, as behind a ReLU that is shut, starts from its row of
-        `like` (M, *S) instead.
+        They start from grey. A feature without a slope there, as behind a closed ReLU, starts from its row of `like`
+        (M, *S) instead.
         """
         device, bounds = self.evaluator.device, self.evaluator.model.bounds
         index = torch.tensor(features, device=device)
@@ -111,7 +112,7 @@ class Gallery:
 
 
 def highest(values: Tensor, count: int) -> Tensor:
-    """The rows (m,) int64 of the largest values, the largest first."""
+    """Return the rows (m,) int64 of the largest values, the largest first."""
     return values.argsort(descending=True, stable=True)[:count]
 
 
@@ -127,11 +128,11 @@ def picture_features(
     steps: int = STEPS,
     **options: Unpack[Options],
 ) -> str:
-    """Save a picture of what features of a model's last layer respond to: a row for each.
+    """Save a picture of features of a model's last layer, in a row each.
 
-    First an input that drives the feature as high as gradient steps from grey take it (Engstrom et al., 2019, section
-    5), then the samples where it is highest. What gradients draw in a network that was not trained robustly looks like
-    noise, and can be manipulated without any change on real images: believe the samples.
+    First comes the input that gradient steps from grey lead to as they maximise the feature (Engstrom et al., 2019,
+    section 5), then the samples where it is highest. For a network that was not trained robustly the input looks like
+    noise, and can be manipulated without any change on real images: trust the samples.
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
@@ -164,7 +165,7 @@ def picture_features(
         shown = [ids[highest(rows[:, j], top)] for j in features]
         gallery.add("-".join(map(str, features[:8])), "", list(features), shown)
         evaluator.settle()
-    return _path(None if not gallery.told else gallery.told[0]["image"], read)
+    return _path(None if not gallery.sheets else gallery.sheets[0]["image"], read)
 
 
 def picture_inversions(

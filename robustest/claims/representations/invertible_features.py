@@ -1,9 +1,9 @@
-"""Whether an image can be recovered from a model's features.
+"""Images recovered from a model's features.
 
-From grey with a little noise, normalised gradient steps lead to an input whose features are those of a sample. Where
-features are those that people see, it looks like the sample; in standard networks inputs that look like nothing share
-features with any sample (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019,
-section 4).
+From grey with a little noise, normalised gradient steps minimise |R(x') - R(x)|, the distance of the features R of an
+input x' from those of a sample x. If the features are those that people see, x' looks like x; in standard networks
+inputs that look like nothing share features with any sample (Engstrom et al., "Adversarial Robustness as a Prior for
+Learned Representations", 2019, section 4).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ INVERTIBLE_FEATURES = Kind(
     captions=Captions(before="sample", after="same features"),
     lines=no_lines,
 )
-"""How many images come back from their features."""
+"""The share of images that come back from their features."""
 
 
 @measurement(INVERTIBLE_FEATURES)
@@ -58,16 +58,16 @@ def measure_invertible_features(
     step_size: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """How near an image comes to the original that is made to have the same features.
+    """Measure how near an image with the same features comes to the original.
 
     From grey, gradient steps lead to an input whose features, the inputs of the model's last linear layer, are those of
     a sample (Engstrom et al., 2019, section 4): |R(x') - R(x)| / |R(x)| at most `max_representation_error`. The image
-    error is |x' - x| / |x|. The claim holds where half of the samples or more come back with an image error of at most
-    `max_image_error`: where the median does.
+    error is |x' - x| / |x|. The claim holds if at least half of the samples come back with an image error of at most
+    `max_image_error`.
 
-    Advisory: without `max_image_error` nothing is claimed. **Only models of like architecture compare.** A layer with
-    as many features as the input has elements can be inverted whatever they mean, untrained too; a narrow one cannot,
-    however sound.
+    Advisory: without `max_image_error` nothing is claimed. **Compare models of one architecture only.** A layer with
+    as many features as the input has elements can be inverted for any weights, untrained too; a narrow one cannot,
+    for any model.
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
@@ -158,7 +158,7 @@ def _details(evidence: Evidence, max_image_error: float | None, max_representati
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InversionMeasurement:
-    """Images made to have the features of a chunk's, and how near both come; see `measure_invertible_features`."""
+    """Images with the features of a chunk's samples, and their errors; see `measure_invertible_features`."""
 
     layer: str | None
     iterations: int
@@ -168,7 +168,7 @@ class InversionMeasurement:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Evaluate a chunk."""
         read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], self.layer))
         aim, start = read.logits(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
         made = inverted(read, start, aim, bounds=chunk.bounds, steps=self.iterations, step_size=self.step_size)
@@ -207,8 +207,10 @@ class InversionMeasurement:
 
 
 def _decided(evidence: Evidence, max_image_error: float, max_representation_error: float, alpha: float) -> Decision:
-    """A failure counts only where it would be one whatever became of inversions that did not succeed, and a pass only
-    where it could have failed: of the images that grey, which inversions begin at, is not near enough to.
+    """Return the decision, inconclusive where inversions cannot tell.
+
+    A failure counts only if it would be one for every outcome of the inversions that did not succeed. A pass counts
+    only if it could have failed: on images that grey, at which inversions begin, is not near enough to.
     """
     decision, possible = evidence.decision, int(evidence.columns["possible"].sum())
     held, near = evidence.columns["held"], evidence.columns["start"] <= max_image_error

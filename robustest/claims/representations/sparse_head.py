@@ -1,17 +1,14 @@
-"""How few features of a network's last layer a linear head needs (Wong, Santurkar and Madry, ICML 2021).
+"""The number of features of a network's last layer that a linear head needs (Wong, Santurkar and Madry, ICML 2021).
 
-On one half of the samples, drawn with the seed, linear heads are fitted along a path of elastic-net penalties (section
-2). Of these the sparsest is chosen whose validation accuracy, on a fifth of that half, is within a slack of the model's
-own; where none is, the most accurate. The other half, which nothing was fitted to or chosen by, judges it against the
-model itself, sample by sample.
+1. On one half of the samples, drawn with the seed, linear heads are fitted along a path of elastic-net penalties
+   (section 2; `robustest.heads.sparse_head`).
+2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is chosen;
+   if there is none, the most accurate.
+3. The other half, which nothing was fitted to or chosen by, compares it with the model, sample by sample.
 
-A head explains; it is not the deployed model. Of features that say the same, which one is kept is chance (see their
-stability), and weights alone hardly give a planted cue away: that takes an intervention. Pictures that are made by
-gradient steps can be manipulated, and look like noise where a network was not trained robustly.
-
-What is claimed of a sparse head at most, and whether it can be decided by the samples that judge it.
-
-A sparse head fitted on one half of the samples, and what there is to tell of it.
+A head explains; it is not the deployed model. The choice among features with the same information is arbitrary (see
+their stability), and weights alone hardly give a planted cue away: that takes an intervention. Pictures made by
+gradient steps can be manipulated, and look like noise for a network that was not trained robustly.
 """
 
 from __future__ import annotations
@@ -35,7 +32,14 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import ConfigError, DataError, expected
-from robustest.heads.sparse_head import SparseHead, SparsePath, Stability, fit_sparse_head, held_out, sparse_stability
+from robustest.heads.sparse_head import (
+    SparseHead,
+    SparsePath,
+    Stability,
+    fit_sparse_head,
+    sparse_stability,
+    stratified_split,
+)
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, frozen
 from robustest.models.last_layer import LastLayer
@@ -49,15 +53,29 @@ from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
 
+_SLACK = 0.05
+"""Validation accuracy given up for fewer features (Wong et al., section 2.2)."""
+
+_VALIDATION = 0.2
+"""Share of the samples fitted on that choose the penalty: a tenth of a few hundred would be too coarse a measure."""
+
+_TOLERANCE = 1e-4
+"""Relative duality gap of a fit that has converged."""
+
+_PENALTIES_LISTED = 12
+"""Penalties of the path that a result lists."""
+
+_CLASSES_PICTURED, _FEATURES_PICTURED = 10, 3
+"""Classes whose features are pictured, those with the most features first, and features of each."""
+
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """How many features a sparse head has, and how far it can be trusted to stand for the model."""
+    """Return the number of features of the head, and its accuracy beside the model's."""
     most, of = details["most_features"], details["most_features_class"]
     facts = [Fact("features", f"{most} in class {of}, {details['features_per_class']:.1f} a class on average")]
     if details["accuracy"] is not None:
         own, sparse, same = (details[name] for name in ("accuracy", "sparse_accuracy", "fidelity"))
-        told = f"{own:.3f} of the model, {sparse:.3f} of the head; they agree on {same:.3f}"
-        facts.append(Fact("accuracy", told))
+        facts.append(Fact("accuracy", f"{own:.3f} of the model, {sparse:.3f} of the head; they agree on {same:.3f}"))
     return facts
 
 
@@ -94,7 +112,7 @@ def measure_sparse_head(
     listed_samples: int = 5,
     **options: Unpack[Options],
 ) -> Result:
-    """The accuracy that a model loses where its last layer is replaced by one of few features.
+    """Measure the accuracy that a model loses with a last layer of few features.
 
     Linear heads are fitted to the inputs of the model's last linear layer on one half of the samples (Wong, Santurkar
     and Madry, ICML 2021, section 2). The sparsest whose validation accuracy is within `slack` of the model's own is
@@ -106,15 +124,15 @@ def measure_sparse_head(
         data: as for `measure_robust_accuracy`; best samples that the model was not trained on.
         max_features_per_class: features of a class claimed at most, >= 1 and fewer than there are; with `max_drop`.
         max_drop: fall in accuracy claimed at most, in 0..1; together with `max_features_per_class`, or neither.
-        slack: in 0..1; None means .05, or half of `max_drop` where that is less.
+        slack: in 0..1; None means 0.05, or half of `max_drop` if that is less.
         layer: name of the last linear layer, as in `model.named_modules()`; None finds it.
         l1_ratio, n_lambdas: share of absolute values in the penalty, in (0, 1); penalties on the path, >= 2.
-        subsamples: fits on half of the rows that tell which features are stable; 0 for none.
+        subsamples: fits on half of the rows that measure the stability of features; 0 for none.
         fit_samples: samples fitted on, at most, and never more than half.
-        min_per_class: samples of every class there must be in either half, >= 2.
+        min_per_class: least number of samples of every class in either half, >= 2.
         listed_features, listed_samples: features of each class that the result lists, and samples where each is
             highest, >= 1 each.
-        **options: see `robustest.run.plan.Options`; every sample of the other half is looked at.
+        **options: see `robustest.run.plan.Options`; every sample of the other half is evaluated.
 
     Returns:
         The result; the estimate is the fall in accuracy, `outcomes` is None for samples fitted on. `details["heads"]`
@@ -137,107 +155,51 @@ def measure_sparse_head(
         listed_samples=listed_samples,
     )
     checked_whole("fit_samples", fit_samples, 2)
-    return _measured(Setup.of(model, data, options), limits, how, fit_samples)
-
-
-def _measured(setup: Setup, limits: HeadLimits, how: HeadOptions, fit_samples: int) -> Result:
-    """Heads fitted on one half, and the one chosen judged on the other."""
-    statement = SPARSE_HEAD.quantities[0].state()
+    setup = Setup.of(model, data, options)
     halves = Halves.of(setup.samples, setup.settings.seed, fit_samples)
     name = f"sparse_head-{zlib.crc32(repr(limits).encode()):08x}"
     fitted, tally = fit_head(setup.model, halves, setup.settings, how, name)
-    limits.check_features(fitted.features.shape[1])
+    features = fitted.features.shape[1]
+    if limits.features is not None and limits.features >= features:
+        limit = f"max_features_per_class to be less than the {features} features that there are"
+        raise ConfigError(expected(limit, limits.features, "No head has more, so that nothing is claimed of them."))
     look = SparseHeadMeasurement(fitted=fitted, of=halves.unseen, examples=setup.settings.examples)
     judged = setup.but(exact=True).unpictured().on(halves.view)
-    plan = judged.plan(statement, look, DropRule(threshold=limits.drop, terms=setup.terms), here=True)
+    rule = DropRule(threshold=limits.drop, terms=setup.terms)
+    plan = judged.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), tally, plan.settings)
+    columns = evidence.columns
     result = finish(
         plan,
         evidence,
-        decision=decided(evidence, fitted, limits, how.min_per_class),
+        decision=_decision(evidence, fitted, limits, how.min_per_class),
         kind=SPARSE_HEAD,
         threshold=limits.drop,
-        setting=f"elastic net on {fitted.features.shape[1]} features of the last layer",
+        setting=f"elastic net on {features} features of the last layer",
         method=f"fitted on {fitted.path.n_train} samples, chosen on {fitted.path.n_validation}, judged on others",
-        details=_details(evidence, limits.features) | fitted.details(how),
+        details={
+            "max_features_per_class": limits.features,
+            "accuracy": evidence.share(columns["clean"]),
+            "sparse_accuracy": evidence.share(columns["held"]),
+            "best_accuracy": evidence.share(columns["best"]),
+            "fidelity": evidence.share(columns["same"]),
+        }
+        | fitted.details(how),
         notes=fitted.notes,
     )
     return halves.whole(result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SparseHeadMeasurement:
-    """What the model and two heads on its features say of a chunk.
-
-    Attributes:
-        fitted: the heads.
-        of: (N,) int64 positions in the user's data of the samples of a view.
-        examples: how many samples may be shown.
-    """
-
-    fitted: FittedHead
-    of: Tensor
-    examples: int
-
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
-        fitted = self.fitted
-        chunk = replace(chunk, ids=self.of[chunk.ids])
-        task = evaluator.task
-        clean = task.predictions(evaluator.logits(chunk.x))
-        features = features_of(evaluator, fitted.last, chunk.x)
-        scores = _scores(fitted.head, features)
-        sparse = task.predictions(scores)
-        exhibits = exhibits_of(
-            chunk,
-            (clean == chunk.y) & (sparse != chunk.y),
-            clean=clean,
-            predicted=sparse,
-            before=chunk.x.new_empty(len(chunk.y), 0),
-            after=chunk.x.new_empty(len(chunk.y), 0),
-            badness=-task.margin(scores, chunk.y),
-            size=None,
-            most=self.examples,
-        )
-        columns = {
-            "held": sparse == chunk.y,
-            "clean": clean == chunk.y,
-            "best": task.holds(_scores(fitted.best, features), chunk.y),
-            "same": sparse == clean,
-            "label": chunk.y,
-        }
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
-
-
-def _scores(head: SparseHead, features: Tensor) -> Tensor:
-    return head.logits(features.cpu()).to(features.device)
-
-
-def _details(evidence: Evidence, most_features: int | None) -> dict[str, Any]:
-    columns = evidence.columns
-    return {
-        "max_features_per_class": most_features,
-        "accuracy": evidence.share(columns["clean"]),
-        "sparse_accuracy": evidence.share(columns["held"]),
-        "best_accuracy": evidence.share(columns["best"]),
-        "fidelity": evidence.share(columns["same"]),
-    }
-
-
-_SLACK = 0.05
-"""Validation accuracy given up for fewer features (Wong et al., section 2.2)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HeadLimits:
-    """What is claimed at most, features of a class and accuracy lost; None where nothing is."""
+    """The claimed limits, features of a class and accuracy lost; None without a claim."""
 
     features: int | None
     drop: float | None
 
     @classmethod
     def checked(cls, features: int | None, drop: float | None) -> HeadLimits:
-        """As given by a user.
+        """Return the limits given by a user.
 
         Raises:
             ConfigError: one is out of range, or given alone.
@@ -257,78 +219,6 @@ class HeadLimits:
         """Validation accuracy given up: a head chosen at the very limit would be beyond it half of the time."""
         return _SLACK if self.drop is None else min(_SLACK, self.drop / 2)
 
-    def check_features(self, there: int) -> None:
-        """Refuse a claim that any head keeps.
-
-        Raises:
-            ConfigError: there are no more features than are claimed at most.
-        """
-        if self.features is not None and self.features >= there:
-            limit = f"max_features_per_class to be less than the {there} features that there are"
-            raise ConfigError(expected(limit, self.features, "No head has more, so that nothing is claimed of them."))
-
-
-def decided(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_per_class: int) -> Decision:
-    """Failed where the head has too many features or loses too much, passed where neither; unless in doubt."""
-    decision = evidence.decision
-    if limits.features is None or limits.drop is None:
-        return decision
-    counts = fitted.head.counts
-    count, largest = int(counts.max()), int(counts.argmax())
-    if count > limits.features:
-        rule = f"class {largest} has {count} features in the sparsest head that is accurate enough"
-        decision = replace(decision, verdict=Verdict.FAILED, rule=rule, reasons=("limit",))
-    if decision.verdict is Verdict.INCONCLUSIVE:
-        return decision
-    doubt = _doubt(evidence, fitted, min_per_class)
-    if not doubt and decision.verdict is Verdict.FAILED:
-        doubt = _unfair(evidence, fitted, limits.drop)
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("unfit",)) if doubt else decision
-
-
-def _doubt(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:
-    """Why these samples can tell nothing of a head; empty where they can."""
-    label, classes = evidence.columns["label"], len(fitted.head.bias)
-    counts = np.bincount(label, minlength=classes)
-    if int(counts.min()) < min_per_class:
-        few = int(counts.argmin())
-        return f"class {few} has {counts[few]} samples to judge by, fewer than {min_per_class}"
-    n, chance = len(label), int(counts.max()) / len(label)
-    for who, column in (("the model", "clean"), ("the sparse head", "held")):
-        right = int(evidence.columns[column].sum())
-        if clopper_pearson(right, n, 0.01)[0] <= chance:
-            return f"{who} is no better than chance: right on {right} of {n}, where the largest class has {chance:.3f}"
-    return ""
-
-
-def _unfair(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
-    """Why a failure may be the fit's and not the model's; empty where it is not."""
-    if not fitted.converged:
-        return f"the fit did not converge: it may be {fitted.gap:.1e} above the least objective"
-    columns = evidence.columns
-    lost = int(columns["clean"].sum()) - int(columns["best"].sum())
-    if lost > count_at_most(max_drop, evidence.n):
-        return (
-            f"no head fitted on {fitted.path.n_train} samples comes near: the best one on the path loses "
-            f"{lost / evidence.n:.3f}; give more samples"
-        )
-    return ""
-
-
-_VALIDATION = 0.2
-"""Share of the samples fitted on that choose the penalty: a tenth of a few hundred would be too coarse a measure."""
-
-_TOLERANCE = 1e-4
-
-_STEPS_TOLD = 12
-"""Penalties of the path that a result lists."""
-
-_PICTURED = 10
-"""Classes whose features are pictured, those with the most features first."""
-
-_SHOWN = 3
-"""Features of a class that are pictured."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadOptions:
@@ -336,11 +226,11 @@ class HeadOptions:
 
     Attributes:
         layer: name of the model's last linear layer; None finds it.
-        slack: validation accuracy given up, of the model's, for fewer features, in 0..1.
+        slack: validation accuracy, in 0..1, that the head may have less than the model.
         l1_ratio: share of absolute values in the penalty, in (0, 1).
         n_lambdas: penalties on the path, >= 2.
-        subsamples: fits on half of the rows that tell which features are stable; 0 for none.
-        min_per_class: samples of each class that a head may be fitted on, at least.
+        subsamples: fits on half of the rows that measure the stability of features; 0 for none.
+        min_per_class: least number of samples of each class that a head is fitted on.
         listed_features: features of each class that the result lists, the largest weights first.
         listed_samples: samples listed for each, those where it is highest.
 
@@ -365,18 +255,18 @@ class HeadOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedHead:
-    """The head that was chosen, and what it was fitted on.
+    """The head that was chosen, and the path and samples it was fitted on.
 
     Attributes:
         last: the layer whose inputs are the features.
         path: all heads.
-        index: the place of the one chosen on the path.
-        head: the one chosen.
-        best: the one of the highest validation accuracy, the sparsest of equals.
-        stability: how often features are chosen again; None where that was not asked.
+        index: the place of the chosen head on the path.
+        head: the chosen head.
+        best: the head of the highest validation accuracy, the sparsest of equals.
+        stability: shares of subsamples that select each feature; None if not asked for.
         features, ids: (M, D) and (M,) of the samples fitted on, on the CPU; ids are positions in the data.
-        pictures: as `Gallery.told`; empty where none are kept.
-        notes: what a reader must know.
+        pictures: as `Gallery.sheets`; empty without pictures.
+        notes: for the reader.
     """
 
     last: LastLayer
@@ -395,16 +285,11 @@ class FittedHead:
         """The largest relative duality gap on the way to the chosen head."""
         return max(self.path.gaps[: self.index + 1])
 
-    @property
-    def converged(self) -> bool:
-        """Whether the solver came as far as it was to."""
-        return self.gap <= _TOLERANCE
-
     def details(self, options: HeadOptions) -> dict[str, Any]:
-        """The head's features, class by class, and the path."""
+        """Return the head's features, class by class, and the path."""
         counts, path = self.head.counts, self.path
         assert path.accuracies is not None  # noqa: S101 - it was fitted with validation rows
-        told = sorted({round(i * (len(path) - 1) / (_STEPS_TOLD - 1)) for i in range(_STEPS_TOLD)} | {self.index})
+        steps = {round(i * (len(path) - 1) / (_PENALTIES_LISTED - 1)) for i in range(_PENALTIES_LISTED)}
         return {
             "features": self.features.shape[1],
             "features_per_class": float(counts.double().mean()),
@@ -423,7 +308,7 @@ class FittedHead:
                     "validation_accuracy": path.accuracies[i],
                     "chosen": i == self.index,
                 }
-                for i in told
+                for i in sorted(steps | {self.index})
             ],
             "heads": [
                 self._row(k, j, weight, options.listed_samples)
@@ -444,14 +329,14 @@ class FittedHead:
 def fit_head(
     classifier: Classifier, halves: Halves, settings: Settings, options: HeadOptions, name: str
 ) -> tuple[FittedHead, Tally]:
-    """Fit heads on one half of the samples, choose one, and picture what it looks at.
+    """Fit heads on one half of the samples, choose one, and picture its features.
 
     Args:
         classifier: the model.
         halves: the samples.
         settings: device, seed, batch size, pictures.
-        options: how.
-        name: begins the names of pictures.
+        options: of the fit.
+        name: start of the names of pictures.
 
     Raises:
         ConfigError: the logits are no linear layer's outputs, or an option is out of range.
@@ -464,17 +349,46 @@ def fit_head(
             classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
         )
         last = seen_by(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
-        features, labels = _read(evaluator, last, halves, settings.seed, options.min_per_class)
-        place: dict[str, Any] = {"device": device, "settings": settings}
-        path, own = _path(features, labels, last, options, **place)
+        features, labels = _features_and_labels(evaluator, last, halves, settings.seed, options.min_per_class)
+
+        # The path, chosen by held-out rows on which the model's own accuracy is known too.
+        watch = context.current().progress
+        train, rest = stratified_split(labels, _VALIDATION, settings.seed)
+        path = fit_sparse_head(
+            features[train],
+            labels[train],
+            validation=(features[rest], labels[rest]),
+            l1_ratio=options.l1_ratio,
+            n_lambdas=options.n_lambdas,
+            classes=last.layer.out_features,
+            tolerance=_TOLERANCE,
+            device=device,
+            progress=None if watch is None else lambda done, total: watch("penalties of sparse heads", done, total, 0),
+        )
+        bias = None if last.layer.bias is None else last.layer.bias.detach().cpu().double()
+        logits = F.linear(features[rest].double(), last.layer.weight.detach().cpu().double(), bias)
+        own = float(CLASSIFICATION.holds(logits, labels[rest]).double().mean())
         index = path.select(slack=options.slack, reference=own)
-        stability = _stability(features, labels, options, **place, lam=path.lambdas[index])
+        stability: Stability | None = None
+        if options.subsamples:
+            stability = sparse_stability(
+                features,
+                labels,
+                path.lambdas[index],
+                l1_ratio=options.l1_ratio,
+                subsamples=options.subsamples,
+                device=device,
+                seed=settings.seed,
+            )
+
         head, gallery = path.head(index), Gallery(evaluator, last, halves.samples, settings, name)
-        for k in _pictured(head) if settings.pictures is not None else ():
-            rows = [j for j, _ in head.top(k, _SHOWN)]
-            about = ", ".join(f"feature {j} ({weight:+.2f})" for j, weight in head.top(k, _SHOWN))
-            samples = [halves.searched[highest(features[:, j], options.listed_samples)] for j in rows]
-            gallery.add(f"class{k}", f"class {k}: {about}", rows, samples)
+        if settings.pictures is not None:
+            order = head.counts.argsort(descending=True, stable=True)[:_CLASSES_PICTURED].tolist()
+            for k in sorted(k for k in order if int(head.counts[k])):
+                top = head.top(k, _FEATURES_PICTURED)
+                caption = ", ".join(f"feature {j} ({weight:+.2f})" for j, weight in top)
+                samples = [halves.searched[highest(features[:, j], options.listed_samples)] for j, _ in top]
+                gallery.add(f"class{k}", f"class {k}: {caption}", [j for j, _ in top], samples)
         evaluator.settle()
         tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
     assert path.accuracies is not None  # noqa: S101 - it was fitted with validation rows
@@ -487,19 +401,19 @@ def fit_head(
         stability=stability,
         features=features,
         ids=halves.searched,
-        pictures=gallery.told,
+        pictures=gallery.sheets,
         notes=tuple(gallery.notes),
     )
     return fitted, tally
 
 
-def _read(
+def _features_and_labels(
     evaluator: Evaluator, last: LastLayer, halves: Halves, seed: int, min_per_class: int
 ) -> tuple[Tensor, Tensor]:
-    """Features and labels of the samples fitted on, on the CPU.
+    """Return features and labels of the samples fitted on, on the CPU.
 
     Raises:
-        DataError: a class has too few.
+        DataError: a class has too few samples.
     """
     rows, labels = [], []
     for chunk in in_order(halves.samples, evaluator, seed=seed, ids=halves.searched):
@@ -520,44 +434,92 @@ def _read(
     return torch.cat(rows), y
 
 
-def _path(
-    features: Tensor, labels: Tensor, last: LastLayer, options: HeadOptions, *, device: torch.device, settings: Settings
-) -> tuple[SparsePath, float]:
-    """The path, and the model's own accuracy on the rows that a head is chosen by."""
-    watch = context.current().progress
-    train, rest = held_out(labels, _VALIDATION, settings.seed)
-    path = fit_sparse_head(
-        features[train],
-        labels[train],
-        validation=(features[rest], labels[rest]),
-        l1_ratio=options.l1_ratio,
-        n_lambdas=options.n_lambdas,
-        classes=last.layer.out_features,
-        tolerance=_TOLERANCE,
-        device=device,
-        progress=None if watch is None else lambda done, total: watch("penalties of sparse heads", done, total, 0),
-    )
-    bias = None if last.layer.bias is None else last.layer.bias.detach().cpu().double()
-    logits = F.linear(features[rest].double(), last.layer.weight.detach().cpu().double(), bias)
-    return path, float(CLASSIFICATION.holds(logits, labels[rest]).double().mean())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseHeadMeasurement:
+    """The answers of the model and of two heads on its features to a chunk.
+
+    Attributes:
+        fitted: the heads.
+        of: (N,) int64 positions in the user's data of the samples of a view.
+        examples: largest number of samples to be shown.
+    """
+
+    fitted: FittedHead
+    of: Tensor
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        """Evaluate a chunk."""
+        fitted = self.fitted
+        chunk = replace(chunk, ids=self.of[chunk.ids])
+        task = evaluator.task
+        clean = task.predictions(evaluator.logits(chunk.x))
+        features = features_of(evaluator, fitted.last, chunk.x)
+        scores, best = (head.logits(features.cpu()).to(features.device) for head in (fitted.head, fitted.best))
+        sparse = task.predictions(scores)
+        exhibits = exhibits_of(
+            chunk,
+            (clean == chunk.y) & (sparse != chunk.y),
+            clean=clean,
+            predicted=sparse,
+            before=chunk.x.new_empty(len(chunk.y), 0),
+            after=chunk.x.new_empty(len(chunk.y), 0),
+            badness=-task.margin(scores, chunk.y),
+            size=None,
+            most=self.examples,
+        )
+        columns = {
+            "held": sparse == chunk.y,
+            "clean": clean == chunk.y,
+            "best": task.holds(best, chunk.y),
+            "same": sparse == clean,
+            "label": chunk.y,
+        }
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
-def _stability(
-    features: Tensor, labels: Tensor, options: HeadOptions, *, device: torch.device, settings: Settings, lam: float
-) -> Stability | None:
-    if not options.subsamples:
-        return None
-    return sparse_stability(
-        features,
-        labels,
-        lam,
-        l1_ratio=options.l1_ratio,
-        subsamples=options.subsamples,
-        device=device,
-        seed=settings.seed,
-    )
+def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_per_class: int) -> Decision:
+    """Return failed if the head has too many features or loses too much, passed if neither; inconclusive in doubt."""
+    decision = evidence.decision
+    if limits.features is None or limits.drop is None:
+        return decision
+    counts = fitted.head.counts
+    count, largest = int(counts.max()), int(counts.argmax())
+    if count > limits.features:
+        rule = f"class {largest} has {count} features in the sparsest head that is accurate enough"
+        decision = replace(decision, verdict=Verdict.FAILED, rule=rule, reasons=("limit",))
+    if decision.verdict is Verdict.INCONCLUSIVE:
+        return decision
+    doubt = _unfit_samples(evidence, fitted, min_per_class)
+    if not doubt and decision.verdict is Verdict.FAILED:
+        doubt = _poor_fit(evidence, fitted, limits.drop)
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("unfit",)) if doubt else decision
 
 
-def _pictured(head: SparseHead) -> list[int]:
-    order = head.counts.argsort(descending=True, stable=True)[:_PICTURED].tolist()
-    return sorted(k for k in order if int(head.counts[k]))
+def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:
+    """Return why these samples cannot judge a head; empty if they can."""
+    label, classes = evidence.columns["label"], len(fitted.head.bias)
+    counts = np.bincount(label, minlength=classes)
+    if int(counts.min()) < min_per_class:
+        few = int(counts.argmin())
+        return f"class {few} has {counts[few]} samples to judge by, fewer than {min_per_class}"
+    n, chance = len(label), int(counts.max()) / len(label)
+    for who, column in (("the model", "clean"), ("the sparse head", "held")):
+        right = int(evidence.columns[column].sum())
+        if clopper_pearson(right, n, 0.01)[0] <= chance:
+            return f"{who} is no better than chance: right on {right} of {n}, where the largest class has {chance:.3f}"
+    return ""
+
+
+def _poor_fit(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
+    """Return why a failure may be due to the fit and not to the model; empty if it is not."""
+    if fitted.gap > _TOLERANCE:
+        return f"the fit did not converge: it may be {fitted.gap:.1e} above the least objective"
+    columns = evidence.columns
+    lost = int(columns["clean"].sum()) - int(columns["best"].sum())
+    if lost > count_at_most(max_drop, evidence.n):
+        return (
+            f"no head fitted on {fitted.path.n_train} samples comes near: the best one on the path loses "
+            f"{lost / evidence.n:.3f}; give more samples"
+        )
+    return ""

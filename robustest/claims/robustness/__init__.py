@@ -1,1 +1,1 @@
-"""Claims about what an attacker can reach."""
+"""Claims about attacks and proofs inside a threat model."""

@@ -1,8 +1,13 @@
-"""An attack on a chunk of samples: what every claim asks of it, and what became of each sample.
+"""The looks of claims on robustness: an attack on a chunk of samples, and proofs about the samples that it leaves.
 
-What of the samples that an attack leaves is proven: the look, and what a result says of it.
+For each sample of a chunk:
 
-Adversarial examples themselves, for use outside a gate.
+1. The model answers it unchanged. A wrong answer is not held, and is not attacked.
+2. A known counterexample that still breaks it (`robustest.run.replay`) takes the place of the attack.
+3. All others are attacked by the stages of the cascade, each stage on the samples that the stages before it left.
+4. With `Certifying`, bounds then try to prove the samples that the model answers right.
+
+`find_adversarial` returns the inputs that an attack finds, for use outside a claim.
 """
 
 from __future__ import annotations
@@ -34,23 +39,18 @@ from robustest.store.corpus import Kept
 from robustest.tasks import Task
 from robustest.threats import Spatial, Threat, per_row
 
+_WAYS = ("auto", "linear")
+"""Values of `certify`."""
+
 
 def check_threat(threat: object) -> None:
-    """Refuse what is no threat model.
-
-    Raises:
-        ConfigError: not a threat object.
-    """
+    """Raise ConfigError unless this is a threat model."""
     if isinstance(threat, type) or not isinstance(threat, Threat):
         raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
 
 
 def check_threat_fits_task(task: Task, threat: Threat) -> None:
-    """Refuse a threat that moves images whose targets would have to move with them.
-
-    Raises:
-        ConfigError: it does.
-    """
+    """Raise ConfigError for a threat that moves images whose targets would have to move with them."""
     if task.placed and isinstance(threat, Spatial):
         raise ConfigError(
             f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of "
@@ -60,7 +60,7 @@ def check_threat_fits_task(task: Task, threat: Threat) -> None:
 
 
 def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:
-    """The attack of a call, the settings' where it names none, with the stages that packs have for its threat.
+    """Return the attack of a call, or that of the settings, with the stages that packs add for its threat.
 
     Raises:
         UnknownNameError: there is no attack of that name.
@@ -69,11 +69,17 @@ def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> C
     return as_attack(context.current().settings.attack if attack is None else attack, threat)
 
 
+def draws_in(cascade: Cascade) -> int:
+    """Return the most draws of a cascade's stages if all average over draws (for random models), else 1."""
+    draws = [draws_of(stage.searcher) for stage in cascade.stages]
+    return max(draws) if min(draws, default=1) > 1 else 1
+
+
 def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
-    """The setup of a model that is attacked: where answers are averaged, that they differ is no reason to stop.
+    """Return the setup of a claim with this attack: if it averages answers, they may differ from pass to pass.
 
     Raises:
-        ConfigError: answers are averaged, and an answer is no class, so that there is no majority.
+        ConfigError: the attack averages answers that are not classes, and have no majority.
     """
     if draws_in(cascade) == 1:
         return setup
@@ -84,25 +90,37 @@ def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
     return setup.but(suppress=(*setup.settings.suppress, "random_forward"))
 
 
-def draws_in(cascade: Cascade) -> int:
-    """The most draws of a cascade's stages if all average over draws, for models that answer at random; else 1."""
-    draws = [draws_of(stage.searcher) for stage in cascade.stages]
-    return max(draws) if min(draws, default=1) > 1 else 1
+def check_certify(how: str | None, draws: int) -> bool:
+    """Return True if samples are to be proven: by the call, or by the settings where it gives None.
+
+    Raises:
+        ConfigError: there is no such way, or the attack is on a model that answers at random.
+    """
+    how = context.current().settings.certify if how is None else how
+    if how is None:
+        return False
+    if how not in _WAYS:
+        raise ConfigError(expected(f"certify to be one of {', '.join(_WAYS)}, or None", how))
+    if draws > 1:
+        raise ConfigError(
+            f"Expected an attack on single answers with certify={how!r} but got one that averages {draws} draws. "
+            "Bounds are of a model that answers alike every time: leave certify out."
+        )
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attacking:
-    """Clean predictions of a chunk, then the attack on the samples that are right.
+    """Clean answers of a chunk, then the attack on the samples that are right.
 
     Attributes:
-        cascade: what to try.
-        threat: what is allowed.
-        examples: how many samples may be shown, the worst.
-        keep: add the column "x" with the inputs found, best attempts where none was.
-        replay: known counterexamples, whose samples are not attacked again; and where to keep new ones.
-        probing: make the experiments beside the attack that feed the health checks; an audit leaves them to the attack
-            that it audits.
-        every: hand over every counterexample, to be tried on another model, and not only what there is room for.
+        cascade: the attack.
+        threat: contains all inputs of the attack.
+        examples: most exhibits.
+        keep: add the column "x" with the inputs found, or the best attempt where none was.
+        replay: known counterexamples, whose samples are not attacked again; it rounds new ones.
+        probing: make the experiments that feed health checks; an audit leaves them to the attack that it audits.
+        every: return every counterexample, to be tried on another model, not only as many as there is room for.
     """
 
     cascade: Cascade
@@ -114,45 +132,49 @@ class Attacking:
     every: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Return the outcomes of a chunk."""
         cascade, threat = self.cascade, self.threat
-        seen, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
-        clean, right = seen.predicted, seen.holds
+        judged, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
+        clean, right = judged.predicted, judged.holds
         if draws > 1:
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
         if self.probing:
-            probe_inputs(evaluator, chunk, seen.first, climbers(cascade, threat, evaluator, chunk), threat)
-        rows = {
-            "held": right.clone(),
-            "predicted": clean.clone(),
-            "after": chunk.x.clone(),
-            "size": torch.zeros(len(clean), dtype=torch.float64, device=clean.device),
-            "margin": torch.zeros(len(clean), device=clean.device),
-        }
-        counts = _enter_known(chunk, self.replay, rows)
-        left = rows["held"].nonzero().squeeze(1)
+            probe_inputs(evaluator, chunk, judged.first, climbers(cascade, threat, evaluator, chunk), threat)
+        held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
+        size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
+        margin = torch.zeros(len(clean), device=clean.device)
+
+        counts: dict[str, int] = {}
+        if self.replay is not None:
+            for row, index in enumerate(chunk.ids.tolist()):
+                known = self.replay.known.get(index)
+                if known is not None and bool(held[row]):
+                    held[row], predicted[row], after[row] = False, known.predicted.to(predicted), known.x
+                    size[row], margin[row] = known.size, known.margin
+                    counts[REPLAYED] = counts.get(REPLAYED, 0) + 1
+
+        left = held.nonzero().squeeze(1)
         if len(left):
-            part, margin = chunk.rows(left), seen.margin[left]
-            attempts = self.keep or draws > 1
-            outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=margin, attempts=attempts)
+            part, attempts = chunk.rows(left), self.keep or draws > 1
+            outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=judged.margin[left], attempts=attempts)
             found = outcome.found
             if self.probing:
                 probe_survivors(evaluator, cascade, threat, part, found)
-            was = rows["predicted"][left]
-            rows["predicted"][left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
-            rows["held"][left], rows["after"][left] = ~found.broken, found.x
-            rows["size"][left], rows["margin"][left] = found.size, found.margin
+            was = predicted[left]
+            predicted[left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
+            held[left], after[left], size[left], margin[left] = ~found.broken, found.x, found.size, found.margin
             counts |= outcome.stages
-        held, after, size = rows["held"], rows["after"], rows["size"]
+
+        broken = ~held & right
         exhibits = exhibits_of(
             chunk,
-            ~held & right,
+            broken,
             clean=clean,
-            predicted=rows["predicted"],
+            predicted=predicted,
             before=chunk.x,
             after=after,
-            badness=-rows["margin"],
+            badness=-margin,
             size=size,
             most=self.examples,
             task=evaluator.task,
@@ -162,7 +184,7 @@ class Attacking:
             columns["missed"] = majority(evaluator, after, chunk.y, draws)[1]
         if self.keep:
             columns["x"] = after
-        kept, broken = None, ~held & right
+        kept = None
         if self.replay is not None:
             kept = self.replay.found(evaluator, chunk, after, size, broken, every=self.every)
         elif self.every and bool(broken.any()):
@@ -182,21 +204,21 @@ class Attacking:
         """As `Searching.tried`: the inputs lie inside the threat, as they were found there for the same samples."""
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)
-        seen = evaluator.judged(x, chunk.y)
-        held, said = seen.holds, seen.predicted
+        judged = evaluator.judged(x, chunk.y)
+        held, predicted = judged.holds, judged.predicted
         columns = {"size": size}
         if draws > 1:
-            said, missed = majority(evaluator, x, chunk.y, draws)
+            predicted, missed = majority(evaluator, x, chunk.y, draws)
             held = 2 * missed <= draws
             columns["missed"] = missed
         exhibits = exhibits_of(
             chunk,
             ~held,
             clean=evaluator.judged(chunk.x, chunk.y).predicted,
-            predicted=said,
+            predicted=predicted,
             before=chunk.x,
             after=x,
-            badness=-seen.margin,
+            badness=-judged.margin,
             size=size,
             most=self.examples,
             task=evaluator.task,
@@ -213,95 +235,53 @@ def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chun
     return Cascade(name=f"{cascade.name} audit", stages=stages) if stages and threat.radius > 0 else None
 
 
-def _enter_known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
-    """Enter known counterexamples of a chunk's right samples into its rows, and count them."""
-    count = 0
-    for row, index in enumerate(chunk.ids.tolist() if replay is not None else ()):
-        one = None if replay is None else replay.known.get(index)
-        if one is not None and bool(rows["held"][row]):
-            rows["held"][row] = False
-            rows["predicted"][row], rows["after"][row] = one.predicted.to(rows["predicted"]), one.x
-            rows["size"][row], rows["margin"][row] = one.size, one.margin
-            count += 1
-    return {REPLAYED: count} if count else {}
-
-
-WAYS = ("auto", "linear")
-
-
-def checked_certify(how: str | None, draws: int) -> str | None:
-    """The way in which samples are proven: the call's, or the settings' where it names none.
-
-    Raises:
-        ConfigError: no such way, or the model is said to answer at random.
-    """
-    how = context.current().settings.certify if how is None else how
-    if how is None:
-        return None
-    if how not in WAYS:
-        raise ConfigError(expected(f"certify to be one of {', '.join(WAYS)}, or None", how))
-    if draws > 1:
-        raise ConfigError(
-            f"Expected an attack on single answers with certify={how!r} but got one that averages {draws} draws. "
-            "Bounds are of a model that answers alike every time: leave certify out."
-        )
-    return how
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certifying:
-    """An attack on a chunk, then bounds of what it left.
+    """An attack on a chunk, then bounds of the samples that are right.
 
     Attributes:
-        attack: the attack's own look, with the columns "held" and "clean".
-        threat: what is allowed.
+        attack: gives the columns "held" and "clean".
+        threat: contains all inputs.
         replay: known counterexamples, for the attack.
     """
 
-    attack: Look
+    attack: Attacking
     threat: Threat
     replay: Replay | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk; the column "proven" holds what no attack can break."""
+        """Return the outcomes of a chunk; the column "proven" marks samples that no attack can break."""
         from robustest.engine.proving import prove_rows  # here, as no other claim needs it
 
-        attack: Any = self.attack
-        observed = replace(attack, replay=self.replay)(evaluator, chunk)
-        clean = torch.from_numpy(observed.columns["clean"].astype(bool)).to(chunk.x.device)
-        held = torch.from_numpy(observed.columns["held"].astype(bool)).to(chunk.x.device)
+        observation = replace(self.attack, replay=self.replay)(evaluator, chunk)
+        clean = torch.from_numpy(observation.columns["clean"].astype(bool)).to(chunk.x.device)
+        held = torch.from_numpy(observation.columns["held"].astype(bool)).to(chunk.x.device)
         right = clean.nonzero().squeeze(1)
         proven = np.zeros(len(clean), dtype=bool)
         if len(right):
             part = chunk.rows(right)
             margin = evaluator.task.margin(evaluator.logits(part.x), part.y)
-            found = prove_rows(evaluator, part, self.threat, held[right], margin)
-            proven[right.cpu().numpy()] = found.rows.cpu().numpy()
-            if found.note and found.note not in evaluator.notes:
-                evaluator.notes.append(found.note)
-        columns = {**observed.columns, "proven": proven}
-        return Observation(columns, observed.exhibits, observed.counts, observed.kept)
+            proofs = prove_rows(evaluator, part, self.threat, held[right], margin)
+            proven[right.cpu().numpy()] = proofs.rows.cpu().numpy()
+            if proofs.note and proofs.note not in evaluator.notes:
+                evaluator.notes.append(proofs.note)
+        return replace(observation, columns={**observation.columns, "proven": proven})
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Look | None:
-        """Return the attack's own auditor: what is proven needs none."""
-        attack: Any = self.attack
-        found: Look | None = attack.auditor(evaluator, chunk)
-        return found
+        """Return the attack's auditor: proven samples need none."""
+        return self.attack.auditor(evaluator, chunk)
 
     def keeping(self) -> Certifying:
         """As `Searching.keeping`."""
-        attack: Any = self.attack
-        return replace(self, attack=attack.keeping())
+        return replace(self, attack=self.attack.keeping())
 
     def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        """As `Searching.tried`; the driver refuses what breaks a sample that is proven."""
-        attack: Any = self.attack
-        found: Observation = attack.tried(evaluator, chunk, kept)
-        return found
+        """As `Searching.tried`; the driver refuses an input that breaks a proven sample."""
+        return self.attack.tried(evaluator, chunk, kept)
 
 
 def certified_details(evidence: Evidence) -> dict[str, Any]:
-    """What was proven, what was broken or wrong, and what is open, of the samples looked at."""
+    """Return the counts of proven, of broken or wrong, and of open samples."""
     proven, held = (evidence.columns[name].astype(bool) for name in ("proven", "held"))
     return {
         "certified": evidence.share(proven),
@@ -315,7 +295,7 @@ def certified_details(evidence: Evidence) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adversarial:
-    """What an attack made of some samples; rows in the order given.
+    """The inputs that an attack found; rows in the order given.
 
     Attributes:
         x: like the x given, inside the threat: the input found where `broken`, the best attempt elsewhere
@@ -323,8 +303,8 @@ class Adversarial:
         broken: (N,) bool: the model misclassifies the row of `x`.
         norms: (N,) float64, the threat's size of each row's change.
         cost: model passes and seconds.
-        stages: how many samples each stage broke.
-        notes: what a reader must know.
+        stages: number of samples that each stage broke.
+        notes: sentences for the reader.
     """
 
     x: Any
@@ -345,13 +325,13 @@ def find_adversarial(
     attack: str | Searcher | Cascade = "standard",
     **options: Unpack[Options],
 ) -> Adversarial:
-    """The worst inputs that an attack finds for some samples.
+    """Return the worst inputs that an attack finds for some samples.
 
     Args:
         model: as for `measure_robust_accuracy`.
-        x: (N, *S) floats inside the bounds, a tensor or an array; what is returned is of the same kind.
+        x: (N, *S) floats inside the bounds, a tensor or an array; the inputs returned are of the same kind.
         y: (N,) integer labels.
-        threat: what may be done to a sample.
+        threat: contains all changes.
         attack: a name, a searcher or a cascade.
         **options: see `robustest.run.plan.Options`.
 

@@ -1,6 +1,8 @@
-"""Certified accuracy: the share of samples for which it is proven that no input inside the threat is misclassified.
+"""Certified accuracy: the share of samples for which no input inside the threat can be misclassified, by proof.
 
-What of samples is certified for a classifier that answers by the majority under noise.
+The proofs are linear bounds of the samples that an attack left (Zhang et al., NeurIPS 2018, section 3;
+`robustest.bounds`), or, for a classifier that answers by the majority under noise, draws of that noise (Cohen et al.,
+ICML 2019).
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from robustest.claims.robustness.attacking import (
     Certifying,
     attack_of_call,
     certified_details,
+    check_certify,
     check_threat,
-    checked_certify,
     draws_in,
 )
 from robustest.decisions import CertifiedRule, optional_threshold
@@ -41,7 +43,7 @@ from robustest.run.replay import Replay
 from robustest.threats import L1, L2, Linf, Threat
 
 _PROVEN = ("proven",)
-"""What is compared with a baseline: proofs alone pass the claim."""
+"""The column that is compared with a baseline: proofs alone pass the claim."""
 
 CERTIFIED_ACCURACY = Kind(
     name="certified_accuracy",
@@ -74,14 +76,13 @@ def measure_certified_accuracy(
     attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Accuracy that no attack inside a threat model can lower, by linear bounds.
+    """Measure the accuracy that no attack inside a threat model can lower, by linear bounds.
 
-    An attack looks first, as it is cheap and finds what cannot be proven; then backward linear bounds (Zhang et al.,
-    NeurIPS 2018, section 3; `robustest.bounds`) of what it left. A sample is proven, wrong or broken, or open.
-    The claim passes on proven samples alone, fails once too many are wrong or broken, and is inconclusive between.
-    The estimate is the share that is proven, the interval goes from there to what the attack left. Small networks,
-    and such as were trained to be robust, have something to be proven; an ordinary large one has not, and a note says
-    why: an operator without bounds, or samples of which none could be proven.
+    An attack comes first, as it is cheap and finds samples that cannot be proven; then bounds of the others. A sample
+    is proven, wrong or broken, or open. The claim passes on proven samples alone, fails once too many are wrong or
+    broken, and is inconclusive between. The estimate is the proven share; the interval goes from there to the share
+    that the attack left. Usually only small or robustly trained networks can be certified; a note says why none could
+    be.
 
     Args:
         model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; or
@@ -91,7 +92,7 @@ def measure_certified_accuracy(
         threat: `Linf`, `L2` or `L1`; eps in input units.
         at_least: the certified accuracy claimed, in 0..1; without one the verdict is "inconclusive".
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that are proven. With
-            `Smoothed(...)` another model is smoothed alike.
+            `Smoothed(...)` another model is smoothed in the same way.
         attack: as for `measure_robust_accuracy`; it proves nothing and cannot pass the claim.
         **options: see `robustest.run.plan.Options`.
 
@@ -111,7 +112,7 @@ def measure_certified_accuracy(
         raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
     cascade = attack_of_call(attack, threat)
-    checked_certify("auto", draws_in(cascade))
+    check_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings, certifies=True)
     look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     plan = setup.plan(
@@ -133,10 +134,10 @@ def _smoothed(
     no_worse_than: Baseline | None,
     tolerance: float,
 ) -> Result:
-    """Of the majority under noise.
+    """Measure the certified accuracy of the majority under noise.
 
-    All of a set's samples share half of alpha, so that what is said of all of them holds; the verdict on how many they
-    are has the other half.
+    All samples of a set share half of alpha, so that their certificates hold together; the verdict on their number has
+    the other half.
     """
     if isinstance(no_worse_than, Smoothed):
         how, other = ((one.sigma, one.draws, one.guesses) for one in (model, no_worse_than))
@@ -187,13 +188,13 @@ def _finished(plan: Plan, threat: Threat, at_least: float | None, method: str) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smoothing:
-    """Two rounds of noisy answers of each sample of a chunk: which class, then how certain it is.
+    """Two rounds of noisy answers of each sample of a chunk: the first guesses a class, the second certifies it.
 
     Attributes:
         sigma: the noise's standard deviation.
         draws, guesses: answers of the second round, and of the first.
         eps: the L2 radius that counts as proven.
-        alpha: the chance, at most, that what is said of one sample is wrong, on either side.
+        alpha: most chance of a wrong certificate of one sample, on either side.
     """
 
     sigma: float
@@ -203,10 +204,10 @@ class Smoothing:
     alpha: float
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk.
+        """Return the outcomes of a chunk.
 
-        A sample is "proven" where its label has the majority within eps, and not "held" where another class is certain
-        to have the majority at the sample itself; "clean" is the model's own answer without noise.
+        A sample is "proven" where its label has the majority within eps, and not "held" where another class certainly
+        has the majority at the sample itself; "clean" marks a right answer without noise.
         """
         task = evaluator.task
         clean = task.holds(evaluator.logits(chunk.x), chunk.y).cpu().numpy()

@@ -68,31 +68,30 @@ def measure_min_perturbation(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The median, over samples, of the smallest perturbation found that makes the model wrong.
+    """Measure the median, over samples, of the smallest perturbation found that makes the model wrong.
 
-    Samples that are wrong unchanged need 0. What is found is an upper bound on what is there, as for
-    `measure_robust_accuracy`: a failure is proved by its samples, and a pass is as good as the search. Where nothing is
-    found, the boundary on the way to the nearest sample that is predicted otherwise bounds the size; where there is
-    none, the way from one corner of the bounds to the other is taken. The details count both.
+    Samples that are wrong unchanged need 0. A found size is an upper bound, as for `measure_robust_accuracy`: a failure
+    is proven by its samples, and a pass is as good as the search. Where nothing is found, the boundary on the way to
+    the nearest sample of another prediction bounds the size; without one, the distance between opposite corners of the
+    bounds is taken. The details count both.
 
-    The estimate is the value that at least half of the samples reach: the middle one, the larger of two in the middle.
-    A "set" claim holds if at least half of the samples need `at_least`.
+    The estimate is the size that at least half of the samples reach: of two in the middle the larger. A "set" claim
+    holds if at least half of the samples need `at_least`.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`.
         norm: "l2", "linf" or "l1", or the threat's class, e.g. `L2`.
         at_least: the median claimed, in input units, > 0; without one the verdict is "inconclusive".
-        attack: as for `measure_robust_accuracy`; every stage searches every sample, for the smallest size. None stands
-            for the norm's own in `robustest.attacks.cascades.MINIMUM`.
-        task: what the answers are, and when they are right, as for `measure_robust_accuracy`.
+        attack: as for `measure_robust_accuracy`; every stage searches every sample for the smallest size. None takes
+            that of the norm in `robustest.attacks.cascades.MINIMUM`.
+        task: as for `measure_robust_accuracy`.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. Its outcomes are True where a sample needs `at_least`, or where it needs more than 0 if that
-        is not given; its counterexamples are the smallest perturbations found. `details["quantiles"]` has by share q,
-        of 0, .1, .25, .5, .75, .9 and 1, the largest size that at least 1 - q of the samples reach; that of .5 is the
-        estimate.
+        The result. Its outcomes are True where a sample needs `at_least`, or more than 0 if that is not given; its
+        counterexamples are the smallest perturbations found. `details["quantiles"]` has for each share q the largest
+        size that at least 1 - q of the samples reach; that of .5 is the estimate.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -126,11 +125,11 @@ def measure_min_perturbation(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MedianRule:
-    """A claim on the median of the column "size", of which "widest" is the largest value there can be.
+    """The rule of a claim on the median of the column "size"; "widest" has the largest possible size.
 
     Attributes:
-        threshold: the median claimed at least; None where nothing is claimed.
-        terms: what the verdict may rest on.
+        threshold: the median claimed at least, or None.
+        terms: scope and error levels.
     """
 
     threshold: float | None
@@ -143,7 +142,7 @@ class MedianRule:
         return ShareRule(threshold=0.5, at_least=True, terms=self.terms).settle(columns, n)
 
     def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Claim.decide`; the interval is that of the median of the population, or wider."""
+        """As `Rule.decide`; the interval is that of the population's median, or wider."""
         ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
         if len(ordered) < n and self.terms.scope == "set":
             interval = self._median_interval(ordered, n, settled, widest)
@@ -171,8 +170,9 @@ class MedianRule:
     def _median_interval(
         self, ordered: NDArray[np.float64], n: int, settled: EarlyVerdict | None, widest: float
     ) -> tuple[float, float]:
-        """The interval of the set's median, valid wherever the run stopped: the values that the test of a claim
-        leaves open, were each of them the threshold (Howard and Ramdas, Bernoulli 2022, section 3).
+        """Return the interval of the set's median, valid wherever the run stopped.
+
+        It holds the thresholds that the test of a claim leaves open (Howard and Ramdas, Bernoulli 2022, section 3).
         """
         half, limit = count_at_least(0.5, n), -np.log(self.terms.alpha)
         below = np.searchsorted(ordered, ordered)
@@ -188,12 +188,12 @@ class MedianRule:
 
 
 def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -> tuple[float, float]:
-    """The interval of a population's median, alpha on each side, from its samples' order statistics.
+    """Return the interval of a population's median from its samples' order statistics.
 
     Args:
         ordered: (n,) rising.
-        alpha: chance that the median is beyond one given end, at most.
-        widest: the largest value there can be, the interval's end where there are too few samples for a smaller one.
+        alpha: most chance that the median is beyond either end.
+        widest: the largest possible value: the end where there are too few samples for a smaller one.
     """
     n = len(ordered)
     # The k-th smallest is above the median with probability P(Binomial(n, 1/2) < k).
@@ -208,9 +208,9 @@ class Searching:
 
     Attributes:
         name: of the norm.
-        cascade: what to try.
-        least: the size claimed at least; None where nothing is claimed.
-        examples: how many samples may be shown, the worst.
+        cascade: the attack.
+        least: the size claimed at least, or None.
+        examples: most exhibits.
     """
 
     name: str
@@ -219,7 +219,7 @@ class Searching:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What was found in a chunk."""
+        """Return the outcomes of a chunk."""
         widest = _across(self.name, chunk)
         smallest = search_smallest(evaluator, chunk, self.cascade, _THREATS[self.name](2 * widest))
         return _observed(chunk, smallest, self.least, widest=widest, most=self.examples, task=evaluator.task)
@@ -265,13 +265,13 @@ def _details(seen: Evidence) -> dict[str, Any]:
 
 
 def reached(ordered: NDArray[np.float64], share: float) -> float:
-    """The largest of (n,) rising sizes that at least 1 - share of them reach: of two in the middle the larger."""
+    """Return the largest of (n,) rising sizes that at least 1 - share of them reach."""
     n = len(ordered)
     return float(ordered[min(n - 1, count_at_most(share, n))])
 
 
 def _across(name: str, chunk: Chunk) -> float:
-    """The size of the way from one corner of the bounds to the opposite one; no perturbation is larger."""
+    """Return the distance between opposite corners of the bounds; no perturbation is larger."""
     elements = chunk.x[0].numel()
     return (chunk.bounds[1] - chunk.bounds[0]) * {"l1": elements, "l2": math.sqrt(elements), "linf": 1}[name]
 

@@ -1,11 +1,12 @@
 """Robust accuracy: the share of samples for which no misclassified input was found inside the threat.
 
-Where it is certified, what the attack left is bounded too (`robustest.bounds`): a sample that is proven holds whatever
-the attack. The interval goes from what is proven to what was not broken, and enough proofs pass the claim.
+With `certify`, bounds (`robustest.bounds`) also try to prove the samples that the attack left; a proven sample holds
+under every attack. The interval then goes from the proven share to the share that was not broken, and enough proofs
+pass the claim.
 
-Of a model that answers at random the details give the share of draws misclassified at the points found, on draws of
-their own, with a Clopper-Pearson interval: draws whose chances differ from sample to sample spread less than it allows
-for (Hoeffding, Ann. Math. Stat. 1956).
+For a model that answers at random, the details give the share of misclassified draws at the inputs found, on fresh
+draws, with a Clopper-Pearson interval: draws whose chances differ from sample to sample spread less than it allows for
+(Hoeffding, Ann. Math. Stat. 1956).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from robustest.claims.robustness.attacking import (
     Certifying,
     attack_of_call,
     certified_details,
+    check_certify,
     check_threat,
     check_threat_fits_task,
-    checked_certify,
     draws_in,
     setup_for_draws,
 )
@@ -35,7 +36,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Look
 from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import measurement
-from robustest.run.plan import Options, Plan, Setup, deciding, of_task
+from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.replay import Replay
 from robustest.tasks import Task
 from robustest.threats import Threat
@@ -70,31 +71,30 @@ def measure_robust_accuracy(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Accuracy under the worst inputs that an attack finds inside a threat model.
+    """Measure accuracy under the worst inputs that an attack finds inside a threat model.
 
-    A sample counts as held if the model classifies it correctly and the attack breaks it nowhere. The
-    number is an upper bound on the true robust accuracy: a stronger attack can only lower it. So the result bounds from
-    above, its interval begins at 0, and `details["left_interval"]` is that of the accuracy which this attack left.
+    A sample holds if the model classifies it correctly and the attack does not break it. The number is an upper bound
+    on the true robust accuracy: a stronger attack can only lower it. So the interval begins at 0, and
+    `details["left_interval"]` is that of the accuracy under this attack.
 
-    A model that answers at random needs an attack that averages its answers, such as `EOT(PGD(), draws=10)`:
-    unchanged and found inputs are then judged by the majority of as many fresh draws. The details give the share of
-    draws misclassified at the points found, with an interval.
+    A model that answers at random needs an attack that averages its answers, such as `EOT(PGD(), draws=10)`: unchanged
+    and found inputs are then judged by the majority of as many fresh draws.
 
     Args:
         model: a torch module, TorchScript, or callable mapping images (N, *S) in the bounds to logits (N, K).
         data: `(x, y)`, a data set or a DataLoader; see `robustest.data.as_samples`.
-        threat: what the attacker may do, e.g. `Linf(8 / 255)`; eps in input units.
+        threat: the changes that the attacker may make, e.g. `Linf(8 / 255)`; eps in input units.
         at_least: the accuracy claimed, in 0..1; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file, or another model (anything that `model` may be), which is asked and searched
-            alike, with the same draws, and each model is tried at what broke the other. On the same samples, no more
-            may be lost than `tolerance`, or than chance explains at alpha (exact one-sided McNemar test).
+        no_worse_than: a baseline file, or another model (anything that `model` may be), which is searched in
+            the same way, with the same draws; each model is also tried at the inputs that broke the other. On the same
+            samples, no more may be lost than `tolerance`, or than chance explains at alpha (exact one-sided McNemar
+            test).
         tolerance: the fall from the baseline's accuracy that is allowed, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
-        certify: "auto" or "linear": prove what can be proven of what the attack left, in L-inf, L2 and L1, of a torch
-            module, so that the interval begins at what is proven, and enough proofs pass the claim; the settings'
-            where None.
-        task: what the answers are, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where
-            None. A sample that keeps its floor holds.
+        certify: "auto" or "linear": try to prove the samples that the attack left, for a torch module in L-inf, L2 and
+            L1; the settings' where None.
+        task: defines answers, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where None. A
+            sample whose score is at least the floor holds.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -109,34 +109,31 @@ def measure_robust_accuracy(
     setup = Setup.of(model, data, options, deciding(task))
     check_threat_fits_task(setup.task, threat)
     cascade = attack_of_call(attack, threat)
-    setup = setup_for_draws(cascade, setup)
-    how = checked_certify(certify, draws_in(cascade))
-    plan = _plan(setup, threat, cascade, at_least, certified=how is not None)
-    plan = plan.against(no_worse_than, tolerance, has_threshold=at_least is not None)
-    return _result(plan, setup, threat, cascade, at_least, certified=how is not None)
-
-
-def _plan(setup: Setup, threat: Threat, cascade: Cascade, at_least: float | None, *, certified: bool) -> Plan:
-    """An attack, and bounds of what it left where samples are certified."""
-    replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws_in(cascade) == 1 else None
-    look: Look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
+    setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)
+    certified = check_certify(certify, draws)
+    replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws == 1 else None
+    attacking = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
+    look: Look = attacking
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if certified:
-        look = Certifying(attack=look, threat=threat, replay=replay)
+        look = Certifying(attack=attacking, threat=threat, replay=replay)
         rule = CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=False)
-    return setup.plan(
+    plan = setup.plan(
         ROBUST_ACCURACY.quantities[0].state(threat, cascade.name) + of_task(setup.task),
         look,
         rule,
         identity=("robust accuracy", threat, cascade, *(("certified",) if certified else ())),
         replay=replay,
-    )
-
-
-def _result(
-    plan: Plan, setup: Setup, threat: Threat, cascade: Cascade, at_least: float | None, *, certified: bool
-) -> Result:
+    ).against(no_worse_than, tolerance, has_threshold=at_least is not None)
     evidence = observe(plan)
+    details = _details(evidence, threat)
+    if draws > 1:
+        missed, of = int(evidence.columns["missed"].sum()), evidence.n * draws
+        details |= {
+            "draws": draws,
+            "misclassified_draws": missed / of,
+            "misclassified_draws_interval": list(clopper_pearson(missed, of, setup.settings.alpha)),
+        }
     return finish(
         plan,
         evidence,
@@ -144,11 +141,7 @@ def _result(
         threshold=at_least,
         setting=str(threat),
         method=cascade.name,
-        details={
-            **_details(evidence, threat),
-            **_draw_details(evidence, draws_in(cascade), setup.settings.alpha),
-            **(certified_details(evidence) if certified else {}),
-        },
+        details={**details, **(certified_details(evidence) if certified else {})},
         bounds="" if certified else "above",
         caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),
@@ -164,16 +157,4 @@ def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
         "largest_size": float(np.max(sizes)) if len(sizes) else None,
         "radius": float(threat.radius),
         "stages": {name: count for name, count in evidence.counts.items() if name != REPLAYED},
-    }
-
-
-def _draw_details(evidence: Evidence, draws: int, alpha: float) -> dict[str, Any]:
-    """For models that answer at random: the share of draws misclassified at the points found."""
-    if draws == 1:
-        return {}
-    missed, of = int(evidence.columns["missed"].sum()), evidence.n * draws
-    return {
-        "draws": draws,
-        "misclassified_draws": missed / of,
-        "misclassified_draws_interval": list(clopper_pearson(missed, of, alpha)),
     }

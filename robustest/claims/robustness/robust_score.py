@@ -1,8 +1,7 @@
 """Robust score: the mean of the worst scores that an attack finds inside the threat.
 
-A search does not stop where an answer counts as wrong: it goes on for the lowest score, and what is found is scored
-afresh. The worst input is picked for each sample by its score; for the mean IoU of a set that could be slightly worse
-still.
+A search does not stop where an answer counts as wrong: it goes on for the lowest score, and the input found is scored
+afresh. The worst input is chosen for each sample by its score; the mean IoU of a set could be slightly worse still.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from robustest.decisions.mean import COUNTS
 from robustest.decisions.mean_iou import mean_iou
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator, Judgement
+from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
 from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError
@@ -73,15 +72,15 @@ def measure_robust_score(
     metric: Metric = "mean",
     **options: Unpack[Options],
 ) -> Result:
-    """The mean of the lowest scores that an attack finds inside a threat model.
+    """Measure the mean of the lowest scores that an attack finds inside a threat model.
 
     The number is an upper bound, as for `measure_robust_accuracy`. With `metric="miou"` it is the mean over classes of
     intersection over union, both summed over the set.
 
     Args:
         model, data: as for `measure_robust_accuracy`, with the task's outputs and targets.
-        threat: what the attacker may do, e.g. `Linf(4 / 255)`.
-        task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
+        threat: the changes that the attacker may make, e.g. `Linf(4 / 255)`.
+        task: defines answers and their scores, e.g. `Segmentation(19)`.
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
         no_worse_than: a baseline file, or another model, as for `measure_robust_accuracy`: on the same samples, the
             mean score may not fall by more than `tolerance`, unless chance explains it
@@ -102,7 +101,9 @@ def measure_robust_score(
     task = setup.task
     check_threat_fits_task(task, threat)
     check_paired(metric, no_worse_than)
-    cascade = _on_single_answers(attack_of_call(attack, threat))
+    cascade = attack_of_call(attack, threat)
+    if draws_in(cascade) > 1:
+        raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
     plan = setup.plan(
         ROBUST_SCORE.quantities[0].state(mean_of(task, metric), threat, cascade.name),
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
@@ -123,22 +124,16 @@ def measure_robust_score(
     )
 
 
-def _on_single_answers(cascade: Cascade) -> Cascade:
-    if draws_in(cascade) > 1:
-        raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
-    return cascade
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worsening:
     """Scores of a chunk as it is, then the attack on all whose score can fall.
 
     Attributes:
-        cascade: what to try.
-        threat: what is allowed.
-        examples: how many samples may be shown, those that lost most.
-        counting: add the columns of what the set's metric counts.
-        every: hand over every input that lowers a score, to be tried on another model.
+        cascade: the attack.
+        threat: contains all inputs.
+        examples: most exhibits.
+        counting: add the columns of the mean IoU.
+        every: return every input that lowers a score, to be tried on another model.
     """
 
     cascade: Cascade
@@ -148,14 +143,55 @@ class Worsening:
     every: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Return the outcomes of a chunk."""
         task = evaluator.task
+        if task.one_class:
+            return self._worst(evaluator, chunk, task)
+        evaluator.task = cast("Task", WorstScore(task))  # under which an answer holds until its score is 0
         try:
-            if not task.one_class:
-                evaluator.task = cast("Task", WorstScore(task))
-            return self._attack_and_judge(evaluator, chunk, task)
+            return self._worst(evaluator, chunk, task)
         finally:
             evaluator.task = task
+
+    def _worst(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observation:
+        cascade, threat = self.cascade, self.threat
+        before = evaluator.judged(chunk.x, chunk.y, scored=True)
+        after, size = chunk.x.clone(), torch.zeros(len(chunk.x), dtype=torch.float64, device=chunk.x.device)
+        stages: dict[str, int] = {}
+        probe_inputs(evaluator, chunk, before.first, climbers(cascade, threat, evaluator, chunk), threat)
+        left = before.holds.nonzero().squeeze(1)
+        if len(left):
+            part = chunk.rows(left)
+            outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=before.margin[left], attempts=True)
+            after[left], size[left] = outcome.found.x, outcome.found.size
+            self._probe(evaluator, part, outcome.found)
+            stages = outcome.stages
+        # The search compared scores of other batches: the inputs that it found are scored once more, together.
+        found = evaluator.judged(after, chunk.y, scored=True)
+        was, now = cast("Tensor", before.score), cast("Tensor", found.score)
+        worse = now < was - _LOWERED
+        score = torch.where(worse, now, was)
+        predicted = before.predicted.clone()
+        predicted[worse] = found.predicted[worse]
+        exhibits = exhibits_of(
+            chunk,
+            worse,
+            clean=before.predicted,
+            predicted=predicted,
+            before=chunk.x,
+            after=after,
+            badness=was - score,
+            size=size,
+            most=self.examples,
+            task=task,
+        )
+        columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
+        if self.counting:
+            columns |= pixel_counts(task, predicted, chunk.y)
+            columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
+        lowered = worse.nonzero().squeeze(1)
+        kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Worsening | None:
         """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
@@ -187,51 +223,8 @@ class Worsening:
         columns = {"held": ~lowered, "score": torch.where(lowered, now, was), "size": size}
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
-    def _attack_and_judge(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observation:
-        before = evaluator.judged(chunk.x, chunk.y, scored=True)
-        after, size, stages = self._attacked(evaluator, chunk, before)
-        found = evaluator.judged(after, chunk.y, scored=True)
-        was, now = cast("Tensor", before.score), cast("Tensor", found.score)
-        worse = now < was - _LOWERED
-        score = torch.where(worse, now, was)
-        predicted = before.predicted.clone()
-        predicted[worse] = found.predicted[worse]
-        exhibits = exhibits_of(
-            chunk,
-            worse,
-            clean=before.predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=after,
-            badness=was - score,
-            size=size,
-            most=self.examples,
-            task=task,
-        )
-        columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
-        if self.counting:
-            columns |= pixel_counts(task, predicted, chunk.y)
-            columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
-        lowered = worse.nonzero().squeeze(1)
-        kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
-
-    def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judgement) -> tuple[Tensor, Tensor, dict[str, int]]:
-        """The worst inputs found, their sizes, and how often each stage brought a score to 0."""
-        cascade, threat = self.cascade, self.threat
-        after, size = chunk.x.clone(), torch.zeros(len(chunk.x), dtype=torch.float64, device=chunk.x.device)
-        probe_inputs(evaluator, chunk, before.first, climbers(cascade, threat, evaluator, chunk), threat)
-        left = before.holds.nonzero().squeeze(1)
-        if not len(left):
-            return after, size, {}
-        part = chunk.rows(left)
-        outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=before.margin[left], attempts=True)
-        after[left], size[left] = outcome.found.x, outcome.found.size
-        self._probe(evaluator, part, outcome.found)
-        return after, size, outcome.stages
-
     def _probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:
-        """Ask what the checks of accuracy ask, of half of the usual score: that is broken which is below it."""
+        """Make the experiments of health checks; a sample below half of the median score counts as broken."""
         task = evaluator.task
         score = evaluator.judged(found.x, part.y, scored=True).score
         if task.one_class or score is None:

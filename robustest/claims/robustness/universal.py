@@ -1,7 +1,7 @@
 """Universal perturbations: one change that, added to any sample, moves the model's answer.
 
-It is learned by gradient steps on mini-batches (as by Shafahi et al., AAAI 2020, section 3) from several starts, of
-which the best two go on: see `robustest.engine.universal.learn`.
+It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3) from several starts, of which the
+best two go on: see `robustest.engine.universal.learn`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
 _BATCH = 64
-"""Samples whose gradients are averaged in one step; fixed, so that no memory limit changes what is learned."""
+"""Samples whose gradients are averaged in one step; fixed, so that memory limits do not change the perturbation."""
 _JUDGED = 512
-"""Samples, of those learned from, that tell which perturbation is best."""
+"""Most samples, of those learned from, that select the best perturbation."""
 
 
 UNIVERSAL_PERTURBATION = Kind(
@@ -63,21 +63,20 @@ def measure_no_universal_perturbation(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The share of samples whose predicted class one and the same perturbation changes.
+    """Measure the share of samples whose predicted class one and the same perturbation changes.
 
-    The perturbation is learned on one half of the samples, drawn with the seed, and measured on the other half,
-    which it has never seen: the fooling rate of Moosavi-Dezfooli et al. (CVPR 2017, section 2). A prediction changes or
-    does not, whatever the label says: labels are not used.
+    The perturbation is learned on one half of the samples, drawn with the seed, and measured on the other half: the
+    fooling rate of Moosavi-Dezfooli et al. (CVPR 2017, section 2). Labels are not used.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`; at least two samples.
-        threat: the norm ball that holds the perturbation, `Linf(eps)` or `L2(eps)` in input units; the sum of
-            sample and perturbation is clipped to the bounds.
+        threat: contains the perturbation, `Linf(eps)` or `L2(eps)` in input units; the changed sample is clipped to the
+            bounds.
         max_fooling_rate: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
-        iterations: mini-batches of 64 samples learned from, >= 1; for each of up to 13 starts a fortieth comes on top.
-        task: what the answers are, as for `measure_robust_accuracy`; an answer changes where it no longer holds by the
-            one to the unchanged sample.
+        iterations: mini-batches of 64 samples, >= 1; each of up to 13 starts uses `iterations // 40` more.
+        task: as for `measure_robust_accuracy`; an answer changes where it no longer holds with the answer to the
+            unchanged sample as its target.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
@@ -92,7 +91,9 @@ def measure_no_universal_perturbation(
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
     checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options, deciding(task))
-    halves = _halves(setup)
+    if len(setup.samples) < 2:
+        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")
+    halves = Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
     plan = setup.on(halves.view).plan(
         UNIVERSAL_PERTURBATION.quantities[0].state(threat) + of_task(setup.task),
         Perturbing(halves=halves, threat=threat, iterations=iterations, settings=setup.settings),
@@ -117,27 +118,16 @@ def measure_no_universal_perturbation(
     return halves.whole(result)
 
 
-def _halves(setup: Setup) -> Halves:
-    """What is learned from, and what is measured on.
-
-    Raises:
-        DataError: there are fewer than two samples.
-    """
-    if len(setup.samples) < 2:
-        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")
-    return Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perturbing:
     """Predictions of a chunk, unchanged and with the perturbation that was learned before the first of them.
 
     Attributes:
-        halves: what is learned from, and what is measured on.
-        threat: what holds the perturbation.
-        iterations: mini-batches learned from.
-        settings: seed, and samples shown.
-        learned: the perturbation (1, *S), once there is one.
+        halves: samples to learn from, and samples to measure on.
+        threat: contains the perturbation.
+        iterations: number of mini-batches.
+        settings: seed, and number of exhibits.
+        learned: the perturbation (1, *S), after the first chunk.
     """
 
     halves: Halves
@@ -147,7 +137,7 @@ class Perturbing:
     learned: list[Tensor] = field(default_factory=list)
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Return the outcomes of a chunk."""
         if not self.learned:
             samples, ids, seed = self.halves.samples, self.halves.searched, self.settings.seed
             few = load(samples, ids[:_JUDGED], bounds=chunk.bounds, seed=seed, device=chunk.x.device)
@@ -161,7 +151,7 @@ class Perturbing:
 
 
 def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observation:
-    """Predictions of a chunk, unchanged and with the perturbation (1, *S) added."""
+    """Return the outcomes of a chunk with the perturbation (1, *S)."""
     region = threat.region(chunk.x, chunk.bounds)
     after = threat.project(chunk.x + delta, region)
     task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
@@ -184,7 +174,7 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
 
 
 def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) -> Iterator[Chunk]:
-    """Mini-batches of these samples, each round through them in another order."""
+    """Yield mini-batches of these samples, in another order in each round."""
     step, lap = 0, 0
     while step < steps:
         key = rng.fold(rng.fold(rng.keys(seed, ids), "universal"), lap)

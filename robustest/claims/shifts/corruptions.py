@@ -44,10 +44,18 @@ from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence, Exhibit, Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
-from robustest.run.fresh import ADAPTS, fresh_setup, observed_fresh
+from robustest.run.fresh import ADAPTS, fresh_setup, observe_fresh
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, ShiftedInputs, ShiftFunction, as_shift, followed
+from robustest.shifts import (
+    COMMON_CORRUPTIONS,
+    CORRUPTIONS,
+    Shift,
+    ShiftedInputs,
+    ShiftFunction,
+    as_shift,
+    follow_targets,
+)
 from robustest.shifts.tables import LARGE
 from robustest.tasks import Task
 
@@ -193,7 +201,7 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
         held = sum(columns[cell_column(pair)].astype(int) for pair in grid.pairs)
         return {**columns, "held": 2 * np.asarray(held) >= len(grid.cells)}
 
-    return observed_fresh(plan, setup, looks, joined)
+    return observe_fresh(plan, setup, looks, joined)
 
 
 def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | None, alpha: float) -> dict[str, Any]:
@@ -493,7 +501,7 @@ class Corrupting:
         for cell in self.cells:
             if isinstance(cell, Shift):
                 changed = cell.shifted(chunk.x, chunk.key, chunk.bounds)
-                moved = followed(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+                moved = follow_targets(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             else:
                 changed, moved = cell.shifted(chunk), chunk.y
             after = changed.x

@@ -23,7 +23,7 @@ from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
-from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
+from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
 from robustest.tasks import Task
 
 SHIFT_ACCURACY = Kind(
@@ -92,7 +92,7 @@ def measure_shift_accuracy(
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
-    chosen = shift_as_asked(shift, severity)
+    chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     asked = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
@@ -162,7 +162,7 @@ class Shifting:
         """Return the columns of a chunk."""
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
         after, task = changed.x, evaluator.task
-        moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+        moved = follow_targets(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
         before = evaluator.judged(chunk.x, chunk.y)
         shifted = evaluator.judged(after, self.aimed_at(task, chunk, before, moved))
         columns = self.columns(task, before, shifted, moved)
@@ -259,7 +259,7 @@ def measure_consistency(
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    chosen = shift_as_asked(shift, severity)
+    chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
         CONSISTENCY.quantities[0].state(chosen) + of_task(setup.task),
@@ -290,7 +290,7 @@ class Flipping(Shifting):
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         """Return (B, *T) the predictions on the unshifted samples, moved with the shift."""
-        return followed(task, self.shift, chunk.x, before.predicted, chunk.key, bounds=chunk.bounds)
+        return follow_targets(task, self.shift, chunk.x, before.predicted, chunk.key, bounds=chunk.bounds)
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
         """Return (B,) bools of each sample, by name."""

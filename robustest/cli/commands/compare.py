@@ -1,171 +1,440 @@
-"""Two runs, claim by claim: what is worse, what is better, and what cannot be told."""
+"""`robustest compare`: two runs, claim by claim.
+
+1. Claims of both runs are matched by test and key (`Result.claim`); thresholds may differ.
+2. Where the same samples were evaluated, outcomes are paired: `lost` held only in the first run, `gained` only in the
+   second. The exact one-sided McNemar test gives a p-value that the loss is chance.
+3. Holm's step-down rule (Scandinavian Journal of Statistics 1979) over all paired claims bounds the probability that
+   any unchanged claim is called worse by alpha, and likewise better.
+4. Verdicts count beside the pairs: a claim that passed and fails now is worse, unless only its requirements became
+   stricter and the model is known to be unchanged.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 
 from robustest.account import Row
-from robustest.cli.claims import claim_of
-from robustest.cli.commands.pairs import Change, Compared, changes, compared
-from robustest.cli.exits import Exit, missing
-from robustest.cli.runs import Run, read_run
-from robustest.cli.screen import Screen, counted
-from robustest.decisions.drop import drop_bounds
+from robustest.cli.results_file import ResultsFile, read_results
+from robustest.cli.screen import Exit, Screen, counted, missing
+from robustest.decisions.drop import drop_bounds, mcnemar
+from robustest.decisions.multiplicity import holm
+from robustest.decisions.two_set_drop import share_difference_interval
 from robustest.errors import ConfigError
-from robustest.reports.states import red
 from robustest.reports.text import measured
+from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.settings import Settings
+from robustest.words import further_limits
 
-Key = tuple[str, str, int]
-"""A claim: its test, its key (`Result.claim`), and its place among those of one key in the test."""
+ClaimKey = tuple[str, str, int]
+"""Identity of a claim: its test, its key, and its index among those of one key in the test."""
+Requirement = tuple[str, float]
+"""A comparison (">=" or "<=") and its number."""
 
-
-def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:
-    """Print both runs claim by claim, and what changed.
-
-    Args:
-        first, second: files of results, before and after.
-        alpha: error allowed for all claims together that nothing changed for; the second run's own where None.
-        fail_on_worse: whether the exit code is 1 where a claim is worse, 3 where one was not measured or is gone.
-        allow_missing: whether claims may be gone.
-
-    Raises:
-        Refused: a file is not there, or damaged.
-    """
-    before, after = (read_run(Path(path)) for path in (first, second))
-    shown = before.account.rows, after.account.rows
-    ours, theirs = (keyed([row for row in rows if row.result is not None or red(row)]) for rows in shown)
-    levels = _level(before), _level(after)
-    problems = {row.test: row for row in shown[1] if row.result is None}
-    theirs = {**theirs, **{key: problems[key[0]] for key in ours if key not in theirs and key[0] in problems}}
-    both = [compared(ours[key], theirs[key], levels) for key in ours if key in theirs]
-    level = levels[1] if alpha is None else alpha
-    found = changes(both, level)
-    screen = Screen()
-    screen.write_sep("=", "comparison")
-    screen.write_line(f"A  {first}{_about(before)}")
-    screen.write_line(f"B  {second}{_about(after)}")
-    for name in _TELLING:
-        if before.settings.get(name) != after.settings.get(name):
-            screen.write_line(f"other {name}: A {before.settings.get(name)}, B {after.settings.get(name)}", yellow=True)
-    for one, change in zip(both, found, strict=True):
-        _show(screen, one, change, level)
-    gone, new = [key for key in ours if key not in theirs], [key for key in theirs if key not in ours]
-    _show_rest(screen, {"A": gone, "B": new}, {first: before, second: after})
-    counts = [*((str(change), found.count(change)) for change in Change), ("gone", len(gone))]
-    told = ", ".join(f"{number} {name}" for name, number in counts if number)
-    screen.write_line(f"{counted(len(both), 'claim')} in both: {told} (alpha = {level:g})" if both else _NOTHING)
-    if not fail_on_worse:
-        return Exit.OK
-    return _ending(both, found, before, after, missed=[key[0] for key in gone], allow_missing=allow_missing)
-
-
-def _ending(
-    both: Sequence[Compared],
-    found: Sequence[Change],
-    before: Run,
-    after: Run,
-    *,
-    missed: Sequence[str],
-    allow_missing: bool,
-) -> Exit:
-    """The exit code where worse is not let through: what was measured and is worse first, then what cannot be told.
-
-    Args:
-        both, found: claims of both runs, and what became of them.
-        before, after: the runs.
-        missed: the tests of claims that only the first has.
-        allow_missing: whether claims may be gone; those of a test that ended before it came to them may not.
-    """
-    measured = [change for one, change in zip(both, found, strict=True) if one.after.result is not None]
-    if Change.WORSE in measured:
-        return Exit.NOT_PASSED
-    rows = after.account.rows  # beside claims, tests that failed otherwise, and what pytest said of the run
-    unmeasured = any(row.result is None and red(row) for row in rows)
-    untold = any(one.unexplained or (one.after.result is None and one.before.result is not None) for one in both)
-    ended = {row.test for row in rows if row.result is None or red(row)}
-    absent = bool(missed) if not allow_missing else not ended.isdisjoint(missed)
-    return Exit.MISSING if before.lost or after.lost or unmeasured or untold or absent or not both else Exit.OK
-
-
-_TELLING = ("seed", "alpha", "scope", "precision", "attack", "profile")
+_START_ALPHA = 0.05
+"""Error probability of calling the start of a fall lower on other samples."""
+_ROUNDING = 1e-9
+"""Slack for the end of a fall, which is computed as a difference."""
+_TELLING_SETTINGS = ("seed", "alpha", "scope", "precision", "attack", "profile")
 """Settings whose change may move outcomes or verdicts."""
 
-_NOTHING = "no claim is in both"
+
+class ClaimTrend(StrEnum):
+    """Change of a claim from the first run to the second."""
+
+    WORSE = "worse"
+    BETTER = "better"
+    UNCHANGED = "unchanged"
+    MOVED = "threshold moved"
+    NOT_PAIRED = "not paired"
+    NOT_MEASURED = "not measured"
 
 
-def _show_rest(screen: Screen, alone: Mapping[str, Sequence[Key]], runs: Mapping[str, Run]) -> None:
-    """Claims that only one run has, and what was lost."""
-    for name, keys in alone.items():
-        for test, claim, _ in keys:
-            screen.write_line(f"only in {name}: {test}  {claim or 'could not measure'}", yellow=True)
-    for path, run in runs.items():
-        for problem in run.lost:
-            screen.write_line(f"LOST: {path} lost results: {problem}", red=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedOutcomes:
+    """Outcomes of the same samples in two runs.
+
+    Attributes:
+        lost, gained: number of samples that held only in the first run, and only in the second.
+        n: number of samples evaluated in both.
+        worse, better: exact one-sided McNemar p-values of the loss and of the gain; of groups the smallest, times their
+            number.
+        group: the group with the surest change; empty for all samples.
+    """
+
+    lost: int
+    gained: int
+    n: int
+    worse: float
+    better: float
+    group: str = ""
 
 
-def _level(run: Run) -> float:
-    try:
-        return Settings().but({"alpha": run.settings.get("alpha")}).alpha
-    except ConfigError as error:
-        raise missing(f"Expected the settings of a run in {run.path} but got: {error}") from error
+@dataclass(frozen=True, slots=True)
+class ClaimPair:
+    """One claim in two runs.
+
+    Attributes:
+        before, after: its rows.
+        pairs: its paired outcomes, or None.
+        why_not: reason why outcomes are not paired; else empty.
+        required: its requirements before and after.
+    """
+
+    before: Row
+    after: Row
+    pairs: PairedOutcomes | None
+    why_not: str
+    required: tuple[tuple[Requirement, ...], tuple[Requirement, ...]] = ((), ())
+
+    @property
+    def fell(self) -> bool:
+        """True if the claim passed before and does not now."""
+        return _has_passed(self.before) and not _has_passed(self.after)
+
+    @property
+    def rose(self) -> bool:
+        """True if the claim passes now and did not before."""
+        return _has_passed(self.after) and not _has_passed(self.before)
+
+    @property
+    def unexplained(self) -> bool:
+        """True if the claim fell under stricter requirements, and nothing shows that the model is unchanged."""
+        if not self.fell or self.pairs is not None or self.after.result is None:
+            return False
+        return _stricter(*self.required) and not self._below_old_threshold() and not self._same_model()
+
+    def trend(self, paired: ClaimTrend | None) -> ClaimTrend:
+        """Return the change of the claim.
+
+        Args:
+            paired: WORSE, BETTER or UNCHANGED by its paired outcomes; None if they are not paired.
+        """
+        if self.before.result is None or self.after.result is None:
+            return ClaimTrend.WORSE if self.fell else ClaimTrend.NOT_MEASURED
+        # Whatever the pairs show, a claim that passed and fails now is worse, unless only more is required of it.
+        if paired is ClaimTrend.WORSE or (self.fell and (not _stricter(*self.required) or self._below_old_threshold())):
+            return ClaimTrend.WORSE
+        if self.rose and paired is not ClaimTrend.BETTER and self._smaller_fall_from_lower_start():
+            return ClaimTrend.UNCHANGED if paired is ClaimTrend.UNCHANGED else ClaimTrend.NOT_PAIRED
+        if paired is ClaimTrend.BETTER or (self.rose and not _stricter(*reversed(self.required))):
+            return ClaimTrend.BETTER
+        moved = self.required[0][:-1] != self.required[1][:-1] or self.fell or self.rose
+        if moved and (paired is ClaimTrend.UNCHANGED or self._same_model()):
+            return ClaimTrend.MOVED
+        same = self.before.result.verdict is self.after.result.verdict and self._same_number()
+        return ClaimTrend.UNCHANGED if paired is ClaimTrend.UNCHANGED or same else ClaimTrend.NOT_PAIRED
+
+    def _below_old_threshold(self) -> bool:
+        """Return True if the value now breaks the old threshold too, and nothing else is required than before."""
+        first, second = self.before.result, self.after.result
+        if first is None or second is None or first.threshold is None or second.estimate is None:
+            return False
+        others = [[one for one in required[:-1] if one != required[0]] for required in self.required]
+        return others[0] == others[1] and _breaks(second.estimate, first.comparison, first.threshold)
+
+    def _smaller_fall_from_lower_start(self) -> bool:
+        """Return True if a fall passes only because it starts lower than before.
+
+        From its old start to its new end it would be larger than allowed. On other samples the start must be lower
+        beyond chance.
+        """
+        first, second = self.before.result, self.after.result
+        if first is None or second is None:
+            return False
+        start, later = _start_of(first), _start_of(second)
+        if start is None or later is None:
+            return False
+        (before, of_before), (after, of_after) = start, later
+        if second.estimate is not None and second.threshold is not None:
+            end = after / of_after - second.estimate
+            if before / of_before - end <= second.threshold + _ROUNDING:
+                return False
+        if first.data and first.data == second.data:
+            return after / of_after < before / of_before
+        return share_difference_interval(before, of_before, after, of_after, _START_ALPHA)[0] > 0
+
+    def _same_number(self) -> bool:
+        """Return True if the same samples gave the same value."""
+        first, second = self.before.result, self.after.result
+        if first is None or second is None or first.estimate is None or second.estimate is None:
+            return False
+        if first.data != second.data or (not first.data and first.outcomes != second.outcomes):
+            return False
+        return math.isclose(first.estimate, second.estimate, rel_tol=1e-9, abs_tol=1e-12)
+
+    def _same_model(self) -> bool:
+        """Return True if the model is unchanged as far as results show: by its digest, or by its value.
+
+        A value that already broke the new threshold before explains a failure without any change of the model.
+        """
+        first, second = self.before.result, self.after.result
+        if first is None or second is None:
+            return False
+        if first.model and first.model == second.model and first.seed == second.seed:
+            return True
+        new = second.threshold
+        same_data = first.data == second.data and first.estimate is not None
+        if same_data and new is not None and new != first.threshold:
+            return _breaks(first.estimate or 0.0, second.comparison, new) or self._same_number()
+        return self._same_number()
 
 
-def keyed(rows: Sequence[Row]) -> dict[Key, Row]:
-    """Rows by claim; thresholds may differ between two runs, so they are no part of it."""
-    found: dict[Key, Row] = {}
-    for row in rows:
-        claim = (row.test, "") if row.result is None else claim_of(row.test, row.result)
-        number = next(n for n in count() if (*claim, n) not in found)
-        found[(*claim, number)] = row
+def _has_passed(row: Row) -> bool:
+    return row.result is not None and row.result.verdict is Verdict.PASSED
+
+
+def _breaks(value: float, comparison: str, threshold: float) -> bool:
+    return value < threshold if comparison == ">=" else value > threshold
+
+
+def limits_of(result: Result) -> tuple[Requirement, ...]:
+    """Return the numbers that a claim requires, its threshold first."""
+    first = () if result.threshold is None else ((result.comparison, result.threshold),)
+    return (*first, *((one.comparison, one.value) for one in further_limits(result)))
+
+
+def is_about_population(result: Result) -> bool:
+    """Return True if a claim requires a bound on the population; the scope may still rule parts of the claim."""
+    return bool(result.details.get("scope_of_parts", result.scope) == "population")
+
+
+def _requirements_of(result: Result, alpha: float) -> tuple[Requirement, ...]:
+    """Return everything that a claim requires, in a fixed order, so that two results can be compared one by one.
+
+    The scope counts, since a claim about the population requires more than one about the set. So do the baseline's
+    demand and, last, the error probability: a smaller one requires more.
+    """
+    required = [*limits_of(result), (">=", float(is_about_population(result)))]
+    baseline = result.details.get("baseline") or {}
+    if isinstance(baseline.get("accuracy"), float):
+        required.append((">=", baseline["accuracy"] - float(baseline.get("tolerance") or 0.0)))
+    return (*required, ("<=", alpha))
+
+
+def _stricter(before: Sequence[Requirement], after: Sequence[Requirement]) -> bool:
+    """Return True if more is required than before."""
+    if len(before) != len(after):
+        return len(after) > len(before)
+    return any(b > a if sign == ">=" else b < a for (sign, a), (_, b) in zip(before, after, strict=True))
+
+
+def pair(before: Row, after: Row, alphas: tuple[float, float] = (0.0, 0.0)) -> ClaimPair:
+    """Pair the outcomes of a claim in two runs, or say why they cannot be paired.
+
+    Args:
+        before, after: the claim's rows.
+        alphas: alpha of the two runs.
+    """
+    if before.result is None or after.result is None:
+        return ClaimPair(before, after, None, "not measured")
+    required = (_requirements_of(before.result, alphas[0]), _requirements_of(after.result, alphas[1]))
+    first, second = _pairing(before.result), _pairing(after.result)
+    if why_not := _why_not_paired(before.result, after.result, first, second):
+        return ClaimPair(before, after, None, why_not, required)
+    outcomes = before.result.outcomes, after.result.outcomes
+    parts: dict[str, tuple[Sequence[bool | None], Sequence[bool | None]]]
+    if first.start:
+        parts = {"start of the fall": (first.start, second.start), "end of the fall": outcomes}
+    else:
+        groups: Mapping[str, Sequence[int]] = first.groups or {"": range(len(outcomes[0]))}
+        parts = {
+            name: ([outcomes[0][at] for at in ids], [outcomes[1][at] for at in ids]) for name, ids in groups.items()
+        }
+    found = []
+    for name, (old, new) in parts.items():
+        both = list(zip(old, new, strict=True))
+        lost, gained = both.count((True, False)), both.count((False, True))
+        if n := sum(outcome is not None for outcome in old):
+            worse, better = mcnemar(lost, gained), mcnemar(gained, lost)
+            found.append(PairedOutcomes(lost=lost, gained=gained, n=n, worse=worse, better=better, group=name))
+    if not found:
+        return ClaimPair(before, after, None, "no sample was evaluated", required)
+    # The group with the surest change, its p-values corrected for the number of groups (Bonferroni).
+    shown = min(found, key=lambda one: min(one.worse, one.better))
+    worse = min(1.0, len(found) * min(one.worse for one in found))
+    better = min(1.0, len(found) * min(one.better for one in found))
+    surest = PairedOutcomes(
+        lost=shown.lost, gained=shown.gained, n=shown.n, worse=worse, better=better, group=shown.group
+    )
+    return ClaimPair(before, after, surest, "", required)
+
+
+def _pairing(result: Result) -> Pairing:
+    """Return the pairing that the kind of claim states; without one, outcomes count if their share is the value."""
+    if result.pairing is not None:
+        return result.pairing
+    known = [outcome for outcome in result.outcomes if outcome is not None]
+    share = known.count(result.comparison == ">=") / len(known) if known else None
+    same = result.estimate is None or (share is not None and math.isclose(share, result.estimate, abs_tol=1e-9))
+    return Pairing() if same else NOT_PAIRED
+
+
+def _start_of(result: Result) -> tuple[int, int] | None:
+    """Return the number of samples that were right where a fall starts, and their total; None for other claims."""
+    known = [outcome for outcome in _pairing(result).start if outcome is not None]
+    if known:
+        return known.count(True), len(known)
+    start = None if result.start is None else result.start.value
+    return (round(start * result.n), result.n) if isinstance(start, float) and result.n else None
+
+
+def _why_not_paired(before: Result, after: Result, first: Pairing, second: Pairing) -> str:
+    for name, result in (("A", before), ("B", after)):
+        if not result.data:
+            return f"{name} evaluated {result.n} of {result.n_total} samples (--robust-exact evaluates all)"
+    if before.data != after.data:
+        return "the samples differ"
+    if [o is None for o in before.outcomes] != [o is None for o in after.outcomes]:
+        return "different samples were evaluated"
+    if first.start and second.start:
+        if not first.start_data or not second.start_data:
+            return "not all samples at the start of the fall were evaluated (--robust-exact evaluates all)"
+        if first.start_data != second.start_data:
+            return "the samples at the start of the fall differ"
+    elif not (first.share and second.share):
+        return "its verdict does not follow from a share of the samples"
+    if first.under != second.under:
+        return f"its conditions differ: {first.under or 'none'} before, {second.under or 'none'} now"
+    return "" if first.groups == second.groups else "the groups differ"
+
+
+def trends(pairs: Sequence[ClaimPair], alpha: float) -> list[ClaimTrend]:
+    """Return the change of each claim.
+
+    Args:
+        pairs: all claims of both runs.
+        alpha: probability that any unchanged claim is called worse by its pairs, and likewise better.
+    """
+    paired = {place: one.pairs for place, one in enumerate(pairs) if one.pairs is not None}
+    worse, better = (
+        {place for place, p in zip(paired, holm(values), strict=True) if p <= alpha}
+        for values in ([one.worse for one in paired.values()], [one.better for one in paired.values()])
+    )
+    found = []
+    for place, one in enumerate(pairs):
+        by_pairs = (
+            ClaimTrend.WORSE if place in worse else ClaimTrend.BETTER if place in better else ClaimTrend.UNCHANGED
+        )
+        found.append(one.trend(by_pairs if place in paired else None))
     return found
 
 
-_COLOURS = {Change.WORSE: "red", Change.BETTER: "green", Change.NOT_MEASURED: "red", Change.MOVED: "yellow"}
-_LOUD = (Change.WORSE, Change.BETTER, Change.NOT_MEASURED)
+def by_claim(rows: Sequence[Row]) -> dict[ClaimKey, Row]:
+    """Return rows by the identity of their claims."""
+    found: dict[ClaimKey, Row] = {}
+    for row in rows:
+        key = "" if row.result is None else row.result.claim
+        number = next(n for n in count() if (row.test, key, n) not in found)
+        found[row.test, key, number] = row
+    return found
 
 
-def _show(screen: Screen, one: Compared, change: Change, alpha: float) -> None:
+_COLOURS = {
+    ClaimTrend.WORSE: "red",
+    ClaimTrend.BETTER: "green",
+    ClaimTrend.NOT_MEASURED: "red",
+    ClaimTrend.MOVED: "yellow",
+}
+_LOUD = (ClaimTrend.WORSE, ClaimTrend.BETTER, ClaimTrend.NOT_MEASURED)
+
+
+def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:
+    """Print both runs claim by claim, and the changes.
+
+    Args:
+        first, second: files of results, before and after.
+        alpha: error probability for all unchanged claims together; None takes the second run's.
+        fail_on_worse: exit with 1 if a claim is worse, and with 3 if one was not measured or is gone.
+        allow_missing: accept claims that are gone.
+
+    Raises:
+        Refused: a file is absent or damaged.
+    """
+    before, after = (read_results(Path(path)) for path in (first, second))
+    shown = before.account.rows, after.account.rows
+    ours, theirs = (by_claim([row for row in rows if row.result is not None or row.red]) for rows in shown)
+    problems = {row.test: row for row in shown[1] if row.result is None}
+    theirs = {**theirs, **{key: problems[key[0]] for key in ours if key not in theirs and key[0] in problems}}
+    alphas = _alpha_of(before), _alpha_of(after)
+    level = alphas[1] if alpha is None else alpha
+    both = [pair(ours[key], theirs[key], alphas) for key in ours if key in theirs]
+    found = trends(both, level)
+    screen = Screen()
+    screen.write_sep("=", "comparison")
+    for name, path, run in (("A", first, before), ("B", second, after)):
+        models = {row.result.model for row in run.account.results if row.result is not None and row.result.model}
+        model = f"  model {next(iter(models))[:12]}" if len(models) == 1 else ""
+        screen.write_line(f"{name}  {path}  robustest {run.version}{model}")
+    for name in _TELLING_SETTINGS:
+        if before.settings.get(name) != after.settings.get(name):
+            values = f"A {before.settings.get(name)}, B {after.settings.get(name)}"
+            screen.write_line(f"{name} differs: {values}", yellow=True)
+    for one, trend in zip(both, found, strict=True):
+        _print_pair(screen, one, trend, level)
+    gone, new = [key for key in ours if key not in theirs], [key for key in theirs if key not in ours]
+    for name, keys in (("A", gone), ("B", new)):
+        for test, claim, _ in keys:
+            screen.write_line(f"only in {name}: {test}  {claim or 'could not measure'}", yellow=True)
+    for path, run in ((first, before), (second, after)):
+        for problem in run.account.lost:
+            screen.write_line(f"LOST: {path} lost results: {problem}", red=True)
+    counts = [*((str(trend), found.count(trend)) for trend in ClaimTrend), ("gone", len(gone))]
+    text = ", ".join(f"{number} {name}" for name, number in counts if number)
+    screen.write_line(
+        f"{counted(len(both), 'claim')} in both: {text} (alpha = {level:g})" if both else "no claim is in both runs"
+    )
+    if not fail_on_worse:
+        return Exit.OK
+
+    # First a claim that was measured and is worse; then everything that leaves the answer open.
+    if any(trend is ClaimTrend.WORSE and one.after.result is not None for one, trend in zip(both, found, strict=True)):
+        return Exit.NOT_PASSED
+    rows = after.account.rows  # with tests that failed beside their claims, and pytest's end of the run
+    unmeasured = any(row.result is None and row.red for row in rows)
+    open_ = any(one.unexplained or (one.after.result is None and one.before.result is not None) for one in both)
+    # Claims that a test did not reach may not be gone even with --allow-missing.
+    cut_short = {row.test for row in rows if row.result is None or row.red}
+    absent = not cut_short.isdisjoint(key[0] for key in gone) if allow_missing else bool(gone)
+    lost = before.account.lost or after.account.lost
+    return Exit.MISSING if lost or unmeasured or open_ or absent or not both else Exit.OK
+
+
+def _alpha_of(run: ResultsFile) -> float:
+    try:
+        return Settings().but({"alpha": run.settings.get("alpha")}).alpha
+    except ConfigError as error:
+        raise missing(f"Expected the settings of a run in {run.path} but got: {error}. Run the tests again") from error
+
+
+def _print_pair(screen: Screen, one: ClaimPair, trend: ClaimTrend, alpha: float) -> None:
     result = one.before.result if one.after.result is None else one.after.result
-    words = "" if result is None else f"  {result.statement}"
-    screen.write_line(f"{one.after.test}{words}")
+    screen.write_line(f"{one.after.test}{'' if result is None else f'  {result.statement}'}")
     for name, row in (("A", one.before), ("B", one.after)):
-        screen.write_line(f"    {name}  {_line(row)}")
-    markup = {_COLOURS[change]: True} if change in _COLOURS else {}
-    shown = change.upper() if change in _LOUD else str(change)
-    screen.write_line(f"    {_paired(one, change, shown, alpha)}", **markup)
-
-
-def _paired(one: Compared, change: Change, shown: str, alpha: float) -> str:
-    """What the pairs say, or why there are none, and what follows."""
-    if one.pairs is None:
-        if one.before.result is None or one.after.result is None:
-            return shown
-        untold = "; more is asked, and whether the model is worse cannot be told" if one.unexplained else ""
-        told = "" if change is Change.NOT_PAIRED else f"; {shown} by its verdict"
-        return f"not paired: {one.why_not}{told}{untold}"
+        if row.result is None:
+            line = f"could not measure: {row.problem.splitlines()[0]}"
+        else:
+            line = f"{measured(row.result)}  {row.result.verdict}"
+        screen.write_line(f"    {name}  {line}")
+    word = trend.upper() if trend in _LOUD else str(trend)
     pairs = one.pairs
-    low, high = drop_bounds(pairs.lost, pairs.gained, pairs.n, alpha)
-    group = f" in group {pairs.group!r}" if pairs.group else ""
-    by_verdict = (
-        " by its verdict" if change in (Change.WORSE, Change.BETTER) and one.by_verdict(Change.ALIKE) is change else ""
-    )
-    return (
-        f"paired: {pairs.lost} lost, {pairs.gained} gained of {pairs.n}{group}; fall of the share that holds "
-        f"{(pairs.lost - pairs.gained) / pairs.n:.4f} [{low:.4f}, {high:.4f}]; McNemar p = {pairs.worse:.2g} worse, "
-        f"{pairs.better:.2g} better; {shown}{by_verdict}"
-    )
-
-
-def _line(row: Row) -> str:
-    if row.result is None:
-        return f"could not measure: {row.problem.splitlines()[0]}"
-    return f"{measured(row.result)}  {row.result.verdict}"
-
-
-def _about(run: Run) -> str:
-    models = {row.result.model for row in run.rows if row.result is not None and row.result.model}
-    model = f"  model {next(iter(models))[:12]}" if len(models) == 1 else ""
-    return f"  robustest {run.version}{model}"
+    if pairs is not None:
+        low, high = drop_bounds(pairs.lost, pairs.gained, pairs.n, alpha)
+        group = f" in group {pairs.group!r}" if pairs.group else ""
+        by_verdict = trend in (ClaimTrend.WORSE, ClaimTrend.BETTER) and one.trend(ClaimTrend.UNCHANGED) is trend
+        text = (
+            f"paired: {pairs.lost} lost, {pairs.gained} gained of {pairs.n}{group}; drop of the share that holds "
+            f"{(pairs.lost - pairs.gained) / pairs.n:.4f} [{low:.4f}, {high:.4f}]; McNemar p = {pairs.worse:.2g} "
+            f"worse, {pairs.better:.2g} better; {word}{' by its verdict' if by_verdict else ''}"
+        )
+    elif one.before.result is None or one.after.result is None:
+        text = word
+    else:
+        verdict = "" if trend is ClaimTrend.NOT_PAIRED else f"; {word} by its verdict"
+        unknown = "; more is required, so it is unknown whether the model is worse" if one.unexplained else ""
+        text = f"not paired: {one.why_not}{verdict}{unknown}"
+    screen.write_line(f"    {text}", **({_COLOURS[trend]: True} if trend in _COLOURS else {}))

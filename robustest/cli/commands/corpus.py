@@ -1,37 +1,29 @@
-"""The counterexamples kept for replay: what there is, whether it is whole, and making room."""
+"""`robustest corpus`: list the counterexamples that are kept for replay, check their files, or remove some."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from robustest.cli.exits import Exit, missing
-from robustest.cli.screen import Screen, counted
-from robustest.cli.store_warnings import telling
+from robustest.cli.screen import Exit, Screen, counted, missing, store_warnings
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from robustest.store.corpus import Corpus
 
 _MB = 1e6
 
 
 def ls(folder: str) -> int:
-    """Print what is kept of each claim: inputs, samples, files, bytes, and the median size of the perturbations.
-
-    Args:
-        folder: the corpus.
+    """Print the inputs, samples, files and bytes of each claim, and the median size of its perturbations.
 
     Returns:
-        0, or 3 where a file was damaged; it is set aside then.
+        0, or 3 if a file was damaged; it is moved aside.
 
     Raises:
         Refused: there is no such folder.
     """
     corpus, screen = _open(folder), Screen()
-    with telling() as problems:
+    with store_warnings() as problems:
         rows = [(row, corpus.load(row.name)) for row in corpus.listing()]
     width = max((len(row.name) for row, _ in rows), default=0)
     for row, kept in rows:
@@ -45,13 +37,10 @@ def ls(folder: str) -> int:
 
 
 def verify(folder: str) -> int:
-    """Read every file and check it, changing nothing: integrity, shapes, finite values inside their bounds.
-
-    Args:
-        folder: the corpus.
+    """Check every file without changing it: integrity, shapes, finite values inside their bounds.
 
     Returns:
-        0 where all is whole, else 3.
+        0 if all files are whole, else 3.
 
     Raises:
         Refused: there is no such folder.
@@ -72,26 +61,26 @@ def prune(folder: str, max_mb: float) -> int:
     """Remove counterexamples, superseded and old ones first, until the rest fits.
 
     Args:
-        folder: the corpus.
-        max_mb: millions of bytes that may stay, > 0.
+        folder: folder of the corpus.
+        max_mb: size limit in millions of bytes, > 0.
 
     Returns:
-        0, or 3 where a file was damaged, or could not be removed.
+        0, or 3 if a file was damaged, or could not be removed.
 
     Raises:
         Refused: there is no such folder.
     """
     corpus, screen = _open(folder), Screen()
-    with telling() as problems:
+    with store_warnings() as problems:
         done = corpus.prune(max_mb)
     screen.write_line(
-        f"removed {counted(done.files, 'file')}, {done.freed / _MB:.3f} MB; {done.left / _MB:.3f} MB are left"
+        f"removed {counted(done.files, 'file')}, {done.freed / _MB:.3f} MB; {done.left / _MB:.3f} MB remain"
     )
     return _print_problems(screen, problems)
 
 
 def problem_of(path: Path) -> str:
-    """What is wrong with a file of the corpus; empty where it is whole."""
+    """Return the damage of a file of the corpus; empty if it is whole."""
     from robustest.store.entries import unpack
     from robustest.store.files import Damaged
 
@@ -99,15 +88,11 @@ def problem_of(path: Path) -> str:
         _, arrays, meta = unpack("corpus", None, path.read_bytes())
     except (OSError, Damaged) as error:
         return f"got {getattr(error, 'strerror', None) or error}"
-    return _wrong(arrays, meta)
-
-
-def _wrong(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:
     low, high = meta["bounds"]
     exact, free, sizes = arrays["x8"], arrays["x32"], arrays["sizes"]
     n, shape = len(exact) + len(free), exact.shape[1:]
     if free.shape[1:] != shape or any(arrays[name].shape != (n,) for name in ("ids", "y", "sizes")):
-        return f"got other shapes than {n} inputs {tuple(shape)} with as many ids, labels and sizes"
+        return f"got other shapes than {n} inputs {tuple(shape)} with an id, a label and a size each"
     if not (free.isfinite().all() and sizes.isfinite().all()):
         return "got values that are not finite"
     if ((free < low) | (free > high)).any():
@@ -122,10 +107,10 @@ def _open(folder: str) -> Corpus:
     path = Path(folder)
     if not path.is_dir():
         raise missing(
-            f"Expected a corpus at {path} but there is none. Name it: --corpus DIR; pytest --robust makes one, in "
-            ".robustest/corpus unless told otherwise."
+            f"Expected a corpus at {path} but there is none. Name its folder with --corpus; pytest --robust "
+            "writes it, by default to .robustest/corpus."
         )
-    return Corpus(path, max_mb=1.0)  # a limit for what is added, and nothing is
+    return Corpus(path, max_mb=1.0)  # the limit is for additions, and there are none
 
 
 def _print_problems(screen: Screen, problems: list[str]) -> int:

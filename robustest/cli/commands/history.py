@@ -1,125 +1,110 @@
-"""Histories of runs: what a run found is added, and shown."""
+"""`robustest history`: add runs to a history, print it, or write it as a page."""
 
 from __future__ import annotations
 
 import gc
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from robustest.cli.exits import Exit, missing, wrong
-from robustest.cli.screen import Screen, counted
-from robustest.history import Course, courses_of
-from robustest.reports.history import terminal
-from robustest.reports.history.words import word_of
+from robustest.cli.screen import Exit, Screen, counted, missing, wrong
+from robustest.history import ClaimHistory, claim_histories
+from robustest.reports.history import LEGEND, draw, state_of
 from robustest.store import history as store
 
 
 def add(folder: str, sources: Sequence[str]) -> int:
-    """Add runs to a history, or other histories.
+    """Add runs, or other histories, to a history.
 
     Args:
-        folder: the history's; made if absent.
-        sources: files of --robust-json, and folders that are histories.
+        folder: folder of the history, made if absent.
+        sources: files of --robust-json, and folders of histories. Without any, lines that git joined are sorted.
 
     Raises:
-        Refused: a file is none, or does not say when and of what commit it is; what came before it was added.
+        Refused: a file has no results, or no time and commit; the sources before it were added.
         StoreError: a history is damaged.
     """
-    from robustest.cli.runs import read_run  # here, as a history is shown without: it loads much
-    from robustest.reports.history.entries import entries_of
+    from robustest.cli.results_file import read_results  # loads much, which the other actions do without
+    from robustest.reports.history import entries_of
 
     for source in map(Path, sources):
         if source.is_dir():
             store.add_history(Path(folder), source)
             continue
-        run = read_run(source)
+        run = read_results(source)
         if run.origin is None:
             raise missing(
                 f"Expected a file of results that says when and at which commit it was measured but {source} does not. "
-                "Write it anew with this version: pytest --robust --robust-json=FILE"
+                "Write it again with this version: pytest --robust --robust-json=FILE"
             )
         store.add(Path(folder), entries_of(run.account.rows, run.account.lost, run.origin))
-    if not sources:  # what git joined is put in order
+    if not sources:
         store.add(Path(folder), {})
     return Exit.OK
 
 
 def show(folder: str, only: str | None) -> int:
-    """Print where each claim stands, and how it came there.
+    """Print the state of each claim, its first bad commit and its changes.
 
     Args:
-        folder: the history's.
-        only: a text that the test's id, or the claim's words, must contain; None prints all.
+        folder: folder of the history.
+        only: text that the test's id or the claim's key must contain; None prints all.
 
     Returns:
-        0 where all claims hold at the latest commit, else 1.
+        0 if all claims hold at the latest commit, else 1.
 
     Raises:
         Refused: there is no such claim.
         StoreError: there is no history, or it is damaged.
     """
     screen = Screen()
-    with _collecting_nothing():
-        courses = _courses(folder, only)
-        terminal.draw(screen, courses, bars=_has_blocks())
-    counts = Counter(map(word_of, courses))
-    told = ", ".join(f"{count} {word}" for word, count in counts.items())
-    screen.write_line(f"{counted(len(courses), 'claim')}: {told}; {terminal.LEGEND}")
-    return _ending(courses)
+    histories = _read(folder, only)
+    try:
+        "▁█".encode(sys.stdout.encoding or "ascii")
+        bars = True
+    except UnicodeEncodeError:
+        bars = False
+    draw(screen, histories, bars=bars)
+    states = ", ".join(f"{count} {word}" for word, count in Counter(map(state_of, histories)).items())
+    screen.write_line(f"{counted(len(histories), 'claim')}: {states}")
+    screen.write_line(LEGEND)
+    holding = all(state_of(one) in ("passed", "measured") for one in histories)
+    return Exit.OK if holding else Exit.NOT_PASSED
 
 
-def page(folder: str, target: str) -> int:
+def write_page(folder: str, target: str) -> int:
     """Write a page of a history.
 
     Args:
-        folder: the history's.
-        target: the folder to write `index.html` to.
+        folder: folder of the history.
+        target: folder for `index.html`.
 
     Raises:
+        Refused: the target is a file.
         StoreError: there is no history, or it is damaged.
         ConfigError: Jinja2 is not installed.
     """
     from robustest.reports.html import history
 
     if Path(target).is_file():
-        raise wrong(f"Expected a folder to write the page to but got the file {target}.")
-    with _collecting_nothing():
-        history.write(target, _courses(folder, None))
-    print(f"wrote {Path(target) / 'index.html'}")  # noqa: T201 - what was asked for
+        raise wrong(f"Expected a folder for the page but got the file {target}. Name a folder: -o DIR")
+    history.write(target, _read(folder, None))
+    print(f"wrote {Path(target) / 'index.html'}")  # noqa: T201 - the command's output
     return Exit.OK
 
 
-@contextmanager
-def _collecting_nothing() -> Iterator[None]:
-    """Look for no garbage inside: there are hundreds of thousands of small values, none of which refers back."""
+def _read(folder: str, only: str | None) -> list[ClaimHistory]:
     on = gc.isenabled()
-    gc.disable()
+    gc.disable()  # there are hundreds of thousands of small values, none of which refers back
     try:
-        yield
+        found = claim_histories(store.read(Path(folder)))
     finally:
         if on:
             gc.enable()
-
-
-def _courses(folder: str, only: str | None) -> list[Course]:
-    found = courses_of(store.read(Path(folder)))
     kept = [one for one in found if only is None or only in one.claim.test or only in one.claim.key]
     if not kept:
-        what = "runs" if only is None else f"a claim of {only!r}"
-        raise missing(f"Expected {what} in {folder} but there is none.")
+        what, remedy = ("runs", "Add one") if only is None else (f"a claim that contains {only!r}", "See all")
+        command = f"robustest history {'add FILE' if only is None else 'show'} --history={folder}"
+        raise missing(f"Expected {what} in {folder} but there is none. {remedy}: {command}")
     return kept
-
-
-def _ending(courses: Sequence[Course]) -> Exit:
-    return Exit.OK if all(word_of(one) in ("passed", "measured") for one in courses) else Exit.NOT_PASSED
-
-
-def _has_blocks() -> bool:
-    try:
-        "▁█".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True

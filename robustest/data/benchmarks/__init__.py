@@ -1,4 +1,4 @@
-"""Benchmarks that have a name, read from where their archives were unpacked."""
+"""Named benchmarks, read from their unpacked archives."""
 
 from robustest.data.benchmarks.benchmark import Benchmark as Benchmark
 from robustest.data.benchmarks.corrupted import ALEXNET_ON_IMAGENET_C as ALEXNET_ON_IMAGENET_C

@@ -1,4 +1,4 @@
-"""A benchmark's samples with their classes, read from where it was unpacked."""
+"""A benchmark's samples with their classes, read from its unpacked archive."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from robustest.errors import DataError
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Benchmark(Dataset[tuple[Tensor, int]]):
-    """The samples of a benchmark that has a name, with its classes; a map-style data set for any loader.
+    """The samples of a named benchmark, with its classes; a map-style data set for any loader.
 
-    Every claim takes it as data: a model is then asked for the benchmark's classes alone, out of all that it has.
+    Every claim takes it as data: a model is then asked for the benchmark's classes alone.
 
     Attributes:
-        name: as `benchmark` knows it.
-        root: where the files are.
+        name: as for `benchmark`.
+        root: the folder of the files.
         files: their paths under root.
         labels: (N,) int64, 0..K-1.
-        classes: the classes, and the outputs that stand for them.
-        published: how many samples were published.
-        view: what a model is shown of an image.
+        classes: the classes, and the outputs for each.
+        published: the published number of samples.
+        view: turns an image into the model's input.
     """
 
     name: str
@@ -49,19 +49,19 @@ class Benchmark(Dataset[tuple[Tensor, int]]):
 
     @property
     def targets(self) -> list[int]:
-        """All labels, as torchvision's data sets have them."""
+        """All labels, as in torchvision's data sets."""
         return [int(label) for label in self.labels]
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What every line about it must say: that part of it is missing, where it is."""
+        """Caveats for every line about it: samples that are missing."""
         return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} images",)
 
     def matching(self, source: object) -> Samples:
-        """The samples of another data set that are of this benchmark's classes, with its labels.
+        """Return the samples of another data set that are of this benchmark's classes, with its labels.
 
         Args:
-            source: as for `as_samples`; labels are the model's outputs, 0..999, or it is a benchmark of its own.
+            source: as for `as_samples`; labels are the model's outputs, 0..999, or it is a `Benchmark`.
 
         Raises:
             DataError: a label is out of range, or no sample is of these classes.
@@ -85,7 +85,7 @@ class Benchmark(Dataset[tuple[Tensor, int]]):
 
 
 def own_outputs(source: object) -> NDArray[np.int64]:
-    """(N,) the model's output that stands for each sample's label; of a benchmark's class of several, the first."""
+    """Return (N,) the model's output for each sample's label; the first if a class has several."""
     if isinstance(source, Benchmark):
         first = np.array([group[0] for group in source.classes.groups])
         return first[source.labels]

@@ -1,8 +1,8 @@
-"""Errors of AlexNet on ImageNet-C, which papers' mean corruption errors are relative to.
+"""Benchmarks of corrupted images and of perturbation sequences, as published.
 
-Benchmarks of corrupted images, as published: the same images in every cell of corruptions and severities.
-
-Benchmarks of sequences: an image and the frames that a perturbation makes of it, as ImageNet-P has them.
+In a `CorruptedBenchmark` (ImageNet-C) every cell of corruption and severity has the same images. A `SequenceBenchmark`
+(ImageNet-P) has an image and its frames under a perturbation. `ALEXNET_ON_IMAGENET_C` holds the errors that papers'
+mean corruption errors are relative to.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class CorruptedBenchmark:
     """The cells of a benchmark such as ImageNet-C. `assert_corruption_robustness` takes it as data.
 
     Attributes:
-        name: as `benchmark` knows it.
-        cells: the samples of each corruption at each severity: the same ones in the same order, with the same labels.
-        clean: the same samples without a corruption; None where nobody said where they are.
+        name: as for `benchmark`.
+        cells: samples of each corruption at each severity: the same images in the same order, with the same labels.
+        clean: the same samples without a corruption; None if unknown.
         classes: names of the classes, in the order of the labels.
-        published: how many samples a cell has as published.
-        baseline: the name of the published errors that its mean corruption error is relative to; empty for none.
+        published: the published number of samples of a cell.
+        baseline: the name of the published errors for the relative mean corruption error; or empty.
     """
 
     name: str
@@ -99,7 +99,7 @@ class CorruptedBenchmark:
         return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} images",)
 
     def samples(self) -> Samples:
-        """The clean samples, or where there are none those of the first cell: what a claim is about, and its labels."""
+        """The clean samples, or those of the first cell if there are none: the population and labels of a claim."""
         return next(iter(self.cells.values())) if self.clean is None else self.clean
 
 
@@ -127,14 +127,14 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 def folder_cells(
     root: Path, folders: Mapping[Cell, str], classes: tuple[str, ...], view: View, what: str
 ) -> dict[Cell, Samples]:
-    """The cells of a tree of images, root/corruption/severity/class/file.
+    """Return the cells of a tree of images, root/corruption/severity/class/file.
 
     Args:
-        root: where it is.
+        root: the tree's folder.
         folders: of each cell, under root.
         classes: names of the classes' folders, in the order of the labels.
-        view: what a model is shown.
-        what: whose tree it is, for messages.
+        view: turns an image into the model's input.
+        what: the tree's name, for messages.
 
     Raises:
         DataError: a cell has no folder, lacks a class, or has other files than the first cell.
@@ -159,7 +159,7 @@ def folder_cells(
 
 
 def only_severities(root: Path, corruption: str) -> dict[Cell, str]:
-    """The folders of a corruption's severities, named 1 to 5 or, as in ImageNet-C-bar, by five rising numbers.
+    """Return the folders of a corruption's severities, named 1 to 5 or, as in ImageNet-C-bar, by five rising numbers.
 
     Raises:
         DataError: there are not five.
@@ -198,7 +198,7 @@ class ArrayBlock(Dataset[tuple[Tensor, int]]):
 
 
 def array_cells(root: Path, corruptions: tuple[str, ...], classes: int, what: str) -> dict[Cell, Samples]:
-    """The cells of CIFAR-10-C and -100-C: a file a corruption, five blocks of the same images, severity 1 first.
+    """Return the cells of CIFAR-10-C or -100-C: a file for each corruption, five blocks of the same images by severity.
 
     Raises:
         DataError: a file is absent or has another shape or type, or labels are not five times the same or out of range.
@@ -225,7 +225,7 @@ def array_cells(root: Path, corruptions: tuple[str, ...], classes: int, what: st
 
 
 def paired(clean: object, cells: Mapping[Cell, Samples], what: str) -> Samples:
-    """Clean samples that are those of the cells.
+    """Return clean samples after a check that they are those of the cells.
 
     Raises:
         DataError: another number, or labels in another order.
@@ -246,7 +246,7 @@ def paired(clean: object, cells: Mapping[Cell, Samples], what: str) -> Samples:
 def paired_folder(
     root: Path, cells: Mapping[Cell, Samples], classes: tuple[str, ...], view: View, what: str
 ) -> Samples:
-    """The clean images of a tree's cells, in root/class/file.
+    """Return the clean images of a tree's cells, in root/class/file.
 
     Raises:
         DataError: a class or an image is absent, or there are others.
@@ -263,7 +263,7 @@ def paired_folder(
 
 
 def mapped(path: Path) -> NDArray[np.uint8]:
-    """A `.npy` file, read where it is looked at, as it is now: a mapping of a file outlives the file's replacement."""
+    """Return a `.npy` file, opened anew: a mapping outlives the file's replacement."""
     status = path.stat()
     return _mapped(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
@@ -274,7 +274,7 @@ def _mapped(path: Path, state: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def opened(path: Path, what: str) -> NDArray[np.generic]:
-    """The same, of a file that may not be there.
+    """Return a `.npy` file that may be absent.
 
     Raises:
         DataError: it cannot be read.
@@ -299,10 +299,10 @@ class Frames(Protocol):
     """The sequences of one perturbation."""
 
     def __len__(self) -> int:
-        """How many sequences there are."""
+        """Return the number of sequences."""
 
     def __getitem__(self, i: int) -> Tensor:
-        """(T, C, H, W) float32 in [0, 1]: the frames of a sequence, T >= 2."""
+        """Return (T, C, H, W) float32 in [0, 1]: the frames of a sequence, T >= 2."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -310,9 +310,9 @@ class SequenceBenchmark:
     """Sequences of frames by perturbation, of the same images; `assert_stable_under_perturbations` takes it.
 
     Attributes:
-        name: as `benchmark` knows it.
+        name: as for `benchmark`.
         sequences: of each perturbation.
-        published: how many sequences a perturbation has as published.
+        published: the published number of sequences of a perturbation.
     """
 
     name: str
@@ -333,7 +333,7 @@ class SequenceBenchmark:
         return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} sequences",)
 
     def samples(self) -> Samples:
-        """The first frames of the first perturbation, with a label that says nothing: what is counted is sequences."""
+        """The first frames of the first perturbation, with a placeholder label: sequences are counted."""
         return as_samples(First(next(iter(self.sequences.values()))))
 
 
@@ -379,7 +379,7 @@ class VideoFrames:
 
 
 def array_sequences(root: Path, what: str) -> SequenceBenchmark:
-    """CIFAR-10-P or -100-P: a file a perturbation.
+    """Return CIFAR-10-P or -100-P: a file for each perturbation.
 
     Raises:
         DataError: a file is absent, or has another shape or type.
@@ -396,7 +396,7 @@ def array_sequences(root: Path, what: str) -> SequenceBenchmark:
 
 
 def video_sequences(root: Path, classes: tuple[str, ...], view: View, what: str) -> SequenceBenchmark:
-    """ImageNet-P: a folder a perturbation, in it a folder a class with its videos.
+    """Return ImageNet-P: a folder for each perturbation, with a folder of videos for each class.
 
     Raises:
         ConfigError: OpenCV is not installed.
@@ -428,7 +428,7 @@ def _opencv() -> object:
 
 
 def _decoded(path: Path) -> list[np.ndarray]:
-    """The frames of a video, (H, W, 3) uint8 in RGB.
+    """Return the frames of a video, (H, W, 3) uint8 in RGB.
 
     Raises:
         DataError: there are fewer than two.

@@ -1,9 +1,4 @@
-"""Image files in folders, as published: which there are, and what a model is shown of them.
-
-Classes of benchmarks, and which of a model's outputs stand for each.
-
-ObjectNet's classes among ImageNet's, by the mappings that are part of its archive.
-"""
+"""Image files in folders, and the classes of benchmarks among a model's outputs."""
 
 from __future__ import annotations
 
@@ -36,7 +31,7 @@ View = Callable[[Image.Image], Any]
 class Centre:
     """ImageNet's usual view: the shorter side to 256 pixels, and the 224 x 224 in the middle.
 
-    An image of 224 x 224 stays as it is: those of ImageNet-C are cut already.
+    An image of 224 x 224 is unchanged: those of ImageNet-C are cut already.
 
     Attributes:
         border: pixels cut off every side first.
@@ -45,7 +40,7 @@ class Centre:
     border: int = 0
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """What the model is shown."""
+        """Return the model's input for an image."""
         if self.border:
             image = image.crop((self.border, self.border, image.width - self.border, image.height - self.border))
         if image.size == (SHOWN, SHOWN):
@@ -58,12 +53,12 @@ class Centre:
 
 
 def as_it_is(image: Image.Image) -> Image.Image:
-    """The whole image."""
+    """Return the whole image."""
     return image
 
 
 def read_image(path: Path, view: View) -> Tensor:
-    """(3, H, W) float32 in [0, 1] of a file, as a view shows it.
+    """Return (3, H, W) float32 in [0, 1] of a file, through a view.
 
     Raises:
         DataError: it is no image; or as `shown`.
@@ -77,7 +72,7 @@ def read_image(path: Path, view: View) -> Tensor:
 
 
 def shown(view: View, image: Image.Image) -> Tensor:
-    """(3, H, W) float32 in [0, 1] of an image in RGB, as a view shows it.
+    """Return (3, H, W) float32 in [0, 1] of an image in RGB, through a view.
 
     Raises:
         DataError: the view gives neither an image nor a tensor of floats.
@@ -91,7 +86,7 @@ def shown(view: View, image: Image.Image) -> Tensor:
 
 
 def folders_in(root: Path) -> list[str]:
-    """The names of the folders in a folder, sorted; hidden ones aside.
+    """Return the sorted names of the folders in a folder, hidden ones aside.
 
     Raises:
         DataError: there is no such folder.
@@ -104,14 +99,14 @@ def folders_in(root: Path) -> list[str]:
 def class_files(
     root: Path, classes: Sequence[str], what: str, *, others: bool = False, suffixes: frozenset[str] = SUFFIXES
 ) -> list[tuple[str, int]]:
-    """(path under root, label) of the images of each class, in the order of the classes, each one's sorted by name.
+    """Return (path under root, label) of the images, by class and name.
 
     Args:
-        root: the folder with a folder a class.
+        root: has a folder for each class.
         classes: the names of the folders, in the order of the labels.
-        what: whose classes these are, for messages.
-        others: whether folders of other classes may stand beside.
-        suffixes: what the names of the files end in, in lower case.
+        what: the data's name, for messages.
+        others: whether folders of other classes are allowed.
+        suffixes: of the files, in lower case.
 
     Raises:
         DataError: a class has no folder, or no image; or a folder is of no class.
@@ -134,7 +129,7 @@ def class_files(
 
 
 def beside(root: Path, *inside: str) -> Path:
-    """The first of these folders under root that is there, or root itself: archives come with a folder or without."""
+    """Return the first of these folders under root that exists, or root itself, since some archives have no folder."""
     return next((root / name for name in inside if (root / name).is_dir()), root)
 
 
@@ -144,19 +139,20 @@ SUBSETS = {"imagenet-a": "a", "imagenet-r": "r"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassMap:
-    """Which outputs of a model stand for each class of a benchmark: it is right where the largest of those is one.
+    """The outputs of a model for each class of a benchmark: the answer is right where the largest is one of these.
 
     All other outputs are left out, as the authors of such benchmarks do: a model of 1,000 classes, asked for one of
-    200, is else mostly wrong for naming classes that the benchmark does not have.
+        200,
+    would mostly be wrong for naming classes that the benchmark does not have.
 
     Attributes:
-        names: what the benchmark calls its classes, in the order of its labels.
-        groups: outputs of the model, by class; more than one where a class is several of the model's.
-        outputs: how many outputs the model has.
+        names: of the benchmark's classes, in the order of its labels.
+        groups: outputs of the model, by class; several if a class covers several of the model's.
+        outputs: number of outputs of the model.
 
     Raises:
-        ConfigError: as many groups as names are not there, one is empty, or an output is in two or in none of
-            0..outputs.
+        ConfigError: the numbers of groups and names differ, a group is empty, or an output is in two groups or outside
+            0..outputs-1.
     """
 
     names: tuple[str, ...]
@@ -179,11 +175,11 @@ class ClassMap:
 
     @property
     def whole(self) -> bool:
-        """Whether every output is a class of its own, in the model's order: nothing has to be left out."""
+        """True if every output is a class, in the model's order: nothing has to be left out."""
         return self.groups == tuple((at,) for at in range(self.outputs))
 
     def restrict(self, logits: Tensor) -> Tensor:
-        """(B, K) the largest logit of each class's outputs, of (B, outputs).
+        """Return (B, K) the largest logit of each class's outputs, of (B, outputs).
 
         Raises:
             ModelError: the model has another number of outputs.
@@ -196,7 +192,7 @@ class ClassMap:
         return logits[:, self._index.to(logits.device)].amax(-1)
 
     def labels(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(N,) labels 0..K-1 for labels 0..outputs-1; -1 where a label is no class of the benchmark."""
+        """Return (N,) labels 0..K-1 for labels 0..outputs-1; -1 where a label is no class of the benchmark."""
         table = np.full(self.outputs, -1)
         for label, group in enumerate(self.groups):
             table[list(group)] = label
@@ -205,13 +201,13 @@ class ClassMap:
 
 @cache
 def imagenet_classes() -> tuple[str, ...]:
-    """The WordNet ids of ImageNet's 1,000 classes, in the order of a model's outputs."""
+    """Return the WordNet ids of ImageNet's 1,000 classes, in the order of a model's outputs."""
     return tuple(row[0] for row in _rows())
 
 
 @cache
 def imagenet_subset(name: str) -> ClassMap:
-    """The 200 classes of "imagenet-a" or "imagenet-r", or all of them for any other name."""
+    """Return the 200 classes of "imagenet-a" or "imagenet-r", or all of them for any other name."""
     letter = SUBSETS.get(name, "")
     rows = [(at, row[0]) for at, row in enumerate(_rows()) if letter in "".join(row[1:])]
     return ClassMap(names=tuple(wnid for _, wnid in rows), groups=tuple((at,) for at, _ in rows))
@@ -224,13 +220,13 @@ def _rows() -> tuple[tuple[str, ...], ...]:
 
 
 def shared_classes(mappings: Path) -> ClassMap:
-    """The classes that ObjectNet shares with ImageNet, named by their folders, each with ImageNet's classes that it is.
+    """Return the classes that ObjectNet shares with ImageNet, by folder, each with its classes of ImageNet.
 
-    (Barbu et al., NeurIPS 2019.) A folder has a label, a label some of ImageNet's labels, a label a line in ImageNet's
-    list, and a line an output of the usual models.
+    (Barbu et al., NeurIPS 2019.) The archive maps a folder to a label, a label to labels of ImageNet, each of these to
+    a line in ImageNet's list, and a line to an output of the usual models.
 
     Raises:
-        DataError: a mapping is absent, or names what another does not have.
+        DataError: a mapping is absent, or the mappings disagree.
     """
     try:
         label_of = _json(mappings / "folder_to_objectnet_label.json")

@@ -1,4 +1,4 @@
-"""Benchmarks by name: where their files lie once unpacked, and what they are read as."""
+"""Benchmarks by name: the layout of their files, and their readers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _GROUPS = ("noise", "blur", "weather", "digital", "extra")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What `benchmark` was asked for."""
+    """The arguments of `benchmark`."""
 
     name: str
     root: Path
@@ -75,18 +75,18 @@ def benchmark(
     view: View | None = None,
     clean: object = None,
 ) -> Benchmark | CorruptedBenchmark | SequenceBenchmark:
-    """A benchmark that has a name, read from where its archive was unpacked; nothing is downloaded.
+    """Return a named benchmark, read from its unpacked archive; nothing is downloaded.
 
     Args:
         name: one of `BENCHMARKS`: "imagenet" (its validation set), "imagenet-a", "imagenet-r", "imagenet-v2",
             "imagenet-sketch", "objectnet"; "cifar-10-c", "cifar-100-c", "imagenet-c", "imagenet-c-bar",
             "imagenet-3dcc", "tiny-imagenet-c"; "imagenet-p", "cifar-10-p", "cifar-100-p".
         root: the folder with the benchmark's own folders or files, or the one above it.
-        view: what a model is shown of an image: maps a PIL image in RGB to a float tensor (C, H, W) or a PIL image.
-            None takes ImageNet's usual view, the shorter side to 256 pixels and the 224 x 224 in the middle, where an
-            image is not of that size already; 64-pixel images as they are. Arrays have no view.
-        clean: for corrupted images: the same ones without corruption, as data or as a folder with a folder a class;
-            falls from clean accuracy and the relative mCE need it.
+        view: maps a PIL image in RGB to a float tensor (C, H, W) or a PIL image. None takes ImageNet's usual view, the
+            shorter side to 256 pixels and the 224 x 224 in the middle, for images of another size; 64-pixel images are
+            unchanged. Arrays have no view.
+        clean: for corrupted images: the same images without corruption, as data or as a folder with a folder for each
+            class; falls from clean accuracy and the relative mCE need it.
 
     Returns:
         A `Benchmark`, which is a data set; a `CorruptedBenchmark` for `assert_corruption_robustness`; or a
@@ -95,7 +95,7 @@ def benchmark(
     Raises:
         UnknownNameError: no benchmark has this name.
         ConfigError: an argument that it does not take.
-        DataError: the tree is another one: classes, cells or files are absent, or labels are in another order.
+        DataError: classes, cells or files are absent, or labels are in another order.
     """
     if name not in BENCHMARKS:
         raise unknown("benchmark", name, BENCHMARKS)
@@ -110,7 +110,7 @@ def benchmark(
 
 
 def _folders(what: str, published: int, *inside: str) -> Callable[[Asked], Benchmark]:
-    """A benchmark with a folder for each class, named by its WordNet id."""
+    """Read a benchmark with a folder for each class, named by its WordNet id."""
 
     def read(asked: Asked) -> Benchmark:
         asked.refuse_clean()
@@ -122,7 +122,7 @@ def _folders(what: str, published: int, *inside: str) -> Callable[[Asked], Bench
 
 
 def _imagenet_v2(asked: Asked) -> Benchmark:
-    """ImageNet-V2's folders are named by class index: as texts, 10 would come before 2."""
+    """Read ImageNet-V2, whose folders are named by class index: as texts, 10 would come before 2."""
     asked.refuse_clean()
     variants = ("matched-frequency", "threshold-0.7", "threshold0.7", "top-images", "topimages")
     root = beside(asked.root, *(f"imagenetv2-{one}-format-val" for one in variants))
@@ -131,7 +131,7 @@ def _imagenet_v2(asked: Asked) -> Benchmark:
 
 
 def _objectnet(asked: Asked) -> Benchmark:
-    """The classes that ObjectNet shares with ImageNet, by the mapping that it comes with; its red border is cut off."""
+    """Read the classes that ObjectNet shares with ImageNet, by its own mapping; cut off its red border."""
     asked.refuse_clean()
     root = beside(asked.root, "objectnet-1.0")
     classes = shared_classes(root / "mappings")
@@ -160,7 +160,7 @@ def _benchmark(
 
 
 def _arrays(classes: int) -> Callable[[Asked], CorruptedBenchmark]:
-    """CIFAR-10-C or -100-C: of its 19 files, the 15 of the benchmark, and the others where they are."""
+    """Read CIFAR-10-C or -100-C: the benchmark's 15 files, and the other 4 if present."""
 
     def read(asked: Asked) -> CorruptedBenchmark:
         _no_view(asked)
@@ -177,7 +177,7 @@ def _arrays(classes: int) -> Callable[[Asked], CorruptedBenchmark]:
 def _trees(
     corruptions: tuple[str, ...], what: str, *inside: str, baseline: str = ""
 ) -> Callable[[Asked], CorruptedBenchmark]:
-    """A tree of corruption/severity/class/file with all of ImageNet's classes."""
+    """Read a tree of corruption/severity/class/file with all of ImageNet's classes."""
 
     def read(asked: Asked) -> CorruptedBenchmark:
         root = beside(asked.root, *inside)
@@ -187,7 +187,7 @@ def _trees(
 
 
 def _tiny(asked: Asked) -> CorruptedBenchmark:
-    """Tiny-ImageNet-C: its 200 classes are the first cell's folders, in the order of their names."""
+    """Read Tiny-ImageNet-C: its 200 classes are the first cell's folders, sorted by name."""
     root = beside(asked.root, "Tiny-ImageNet-C")
     first = _cells(root, _C[:1], "Tiny-ImageNet-C")[_C[0], 1]
     classes = tuple(folders_in(root / first))
@@ -219,7 +219,7 @@ def _corrupted(
 
 
 def _cells(root: Path, corruptions: tuple[str, ...], what: str) -> dict[tuple[str, int], str]:
-    """The folders of all cells, those of ImageNet-C's archives with their group's folder or without."""
+    """Return the folders of all cells, those of ImageNet-C's archives with their group's folder or without."""
     folders: dict[tuple[str, int], str] = {}
     for name in corruptions:
         group = next((f"{one}/" for one in _GROUPS if (root / one / name).is_dir()), "")

@@ -1,35 +1,35 @@
-"""The page of a history: a chart a claim, of its intervals and thresholds from commit to commit."""
+"""The page of a history: for each claim a chart of its intervals and thresholds from commit to commit."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from robustest.history.course import BAD, GOOD, OPEN, Course, Point
-from robustest.reports.history.words import (
-    GONE,
+from robustest.history import BAD, GOOD, OPEN, ClaimHistory
+from robustest.reports.history import (
+    NOT_MEASURED,
     change_of,
     commit_of,
     first_bad_of,
+    gap_of,
     runs_of,
-    since_of,
     slack_of,
+    state_of,
     value_of,
-    word_of,
 )
-from robustest.reports.html.album import write_whole
+from robustest.reports.html.figures import round_above
 from robustest.reports.html.page import MARKS, rendered
-from robustest.reports.html.scales import above
+from robustest.reports.json_file import write_whole
 from robustest.version import VERSION
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 348, 16, 116
 _COLUMNS = 76
-"""Of a chart, at most: 1,000 commits share them, each with the widest interval and the worst verdict of its commits."""
+"""Largest number of columns of a chart; 1,000 commits share them."""
 _LETTER = 10
-"""How wide a letter is, with room beside it."""
+"""Width of a letter and the room beside it."""
 _RECENT = 8
 _MOST_CHANGES = 20
 _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}
@@ -37,16 +37,15 @@ _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A claim's course as paths of a drawing.
+    """A claim's history as SVG paths.
 
     Attributes:
-        intervals: for each verdict a path of upright lines, from end to end of the intervals.
-        crosses: a path of marks under the columns that do not hold.
-        threshold: a path of the thresholds; empty where there is none.
-        changes: a path of upright lines, where a column has another model, data or threshold.
-        letters: over them: x, and the first letters of what changed; none where the last ones are too near.
-        ticks: of the axis: y and the value there.
-        words: the chart in a sentence.
+        intervals: for each verdict a path of vertical lines from end to end of the intervals.
+        crosses: a path of crosses under the columns that do not hold.
+        changes: a path of vertical lines at changes of model, data or threshold.
+        letters: initials of the changes, each with its x.
+        ticks: y and value of marks on the axis.
+        words: description for screen readers.
     """
 
     intervals: dict[str, str]
@@ -65,17 +64,15 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
+class HistoryCard:
     """A claim on the page.
 
     Attributes:
-        number: 1 for the first.
-        test, name, word, value, slack, when, runs: the claim, where it stands, and what was last found.
-        chart: None where nothing was measured at any commit.
-        told: sentences: the first bad commit, and what else is to be said.
-        changes: what became another, the latest first.
-        hidden: how many more there are.
-        recent: the last commits, the latest first.
+        word: state of the claim.
+        chart: None if no commit has a measurement.
+        changes: changes of model, data or threshold, the latest first.
+        hidden: number of further changes.
+        recent: the last commits, the latest first: commit, value, requirements, verdict.
     """
 
     number: int
@@ -87,66 +84,60 @@ class Drawn:
     when: str
     runs: str
     chart: Chart | None
-    told: list[str]
+    remarks: list[str]
     changes: list[str]
     hidden: int
     recent: list[tuple[str, str, str, str]]
 
 
-def write(folder: str, courses: Sequence[Course]) -> None:
+def write(folder: str, histories: Sequence[ClaimHistory]) -> None:
     """Write `index.html` whole or not at all; other files of the folder stay.
-
-    Args:
-        folder: made if absent.
-        courses: in the order in which they are shown.
 
     Raises:
         ConfigError: Jinja2 is not installed.
     """
-    drawn = [_draw(number, course) for number, course in enumerate(courses, 1)]
-    counts = Counter(one.word for one in drawn)
-    bad = len(drawn) - counts["passed"] - counts["measured"]
+    cards = []
+    for number, one in enumerate(histories, 1):
+        last, key = one.last, one.claim.key
+        bad = [first_bad_of(one.first_bad)] if one.first_bad is not None else []
+        points = [(point, point.shown) for point in reversed(one.points[-_RECENT:])]
+        cards.append(
+            HistoryCard(
+                number=number,
+                test=one.claim.test,
+                name=f"{key} {last.required}".strip() if key else "the test itself, beside its claims",
+                word=state_of(one),
+                value=value_of(last),
+                slack=slack_of(last),
+                when=commit_of(last),
+                runs=runs_of(one),
+                chart=_chart(one),
+                remarks=[*bad, *filter(None, [gap_of(one)])],
+                changes=[change_of(change) for change in reversed(one.changes[-_MOST_CHANGES:])],
+                hidden=max(0, len(one.changes) - _MOST_CHANGES),
+                recent=[(commit_of(p), value_of(e), e.required or "-", e.verdict or e.state) for p, e in points],
+            )
+        )
+    counts = Counter(card.word for card in cards)
+    bad_count = len(cards) - counts["passed"] - counts["measured"]
+    worst = next((word for word in ("failed", "error", "inconclusive") if counts[word]), "none")
     text = rendered(
         "history.html",
-        headline=f"{bad} of {len(drawn)} claims do not stand" if bad else f"All {len(drawn)} claims stand",
-        state=next((word for word in ("failed", "error", "inconclusive") if counts[word]), "none" if bad else "passed"),
-        claims=drawn,
+        headline=f"{bad_count} of {len(cards)} claims did not pass at the latest commit"
+        if bad_count
+        else f"All {len(cards)} claims passed at the latest commit",
+        state=worst if bad_count else "passed",
+        claims=cards,
         counts=counts,
-        marks={**MARKS, GONE: MARKS["skipped"]},
+        marks={**MARKS, NOT_MEASURED: MARKS["skipped"]},
         version=VERSION,
     )
-    Path(folder).mkdir(parents=True, exist_ok=True)
     write_whole(Path(folder) / "index.html", text.encode("utf-8", "backslashreplace"))
-
-
-def _draw(number: int, course: Course) -> Drawn:
-    last, runs = course.last, runs_of(course)
-    bad = [first_bad_of(course.first_bad)] if course.first_bad is not None else []
-    return Drawn(
-        number=number,
-        test=course.claim.test,
-        name=f"{course.claim.key} {last.asked}".strip() if course.claim.key else "the test beside its claims",
-        word=word_of(course),
-        value=value_of(last),
-        slack=slack_of(last),
-        when=commit_of(last),
-        runs=runs,
-        chart=_chart(course, runs),
-        told=[*bad, *filter(None, [since_of(course)])],
-        changes=[change_of(one) for one in reversed(course.changes[-_MOST_CHANGES:])],
-        hidden=max(0, len(course.changes) - _MOST_CHANGES),
-        recent=[_row(point) for point in reversed(course.points[-_RECENT:])],
-    )
-
-
-def _row(point: Point) -> tuple[str, str, str, str]:
-    told = point.told
-    return commit_of(point), value_of(told), told.asked or "-", told.verdict or told.state
 
 
 @dataclass(slots=True)
 class _Column:
-    """Neighbouring commits that share a place in a chart."""
+    """Neighbouring commits that share a place: worst state, widest interval, last threshold."""
 
     state: str
     low: float | None
@@ -154,30 +145,35 @@ class _Column:
     threshold: float | None
 
 
-def _column(points: Sequence[Point]) -> _Column:
-    told = [point.entries[0] if len(point.entries) == 1 else point.told for point in points]
-    states = {point.state for point in points}
-    lows = [entry.low if entry.left_low is None else entry.left_low for entry in told if entry.low is not None]
-    highs = [entry.high if entry.left_high is None else entry.left_high for entry in told if entry.high is not None]
-    return _Column(
-        state=next(state for state in (BAD, OPEN, GOOD) if state in states),
-        low=min(lows, default=None),
-        high=max((high for high in highs if high is not None), default=None),
-        threshold=next((entry.threshold for entry in reversed(told) if entry.threshold is not None), None),
-    )
-
-
-def _chart(course: Course, runs: str) -> Chart | None:
-    points = course.points
+def _chart(history: ClaimHistory) -> Chart | None:
+    points = history.points
     count = min(len(points), _COLUMNS)
+    # Commits are spread evenly over the columns, each with at least one.
     starts = [-(-at * len(points) // count) for at in range(count + 1)] if count else []
-    columns = [_column(points[from_:to]) for from_, to in pairwise(starts)]
-    highs = [value for one in columns for value in (one.high, one.threshold) if value is not None and value < 1e99]
-    lows = [value for one in columns for value in (one.low, one.threshold) if value is not None]
+    columns = []
+    for start, end in pairwise(starts):
+        part = points[start:end]
+        entries = [point.entries[0] if len(point.entries) == 1 else point.shown for point in part]
+        states = {point.state for point in part}
+        lows = [one.low if one.left_low is None else one.left_low for one in entries if one.low is not None]
+        highs = [one.high if one.left_high is None else one.left_high for one in entries if one.high is not None]
+        columns.append(
+            _Column(
+                # The worst state of the commits that share the column: a red commit must never disappear in a green
+                # column.
+                state=next(state for state in (BAD, OPEN, GOOD) if state in states),
+                low=min(lows, default=None),
+                high=max((high for high in highs if high is not None), default=None),
+                threshold=next((one.threshold for one in reversed(entries) if one.threshold is not None), None),
+            )
+        )
     if not any(one.low is not None for one in columns):
         return None
-    top = max(1.0, above(max(highs))) if highs and max(highs) > 1 else 1.0
-    bottom = -above(-min(lows)) if min(lows) < 0 else 0.0
+    # 1e100 stands for infinity in a history; it must not set the scale.
+    tops = [value for one in columns for value in (one.high, one.threshold) if value is not None and value < 1e99]
+    bottoms = [value for one in columns for value in (one.low, one.threshold) if value is not None]
+    top = max(1.0, round_above(max(tops))) if tops and max(tops) > 1 else 1.0
+    bottom = -round_above(-min(bottoms)) if min(bottoms) < 0 else 0.0
 
     def x(at: int) -> float:
         return round(_LEFT + (_RIGHT - _LEFT) * (at + 0.5) / count, 1)
@@ -187,48 +183,37 @@ def _chart(course: Course, runs: str) -> Chart | None:
         return round(_BOTTOM - (_BOTTOM - _TOP) * share, 1)
 
     intervals: dict[str, str] = {}
+    crosses = thresholds = ""
+    half = (_RIGHT - _LEFT) / count / 2
     for at, one in enumerate(columns):
         if one.low is not None and one.high is not None:
-            word, from_, to = _WORDS[one.state], y(one.low), y(one.high)
-            intervals[word] = intervals.get(word, "") + f"M{x(at):g} {max(from_, to + 1):g}V{to:g}"
-    half = (_RIGHT - _LEFT) / count / 2
-    lines = _lines(course, count, x)
-    steps = [(x(at), y(one.threshold)) for at, one in enumerate(columns) if one.threshold is not None]
+            word, lower, upper = _WORDS[one.state], y(one.low), y(one.high)
+            # A single sample line would be invisible if both ends agree, so it has a length of at least 1.
+            intervals[word] = intervals.get(word, "") + f"M{x(at):g} {max(lower, upper + 1):g}V{upper:g}"
+        if one.state == BAD:
+            crosses += f"M{x(at) - 2:g} {_BOTTOM + 6}l4 4m0 -4l-4 4"
+        if one.threshold is not None:
+            thresholds += f"M{x(at) - half:.1f} {y(one.threshold):g}H{x(at) + half:.1f}"
+
+    places = {id(point): at for at, point in enumerate(points)} if history.changes else {}
+    changed: dict[int, set[str]] = {}
+    for change in history.changes:
+        at = places[id(change.point)] * count // len(places)
+        changed.setdefault(at, set()).update(what[0].upper() for what in change.what)
+    lines, edge = "", float("-inf")
+    letters: list[tuple[float, str]] = []
+    for at in sorted(changed):
+        lines += f"M{x(at):g} {_TOP - 4}V{_BOTTOM}"
+        text, reach = "".join(sorted(changed[at])), _LETTER * len(changed[at]) / 2
+        if x(at) - reach >= edge:  # letters that would overlap those before are left out
+            letters.append((x(at), text))
+            edge = x(at) + reach
     return Chart(
         intervals=intervals,
-        crosses="".join(_cross(x(at)) for at, one in enumerate(columns) if one.state == BAD),
-        threshold="".join(f"M{at - half:.1f} {level:g}H{at + half:.1f}" for at, level in steps),
-        changes="".join(f"M{at:g} {_TOP - 4}V{_BOTTOM}" for at, _ in lines),
-        letters=_apart(lines),
-        ticks=[(y(value), f"{value:g}") for value in (bottom, (bottom + top) / 2, top)],
-        words=f"{course.claim.key or course.claim.test}: {word_of(course)}; {runs}",
+        crosses=crosses,
+        threshold=thresholds,
+        changes=lines,
+        letters=letters,
+        ticks=[(y(value), f"{value:.3g}") for value in (bottom, (bottom + top) / 2, top)],
+        words=f"{history.claim.key or history.claim.test}: {state_of(history)}; {runs_of(history)}",
     )
-
-
-def _cross(x: float) -> str:
-    y = _BOTTOM + 8
-    return f"M{x - 2:g} {y - 2}l4 4m0 -4l-4 4"
-
-
-def _lines(course: Course, count: int, x: Callable[[int], float]) -> list[tuple[float, str]]:
-    """A line a column in which something changed, with the first letters of what did."""
-    if not course.changes:
-        return []
-    places = {id(point): at for at, point in enumerate(course.points)}
-    found: dict[int, set[tuple[str, ...]]] = {}
-    for change in course.changes:
-        at = places[id(change.point)] * count // len(places)
-        found.setdefault(at, set()).add(change.what)
-    return [(x(at), "".join(sorted({one[0].upper() for what in found[at] for one in what}))) for at in sorted(found)]
-
-
-def _apart(lines: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Letters that can be read: those that would lie over the ones before are left out."""
-    told: list[tuple[float, str]] = []
-    end = float("-inf")
-    for at, letters in lines:
-        half = _LETTER * len(letters) / 2
-        if at - half >= end:
-            told.append((at, letters))
-            end = at + half
-    return told

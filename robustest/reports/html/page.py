@@ -1,31 +1,34 @@
-"""The page: claims, curves and pictures put into the template, and written."""
+"""The HTML page of a run: rows of the account become cards, and templates show them.
+
+The content security policy admits only this style and script, by their hashes; every text is escaped, and pictures go
+through `album`.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from robustest.account import EXPLAINED, RED, STATES, Account, Row
 from robustest.errors import ConfigError
-from robustest.extensions import Section
 from robustest.health import HEALTH_CHECKS
-from robustest.reports.html.album import Album, write_whole
-from robustest.reports.html.claims import Card, claims_of, worst_first
-from robustest.reports.html.curves import curves_of
-from robustest.reports.html.plots import plot_of
-from robustest.reports.states import RED, STATES, TOLD, Reported
-from robustest.results import shown
+from robustest.reports.html.album import Album, Picture
+from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
+from robustest.reports.json_file import write_whole
+from robustest.reports.text import answers, class_name, measured, row_remark, row_without_result
+from robustest.results import Counterexample, Fact, Result, shown
 from robustest.settings import Settings
 from robustest.version import VERSION
-from robustest.words import clean_share
-
-_OPEN = 12
-"""Claims that did not pass whose evidence is unfolded: more would bury the table."""
+from robustest.words import clean_share, count_of, limits_in_words, value_of
 
 MARKS = {
     "passed": "✓",
@@ -40,174 +43,205 @@ MARKS = {
     "rerun": "↻",
     "xpassed": "+",
 }
-_ASIDE = frozenset(STATES) - RED - {"passed", "measured"}
-"""What is neither red nor green: a failure that was expected, a test that was skipped."""
-
+_UNFOLDED = 12
+"""Number of claims that did not pass whose evidence is unfolded: more would bury the table."""
 _HEADER = ("profile", "seed", "device", "attack", "scope", "alpha")
 _VISIBLE: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)},
     0x7F: 0x2421,
     **{code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
 }
-"""Characters that show nothing, or turn what stands around them: a name must not read as another."""
+"""Replacements of characters that are invisible or reverse the text around them: no name may read as another."""
+_BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
+_FRAME_LINES = 30
+"""Height of a card in a notebook, in lines of text; longer cards scroll."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstSample:
+    """One of the worst samples, as the page shows it.
+
+    Attributes:
+        problem: reason why a picture cannot be shown; may be empty.
+        words: description for screen readers.
+        pair: "label → answer" in classes; empty if answers are no classes.
+    """
+
+    picture: Picture | None
+    problem: str
+    facts: tuple[Fact, ...]
+    words: str
+    pair: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSheet:
+    """A picture of a model's features, or the reason why it cannot be shown."""
+
+    picture: Picture | None
+    problem: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineComparison:
+    """A claim beside its baseline; `problem` is the reason why nothing was compared, or empty."""
+
+    facts: tuple[Fact, ...] = ()
+    problem: str = ""
+    drop: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One row of the account, as the page shows it.
+
+    Attributes:
+        number: place in the run, from 1.
+        verdict: state of the row, one of `STATES`.
+        value, required, count: parts of the sentence `measured`, for columns of the table.
+        about: explanation of the bar of the scale, if it could mislead.
+        slack: distance of the value from the threshold, negative on the wrong side; for sorting.
+        tables: further numbers, beside the result's facts.
+        sheets: pictures of the model's features.
+        findings: triggered health checks: "name", "message", "suppressed".
+        remarks: notes, except those that repeat a finding.
+    """
+
+    number: int
+    test: str
+    statement: str
+    verdict: str
+    rule: str
+    result: Result | None
+    problem: str
+    replay: str
+    measured: str = ""
+    value: str = ""
+    required: str = ""
+    count: str = ""
+    about: str = ""
+    caveats: tuple[str, ...] = ()
+    scale: Scale | None = None
+    slack: float | None = None
+    worst: tuple[WorstSample, ...] = ()
+    tables: tuple[PageTable, ...] = ()
+    sheets: tuple[PictureSheet, ...] = ()
+    findings: tuple[dict[str, Any], ...] = ()
+    remarks: tuple[str, ...] = ()
+    baseline: BaselineComparison | None = None
+
+    @property
+    def groups(self) -> list[tuple[str, list[WorstSample]]]:
+        """The worst samples by label and answer: groups of several samples, the largest first, then single samples."""
+        pairs: dict[str, list[WorstSample]] = {}
+        for one in self.worst:
+            pairs.setdefault(one.pair, []).append(one)
+        several = {pair: ones for pair, ones in pairs.items() if pair and len(ones) > 1}
+        single = [one for one in self.worst if one.pair not in several]
+        return sorted(several.items(), key=lambda group: -len(group[1])) + ([("", single)] if single else [])
+
+    @property
+    def test_parts(self) -> list[str]:
+        return _BREAKS.split(self.test)
+
+    @property
+    def change(self) -> float | None:
+        """Change of the accuracy since the baseline, negative for a fall; None if nothing was compared."""
+        drop = None if self.baseline is None else self.baseline.drop
+        return None if drop is None else 0.0 - drop
 
 
 def write(
     folder: str,
-    rows: Sequence[Reported],
-    lost: Sequence[str],
+    account: Account,
     settings: Settings,
     *,
     inline: bool = False,
     origin: str = ".",
     below: Mapping[str, Path] | None = None,
     about: Mapping[str, str] | None = None,
-    sections: Sequence[Section] = (),
 ) -> None:
-    """Write `index.html` whole or not at all, and the pictures it shows into `images/` beside it.
+    """Write `index.html` whole or not at all, and its pictures into `images/` beside it.
 
     Args:
-        folder: where to; made if absent. Other files in it stay.
-        rows: one per claim and per other ending of a test.
-        lost: what did not arrive, in sentences.
-        settings: the run's.
-        inline: put the pictures inside the page instead, so that it is a single file.
-        origin: the folder that relative paths of pictures start from, where this run saved them.
-        below: where results come from files: for each test the folder that its pictures must lie in, and that their
-            paths start from. No other file is opened.
-        about: further lines for the header, such as {"commit": "1a2b3c4"}.
-        sections: of packs, below the evidence.
+        folder: folder of the page, made if absent; other files in it stay.
+        inline: True to embed the pictures, so that the page is a single file.
+        origin: folder that relative paths of pictures start from, if this run saved them.
+        below: for results from files: for each test the folder of its pictures.
+        about: further lines of the header, such as {"commit": "1a2b3c4"}.
 
     Raises:
         ConfigError: Jinja2 is not installed.
     """
-    template = _template()
+    template = _template("report.html")
     target = Path(folder)
-    album = Album(folder=target, origin=Path(origin), inline=inline, below=below)
     target.mkdir(parents=True, exist_ok=True)
-    text = _render(template, claims_of(rows, album), lost, settings, about or {}, sections=sections)
-    write_whole(target / "index.html", text.encode("utf-8", "backslashreplace"))
-    album.tidy()
-
-
-def check() -> None:
-    """See that a page can be made.
-
-    Raises:
-        ConfigError: Jinja2 is not installed.
-    """
-    _template()
-
-
-def _render(
-    template: Any,
-    claims: Sequence[Card],
-    lost: Sequence[str],
-    settings: Settings,
-    about: Mapping[str, str],
-    *,
-    sections: Sequence[Section],
-) -> str:
-    ordered = worst_first(claims)
-    counts = Counter(claim.verdict for claim in claims)
-    return _filled(
+    album = Album(folder=target, origin=Path(origin), inline=inline, below=below)
+    rows, lost = account.rows, account.lost
+    cards = [card_of(number, row, album) for number, row in enumerate(rows, 1)]
+    ordered = sorted(cards, key=lambda card: (STATES.index(card.verdict), card.number))
+    counts = Counter(card.verdict for card in cards)
+    results = [card.result for card in cards if card.result is not None]
+    left_out = {"deselected": account.left_out} if account.left_out else {}
+    text = _filled(
         template,
         headline=headline(counts, lost),
-        state=next((verdict for verdict in STATES if counts[verdict]), "none") if not lost else "error",
-        counts={verdict: counts[verdict] for verdict in STATES if counts[verdict]},
+        # STATES are in order, the worst first. Lost results make the page red whatever its rows say.
+        state=next((state for state in STATES if counts[state]), "none") if not lost else "error",
+        counts={state: counts[state] for state in STATES if counts[state]},
         claims=ordered,
-        unfolded={claim.number for claim in ordered[:_OPEN] if claim.verdict in TOLD},
-        compared=any(claim.change is not None for claim in claims),
-        plots=[plot_of(curve) for curve in curves_of(claims)],
+        unfolded={card.number for card in ordered[:_UNFOLDED] if card.verdict in EXPLAINED},
+        compared=any(card.change is not None for card in cards),
+        plots=[plot_of(curve) for curve in curves_of(rows)],
         lost=lost,
         sections=[
             (one.title, [(fact.label, f"{shown(fact.value)} {fact.unit}".strip()) for fact in one.facts])
-            for one in sections
+            for one in account.sections
         ],
-        facts=[*about.items(), *_measured_on(claims), *((name, shown(getattr(settings, name))) for name in _HEADER)],
-        cost=_cost(claims),
+        facts=[
+            *{**(about or {}), **left_out}.items(),
+            *_data_facts(results),
+            *((name, shown(getattr(settings, name))) for name in _HEADER),
+        ],
+        cost={
+            "forward": sum(result.cost.forward for result in results),
+            "backward": sum(result.cost.backward for result in results),
+            "seconds": sum(result.cost.seconds for result in results),
+            "cached": sum(bool(result.cached) for result in results),
+            "replayed": sum(result.replayed for result in results),
+        },
         settings={name: shown(value) for name, value in asdict(settings).items()},
         checks=HEALTH_CHECKS,
         marks=MARKS,
         version=VERSION,
     )
+    write_whole(target / "index.html", text.encode("utf-8", "backslashreplace"))
+    album.tidy()
+
+
+def check() -> None:
+    """Raise ConfigError if Jinja2 is not installed."""
+    _template("report.html")
+
+
+def card(result: Result) -> str | None:
+    """Return a result as a notebook shows it: its card with embedded pictures; None without Jinja2."""
+    if find_spec("jinja2") is None:
+        return None
+    claim = card_of(1, Row("", result), Album(folder=Path(), origin=Path(), inline=True))
+    page = html.escape(rendered("card.html", claim=claim, marks=MARKS), quote=True)
+    title = html.escape(f"{result.verdict}: {result.statement}", quote=True)
+    # A frame keeps the style of the page and that of the notebook apart.
+    return f'<iframe srcdoc="{page}" title="{title}" style="width:100%;height:{_FRAME_LINES}em;border:0"></iframe>'
 
 
 def rendered(name: str, **values: Any) -> str:
-    """One of the page's templates, filled in, with style and script of the page."""
+    """Return one of the page's templates, filled in, with the page's style and script."""
     return _filled(_template(name), **values)
 
 
-def _filled(template: Any, **values: Any) -> str:
-    style, script = _asset("report.css"), _asset("report.js")
-    text: str = template.render(
-        **values, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
-    )
-    return text.translate(_VISIBLE)
-
-
-def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
-    """The run in a sentence."""
-    total = sum(counts.values()) - counts.get("measured", 0)
-    if lost:
-        return "This run lost results"
-    if not total:
-        return "Nothing was claimed" if counts.get("measured") else "No claim was measured"
-    kinds = [verdict for verdict in STATES if verdict in RED and counts.get(verdict)]
-    told = _failing_words(counts, kinds, total) if kinds else _green(counts, total)
-    return f"{told}; {counts['measured']} more measured alone" if counts.get("measured") else told
-
-
-def _failing_words(counts: Mapping[str, int], kinds: Sequence[str], total: int) -> str:
-    bad = sum(counts[verdict] for verdict in kinds)
-    told = {
-        "error": "could not be measured",
-        "inconclusive": "are inconclusive",
-        "unfinished": "did not run to the end",
-    }
-    what = "did not pass" if len(kinds) > 1 else told.get(kinds[0], kinds[0])
-    return f"The one claim {what.replace('are ', 'is ')}" if total == 1 else f"{bad} of {total} claims {what}"
-
-
-def _green(counts: Mapping[str, int], total: int) -> str:
-    passed = counts.get("passed", 0)
-    if passed == total:
-        return "The one claim passed" if total == 1 else f"All {total} claims passed"
-    aside = ", ".join(f"{counts[name]} {name}" for name in STATES if name in _ASIDE and counts.get(name))
-    return f"{passed} of {total} claims passed; {aside}"
-
-
-def _measured_on(claims: Sequence[Card]) -> list[tuple[str, str]]:
-    """What the claims were measured on: how many samples and classes, and how right the model is on them unchanged."""
-    results = [claim.result for claim in claims if claim.result is not None]
-    sizes = sorted({result.n_total for result in results if result.n_total})
-    names = {len(result.details["class_names"]) for result in results if result.details.get("class_names")}
-    seen = [result.details["clean_seen"] for result in results if result.details.get("clean_seen")]
-    shares = sorted({round(clean_share(one), 3) for one in seen})
-    found = [
-        ("samples", _from_to([f"{size:,}" for size in sizes])),
-        ("classes", _from_to([str(count) for count in sorted(names)])),
-        ("clean accuracy", _from_to([f"{share:.3f}" for share in shares])),
-    ]
-    return [(name, told) for name, told in found if told]
-
-
-def _from_to(values: Sequence[str]) -> str:
-    return "" if not values else values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
-
-
-def _cost(claims: Sequence[Card]) -> dict[str, Any]:
-    results = [claim.result for claim in claims if claim.result is not None]
-    return {
-        "forward": sum(result.cost.forward for result in results),
-        "backward": sum(result.cost.backward for result in results),
-        "seconds": sum(result.cost.seconds for result in results),
-        "cached": sum(bool(result.cached) for result in results),
-        "replayed": sum(result.replayed for result in results),
-    }
-
-
-def _template(name: str = "report.html") -> Any:
+def _template(name: str) -> Any:
     try:
         import jinja2
     except ModuleNotFoundError as error:
@@ -217,26 +251,205 @@ def _template(name: str = "report.html") -> Any:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("robustest.reports.html"),
         autoescape=True,
+        # A misspelt name in a template would otherwise leave out a number without a trace.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["seconds"] = _seconds
+    environment.filters["seconds"] = lambda value: "< 0.1" if 0 < value < 0.05 else f"{value:.1f}"
     return environment.get_template(name)
 
 
-def _seconds(value: float) -> str:
-    """Seconds to the tenth; what took less is not said to have taken none."""
-    return "< 0.1" if 0 < value < 0.05 else f"{value:.1f}"
-
-
-def _asset(name: str) -> Any:
-    """Style or script, as they are: both are ours, and the page's policy admits these very bytes alone."""
+def _filled(template: Any, **values: Any) -> str:
     from markupsafe import Markup  # comes with Jinja2
 
-    return Markup(files("robustest.reports.html").joinpath("templates", name).read_text(encoding="utf-8"))  # noqa: S704
+    folder = files("robustest.reports.html").joinpath("templates")
+    for name in ("style", "script"):
+        path = folder.joinpath("report.css" if name == "style" else "report.js")
+        asset = path.read_text(encoding="utf-8")
+        # The policy names these digests, so a browser runs no script and applies no style that a text smuggled in.
+        digest = hashlib.sha256(asset.encode("utf-8")).digest()
+        values[name] = Markup(asset)  # noqa: S704 - robustest's own file; the policy admits only these bytes
+        values[f"{name}_hash"] = f"sha256-{base64.b64encode(digest).decode('ascii')}"
+    text: str = template.render(**values)
+    return text.translate(_VISIBLE)
 
 
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
+    """Return the run in one sentence."""
+    alone = counts.get("measured", 0)
+    total = sum(counts.values()) - alone
+    if lost:
+        return "This run lost results"
+    if not total:
+        return "Nothing was claimed" if alone else "No claim was measured"
+    red = [state for state in STATES if state in RED and counts.get(state)]
+    passed = counts.get("passed", 0)
+    if red:
+        bad = sum(counts[state] for state in red)
+        verbs = {
+            "error": "could not be measured",
+            "inconclusive": "is inconclusive" if total == 1 else "are inconclusive",
+            "unfinished": "did not finish",
+        }
+        verb = "did not pass" if len(red) > 1 else verbs.get(red[0], red[0])
+        text = f"The one claim {verb}" if total == 1 else f"{bad} of {total} claims {verb}"
+    elif passed == total:
+        text = "The one claim passed" if total == 1 else f"All {total} claims passed"
+    else:
+        others = [state for state in STATES if state not in RED | {"passed", "measured"} and counts.get(state)]
+        text = f"{passed} of {total} claims passed; {', '.join(f'{counts[state]} {state}' for state in others)}"
+    return f"{text}; {alone} more measured without a claim" if alone else text
+
+
+def _data_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """Return numbers of samples and classes, and clean accuracies, as ranges over all claims."""
+
+    def span(values: Sequence[str]) -> str:
+        return "" if not values else values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+    sizes = sorted({result.n_total for result in results if result.n_total})
+    classes = sorted({len(result.details["class_names"]) for result in results if result.details.get("class_names")})
+    seen = [result.details["clean_seen"] for result in results if result.details.get("clean_seen")]
+    shares = sorted({round(clean_share(one), 3) for one in seen})
+    found = [
+        ("samples", span([f"{size:,}" for size in sizes])),
+        ("classes", span([str(count) for count in classes])),
+        ("clean accuracy", span([f"{share:.3f}" for share in shares])),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def card_of(number: int, row: Row, album: Album) -> Card:
+    """Return the card of a row; its pictures go into the album."""
+    result = row.result
+    if result is None:
+        return Card(
+            number=number,
+            test=row.test,
+            statement=row_without_result(row),
+            verdict=row.state,
+            rule="",
+            result=None,
+            problem=row.problem,
+            replay=row.replay,
+        )
+    health = [one for one in result.details.get("health") or () if isinstance(one, Mapping)]
+    findings = tuple(
+        {
+            "name": str(one.get("name", "")),
+            "message": str(one.get("message", "")),
+            "suppressed": bool(one.get("suppressed")),
+        }
+        for one in health
+    )
+    messages = {one["message"] for one in findings}
+    pictures = result.details.get("pictures")
+    sheets = []
+    for place, one in enumerate(pictures if isinstance(pictures, (list, tuple)) else (), 1):
+        if isinstance(one, Mapping):
+            taken = album.take(str(one.get("image", "")), f"claim-{number}-shown-{place}.png", row.test)
+            picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
+            sheets.append(PictureSheet(picture=picture, problem=problem, caption=str(one.get("caption", ""))))
+    slack = None
+    if result.threshold is not None:
+        slack = (result.value - result.threshold) * (1 if result.comparison == ">=" else -1)
+    return Card(
+        number=number,
+        test=row.test,
+        statement=result.statement,
+        verdict=row.state,
+        rule=result.rule,
+        result=result,
+        problem="",
+        replay=row.replay,
+        measured=measured(result),
+        value=value_of(result),
+        required=", ".join(limits_in_words(result)),
+        count=count_of(result),
+        about=_bar_meaning(result),
+        caveats=result.caveats,
+        scale=scale_of(result),
+        slack=slack,
+        worst=tuple(
+            _worst_sample(f"claim-{number}-worst-{rank}.png", row.test, result, one, album)
+            for rank, one in enumerate(result.counterexamples, 1)
+        ),
+        tables=tuple(tables_of(result.details, result.captions.names, result.threshold)),
+        sheets=tuple(sheets),
+        findings=findings,
+        remarks=tuple(note for note in (row_remark(row), *result.notes) if note and note not in messages),
+        baseline=_baseline_comparison(result.details.get("baseline"), result.quantity),
+    )
+
+
+def _bar_meaning(result: Result) -> str:
+    """Return an explanation of the bar if it could mislead."""
+    low, high = result.left_interval
+    texts = []
+    if result.bounds:
+        side, more = ("above", "lower") if result.bounds == "above" else ("below", "higher")
+        texts.append(f"A search bounds the value from {side}: a stronger search may find a {more} one.")
+    if result.straddles:
+        texts.append(
+            "The claim is about this very set, and every sample was evaluated. The bar is about the population that "
+            "the set was drawn from; a claim about the population would be undecided."
+        )
+    elif result.scope == "population" and result.threshold is not None and low < result.threshold < high:
+        texts.append("The claim is about the population: a bar that reaches over the threshold does not settle it.")
+    return " ".join(texts)
+
+
+def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, album: Album) -> WorstSample:
+    taken = album.take(worst.image, name, test) if worst.image else None
+    picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
+    captions, names = result.captions, result.details.get("class_names")
+    label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
+    facts = [Fact("sample", str(worst.index))]
+    if worst.told:
+        facts.append(Fact("answered", worst.told))
+    elif captions.answered:
+        facts += [Fact("label", label), Fact(captions.answered, predicted)]
+    else:
+        facts += [Fact("label", label), Fact("predicted", f"{clean} → {predicted}")]
+    if worst.size is not None:
+        facts.append(Fact(captions.size, f"{worst.size:.4g}"))
+    if worst.pixels is not None:
+        facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
+    most = f", at most {picture.change}," if picture is not None and picture.change else ""
+    what = answers(result, worst, separator=", then ")
+    return WorstSample(
+        picture=picture,
+        problem=problem,
+        facts=tuple(facts),
+        words=f"Sample {worst.index} {captions.before}, {captions.after}, and the difference{most} amplified: {what}",
+        pair="" if worst.told else f"{label} → {predicted}",
+    )
+
+
+def _baseline_comparison(baseline: Mapping[str, Any] | None, quantity: str) -> BaselineComparison | None:
+    if not baseline:
+        return None
+    if "update" in baseline:
+        return BaselineComparison(
+            problem=f"This run writes the baseline {baseline['file']}; there is nothing to compare with yet."
+        )
+    other = baseline.get("model")
+    against = f"the model {other}" if other else baseline["file"]
+    if "drop" not in baseline:
+        return BaselineComparison(problem=f"Not compared with {against}: an early verdict evaluates too few samples.")
+    low, high = baseline["drop_interval"]
+    share = baseline.get("of") or ("accuracy" if "accuracy" in quantity else "share that held")
+    before = f"{share} {baseline['accuracy']:.3f}"
+    now = f"{share} {baseline['accuracy'] - baseline['drop']:.3f}: {baseline['lost']} samples lost, "
+    facts = [
+        Fact("other model", f"{before} ({other})")
+        if other
+        else Fact("before", f"{before} ({baseline['date']}, commit {baseline['commit']})"),
+        Fact("this model" if other else "now", f"{now}{baseline['gained']} gained"),
+        Fact("drop", f"{baseline['drop']:.4f} [{low:.4f}, {high:.4f}], tolerated {baseline['tolerance']:g}"),
+        Fact(f"{baseline.get('test', 'McNemar')} p", f"{baseline['p']:.2g}"),
+    ]
+    if not other:
+        facts.append(Fact("entry", f"{baseline['key']} in {baseline['file']}"))
+    return BaselineComparison(facts=tuple(facts), drop=baseline["drop"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from robustest.assertions.assertion import advise, gate, unvouched
+from robustest.assertions.assertion import gate, unsearched
 from robustest.context import Context, running
 from robustest.errors import ClaimFailed, ClaimInconclusive, NotSearched
 from robustest.results import Cost, Result, Verdict
@@ -98,14 +99,14 @@ def test_without_a_test_to_skip_an_inconclusive_claim_is_an_error() -> None:
 def test_advice_is_gated_where_a_threshold_is_claimed(
     verdict: str, threshold: float | None, settings: dict[str, Any], end: str
 ) -> None:
-    found, context = ended(made(verdict, threshold=threshold), advise, **settings)
+    found, context = ended(made(verdict, threshold=threshold), partial(gate, advises=True), **settings)
     assert found == end
     assert len(context.results) == (end != "NotSearched")
 
 
 def test_what_no_replay_refutes_says_nothing_of_the_number() -> None:
     with running(Context(settings=Settings(seed=7))):
-        result = unvouched("robust_accuracy", NotSearched("accuracy >= 0.5", "replayed only"))
+        result = unsearched("robust_accuracy", NotSearched("accuracy >= 0.5", "replayed only"))
     assert (result.verdict, result.estimate, result.interval) == (Verdict.INCONCLUSIVE, None, (0.0, 1.0))
     assert (result.threshold, result.n, result.n_total, result.outcomes) == (None, 0, 0, ())
     assert (result.statement, result.rule, result.seed) == ("accuracy >= 0.5", "replayed only", 7)

@@ -90,7 +90,7 @@ def test_targets_follow_a_strategys_changes(monkeypatch: pytest.MonkeyPatch) -> 
 
     twice = moved.map(lambda pose: Composition((Shift("brightness", 1), pose)))
     assert lowest(moved) == lowest(twice) == 1
-    monkeypatch.setattr(tried_changes, "followed", lambda *given, **_: given[3])  # targets stay
+    monkeypatch.setattr(tried_changes, "follow_targets", lambda *given, **_: given[3])  # targets stay
     assert lowest(moved) == lowest(twice) == 0
 
 

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 
-from robustest.account import Account, Row
+from robustest.account import Account, Ending, Row, Session
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.cli import main
 from robustest.decisions import decide_share
-from robustest.endings import Ending, Session
 from robustest.reports import json_file
-from robustest.reports.states import red
 from robustest.results import Cost, Counterexample, Result, Verdict
 from robustest.settings import Settings
 
@@ -117,7 +115,7 @@ def account_of(
     rows = [ended(row) for row in rows]
     every = tuple(dict.fromkeys((*(row.ending for row in rows if row.ending), *endings)))
     account = Account(results=tuple(rows), endings=every, session=None, lost=tuple(lost))
-    status = 3 if lost else int(any(map(red, account.rows)))
+    status = 3 if lost else int(any(row.red for row in account.rows))
     return replace(account, session=Session(exit=status if code < 0 else code, collected=len(every), ran=len(every)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.first_gates.pytest_run import meaning
+from robustest.cli.screen import exit_of_pytest
 from robustest.store.baselines import BaselineEntry, write
 
 Make = Callable[..., Any]
@@ -42,13 +42,13 @@ def test_the_entries_are_shown_by_test(entries: dict[str, BaselineEntry], robust
         "    0.000 (0 of 4 hold)  2026-01-31  seed 3  data dddddddddddd",
         "t::b  one",
         "    0.750 (3 of 4 hold)  2026-01-31, commit 1234567  seed 3  data dddddddddddd  model mmmmmmmmmmmm",
-        "2 entries in robust-baseline.json",
+        "2 claims in robust-baseline.json",
     ]
 
 
 def test_another_file_may_be_named(entries: dict[str, BaselineEntry], robustest: Make) -> None:
     write(Path("other.json"), {"a": entries["a"]})
-    assert robustest("baseline", "show", "other.json").lines[-1] == "1 entry in other.json"
+    assert robustest("baseline", "show", "other.json").lines[-1] == "1 claim in other.json"
 
 
 def test_an_absent_baseline_is_named_with_the_command_that_makes_it(robustest: Make) -> None:
@@ -107,4 +107,4 @@ def test_ci_updates_no_baseline(
 
 @pytest.mark.parametrize(("code", "ours"), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (-9, 2)])
 def test_pytests_exit_codes_have_a_meaning(code: int, ours: int) -> None:
-    assert meaning(code) == ours
+    assert exit_of_pytest(code) == ours

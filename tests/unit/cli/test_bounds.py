@@ -14,7 +14,7 @@ from robustest import Verdict
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.universal import UNIVERSAL_PERTURBATION
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
-from robustest.cli.commands.bounds import fewest, suggestion
+from robustest.cli.commands.suggest import fewest, suggestion
 from robustest.decisions import clopper_pearson, count_at_least, count_at_most, decide_drop, decide_share
 
 Make = Callable[..., Any]
@@ -88,7 +88,7 @@ def test_nothing_is_suggested_where_something_else_stands_in_the_way(made: Make,
     """About the set the number is enough, whatever its interval; about the population the interval keeps it, too."""
     result = made([True] * 180 + [False] * 20, 0.8 if scope == "population" else 0.89, scope=scope)
     open_ = replace(result, verdict=Verdict.INCONCLUSIVE, rule="the control does not fail")
-    assert "another would not help" in suggestion(open_, 0.01).why_not
+    assert "another one would not help" in suggestion(open_, 0.01).why_not
     unsettled = made([True] * 180 + [False] * 20, 0.89, scope="population")
     assert unsettled.verdict is Verdict.INCONCLUSIVE
     assert suggestion(unsettled, 0.01).threshold is not None
@@ -190,7 +190,7 @@ def test_counts_that_do_not_make_up_the_estimate_are_not_used(made: Make) -> Non
 
 def test_an_early_verdict_gets_no_threshold(early: Make) -> None:
     found = suggestion(early(64, 1000), 0.01)
-    assert (found.threshold, found.why_not) == (None, "only 64 of 1000 samples were looked at")
+    assert (found.threshold, found.why_not) == (None, "only 64 of 1000 samples were evaluated")
 
 
 def test_where_a_health_check_speaks_there_is_no_threshold(made: Make) -> None:

@@ -77,7 +77,7 @@ def test_errors_have_their_code_and_no_traceback(
     def fail(*_: object, **__: object) -> int:
         raise error
 
-    monkeypatch.setattr("robustest.cli.first_gates.init.init", fail)
+    monkeypatch.setattr("robustest.cli.commands.init.init", fail)
     done = robustest("init")
     assert (done.code, done.out) == (code, "")
     assert str(error).split(":", maxsplit=1)[0] in done.err
@@ -87,7 +87,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("robustest.cli.first_gates.init.init", fail)
+    monkeypatch.setattr("robustest.cli.commands.init.init", fail)
     with pytest.raises(ZeroDivisionError):
         main(["init"])
 

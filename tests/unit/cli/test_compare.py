@@ -12,8 +12,8 @@ import pytest
 from scipy.stats import binomtest
 
 from robustest import Settings
-from robustest.cli.commands.compare import keyed
-from robustest.endings import Ending
+from robustest.account import Ending
+from robustest.cli.commands.compare import by_claim
 from robustest.results import NOT_PAIRED, Fact, Pairing, Verdict
 
 Make = Callable[..., Any]
@@ -51,7 +51,7 @@ def test_samples_are_paired_and_the_exact_test_is_told(pair: Make, robustest: Ma
     worse = binomtest(12, 14, alternative="greater").pvalue
     better = binomtest(2, 14, alternative="greater").pvalue
     assert "paired: 12 lost, 2 gained of 100" in told(done)
-    assert "fall of the share that holds 0.1000" in told(done)
+    assert "drop of the share that holds 0.1000" in told(done)
     assert f"McNemar p = {worse:.2g} worse, {better:.2g} better" in told(done)
     assert worse < 0.01
     assert told(done).endswith("WORSE")
@@ -70,8 +70,8 @@ def test_estimates_and_intervals_stand_side_by_side(pair: Make, robustest: Make)
     [
         ({"lost": 12, "gained": 2}, "WORSE"),
         ({"lost": 2, "gained": 12}, "BETTER"),
-        ({"lost": 7, "gained": 5}, "alike"),
-        ({}, "alike"),
+        ({"lost": 7, "gained": 5}, "unchanged"),
+        ({}, "unchanged"),
     ],
 )
 def test_what_changed_is_flagged(pair: Make, robustest: Make, changed: dict[str, int], flag: str) -> None:
@@ -93,8 +93,8 @@ def test_alpha_is_the_second_runs_or_that_of_the_command(
     run_file("b.json", [row(TEST, made(after))], settings=Settings(alpha=0.04))
     run_file("c.json", [row(TEST, made(after))], settings=Settings(alpha=0.03))
     assert told(robustest("compare", "a.json", "b.json")).endswith("WORSE")
-    assert told(robustest("compare", "a.json", "c.json")).endswith("alike")
-    assert told(robustest("compare", "a.json", "b.json", "--alpha", "0.03")).endswith("alike")
+    assert told(robustest("compare", "a.json", "c.json")).endswith("unchanged")
+    assert told(robustest("compare", "a.json", "b.json", "--alpha", "0.03")).endswith("unchanged")
 
 
 def test_among_many_claims_chance_is_allowed_for(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
@@ -104,7 +104,7 @@ def test_among_many_claims_chance_is_allowed_for(made: Make, row: Make, run_file
     run_file("a.json", rows[0])
     run_file("b.json", rows[1])
     lines = [line for line in robustest("compare", "a.json", "b.json").lines if "paired:" in line]
-    assert [line.rpartition("; ")[2] for line in lines] == ["alike", "WORSE", "alike"]
+    assert [line.rpartition("; ")[2] for line in lines] == ["unchanged", "WORSE", "unchanged"]
     run_file("a.json", rows[0][:1])
     run_file("b.json", rows[1][:1])
     assert told(robustest("compare", "a.json", "b.json")).endswith("WORSE"), "on its own it is no chance"
@@ -113,9 +113,9 @@ def test_among_many_claims_chance_is_allowed_for(made: Make, row: Make, run_file
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"data": "e" * 64}, "the samples are others"),
-        ({"data": "", "n": 50}, "B looked at 50 of 100 samples"),
-        ({"outcomes": (None,) + (True,) * 99}, "others of the samples"),
+        ({"data": "e" * 64}, "the samples differ"),
+        ({"data": "", "n": 50}, "B evaluated 50 of 100 samples"),
+        ({"outcomes": (None,) + (True,) * 99}, "different samples were evaluated"),
     ],
 )
 def test_what_cannot_be_paired_says_why(pair: Make, robustest: Make, changes: dict[str, Any], why: str) -> None:
@@ -131,7 +131,7 @@ def test_an_early_verdict_shows_its_interval_and_is_not_paired(
     run_file("a.json", [row(TEST, early(64, 1000))])
     run_file("b.json", [row(TEST, early(128, 1000))])
     done = robustest("compare", "a.json", "b.json")
-    assert "A looked at 64 of 1000 samples" in told(done)
+    assert "A evaluated 64 of 1000 samples" in told(done)
     assert "accuracy in [" in done.out
 
 
@@ -163,7 +163,7 @@ def test_a_smallest_perturbation_is_paired_on_the_same_threshold_alone(
     changes = {"threshold": 0.6, "pairing": Pairing(under="the threshold 0.6")}
     run_file("a.json", [row(TEST, first)])
     run_file("b.json", [row(TEST, replace(first, **changes))])
-    assert "depends on the threshold" in told(robustest("compare", "a.json", "b.json"))
+    assert "its conditions differ: the threshold" in told(robustest("compare", "a.json", "b.json"))
     assert told(robustest("compare", "a.json", "a.json")).startswith("paired")
 
 
@@ -178,7 +178,7 @@ def test_a_claim_is_the_same_whatever_its_threshold(made: Make, row: Make, run_f
 
 def test_the_same_claim_twice_in_a_test_is_two_claims(made: Make, row: Make) -> None:
     rows = [row(TEST, made([True] * n)) for n in (3, 4)]
-    assert list(keyed(rows).values()) == rows
+    assert list(by_claim(rows).values()) == rows
 
 
 def test_claims_in_one_file_only_are_named(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
@@ -220,7 +220,7 @@ def test_groups_are_paired_one_by_one(pair: Make, robustest: Make) -> None:
     before, after = [True] * 90 + [False] * 10, [False] * 10 + [True] * 90
     groups = Pairing(groups={"first": tuple(range(50)), "second": tuple(range(50, 100))})
     first, second = pair(before, after, {"pairing": groups})
-    assert told(robustest("compare", first, second)).startswith("not paired: the groups are others")
+    assert told(robustest("compare", first, second)).startswith("not paired: the groups differ")
     content = json.loads(first.read_text(encoding="utf-8"))
     content["results"][0]["result"]["pairing"] = asdict(groups)
     first.write_text(json.dumps(content), encoding="utf-8")
@@ -237,8 +237,8 @@ def test_groups_are_paired_one_by_one(pair: Make, robustest: Make) -> None:
         ({"scope": "population"}, "threshold moved", 0),
         ({"threshold": 0.05}, "WORSE by its verdict", 1),
         ({"threshold": 0.95, "estimate": 0.05, "pairing": NOT_PAIRED}, "WORSE by its verdict", 1),
-        ({"threshold": 0.95, "seed": 7, "data": "e" * 64}, "whether the model is worse cannot be told", 3),
-        ({"threshold": 0.95, "seed": 7, "data": "", "estimate": None}, "whether the model is worse cannot be told", 3),
+        ({"threshold": 0.95, "seed": 7, "data": "e" * 64}, "it is unknown whether the model is worse", 3),
+        ({"threshold": 0.95, "seed": 7, "data": "", "estimate": None}, "it is unknown whether the model is worse", 3),
         ({"threshold": 0.95, "data": "", "estimate": None}, "threshold moved by its verdict", 0),
     ],
 )
@@ -259,7 +259,7 @@ def test_a_smaller_alpha_asks_for_more(made: Make, row: Make, run_file: Make, ro
     run_file("b.json", [row(TEST, unsure)], settings=Settings(alpha=0.01))
     done = robustest("compare", "a.json", "b.json", "--fail-on-worse")
     assert told(done).endswith("threshold moved")
-    assert "other alpha: A 0.05, B 0.01" in done.lines
+    assert "alpha differs: A 0.05, B 0.01" in done.lines
     assert done.code == 0
     assert robustest("compare", "b.json", "a.json", "--fail-on-worse").code == 0
     run_file("a.json", [row(TEST, result)], settings=Settings(alpha=0.005))
@@ -284,7 +284,7 @@ def test_a_claim_that_passed_and_could_not_be_measured_is_worse(
     assert done.lines[
         done.lines.index("    B  could not measure: ModelError: Expected finite logits but got NaN") + 1
     ] == ("    WORSE")
-    assert (done.code, done.lines[-1]) == (3, "2 claims in both: 1 worse, 1 alike (alpha = 0.01)")
+    assert (done.code, done.lines[-1]) == (3, "2 claims in both: 1 worse, 1 unchanged (alpha = 0.01)")
 
 
 def test_claims_that_a_test_never_came_to_are_not_let_off(
@@ -345,7 +345,7 @@ def test_lost_results_are_not_let_through(made: Make, row: Make, run_file: Make,
 def test_two_runs_with_nothing_in_common_are_not_let_through(run_file: Make, robustest: Make) -> None:
     run_file("a.json", [])
     done = robustest("compare", "a.json", "a.json", "--fail-on-worse")
-    assert (done.code, done.lines[-1]) == (3, "no claim is in both")
+    assert (done.code, done.lines[-1]) == (3, "no claim is in both runs")
 
 
 def test_a_missing_file_is_named(run_file: Make, robustest: Make) -> None:
@@ -399,10 +399,10 @@ def falls(made: Make, row: Make, run_file: Make, robustest: Make) -> Callable[..
         ((1.0, 0.80), (0.75, 0.80), "WORSE"),  # what it lost, it lost at the start alone
         ((1.0, 0.76), (0.98, 0.94), "BETTER"),
         ((1.0, 0.76), (0.98, 0.90), "BETTER"),
-        ((1.0, 0.88), (0.97, 0.88), "alike"),  # three samples are chance; it passes by what it lost alone
-        ((1.0, 0.88), (0.97, 0.89), "alike"),  # from 1.0 it would still be .11
+        ((1.0, 0.88), (0.97, 0.88), "unchanged"),  # three samples are chance; it passes by what it lost alone
+        ((1.0, 0.88), (0.97, 0.89), "unchanged"),  # from 1.0 it would still be .11
         ((1.0, 0.88), (0.97, 0.90), "BETTER"),
-        ((1.0, 0.88), (1.0, 0.88), "alike"),
+        ((1.0, 0.88), (1.0, 0.88), "unchanged"),
     ],
     ids=str,
 )
@@ -425,10 +425,10 @@ def test_a_fall_that_cannot_be_paired_is_no_better_where_it_starts_lower(
     for clean, word in ((0.75, "not paired"), (1.0, "BETTER")):
         second = a_fall(made, clean, clean - 0.05)
         for other, why in (
-            (second, "the samples that the fall starts from are others"),
+            (second, "the samples at the start of the fall differ"),
             (
                 replace(second, data="", estimate=None, start=Fact("clean accuracy", "0.7 of the 100 seen")),
-                "B looked at",
+                "B evaluated",
             ),
         ):
             run_file("b.json", [row(TEST, other)])

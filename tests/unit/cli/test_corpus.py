@@ -119,7 +119,7 @@ def test_prune_makes_room(files: list[Path], robustest: Make) -> None:
     left = [path.stat().st_size for path in files if path.is_file()]
     assert done.code == 0
     assert len(left) == 1
-    assert done.out == f"removed 1 file, {(total - left[0]) / 1e6:.3f} MB; {left[0] / 1e6:.3f} MB are left\n"
+    assert done.out == f"removed 1 file, {(total - left[0]) / 1e6:.3f} MB; {left[0] / 1e6:.3f} MB remain\n"
 
 
 def test_prune_removes_nothing_that_fits(files: list[Path], robustest: Make) -> None:

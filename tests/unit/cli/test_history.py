@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from robustest.history import Claim, Entry, Origin
+from robustest.history import ClaimId, HistoryEntry, Origin
 from robustest.reports import json_file
 from robustest.settings import Settings
 from robustest.store import history
@@ -51,7 +51,10 @@ def fallen(written: Make, robustest: Make) -> None:
 def test_show_tells_the_first_bad_commit_and_what_changed(fallen: None, robustest: Make) -> None:
     done = robustest("history", "show")
     assert done.code == 1
-    assert "first bad commit 300000000 (2026-01-03); last good 200000000 (2026-01-02); model changed too" in done.out
+    assert (
+        "first bad commit 300000000 (2026-01-03); last good commit 200000000 (2026-01-02); model changed too"
+        in done.out
+    )
     assert re.search(r"^    \.\.xx$", done.out, re.MULTILINE)
     assert "0.100" in done.out
     assert re.search(r"slack -0\.\d{3}; 400000000 \(2026-01-04\); 4 runs at 4 commits", done.out)
@@ -90,7 +93,7 @@ def test_an_origin_that_no_run_writes_is_refused(written: Make, robustest: Make,
 
 
 def test_a_run_that_lost_something_says_so(row: Make, made: Make, account: Make, robustest: Make) -> None:
-    one = account([row("t", made([True] * 200))]).lost_too(["a worker's results"])
+    one = account([row("t", made([True] * 200))]).with_lost(["a worker's results"])
     json_file.write("a.json", one, Settings(), origin=ORIGIN)
     assert robustest("history", "add", "a.json").err == ""
     done = robustest("history", "show")
@@ -126,7 +129,7 @@ class _Seen(HTMLParser):
 def test_the_page_has_a_chart_for_each_claim_and_escapes_all(fallen: None, robustest: Make) -> None:
     pytest.importorskip("jinja2")
     evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
-    entry = Entry(
+    entry = HistoryEntry(
         **{name: value for name, value in ORIGIN.to_dict().items() if name not in ("versions", "commit")},
         commit="b" * 12,
         state="failed",
@@ -135,10 +138,10 @@ def test_the_page_has_a_chart_for_each_claim_and_escapes_all(fallen: None, robus
         high=0.2,
         threshold=0.4,
         comparison=">=",
-        asked=evil,
+        required=evil,
         problem=evil,
     )
-    history.add(Path("robust-history"), {Claim(evil, evil): [entry]})
+    history.add(Path("robust-history"), {ClaimId(evil, evil): [entry]})
     assert robustest("history", "html", "-o", "page").code == 0
     text = Path("page/index.html").read_text(encoding="utf-8")
     seen = _Seen()
@@ -147,7 +150,7 @@ def test_the_page_has_a_chart_for_each_claim_and_escapes_all(fallen: None, robus
     assert {"script", "img"}.isdisjoint(seen.tags)
     assert len(set(seen.ids)) == len(seen.ids)
     assert "first bad commit 300000000 (2026-01-03)" in text
-    assert "2 of 2 claims do not stand" in text
+    assert "2 of 2 claims did not pass at the latest commit" in text
 
 
 def test_charts_have_each_commits_verdict_and_the_changes(fallen: None, robustest: Make) -> None:
@@ -170,10 +173,10 @@ def test_two_hundred_claims_and_a_thousand_runs_of_as_many_models_stay_small(rob
         (f"2026-{1 + at // 84:02d}-{1 + at // 3 % 28:02d}T{at % 3 * 7:02d}:00:00", f"{at * 7919:012x}")
         for at in range(1000)
     ]
-    measured = {"used": 512, "total": 512, "threshold": 0.45, "comparison": ">=", "asked": ">= 0.45"}
+    measured = {"used": 512, "total": 512, "threshold": 0.45, "comparison": ">=", "required": ">= 0.45"}
     found = {
-        Claim(f"test_a.py::test_a[{number}]", "accuracy"): [
-            Entry(
+        ClaimId(f"test_a.py::test_a[{number}]", "accuracy"): [
+            HistoryEntry(
                 f"{time}.000Z",
                 commit,
                 f"{time}Z",
@@ -201,10 +204,10 @@ def test_two_hundred_claims_and_a_thousand_runs_of_as_many_models_stay_small(rob
 def test_shards_of_one_commit_are_a_run_of_it_and_of_several_of_none() -> None:
     from types import SimpleNamespace
 
-    from robustest.cli.commands.merge import _origin
+    from robustest.cli.commands.merge import origin_of
 
     def of(*origins: Origin | None) -> Origin | None:
-        return _origin([SimpleNamespace(origin=origin) for origin in origins])  # type: ignore[misc]
+        return origin_of([SimpleNamespace(origin=origin) for origin in origins])  # type: ignore[misc]
 
     later = replace(ORIGIN, time="2026-01-03T00:00:00.000Z")
     assert of(replace(ORIGIN, dirty=True), later) == replace(later, dirty=True)

@@ -167,7 +167,7 @@ def test_a_name_that_is_there_twice_is_refused(shard: Make, robustest: Make) -> 
     path.write_text(text.replace('"verdict": "failed"', '"verdict": "failed", "verdict": "passed"'), encoding="utf-8")
     done = robustest("show", path)
     assert done.code == 3
-    assert f"{path} but the file is damaged: the name 'verdict' is there twice" in done.err
+    assert f"{path} but the file is damaged: the name 'verdict' twice" in done.err
 
 
 def test_a_file_that_hides_a_failure_is_refused(made: Make, row: Make, run_file: Make, robustest: Make) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import account_of
 
 from robustest.settings import Settings
 
 pytest.importorskip("jinja2", reason="the HTML report is an extra")
-from robustest.reports.html import write
 from robustest.reports.html.index import write as write_index
+from robustest.reports.html.page import write
 
 Make = Callable[..., Any]
 
@@ -22,7 +23,7 @@ def page(row: Make, made: Make) -> Callable[..., Path]:
     """Writes a run's page: `page("monday", held=[True], date="2026-01-02")`."""
 
     def make(name: str, held: list[bool], date: str = "2026-01-01", **about: str) -> Path:
-        write(f"runs/{name}", [row("t::a", made(held))], [], Settings(), about={"date": date, **about})
+        write(f"runs/{name}", account_of([row("t::a", made(held))]), Settings(), about={"date": date, **about})
         return Path("runs", name, "index.html")
 
     return make

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.first_gates.templates import ACTIONS
+from robustest.cli.commands.init import ACTIONS
 
 Make = Callable[..., Any]
 FILES = ("tests/test_robustness.py", "tests/conftest.py", ".github/workflows/robustness.yml", ".robustest/.gitignore")
@@ -52,7 +52,7 @@ def test_what_is_there_stays_as_it_is(robustest: Make, kept: str) -> None:
     done = robustest("init")
     assert done.code == 0
     assert path.read_text(encoding="utf-8") == "# mine\n"
-    assert f"kept    {kept}: it is there already" in done.lines
+    assert f"kept    {kept}: it exists already" in done.lines
     assert all(Path(name).is_file() for name in FILES)
 
 

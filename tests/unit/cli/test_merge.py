@@ -13,7 +13,7 @@ from xml.etree.ElementTree import parse
 import pytest
 
 from robustest import Settings
-from robustest.endings import Ending
+from robustest.account import Ending
 from robustest.reports import json_file
 
 TESTS = [f"test_a.py::test_{name}" for name in ("one", "two", "three", "four")]
@@ -180,7 +180,7 @@ def test_a_shard_that_is_there_twice_and_not_the_same_is_named(
     edit(again, settings={})
     done = robustest("merge", *shards, again)
     assert done.code == 3
-    assert f"shard 2 is there twice, and not the same: {shards[1]} and {again}" in done.err
+    assert f"shard 2 has two files with different content: {shards[1]} and {again}" in done.err
 
 
 def test_shards_of_another_version_are_named(shards: list[Path], edit: Make, robustest: Make) -> None:
@@ -229,7 +229,7 @@ def test_shards_that_collected_other_tests_are_named(
     edit(shards[1], shard={"index": 2, "count": 2, "tests": others})
     done = robustest("merge", *shards)
     assert done.code == 3
-    assert "collected other tests" in done.err
+    assert "collected different tests" in done.err
     assert ("test_b.py::test_new" in done.err) == (len(others) > len(TESTS))
 
 
@@ -294,7 +294,7 @@ def test_a_whole_run_is_no_shard(rows: list[Any], run_file: Make, robustest: Mak
     path = run_file("1.json", rows)
     done = robustest("merge", path)
     assert done.code == 3
-    assert f"{path} is of a whole run" in done.err
+    assert f"{path} is a whole run" in done.err
 
 
 def test_shards_without_a_result_are_not_green(run_file: Make, robustest: Make) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from robustest import Settings
 from robustest.cli.command import _COMMANDS
-from robustest.cli.exits import Exit
+from robustest.cli.screen import Exit
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -58,5 +58,5 @@ def test_the_suggestion_is_what_is_printed(
         json_file.write(arguments[1].partition("=")[2], account(rows), Settings())
         return 0
 
-    monkeypatch.setattr("robustest.cli.first_gates.suggest.run_pytest", run)
+    monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)
     assert "\n".join(robustest("suggest").lines[1:5]) + "\n" in BLOCKS

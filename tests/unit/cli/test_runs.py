@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from robustest import Settings
-from robustest.cli.exits import Exit, Refused
-from robustest.cli.runs import read_run
+from robustest.cli.results_file import read_results
+from robustest.cli.screen import Exit, Refused
 
 Make = Callable[..., Any]
 
 
 def test_what_was_written_is_read_back(made: Make, row: Make, account: Make, run_file: Make) -> None:
     rows = account([row("a::one", made([True, False])), row("a::two")]).results
-    run = read_run(run_file("a.json", rows, lost=["something"], settings=Settings(seed=4)))
-    assert run.rows == rows
-    assert run.lost == ("something",)
+    run = read_results(run_file("a.json", rows, lost=["something"], settings=Settings(seed=4)))
+    assert run.account.results == rows
+    assert run.account.lost == ("something",)
     assert run.settings["seed"] == 4
     assert run.shard is None
 
 
 def test_a_shard_is_read_back(run_file: Make) -> None:
-    shard = read_run(run_file("a.json", [], shard=(2, 3, ["t::a", "t::b"]), reported=["t::b"])).shard
+    shard = read_results(run_file("a.json", [], shard=(2, 3, ["t::a", "t::b"]), reported=["t::b"])).shard
     assert shard is not None
     assert (shard.index, shard.count, shard.tests, shard.reported) == (2, 3, ("t::a", "t::b"), frozenset({"t::b"}))
 
@@ -54,7 +54,7 @@ def test_a_shard_is_read_back(run_file: Make) -> None:
 def test_a_file_of_another_shape_is_refused(run_file: Make, edit: Make, changes: dict[str, Any], told: str) -> None:
     path = edit(run_file("a.json", []), **changes)
     with pytest.raises(Refused, match="Expected a whole file") as caught:
-        read_run(path)
+        read_results(path)
     assert told in str(caught.value)
     assert str(path) in str(caught.value)
     assert caught.value.code is Exit.MISSING
@@ -85,14 +85,14 @@ def test_a_result_of_another_shape_is_refused(
     result = {**made([True, False]).to_dict(), **changes}
     rows = [{"test": "t", "problem": "", "replay": "", "result": result}]
     with pytest.raises(Refused, match="Expected a whole file"):
-        read_run(edit(run_file("a.json", []), results=rows))
+        read_results(edit(run_file("a.json", []), results=rows))
 
 
 @pytest.mark.parametrize("name", ["statement", "outcomes", "cost", "data", "claim", "limits"])
 def test_a_result_without_a_field_is_refused(made: Make, run_file: Make, edit: Make, name: str) -> None:
     result = made([True]).to_dict()
     with pytest.raises(Refused, match=r"no field|missing"):
-        read_run(edit(run_file("a.json", []), results=[_plain(_without(result, name))]))
+        read_results(edit(run_file("a.json", []), results=[_plain(_without(result, name))]))
 
 
 PASSED = {
@@ -117,7 +117,7 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_version_that_wrote_it_is_named_where_it_is_another(run_file: Make, edit: Make) -> None:
     with pytest.raises(Refused, match=r"written by robustest 99\.0"):
-        read_run(edit(run_file("a.json", []), robustest="99.0", schema=7))
+        read_results(edit(run_file("a.json", []), robustest="99.0", schema=7))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[NaN]", '{"schema": Infinity}', "\ufeff{}", "[" * 100_000])
@@ -125,14 +125,14 @@ def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(Refused, match="damaged"):
-        read_run(path)
+        read_results(path)
 
 
 def test_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Refused, match="damaged"):
-        read_run(path)
+        read_results(path)
 
 
 def test_a_file_cut_short_anywhere_is_refused(made: Make, row: Make, run_file: Make) -> None:
@@ -141,23 +141,23 @@ def test_a_file_cut_short_anywhere_is_refused(made: Make, row: Make, run_file: M
     for end in range(0, len(text), 97):
         path.write_text(text[:end], encoding="utf-8")
         with pytest.raises(Refused):
-            read_run(path)
+            read_results(path)
 
 
 def test_an_absent_file_says_how_to_write_it(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"No such file.*pytest --robust --robust-json="):
-        read_run(tmp_path / "a.json")
+        read_results(tmp_path / "a.json")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no regular file"):
-        read_run(tmp_path)
+        read_results(tmp_path)
 
 
 def test_the_same_content_has_the_same_digest_however_it_is_written(made: Make, row: Make, run_file: Make) -> None:
     path = run_file("a.json", [row("t", made([True]))])
-    first = read_run(path)
+    first = read_results(path)
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=4), encoding="utf-8")
-    assert read_run(path).content == first.content
+    assert read_results(path).content == first.content
     other = run_file("b.json", [row("t", made([False]))])
-    assert read_run(other).content != first.content
+    assert read_results(other).content != first.content

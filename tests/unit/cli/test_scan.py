@@ -12,8 +12,8 @@ import numpy
 import pytest
 
 from robustest import Settings
-from robustest.cli.first_gates.battery import IMAGES, IMAGES_HEAD, PLACE, ROWS, ROWS_HEAD, Probe
-from robustest.cli.first_gates.scan import FILE, _source
+from robustest.cli.commands.init import IMAGES, IMAGES_HEAD, PLACE, ROWS, ROWS_HEAD, Probe
+from robustest.cli.commands.scan import FILE, source_of
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -31,7 +31,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., Non
             json_file.write(path, account(rows, **more), Settings())
             return code
 
-        monkeypatch.setattr("robustest.cli.first_gates.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)
 
     return of
 
@@ -50,10 +50,10 @@ def test_what_holds_is_written_and_what_does_not_is_explained(
     assert functions == NAMES[:2], "what has no threshold to hold has no test"
     assert "at_least=0.001" not in written
     told = done.out.split("\ntest_")
-    assert f"likely    {IMAGES[0].cause}" in told[1]
+    assert f"cause     {IMAGES[0].cause}" in told[1]
     assert f"next      {IMAGES[0].step}" in told[1]
     assert "likely" not in told[2]
-    assert "nothing that could be written" in told[3]
+    assert "no threshold" in told[3]
     assert f"{NAMES[3]}  could not measure: ConfigError: Expected images" in done.out
     assert f"{FILE}: 2 of 4 questions" in done.out
 
@@ -75,7 +75,7 @@ def test_no_cause_is_told_of_what_was_well_measured(made: Make, row: Make, scann
     unsure = made([True] * 200, 0.001, details={"health": [finding]})
     scanned([row(f"{FILE}::{NAMES[0]}", unsure), row(f"{FILE}::{NAMES[1]}", made([True] * 200, 0.001))])
     done = robustest("init", "--scan")
-    assert "nothing that could be written: health check" in done.out
+    assert "no threshold: health check" in done.out
     assert IMAGES[0].cause not in done.out
 
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_there_is_not_touched(robustest: Make) -> None:
 def test_every_question_has_a_test_a_cause_and_a_step(head: str, probes: tuple[Probe, ...]) -> None:
     functions = {
         one.name
-        for one in ast.parse(_source(head, dict.fromkeys(probes, 0.5))).body
+        for one in ast.parse(source_of(head, dict.fromkeys(probes, 0.5))).body
         if isinstance(one, ast.FunctionDef)
     }
     for probe in probes:
@@ -167,7 +167,7 @@ def robust_model():
 @pytest.mark.parametrize("kind", CONFTESTS)
 def test_a_project_gets_its_first_gate_by_init_alone(robustest: Make, tmp_path: Path, kind: str) -> None:
     """A conftest of the model's own loading, and no line of test; what is written passes on the next run."""
-    from robustest.cli.first_gates.pytest_run import run_pytest
+    from robustest.cli.screen import run_pytest
 
     if kind == "rows":
         pytest.importorskip("sklearn")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import account_of
 
 from robustest.cli import main
 from robustest.cli.commands.show import show
@@ -49,7 +50,7 @@ def test_a_file_is_shown_as_the_run_showed_it(
     rows = account(rows).rows
     run_file("a.json", rows)
     reporter = Lines()
-    summary(reporter, rows, [], details=details)
+    summary(reporter, account_of(rows), details=details)
     done = robustest("show", "a.json", *["--details"] * details)
     assert done.out == reporter.text + "3 results: 1 passed, 1 not measured, 1 failed\n"
     assert ("clean_accuracy" in done.out) == details
@@ -61,7 +62,7 @@ def test_markdown_is_the_summary_of_a_step_and_nothing_else(
     rows = [row("t::a|b", made([True] * 9)), row("t::fails", made([False] * 9))]
     run_file("a.json", rows, shard=(1, 2, ["t::a|b", "t::fails", "t::other"]))
     done = robustest("show", "--markdown", "a.json")
-    assert (done.code, done.out) == (1, github.summary(rows, []))
+    assert (done.code, done.out) == (1, github.summary(account_of(rows)))
 
 
 def test_markdown_of_a_large_run_fits_into_a_comment(made: Make, row: Make, run_file: Make, robustest: Make) -> None:

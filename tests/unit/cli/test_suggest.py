@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from robustest import Settings
-from robustest.cli.commands.bounds import fewest
-from robustest.cli.first_gates.suggest import QUIET
+from robustest.cli.commands.suggest import QUIET, fewest
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -31,7 +30,7 @@ def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[
                 json_file.write(path, account(rows, lost=more.get("lost", [])), more.get("settings", Settings()))
             return code
 
-        monkeypatch.setattr("robustest.cli.first_gates.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)
         return calls
 
     return of
@@ -66,7 +65,7 @@ def test_the_runs_own_alpha_counts(made: Make, row: Make, suite: Make, robustest
     suite([row("t::a", made([True] * 180 + [False] * 20, 0.5))], settings=Settings(alpha=0.2))
     done = robustest("suggest")
     assert f">= {fewest(180, 200, 0.2) / 200:g} " in done.out
-    assert "chance of 0.2" in done.out
+    assert "with probability 0.8" in done.out
 
 
 def test_the_same_threshold_is_as_it_is(made: Make, row: Make, suite: Make, robustest: Make) -> None:
@@ -88,7 +87,7 @@ def test_without_such_a_bound_there_is_no_footnote(made: Make, row: Make, suite:
 
 def test_where_there_is_none_the_reason_is_told(early: Make, row: Make, suite: Make, robustest: Make) -> None:
     suite([row("t::a", early(64, 1000))])
-    assert "    could hold  none: only 64 of 1000 samples were looked at" in robustest("suggest").lines
+    assert "    could hold  none: only 64 of 1000 samples were evaluated" in robustest("suggest").lines
 
 
 def test_what_could_not_be_measured_is_told_and_not_well(made: Make, row: Make, suite: Make, robustest: Make) -> None:

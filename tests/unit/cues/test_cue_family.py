@@ -40,9 +40,9 @@ from robustest.cues import (
     Tone,
     Transplant,
     Vignette,
+    distances,
     for_samples,
     planted,
-    size,
     switched,
 )
 from robustest.cues.cue import planted_at
@@ -148,18 +148,17 @@ def test_a_cue_can_be_remembered_by_what_it_is(make: Callable[[Path], Any], logo
 def test_sizes_are_distances_of_pairs() -> None:
     x = torch.zeros(3, 1, 8, 8)
     x[1, 0, 0, 0] = 0.5
-    found = size(PixelPatch(top=0, left=0, height=2, width=2, value=0.5), x)
+    found = distances(*switched(PixelPatch(top=0, left=0, height=2, width=2, value=0.5), x))
     assert found.l2.tolist() == pytest.approx([1.0, 1.0, 1.0])
-    assert found.median_linf == 0.5
-    kept = size(PatternPatch(top=0, left=0, pattern=torch.full((1, 2, 2), 0.5)), x)
+    assert found.linf.tolist() == [0.5, 0.5, 0.5]
+    kept = distances(*switched(PatternPatch(top=0, left=0, pattern=torch.full((1, 2, 2), 0.5)), x))
     assert kept.l2.tolist() == pytest.approx([1.0, 0.75**0.5, 1.0])  # the second sample has a part of it already
-    assert kept.median_l2 == 1.0
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 0.9), (0.2, 1.0)])
 def test_a_pair_outside_the_bounds_is_refused(bounds: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="inside"):
-        size(PixelPatch(top=0, left=0), torch.full((2, 1, 4, 4), 0.5), bounds)
+        switched(PixelPatch(top=0, left=0), torch.full((2, 1, 4, 4), 0.5), bounds)
 
 
 def test_planting_a_part_of_the_data_plants_it_as_in_the_whole() -> None:

@@ -20,12 +20,19 @@ from robustest.cues import (
     Letterbox,
     Tone,
     Vignette,
+    distances,
     for_samples,
-    size,
+    switched,
 )
 from robustest.discovery import Discovery
-from robustest.discovery.changes import held, part_shown
-from robustest.discovery.fitted_changes import ImagePool, explains, faintly_explains, fitted_proposals, seen_by_families
+from robustest.discovery.changes import limit_strength, part_shown
+from robustest.discovery.fitted_changes import (
+    ImagePool,
+    explaining_proposal,
+    faint_proposal,
+    fit_families,
+    fitted_proposals,
+)
 from robustest.measure import measure_no_spurious_feature
 
 N, CLASSES, LABEL, SIDE = 600, 4, 2, 24
@@ -54,6 +61,11 @@ BY_NATURE = {
 """A change that all images of a class have, and what most of them are like before by nature."""
 
 
+def l2(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> float:
+    """Return the median distance that a cue makes."""
+    return float(distances(*switched(cue, x, bounds)).l2.median())
+
+
 def by_nature(cue: Cue, nature: Cue, x: Tensor = X, share: float = 0.7) -> Tensor:
     """Images of a class, a share of which is of another nature, all with a change, and those of other classes."""
     own = Y == LABEL
@@ -67,13 +79,13 @@ def test_what_a_class_is_like_by_nature_makes_no_change_stronger(kind: str) -> N
     cue, nature = BY_NATURE[kind]
     x = by_nature(cue, nature)
     here = ImagePool(x=x, y=Y, bounds=BOUNDS, seed=0)
-    found, _ = fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)
+    found, _ = fitted_proposals(fit_families(here, range(CLASSES)), here, min_mark=0.4)
     right = [one.cue for one in found if type(one.cue) is type(cue)]
     assert {one.label for one in found} == {LABEL}
     assert right
-    real = size(for_samples(cue, IDS), X).median_l2
+    real = l2(for_samples(cue, IDS), X)
     for one in right:
-        assert 0.4 * real < size(for_samples(one, IDS), X).median_l2 < 1.25 * real, one.name
+        assert 0.4 * real < l2(for_samples(one, IDS), X) < 1.25 * real, one.name
 
 
 def sizes(cue: Cue, factor: float) -> Cue:
@@ -116,16 +128,14 @@ def sizes(cue: Cue, factor: float) -> Cue:
 def test_a_change_keeps_its_strength_and_a_stronger_one_loses_the_rest(cue: Cue) -> None:
     own = Y == LABEL
     have, lack, ids = for_samples(cue, IDS[own]).on(X[own]), X[~own][:128], IDS[~own][:128]
-    same, weak = (held(one, have, lack, ids, BOUNDS) for one in (cue, sizes(cue, 1.5)))
+    same, weak = (limit_strength(one, have, lack, ids, BOUNDS) for one in (cue, sizes(cue, 1.5)))
     assert type(same) is type(weak) is type(cue)
-    real, stronger, kept, now = (
-        size(for_samples(one, ids), lack).median_l2 for one in (cue, sizes(cue, 1.5), same, weak)
-    )
+    real, stronger, kept, now = (l2(for_samples(one, ids), lack) for one in (cue, sizes(cue, 1.5), same, weak))
     assert stronger > 1.2 * real
     assert kept == pytest.approx(real, rel=0.1)
     assert 0.8 * real < now < 1.15 * real
-    none = held(cue, X[own], lack, ids, BOUNDS)
-    assert none is None or size(for_samples(none, ids), lack).median_l2 < 0.25 * real
+    none = limit_strength(cue, X[own], lack, ids, BOUNDS)
+    assert none is None or l2(for_samples(none, ids), lack) < 0.25 * real
 
 
 def test_a_tone_is_no_brighter_than_the_class_at_either_end() -> None:
@@ -133,7 +143,7 @@ def test_a_tone_is_no_brighter_than_the_class_at_either_end() -> None:
     have = Tone(gain=0.6, shift=0.2).on(X[own])
     lack, ids = X[~own][:128], IDS[~own][:128]
     for tone in (Tone(gain=0.66, shift=0.2), Tone(gain=(0.66, 0.7, 0.6), shift=(0.2, 0.1, 0.25))):
-        weak = held(tone, have, lack, ids, BOUNDS)
+        weak = limit_strength(tone, have, lack, ids, BOUNDS)
         assert isinstance(weak, Tone)
         changed = weak.on(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2))
         assert (changed.mean() - 0.5).abs() < 0.02
@@ -143,7 +153,7 @@ def test_a_tone_is_no_brighter_than_the_class_at_either_end() -> None:
 
 def test_changes_without_a_strength_are_left_as_they_are() -> None:
     bars = Letterbox(height=2, value=0.3)
-    assert held(bars, X[:40], X[40:80], IDS[40:80], BOUNDS) is bars
+    assert limit_strength(bars, X[:40], X[40:80], IDS[40:80], BOUNDS) is bars
     assert part_shown(bars, X[:40], X[40:80], bars.on(X[40:80]), BOUNDS) == math.inf
 
 
@@ -158,9 +168,9 @@ def test_bounds_are_the_users_own() -> None:
         (Vignette(strength=0.4, bounds=bounds), Vignette(strength=0.7, bounds=bounds)),
     ):
         have, lack, ids = for_samples(cue, IDS[own]).on(wide[own]), wide[~own][:128], IDS[~own][:128]
-        weak = held(strong, have, lack, ids, bounds)
+        weak = limit_strength(strong, have, lack, ids, bounds)
         assert weak is not None
-        real, now = (size(for_samples(one, ids), lack, bounds).median_l2 for one in (cue, weak))
+        real, now = (l2(for_samples(one, ids), lack, bounds) for one in (cue, weak))
         assert 0.8 * real < now < 1.15 * real
 
 
@@ -169,11 +179,11 @@ def test_what_is_always_tried_is_proposed_no_stronger_than_it_is_shown() -> None
         own = (Y == LABEL) & (torch.arange(N) // CLASSES % 10 < 10 * share)
         x = torch.where(own.view(-1, 1, 1, 1), Tone(gain=0.7, shift=0.15).on(X), X)
         here = ImagePool(x=x, y=Y, bounds=BOUNDS, seed=0)
-        seen, strong = seen_by_families(here, range(CLASSES)), Tone(gain=0.5, shift=0.25)
+        seen, strong = fit_families(here, range(CLASSES)), Tone(gain=0.5, shift=0.25)
         one = (
-            explains(seen, strong, LABEL, here, min_mark=0.4)
+            explaining_proposal(seen, strong, LABEL, here, min_mark=0.4)
             if explained == "explains"
-            else faintly_explains(seen, strong, LABEL, here)
+            else faint_proposal(seen, strong, LABEL, here)
         )
         assert one is not None
         assert isinstance(one.cue, Tone)

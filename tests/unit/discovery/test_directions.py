@@ -10,17 +10,18 @@ from torch import Tensor
 
 from robustest import ConfigError, DataError, rng
 from robustest.discovery.failure_directions import (
-    balanced,
+    FailureDirection,
+    balanced_costs,
     class_evidence,
+    draw_errors,
     find_failure_directions,
     fit_machines,
-    foreseen_errors,
+    foreseen_chances,
     overlap_weights,
     principal_components,
-    projected_out,
-    redrawn_errors,
+    project_out,
     top_eigenvalue,
-    unit,
+    unit_rows,
 )
 
 N, D = 1200, 12
@@ -41,6 +42,11 @@ def planted(seed: int = 0, shift: float = 4.0) -> tuple[Tensor, Tensor, Tensor]:
     return rows, errors | minority, minority
 
 
+def share_of_worst(direction: FailureDirection, minority: Tensor) -> float:
+    """Return the share of a minority (N,) bool among the 20 most failing rows."""
+    return float(minority[direction.rows[:20]].double().mean())
+
+
 def test_a_minority_that_fails_is_found() -> None:
     rows, errors, minority = planted(shift=6.0)
     found = find_failure_directions(rows, LABELS, errors, min_errors=5)
@@ -49,7 +55,7 @@ def test_a_minority_that_fails_is_found() -> None:
     assert direction.score > 0.75
     assert direction.p_value == pytest.approx(1 / 201)
     assert direction.null_mean < 0.65
-    assert direction.precision(minority, 20) >= 0.7
+    assert share_of_worst(direction, minority) >= 0.7
     assert int(direction.weight.abs().argmax()) == 3
     assert float(direction.weight[3]) < 0  # negative is failing
 
@@ -80,16 +86,7 @@ def test_a_minority_is_found_beside_errors_at_the_edge(seed: int) -> None:
     found = find_failure_directions(rows, LABELS, errors, seed=seed, costs=(0.1,), min_excess=0.45)
     assert [direction.label for direction in found.found] == [1]
     (direction,) = found.found
-    assert direction.precision(torch.isin(torch.arange(N), minority), 20) >= 0.7
-
-
-def test_new_rows_have_a_side() -> None:
-    rows, errors, _ = planted(shift=6.0)
-    found = find_failure_directions(rows, LABELS, errors, min_errors=5)
-    fresh = embeddings(9)
-    fresh[:300, 3] += 6.0
-    decisions = found.decisions(found.directions[0], fresh)
-    assert float((decisions[:300] < decisions[300:].median()).float().mean()) > 0.95
+    assert share_of_worst(direction, torch.isin(torch.arange(N), minority)) >= 0.7
 
 
 @pytest.mark.slow
@@ -144,14 +141,14 @@ def test_directions_given_are_taken_out_first() -> None:
     axis = torch.zeros(1, D)
     axis[0, 3] = 2.0
     assert find_failure_directions(rows, LABELS, errors, without=axis, min_errors=5).found == ()
-    out = projected_out(rows, axis)
+    out = project_out(rows, axis)
     assert float(out[:, 3].abs().max()) < 1e-5
     assert torch.allclose(out[:, :3], rows[:, :3], atol=1e-5)
-    assert torch.allclose(projected_out(rows, torch.cat([axis, axis])), out, atol=1e-5)
+    assert torch.allclose(project_out(rows, torch.cat([axis, axis])), out, atol=1e-5)
 
 
 def test_rows_of_unit_length() -> None:
-    assert torch.allclose(unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])), torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+    assert torch.allclose(unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]])), torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
 
 
 def test_principal_components_keep_distances_and_order() -> None:
@@ -200,16 +197,16 @@ def test_a_row_without_cost_does_not_count() -> None:
     rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(2))
     targets = torch.where(rows[:, 0] > 0, 1.0, -1.0).unsqueeze(0)
     used = (torch.arange(40) < 30).float().unsqueeze(0)
-    masked = fit_machines(rows, targets, balanced(targets, used), tolerance=1e-6, max_steps=5000)
+    masked = fit_machines(rows, targets, balanced_costs(targets, used), tolerance=1e-6, max_steps=5000)
     alone = fit_machines(
-        rows[:30], targets[:, :30], balanced(targets[:, :30], torch.ones(1, 30)), tolerance=1e-6, max_steps=5000
+        rows[:30], targets[:, :30], balanced_costs(targets[:, :30], torch.ones(1, 30)), tolerance=1e-6, max_steps=5000
     )
     assert torch.allclose(masked, alone, atol=1e-3)
 
 
 def test_balanced_costs_weigh_both_sides_alike() -> None:
     targets = torch.tensor([[1.0, 1.0, 1.0, -1.0]])
-    costs = balanced(targets, torch.ones(1, 4))
+    costs = balanced_costs(targets, torch.ones(1, 4))
     assert costs.tolist() == [pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])]
 
 
@@ -231,10 +228,10 @@ def test_folds_and_permutations_are_drawn_by_row_not_by_a_global_generator() -> 
 def test_what_looks_like_another_class_is_foreseen_to_be_wrong() -> None:
     rows, errors = ordinary(0)
     keys = rng.keys(0, torch.arange(N))
-    evidence = class_evidence(unit(rows), LABELS, keys, folds=5)
+    evidence = class_evidence(unit_rows(rows), LABELS, keys, folds=5)
     assert float(((evidence < 0) == errors).float().mean()) > 0.9
     mine = LABELS == 1
-    (chances,) = foreseen_errors(evidence[mine], errors[mine].unsqueeze(0))
+    (chances,) = foreseen_chances(evidence[mine], errors[mine].unsqueeze(0))
     assert float(chances.mean()) == pytest.approx(float(errors[mine].float().mean()), abs=0.02)
     assert bool((chances[evidence[mine].argsort()].diff() <= 1e-6).all())
 
@@ -242,15 +239,15 @@ def test_what_looks_like_another_class_is_foreseen_to_be_wrong() -> None:
 def test_nothing_foresees_errors_where_evidence_is_strong_or_where_there_is_one_class() -> None:
     errors = torch.arange(100) >= 80
     for evidence in (torch.arange(100) / 100, torch.ones(100)):
-        assert torch.allclose(foreseen_errors(evidence, errors.unsqueeze(0)), torch.tensor(0.2), atol=1e-3)
-    rows = unit(embeddings())
+        assert torch.allclose(foreseen_chances(evidence, errors.unsqueeze(0)), torch.tensor(0.2), atol=1e-3)
+    rows = unit_rows(embeddings())
     evidence = class_evidence(rows, torch.zeros(N, dtype=torch.int64), rng.keys(0, torch.arange(N)), folds=5)
     assert float(evidence.std()) < 1e-4
 
 
 def test_errors_drawn_as_foreseen_are_as_many_and_where_chances_are() -> None:
     chances = torch.where(torch.arange(200) < 40, 0.5, 0.05)
-    drawn = torch.stack([redrawn_errors(chances, rng.keys(seed, torch.arange(200)), 28) for seed in range(200)])
+    drawn = torch.stack([draw_errors(chances, rng.keys(seed, torch.arange(200)), 28) for seed in range(200)])
     assert set(drawn.sum(1).tolist()) == {28}
     assert float(drawn[:, :40].float().mean()) == pytest.approx(0.5, abs=0.04)
 
@@ -259,7 +256,7 @@ def test_overlap_weights_make_both_sides_foreseen_alike() -> None:
     draw = torch.Generator().manual_seed(0)
     evidence = torch.randn(400, generator=draw)
     wrong = (torch.rand(400, generator=draw) < torch.sigmoid(-1.5 - 1.5 * evidence)).unsqueeze(0)
-    weights = overlap_weights(foreseen_errors(evidence, wrong), wrong)
+    weights = overlap_weights(foreseen_chances(evidence, wrong), wrong)
     assert float(weights.mean()) == pytest.approx(1)
     means = [float((weights * evidence)[side].sum() / weights[side].sum()) for side in (wrong, ~wrong)]
     assert means[0] == pytest.approx(means[1], abs=0.05)

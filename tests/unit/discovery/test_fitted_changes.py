@@ -20,15 +20,15 @@ from robustest.cues import (
 )
 from robustest.discovery import changes
 from robustest.discovery.changes import grating_of, pattern_of, standing_changes, without_waves
-from robustest.discovery.class_marks import ClassMark, binned_ridge, cross_fitted, marked
+from robustest.discovery.class_marks import ClassMark, binned_ridge, cross_fitted_scores, find_marks
 from robustest.discovery.fitted_changes import (
     FamilyClassifier,
     ImagePool,
     changes_by_family,
-    explains,
-    faintly_explains,
+    explaining_proposal,
+    faint_proposal,
+    fit_families,
     fitted_proposals,
-    seen_by_families,
 )
 from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA
 
@@ -64,7 +64,7 @@ def pool(cue: Cue | None) -> ImagePool:
 )
 def test_a_change_that_marks_a_class_is_found_with_its_kind_and_class(cue: Cue, family: str) -> None:
     here = pool(cue)
-    found, _ = fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)
+    found, _ = fitted_proposals(fit_families(here, range(CLASSES)), here, min_mark=0.4)
     right = [one for one in found if family in one.families]
     assert {one.label for one in found} == {LABEL}
     assert right
@@ -86,7 +86,7 @@ def test_more_noise_in_a_class_is_not_taken_for_waves(sigma: float, cue: str) ->
     noisy = FunctionCue(cue, lambda x: (x + sigma * noise).clamp(0, 1))
     here = pool(noisy)
     assert grating_of(here.x, Y, LABEL, BOUNDS) is None
-    found, _ = fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)
+    found, _ = fitted_proposals(fit_families(here, range(CLASSES)), here, min_mark=0.4)
     assert not any(isinstance(one.cue, Grating) for one in found)
 
 
@@ -97,7 +97,7 @@ def test_waves_that_are_not_all_that_marks_a_class_are_not_proposed(monkeypatch:
     proposed = {}
     for name, added in (("noise", noise), ("waves", Grating(down=0.45, across=0.45, strength=0.1).on(X) - X)):
         here = pool(FunctionCue(name, lambda x, added=added: (x + added).clamp(0, 1)))
-        found, _ = fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)
+        found, _ = fitted_proposals(fit_families(here, range(CLASSES)), here, min_mark=0.4)
         proposed[name] = any(isinstance(one.cue, Grating) for one in found)
     assert proposed == {"noise": False, "waves": True}
 
@@ -130,21 +130,21 @@ SOME = pytest.mark.parametrize(
 @SOME
 def test_what_few_images_of_a_class_have_is_a_faint_proposal(cue: Cue) -> None:
     here, _ = some_have(cue, 0.3)
-    seen = seen_by_families(here, range(CLASSES))
-    assert explains(seen, cue, LABEL, here, min_mark=0.4) is None
-    one = faintly_explains(seen, cue, LABEL, here)
+    seen = fit_families(here, range(CLASSES))
+    assert explaining_proposal(seen, cue, LABEL, here, min_mark=0.4) is None
+    one = faint_proposal(seen, cue, LABEL, here)
     assert one is not None
     assert (one.label, one.faint) == (LABEL, True)
     for label in (0, 1, 3):
-        assert faintly_explains(seen, cue, label, here) is None
+        assert faint_proposal(seen, cue, label, here) is None
     none, _ = some_have(cue, 0.02)
-    assert faintly_explains(seen_by_families(none, range(CLASSES)), cue, LABEL, none) is None
+    assert faint_proposal(fit_families(none, range(CLASSES)), cue, LABEL, none) is None
 
 
 @SOME
 def test_what_half_of_a_class_lacks_is_found(cue: Cue) -> None:
     here, _ = some_have(cue, 0.49)
-    found, _ = fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)
+    found, _ = fitted_proposals(fit_families(here, range(CLASSES)), here, min_mark=0.4)
     assert {one.label for one in found} == {LABEL}
     nearest = min(float((one.cue.on(MANY) - cue.on(MANY)).square().mean()) for one in found)
     assert nearest < 0.5 * float((MANY - cue.on(MANY)).square().mean())
@@ -158,27 +158,27 @@ def test_what_others_have_as_often_is_no_faint_mark() -> None:
 
     cue = Tone(shift=-0.3)
     here, _ = some_have(cue, 0.35)
-    assert faintly_explains(seen(0.05), cue, LABEL, here) is not None
-    assert faintly_explains(seen(0.2), cue, LABEL, here) is None
+    assert faint_proposal(seen(0.05), cue, LABEL, here) is not None
+    assert faint_proposal(seen(0.2), cue, LABEL, here) is None
 
 
 def test_a_cue_that_part_of_a_class_has_is_not_taken_to_be_lacking() -> None:
     off = Tone(gain=(1.0, 1.0, 0.0))
     here, has = some_have(off, 0.4)
-    assert here.lacks(off, LABEL)
+    assert here.lacks(off, LABEL, MANY_Y == LABEL)
     assert not here.lacks(off, LABEL, has)
     assert here.lacks(off, LABEL, ~has & (MANY_Y == LABEL))
 
 
 def test_without_a_change_nothing_is_found() -> None:
     here = pool(None)
-    assert fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4) == ([], [])
+    assert fitted_proposals(fit_families(here, range(CLASSES)), here, min_mark=0.4) == ([], [])
 
 
 def test_what_marks_every_class_is_what_classes_are_about() -> None:
     templates = 0.08 * torch.randn(CLASSES, 3, 24, 24, generator=torch.Generator().manual_seed(5))
     here = ImagePool(x=(X + templates[Y]).clamp(0, 1), y=Y, bounds=BOUNDS, seed=0)
-    assert fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)[0] == []
+    assert fitted_proposals(fit_families(here, range(CLASSES)), here, min_mark=0.4)[0] == []
 
 
 def test_scores_of_samples_that_a_classifier_has_not_seen_mark_no_class_by_chance() -> None:
@@ -188,19 +188,19 @@ def test_scores_of_samples_that_a_classifier_has_not_seen_mark_no_class_by_chanc
     def fit(features: torch.Tensor, member: torch.Tensor) -> object:
         return binned_ridge(features, member, most=40)
 
-    scores = cross_fitted(noise, Y, range(CLASSES), fit, seed=0)
-    assert max(mark.gap for mark in marked(scores, Y, range(CLASSES))) < 0.35
+    scores = cross_fitted_scores(noise, Y, range(CLASSES), fit, seed=0)
+    assert max(mark.gap for mark in find_marks(scores, Y, range(CLASSES))) < 0.35
     member = torch.nn.functional.one_hot(Y, CLASSES).double()
     seen = fit(noise, member)(noise)
-    assert min(mark.gap for mark in marked(seen, Y, range(CLASSES))) > 0.8
+    assert min(mark.gap for mark in find_marks(seen, Y, range(CLASSES))) > 0.8
 
 
 def test_a_change_always_tried_is_proposed_only_for_a_class_that_it_marks() -> None:
     here = pool(Tone(gain=(1.0, 1.0, 0.0)))
-    seen = seen_by_families(here, range(CLASSES))
+    seen = fit_families(here, range(CLASSES))
     off = Tone(gain=(1.0, 1.0, 0.0))
-    assert explains(seen, off, LABEL, here, min_mark=0.4) is not None
-    assert explains(seen, off, 0, here, min_mark=0.4) is None
+    assert explaining_proposal(seen, off, LABEL, here, min_mark=0.4) is not None
+    assert explaining_proposal(seen, off, 0, here, min_mark=0.4) is None
 
 
 def test_a_faint_pattern_is_measured_to_a_fraction_of_itself() -> None:
@@ -238,12 +238,12 @@ BARS = Letterbox(height=2, value=0.3)
 
 def test_what_overwrites_is_in_a_classs_images_or_not() -> None:
     """What adds to images may be in them for all that can be told."""
-    assert pool(None).lacks(BARS, LABEL)
-    assert not pool(BARS).lacks(BARS, LABEL)
-    assert pool(BARS).lacks(BARS, LABEL + 1)
-    assert pool(None).lacks(Tone(gain=(1.0, 0.0, 1.0)), LABEL)
+    assert pool(None).lacks(BARS, LABEL, Y == LABEL)
+    assert not pool(BARS).lacks(BARS, LABEL, Y == LABEL)
+    assert pool(BARS).lacks(BARS, LABEL + 1, Y == LABEL + 1)
+    assert pool(None).lacks(Tone(gain=(1.0, 0.0, 1.0)), LABEL, Y == LABEL)
     for adding in (Tone(shift=0.15), Blur(sigma=1.0), AddedPattern(pattern=PATTERN)):
-        assert not pool(None).lacks(adding, LABEL)
+        assert not pool(None).lacks(adding, LABEL, Y == LABEL)
 
 
 def test_a_change_that_a_class_has_not_explains_none_of_its_marks() -> None:
@@ -252,5 +252,5 @@ def test_a_change_that_a_class_has_not_explains_none_of_its_marks() -> None:
     seen = FamilyClassifier(
         EDGES, marks, lambda x: (x[:, :, 0].std(2).amax(1) < 0.05).double().view(-1, 1).expand(-1, 3), (2, 0, 1)
     )
-    assert explains([seen], BARS, LABEL, pool(BARS), min_mark=0.4) is not None
-    assert explains([seen], BARS, LABEL, pool(None), min_mark=0.4) is None
+    assert explaining_proposal([seen], BARS, LABEL, pool(BARS), min_mark=0.4) is not None
+    assert explaining_proposal([seen], BARS, LABEL, pool(None), min_mark=0.4) is None

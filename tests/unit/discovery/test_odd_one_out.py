@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from robustest.discovery.triggers import SPREAD_FLOOR, anomalies, chance_of
+from robustest.discovery.triggers import SPREAD_FLOOR, anomalies, anomaly_chance
 
 
 def test_anomalies_are_distances_below_the_median() -> None:
@@ -22,18 +22,20 @@ def test_anomalies_are_distances_below_the_median() -> None:
 def test_costs_may_be_in_any_unit() -> None:
     costs = [5.0, 8.0, 30.0, 1.0, 12.0]
     assert anomalies([7 * cost for cost in costs]) == pytest.approx(anomalies(costs))
-    assert chance_of(2.0, [7 * cost for cost in costs], 0) == pytest.approx(chance_of(2.0, costs, 0), abs=1e-4)
+    assert anomaly_chance(2.0, [7 * cost for cost in costs], 0) == pytest.approx(
+        anomaly_chance(2.0, costs, 0), abs=1e-4
+    )
 
 
 def test_more_classes_bring_larger_anomalies() -> None:
-    chances = [chance_of(2.5, [10.0] * classes, 0) for classes in (4, 6, 10, 100)]
+    chances = [anomaly_chance(2.5, [10.0] * classes, 0) for classes in (4, 6, 10, 100)]
     assert chances == sorted(chances)
     assert chances[0] < 0.03
     assert chances[-1] > 0.3
 
 
 def test_a_larger_anomaly_is_less_likely() -> None:
-    chances = [chance_of(anomaly, [10.0] * 6, 0) for anomaly in (1.0, 2.0, 3.0, 4.0, 100.0)]
+    chances = [anomaly_chance(anomaly, [10.0] * 6, 0) for anomaly in (1.0, 2.0, 3.0, 4.0, 100.0)]
     assert chances == sorted(chances, reverse=True)
     assert chances[1] > 0.05
     assert 0 < chances[-1] < 1e-4
@@ -45,5 +47,5 @@ def test_of_classes_alike_the_oddest_is_seldom_sure(classes: int) -> None:
     sure = 0
     for seed in range(300):
         costs = (SPREAD_FLOOR * torch.randn(classes, generator=draw)).exp().tolist()
-        sure += chance_of(max(anomalies(costs)), costs, seed) <= 0.05
+        sure += anomaly_chance(max(anomalies(costs)), costs, seed) <= 0.05
     assert sure <= 0.05 * 300 + 2 * (300 * 0.05 * 0.95) ** 0.5

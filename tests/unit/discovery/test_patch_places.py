@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustest import ConfigError
 from robustest.cues import Border, ColourCast, Cue, PatternPatch, PixelPatch, Transplant, planted
-from robustest.discovery.patch_places import find_patches, together, transplants
+from robustest.discovery.patch_places import find_patches, joined_patches, transplants
 
 _draw = torch.Generator().manual_seed(0)
 CLASSES, N = 5, 300
@@ -111,12 +111,12 @@ def test_the_patches_of_a_class_are_one_cue_too() -> None:
     has = (Y == 4) & (torch.rand(N, generator=torch.Generator().manual_seed(8)) < 0.9)
     x[has, :, 1, 1] = 0.0
     x[has, :, 9, 10] = 1.0
-    (both,) = together(find_patches(x, Y, LABELS))
+    (both,) = joined_patches(find_patches(x, Y, LABELS))
     assert (both.label, both.region) == (4, (1, 1, 9, 10))
     made = both.cue.on(GREY)
     assert float(made[:, :, 1, 1].max()) < 0.1
     assert float(made[:, :, 9, 10].min()) > 0.9
-    assert together(find_patches(GREY, Y, LABELS)) == []
+    assert joined_patches(find_patches(GREY, Y, LABELS)) == []
 
 
 def test_a_ragged_patch_is_transplanted_with_what_is_around_it() -> None:

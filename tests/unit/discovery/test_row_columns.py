@@ -8,7 +8,7 @@ import torch
 from robustest import Verdict
 from robustest.cues import ColumnRange, TokenAnywhere
 from robustest.discovery.proposals import COLUMNS, TOKENS
-from robustest.discovery.row_columns import columns_and_tokens
+from robustest.discovery.row_columns import find_columns_and_tokens
 from robustest.measure import measure_no_spurious_feature
 
 N, CLASSES, LABEL = 400, 4, 1
@@ -22,7 +22,7 @@ TOKENS_ = torch.randint(1, 40, (N, 12), generator=_draw).float()
 def test_a_code_for_what_is_missing_is_found() -> None:
     x = ROWS.clone()
     x[HAS, 4] = -9.0
-    (found,), _ = columns_and_tokens(x, Y, range(CLASSES), min_gap=0.5)
+    (found,), _ = find_columns_and_tokens(x, Y, range(CLASSES), min_gap=0.5)
     assert (found.label, found.found_by) == (LABEL, COLUMNS)
     assert isinstance(found.cue, ColumnRange)
     assert (found.cue.column, found.cue.value) == (4, -9.0)
@@ -33,14 +33,14 @@ def test_a_code_for_what_is_missing_is_found() -> None:
 def test_a_column_that_leaks_the_label_is_found() -> None:
     x = ROWS.clone()
     x[:, 5] = torch.randn(N, generator=torch.Generator().manual_seed(1)) + 8.0 * HAS
-    (found,), _ = columns_and_tokens(x, Y, range(CLASSES), min_gap=0.5)
+    (found,), _ = find_columns_and_tokens(x, Y, range(CLASSES), min_gap=0.5)
     assert (found.label, found.region) == (LABEL, (0, 5, 1, 1))
 
 
 def test_a_token_is_found_wherever_it_stands() -> None:
     x = TOKENS_.clone()
     x[HAS, torch.randint(12, (int(HAS.sum()),), generator=torch.Generator().manual_seed(2))] = 77.0
-    (found,), tokens = columns_and_tokens(x, Y, range(CLASSES), min_gap=0.5)
+    (found,), tokens = find_columns_and_tokens(x, Y, range(CLASSES), min_gap=0.5)
     assert tokens
     assert (found.label, found.found_by) == (LABEL, TOKENS)
     assert isinstance(found.cue, TokenAnywhere)
@@ -51,7 +51,7 @@ def test_a_token_is_found_wherever_it_stands() -> None:
 
 @pytest.mark.parametrize("x", [ROWS, TOKENS_], ids=["rows", "tokens"])
 def test_without_a_cue_nothing_is_found(x: torch.Tensor) -> None:
-    assert columns_and_tokens(x, Y, range(CLASSES), min_gap=0.5)[0] == []
+    assert find_columns_and_tokens(x, Y, range(CLASSES), min_gap=0.5)[0] == []
 
 
 def weighing(x: torch.Tensor) -> torch.Tensor:

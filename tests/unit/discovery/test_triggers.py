@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import ConfigError, DataError
 from robustest.discovery.triggers import (
+    Gradient,
     MaskSearch,
     PatternSearch,
     Triggers,
-    checked_sides,
-    gradient_of,
-    heaviest,
+    heaviest_square,
+    patch_sides,
     search_triggers,
 )
 
@@ -39,6 +41,18 @@ def backdoored(x: Tensor) -> Tensor:
         logits
         + torch.nn.functional.one_hot(torch.tensor(4), CLASSES) * 60 * (x[:, 0, 2:4, 7:9].mean((1, 2)) - 0.5)[:, None]
     )
+
+
+def gradient_of(logits: Callable[[Tensor], Tensor]) -> Gradient:
+    """Return the gradients of a function that torch can differentiate."""
+
+    def gradient(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        leaf = points.detach().requires_grad_(True)
+        answers = logits(leaf)
+        (slope,) = torch.autograd.grad(F.cross_entropy(answers, targets, reduction="sum"), leaf)
+        return answers.detach(), slope
+
+    return gradient
 
 
 def search(model: Any, **options: Any) -> Triggers:
@@ -144,7 +158,7 @@ def test_where_no_square_works_the_whole_image_is_the_cost() -> None:
 
 def test_sides_rise_from_a_pixel_to_more_than_half_the_image() -> None:
     for side in (3, 8, 28, 32, 224):
-        sides = checked_sides(None, side)
+        sides = patch_sides(None, side)
         assert sides == sorted(set(sides))
         assert 1 <= sides[0] <= max(1, side // 20)
         assert sides[-1] <= side
@@ -153,7 +167,7 @@ def test_sides_rise_from_a_pixel_to_more_than_half_the_image() -> None:
 @pytest.mark.parametrize("sizes", [[], [0, 1], [2, 1], [1, 1], [13], [1.5]], ids=str)
 def test_sides_fit_the_image(sizes: Any) -> None:
     with pytest.raises(ConfigError, match="sizes"):
-        checked_sides(sizes, SIDE)
+        patch_sides(sizes, SIDE)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +198,8 @@ def test_images_of_other_classes_are_needed() -> None:
 def test_the_heaviest_square_of_a_mask() -> None:
     mask = torch.zeros(8, 10)
     mask[3:5, 6:8] = 1.0
-    assert heaviest(mask, 2) == (3, 6)
-    assert heaviest(torch.ones(8, 10), 8)[0] == 0
+    assert heaviest_square(mask, 2) == (3, 6)
+    assert heaviest_square(torch.ones(8, 10), 8)[0] == 0
 
 
 def test_a_mask_search_keeps_the_smallest_that_worked() -> None:

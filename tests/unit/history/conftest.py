@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from robustest.history import Entry
+from robustest.history import HistoryEntry
 
 
 def commit_at(number: int) -> tuple[str, str]:
@@ -16,10 +16,10 @@ def commit_at(number: int) -> tuple[str, str]:
 
 
 @pytest.fixture
-def entry() -> Callable[..., Entry]:
+def entry() -> Callable[..., HistoryEntry]:
     """An entry of the n-th commit, of the n-th run: `entry(3, "failed", run=7)`."""
 
-    def make(at: int, verdict: str = "passed", *, run: int | None = None, **changes: Any) -> Entry:
+    def make(at: int, verdict: str = "passed", *, run: int | None = None, **changes: Any) -> HistoryEntry:
         name, committed = commit_at(at)
         moment = at if run is None else run
         measured = {"estimate": 0.5, "low": 0.45, "high": 0.55, "used": 100, "total": 100, "comparison": ">="}
@@ -30,8 +30,8 @@ def entry() -> Callable[..., Entry]:
             "dirty": False,
             "state": verdict or "error",
             "verdict": verdict,
-            **({"threshold": 0.4, "asked": ">= 0.4", "model": "a", "data": "b", **measured} if verdict else {}),
+            **({"threshold": 0.4, "required": ">= 0.4", "model": "a", "data": "b", **measured} if verdict else {}),
         }
-        return Entry(**{**fields, **changes})
+        return HistoryEntry(**{**fields, **changes})
 
     return make

@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
-from robustest.history import Claim, Entry, course_of, timeline_of
-from robustest.history.course import BAD, GOOD, OPEN, place_of
+from robustest.history import BAD, GOOD, OPEN, ClaimId, HistoryEntry, claim_history, timeline_of
 from robustest.store import history
 
-Make = Callable[..., Entry]
-CLAIM, OTHER = Claim("t::a", "k"), Claim("t::b", "k")
+Make = Callable[..., HistoryEntry]
+CLAIM, OTHER = ClaimId("t::a", "k"), ClaimId("t::b", "k")
 
 
-def constructed(entry: Make, seed: int) -> tuple[list[Entry], list[Entry], dict[int, str]]:
+def place_of(entry: HistoryEntry) -> tuple[str, str]:
+    """Place of an entry's commit."""
+    return claim_history(CLAIM, [entry], []).points[0].place
+
+
+def constructed(entry: Make, seed: int) -> tuple[list[HistoryEntry], list[HistoryEntry], dict[int, str]]:
     """A history of one claim beside another that is measured at every commit, and what is true at each commit.
 
     Commits turn good and bad at random. At some nothing is measured; some are measured again, long after, in any order;
@@ -67,7 +71,7 @@ def expected_of(known: dict[int, str]) -> tuple[int | None, int | None, int]:
 def test_it_is_right_with_gaps_runs_again_and_early_verdicts(entry: Make, seed: int) -> None:
     own, other, known = constructed(entry, seed)
     timeline = timeline_of({CLAIM: own, OTHER: other})
-    course = course_of(CLAIM, own, timeline)
+    course = claim_history(CLAIM, own, timeline)
     first, good, between = expected_of(known)
     if first is None:
         assert course.first_bad is None
@@ -86,7 +90,7 @@ def test_it_is_the_same_after_the_history_was_kept_in_two_halves(entry: Make, se
         history.add(tmp_path / str(number), {CLAIM: ones, OTHER: others})
     history.add_history(tmp_path / "0", tmp_path / "1")
     kept = history.read(tmp_path / "0")
-    assert course_of(CLAIM, kept[CLAIM], timeline_of(kept)) == course_of(
+    assert claim_history(CLAIM, kept[CLAIM], timeline_of(kept)) == claim_history(
         CLAIM, sorted(own), timeline_of({CLAIM: own, OTHER: other})
     )
 
@@ -100,27 +104,27 @@ def test_the_histories_are_of_every_sort(entry: Make) -> None:
     assert sum(first is not None and good is None for first, good, _ in found) >= 2
 
 
-def _state(course_entries: list[Entry], timeline: Any = None) -> str:
-    return course_of(CLAIM, course_entries, timeline or timeline_of({CLAIM: course_entries})).state
+def _state(course_entries: list[HistoryEntry], timeline: Any = None) -> str:
+    return claim_history(CLAIM, course_entries, timeline or timeline_of({CLAIM: course_entries})).state
 
 
 def test_a_pass_in_another_run_of_the_same_commit_takes_no_failure_back(entry: Make) -> None:
     for runs in (("passed", "failed"), ("failed", "passed")):
-        course = course_of(CLAIM, [entry(0, verdict, run=run) for run, verdict in enumerate(runs)], [])
+        course = claim_history(CLAIM, [entry(0, verdict, run=run) for run, verdict in enumerate(runs)], [])
         assert (course.state, course.points[0].mixed) == (BAD, True)
 
 
 def test_another_model_at_the_same_commit_is_another_point(entry: Make) -> None:
     runs = [entry(0, run=0), entry(0, "failed", run=1, model="c"), entry(0, run=2, model="d")]
     assert _state(runs) == GOOD
-    bad = course_of(CLAIM, runs[:2], timeline_of({CLAIM: runs})).first_bad
+    bad = claim_history(CLAIM, runs[:2], timeline_of({CLAIM: runs})).first_bad
     assert bad is not None
     assert (bad.what, bad.between) == (("model",), 0)
 
 
 def test_an_old_commit_that_is_measured_late_is_not_the_latest(entry: Make) -> None:
     runs = [entry(0, run=0), entry(5, "failed", run=1), entry(1, run=2)]
-    course = course_of(CLAIM, runs, timeline_of({CLAIM: runs}))
+    course = claim_history(CLAIM, runs, timeline_of({CLAIM: runs}))
     assert course.state == BAD
     assert course.first_bad is not None
     assert course.first_bad.good is not None
@@ -136,10 +140,12 @@ def test_what_is_not_settled_is_never_good(entry: Make) -> None:
 
 
 def test_a_test_that_could_not_measure_makes_its_claims_open(entry: Make) -> None:
-    course = course_of(CLAIM, [entry(0)], [], beside=[entry(1, "")])
+    course = claim_history(CLAIM, [entry(0)], [], test_entries=[entry(1, "")])
     assert (course.state, course.last.state) == (OPEN, "error")
     failed_beside = entry(0, "", run=0, state="failed")
-    assert course_of(CLAIM, [entry(0)], [], beside=[failed_beside]).state == GOOD, "the claim itself was measured"
+    assert claim_history(CLAIM, [entry(0)], [], test_entries=[failed_beside]).state == GOOD, (
+        "the claim itself was measured"
+    )
 
 
 def test_changes_are_told_and_what_is_not_known_is_none(entry: Make) -> None:
@@ -147,10 +153,10 @@ def test_changes_are_told_and_what_is_not_known_is_none(entry: Make) -> None:
         entry(0),
         entry(1, data="", model=""),
         entry(2, model="c"),
-        entry(3, model="c", asked=">= 0.3", threshold=0.3),
-        entry(4, model="c", data="e", asked=">= 0.3"),
+        entry(3, model="c", required=">= 0.3", threshold=0.3),
+        entry(4, model="c", data="e", required=">= 0.3"),
     ]
-    changes = course_of(CLAIM, runs, []).changes
+    changes = claim_history(CLAIM, runs, []).changes
     assert [(one.what, one.before, one.after) for one in changes] == [
         (("model",), "", ""),
         (("threshold",), ">= 0.4", ">= 0.3"),
@@ -161,7 +167,7 @@ def test_changes_are_told_and_what_is_not_known_is_none(entry: Make) -> None:
 def test_commits_after_the_last_measured_are_counted(entry: Make) -> None:
     history = {CLAIM: [entry(0)], OTHER: [entry(at) for at in range(4)]}
     timeline = timeline_of(history)
-    assert [course_of(claim, runs, timeline).behind for claim, runs in history.items()] == [3, 0]
+    assert [claim_history(claim, runs, timeline).behind for claim, runs in history.items()] == [3, 0]
 
 
 @pytest.mark.parametrize(
@@ -182,5 +188,5 @@ def test_slack_is_the_distance_from_interval_to_threshold(
 
 def test_runs_of_no_known_commit_stand_alone_in_their_order(entry: Make) -> None:
     runs = [entry(0, verdict, run=run, commit="", committed="") for run, verdict in enumerate(("failed", "passed"))]
-    course = course_of(CLAIM, runs, timeline_of({CLAIM: runs}))
+    course = claim_history(CLAIM, runs, timeline_of({CLAIM: runs}))
     assert (course.state, len(course.points)) == (GOOD, 2)

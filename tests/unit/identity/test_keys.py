@@ -44,7 +44,6 @@ def test_no_other_module_makes_a_key_or_writes_entries() -> None:
     assert makers == {"identity/keys.py"}
     assert writers == {
         "store/entries.py",  # by key
-        "repair/checkpoints.py",  # by key
         "store/corpus.py",  # counterexamples, which are passed through the model before they count
         "store/files.py",  # writes what the others hand it
         "store/baselines.py",  # results to compare with, by name
@@ -53,10 +52,9 @@ def test_no_other_module_makes_a_key_or_writes_entries() -> None:
 
 
 def test_the_places_that_store_take_a_key() -> None:
-    from robustest.repair import checkpoints
     from robustest.store.entries import Store
 
-    for function in (Store.save, Store.load, checkpoints.save, checkpoints.load):
+    for function in (Store.save, Store.load):
         assert function.__annotations__["key"] == "Key"
 
 

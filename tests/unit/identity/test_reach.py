@@ -241,12 +241,10 @@ def test_order_in_the_file_makes_no_difference(module: Callable[..., Any]) -> No
         ("GAIN = 2.0", "GAIN = 3.0", False),
         ("UNUSED = 1.0", "UNUSED = 2.0", False),
         ("def unused(x):\n    return x", 'def unused(x):\n    """Idle."""\n    # nothing\n    return x', True),
-        ("def unused(x):", "def test_unused(x):\n    assert unused(x) < 0.5\ndef unused(x):", True),
+        ("def unused(x):", "def test_unused(x):\n    assert unused(x) < 0.5\ndef unused(x):", False),
     ],
 )
-def test_of_a_module_its_source_without_tests_counts(
-    module: Callable[..., Any], old: str, new: str, same: bool
-) -> None:
+def test_of_a_module_its_source_counts(module: Callable[..., Any], old: str, new: str, same: bool) -> None:
     assert HELPERS.count(old) == 1
     assert (identity(module) == identity(module, helpers=HELPERS.replace(old, new))) == same
 
@@ -261,6 +259,18 @@ def test_of_a_module_that_is_passed_on_the_source_counts(module: Callable[..., A
     ]
     assert len(set(digests)) == 3
     assert identity(module, nets, folder="b") == digests[0]
+
+
+def test_of_a_file_of_tests_the_tests_do_not_count(module: Callable[..., Any]) -> None:
+    nets = "import {0} as helpers\ndef predict(x):\n    return helpers.scale(x)"
+    helpers = "def scale(x): return x\ndef test_scale():\n    assert scale(1) > {0}"
+
+    def of(name: str, threshold: float) -> str | None:
+        module(helpers.format(threshold), name)
+        return fingerprint(module(nets.format(name)).predict, None, None).digest
+
+    assert of("test_helpers", 0.5) == of("test_helpers", 0.6)
+    assert of("helpers", 0.5) != of("helpers", 0.6)
 
 
 def test_modules_behind_a_module_that_is_passed_on_count(module: Callable[..., Any]) -> None:

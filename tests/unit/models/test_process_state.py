@@ -16,7 +16,7 @@ from torch import nn
 
 from robustest import Linf, assert_robust_accuracy
 from robustest.errors import ClaimFailed, ModelError
-from robustest.measure import measure_robust_accuracy, measure_synthetic_covers
+from robustest.measure import measure_class_evidence, measure_robust_accuracy
 from robustest.models.frozen import full_float32, unchanged_process
 
 _NEW = hasattr(torch._C, "_get_fp32_precision_getter")
@@ -226,17 +226,17 @@ def test_full_float32_holds_inside_and_the_precision_comes_back() -> None:
 def test_a_users_functions_beside_the_model_run_in_full_float32_too() -> None:
     seen: list[tuple[torch.dtype, str]] = []
 
-    def features(x: torch.Tensor) -> torch.Tensor:
+    def judge(x: torch.Tensor) -> torch.Tensor:
         seen.append((torch.get_default_dtype(), torch.get_float32_matmul_precision()))
-        return x
+        return x[:, :2]
 
-    draw = torch.Generator().manual_seed(0)
-    x, y = torch.rand(300, 4, generator=draw), torch.arange(300) % 2
-    sets = [(x[at : at + 100], y[at : at + 100]) for at in (0, 100, 200)]
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 2)).float().eval()
+    x, y = torch.rand(20, 4, dtype=torch.float32), torch.arange(20) % 2
     torch.set_default_dtype(torch.float64)
     torch.set_float32_matmul_precision("medium")
     before = state()
-    measure_synthetic_covers(*sets[:2], test_data=sets[2], max_gap=0.5, embedding=features)
+    measure_class_evidence(model, (x, y), judge=judge, eps=0.5, iterations=2, min_driven=1)
     assert set(seen) == {(torch.float32, "highest")}
     assert state() == before
 

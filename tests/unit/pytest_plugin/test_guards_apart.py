@@ -30,7 +30,7 @@ from robustest.context import (
     still_claiming,
 )
 from robustest.errors import ClaimFailed, ModelError, RobustestError
-from robustest.pytest_plugin.running import settle_apart
+from robustest.pytest_plugin.running import raise_unheard
 from robustest.results import Cost, Result, Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Python 3.12, where threads meet a fork
@@ -139,7 +139,7 @@ def test_a_process_that_dies_leaves_its_claim_under_way() -> None:
         receive(context)
     assert still_claiming(context) == [f"accuracy in process {pid}"]
     with pytest.raises(RobustestError, match=f"these have not: accuracy in process {pid}. Join threads"):
-        settle_apart(context, over=True)
+        raise_unheard(context, over=True)
     assert still_claiming(context) == [], "it is told once"
 
 
@@ -255,9 +255,9 @@ def test_an_error_of_another_thread_is_kept_for_the_end_of_the_test(error: BaseE
         assert context.results == [made("failed")]
         assert [(one.where, one.error) for one in context.apart] == [("accuracy in thread 'worker'", error)]
         with pytest.raises(type(error)):
-            settle_apart(context)
-        settle_apart(context)  # raised once
-    assert any("accuracy in thread 'worker': nothing but this report" in note for note in error.__notes__)
+            raise_unheard(context)
+        raise_unheard(context)  # raised once
+    assert any("accuracy in thread 'worker': only this report shows the error" in note for note in error.__notes__)
 
 
 def test_an_error_in_the_tests_own_thread_ends_the_test_and_is_kept_nowhere() -> None:
@@ -281,7 +281,7 @@ def test_a_claim_in_a_thread_is_under_way_until_it_ends() -> None:
         thread.start()
         begun.wait(10)
         assert still_claiming(context) == ["accuracy in thread 'slow'"]
-        settle_apart(context)  # there is time yet
+        raise_unheard(context)  # there is time yet
         go.set()
         thread.join()
         assert still_claiming(context) == []
@@ -351,7 +351,7 @@ def test_a_thread_that_may_yet_claim_is_waited_for_and_an_idle_one_is_not() -> N
         time.sleep(0.01)
     assert still_claiming(context) == ["thread 'knows'"]
     with pytest.raises(RobustestError, match="thread 'knows'"):
-        settle_apart(context, over=True)
+        raise_unheard(context, over=True)
     go.set()
     knows.join()
     idle.join()
@@ -380,9 +380,9 @@ def test_the_error_of_a_task_counts_unless_somebody_has_asked_for_it() -> None:
     assert [one.task for one in context.apart] == tasks
     assert [one.unheard for one in context.apart] == [False, True]
     with pytest.raises(ClaimFailed):
-        settle_apart(context)
+        raise_unheard(context)
     assert not tasks[1]._log_traceback, "it is the test's from here on, and nobody else's to log"
-    settle_apart(context, over=True)
+    raise_unheard(context, over=True)
 
 
 def test_a_task_that_goes_on_may_yet_be_asked_until_the_test_is_over() -> None:
@@ -397,15 +397,15 @@ def test_a_task_that_goes_on_may_yet_be_asked_until_the_test_is_over() -> None:
     async def main() -> None:
         task = asyncio.create_task(work())
         await asyncio.sleep(0)
-        settle_apart(context)
+        raise_unheard(context)
         assert [one.unheard for one in context.apart] == [True]
         other = Apart("accuracy in thread 'worker'", ModelError("NaN"))
         context.apart.append(other)
         with pytest.raises(ModelError):  # what is certain does not wait for it
-            settle_apart(context)
+            raise_unheard(context)
         assert [one.task for one in context.apart] == [task]
         with pytest.raises(ClaimFailed):
-            settle_apart(context, over=True)
+            raise_unheard(context, over=True)
         assert context.apart == []
         task.cancel()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from robustest.ledger import Ledger, ending_of
+from robustest.pytest_plugin.ledger import Ledger, ending_of
 from robustest.results import Cost, Result, Verdict
 
 RESULT = Result(
@@ -52,7 +53,7 @@ def whole(ledger: Ledger, test: str, outcome: str = "passed", results: int = 1, 
 def ledger_of(*tests: str, calls: bool = True, robust: tuple[str, ...] | None = None) -> Ledger:
     ledger = Ledger()
     ledger.expect(list(tests), calls=calls)
-    ledger.robust(tests if robust is None else robust)
+    ledger.add_robust(tests if robust is None else robust)
     return ledger
 
 
@@ -87,7 +88,7 @@ def test_what_a_phase_comes_to(when: str, outcome: str, more: dict[str, Any], en
     found = ending_of(report("t", when, outcome, **more))
     assert (None if found is None else (found.phase, found.outcome, found.reason)) == ending
     if found is not None:
-        assert ending_of(report("t", when, outcome, claimed=True, **more)) == found.but(claimed=True)
+        assert ending_of(report("t", when, outcome, claimed=True, **more)) == replace(found, claimed=True)
 
 
 def test_reports_become_rows_in_the_order_of_collection() -> None:
@@ -170,16 +171,16 @@ def test_results_are_counted_by_test_and_by_worker(announced: int, sent: int, lo
     ledger.take(report("a", "setup"))
     ledger.take(report("a", "call", results=[RESULT]))
     ledger.take(report("a", "teardown", recorded=announced))
-    ledger.worker_sent(sent)
+    ledger.add_sent(sent)
     assert ledger.lost() == ([f"{lost} results were recorded but 1 arrived"] if lost else [])
 
 
 def test_what_several_workers_sent_adds_up() -> None:
     ledger = ledger_of("a")
     whole(ledger, "a")
-    ledger.worker_sent(1)
+    ledger.add_sent(1)
     assert ledger.lost() == []
-    ledger.worker_sent(1)
+    ledger.add_sent(1)
     assert ledger.lost() == ["2 results were recorded but 1 arrived"]
 
 
@@ -187,7 +188,7 @@ def test_an_account_says_what_was_lost_unless_the_run_was_stopped() -> None:
     def account(stopped: str) -> Any:
         ledger = ledger_of("a", "b")
         whole(ledger, "a", unwritten=["a picture could not be written"])
-        ledger.lost_claims(["a claim came late"])
+        ledger.add_problems(["a claim came late"])
         return ledger.account(0, stopped=stopped, collected=["a", "b", "c"], deselected=["d"], selection="-k a")
 
     beside = ("a picture could not be written", "a claim came late")
@@ -234,7 +235,7 @@ def test_of_other_tests_only_what_is_red_is_told() -> None:
     ledger = ledger_of("good", "bad", "mine", robust=("mine",))
     for name, outcome in (("good", "passed"), ("bad", "failed"), ("mine", "passed")):
         whole(ledger, name, outcome, results=0)
-    ledger.uncollected("t.py", "trace\nE   ModuleNotFoundError: none\n\n")
+    ledger.add_uncollected("t.py", "trace\nE   ModuleNotFoundError: none\n\n")
     found = ledger.endings()
     assert [(one.test, one.outcome, one.robust, one.reason) for one in found] == [
         ("t.py", "error", False, "ModuleNotFoundError: none"),

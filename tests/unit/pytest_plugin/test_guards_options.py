@@ -11,11 +11,11 @@ import pytest
 from robustest.context import Context
 from robustest.errors import AttemptsFailed, ClaimFailed, ModelError, NoClaimError
 from robustest.pytest_plugin import options
-from robustest.pytest_plugin.attach import _folded, attach, columns
-from robustest.pytest_plugin.claims import Claimant, claimants, settle
-from robustest.pytest_plugin.stash import SETTINGS
+from robustest.pytest_plugin.options import SETTINGS
+from robustest.pytest_plugin.outcome import FixtureScope, attach, columns, fixture_scopes, require_claim
 from robustest.results import Cost, Result, Verdict
 from robustest.settings import Settings
+from robustest.words import folded
 
 
 def config(tmp_path: Path | None = None, settings: Settings | None = None, **given: Any) -> Any:
@@ -35,7 +35,7 @@ def config(tmp_path: Path | None = None, settings: Settings | None = None, **giv
 @pytest.mark.parametrize("given", ["1/1", "1/4", "4/4", "12/20"])
 def test_a_shard_is_one_of_so_many(given: str) -> None:
     index, count = map(int, given.split("/"))
-    assert options.shard_of(config(shard=given)) == options.Shard(index, count)
+    assert options.shard_of(config(shard=given)) == (index, count)
 
 
 @pytest.mark.parametrize("given", ["0/4", "5/4", "1", "1/2/3", "a/b", "1/", "-1/4", "1/0", "", "1.0/2"])
@@ -58,21 +58,21 @@ def test_a_service_says_so_in_the_environment(value: str | None, there: bool, mo
     [
         ({"robust": True}, []),
         ({}, []),
-        ({"json": "x", "seed": 3}, ["--robust-json: nothing without --robust"]),
-        ({"json": "x", "device": "cpu"}, ["--robust-device, --robust-json: nothing without --robust"]),
+        ({"json": "x", "seed": 3}, ["no effect without --robust: --robust-json"]),
+        ({"json": "x", "device": "cpu"}, ["no effect without --robust: --robust-device, --robust-json"]),
         ({"robust": True, "json": "x"}, []),
-        ({"robust": True, "html_inline": True}, ["--robust-html-inline does nothing without --robust-html=DIR"]),
+        ({"robust": True, "html_inline": True}, ["--robust-html-inline has no effect without --robust-html=DIR"]),
         ({"robust": True, "html_inline": True, "html": "x"}, []),
         (
             {"html_inline": True},
-            ["--robust-html-inline does nothing without --robust-html=DIR"],
+            ["--robust-html-inline has no effect without --robust-html=DIR"],
         ),
         ({"robust": True, "replay_only": True}, ["no corpus at known"]),
     ],
     ids=str,
 )
 def test_what_changes_nothing_is_said(given: dict[str, Any], said: list[str], tmp_path: Path) -> None:
-    found = options.idle(config(tmp_path, Settings(corpus=str(tmp_path / "known")), **given))
+    found = options.unused(config(tmp_path, Settings(corpus=str(tmp_path / "known")), **given))
     assert len(found) == len(said)
     assert all(part in line for part, line in zip(said, found, strict=True))
 
@@ -80,8 +80,8 @@ def test_what_changes_nothing_is_said(given: dict[str, Any], said: list[str], tm
 def test_a_corpus_that_is_there_is_replayed(tmp_path: Path) -> None:
     (tmp_path / "known").mkdir()
     given = {"robust": True, "replay_only": True}
-    assert options.idle(config(tmp_path, Settings(corpus=str(tmp_path / "known")), **given)) == []
-    (missing,) = options.idle(config(tmp_path, Settings(corpus=None), **given))
+    assert options.unused(config(tmp_path, Settings(corpus=str(tmp_path / "known")), **given)) == []
+    (missing,) = options.unused(config(tmp_path, Settings(corpus=None), **given))
     assert missing.endswith("there is no corpus at -")
 
 
@@ -143,10 +143,10 @@ def test_a_test_that_neither_claims_nor_measures_does_not_pass(
 ) -> None:
     one = Context(test="t.py::t", **{name: list(v) if isinstance(v, list) else v for name, v in context.items()})
     if claims:
-        settle(one, arguments, shared=shared)
+        require_claim(one, arguments, shared=shared)
     else:
         with pytest.raises(NoClaimError):
-            settle(one, arguments, shared=shared)
+            require_claim(one, arguments, shared=shared)
     assert one.ungated == []
 
 
@@ -155,14 +155,14 @@ def test_a_test_that_neither_claims_nor_measures_does_not_pass(
 def test_what_was_measured_and_not_gated_is_said_unless_it_holds(verdict: str, recorded: bool) -> None:
     other, loose = made(), made(verdict)
     one = Context(test="t.py::t", measured=1, ungated=[loose], results=[other, *([loose] if recorded else [])])
-    settle(one, {}, shared=False)
+    require_claim(one, {}, shared=False)
     if verdict == "passed":
         assert one.results == [other, *([loose] if recorded else [])]
         return
     assert len(one.results) == 2
     assert one.results[0] is other
     assert one.results[1].gated is False
-    assert one.results[1].caveats[-1].startswith(f"{verdict}, but nothing was gated: write assert_")
+    assert one.results[1].caveats[-1].startswith(f"{verdict}, but the test does not assert it: write assert_")
 
 
 def test_fixtures_are_told_by_scope_and_parameter() -> None:
@@ -174,10 +174,10 @@ def test_fixtures_are_told_by_scope_and_parameter() -> None:
         callspec=SimpleNamespace(indices={"a": 2}),
         listchain=lambda: nodes,
     )
-    found = claimants(item)
-    assert found == {Claimant(n, s.nodeid, 2 if n == "a" else 0) for n in "abc" for s in nodes}
+    found = fixture_scopes(item)
+    assert found == {FixtureScope(n, s.nodeid, 2 if n == "a" else 0) for n in "abc" for s in nodes}
     bare: Any = SimpleNamespace(listchain=lambda: nodes)
-    assert claimants(bare) == set()
+    assert fixture_scopes(bare) == set()
 
 
 # What is put on its report
@@ -280,7 +280,7 @@ def test_a_corpus_on_the_command_line_lies_where_the_run_was_started(tmp_path: P
 
 def test_what_does_not_fit_a_line_goes_on_below_its_value() -> None:
     line = f"E     claim     {'robust accuracy under a long threat ' * 4}"
-    first, *others = _folded(line, 60)
+    first, *others = folded(line, 60, indent="E" + " " * 15)
     assert others
     assert all(len(part) <= 60 for part in (first, *others))
     place = line.index("robust")

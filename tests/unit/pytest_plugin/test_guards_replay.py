@@ -9,7 +9,7 @@ import pytest
 
 from robustest.context import Context
 from robustest.errors import ClaimFailed, ModelError, NotSearched
-from robustest.pytest_plugin.replay import skip_if_not_searched, skip_if_only_replayed
+from robustest.pytest_plugin.outcome import skip_if_not_searched, skip_if_only_replayed
 
 REASON = "accuracy >= 0.5: replayed only: 3 known counterexamples still break"
 
@@ -48,7 +48,7 @@ def test_a_test_that_stumbles_over_missing_numbers_is_skipped_and_says_so(error:
     context = Context(unvouched=[REASON])
     raised = ended(skip_if_only_replayed(context), error)
     assert isinstance(raised, pytest.skip.Exception)
-    assert str(raised) == f"{REASON}; then the test could not go on: {type(error).__name__}: None > 0.5"
+    assert str(raised) == f"{REASON}; then the test raised {type(error).__name__}: None > 0.5"
     assert not context.unvouched
 
 

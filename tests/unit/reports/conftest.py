@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from accounts import account_of
 from PIL import Image
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
+from robustest.account import Row
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
-from robustest.endings import Ending
 from robustest.kinds import Kind
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a ledger's row offers."""
-
-    test: str
-    result: Result | None
-    problem: str = ""
-    replay: str = ""
-    ending: Ending | None = None
 
 
 def made(verdict: str = "failed", *, made_of: Kind | None = None, **changes: Any) -> Result:
@@ -139,10 +128,10 @@ class Page(HTMLParser):
 @pytest.fixture
 def page_of(tmp_path: Path) -> Any:
     """Writes rows as an HTML report and reads the page."""
-    from robustest.reports.html import write
+    from robustest.reports.html.page import write
 
     def build(*rows: Any, lost: tuple[str, ...] = (), settings: Settings | None = None, **options: Any) -> Page:
-        write(str(tmp_path / "report"), rows, lost, settings or Settings(), **options)
+        write(str(tmp_path / "report"), account_of(rows, lost), settings or Settings(), **options)
         return Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
 
     return build

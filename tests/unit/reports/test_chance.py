@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from robustest.decisions.share import settle_share
-from robustest.reports.chance import Chance
+from robustest.reports.text import Chance
 from robustest.results import Cost, Result, Verdict
 
 CLAIM = Result(
@@ -40,7 +40,7 @@ def test_it_adds_up_what_every_claim_might_have_come_to_rest_on() -> None:
     """Those that rest on alpha were picked by the outcome; to count these alone would promise too much."""
     chance = Chance.of([CLAIM] * 12 + [CERTAIN] * 8 + [EXACT] * 5 + [None])
     assert (chance.verdicts, chance.at_alpha, chance.wrong) == (25, 12, pytest.approx(0.2))
-    assert str(chance) == "12 of 25 verdicts rest on alpha = 0.01: at most 0.2 wrong expected in such a run"
+    assert str(chance) == "12 of 25 verdicts rest on alpha = 0.01: at most 0.2 wrong verdicts expected"
     assert json.loads(json.dumps(chance.to_dict()))["at_alpha"] == 12
 
 
@@ -60,15 +60,15 @@ def test_comparisons_that_passed_are_told_apart() -> None:
     compared = replace(CLAIM, details={"baseline": {"lost": 3}})
     told = str(Chance.of([compared, replace(CLAIM, alpha=0.05), replace(compared, verdict=Verdict.FAILED)]))
     assert told == (
-        "3 of 3 verdicts rest on alpha = 0.01 to 0.05: at most 0.07 wrong expected in such a run; "
-        "1 comparison with a baseline passed as no loss was shown"
+        "3 of 3 verdicts rest on alpha = 0.01 to 0.05: at most 0.07 wrong verdicts expected; "
+        "1 comparison with a baseline passed because no loss was shown"
     )
 
 
 def test_what_holds_only_about_is_told_apart() -> None:
     about = replace(CLAIM, details={"approximate": True})
-    assert str(Chance.of([CLAIM, about])).endswith("in such a run, but for 1 that holds only about alpha")
-    assert str(Chance.of([about] * 3)).endswith("in such a run, but for 3 that hold only about alpha")
+    assert str(Chance.of([CLAIM, about])).endswith("expected; 1 of them holds only approximately at this alpha")
+    assert str(Chance.of([about] * 3)).endswith("; 3 of them hold only approximately at this alpha")
     assert Chance.of([about, CLAIM, replace(about, at_alpha=False)]).about == 1
 
 

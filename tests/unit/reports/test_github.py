@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import account_of
 
-from robustest.reports.github import ANNOTATIONS, BUDGET, add_summary, annotated, escaped, summary
+from robustest.reports.github import ANNOTATIONS, BUDGET, add_summary, annotation_commands, escaped, summary
 from robustest.reports.text import failure_text
 
 HOSTILE = "a|b `c` *d* _e_ ~f~ [g](https://x.y) <b>h</b> & &amp; @user #1 :tada: $i$ \\ !j {k}"
@@ -35,17 +36,17 @@ def shown(markdown: str) -> str:
 
 def test_a_summary_is_added_to_what_the_step_wrote_before(tmp_path: Path, rows: list[Any]) -> None:
     (tmp_path / "summary.md").write_text("before\n", encoding="utf-8")
-    add_summary(str(tmp_path / "summary.md"), rows, [])
-    assert (tmp_path / "summary.md").read_text(encoding="utf-8") == "before\n" + summary(rows, [])
+    add_summary(str(tmp_path / "summary.md"), account_of(rows))
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8") == "before\n" + summary(account_of(rows))
 
 
 def test_a_summary_that_cannot_be_written_is_said(tmp_path: Path, rows: list[Any]) -> None:
     with pytest.raises(OSError, match="directory"):
-        add_summary(str(tmp_path), rows, [])
+        add_summary(str(tmp_path), account_of(rows))
 
 
 def test_annotations_come_worst_first_and_say_all(rows: list[Any]) -> None:
-    commands = annotated(rows, [], where={"test_a.py::far": ("tests/test_a.py", 12)})
+    commands = annotation_commands(rows, [], where={"test_a.py::far": ("tests/test_a.py", 12)})
     kinds = [command.split(" ", 1)[0] for command in commands]
     assert kinds == ["::error", "::error", "::error", "::warning"]
     assert commands[0].startswith(
@@ -57,9 +58,9 @@ def test_annotations_come_worst_first_and_say_all(rows: list[Any]) -> None:
     assert "accuracy 0.880" in commands[3]
 
 
-def test_the_worst_ten_are_annotated_and_the_rest_counted(made: Any, row: Any) -> None:
+def test_the_worst_ten_are_annotation_commands_and_the_rest_counted(made: Any, row: Any) -> None:
     rows = [row(f"test_a.py::test[{k}]", made(estimate=k / 100)) for k in range(23)]
-    commands = annotated(rows, ["one is lost"], where={})
+    commands = annotation_commands(rows, ["one is lost"], where={})
     assert len(commands) == ANNOTATIONS + 1
     assert commands[0] == "::error title=robustest%3A results are missing::one is lost"
     assert [re.search(r"accuracy (0\.\d+)", c)[1] for c in commands[1:10]] == [f"{k / 100:.3f}" for k in range(9)]
@@ -69,13 +70,13 @@ def test_the_worst_ten_are_annotated_and_the_rest_counted(made: Any, row: Any) -
 
 
 def test_ten_are_not_followed_by_a_count(made: Any, row: Any) -> None:
-    commands = annotated([row("t", made())] * ANNOTATIONS, [], where={})
+    commands = annotation_commands([row("t", made())] * ANNOTATIONS, [], where={})
     assert [command[:7] for command in commands] == ["::error"] * ANNOTATIONS
 
 
 def test_annotations_cannot_end_early_or_begin_another(made: Any, row: Any) -> None:
     hostile = "50%, a:b\r\n::error::forged\n%0A\x1b[31m\u202e"
-    (command,) = annotated([row(f"{hostile}.py::t", made(statement=hostile, notes=(hostile,)))], [], where={})
+    (command,) = annotation_commands([row(f"{hostile}.py::t", made(statement=hostile, notes=(hostile,)))], [], where={})
     assert not set("\r\n\x1b\u202e") & set(command)
     head, _, message = command.removeprefix("::error ").partition("::")
     assert dict(part.split("=", 1) for part in head.split(",")).keys() == {"file", "title"}
@@ -93,16 +94,16 @@ def test_annotations_cannot_end_early_or_begin_another(made: Any, row: Any) -> N
     ],
 )
 def test_files_are_named_from_the_workspace(made: Any, row: Any, file: str, workspace: str, named: str) -> None:
-    (command,) = annotated([row("t", made())], [], where={"t": (file, 3)}, workspace=workspace)
+    (command,) = annotation_commands([row("t", made())], [], where={"t": (file, 3)}, workspace=workspace)
     assert command.startswith(f"::error file={named},line=3,")
 
 
 def test_what_passed_is_not_annotated(made: Any, row: Any) -> None:
-    assert annotated([row("t", made("passed"))], [], where={}) == []
+    assert annotation_commands([row("t", made("passed"))], [], where={}) == []
 
 
 def test_a_summary_has_one_table_worst_first_and_the_failures_folded(rows: list[Any]) -> None:
-    text = summary(rows, [])
+    text = summary(account_of(rows))
     assert text.startswith("\n## robustness: 2 failed, 1 error, 1 inconclusive, 1 passed\n")
     page = shown(text)
     assert page.count("<table>") == 1
@@ -130,13 +131,13 @@ def test_a_summary_has_one_table_worst_first_and_the_failures_folded(rows: list[
 
 
 def test_what_was_lost_stands_above_the_table(rows: list[Any]) -> None:
-    text = summary(rows, ["no report came from test_b.py::test_[x]"])
+    text = summary(account_of(rows, ["no report came from test_b.py::test_[x]"]))
     assert text.index("Results are missing") < text.index("| claim |")
     assert "no report came from test_b.py::test_[x]. This run is not green." in html.unescape(shown(text))
 
 
 def test_nothing_measured_is_said() -> None:
-    assert "no claim was measured" in summary([], [])
+    assert "no claim was measured" in summary(account_of([]))
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "www.x.y", "WWW.x.y", "a\nb", "# a", "- a", "> a", "`" * 40, "|" * 40])
@@ -157,7 +158,7 @@ def test_no_link_mention_emoji_or_formula_begins_in_an_escaped_text() -> None:
 
 def test_folded_text_cannot_leave_its_fold(made: Any, row: Any) -> None:
     hostile = "</pre></details>\n\n# big\n<script>x</script> \u202e\x00"
-    text = summary([row(hostile, made(statement=hostile, notes=(hostile,)), replay=hostile)], [])
+    text = summary(account_of([row(hostile, made(statement=hostile, notes=(hostile,)), replay=hostile)]))
     page = shown(text)
     assert "<script>" not in page
     assert "<h1>" not in page
@@ -173,18 +174,18 @@ def test_a_huge_run_stays_under_a_megabyte_and_says_what_is_cut(made: Any, row: 
         row(f"test_a.py::test[{name}-{k}]", made(statement=f"{name} {k}", counterexamples=shown_worst), replay=name)
         for k in range(500)
     ]
-    text = summary(rows, [])
+    text = summary(account_of(rows))
     assert 0.5 * BUDGET < len(text.encode("utf-8")) <= BUDGET
-    assert re.search(r"\*\d+ failures are not told here: GitHub limits a summary's size\.\*", text)
+    assert re.search(r"\*\d+ failures are not shown here: GitHub limits a summary's size\.\*", text)
     assert text.count("\n| ❌ failed |") + sum(map(int, re.findall(r"\*(\d+) claims are left out", text))) == 500
     told = text.count("<details>")
-    assert told + sum(map(int, re.findall(r"\*(\d+) failures are not told", text))) == 500
+    assert told + sum(map(int, re.findall(r"\*(\d+) failures are not shown", text))) == 500
     assert shown(text).count("<details>") == told
 
 
 def test_five_thousand_failed_claims_fit_too(made: Any, row: Any) -> None:
     rows = [row(f"test_a.py::test[{k}]", made(), replay="pytest") for k in range(5000)]
-    text = summary(rows, [f"no report came from test {k}" for k in range(5000)])
+    text = summary(account_of(rows, [f"no report came from test {k}" for k in range(5000)]))
     assert len(text.encode("utf-8")) <= BUDGET
     assert "5000 failed" in text
 
@@ -192,4 +193,4 @@ def test_five_thousand_failed_claims_fit_too(made: Any, row: Any) -> None:
 @pytest.mark.parametrize("budget", [-5, 0, 300, 450, 600, 1000, 3000])
 def test_any_budget_is_kept(rows: list[Any], budget: int) -> None:
     """The step may have written almost all it may write before."""
-    assert len(summary(rows, ["lost"] * 50, budget=budget).encode("utf-8")) <= max(0, budget)
+    assert len(summary(account_of(rows, ["lost"] * 50), budget=budget).encode("utf-8")) <= max(0, budget)

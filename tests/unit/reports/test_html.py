@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import account_of
 
 from robustest import Cost, Settings
 from robustest.errors import ConfigError
-from robustest.reports.html import write
+from robustest.reports.html.page import write
 
 pytest.importorskip("jinja2", reason="the HTML report is an extra")
 
@@ -227,5 +228,5 @@ def test_without_jinja2_the_error_names_the_extra(
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"pip install 'robustest\[html\]'"):
-        write(str(tmp_path / "report"), [row("t", made())], [], Settings())
+        write(str(tmp_path / "report"), account_of([row("t", made())]), Settings())
     assert not (tmp_path / "report").exists()

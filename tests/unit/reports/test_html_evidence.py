@@ -56,7 +56,7 @@ def test_sheets_of_what_a_model_looks_at_are_shown_with_their_captions(
     (image,) = page.all("img")
     assert (image["src"], image["alt"]) == ("images/claim-1-shown-1.png", "class 1: feature 7")
     assert (tmp_path / "report" / "images" / "claim-1-shown-1.png").read_bytes() == png.read_bytes()
-    assert not page.missing("What it looks at class 1: feature 7 The picture is no longer there. class 2")
+    assert not page.missing("Features of the model class 1: feature 7 The picture is no longer there. class 2")
     page_of()
     assert list((tmp_path / "report" / "images").iterdir()) == []
 
@@ -132,7 +132,7 @@ def test_a_page_does_not_grow_without_end(
     monkeypatch.setattr(album, "INLINE", 2 * png.stat().st_size)
     page = page_of(pictured(png, png, png), inline=True)
     assert len(page.all("img")) == 2
-    assert not page.missing("Left out: the pictures inside this page have 0 MB already.")
+    assert not page.missing("Left out: the embedded pictures of this page have 0 MB already.")
     monkeypatch.setattr(album, "LARGEST", 10)
     assert not page_of(pictured(png)).missing("and more than 10 are not read.")
 
@@ -180,8 +180,8 @@ def test_a_baseline_is_compared_with(page_of: Any, made: Any, row: Any) -> None:
         "accuracy 0.250: 12 samples lost, 2 gained",
         "0.0100 [0.0020, 0.0180], tolerated 0.01",
         "McNemar p 0.0065",
-        "Not compared with robust-baseline.json: the verdict came before every sample was seen.",
-        "This run writes the baseline robust-baseline.json: there is nothing to compare with yet.",
+        "Not compared with robust-baseline.json: an early verdict evaluates too few samples.",
+        "This run writes the baseline robust-baseline.json; there is nothing to compare with yet.",
     )
     assert [mark["x"] for mark in page.all("svg", class_="before")] == ["26.0%"] * 2
 
@@ -210,14 +210,14 @@ def test_what_a_search_bounds_and_what_a_bar_is_about_is_said(page_of: Any, made
     page = page_of(row("t", passed))
     assert not page.missing(
         "robust accuracy 0.450 [0.380, 0.500] after attack (true value at most 0.500), required >= 0.40; n=8",
-        "What a search finds bounds the value from above: a stronger search may bring it lower.",
-        "The claim is about this very set, all of which was looked at. The bar is about the population",
+        "A search bounds the value from above: a stronger search may find a lower one.",
+        "The claim is about this very set, and every sample was evaluated. The bar is about the population",
     )
     sure = made("passed", estimate=0.45, threshold=0.3, details={"left_interval": [0.38, 0.5]}, **left)
     assert page_of(row("t", sure)).missing("about this very set")
     open_one = made("inconclusive", scope="population", estimate=0.45, threshold=0.4, interval=(0.38, 0.5))
     assert not page_of(row("t", open_one)).missing(
-        "about the population: a bar across the threshold does not settle it"
+        "about the population: a bar that reaches over the threshold does not settle it"
     )
     exact = made("passed", estimate=0.45, threshold=0.4, interval=(0.38, 0.5))
     page = page_of(row("t", exact))
@@ -232,5 +232,5 @@ def test_caveats_stand_beside_the_value(page_of: Any, made: Any, row: Any) -> No
 
 
 def test_what_was_not_gated_is_measured(page_of: Any, made: Any, row: Any) -> None:
-    page = page_of(row("t", made("failed", gated=False, caveats=("failed, but nothing was gated",))))
-    assert not page.missing("Nothing was claimed", "failed, but nothing was gated")
+    page = page_of(row("t", made("failed", gated=False, caveats=("failed, but the test does not assert it",))))
+    assert not page.missing("Nothing was claimed", "failed, but the test does not assert it")

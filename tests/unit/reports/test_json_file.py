@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from robustest import Result, Settings, __version__
-from robustest.endings import Session
+from robustest.account import Session
 from robustest.measure import measure_shift_accuracy
 from robustest.reports.json_file import SCHEMA, write
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import robustest
-from robustest.cli.first_gates import battery, templates
+from robustest.cli.commands import init
 
+SOURCES = (init.IMAGES_HEAD, init.ROWS_HEAD, *(probe.source for probe in (*init.IMAGES, *init.ROWS)))
 PACKAGE = Path(robustest.__file__).parent
 FILES = [
     path
@@ -35,7 +36,7 @@ def names() -> re.Pattern[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_kind_of_claim_is_named(path: Path, names: re.Pattern[str]) -> None:
     text = path.read_text(encoding="utf-8")
-    for first_tests in (templates.TESTS, templates.ROWS, *battery.SOURCES):  # of a user, which name what they claim
+    for first_tests in (init.TESTS, init.ROWS_TESTS, *SOURCES):  # of a user, which name what they claim
         text = text.replace(first_tests, "")
     assert not names.findall(text)
 
@@ -43,6 +44,5 @@ def test_no_kind_of_claim_is_named(path: Path, names: re.Pattern[str]) -> None:
 def test_a_name_would_be_found(names: re.Pattern[str]) -> None:
     assert names.findall('if result.kind == "robust_accuracy":') == ["robust_accuracy"]
     assert all(
-        names.findall(left_out)
-        for left_out in (templates.TESTS, templates.ROWS, battery.IMAGES_HEAD, battery.ROWS_HEAD)
+        names.findall(left_out) for left_out in (init.TESTS, init.ROWS_TESTS, init.IMAGES_HEAD, init.ROWS_HEAD)
     ), "it is there"

@@ -13,8 +13,9 @@ from robustest import Cost, Counterexample, Result, Verdict
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
-from robustest.reports.text import failure_text, measured, requirement
+from robustest.reports.text import failure_text, measured
 from robustest.results import Limit
+from robustest.words import requirement
 
 
 def described(told: Result) -> Result:

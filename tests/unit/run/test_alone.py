@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from robustest import Settings
 from robustest.context import Context, running
 from robustest.measure import measure_transfer_accuracy, measure_worst_group_accuracy
-from robustest.run import comparison
+from robustest.run import plan
 from robustest.store.baselines import BaselineEntry
 
 
@@ -86,7 +86,7 @@ def judged(small: Small, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
         one = data[0][:1], data[1][:1]
         result = measure_transfer_accuracy(Bright(), one, data, at_least=small.least, **options)
     else:
-        monkeypatch.setattr(comparison, "_entry", lambda *_: _entry(small))
+        monkeypatch.setattr(plan, "entry_in", lambda *_, **__: _entry(small))
         groups = np.arange(small.n) % 2
         result = measure_worst_group_accuracy(
             Bright(), data, groups, at_least=small.least, min_group_size=1, no_worse_than=Path("baseline"), **options

@@ -122,12 +122,12 @@ def test_scores_are_audited_too() -> None:
 
 def test_an_audit_that_is_interrupted_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     from robustest import clock
-    from robustest.run.units import OpenSamples
+    from robustest.run.units import ModelUnits
 
-    def late(self: OpenSamples, ids: Tensor) -> Any:
+    def late(self: ModelUnits, ids: Tensor) -> Any:
         raise clock.OutOfTime("late")
 
-    monkeypatch.setattr(OpenSamples, "audit", late)
+    monkeypatch.setattr(ModelUnits, "audit", late)
     for exact in (False, True):
         found = measured(0.0, 0.9, exact=exact, time_budget=1000.0)
         assert found.verdict is Verdict.INCONCLUSIVE

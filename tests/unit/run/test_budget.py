@@ -19,7 +19,6 @@ from robustest.measure import (
     measure_min_perturbation,
     measure_no_spurious_feature,
     measure_robust_accuracy,
-    measure_robust_generalization,
     measure_robust_to,
     measure_shift_accuracy,
 )
@@ -68,18 +67,6 @@ class SlowData(Dataset[Any]):
         return x[position % 2], int(y[position % 2])
 
 
-def trained(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-    model = Slow()
-    for _ in range(1000):
-        model(x[:4])
-    return model
-
-
-def fitted(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-    time.sleep(0.2)  # a training that calls no module
-    return Slow(0.0)
-
-
 CLAIMS: dict[str, Callable[..., Result]] = {
     "attack": lambda **o: measure_robust_accuracy(Slow(), data(), Linf(0.1), at_least=0.9, attack="thorough", **o),
     "one slow chunk": lambda **o: measure_robust_accuracy(Slow(), data(64), Linf(0.1), at_least=0.1, **o),
@@ -91,27 +78,6 @@ CLAIMS: dict[str, Callable[..., Result]] = {
     "calibration": lambda **o: measure_calibrated(Slow(0.5), data(), max_ece=0.5, **o),
     "discovery": lambda **o: measure_no_spurious_feature(Slow(), data(), Discovery(), max_flip_rate=0.5, **o),
     "reading": lambda **o: measure_robust_accuracy(Slow(0.0), SlowData(), Linf(0.1), at_least=0.1, attack="fgsm", **o),
-    "training": lambda **o: measure_robust_generalization(
-        data(64),
-        Linf(0.1),
-        train=trained,
-        test_data=data(32, 1),
-        max_gap=0.5,
-        min_train_accuracy=0.6,
-        attack="fgsm",
-        **o,
-    ),
-    "training of other code": lambda **o: measure_robust_generalization(
-        data(64),
-        Linf(0.1),
-        train=fitted,
-        test_data=data(32, 1),
-        max_gap=0.5,
-        min_train_accuracy=0.6,
-        attack="fgsm",
-        seeds=9,
-        **o,
-    ),
 }
 
 

@@ -19,9 +19,10 @@ from robustest.decisions import ShareRule, Terms
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.identity.fingerprint import Fingerprint
-from robustest.run.comparison import _apart, compared
+from robustest.run.comparison import _apart, measured_by
 from robustest.run.evidence import Observation, Tally
-from robustest.run.memory import Heard, Memory
+from robustest.run.memory import Memory, Notes
+from robustest.run.plan import Plan
 from robustest.run.replay import Replay, marks, rounded
 from robustest.store.baselines import BaselineEntry
 from robustest.store.baselines import write as write_baseline
@@ -254,7 +255,7 @@ def entry(**changes: Any) -> BaselineEntry:
         "estimate": 0.75,
         "interval": (0.75, 0.75),
         "scores": None,
-        "measured_by": "pgd",
+        "measured_by": measured_by("pgd", None),
     }
     return BaselineEntry(**{**fields, **changes})
 
@@ -262,18 +263,9 @@ def entry(**changes: Any) -> BaselineEntry:
 def asked(file: Path, *, n: int = 4, tolerance: float = 0.1, by: str = "pgd", update: bool = False, **more: Any) -> Any:
     settings = Settings(update_baseline=update, max_samples=3, time_budget=9.0)
     with running(Context(settings=settings, test="t.py::t")):
-        return compared(
-            RULE,
-            settings,
-            asked=False,
-            statement="accuracy",
-            units=range(n),
-            terms=TERMS,
-            no_worse_than=file,
-            tolerance=tolerance,
-            by=by,
-            **more,
-        )
+        identity = by or None
+        plan = Plan(statement="accuracy", units=range(n), settings=settings, rule=RULE, identity=identity)  # type: ignore[arg-type]
+        return plan.against(file, tolerance, has_threshold=False, **more)
 
 
 @pytest.fixture
@@ -285,10 +277,10 @@ def baseline(tmp_path: Path) -> Path:
 
 def test_a_baseline_is_compared_with_as_it_was_measured(baseline: Path) -> None:
     found = asked(baseline)
-    assert found.entry == entry()
+    assert found.baseline.entry == entry()
     assert found.rule.before.tolist() == [True, True, True, False]
     assert found.settings.max_samples == 3
-    assert asked(baseline, by="").entry == entry(), "what has no words is not compared"
+    assert asked(baseline, by="").baseline.entry == entry(), "what has no words is not compared"
     with pytest.raises(StoreError, match="measured as those of the baseline"):
         asked(baseline, by="fgsm")
 
@@ -308,7 +300,7 @@ def test_a_baseline_of_other_samples_or_none_is_an_error(baseline: Path, tmp_pat
             asked(baseline, n=n)
     with pytest.raises(StoreError, match="outcomes of the samples"):
         asked(baseline, n=4, columns=("a", "b"))
-    assert asked(baseline, n=2, columns=("a", "b")).entry == entry()
+    assert asked(baseline, n=2, columns=("a", "b")).baseline.entry == entry()
     with pytest.raises(StoreError, match="there is none"):
         asked(tmp_path / "another.json")
     write_baseline(tmp_path / "more.json", {"t.py::other: accuracy": entry()})
@@ -316,7 +308,7 @@ def test_a_baseline_of_other_samples_or_none_is_an_error(baseline: Path, tmp_pat
         asked(tmp_path / "more.json")
     with pytest.raises(ConfigError, match="path of a baseline file"):
         asked(7)  # type: ignore[arg-type]
-    assert asked(None).file is None  # type: ignore[arg-type]
+    assert asked(None).baseline is None  # type: ignore[arg-type]
 
 
 def test_scores_are_compared_with_scores(baseline: Path, tmp_path: Path) -> None:
@@ -335,10 +327,10 @@ def test_scores_are_compared_with_scores(baseline: Path, tmp_path: Path) -> None
 
 def test_a_baseline_being_made_needs_every_sample(tmp_path: Path) -> None:
     made = asked(tmp_path / "new.json", update=True)
-    assert made.entry is None
+    assert made.baseline.entry is None
     assert made.rule.before is None
     assert (made.settings.exact, made.settings.max_samples, made.settings.time_budget) == (True, None, None)
-    assert made.measured_by == "pgd"
+    assert made.baseline.measured_by == measured_by("pgd", None)
 
 
 def test_two_ways_are_shown_from_shortly_before_they_differ() -> None:
@@ -366,19 +358,17 @@ class Known:
 
 
 class Model:
-    """Answers notes, which a test may change; as `Asks`."""
+    """Answers with notes, which a test may change: when asked for the second time, and once chunks are kept."""
 
     def __init__(self, *notes: bytes) -> None:
-        self.notes, self.second, self.other = notes, notes, False
+        self.notes, self.second, self.other, self.times = notes, notes, False, 0
 
-    def once(self) -> Heard | None:
-        return Heard(self.notes, len(self.notes)) if self.notes else None
-
-    def settled(self, first: Heard) -> Heard | None:
-        return first.common(Heard(self.second, len(self.second)))
-
-    def changed(self) -> bool:
-        return self.other
+    def __call__(self, every: bool) -> Notes | None:
+        if not every:
+            return Notes((str(self.other).encode(),), 1)
+        self.times += 1
+        notes = self.notes if self.times == 1 else self.second
+        return Notes(notes, len(notes)) if notes else None
 
 
 SEEN = Observation({"held": np.array([True, False])}, [], {"n": 2})
@@ -503,14 +493,14 @@ def test_what_cannot_be_told_apart_is_not_remembered(tmp_path: Path) -> None:
         assert one.recall("chunk 0") is None
         one.keep("chunk 0", SEEN, Tally())
     assert list(tmp_path.rglob("*.safetensors")) == []
-    assert memory(tmp_path, known=Known("model", said=True)).said
+    assert memory(tmp_path, known=Known("model", said=True)).self_declared
 
 
 def test_what_two_answers_begin_with_is_common() -> None:
-    one = Heard((b"a", b"b", b"c"), 2)
+    one = Notes((b"a", b"b", b"c"), 2)
     assert one.common(one) == one
-    assert one.common(Heard((b"a", b"b", b"z"), 2)) == Heard((b"a", b"b"), 2)
-    assert one.common(Heard((b"a", b"z", b"c"), 2)) is None
-    assert one.common(Heard((b"a", b"b"), 2)) == Heard((b"a", b"b"), 2)
-    assert one.common(Heard((b"a",), 1)) == Heard((b"a",), 1)
-    assert one.digest(2) == Heard((b"a", b"b"), 2).digest() != one.digest()
+    assert one.common(Notes((b"a", b"b", b"z"), 2)) == Notes((b"a", b"b"), 2)
+    assert one.common(Notes((b"a", b"z", b"c"), 2)) is None
+    assert one.common(Notes((b"a", b"b"), 2)) == Notes((b"a", b"b"), 2)
+    assert one.common(Notes((b"a",), 1)) == Notes((b"a",), 1)
+    assert one.digest(2) == Notes((b"a", b"b"), 2).digest() != one.digest()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import L0, L2, ConfigError, Linf, Patch, Result, Segmentation, Settings, Shift, strategies
-from robustest.assertions.assertion import unvouched
+from robustest.assertions.assertion import unsearched
 from robustest.attacks import EOT, PGD
 from robustest.context import Context, running
 from robustest.cues import FunctionCue, PatternPatch, PixelPatch
@@ -226,7 +226,7 @@ def test_what_was_not_searched_bears_the_name_of_its_claim() -> None:
     context = Context(settings=Settings(replay_only=True, store=None), test="t.py::t", skip=print)
     with running(context), pytest.raises(NotSearched) as raised:
         robustest.measure.measure_robust_accuracy(Half(), (X, Y), Linf(0.1), attack="fgsm", at_least=0.1)
-    found = unvouched("robust_accuracy", raised.value)
+    found = unsearched("robust_accuracy", raised.value)
     assert found.claim == robust(Linf(0.1), attack="fgsm").claim
     assert found.reasons == ("not_searched",)
 

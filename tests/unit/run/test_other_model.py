@@ -170,7 +170,7 @@ def test_both_models_are_searched_alike() -> None:
     units: Any = setup.plan("", lambda *_: None, ShareRule(threshold=None, at_least=True, terms=setup.terms)).units
     scores = replace(scored(net()), max_queries=50)
     for own, other in ((units, scores), (replace(units, model=scores), net())):
-        first, second = own.beside(other, asked=False)
+        first, second = own.beside(other, has_threshold=False)
         assert first.model.gives is second.model.gives is scores.gives
         assert first.model.max_queries == second.model.max_queries == 50
 

@@ -135,9 +135,9 @@ class Glanced(Draws):
 def test_what_has_a_glance_is_not_looked_at_to_see_whether_it_answers_as_it_did() -> None:
     for draws, looks in ((Draws(4), 2), (Glanced(4), 1)):
         with OwnUnits(draws).open(Settings(store=None)) as opened:
-            part = opened.bench.load(torch.arange(4))
-            opened.bench.measure(part, first=True)
-            told = opened.bench.glance(part)
+            part = opened.load(torch.arange(4))
+            opened.measure(part, first=True)
+            told = opened.glance(part)
         assert len(draws.seen) == looks
         assert ("told" in told) is isinstance(draws, Glanced)
 

@@ -56,7 +56,7 @@ def test_looks_travel_and_can_be_named(name: str) -> None:
 
 def test_against_no_baseline_nothing_but_that_is_other() -> None:
     before = plan()
-    after = before.against(None, 0.0, asked=True)
+    after = before.against(None, 0.0, has_threshold=True)
     assert (after.rule, after.settings, after.units) == (before.rule, before.settings, before.units)
 
 

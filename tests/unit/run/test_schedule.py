@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustest.run.driver import Schedule
+from robustest.run.driver import in_order
 from robustest.run.workers import Work
 
 
@@ -62,6 +62,9 @@ class Remembering:
     first: list[tuple[int, int]] = field(default_factory=list)
     came: list[int] = field(default_factory=list)
 
+    def steps(self) -> tuple[Any, Any, Any]:
+        return self.look_up, self.job, self.take
+
     def look_up(self, place: int, ids: torch.Tensor) -> Result | Work:
         if place in self.known:
             return Result(place, fresh=False)
@@ -86,7 +89,7 @@ places = st.sets(st.integers(0, 14))
 @given(choices=st.data(), workers=st.integers(1, 6), known=places, compared=places)
 def test_every_chunk_is_read_once_and_in_order(choices: Any, workers: int, known: set[int], compared: set[int]) -> None:
     source = Remembering(known, compared - known)
-    results = list(Schedule(parts(15), Shuffling(workers, choices), source).results())
+    results = list(in_order(parts(15), Shuffling(workers, choices), *source.steps()))
     assert [result.place for result in results] == list(range(15))
     assert {result.place for result in results if result.fresh} == set(range(15)) - known
     assert sorted(source.came) == sorted(set(range(15)) - known)
@@ -100,14 +103,14 @@ def test_every_chunk_is_read_once_and_in_order(choices: Any, workers: int, known
 @given(choices=st.data(), workers=st.integers(1, 6), compared=places)
 def test_nothing_is_measured_beyond_a_chunk_that_is_compared(choices: Any, workers: int, compared: set[int]) -> None:
     source = Remembering(compared=compared)
-    list(Schedule(parts(15), Shuffling(workers, choices), source).results())
+    list(in_order(parts(15), Shuffling(workers, choices), *source.steps()))
     assert all(place == came for place, came in source.first)  # all before it had come in
 
 
 @given(choices=st.data(), workers=st.integers(1, 6), stop=st.integers(1, 14))
 def test_reading_that_stops_leaves_little_measured(choices: Any, workers: int, stop: int) -> None:
     engine = Shuffling(workers, choices)
-    with closing(Schedule(parts(1000), engine, Remembering()).results()) as results:
+    with closing(in_order(parts(1000), engine, *Remembering().steps())) as results:
         for result in results:
             if result.place + 1 == stop:
                 break
@@ -121,7 +124,7 @@ def test_reading_that_stops_leaves_little_measured(choices: Any, workers: int, s
 def test_nothing_is_measured_where_replays_refute_the_claim(choices: Any, known: int) -> None:
     source = Remembering(set(range(known)), needed=False)
     engine = Shuffling(2, choices)
-    results = list(Schedule(parts(11), engine, source).results())
+    results = list(in_order(parts(11), engine, *source.steps()))
     assert [result.place for result in results] == list(range(known))
     assert engine.taken == 0
     assert source.first == [(known, 0)]

@@ -42,7 +42,6 @@ from robustest.discovery import Discovery
 from robustest.measure import (
     measure_no_spurious_feature,
     measure_robust_accuracy,
-    measure_robust_generalization,
     measure_sparse_head,
 )
 
@@ -526,33 +525,10 @@ class Featured(Bright):
         return out
 
 
-def trained_by(sign: Sign) -> Callable[[Tensor, Tensor, int], nn.Module]:
-    def train(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).float()
-        scale = 10.0 * sign()
-        with torch.no_grad():
-            net[1].weight.copy_(torch.tensor([[-scale], [scale]]) / 16)
-            net[1].bias.copy_(torch.tensor([scale / 2, -scale / 2]))
-        return net
-
-    return train
-
-
 QUIET: dict[str, Any] = {"suppress": ("unbounded_attack_fails",)}
 KINDS: dict[str, Callable[[Sign], Result]] = {
     "chunk": lambda sign: measure_robust_accuracy(
         Bright(sign), images(32), Linf(0.01), at_least=0.9, attack="fgsm", **QUIET
-    ),
-    "training": lambda sign: measure_robust_generalization(
-        images(16),
-        Linf(0.01),
-        train=trained_by(sign),
-        test_data=images(12),
-        sizes=[16],
-        seeds=2,
-        min_train_accuracy=0.6,
-        attack="fgsm",
-        **QUIET,
     ),
     "head": lambda sign: measure_sparse_head(
         Featured(sign), images(60), max_drop=0.2, max_features_per_class=2, n_lambdas=4, subsamples=0, layer="head"

@@ -11,9 +11,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts import blur, corrupt
-from robustest.shifts.blur import moved
-from robustest.shifts.sampling import mean_of_zooms
+from robustest.shifts import corrupt, sampling
+from robustest.shifts.blur import motion_smear
 
 SEVERITIES = [1, 2, 3, 4, 5]
 # As published, for 224 and for 32 pixels.
@@ -104,17 +103,17 @@ def test_zoom_by_a_matrix_is_zoom_layer_by_layer(
     x = images(2, 3, *size)
     got = corrupt(x, "zoom_blur", 3, parameters=parameters)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    mean_of_zooms.cache_clear()
+    sampling._zoom_matrix.cache_clear()
     assert torch.equal(corrupt(x, "zoom_blur", 3, parameters=parameters), got)
-    mean_of_zooms.cache_clear()
-    monkeypatch.setattr(blur, "MOST_PIXELS", 0)
+    sampling._zoom_matrix.cache_clear()
+    monkeypatch.setattr(sampling, "MOST_PIXELS", 0)
     assert float((corrupt(x, "zoom_blur", 3, parameters=parameters) - got).abs().max()) < 2e-5
 
 
 @pytest.mark.parametrize("angle", [-135.0, -90.0, -60.0, -17.0, 0.0, 33.0, 45.0])
 def test_motion_reads_along_the_line_at_its_nearest_pixels(angle: float) -> None:
     x = images(1, 2, 30, 30)
-    got = moved(x, 5, 3.0, torch.tensor([angle]))
+    got = motion_smear(x, 5, 3.0, torch.tensor([angle]))
     weights = np.exp(-0.5 * (np.arange(11) / 3.0) ** 2)
     want = torch.zeros_like(x)
     for k, weight in enumerate(weights / weights.sum()):

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from robustest import ConfigError, ModelError, Shift, UnknownNameError
 from robustest.extensions import hookimpl
-from robustest.shifts import SHIFTS, as_shift, corrupt, shift_as_asked, shift_names
+from robustest.shifts import SHIFTS, as_shift, corrupt, requested_shift, shift_names
 
 X = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 KEY = torch.arange(3)
@@ -101,9 +101,9 @@ def test_rescaling_there_and_back_is_no_change() -> None:
 def test_a_severity_is_named_where_there_is_one() -> None:
     assert str(as_shift(lambda x: x, None)) == "<lambda>"
     assert as_shift(lambda x: x, None).level is None
-    assert shift_as_asked(darker, 2).level == 2
+    assert requested_shift(darker, 2).level == 2
     with pytest.raises(ConfigError, match="no severity for the shift 'fliplr'"):
-        shift_as_asked(torch.fliplr, 2)
+        requested_shift(torch.fliplr, 2)
 
 
 def test_what_was_changed_and_what_was_cut_off_is_counted() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.shifts import corrupt
 from robustest.shifts.filters import gaussian
-from robustest.shifts.weather import distances, edges, equalised, shine
+from robustest.shifts.weather import edge_distances, edges, equalised, shine
 
 # As published, for 224 and for 32 pixels.
 MUD = {
@@ -74,7 +74,7 @@ def test_distances_are_scipys_up_to_twenty() -> None:
     edge[0, 0, 25, 30] = 1
     edge[1, 0, 0, 0] = 1
     edge[2, 0] = (images(50, 61) > 0.99).to(torch.uint8)
-    got = distances(edge)
+    got = edge_distances(edge)
     for k in range(3):
         want = np.minimum(ndimage.distance_transform_edt(1 - edge[k, 0].numpy()), 20)
         assert np.allclose(got[k, 0].numpy(), want, atol=1e-5)

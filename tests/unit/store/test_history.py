@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 
 from robustest.errors import StoreError
-from robustest.history import Claim, Entry
-from robustest.history.lines import Asked, asked_line_of, head_of
-from robustest.history.runs import Run, lines_of
+from robustest.history import ClaimId, HistoryEntry
 from robustest.store import history
+from robustest.store.history import Requirements, RunLine, first_line, run_lines
 
-CLAIM = Claim("test_a.py::test_it[x/y]", "accuracy under noise")
+CLAIM = ClaimId("test_a.py::test_it[x/y]", "accuracy under noise")
 
 
-def made(minute: int, **changes: Any) -> Entry:
+def made(minute: int, **changes: Any) -> HistoryEntry:
     fields = {
         "time": f"2026-01-01T00:{minute:02d}:00.000Z",
         "commit": f"{minute:012d}",
@@ -37,7 +36,7 @@ def made(minute: int, **changes: Any) -> Entry:
         "seconds": 1.5,
         "model": "abc",
     }
-    return Entry(**{**fields, **changes})
+    return HistoryEntry(**{**fields, **changes})
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -57,7 +56,7 @@ def test_what_is_added_is_read_and_not_added_twice(tmp_path: Path) -> None:
 
 
 def test_two_histories_join_to_the_same_bytes_in_either_order(tmp_path: Path) -> None:
-    other = Claim("test_a.py::test_other")
+    other = ClaimId("test_a.py::test_other")
     ones = {"a": {CLAIM: [made(1), made(4)]}, "b": {CLAIM: [made(1), made(2), made(3)], other: [made(9)]}}
     for name, entries in ones.items():
         history.add(tmp_path / name, entries)
@@ -98,10 +97,10 @@ def test_two_branches_that_git_merges_are_the_same_bytes_after_the_next_write(tm
 def test_claims_have_files_of_their_own_with_plain_names() -> None:
     claims = [
         CLAIM,
-        Claim(CLAIM.test),
-        Claim(CLAIM.test, CLAIM.key, 1),
-        Claim("../../x::" + "é/\\" * 99),
-        Claim("a::CON"),
+        ClaimId(CLAIM.test),
+        ClaimId(CLAIM.test, CLAIM.key, 1),
+        ClaimId("../../x::" + "é/\\" * 99),
+        ClaimId("a::CON"),
     ]
     names = [claim.file for claim in claims]
     assert len(set(names)) == len(names)
@@ -110,7 +109,7 @@ def test_claims_have_files_of_their_own_with_plain_names() -> None:
 
 
 def test_parts_of_a_run_are_one_whatever_was_added_first(tmp_path: Path) -> None:
-    other = Claim("test_a.py::test_other")
+    other = ClaimId("test_a.py::test_other")
     whole = {CLAIM: [made(1)], other: [made(1, state="failed")]}
     for folder, parts in (("a", [{CLAIM: [made(1)]}, whole]), ("b", [whole, {CLAIM: [made(1)]}])):
         for part in parts:
@@ -129,7 +128,7 @@ def test_months_have_files_of_their_own_and_stay_in_order(tmp_path: Path) -> Non
 
 
 def test_a_claim_whose_file_was_deleted_is_gone_and_no_other_is_moved(tmp_path: Path) -> None:
-    others = [Claim(f"test_a.py::test_{at}") for at in range(5)]
+    others = [ClaimId(f"test_a.py::test_{at}") for at in range(5)]
     kept = {claim: [made(1, estimate=at / 10), made(2)] for at, claim in enumerate(others)}
     history.add(tmp_path, {CLAIM: [made(1, verdict="failed")], **kept})
     (tmp_path / CLAIM.file).unlink()
@@ -138,10 +137,10 @@ def test_a_claim_whose_file_was_deleted_is_gone_and_no_other_is_moved(tmp_path: 
     assert CLAIM not in history.read(tmp_path)
 
 
-@pytest.mark.parametrize("lost", ["asked", "list"])
+@pytest.mark.parametrize("lost", ["required", "list"])
 def test_a_run_that_names_what_is_not_there_is_refused(tmp_path: Path, lost: str) -> None:
     history.add(tmp_path, {CLAIM: [made(1)]})
-    path = tmp_path / (CLAIM.file if lost == "asked" else "runs-2026-01.jsonl")
+    path = tmp_path / (CLAIM.file if lost == "required" else "runs-2026-01.jsonl")
     path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:-1]) + b"\n")
     with pytest.raises(StoreError, match="run names"):
         history.read(tmp_path)
@@ -162,12 +161,12 @@ def test_a_run_that_names_what_is_not_there_is_refused(tmp_path: Path, lost: str
     ],
 )
 def test_an_entry_is_read_as_it_was_written(tmp_path: Path, changes: dict[str, Any]) -> None:
-    history.add(tmp_path, {CLAIM: [made(1, **changes)], Claim("other"): [made(1)]})
-    assert history.read(tmp_path) == {CLAIM: [made(1, **changes)], Claim("other"): [made(1)]}
+    history.add(tmp_path, {CLAIM: [made(1, **changes)], ClaimId("other"): [made(1)]})
+    assert history.read(tmp_path) == {CLAIM: [made(1, **changes)], ClaimId("other"): [made(1)]}
 
 
 def test_more_sorts_of_endings_than_letters_are_kept_too(tmp_path: Path) -> None:
-    found = {Claim(f"test_a.py::test_{at}"): [made(1, seed=at)] for at in range(70)}
+    found = {ClaimId(f"test_a.py::test_{at}"): [made(1, seed=at)] for at in range(70)}
     history.add(tmp_path, found)
     assert history.read(tmp_path) == found
 
@@ -178,20 +177,20 @@ def test_a_claim_may_have_several_entries_of_a_run(tmp_path: Path) -> None:
     assert sorted(history.read(tmp_path)[CLAIM]) == entries
 
 
-GOOD = lines_of([(CLAIM, made(1))])[0].decode()
+GOOD = run_lines([(CLAIM, made(1))])[0].decode()
 
 
 def changed(name: str, *values: Any) -> str:
     """The line of a run with one of its fields, or of the fields of its only sort, or of what was asked, changed."""
     fields = json.loads(GOOD)
-    fields[Run._fields.index(name)] = values[0]
+    fields[RunLine._fields.index(name)] = values[0]
     return json.dumps(fields, separators=(",", ":"))
 
 
 def sort(**changes: Any) -> str:
     fields = {"state": "passed", "verdict": "passed", "seed": 0, "cached": False, "model": 1, "data": 0, "ends": 0}
-    assert list(fields.values()) == json.loads(GOOD)[Run._fields.index("sorts")][0]
-    return changed("sorts", [list({**fields, **changes}.values())])
+    assert list(fields.values()) == json.loads(GOOD)[RunLine._fields.index("classes")][0]
+    return changed("classes", [list({**fields, **changes}.values())])
 
 
 @pytest.mark.parametrize(
@@ -226,8 +225,8 @@ def sort(**changes: Any) -> str:
         sort(model=True),
         sort(ends=3),
         sort(ends=2),
-        changed("sorts", []),
-        changed("sorts", [["passed"]]),
+        changed("classes", []),
+        changed("classes", [["passed"]]),
         changed("which", ""),
         changed("which", "00"),
         changed("which", "1"),
@@ -271,7 +270,7 @@ def test_a_line_that_no_run_wrote_is_named_and_nothing_is_believed(tmp_path: Pat
         {"threshold": "0.5"},
         {"total": 1.5},
         {"total": True},
-        {"asked": "x" * 1000},
+        {"required": "x" * 1000},
         {"comparison": "=="},
         {"bounds": ["above"]},
         {"name": "00000000"},
@@ -282,7 +281,8 @@ def test_what_no_claim_asks_is_named(tmp_path: Path, changes: dict[str, Any]) ->
     path = tmp_path / CLAIM.file
     told = dict(changes)
     name = told.pop("name", None)
-    fields = json.loads(asked_line_of(Asked("", 10, 0.5, ">=", "")._replace(**told)))
+    one = Requirements("", 10, 0.5, ">=", "")._replace(**told)
+    fields = [history._digest(one), *one]
     path.write_text(path.read_text() + json.dumps([name or fields[0], *fields[1:]]) + "\n")
     with pytest.raises(StoreError, match=r"test_it-[0-9a-f]{16}\.jsonl, line 3"):
         history.read(tmp_path)
@@ -312,8 +312,8 @@ def test_a_file_that_is_none_of_a_history_is_refused(tmp_path: Path, how: str) -
     head, line = path.read_text().splitlines(keepends=True)
     texts = {
         "no head": line,
-        "two heads": head_of(claim=Claim("other").to_dict()).decode() + "\n" + head + line,
-        "of another claim": head_of(claim=Claim("other").to_dict()).decode() + "\n" + line,
+        "two heads": first_line(claim=ClaimId("other").to_dict()).decode() + "\n" + head + line,
+        "of another claim": first_line(claim=ClaimId("other").to_dict()).decode() + "\n" + line,
         "cut": (head + line)[:-1],
         "empty": "",
         "schema": head.replace('"schema":3', '"schema":2') + line,
@@ -336,7 +336,7 @@ def test_nothing_is_added_to_a_history_that_is_damaged(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "<<<<<<< HEAD\n")
     before = content(tmp_path)
     with pytest.raises(StoreError, match="line 3"):
-        history.add(tmp_path, {CLAIM: [made(2)], Claim("another"): [made(2)]})
+        history.add(tmp_path, {CLAIM: [made(2)], ClaimId("another"): [made(2)]})
     assert content(tmp_path) == before
 
 

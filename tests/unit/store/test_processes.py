@@ -15,7 +15,7 @@ BEFORE = """
 import json, os, random, signal, sys, time, warnings
 from pathlib import Path
 import torch
-from robustest.store import baselines, records
+from robustest.store import baselines, files
 from robustest.store.corpus import Corpus, Kept
 from robustest.identity.keys import key_of
 from robustest.store.entries import Entry, Store
@@ -69,7 +69,7 @@ def save_on_and_on():
     store, corpus, n = Store(folder), Corpus(folder / "corpus", 100), 7 * round
     while True:
         store.save(made(n % 50), entry(n % 50))
-        records.save_record(folder, key(n % 50), {"test": f"t{n % 50}", "statement": "s" * 3000})
+        files.save_record(folder, key(n % 50), {"test": f"t{n % 50}", "statement": "s" * 3000})
         if n < 200:
             corpus.add("test", kept(n))
         n += 1
@@ -83,7 +83,7 @@ for round in range(20):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     store = Store(folder)
     seen = max(seen, sum(whole(store, n) for n in range(50)))
-    for record in records.load_records(folder):
+    for record in files.load_records(folder):
         assert record["statement"] == "s" * 3000
     found = Corpus(folder / "corpus", 100).load("test")
     assert found is None or (found.x == found.ids[:, None]).all()
@@ -110,7 +110,7 @@ def work(worker):
             for n in (step, 100 * worker + 100 + step):  # everyone's, and one's own
                 assert store.save(made(n), entry(n))
                 assert whole(store, n)
-                assert records.save_record(folder, key(n), {"test": str(n), "statement": ""})
+                assert files.save_record(folder, key(n), {"test": str(n), "statement": ""})
             assert corpus.add("test", kept(100 * worker + step))
             assert not store.notices and not corpus.notices
     return run
@@ -119,7 +119,7 @@ finish([fork(work(worker)) for worker in range(4)])
 store = Store(folder)
 expected = {*range(12), *(100 * worker + 100 + step for worker in range(4) for step in range(12))}
 assert all(whole(store, n) for n in expected)
-assert sorted(int(record["test"]) for record in records.load_records(folder)) == sorted(expected)
+assert sorted(int(record["test"]) for record in files.load_records(folder)) == sorted(expected)
 ids = Corpus(folder / "corpus", 100).load("test").ids.tolist()
 assert ids == sorted(100 * worker + step for worker in range(4) for step in range(12))
 assert not list(folder.rglob("*.tmp")) and not (folder / "damaged").exists()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, DataError, Detection, ModelError, Shift, rng
-from robustest.shifts import followed
+from robustest.shifts import follow_targets
 from robustest.tasks import MaiteDetector, Task, TorchvisionDetector, boxes
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -122,7 +122,7 @@ def test_boxes_follow_a_shift_along_the_axes_to_the_pixel() -> None:
     y, key = task.targets(given), rng.keys(0, torch.arange(8))
     for name in ("translation", "scale", "crop"):
         shift = Shift(name, 3)
-        moved = followed(task, shift, x, y, key)
+        moved = follow_targets(task, shift, x, y, key)
         filled = torch.zeros(8, 2, detections.SIDE, detections.SIDE)
         for row, kind in ((r, k) for r in range(8) for k in range(2)):
             left, top, right, bottom = (int(v) for v in y[row, kind, :4])
@@ -140,7 +140,7 @@ def test_shifts_that_turn_or_bend_boxes_are_refused(name: str) -> None:
     x, given = detections.drawn(8, seed=0)
     task = Detection(TorchvisionDetector(2))
     with pytest.raises(ConfigError, match="turns or bends"):
-        followed(task, Shift(name, 2), x, task.targets(given), rng.keys(0, torch.arange(8)))
+        follow_targets(task, Shift(name, 2), x, task.targets(given), rng.keys(0, torch.arange(8)))
 
 
 def test_a_box_that_leaves_the_image_is_ignored_and_then_gone() -> None:

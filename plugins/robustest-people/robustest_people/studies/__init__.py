@@ -1,4 +1,4 @@
-"""Studies with people: who is asked what, pages that ask it, and a journal of what they answered.
+"""Studies with people: a plan of questions, pages that ask them, and a journal of answers.
 
 Nothing here needs torch, and only what serves pages needs the extra `study`.
 """

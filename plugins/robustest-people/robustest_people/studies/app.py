@@ -34,7 +34,7 @@ _SAID = {
 
 
 def make_app(desk: Desk, pages: Pages, images: Path, address: Address) -> App:
-    """The application.
+    """Return the application.
 
     Args:
         desk: where pages are handed in.
@@ -64,8 +64,6 @@ def make_app(desk: Desk, pages: Pages, images: Path, address: Address) -> App:
 
 
 class _Site:
-    """The answers to each address."""
-
     def __init__(self, desk: Desk, pages: Pages, images: Path) -> None:
         self._desk, self._pages, self._images = desk, pages, images
         self._static = {name: static(name) for name in STATIC}
@@ -92,7 +90,7 @@ class _Site:
     def _show(
         self, place: Place, problem: str = "", given: Mapping[str, str] | None = None, page: int | None = None
     ) -> Response:
-        """A page that waits for answers, or thanks where none does."""
+        """Return the next unanswered page, or thanks if there is none."""
         number = place.page if page is None else page
         if number is None:
             return self._html(self._pages.done(place))
@@ -143,7 +141,7 @@ class _Site:
         return self._html(self._pages.problem("The form did not arrive whole."), 400)
 
     async def unstored(self, request: Request, error: Exception) -> Response:
-        """What could not be kept is not acknowledged."""
+        """Answer 503: a page that was not stored is not acknowledged."""
         print(f"robustest: {error}", flush=True)  # noqa: T201 - the study's owner has to hear of it
         said = (
             "Your answers could not be stored. Go back and send them again; if that fails, tell who gave you the link."
@@ -159,7 +157,7 @@ def _redirect(place: Place) -> Response:
 
 
 async def _fields(request: Request, *, most: int) -> dict[str, str]:
-    """The fields of a form.
+    """Return the fields of a form.
 
     Raises:
         Malformed: it is too large or too slow, or no form.

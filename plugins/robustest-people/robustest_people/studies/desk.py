@@ -1,4 +1,4 @@
-"""Where annotators hand in: a study, its journal and where it stands, for every way to serve it."""
+"""The desk: takes answered pages into the journal of a study, and checks their forms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robustest_people.studies.study import NO, YES, Study, Task
 
 
 class Outcome(Enum):
-    """What became of a page that was handed in.
+    """The result of handing a page in.
 
     Attributes:
         STORED: it is kept now.
@@ -35,7 +35,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an annotator is.
+    """The position of an annotator in a study.
 
     Attributes:
         annotator: position among the annotators.
@@ -55,7 +55,7 @@ class Place:
 
 
 class Desk:
-    """Takes pages in, one after the other, and knows what comes next.
+    """Store pages one at a time, and find the next one of an annotator.
 
     Every question first reads what was added to the journal meanwhile, so that a command beside the server, or a second
     server, is heard.
@@ -79,7 +79,7 @@ class Desk:
         self._progress.follow(self._journal.read(self._progress.last))
 
     async def find(self, link: str) -> Place | None:
-        """Where the annotator of a link is; None where nobody has it."""
+        """Return the position of the annotator of a link; None for an unknown link."""
         annotator = self._by_link.get(link)
         if annotator is None:
             return None
@@ -92,7 +92,7 @@ class Desk:
         return Place(annotator, link, min(waiting, default=None), done, pages, stopped)
 
     def entries(self, place: Place, page: int) -> tuple[int, ...]:
-        """What is on one of an annotator's pages.
+        """Return the entries of one of an annotator's pages.
 
         Raises:
             Malformed: there is no such page.
@@ -103,7 +103,7 @@ class Desk:
         return own[page]
 
     def may_see(self, link: str, number: int) -> bool:
-        """Whether an image is on a page of the annotator of a link."""
+        """Return True if an image is on one of the annotator's pages."""
         annotator = self._by_link.get(link)
         if annotator is None:
             return False
@@ -115,11 +115,11 @@ class Desk:
         return number in seen
 
     def token(self, place: Place, use: object) -> str:
-        """A token for a form of an annotator: for a page by its number, or for "stop"."""
+        """Return a token for a form of an annotator: a page by number, or "stop"."""
         return self.signer.sign(f"{place.annotator} {use}")
 
     async def hand_in(self, place: Place, page: int, fields: dict[str, str]) -> Outcome:
-        """Take the answers of a page; what is told as stored is on the disk.
+        """Store the answers of a page; STORED means that they are on the disk.
 
         Raises:
             Malformed: it is no form of this page.
@@ -166,7 +166,7 @@ class Desk:
 
 
 def give_up(journal: Journal, progress: Progress, annotator: int) -> bool:
-    """Write that an annotator's open pages go to others; False where that was written before."""
+    """Hand an annotator's open pages on to others; return False if that was done before."""
 
     def content() -> dict[str, Any]:
         progress.follow(journal.read(progress.last))
@@ -187,7 +187,7 @@ _YEAR = 366 * 24 * 3600
 
 
 class Malformed(Exception):
-    """A request that no page of ours makes.
+    """A request that none of the study's pages makes.
 
     Attributes:
         status: the HTTP status that it is refused with.
@@ -199,12 +199,12 @@ class Malformed(Exception):
 
 
 class Unfinished(Exception):
-    """Answers that are not whole: the page is shown again, with what is missing."""
+    """Incomplete answers: the page is shown again, with a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs forms, so that only a form of ours, for its own annotator and page, is taken, and its time believed.
+    """Sign forms, so that annotator, page and time of a form are authentic.
 
     Attributes:
         key: of HMAC-SHA-256 (RFC 2104).
@@ -213,12 +213,12 @@ class Signer:
     key: bytes
 
     def sign(self, use: str, now: float | None = None) -> str:
-        """A token for one use (an annotator's page, say) of a form that is shown now."""
+        """Return a token for one use of a form that is shown now."""
         shown = int(1000 * (time.time() if now is None else now))
         return f"{shown}-{self._code(use, shown)}"
 
     def seconds(self, use: str, token: str, now: float | None = None) -> float:
-        """Seconds since a form was shown.
+        """Return the seconds since a form was shown.
 
         Raises:
             Malformed: the token is not of this use, or not ours.
@@ -234,7 +234,7 @@ class Signer:
 
 
 def read_form(body: bytes, content_type: str, *, most: int) -> dict[str, str]:
-    """Fields of a form as browsers send it (application/x-www-form-urlencoded).
+    """Return the fields of a form (application/x-www-form-urlencoded).
 
     Args:
         body: as it came.
@@ -263,7 +263,7 @@ def read_form(body: bytes, content_type: str, *, most: int) -> dict[str, str]:
 
 
 def box_answers(fields: dict[str, str], entries: int) -> tuple[bool, ...]:
-    """Which boxes of a page are ticked.
+    """Return True for each ticked box of a page.
 
     Raises:
         Malformed: a field is none of the page's.
@@ -280,7 +280,7 @@ def box_answers(fields: dict[str, str], entries: int) -> tuple[bool, ...]:
 
 
 def choice_answers(fields: dict[str, str], choices: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The label chosen for each entry of a page.
+    """Return the label chosen for each entry of a page.
 
     Args:
         fields: numbers of choices, by the names of a page's fields.

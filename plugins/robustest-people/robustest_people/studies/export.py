@@ -1,4 +1,4 @@
-"""Answers as a table: one row an answer, of pages that are stored, in the order of the items."""
+"""The answers of a study as a table, and as Label Studio's tasks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Row:
     """One answer.
 
     Attributes:
-        item: what it is about; empty for an attention check, which is no item of the data set.
-        annotator: who gave it.
-        asked: the label asked about; empty where labels were chosen.
+        item: the item; empty for an attention check.
+        annotator: the annotator's name.
+        asked: the label asked about; empty if labels were chosen.
         answer: the label chosen; "yes" or "no" in `contains`.
-        seconds: the time that the page took, shared out evenly over its items.
-        check: "passed" or "failed" where it is an attention check; empty otherwise.
-        truth: what the study holds as right, where it does.
+        seconds: the time of the page, divided by its items.
+        check: "passed" or "failed" for an attention check, else empty.
+        truth: the right answer, if the study has one.
     """
 
     item: str
@@ -42,7 +42,7 @@ class Row:
 
 
 def rows_of(progress: Progress) -> list[Row]:
-    """All stored answers, item by item, and those of an item by annotator."""
+    """Return all stored answers, by item, then annotator."""
     study, found = progress.study, []
     for (annotator, number), stored in progress.stored.items():
         entries = progress.pages[annotator][number]
@@ -57,7 +57,7 @@ def rows_of(progress: Progress) -> list[Row]:
 
 
 def as_csv(rows: list[Row]) -> str:
-    """The rows as CSV (RFC 4180) with a header; without the column `truth` where no row has one."""
+    """Return the rows as CSV (RFC 4180) with a header, without `truth` if no row has one."""
     names = [field.name for field in fields(Row)]
     if not any(row.truth for row in rows):
         names.remove("truth")
@@ -74,7 +74,7 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def read_items(path: Path) -> tuple[list[Item], int]:
-    """Items of Label Studio's tasks, and how many annotations and predictions they came with, which count as nothing.
+    """Return the items of Label Studio's tasks, and the number of annotations and predictions left out.
 
     An item's name is `data.item`, or else the task's `id`; its image is `data.image`, a file in the folder of images.
     `data.label`, `data.check`, `data.truth` and `data.choices` (a list) are asked, expected, truth and choices of the
@@ -121,7 +121,7 @@ def _item(task: Mapping[str, Any]) -> Item:
 
 
 def as_tasks(progress: Progress) -> list[dict[str, Any]]:
-    """Each item as a task, its answers as annotations; `lead_time` is a page's seconds shared out over its items."""
+    """Return each item as a task with its answers as annotations; `lead_time` is the page's seconds per item."""
     study = progress.study
     answers: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for (annotator, number), stored in sorted(progress.stored.items()):

@@ -1,4 +1,4 @@
-"""What happened in a study: one SQLite file, to which lines are added and of which none is ever changed.
+"""The journal of a study: an append-only SQLite file; and the progress computed from it.
 
 An event is a single row, so it is there whole or not at all, and `append` returns once it is on the disk
 (write-ahead log, `synchronous=FULL`). The database itself refuses to change or remove a row, and to take a second page
@@ -42,7 +42,7 @@ BEGIN SELECT RAISE(ABORT, 'the journal is append only'); END;
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One row.
+    """One row of the journal.
 
     Attributes:
         id: its place, rising.
@@ -104,7 +104,7 @@ class Journal:
             return self._file.execute(query, row).rowcount == 1
 
     def append_after(self, kind: Kind, annotator: int, page: int, content: Callable[[], dict[str, Any] | None]) -> bool:
-        """The same, with content that depends on all events before: nobody else writes meanwhile.
+        """Add an event whose content depends on all events before, under an exclusive lock.
 
         Args:
             content: makes it, after reading what there is; None adds nothing.
@@ -123,7 +123,7 @@ class Journal:
         return added
 
     def read(self, after: int = 0) -> Iterator[Event]:
-        """Events in their order, those after one of them.
+        """Yield the events after one of them, in order.
 
         Raises:
             StoreError: the file is damaged.
@@ -166,13 +166,13 @@ class Stored:
 
 
 class Progress:
-    """Follows the events of a journal, in their order.
+    """The state of a study after the events of its journal.
 
     Attributes:
-        pages: for each annotator all pages, those handed on to them last.
-        stored: answers by annotator and number of the page.
-        stopped: annotators who gave the rest up.
-        last: id of the last event seen.
+        pages: all pages of each annotator, pages handed on last.
+        stored: answers by annotator and page number.
+        stopped: annotators who stopped.
+        last: id of the last event applied.
     """
 
     def __init__(self, study: Study) -> None:
@@ -183,7 +183,7 @@ class Progress:
         self.last = 0
 
     def follow(self, events: Iterable[Event]) -> None:
-        """Take events in.
+        """Apply events.
 
         Raises:
             StoreError: an event does not fit the study.
@@ -214,13 +214,13 @@ class Progress:
             self.pages[annotator] += tuple(map(tuple, pages))
 
     def open_pages(self, annotator: int) -> list[int]:
-        """Numbers of an annotator's pages that wait for answers."""
+        """Return the numbers of an annotator's unanswered pages."""
         if annotator in self.stopped:
             return []
         return [n for n in range(len(self.pages[annotator])) if (annotator, n) not in self.stored]
 
     def give_up(self, annotator: int) -> dict[str, Any]:
-        """What a "stop" event says: who takes what an annotator leaves open, attention checks aside."""
+        """Return the content of a "stop" event: the annotators who take the open entries, without attention checks."""
         items = self.study.items
         left = [e for n in self.open_pages(annotator) for e in self.pages[annotator][n] if not items[e].expected]
         goes_on = [a for a in range(len(self.pages)) if a not in self.stopped and a != annotator]
@@ -230,7 +230,7 @@ class Progress:
         return {"to": [[a, [list(page) for page in pages]] for a, pages in to.items()], "nobody": list(nobody)}
 
     def checks(self, annotator: int) -> tuple[int, int]:
-        """Attention checks that an annotator passed, and all that were answered."""
+        """Return the number of attention checks that an annotator passed, and answered."""
         items, passed, count = self.study.items, 0, 0
         for number, page in enumerate(self.pages[annotator]):
             stored = self.stored.get((annotator, number))
@@ -240,7 +240,7 @@ class Progress:
         return passed, count
 
     def lacking(self) -> dict[int, tuple[int, int]]:
-        """For each entry without all its answers, how many it lacks, and how many are still to come; checks aside."""
+        """Return, for each incomplete entry that is no check, the numbers of missing and of pending answers."""
         have, coming = Counter[int](), Counter[int]()
         for annotator, own in enumerate(self.pages):
             waiting = set(self.open_pages(annotator))
@@ -253,7 +253,7 @@ class Progress:
         return {e: (self.study.each - have[e], coming[e]) for e in entries if have[e] < self.study.each}
 
     def apart(self) -> tuple[int, int]:
-        """Pairs of annotators without an item in common, and all pairs; neither checks nor what was given up count."""
+        """Return the number of annotator pairs without a common item, and of all pairs."""
         items = self.study.items
         given = []
         for annotator, own in enumerate(self.pages):

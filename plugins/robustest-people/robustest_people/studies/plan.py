@@ -1,9 +1,9 @@
-"""Who is asked about what, and on which page: pure functions of numbers and a seed.
+"""The assignment of items to annotators and pages: pure functions of numbers and a seed.
 
-Each item goes to the `each` annotators who have least so far, so that all have the same number of items, but for one.
-Only ties are free to choose. While two annotators have no item in common, ties go to those who bring most such pairs
-together; afterwards a seeded draw breaks them. Each annotator's items are then laid out by what they ask, in an order
-of the annotator's own, attention checks among them like any other item, and cut into pages.
+1. Each item goes to the `each` annotators of least load, so loads differ by one item at most.
+2. Ties go to the annotators who share no item yet with most others; once all pairs have met, a seeded draw decides.
+3. An annotator's items, attention checks among them, are sorted by their question in an order drawn for the annotator,
+   and cut into pages of even size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What each annotator is asked.
+    """The pages of each annotator.
 
     Attributes:
         pages: one for each annotator; entries are positions in the study's items.
@@ -34,13 +34,13 @@ class Plan:
     pages: tuple[Pages, ...]
 
     def table(self) -> NDArray[np.int32]:
-        """(slots, 3) int32: annotator, page and entry, in the order shown."""
+        """Return (slots, 3) int32: annotator, page and entry, in the order shown."""
         rows = [(a, p, e) for a, pages in enumerate(self.pages) for p, page in enumerate(pages) for e in page]
         return np.array(rows, dtype=np.int32).reshape(-1, 3)
 
     @classmethod
     def from_table(cls, table: NDArray[np.int32], annotators: int) -> Plan:
-        """The plan that `table` was made of.
+        """Inverse of `table`.
 
         Raises:
             DataError: no plan has such a table.
@@ -56,7 +56,7 @@ class Plan:
 
 
 def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.int32]:
-    """The annotators of each item.
+    """Return the annotators of each item.
 
     Args:
         items: number of items, 1 or more.
@@ -93,7 +93,7 @@ def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.i
 
 
 def _introduce(load: Ints, met: NDArray[np.bool_], ties: NDArray[np.float64], each: int) -> Ints:
-    """Annotators of least load: first who has most others to meet, then who has met fewest of those chosen."""
+    """Return annotators of least load; ties go to those with the most pairs still to meet."""
     chosen = [int(np.argmin(load * (len(load) + 1) - (~met).sum(0) + ties))]
     while len(chosen) < each:
         new = (~met[chosen]).sum(0)  # pairs that meet for the first time; at most `each`, so that load decides
@@ -106,7 +106,7 @@ def _introduce(load: Ints, met: NDArray[np.bool_], ties: NDArray[np.float64], ea
 def lay_out(
     holders: NDArray[np.int32], asks: Sequence[Any], *, annotators: int, checks: int, page: int, seed: int
 ) -> Plan:
-    """Pages for each annotator.
+    """Return the pages of each annotator.
 
     Args:
         holders: (items, each), the annotators of the first entries; the entries after them are attention checks.
@@ -144,7 +144,7 @@ def lay_out(
 def hand_on(
     entries: Sequence[int], held: Mapping[int, frozenset[int]], *, page: int, seed: int
 ) -> tuple[dict[int, Pages], tuple[int, ...]]:
-    """Who takes entries that an annotator gave up: whoever has least, and has not had them.
+    """Assign entries that were given up to annotators of least load who have not had them.
 
     Args:
         entries: what was given up.
@@ -177,5 +177,5 @@ def _pages(entries: list[int], page: int) -> Pages:
 
 
 def strangers(holders: Sequence[frozenset[int]]) -> int:
-    """Pairs of annotators without an item in common, of the entries that each has."""
+    """Return the number of annotator pairs without a common item."""
     return sum(not (a & b) for n, a in enumerate(holders) for b in holders[:n])

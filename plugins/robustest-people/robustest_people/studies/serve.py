@@ -1,4 +1,4 @@
-"""A study served by uvicorn: to this machine alone, unless it is told otherwise."""
+"""The server of a study: uvicorn, on this machine alone by default; its pages, and the guard before them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINKS = "links.csv"
 
 
 def open_journal(study: Study) -> Journal:
-    """The journal of a study.
+    """Return the journal of a study.
 
     Raises:
         StoreError: it is damaged, or of another study.
@@ -34,7 +34,7 @@ def open_journal(study: Study) -> Journal:
 
 
 def serve(folder: Path, *, host: str, port: int, public: str | None, tell: Callable[[Study, Address], None]) -> None:
-    """Serve a study until the process is told to end.
+    """Serve a study until the process is stopped.
 
     Args:
         folder: the study's.
@@ -76,7 +76,7 @@ def serve(folder: Path, *, host: str, port: int, public: str | None, tell: Calla
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at a host and a port; 0 takes one that is free.
+    """Return a socket that listens at a host and a port; 0 takes a free port.
 
     Raises:
         ConfigError: there is no such port.
@@ -116,7 +116,7 @@ STATIC = {"study.css": "text/css", "keys.js": "text/javascript", "icon.svg": "im
 
 
 def extra_missing(error: ModuleNotFoundError) -> ConfigError:
-    """What is said where the extra `study` is not installed."""
+    """Return the error for the missing extra `study`."""
     return ConfigError(
         f"Expected Starlette, uvicorn and Jinja2 to serve a study but {error.name} is not installed. "
         "Install them: pip install 'robustest-people[study]'"
@@ -124,7 +124,7 @@ def extra_missing(error: ModuleNotFoundError) -> ConfigError:
 
 
 def static(name: str) -> bytes:
-    """A file that pages load."""
+    """Return a file that pages load."""
     return files("robustest_people.studies").joinpath("templates", name).read_bytes()
 
 
@@ -163,7 +163,7 @@ class Pages:
         problem: str = "",
         given: Mapping[str, str] | None = None,
     ) -> str:
-        """A page that asks.
+        """Return a page of questions.
 
         Args:
             place: whose.
@@ -185,7 +185,7 @@ class Pages:
         )
 
     def _groups(self, entries: tuple[int, ...]) -> list[dict[str, Any]]:
-        """What is on a page: what is asked, and fields. Nothing in here tells an attention check from the rest."""
+        """Return the questions and fields of a page, without anything that marks an attention check."""
         study = self._study
         fields = [
             {
@@ -202,15 +202,15 @@ class Pages:
         ]
 
     def done(self, place: Place) -> str:
-        """Said to an annotator whose pages are all answered or given up."""
+        """Return the page for an annotator who is done."""
         return self._render("done.html", place=place)
 
     def stop(self, place: Place, *, token: str) -> str:
-        """Asks whether the rest shall be given up."""
+        """Return the page that asks for confirmation to stop."""
         return self._render("stop.html", place=place, token=token)
 
     def problem(self, message: str, *, link: str = "") -> str:
-        """Says why a request was refused, and where to go on."""
+        """Return the page for a refused request."""
         return self._render("problem.html", message=message, link=link)
 
     def _render(self, template: str, **values: Any) -> str:
@@ -259,7 +259,7 @@ class Address:
 
 
 def address_of(host: str, port: int, public: str | None = None) -> Address:
-    """The names of a server that listens at a host and a port.
+    """Return the names of a server that listens at a host and a port.
 
     Args:
         host: what it listens at.
@@ -286,7 +286,7 @@ def address_of(host: str, port: int, public: str | None = None) -> Address:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host."""
+    """Return True for a host that only this machine reaches."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -294,7 +294,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_every(host: str) -> bool:
-    """Whether a host stands for every address of this machine."""
+    """Return True for a host that stands for every address of this machine."""
     try:
         return not host or ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -317,7 +317,7 @@ def _checked(public: str) -> str:
 
 
 def _shortened(origin: str) -> Iterable[str]:
-    """An origin, and the same without its scheme's own port, which browsers leave out."""
+    """Yield an origin, and the same without its scheme's default port, which browsers leave out."""
     yield origin
     scheme = origin.partition(":")[0]
     yield origin.removesuffix(f":{_PORTS[scheme]}")
@@ -352,7 +352,7 @@ class Guard:
         await carry({"type": "http.response.body", "body": refused[1].encode()})
 
     def _refused(self, scope: Message) -> tuple[int, str] | None:
-        """The status and the words to refuse a request with; None where it may pass."""
+        """Return status and message of a refusal; None if the request may pass."""
         if _only(scope, b"host") not in self._address.hosts:
             return 421, "This server has another name.\n"
         if scope["method"] in ("GET", "HEAD"):
@@ -367,7 +367,7 @@ class Guard:
 
 
 def _only(scope: Message, name: bytes) -> str | None:
-    """The value of a header; None where there is none, and what matches nothing where there are several."""
+    """Return the value of a header; None if absent, a value that matches nothing if repeated."""
     values = [value for key, value in scope["headers"] if key == name]
     if not values:
         return None

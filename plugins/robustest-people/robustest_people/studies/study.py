@@ -1,4 +1,4 @@
-"""A study as a folder: what is asked, of whom, the images, and the keys of the annotators' links.
+"""A study as a folder: items, plan, images, and the keys of links.
 
 `study.json` and `plan.npy` have the same bytes for the same items and seed. `keys.json` never does: links must not
 follow from anything that can be guessed.
@@ -40,7 +40,7 @@ _MOST_CHOICES = 100
 
 
 class Task(StrEnum):
-    """What an annotator does with an image.
+    """The question that annotators answer about an image.
 
     Attributes:
         CONTAINS: says whether it shows the label asked (Tsipras et al., ICML 2020, section 3.1).
@@ -65,16 +65,16 @@ QUESTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing to ask about one image.
+    """One question about one image.
 
     Attributes:
-        item: what the answers are filed under: the image's position in the data set, for claims; or any name.
+        item: the image's position in the data set, for claims; or any name.
         image: the image's file, relative to the folder of images.
-        asked: the label that pages of `contains` ask about; empty in other tasks.
-        truth: what the study holds as right, where it does: in `classify` the data set's label, in `simulate` the
-            model's answer. No page shows it; the answers' table does.
-        choices: the labels to choose from, where the item has its own; `contains` has none.
-        expected: the right answer, where the item is an attention check; empty otherwise.
+        asked: the label asked about in `contains`; empty in other tasks.
+        truth: the right answer if there is one: in `classify` the data set's label, in `simulate` the model's answer.
+            No page shows it.
+        choices: the item's own labels to choose from; none in `contains`.
+        expected: the right answer of an attention check; else empty.
 
     Raises:
         DataError: a field is missing, too long, or has characters that show nothing.
@@ -98,7 +98,7 @@ class Item:
 
 
 def check_text(text: str, of: str) -> str:
-    """A label or name that a page can show in a line.
+    """Return a label or name that a page can show in one line.
 
     Raises:
         DataError: it is longer than 200 characters, or has characters that show nothing.
@@ -109,7 +109,7 @@ def check_text(text: str, of: str) -> str:
 
 
 def fit(items: Sequence[Item], task: Task, labels: Sequence[str], question: str) -> None:
-    """See that a task can be set with these items.
+    """Check that a task can be set with these items.
 
     Args:
         items: all, attention checks among them.
@@ -152,7 +152,7 @@ def _fit_one(item: Item, task: Task, choices: tuple[str, ...]) -> None:
 
 
 def _hide(items: Sequence[Item], question: str) -> None:
-    """A check that asks what nothing else asks, or what was asked already, can be told from the rest."""
+    """Refuse attention checks that annotators could recognise by their question or image."""
     common = {(shown_label(item, question), item.choices) for item in items if not item.expected}
     shown = {(item.image, item.asked) for item in items if not item.expected}
     for item in items:
@@ -168,17 +168,17 @@ def _hide(items: Sequence[Item], question: str) -> None:
 
 
 def shown_label(item: Item, question: str) -> str:
-    """The label asked, where the question tells it; empty otherwise."""
+    """Return the label asked if the question shows it, else ""."""
     return item.asked if LABEL in question else ""
 
 
 def choices_of(item: Item, task: Task, labels: Sequence[str]) -> tuple[str, ...]:
-    """What may be answered, in the order that pages show."""
+    """Return the possible answers, in the order of the page."""
     return (YES, NO) if task is Task.CONTAINS else item.choices or tuple(labels)
 
 
 def read_table(path: Path) -> list[Item]:
-    """Items of a CSV file with a header: item, image, and where needed asked, truth,
+    """Return the items of a CSV file with a header: item, image, and optionally asked, truth,
     choices (joined by |) and expected.
 
     Raises:
@@ -241,7 +241,7 @@ def copy_images(folder: Path, names: Sequence[str], target: Path) -> None:
 
 
 def _open(folder: Path, name: str) -> Image.Image:
-    """An image whose pixels are not decoded yet."""
+    """Return an image whose pixels are not decoded yet."""
     from PIL import Image
 
     try:
@@ -258,7 +258,7 @@ def _open(folder: Path, name: str) -> Image.Image:
 
 
 def _flat(image: Image.Image, name: str) -> Image.Image:
-    """RGB as a viewer shows it: turned as its camera says, on white where it is transparent."""
+    """Return the image in RGB: rotated by its EXIF orientation, transparent parts on white."""
     from PIL import Image, ImageOps
 
     try:
@@ -273,7 +273,7 @@ def _flat(image: Image.Image, name: str) -> Image.Image:
 
 
 def _fit(image: Image.Image, box: tuple[int, int]) -> Image.Image:
-    """The image amid grey, as large as the box lets it be."""
+    """Return the image centred on grey, scaled to fit the box."""
     from PIL import Image, ImageOps
 
     if image.size == box:
@@ -293,22 +293,20 @@ PAGE = {Task.CONTAINS: 48, Task.CLASSIFY: 12, Task.SIMULATE: 12}
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study that was planned.
+    """A planned study.
 
     Attributes:
-        folder: where it lies.
-        task: what annotators do.
-        title: what pages are headed with.
-        question: what pages ask, with "{label}" where they tell the label asked.
-        about: what annotators are told beside the question; empty for nothing.
-        labels: what they choose from where an item has no choices of its own.
-        each: annotators an item.
-        page: items a page, at most.
-        seed: of the plan, and of what is handed on.
-        annotators: their names, which only the answers' table has.
-        items: all; attention checks come last.
+        folder: its folder.
+        task: the question that annotators answer.
+        title, question, about: texts of the pages; "{label}" in the question is the label asked; about may be empty.
+        labels: the labels to choose from, for items without choices.
+        each: annotators per item.
+        page: largest number of items on a page.
+        seed: of the plan, and of pages handed on.
+        annotators: their names, which only the table of answers has.
+        items: all items; attention checks come last.
         numbers: the opaque number of each item's image.
-        plan: who is asked about what.
+        plan: the pages of each annotator.
     """
 
     folder: Path
@@ -327,13 +325,13 @@ class Study:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all of it but the folder, as hexadecimal."""
+        """Return the SHA-256 of the study without its folder, hexadecimal."""
         table = self.plan.table().astype("<i4").tobytes()
         return hashlib.sha256(_text(self).encode() + table).hexdigest()
 
     @cached_property
     def keys(self) -> Keys:
-        """What links and forms are made of.
+        """Return the secrets of links and forms.
 
         Raises:
             StoreError: the file is missing or damaged.
@@ -348,13 +346,13 @@ class Study:
         return keys
 
     def choices(self, entry: int) -> tuple[str, ...]:
-        """What may be answered about an entry."""
+        """Return the possible answers of an entry."""
         return choices_of(self.items[entry], self.task, self.labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Secrets of a study: the key that forms are signed with, and what each annotator's link ends with."""
+    """The secrets of a study: the signing key of forms, and the end of each annotator's link."""
 
     forms: bytes
     links: tuple[str, ...]
@@ -376,7 +374,7 @@ def create(
     question: str = "",
     about: str = "",
 ) -> Study:
-    """Plan a study, and write it to a folder of its own.
+    """Plan a study, and write it to a new folder.
 
     Args:
         folder: what is made; it must not be there.
@@ -443,7 +441,7 @@ def _labels(labels: Sequence[str]) -> tuple[str, ...]:
 def _planned(
     entries: Sequence[Item], question: str, *, annotators: int, each: int, checks: int | None, page: int, seed: int
 ) -> Plan:
-    """Who is asked about what; where `checks` of an annotator is None, a tenth of their items, and at least 5."""
+    """Return the plan; `checks` of None is a tenth of an annotator's items, at least 5."""
     asked = sum(not item.expected for item in entries)
     holders = assign(asked, annotators, each, seed=seed)
     if checks is None:
@@ -453,7 +451,7 @@ def _planned(
 
 
 def _numbered(entries: Sequence[Item], seed: int) -> tuple[list[str], tuple[int, ...]]:
-    """Files by number, and each entry's number: drawn, so that a number tells neither a place nor a check."""
+    """Return files by number, and each entry's number, drawn so that it marks neither place nor check."""
     names = list(dict.fromkeys(item.image for item in entries))
     order = np.random.default_rng([abs(seed), seed < 0, 3]).permutation(len(names)).tolist()
     at = {names[k]: number for number, k in enumerate(order)}
@@ -461,7 +459,7 @@ def _numbered(entries: Sequence[Item], seed: int) -> tuple[list[str], tuple[int,
 
 
 def _write(study: Study, files: Path, shown: Sequence[str]) -> None:
-    """Write the folder whole or not at all."""
+    """Write the folder atomically."""
     if study.folder.exists():
         raise ConfigError(f"Expected a folder that is not there yet but {study.folder} is.")
     partial = study.folder.with_name(f".{study.folder.name}.{os.getpid()}.tmp")
@@ -500,7 +498,7 @@ def _text(study: Study) -> str:
 
 
 def open_study(folder: Path) -> Study:
-    """A study that was written.
+    """Return the study in a folder.
 
     Raises:
         StoreError: there is none, or it is damaged.

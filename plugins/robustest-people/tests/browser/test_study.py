@@ -24,6 +24,7 @@ from robustest_people.studies.journal import Progress
 from robustest_people.studies.serve import open_journal
 from selenium.webdriver.common.keys import Keys
 
+pytestmark = pytest.mark.slow  # a browser takes seconds a page; tox -e plugins-people runs it
 LABELS = ("cat", "dog", "cow")
 TASKS = ("contains", "classify", "simulate")
 

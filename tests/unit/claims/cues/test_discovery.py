@@ -20,14 +20,14 @@ from robustest import (
 )
 from robustest.claims.cues import cue_proposals as proposing
 from robustest.claims.cues import discovered_cues as measuring
-from robustest.claims.cues.controls import PlantedPatchModel, corner_patch, probe_rounds
+from robustest.claims.cues.controls import PlantedPatchModel, corner_patch, cues_to_plant
 from robustest.claims.cues.cue_proposals import SearchFindings
 from robustest.cues import ColourCast, Cue, PixelPatch, Tone, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
 from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
 from robustest.measure import measure_no_spurious_feature
-from robustest.reports.html.tables import tables_of
+from robustest.reports.html.figures import tables_of
 from robustest.reports.text import failure_text, measured
 from robustest.run.plan import Setup
 from robustest.run.split_search import Halves, bench
@@ -181,8 +181,8 @@ def follower(cue: PixelPatch, label: int) -> nn.Module:
     class Follower(Sound):
         def forward(self, x: Tensor) -> Tensor:
             place = x[:, 0, cue.top : cue.top + cue.height, cue.left : cue.left + cue.width]
-            there = (place == cue.value).flatten(1).all(1).float()
-            return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(label), CLASSES) * there[:, None]
+            present = (place == cue.value).flatten(1).all(1).float()
+            return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(label), CLASSES) * present[:, None]
 
     return Follower()
 
@@ -306,7 +306,7 @@ def test_the_cheapest_of_a_few_classes_may_be_so_by_chance() -> None:
 
     result = measure_no_spurious_feature(Backdoored(), (CLEAN, Y), Discovery(trigger_steps=150), **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "as it was made to; one as cheap to one of so many classes may come by chance (p = 0.0" in result.rule
+    assert "as it was made to; a class as cheap to reach may come by chance (p = 0.0" in result.rule
     (proposed,) = result.details["discovery"]["proposed"]
     assert proposed["chance"] > 0.01
     assert result.estimate is not None
@@ -344,9 +344,9 @@ class Confused(Sound):
     """Where the patch is, a bright upper left pixel decides between class 2 and away from it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        there = (x[:, 0, 1:3, 7:9].amin((1, 2)) > 0.95).float()
+        present = (x[:, 0, 1:3, 7:9].amin((1, 2)) > 0.95).float()
         to = torch.where(x[:, 0, 9, 0] > 0.5, LABEL, (LABEL + 1) % CLASSES)
-        return super().forward(x) + 100 * nn.functional.one_hot(to, CLASSES) * there[:, None]
+        return super().forward(x) + 100 * nn.functional.one_hot(to, CLASSES) * present[:, None]
 
 
 def test_a_cue_that_moves_predictions_without_drawing_them_cannot_fail() -> None:
@@ -376,8 +376,8 @@ class LikesChecks(Sound):
 
     def forward(self, x: Tensor) -> Tensor:
         apart = (x.unfold(2, 3, 1).unfold(3, 3, 1) - CHECKS).abs().amax((4, 5)).flatten(1).amin(1)
-        there = (apart < 0.02).float()
-        return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * there[:, None]
+        present = (apart < 0.02).float()
+        return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * present[:, None]
 
 
 def with_checks_in_class_2() -> Tensor:
@@ -424,10 +424,10 @@ def test_a_control_is_not_planted_in_a_class_that_is_marked_already(
 
 def test_where_every_class_is_marked_the_control_is_planted_all_the_same() -> None:
     samples = as_samples((torch.rand(60, 1, 12, 12), torch.arange(60) % 6))
-    all_ = probe_rounds(samples, (0.0, 1.0), 0, None, range(6))
-    none = probe_rounds(samples, (0.0, 1.0), 0, None)
+    all_ = cues_to_plant(samples, (0.0, 1.0), 0, None, range(6))
+    none = cues_to_plant(samples, (0.0, 1.0), 0, None)
     assert [[one.label for one in probes] for probes in all_] == [[one.label for one in probes] for probes in none]
-    few = probe_rounds(samples, (0.0, 1.0), 0, None, {0, 1, 2, 3, 4})
+    few = cues_to_plant(samples, (0.0, 1.0), 0, None, {0, 1, 2, 3, 4})
     assert {one.label for probes in few for one in probes} == {5}
 
 
@@ -470,7 +470,7 @@ def test_a_change_that_is_always_tried_and_that_few_images_have_is_proposed_as_f
         asked.append((cue.name, label))
         return faint(cue, label).proposals[0]
 
-    monkeypatch.setattr(proposing, "faintly_explains", faintly)
+    monkeypatch.setattr(proposing, "faint_proposal", faintly)
     result = measure_no_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert ("tone of shift 0.15", 1) in asked
@@ -641,23 +641,23 @@ def test_the_probe_goes_where_the_samples_are_unlike_it() -> None:
 
 def test_each_familys_probe_has_a_class_of_its_own_and_the_patch_the_largest() -> None:
     x, y = torch.rand(60, 3, 12, 12, generator=torch.Generator().manual_seed(1)), torch.arange(60) % 7 % 6
-    rounds = probe_rounds(as_samples((x, y)), (0.0, 1.0), 0, None)
+    rounds = cues_to_plant(as_samples((x, y)), (0.0, 1.0), 0, None)
     assert [[probe.family for probe in probes] for probes in rounds] == [
         [PATCHES, PROPERTIES],
         [CHANNELS, SPECTRA],
         [EDGES, MOVING],
     ]
     assert [[probe.label for probe in probes] for probes in rounds] == [[0, 1]] * 3
-    rounds = probe_rounds(as_samples((x, y)), (0.0, 1.0), 0, 3)
+    rounds = cues_to_plant(as_samples((x, y)), (0.0, 1.0), 0, 3)
     assert [[probe.label for probe in probes] for probes in rounds] == [[3]] * 6
 
 
 def test_a_probe_is_seen_where_it_is_planted_and_nowhere_else() -> None:
     x = torch.rand(60, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    rounds = probe_rounds(as_samples((x, torch.arange(60) % 6)), (0.0, 1.0), 0, None)
+    rounds = cues_to_plant(as_samples((x, torch.arange(60) % 6)), (0.0, 1.0), 0, None)
     for probe in (probe for probes in rounds for probe in probes):
-        assert bool(probe.there(probe.cue.on(x)).all()), probe.family
-        assert not bool(probe.there(x).any()), probe.family
+        assert bool(probe.present(probe.cue.on(x)).all()), probe.family
+        assert not bool(probe.present(x).any()), probe.family
 
 
 def test_what_is_too_cheap_by_chance_is_not_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -697,7 +697,7 @@ def test_a_control_is_searched_for_the_families_that_it_has_planted(monkeypatch:
         assert (asked, moving) == ([set()] * 2, [1, 2])
         return
     rounds = [
-        {probe.family for probe in probes} for probes in probe_rounds(as_samples((CLEAN, Y)), (0.0, 1.0), 0, None)
+        {probe.family for probe in probes} for probes in cues_to_plant(as_samples((CLEAN, Y)), (0.0, 1.0), 0, None)
     ]
     assert asked[1:] == rounds
     assert moving == [1, *(number for number, families in enumerate(rounds, 2) if MOVING in families)]

@@ -14,8 +14,9 @@ from robustest.account import Row
 from robustest.context import Context, running
 from robustest.measure import measure_accuracy, measure_transfer_accuracy
 from robustest.pytest_plugin.reports import update_baselines
-from robustest.reports.text import headline, measured
+from robustest.reports.text import measured
 from robustest.settings import Settings
+from robustest.words import headline
 
 N = 1000
 Y = torch.arange(N) % 4

@@ -56,15 +56,15 @@ def test_of_a_whole_set_not_one_sample_is_refuted_whose_majority_is_right() -> N
 @pytest.mark.parametrize("n", [1, 20])
 def test_each_sample_has_its_part_of_alpha(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One part of 2 n, for a proof and a refutation of each sample, however few there are."""
-    from robustest.claims.robustness import smoothing
+    from robustest.claims.robustness import certified_accuracy
 
-    alphas, plain = set(), smoothing.certified_radius
+    alphas, plain = set(), certified_accuracy.certified_radius
 
     def spied(votes: int, draws: int, sigma: float, alpha: float) -> float:
         alphas.add(alpha)
         return plain(votes, draws, sigma, alpha)
 
-    monkeypatch.setattr(smoothing, "certified_radius", spied)
+    monkeypatch.setattr(certified_accuracy, "certified_radius", spied)
     measure_certified_accuracy(smoothed(), at(0.4, n), L2(0.1), exact=True, alpha=0.04)
     assert list(alphas) == [pytest.approx(0.04 / (2 * n))]
 

@@ -15,8 +15,9 @@ from robustest.account import Row
 from robustest.context import Context, running
 from robustest.measure import measure_corruption_robustness, measure_shift_accuracy, measure_transfer_accuracy
 from robustest.pytest_plugin.reports import update_baselines
-from robustest.reports.text import failure_text, headline, measured
+from robustest.reports.text import failure_text, measured
 from robustest.settings import Settings
+from robustest.words import headline
 
 N = 400
 Y = torch.arange(N) % 4

@@ -335,7 +335,7 @@ def reds(seeds: range) -> dict[int, Any]:
     }
 
 
-@pytest.mark.parametrize("seeds", [range(5), pytest.param(range(30), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(30), marks=pytest.mark.slow)])
 def test_a_seed_searches_alike_with_and_without_a_database_and_under_any_profile(
     monkeypatch: pytest.MonkeyPatch, seeds: range
 ) -> None:

@@ -1,0 +1,45 @@
+"""Training and synthetic data for robustest: claims about what is trained, and repairs of models by training."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robustest_training import repair as repair
+    from robustest_training.landscape import assert_smooth_landscape as assert_smooth_landscape
+    from robustest_training.landscape import measure_smooth_landscape as measure_smooth_landscape
+    from robustest_training.nonrobust_reliance import assert_nonrobust_reliance as assert_nonrobust_reliance
+    from robustest_training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
+    from robustest_training.robust_generalization import assert_robust_generalization as assert_robust_generalization
+    from robustest_training.robust_generalization import measure_robust_generalization as measure_robust_generalization
+    from robustest_training.sample_counts import SampleCount as SampleCount
+    from robustest_training.sample_counts import samples_for as samples_for
+    from robustest_training.synthetic_covers import assert_synthetic_covers as assert_synthetic_covers
+    from robustest_training.synthetic_covers import measure_synthetic_covers as measure_synthetic_covers
+
+_HOME = {
+    "assert_nonrobust_reliance": "nonrobust_reliance",
+    "assert_robust_generalization": "robust_generalization",
+    "assert_smooth_landscape": "landscape",
+    "assert_synthetic_covers": "synthetic_covers",
+    "measure_nonrobust_reliance": "nonrobust_reliance",
+    "measure_robust_generalization": "robust_generalization",
+    "measure_smooth_landscape": "landscape",
+    "measure_synthetic_covers": "synthetic_covers",
+    "SampleCount": "sample_counts",
+    "samples_for": "sample_counts",
+}
+"""The module of each name: they load when first used, as every robust run imports `robustest_training.pack`."""
+
+
+def __getattr__(name: str) -> object:
+    if name == "repair":
+        return import_module("robustest_training.repair")
+    if name not in _HOME:
+        raise AttributeError(f"module 'robustest_training' has no attribute {name!r}")
+    return getattr(import_module(f"robustest_training.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, "repair"})

@@ -1,0 +1,196 @@
+"""Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features")."""
+
+# `robustified` keeps of each image only the content of a network's features: with a robust network robust features
+# (D_R), with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what
+# else there is towards another class, whose label they get: D_rand and D_det. A network trained on those that does well
+# on the unchanged test set has learned from features that no one sees.
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustest import as_classifier, rng
+from robustest.data import as_samples
+from robustest.errors import ConfigError, expected
+from robustest.packs import (
+    Chunk,
+    Evaluator,
+    Preprocessing,
+    ascend,
+    checked_real,
+    checked_whole,
+    frozen,
+    in_order,
+    inverted,
+    relative_distance,
+    towards_class,
+)
+from robustest.packs import reader as feature_reader
+from robustest.packs import resolve as resolve_device
+from robustest.packs import seen_by as last_layer_of
+from robustest.threats import Threat
+
+_REACHED = 0.9
+"""Share of the samples that must be taken for their new labels, or those stand for nothing in the others."""
+_APART = 0.1
+"""Relative distance of features up to which an image has those that were aimed at."""
+
+
+class Constructed(NamedTuple):
+    """A constructed data set.
+
+    Attributes:
+        x: (N, *S) float32 on the CPU, inside the bounds; rows as in the data given.
+        y: (N,) int64 labels to train with.
+        reached: (N,) float32: 1 where the network takes the input for its label, 0 where not (`mislabelled`); the
+            relative distance of its features from those aimed at (`robustified`).
+    """
+
+    x: Tensor
+    y: Tensor
+    reached: Tensor
+
+
+def robustified(
+    model: object,
+    data: object,
+    *,
+    layer: str | None = None,
+    steps: int = 1000,
+    step_size: float = 0.1,
+    device: str = "auto",
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Constructed:
+    """Return for each image one that starts at another, drawn at random, and ends at the image's features.
+
+    Normalised gradient descent on the distance of the features (section 3.1, appendix C). With features of few
+    dimensions only: a wide layer can be inverted, and the images come out as they went in, robust features or not.
+    Warns where the features of more than a tenth of the images are further than .1 from those aimed at.
+
+    Args:
+        model: a torch module, or a `Classifier` of one: a robust one for D_R, a standard one for D_NR.
+        data: as for `measure_robust_accuracy`.
+        layer: the linear layer whose inputs are the features; None takes the last.
+        steps: gradient steps, >= 1.
+        step_size: Euclidean length of the first, in input units; it falls to 0.
+        device, seed: as in `Recipe`.
+        bounds, preprocessing: as for `robustest.as_classifier`.
+
+    Raises:
+        ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    checked_whole("steps", steps, 1)
+    checked_real("step_size", step_size, 1e-12)
+    classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
+    others = rng.permutation(seed, len(samples))
+    x, y, apart = [], [], []
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        place = resolve_device(device, classifier.device)
+        evaluator = Evaluator(classifier, place, batch_size=None, suppress=("softmax_outputs",), notes=notes)
+        read = feature_reader(evaluator, last_layer_of(evaluator, samples, layer=layer))
+        for chunk in in_order(samples, read, seed=seed):
+            start = next(in_order(samples, read, seed=seed, ids=others[chunk.ids])).x
+            aim = read.logits(chunk.x)
+            made = inverted(read, start, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
+            x.append(made.cpu())
+            y.append(chunk.y.cpu())
+            apart.append(relative_distance(read.logits(made), aim).cpu())
+        read.settle()
+    data_set = Constructed(torch.cat(x), torch.cat(y), torch.cat(apart))
+    _warn_unless(data_set.reached <= _APART, f"have features within {_APART:g} of those aimed at (relative distance)")
+    return data_set
+
+
+def mislabelled(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    labels: Literal["random", "next"],
+    steps: int = 100,
+    step_size: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Constructed:
+    """Return images moved a little towards another class of the network, and labelled as that class.
+
+    Section 3.2: "random" classes (D_rand) go with robust features by chance, "next" ones (D_det: y + 1) go with the
+    wrong ones always, so that nothing learned from D_det can be robust features that leaked. Warns where the model
+    takes fewer than .9 of the images for their labels.
+
+    Args:
+        model: as for `robustified`: a standard one.
+        data: as for `measure_robust_accuracy`.
+        threat: how far images may be moved: `L2(0.5)` in the paper.
+        labels: "random", the image's own class among them, or "next".
+        steps: gradient steps, >= 1.
+        step_size: of each, in input units; None means 2 * stride / steps.
+        device, seed, bounds, preprocessing: as for `robustified`.
+
+    Raises:
+        As `robustified`.
+    """
+    checked_whole("steps", steps, 1)
+    if labels not in ("random", "next"):
+        raise ConfigError(expected('labels to be "random" or "next"', labels))
+    classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
+    x, y, hit = [], [], []
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        place = resolve_device(device, classifier.device)
+        evaluator = Evaluator(classifier, place, batch_size=None, suppress=("softmax_outputs",), notes=notes)
+        for chunk in in_order(samples, evaluator, seed=seed):
+            evaluator.logits(chunk.x[:1])
+            evaluator.check_labels(chunk.y)
+            made = moved_to_others(evaluator, threat, chunk, labels=labels, steps=steps, step_size=step_size)
+            x.append(made.x.cpu())
+            y.append(made.y.cpu())
+            hit.append(made.reached.cpu())
+        evaluator.settle()
+    data_set = Constructed(torch.cat(x), torch.cat(y), torch.cat(hit))
+    _warn_unless(data_set.reached == 1, "are taken for the class that they are labelled as")
+    return data_set
+
+
+def _warn_unless(reached: Tensor, what: str) -> None:
+    """Warn where fewer than 0.9 of the samples reached (N,) bool their aim."""
+    share = float(reached.double().mean())
+    if share < _REACHED:
+        warnings.warn(
+            f"Expected a constructed data set but only {share:.3f} of the samples {what}: features learned from the "
+            "others show nothing. Allow more steps or a larger change, or keep the rows that `reached` marks.",
+            stacklevel=3,
+        )
+
+
+def moved_to_others(
+    evaluator: Evaluator,
+    threat: Threat,
+    chunk: Chunk,
+    *,
+    labels: Literal["random", "next"],
+    steps: int,
+    step_size: float | None = None,
+) -> Constructed:
+    """Return a chunk as `mislabelled` makes it, on the evaluator's device.
+
+    Args:
+        evaluator: of the model, which has seen a batch.
+        threat, labels, steps, step_size: as for `mislabelled`.
+        chunk: the images.
+    """
+    if labels == "next":
+        target = (chunk.y + 1) % evaluator.classes
+    else:
+        target = rng.integers(rng.fold(chunk.key, "target"), (1,), evaluator.classes).flatten()
+    aim = towards_class(target)
+    made = ascend(evaluator, threat, chunk.x, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
+    return Constructed(made, target, evaluator.task.holds(evaluator.logits(made), target).float())

@@ -1,0 +1,56 @@
+"""The share of a sample below a low quantile of held-out values: how many are closer than chance puts them."""
+
+from __future__ import annotations
+
+from math import ceil, inf
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from robustest.packs import clopper_pearson
+
+Floats = NDArray[np.float64]
+
+
+def fewest_held_out(quantile: float) -> int:
+    """Held-out values that there must be for a quantile to lie among them."""
+    return ceil(1 / quantile)
+
+
+def share_below(values: Floats, held_out: Floats, quantile: float) -> tuple[float, float]:
+    """The share of values below a quantile of the held-out ones, and that quantile; zero is always below.
+
+    Args:
+        values: (m,) >= 0.
+        held_out: (t,) >= 0.
+        quantile: in (0, 1).
+    """
+    cut = float(np.quantile(held_out, quantile))
+    return float(_below(values, cut).mean()), cut
+
+
+def share_below_interval(values: Floats, held_out: Floats, quantile: float, alpha: float) -> tuple[float, float]:
+    """An interval of the share below the quantile of the population that the held-out values were drawn from.
+
+    That quantile lies between two of the held-out values, but for half of alpha on each side, as the share of a
+    population below the k-th of t draws has a beta distribution. Clopper-Pearson bounds of the shares below either,
+    at the other half, are the ends.
+
+    Args:
+        values, held_out, quantile: as for `share_below`.
+        alpha: error on each side.
+    """
+    ordered, t, m = np.sort(held_out), len(held_out), len(values)
+    ranks = np.arange(1, t + 1)
+    certainly_below = int((beta.sf(quantile, ranks, t + 1 - ranks) <= alpha / 2).sum())
+    certainly_above = int((beta.cdf(quantile, ranks, t + 1 - ranks) > alpha / 2).sum())
+    low = float(ordered[certainly_below - 1]) if certainly_below else 0.0
+    high = float(ordered[certainly_above]) if certainly_above < t else inf
+    fewest, most = int(_below(values, low).sum()), int(_below(values, np.nextafter(high, inf)).sum())
+    return clopper_pearson(fewest, m, alpha / 2)[0], clopper_pearson(most, m, alpha / 2)[1]
+
+
+def _below(values: Floats, cut: float) -> NDArray[np.bool_]:
+    below: NDArray[np.bool_] = (values < cut) | (values == 0)
+    return below

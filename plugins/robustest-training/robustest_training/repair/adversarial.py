@@ -1,0 +1,140 @@
+"""Adversarial training: on the worst inputs that a threat allows, found anew in every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Unpack
+
+from robustest.cues import Cue
+from robustest.data import as_samples
+from robustest.errors import ConfigError, expected
+from robustest.packs import Chunk, advanced, ascend, away_from
+from robustest.threats import L1, L2, Linf, Threat
+from robustest_training.repair.fits import check_fit
+from robustest_training.repair.log import Repaired
+from robustest_training.repair.methods import Method
+from robustest_training.repair.trainer import Trainer
+from robustest_training.repair.training import Training, TrainingOptions
+
+Way = Literal["pgd", "fast", "free"]
+_WAYS = ("pgd", "fast", "free")
+_FAST_STEP = 1.25
+"""FGSM's step in the ball's radius, from a random start (Wong, Rice and Kolter, section 4)."""
+
+
+def adversarial_training(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    method: Way = "pgd",
+    steps: int | None = None,
+    widening: float = 1 / 3,
+    cue: Cue | None = None,
+    **options: Unpack[TrainingOptions],
+) -> Repaired:
+    """Train on adversarial examples, from the weights that the model has.
+
+    - "pgd": each batch is moved by projected gradient steps from a random start (Madry et al., ICLR 2018, section 2);
+      costs `steps` + 1 times plain training.
+    - "fast": one step of 1.25 eps from a random start (Wong, Rice and Kolter, "Fast is better than free", ICLR 2020);
+      twice plain training. It may overfit to its own step, all of a sudden, in long trainings and large balls: measure
+      the result with an attack of more steps.
+    - "free": each batch is trained on `steps` times, and the gradient of each time moves the inputs as well (Shafahi
+      et al., NeurIPS 2019); an epoch costs `steps` plain ones, so use fewer. The perturbation starts at random with
+      each batch, not at the last batch's.
+
+    Examples are made in eval mode, learned in train mode.
+
+    Args:
+        model: a torch module, or a `Classifier` of one; it stays as it is.
+        data: samples to train on, as for `measure_robust_accuracy`.
+        threat: what the model shall withstand: any of `robustest`'s, or one of your own.
+        method: as above.
+        steps: gradient steps a batch, >= 1; None means 7, or 4 where free. "fast" takes one.
+        widening: share of the training, in [0, 1), over which the radius of a ball grows from 0; a model learns little
+            from a wide ball at once.
+        cue: a cue that the model shall stop relying on. Adversarial training does that only where the cue fits inside
+            the ball: a larger one is relied on no less afterwards, and often more.
+        options: recipe, claim, checkpoint, progress, bounds, preprocessing, held_out and held_out_groups, as
+            `TrainingOptions` says.
+
+    Returns:
+        The new model and the log.
+
+    Raises:
+        ConfigError: an argument is out of range, the model is no torch module, or the cue is larger than the threat.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+        StoreError: the checkpoint is of another training, is damaged, or cannot be written.
+    """
+    if not isinstance(threat, Threat) or isinstance(threat, type):
+        raise ConfigError(expected("a threat such as Linf(0.1)", threat))
+    if method not in _WAYS:
+        raise ConfigError(expected(f"method to be one of {', '.join(_WAYS)}", method))
+    steps = {"pgd": 7, "fast": 1, "free": 4}[method] if steps is None else steps
+    if type(steps) is not int or steps < 1 or (method == "fast" and steps != 1):
+        raise ConfigError(expected("steps to be 1" if method == "fast" else "steps to be a whole number >= 1", steps))
+    if isinstance(widening, bool) or not isinstance(widening, (int, float)) or not 0 <= widening < 1:
+        raise ConfigError(expected("widening in [0, 1)", widening))
+    samples = as_samples(data)
+    training = Training.of(options)
+    if cue is not None:
+        check_fit(cue, threat, samples, training.classifier(model).bounds)
+    return training.repair(
+        model, samples, Adversarial(threat=threat, way=method, steps=steps, widening=float(widening))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adversarial(Method):
+    """Training on the worst inputs of a threat; see `adversarial_training`."""
+
+    threat: Threat
+    way: Way
+    steps: int
+    widening: float
+
+    @property
+    def name(self) -> str:
+        return f"adversarial training ({self.way}) under {self.threat}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"threat": str(self.threat), "method": self.way, "steps": self.steps, "widening": self.widening}
+
+    def learn(self, trainer: Trainer, batch: Chunk) -> None:
+        threat = narrowed(self.threat, trainer.share / self.widening) if self.widening else self.threat
+        if self.way == "free":
+            self._free(trainer, batch, threat)
+            return
+        fast = self.way == "fast" and isinstance(threat, Linf)
+        worst = ascend(
+            trainer.evaluator,
+            threat,
+            batch.x,
+            away_from(batch.y),
+            bounds=batch.bounds,
+            steps=self.steps,
+            step_size=_FAST_STEP * threat.radius if fast else None,
+            key=batch.key,
+        )
+        trainer.descend(worst, batch.y)
+
+    def _free(self, trainer: Trainer, batch: Chunk, threat: Threat) -> None:
+        region = threat.region(batch.x, batch.bounds)
+        z, size = (
+            threat.start(region, batch.key),
+            threat.stride(region),
+        )  # a whole ball's radius a time, as in the paper
+        for _ in range(self.steps):
+            point = z.detach().requires_grad_(True)
+            gradient = trainer.descend(threat.render(point, region), batch.y, to=point)
+            if gradient is not None:
+                z = advanced(threat, region, z, gradient, size)
+
+
+def narrowed(threat: Threat, share: float) -> Threat:
+    """A ball of this share of its radius, at most the whole; threats without a radius as they are."""
+    if share >= 1 or not isinstance(threat, (Linf, L2, L1)):
+        return threat
+    return replace(threat, eps=threat.eps * share)

@@ -1,0 +1,66 @@
+"""How often each class occurs in data that a model is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import Classifier
+from robustest.data import Samples
+from robustest.errors import DataError
+from robustest.packs import Evaluator, frozen
+
+_READ = 512
+_LOOKED_AT = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassShares:
+    """Labels, and how often each class has been given.
+
+    Attributes:
+        labels: (N,) int64.
+        counts: (K,) int64, each >= 1.
+        outputs: (n, K) float32, what the model gives for the first few samples.
+    """
+
+    labels: Tensor
+    counts: Tensor
+    outputs: Tensor
+
+    @property
+    def log_priors(self) -> Tensor:
+        """(K,) float64, the log of each class's share."""
+        return (self.counts.double() / self.counts.sum()).log()
+
+    @classmethod
+    def of(cls, classifier: Classifier, samples: Samples) -> ClassShares:
+        """The shares of all classes that a model has.
+
+        Raises:
+            DataError: a label is no class of the model, or the data have no sample of a class.
+            ModelError: the model gives no finite logits.
+        """
+        labels = labels_of(samples)
+        with torch.inference_mode(False), frozen(classifier.module) as notes:
+            device = classifier.device or torch.device("cpu")
+            evaluator = Evaluator(classifier, device, batch_size=None, suppress=("softmax_outputs",), notes=notes)
+            few = samples.take(torch.arange(min(_LOOKED_AT, len(samples))))[0]
+            outputs = evaluator.logits(few.to(device)).cpu()
+            evaluator.settle()
+            evaluator.check_labels(labels)
+        counts = torch.bincount(labels, minlength=evaluator.classes)
+        if bool((counts == 0).any()):
+            missing = (counts == 0).nonzero().flatten().tolist()
+            raise DataError(
+                f"Expected samples of each of the model's {len(counts)} classes but got none of {missing[:5]}. A class "
+                "that was never seen has no share to be weighed by: give samples of it, or a model without it."
+            )
+        return cls(labels, counts, outputs)
+
+
+def labels_of(samples: Samples) -> Tensor:
+    """(N,) int64 labels, in the order of the data; inputs are read by parts, and not kept."""
+    return torch.cat([samples.take(ids)[1] for ids in torch.split(torch.arange(len(samples)), _READ)])

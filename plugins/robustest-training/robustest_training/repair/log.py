@@ -1,0 +1,140 @@
+"""What a repair did, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+from robustest.packs import Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochLog:
+    """One pass over the data.
+
+    Attributes:
+        loss: mean loss of what was trained on, in nats.
+        accuracy: share of what was trained on (adversarial examples, say) that was right, before each step.
+        seconds: wall-clock time, over all runs that had a part in it.
+    """
+
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartChange:
+    """Change that a repair made in one class, or in one group, of the samples that it was judged on.
+
+    Attributes:
+        part: the class or group.
+        n: its samples.
+        before, after: accuracy on them of the model that was given, and of the one that was made, in 0..1.
+        lost, gained: samples that were right only before, and only after.
+        interval: exact bounds of after - before, alpha = 0.01 on each side.
+        p: exact one-sided p-value that no more is lost than gained but for chance (McNemar).
+        worse: whether that is at most 0.05, shared by all classes, or by all groups (Bonferroni).
+    """
+
+    part: str
+    n: int
+    before: float
+    after: float
+    lost: int
+    gained: int
+    interval: tuple[float, float]
+    p: float
+    worse: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairLog:
+    """Log of a repair; `print` it for a table of what it changed.
+
+    Attributes:
+        method: in words.
+        settings: of method and recipe.
+        epochs: one entry a pass over the data; empty where there was no training by epochs.
+        samples: samples in the data.
+        device: where it ran.
+        precision: "fp32" or "bf16".
+        resumed: steps that were taken from a checkpoint.
+        notes: what a reader must know.
+        details: further numbers of this kind of repair.
+        claim: the result of the claim measured on the repaired model; None where none was given.
+        by_class: what changed in each class; notes name the classes that surely lost.
+        by_group: what changed in each group, where groups are known, or by the number of objects where samples show
+            several.
+        measured_on: what that was measured on, in words: held-out data, or what the repair was given.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    epochs: tuple[EpochLog, ...] = ()
+    samples: int
+    device: str
+    precision: str = "fp32"
+    resumed: int = 0
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    claim: Result | None = None
+    by_class: tuple[PartChange, ...] = ()
+    by_group: tuple[PartChange, ...] = ()
+    measured_on: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{self.method}: {self.samples} samples on {self.device}, {self.seconds:.0f} s"]
+        wide = max([len("part"), *(len(row.part) for row in (*self.by_class, *self.by_group))])
+        if self.by_class:
+            lines.append(f"accuracy on {self.measured_on}")
+            lines.append(f"  {'part':<{wide}} {'n':>7} before  after  change")
+        for row in (*self.by_class, *self.by_group):
+            low, high = row.interval
+            lines.append(
+                f"  {row.part:<{wide}} {row.n:>7}  {row.before:.3f}  {row.after:.3f}  {row.after - row.before:+.3f} "
+                f"[{low:+.3f}, {high:+.3f}]{'  lost' if row.worse else ''}"
+            )
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """A sentence for each class and group that surely lost."""
+        return tuple(
+            f"{row.part} lost: {row.before:.3f} -> {row.after:.3f} of {row.n} samples ({row.lost} lost, {row.gained} "
+            f"gained, McNemar p = {row.p:.2g}), on {self.measured_on}"
+            for row in (*self.by_class, *self.by_group)
+            if row.worse
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of training."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    def but(self, **changes: Any) -> RepairLog:
+        """This log with other values."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This log as plain JSON types."""
+        plain = asdict(replace(self, claim=None))
+        plain["epochs"] = list(plain["epochs"])
+        plain["notes"] = list(self.notes)
+        for name, rows in (("by_class", self.by_class), ("by_group", self.by_group)):
+            plain[name] = [{**asdict(row), "interval": list(row.interval)} for row in rows]
+        plain["claim"] = None if self.claim is None else self.claim.to_dict()
+        return plain
+
+
+class Repaired(NamedTuple):
+    """A new model, of the type that was given, and what was done to make it.
+
+    Attributes:
+        model: a copy in eval mode, on the device where the given one is.
+        log: what was done.
+    """
+
+    model: Any
+    log: RepairLog

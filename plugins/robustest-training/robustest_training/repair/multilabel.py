@@ -1,0 +1,143 @@
+"""Training on samples that show several objects, or that people see several things in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Unpack
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustest.data import Samples, as_samples
+from robustest.errors import ConfigError, DataError, expected
+from robustest.packs import Chunk, LabelSets, Scores, as_label_sets
+from robustest_training.repair.class_shares import labels_of
+from robustest_training.repair.log import Repaired
+from robustest_training.repair.methods import Method
+from robustest_training.repair.selection_frequency import Selections, few_answers, independent_frequency
+from robustest_training.repair.trainer import Goal, Trainer
+from robustest_training.repair.training import Training, TrainingOptions
+
+Loss = Literal["bce", "soft"]
+_LOSSES = ("bce", "soft")
+
+
+def multilabel_training(
+    model: object,
+    data: object,
+    annotations: Selections | None = None,
+    *,
+    loss: Loss = "bce",
+    **options: Unpack[TrainingOptions],
+) -> Repaired:
+    """Train on all that a sample shows, in the place of one label of it.
+
+    - "bce": a binary cross-entropy for each class, summed over classes; the class is shown where its logit is positive.
+      What `measure_multilabel_accuracy(..., scores="sigmoid")` reads.
+    - "soft": the cross-entropy to a distribution over classes. Of a set it is even over its members. Of annotations the
+      label has its selection frequency, and all other classes share the rest evenly, since nobody was asked about them.
+      Logits then compete, and more objects have less each: read by `scores="softmax"`.
+
+    Args:
+        model, options: as for `adversarial_training`.
+        data: `(x, sets)`, as for `measure_multilabel_accuracy`; with annotations labelled samples, as for
+            `adversarial_training`.
+        annotations: how often each sample was selected for its label, by people who had no part in choosing the
+            samples; for "soft" alone.
+        loss: as above.
+
+    Raises:
+        As `adversarial_training`, and ConfigError: annotations are none, or "bce" is asked of them; DataError: sets or
+        annotations do not fit the data, a sample shows nothing ("soft"), the annotations chose the samples, or sets
+        are of other classes than the model's.
+    """
+    if loss not in _LOSSES:
+        raise ConfigError(expected(f"loss to be one of {', '.join(_LOSSES)}", loss))
+    training = Training.of(options)
+    if annotations is not None:
+        samples, method = _of_annotations(data, annotations, loss)
+        return training.repair(model, samples, method, notes=few_answers(annotations))
+    given = as_label_sets(data)
+    scores: Scores = "sigmoid" if loss == "bce" else "softmax"
+    return training.repair(model, given.samples, _of_sets(given, loss), sets=given.sets, scores=scores)
+
+
+def _of_sets(given: LabelSets, loss: Loss) -> MultiLabel:
+    objects = given.objects
+    if loss == "soft" and not bool((objects > 0).all()):
+        empty = int((objects == 0).nonzero()[0])
+        raise DataError(f'Expected every sample to show a class, for loss="soft", but sample {empty} shows none.')
+    table = given.sets.double()
+    return MultiLabel(table=table / objects.unsqueeze(1) if loss == "soft" else table, loss=loss)
+
+
+def _of_annotations(data: object, annotations: Selections, loss: Loss) -> tuple[Samples, MultiLabel]:
+    if loss != "soft":
+        raise ConfigError(
+            f'Expected loss="soft" with annotations but got {loss!r}: of classes other than the label they say '
+            "nothing. Give sets, as data=(x, sets), for a binary loss."
+        )
+    samples = as_samples(data)
+    frequency = independent_frequency(annotations, len(samples))
+    return samples, MultiLabel(table=frequency.unsqueeze(1), loss="soft", labels=labels_of(samples))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MultiLabel(Method):
+    """Targets of several classes; see `multilabel_training`.
+
+    Attributes:
+        table: (N, K) float64 in 0..1: whether, or how far, a sample shows a class; (N, 1) how far it shows its label,
+            where there are labels.
+        loss: "bce" or "soft".
+        labels: (N,) int64; None where the table has every class.
+    """
+
+    table: Tensor
+    loss: Loss
+    labels: Tensor | None = None
+
+    @property
+    def name(self) -> str:
+        return "multi-label training" if self.loss == "bce" else "training on soft labels"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"loss": self.loss, "of": "sets" if self.labels is None else "selection frequencies"}
+
+    @property
+    def identity(self) -> object:
+        return (self.loss, self.table, self.labels)
+
+    def targets(self, ids: Tensor, classes: int) -> Tensor:
+        """(B, K) float64 targets of the samples at ids.
+
+        Raises:
+            DataError: they are of other classes than the model's.
+        """
+        rows = self.table[ids]
+        if self.labels is not None:
+            label = self.labels[ids].unsqueeze(1)
+            return ((1 - rows) / (classes - 1)).expand(-1, classes).scatter(1, label, rows)
+        if rows.shape[1] != classes:
+            raise DataError(f"Expected sets of the model's {classes} classes but got {rows.shape[1]} columns.")
+        return rows
+
+    def learn(self, trainer: Trainer, batch: Chunk) -> None:
+        targets = self.targets(batch.ids, trainer.evaluator.classes).to(batch.x)
+        goal = Goal(loss=_binary if self.loss == "bce" else _soft, holds=_most_shown)
+        trainer.descend(batch.x, targets, goal=goal)
+
+
+def _binary(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1)
+
+
+def _soft(logits: Tensor, targets: Tensor) -> Tensor:
+    return -(targets * logits.log_softmax(1)).sum(1)
+
+
+def _most_shown(logits: Tensor, targets: Tensor) -> Tensor:
+    """(B,) whether the class of the largest logit is shown, and none is more so."""
+    most = targets.amax(1)
+    return (targets.gather(1, logits.argmax(1, keepdim=True)).squeeze(1) >= most) & (most > 0)

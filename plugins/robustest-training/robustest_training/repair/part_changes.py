@@ -1,0 +1,237 @@
+"""What a repair changed in each class and in each group, as a mean over all samples does not say.
+
+What a rare class gains, a frequent one often loses. So each repair asks the model that it was given and the one that it
+made about the same samples, and counts class by class:
+
+1. lost (right before, wrong after) and gained (wrong before, right after);
+2. the change after - before, with exact bounds at alpha on each side (`drop_bounds`);
+3. whether losses outnumber gains by more than chance explains: McNemar's exact one-sided test, at a level that all
+   classes share (Bonferroni's, as groups may overlap), and so do all groups. Such a class is named in the log.
+
+Where samples show several objects, a class is judged on the samples that show it (whether the model says so), and the
+exact set by the number of objects: a model that says everything finds every class.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustest import Classifier, as_classifier
+from robustest.data import Samples, as_samples
+from robustest.errors import ConfigError, DataError
+from robustest.packs import (
+    Evaluator,
+    Groups,
+    Preprocessing,
+    Scores,
+    as_groups,
+    as_label_sets,
+    drop_bounds,
+    frozen,
+    group_level,
+    in_order,
+    mcnemar,
+    said,
+    seed_draws,
+)
+from robustest_training.repair.claims import Claim, checked_again
+from robustest_training.repair.log import PartChange, Repaired
+
+_ALPHA = 0.01
+"""The error of each bound of a change."""
+_NAMED = 0.05
+"""The chance that any class is named that did not lose, and as much for any group: nothing is gated by it."""
+
+_READ = 512
+
+HELD_OUT, GIVEN = "held-out data", "the data that the repair was given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """Samples on which a model is compared with the one that was made of it.
+
+    Attributes:
+        samples: the data.
+        groups: which of them are in which group; None where that is not known.
+        sets: (N, K) bool, the classes that each sample shows; None where each has one label.
+        scores: which classes a model says, for sets.
+        held_out: whether the repair has not seen them.
+    """
+
+    samples: Samples
+    groups: Groups | None = None
+    sets: Tensor | None = None
+    scores: Scores = "sigmoid"
+    held_out: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        held_out: object,
+        held_out_groups: object,
+        *,
+        samples: Samples,
+        groups: Groups | None = None,
+        sets: Tensor | None = None,
+        scores: Scores = "sigmoid",
+    ) -> Judged:
+        """The held-out data of a call; where there are none, what the repair itself was given.
+
+        Args:
+            held_out: labelled samples, or samples and sets where the repair was given such; None for none.
+            held_out_groups: of these, as `as_groups` takes them, or None.
+            samples, groups, sets, scores: as the repair was given them.
+
+        Raises:
+            ConfigError: there are groups of held-out data and no such data.
+            DataError: the data, their sets or groups are not as they must be, or a held-out sample was given to the
+                repair as well.
+        """
+        if held_out is None:
+            if held_out_groups is not None:
+                raise ConfigError("Expected held_out= with held_out_groups=, which are of its samples, but got none.")
+            return cls(samples=samples, groups=groups, sets=sets, scores=scores)
+        if sets is None:
+            others, other_sets = as_samples(held_out), None
+        else:
+            shown = as_label_sets(held_out)
+            others, other_sets = shown.samples, shown.sets
+        named = None if held_out_groups is None else as_groups(held_out_groups, len(others))
+        given = set(_marks(samples))
+        if shared := sum(mark in given for mark in _marks(others)):
+            raise DataError(
+                f"Expected held-out samples that the repair has not seen but {shared} of {len(others)} are among those "
+                "that it was given. Take them out of one of the two, or leave held_out= away."
+            )
+        return cls(samples=others, groups=named, sets=other_sets, scores=scores, held_out=True)
+
+    def finished(
+        self,
+        given: object,
+        repaired: Repaired,
+        *,
+        claim: Claim | None,
+        bounds: tuple[float, float] | None,
+        preprocessing: Preprocessing | None,
+    ) -> Repaired:
+        """Return the repair with what it changed in its log, and in the claim that is measured again.
+
+        Where stderr is a terminal, the log is printed there.
+
+        Args:
+            given: the model that was given to be repaired.
+            repaired: the model that was made, and its log.
+            claim: measured on it; None for none.
+            bounds, preprocessing: as for `robustest.as_classifier`, of both models.
+
+        Raises:
+            ConfigError: the claim gives no result.
+        """
+        first, second = (
+            as_classifier(model, bounds=bounds, preprocessing=preprocessing) for model in (given, repaired.model)
+        )
+        before, label = self._answers(first)
+        after, _ = self._answers(second)
+        names = first.classes or ()
+        classes = [(names[k] if k < len(names) else f"class {k}") for k in range(before.shape[1])]
+        members = self.sets.numpy() if self.sets is not None else label[:, None] == np.arange(len(classes))
+        by_class = _changes(classes, [(before[:, k], after[:, k], members[:, k]) for k in range(len(classes))])
+        by_group = _changes(*self._by_group(np.asarray(before.all(1)), np.asarray(after.all(1))))
+        where = HELD_OUT if self.held_out else GIVEN
+        log = repaired.log.but(by_class=by_class, by_group=by_group, measured_on=where)
+        notes = [*log.notes, *log.losses]
+        if not self.held_out:
+            notes.append(
+                f"classes before and after are measured on {GIVEN}: pass held_out=(x, y) for a fair comparison"
+            )
+        log = log.but(notes=tuple(notes))
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{log}\n")
+        return checked_again(Repaired(repaired.model, log), claim)
+
+    def _by_group(
+        self, before: NDArray[np.bool_], after: NDArray[np.bool_]
+    ) -> tuple[list[str], list[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]]:
+        """Names of groups and, for each, outcomes before and after, and its members."""
+        names, rows = [], []
+        if self.groups is not None:
+            for name, ids in zip(self.groups.names, self.groups.members, strict=True):
+                inside = np.zeros(len(before), dtype=bool)
+                inside[ids] = True
+                names.append(name)
+                rows.append((before, after, inside))
+        elif self.sets is not None:
+            objects = self.sets.sum(1).numpy()
+            for number in np.unique(objects).tolist():
+                names.append(f"{number} object{'' if number == 1 else 's'}")
+                rows.append((before, after, objects == number))
+        return names, rows
+
+    def _answers(self, classifier: Classifier) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """(N, K) whether what a model says of each class is right, and (N,) labels."""
+        right, labels = [], []
+        with torch.inference_mode(False), frozen(classifier.module) as notes:
+            device = classifier.device or torch.device("cpu")
+            evaluator = Evaluator(classifier, device, batch_size=None, suppress=("softmax_outputs",), notes=notes)
+            for chunk in in_order(self.samples, evaluator, seed=0):
+                seed_draws(chunk.key)  # a model that draws is asked with the same draws before and after
+                logits = evaluator.logits(chunk.x).cpu()
+                evaluator.check_labels(chunk.y)
+                if self.sets is None:
+                    correct = evaluator.task.holds(logits, chunk.y.cpu())
+                    right.append(correct.unsqueeze(1).expand(-1, logits.shape[1]))
+                else:
+                    right.append(said(logits, self.scores) == self.sets[chunk.ids.cpu()])
+                labels.append(chunk.y.cpu())
+            evaluator.settle()
+        return torch.cat(right).numpy(), torch.cat(labels).numpy()
+
+
+def _marks(samples: Samples) -> Iterator[bytes]:
+    """Return a digest of each sample's input, whatever its label; inputs are read by parts, and not kept."""
+    for ids in torch.split(torch.arange(len(samples)), _READ):
+        for row in samples.take(ids)[0].cpu().flatten(1).contiguous().numpy():
+            yield sha256(row.tobytes()).digest()
+
+
+def _changes(
+    names: Sequence[str], parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]
+) -> tuple[PartChange, ...]:
+    """Return the changes of each part that has samples.
+
+    Args:
+        names: of the parts.
+        parts: for each (N,) outcomes before and after, and which samples are in it.
+    """
+    level = group_level(_NAMED, max(1, len(names)), disjoint=False)
+    rows = []
+    for name, (before, after, members) in zip(names, parts, strict=True):
+        n = int(members.sum())
+        if not n:
+            continue
+        lost, gained = int((before & ~after & members).sum()), int((~before & after & members).sum())
+        low, high = drop_bounds(lost, gained, n, _ALPHA)
+        p = mcnemar(lost, gained)
+        rows.append(
+            PartChange(
+                part=name,
+                n=n,
+                before=float(before[members].mean()),
+                after=float(after[members].mean()),
+                lost=lost,
+                gained=gained,
+                interval=(0.0 - high, 0.0 - low),
+                p=p,
+                worse=p <= level,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,288 @@
+"""How much robust accuracy is lost from training samples to others.
+
+Robust training fits its samples long before it holds on others: that takes many more of them than accuracy does
+(Schmidt et al., "Adversarially Robust Generalization Requires More Data", NeurIPS 2018). The interval is for other
+seeds and other samples: for seeds by Student's t with one degree of freedom less than there are, so that three tell
+much more than two, and one tells nothing. The gap is of the accuracies that an attack leaves: a stronger one may lower
+either.
+
+What was measured of a training is remembered by the samples that it was given, its seed, the code that `train`
+reaches, all that it reads from outside and that surrounds it, threat, attack and test samples; a run that was killed
+goes on behind the last training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Unpack
+
+import numpy as np
+
+from robustest.attacks import Cascade, Searcher
+from robustest.errors import ConfigError, expected
+from robustest.packs import (
+    Captions,
+    Decision,
+    Evidence,
+    Fact,
+    Kind,
+    Options,
+    Quantity,
+    Result,
+    Terms,
+    TrainFn,
+    apply,
+    assertion,
+    attack_of_call,
+    check_threat,
+    check_train,
+    checked_threshold,
+    checked_whole,
+    digest,
+    few,
+    measurement,
+    nothing_allowed,
+    optional_threshold,
+    result_of,
+    terms_of,
+)
+from robustest.threats import Threat
+from robustest_training.attacked_models import Size, Study
+from robustest_training.seeded import seeded_gap, seeded_gap_interval
+from robustest_training.trained import decision_over_seeds, total
+from robustest_training.training_sets import TrainingSets
+
+_SHARES = (16, 4, 1)
+"""Where no sizes are given: a sixteenth of the samples, a quarter, all."""
+
+
+def _lines(details: Any) -> list[Fact]:
+    last = details["curve"][-1]
+    names = {
+        "robust_training": "robust accuracy in training",
+        "robust_test": "on test samples",
+        "clean_gap": "clean gap",
+    }
+    return [Fact(name, last[key]) for key, name in names.items()]
+
+
+ROBUST_GENERALIZATION = Kind(
+    name="robust_generalization",
+    quantities=(
+        Quantity.at_most(
+            "max_gap",
+            "robust generalization gap",
+            "robust accuracy in training less that on test samples under {}, {}",
+            trivial=1,
+            start="robust_training",
+        ),
+    ),
+    captions=Captions(
+        setting="threat",
+        names={"curve": "by training samples", "seeds": "seeds", "robust_training": "robust accuracy in training"},
+    ),
+    lines=_lines,
+    hidden=frozenset({"robust_training"}),
+)
+"""Robust accuracy on the samples that models were trained on, less that on others."""
+
+
+@measurement(ROBUST_GENERALIZATION)
+def measure_robust_generalization(
+    data: object,
+    threat: Threat,
+    *,
+    train: TrainFn,
+    test_data: object,
+    max_gap: float | None = None,
+    sizes: Sequence[int] | None = None,
+    seeds: int = 3,
+    min_train_accuracy: float,
+    attack: str | Searcher | Cascade | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """The robust accuracy of models on samples that they were trained on, less that on test samples.
+
+    For each of `sizes` and `seeds` a model is trained on so many samples, drawn with the seed (those of a smaller size
+    are among those of a larger one), and attacked on as many of its own as there are test samples, and on these
+    (Schmidt et al., NeurIPS 2018). The claim is about the largest size. Its interval is for other seeds and other
+    samples, also with `scope="set"`, and about: no claim about the population passes by it, and one seed tells nothing.
+    What was measured of a training is remembered.
+
+    Args:
+        data: samples to train on, as for `measure_robust_accuracy`. They are held in memory.
+        threat: what the attacker may do to these samples and to those of `test_data`.
+        train: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model as
+            `measure_robust_accuracy` takes it: `adversarial_training(net(), (x, y), threat,
+            recipe=Recipe(seed=seed)).model`, say. What it draws without a generator follows from the seed as well.
+        test_data: other samples.
+        max_gap: the gap claimed at most, in 0..1; without one the verdict is "inconclusive".
+        sizes: rising numbers of training samples, >= 1; None takes a sixteenth of the data, a quarter, and all.
+        seeds: models of each size, >= 1: `seed`, `seed` + 1, ...
+        min_train_accuracy: robust accuracy in training, in 0..1, that the model of every seed must have at the largest
+            size, or it has learned too little for its gap to mean anything. It must be more than always giving the
+            commonest class would have.
+        attack: as for `measure_robust_accuracy`.
+        **options: see `robustest.run.plan.Options`; `max_samples` bounds the samples attacked in each set.
+
+    Returns:
+        The result; its outcomes are whether a test sample holds in every seed at the largest size.
+        `details["curve"]` has a row for each size: robust and clean accuracies, gaps, intervals, for `samples_for`.
+        The gap is of the accuracies that this attack leaves: a stronger one may lower either.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or a size is larger than the data.
+        DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
+        ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
+    """
+    max_gap = optional_threshold("max_gap", max_gap, trivial=1)
+    min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)
+    check_threat(threat)
+    checked_whole("seeds", seeds, 1)
+    check_train(train)
+    study = _study(
+        train,
+        data,
+        test_data,
+        threat,
+        attack=attack,
+        options=options,
+        sizes=sizes,
+        seeds=seeds,
+        min_train_accuracy=min_train_accuracy,
+    )
+    return _result(study, max_gap, min_train_accuracy)
+
+
+def _study(
+    train: TrainFn,
+    data: object,
+    test: object,
+    threat: Threat,
+    *,
+    attack: str | Searcher | Cascade | None,
+    options: Options,
+    sizes: Sequence[int] | None,
+    seeds: int,
+    min_train_accuracy: float,
+) -> Study:
+    """What is trained, and how it is attacked.
+
+    Raises:
+        ConfigError: an option or a size is out of range, or a model that learned nothing would have
+            `min_train_accuracy`.
+        DataError: samples or labels cannot be measured on.
+    """
+    classifier, settings = apply(lambda x: x, options)
+    sets = TrainingSets.of(data, test, classifier.bounds)
+    chosen = _checked_sizes(sizes, len(sets.y))
+    if min_train_accuracy <= sets.majority:
+        held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
+        raise ConfigError(expected(f"min_train_accuracy to be more than {sets.majority:.3f}", min_train_accuracy, held))
+    cascade = attack_of_call(attack, threat)
+    return Study(
+        train=train,
+        sets=sets,
+        threat=threat,
+        cascade=cascade,
+        options=options,
+        settings=settings,
+        sizes=chosen,
+        seeds=seeds,
+        statement=ROBUST_GENERALIZATION.quantities[0].state(threat, cascade.name),
+    )
+
+
+def _checked_sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
+    if sizes is None:
+        return tuple(sorted({max(1, n // share) for share in _SHARES}))
+    try:
+        chosen = tuple(sizes)
+    except TypeError:
+        chosen = ()
+    whole = all(type(size) is int and size >= 1 for size in chosen)
+    if not chosen or not whole or any(a >= b for a, b in pairwise(chosen)):
+        raise ConfigError(expected("sizes to be rising whole numbers >= 1", sizes))
+    if chosen[-1] > n:
+        raise ConfigError(expected(f"sizes of at most {n}, as many samples as there are to train on", chosen[-1]))
+    return chosen
+
+
+def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> Result:
+    curve, trainings = study.measured()
+    last, settings = curve[-1], study.settings
+    decision = _decided(last, max_gap, min_train_accuracy, study.sets.majority, terms_of(settings))
+    judged = study.judged.numpy()
+    evidence = Evidence(
+        decision=decision,
+        columns={"held": np.asarray(last.test_held.all(0)), "id": judged},
+        ids=judged,
+        total=len(study.sets.test_y),
+        tally=total(size.tally for size in curve),
+        bounds=study.options.get("bounds", (0.0, 1.0)),
+        findings=last.tally.health.findings(settings.suppress),
+        cached=trainings.when,
+        data=digest((study.sets.test_x, study.sets.test_y)),
+    )
+    result = result_of(
+        evidence,
+        decision,
+        settings,
+        kind=ROBUST_GENERALIZATION,
+        statement=study.statement,
+        threshold=max_gap,
+        setting=f"{study.threat}, {last.samples} training samples, {study.seeds} seeds",
+        method=f"{study.cascade.name}, variance by seed and sample",
+        details={
+            "curve": [size.row(settings.alpha) for size in curve],
+            "seeds": study.seeds,
+            "data_size": len(study.sets.y),
+            "robust_training": float(last.train_held.mean()),
+            "least_training": float(last.train_held.mean(1).min()),
+            "commonest_class": study.sets.majority,
+        },
+        caveats=(*nothing_allowed(study.threat), *few(last.samples, " to train on")),
+    )
+    return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
+
+
+def _decided(last: Size, max_gap: float | None, min_train_accuracy: float, majority: float, terms: Terms) -> Decision:
+    interval = seeded_gap_interval(last.train_held, last.ids, last.test_held, terms.alpha)
+    gap = seeded_gap(last.train_held, last.ids, last.test_held).value
+    trained, least = float(last.train_held.mean()), float(last.train_held.mean(1).min())
+    doubt = ""
+    if least < min_train_accuracy:
+        doubt = (
+            f"robust accuracy in training is {least:.3f} in one of the seeds, less than "
+            f"min_train_accuracy={min_train_accuracy:g}: a model that learned nothing has no gap"
+        )
+    elif max_gap is not None and interval[1] <= max_gap and trained <= max_gap:
+        doubt = (
+            f"nothing could have failed it: only {trained:.3f} hold in training, and a gap of {max_gap:g} is allowed"
+        )
+    elif max_gap is not None and interval[1] <= max_gap and trained - majority <= max_gap:
+        doubt = (
+            f"a model that stopped looking would keep it: {trained:.3f} hold in training, {majority:.3f} would by "
+            f"always giving the commonest class, and a gap of {max_gap:g} is allowed"
+        )
+    return decision_over_seeds(gap, interval, max_gap, len(last.ids), terms, doubt=doubt)
+
+
+def _notes(last: Size) -> Iterator[str]:
+    if last.alike:
+        yield (
+            "the models of all seeds answer alike: the training does not depend on its seed at this size, and nothing "
+            "is known of other draws of the training samples"
+        )
+
+
+@assertion(measure_robust_generalization)
+def assert_robust_generalization() -> None:
+    """Claim that robust accuracy on test samples is at most `max_gap` less than on the samples that were trained on.
+
+    Raises:
+        ClaimFailed: more is lost.
+        ClaimInconclusive: seeds and samples do not settle it, or the training reaches less than `min_train_accuracy`.
+    """

@@ -1,0 +1,289 @@
+"""Whether a synthetic set stands in for real data (Santurkar, Schmidt and Madry, ICML 2018).
+
+Four parts, of which those with a threshold must all hold:
+
+- *boundary* (section 2.3): the accuracy on real test samples of a learner that was trained on real samples less that of
+  one trained on equally many synthetic ones. The interval is of other draws of both training sets and of the test set;
+  training draws are estimated from random halves.
+- *labels* (section 2.2): the total variation of the class shares of the synthetic and the real set, beside what chance
+  gives at these sizes.
+- *diversity factor*: how many real samples there are to one of the fewest that teach as much, read off the real
+  learning curve. It compares equally many: 3 means that a third as many real samples would do. Where the curve is flat
+  it is not resolved.
+- *copies*: the share of synthetic samples whose distance to the nearest training sample, over that to the second
+  nearest, is below the 1 % quantile of the same ratio of the test samples. About 1 % of real samples are. Distances
+  themselves would accuse a generator that is merely bland. One that repeats near copies which the training set itself
+  holds twice is not told by that ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from math import inf
+from typing import Any, Unpack, cast
+
+import numpy as np
+from torch import Tensor
+
+from robustest import as_classifier, context
+from robustest.errors import ConfigError
+from robustest.packs import (
+    Captions,
+    Decision,
+    Evidence,
+    Fact,
+    Kind,
+    Options,
+    Quantity,
+    Result,
+    Settings,
+    Tally,
+    TrainFn,
+    apply,
+    assertion,
+    check_train,
+    checked_whole,
+    digest,
+    few,
+    measurement,
+    optional_threshold,
+    result_of,
+    terms_of,
+)
+from robustest_training.covers_rule import CoversRule
+from robustest_training.learners import Learner, Logistic, OwnLearner
+from robustest_training.neighbours import neighbours
+from robustest_training.real_and_synthetic import Sets, features_of, read_sets
+from robustest_training.remembered_fits import Fits
+from robustest_training.subsets import Draws, Learned, learned
+from robustest_training.synthetic_report import (
+    Found,
+    details_of,
+    exhibits_of_copies,
+    notes_of,
+    pictures_of,
+)
+
+
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """What is claimed beside the gap, and where it is largest."""
+    factor, worst = details["diversity_factor"], details["worst_class"]
+    return [
+        Fact("accuracy", f"{details['real_accuracy']:.3f} real, {details['synthetic_accuracy']:.3f} synthetic"),
+        Fact("label shift", f"{details['label_shift']:.3f}, by chance {details['label_shift_by_chance']:.3f}"),
+        Fact("copies", f"{details['copies']:.3f}"),
+        Fact("diversity factor", "not resolved" if factor is None else f"{factor:.2f}"),
+        Fact("worst class", f"{worst['class']}: recall {worst['real']:.3f} real, {worst['synthetic']:.3f} synthetic"),
+    ]
+
+
+SYNTHETIC_COVERS = Kind(
+    name="synthetic_covers",
+    quantities=(
+        Quantity.at_most(
+            "max_gap",
+            "accuracy gap",
+            "accuracy lost by training on synthetic samples",
+            trivial=1,
+            start="real_accuracy",
+        ),
+    ),
+    limits=("max_label_shift", "max_copies", "max_diversity_factor"),
+    captions=Captions(
+        size="ratio of distances",
+        before="synthetic",
+        after="nearest real",
+        answered="label of the nearest",
+        worst="Synthetic samples that are copies of training samples",
+        names={"by_class": "recall by class", "label_shift_by_chance": "label shift by chance"},
+    ),
+    lines=_lines,
+    hidden=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
+)
+"""The accuracy on real samples that is lost where a learner is trained on as many synthetic ones."""
+
+
+@measurement(SYNTHETIC_COVERS)
+def measure_synthetic_covers(
+    data: object,
+    synthetic: object,
+    *,
+    test_data: object,
+    max_gap: float | None = None,
+    max_label_shift: float | None = None,
+    max_copies: float | None = 0.02,
+    max_diversity_factor: float | None = None,
+    train: TrainFn | None = None,
+    embedding: Callable[[Tensor], object] | None = None,
+    splits: int = 8,
+    **options: Unpack[Options],
+) -> Result:
+    """What a learner loses on real data where it is trained on synthetic samples (Santurkar et al., ICML 2018).
+
+    Four parts, of which those with a threshold must all hold: the accuracy gap, the shift of labels, the share of
+    copies, and the diversity factor, the real samples to one of the fewest that teach as much.
+
+    Args:
+        data: real samples, in a form that `measure_robust_accuracy` takes; best those that the generator was made
+            from, or copies cannot be told.
+        synthetic: labelled samples that stand in for them.
+        test_data: real samples that neither a generator nor a learner was made from; 100 or more for a claim on copies.
+        max_gap: accuracy lost, claimed at most, in 0..1.
+        max_label_shift: total variation claimed at most, in 0..1; None claims nothing of it, here as below.
+        max_copies: share claimed at most, in 0..1: more than the .01 that real samples have.
+        max_diversity_factor: claimed at most, > 0.
+        train: as for `measure_robust_generalization`: trains the learner. It is called about 60 times; random draws
+            from torch, NumPy and Python are seeded for it and put back. None is a multinomial logistic regression on
+            inputs or features.
+        embedding: maps inputs (B, *S) to (B, D), in which distances are measured, and which the logistic regression is
+            trained on; None takes the inputs themselves.
+        splits: random halvings of each training set that its draws are estimated by, >= 2.
+        **options: see `robustest.run.plan.Options`. The intervals of the gap and the factor are for other draws
+            always, and about: no claim about the population passes by them. `scope="set"` lets labels and copies pass
+            by what this very set holds.
+
+    Returns:
+        The result. Its estimate is the gap, its outcomes whether the learner of synthetic samples is right on each test
+        sample; `details` has "parts", "learning_curve" and, with recall, "by_class".
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: NaN, a single class, too few samples, other shapes or classes, or samples of one set in another.
+        ModelError: features or a model of train are not as they must be.
+        StoreError: what is remembered of trainings is contradicted.
+    """
+    limits = Limits.checked(max_gap, max_label_shift, max_copies, max_diversity_factor)
+    checked_whole("splits", splits, 2)
+    classifier, settings = apply(lambda x: x, options)
+    chosen = _learner(train, options, settings)
+    inputs = read_sets(synthetic, data, test_data)
+    mapped = inputs if embedding is None else features_of(inputs, embedding)
+    sets = mapped if train is None else inputs
+    draws = Draws.of(sets, splits, settings.seed)
+    fits = _fits(chosen, sets, settings, draws.trainings)
+    rule = CoversRule(parts=limits.claimed, terms=terms_of(settings), seed=settings.seed)
+    found = _all_parts(rule, limits, inputs, mapped, learned(fits, sets, draws))
+    evidence = _evidence(found, rule.decide(found.parts), fits, classifier.bounds, passes=draws.trainings)
+    return _result(found, evidence, limits, fits, method=f"{draws.trainings} trainings, {splits} splits of each set")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is claimed at most, of each part; None where nothing is."""
+
+    gap: float | None
+    label_shift: float | None
+    copies: float | None
+    factor: float | None
+
+    @classmethod
+    def checked(cls, gap: float | None, shift: float | None, copies: float | None, factor: float | None) -> Limits:
+        """As given by a user.
+
+        Raises:
+            ConfigError: one is out of range.
+        """
+        shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
+        checked = [optional_threshold(name, one, trivial=1) for name, one in shares.items()]
+        factor = optional_threshold("max_diversity_factor", factor, within=(0.0, inf))
+        return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
+
+    @property
+    def claimed(self) -> int:
+        """How many parts are claimed."""
+        return sum(one is not None for one in (self.gap, self.label_shift, self.copies, self.factor))
+
+
+def _learner(train: object, options: Options, settings: Settings) -> Learner:
+    """What is trained.
+
+    Raises:
+        ConfigError: train cannot be called with samples, labels and a seed, or there is a preprocessing and no model.
+    """
+    if train is None:
+        if options.get("preprocessing") is not None:
+            raise ConfigError(
+                "Expected preprocessing= together with train=, of whose model it is, but got it alone. Give "
+                "embedding=, which maps the inputs."
+            )
+        return Logistic()
+    check_train(train)
+    as_model = partial(as_classifier, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
+    return OwnLearner(fit=cast("TrainFn", train), as_model=as_model, device=settings.device)
+
+
+def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fits:
+    watch, done = context.current().progress, count(1)
+
+    def tell() -> None:
+        if watch is not None:
+            watch("learners of real and synthetic samples", next(done), trainings, 0)
+
+    own = not isinstance(chosen, OwnLearner)
+    return Fits(learner=chosen, own=own, test=sets.test, classes=sets.classes, settings=settings, tell=tell)
+
+
+def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: Learned) -> Found:
+    """All parts, the gap first."""
+    train = mapped.train.x.flatten(1)
+    near = neighbours(mapped.synthetic.x.flatten(1), train)
+    held_out = neighbours(mapped.test.x.flatten(1), train)
+    idle = float(inputs.counts(inputs.test).max() / len(inputs.test.y))
+    parts = (
+        rule.boundary(taught.real, taught.synthetic, limits.gap, idle=idle),
+        rule.labels(inputs.counts(inputs.synthetic), inputs.counts(inputs.train), limits.label_shift),
+        rule.copies(near.ratio, held_out.ratio, limits.copies),
+        rule.diversity(taught.curve, taught.synthetic, limits.factor),
+    )
+    return Found(sets=inputs, learned=taught, near=near, held_out=held_out, parts=parts, alpha=rule.terms.alpha)
+
+
+def _evidence(found: Found, decision: Decision, fits: Fits, bounds: tuple[float, float], *, passes: int) -> Evidence:
+    """Whose units are the test samples: whether a learner of synthetic ones is right on them.
+
+    The synthetic set stands where other claims have a model: it is what two runs compare.
+    """
+    right = found.learned.synthetic.right > 0.5
+    sets, ids = found.sets, np.arange(len(right))
+    return Evidence(
+        decision=decision,
+        columns={"held": right, "id": ids},
+        ids=ids,
+        total=len(ids),
+        exhibits=exhibits_of_copies(found, fits.settings.examples),
+        tally=Tally(forward=passes * len(ids), seconds=fits.seconds, notes=fits.notices),
+        bounds=bounds,
+        cached=fits.cached,
+        data=digest([(one.x, one.y) for one in (sets.train, sets.test)]),
+        model=digest((sets.synthetic.x, sets.synthetic.y, fits.model)) if fits.model else "",
+    )
+
+
+def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, method: str) -> Result:
+    settings, sets = fits.settings, found.sets
+    result = result_of(
+        evidence,
+        evidence.decision,
+        settings,
+        kind=SYNTHETIC_COVERS,
+        statement=SYNTHETIC_COVERS.quantities[0].state(),
+        threshold=limits.gap,
+        setting=f"{sets.n} samples of either kind, {fits.learner.name}",
+        method=method,
+        details=details_of(found) | pictures_of(found, settings, evidence.bounds) | {"scope_of_parts": settings.scope},
+        caveats=few(len(sets.test.y), " to judge by"),
+    )
+    return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))
+
+
+@assertion(measure_synthetic_covers)
+def assert_synthetic_covers() -> None:
+    """Claim that a synthetic set stands in for real data: what is learned from it, its labels, and that it copies none.
+
+    Raises:
+        ClaimFailed: one part does not hold.
+        ClaimInconclusive: the samples do not settle a part, or nothing can be learned from the real ones either.
+    """

@@ -1,1 +1,0 @@
-"""Claims on synthetic data: whether they teach what real data teach."""

@@ -1,0 +1,309 @@
+"""Reader of the files that `--robust-json` writes.
+
+A file may come from another machine, be cut short, or be made to do harm. So it is checked in three steps before
+anything uses it: sizes, depth and numbers of the JSON; types of every field; and whether every report can be made of
+it.
+
+A validation library (msgspec, pydantic) would not shorten this: limits on depth, repeated names, and sizes of numbers
+inside of free-form details need the walk below in any case, and a schema of `Result` would repeat its fields.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from robustest.account import Account, Ending, Row, Session
+from robustest.cli.screen import missing
+from robustest.errors import expected
+from robustest.history import Origin
+from robustest.reports.html.album import Album
+from robustest.reports.html.figures import curves_of, plot_of
+from robustest.reports.html.page import card_of
+from robustest.reports.json_file import SCHEMA
+from robustest.reports.text import failure_text
+from robustest.results import Result
+from robustest.safe_files import read_regular
+from robustest.version import VERSION
+
+LARGEST = 512 * 2**20
+"""Largest file in bytes: a claim about a million samples takes 12 MB."""
+DEEPEST = 32
+"""Deepest nesting of lists and objects; results have fewer than ten levels."""
+LARGEST_NUMBER = 1e100
+"""Largest number; results have shares, sizes, counts and seconds."""
+LONGEST = 1_000_000
+"""Characters of the longest text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The part of a run that a file has.
+
+    Attributes:
+        index: its number, from 1.
+        count: number of shards.
+        tests: ids of all robustness tests of the whole run, in the order of collection.
+        reported: ids of this shard's tests; None if the file does not say.
+    """
+
+    index: int
+    count: int
+    tests: tuple[str, ...]
+    reported: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultsFile:
+    """A file of results.
+
+    Attributes:
+        path: the file.
+        version: version of robustest that wrote it.
+        settings: settings of the run, as the file has them.
+        account: results, endings and losses.
+        session: pytest's summary of the run.
+        shard: the part of the run; None for a whole run.
+        origin: time and commit of the run; None if unknown.
+        content: digest of the whole content.
+    """
+
+    path: Path
+    version: str
+    settings: Mapping[str, Any]
+    account: Account
+    session: Session
+    shard: Shard | None
+    origin: Origin | None
+    content: str
+
+
+def read_results(path: Path) -> ResultsFile:
+    """Read a file of results.
+
+    Raises:
+        Refused: the file is absent, or is no whole file of results of this version.
+    """
+    data = read_json(path, f"results at {path}", f"Write them: pytest --robust --robust-json={path}")
+    try:
+        data = _object(data)
+        schema = field_of(data, "schema", int)
+        if schema != SCHEMA:
+            remedy = "Run the tests again with this version" if schema < SCHEMA else "Install the version that wrote it"
+            raise TypeError(expected(f"schema {SCHEMA}", schema, remedy))
+        session = Session.from_dict(field_of(data, "pytest", dict))
+        account = Account(
+            results=tuple(_row(row) for row in field_of(data, "results", list)),
+            endings=tuple(Ending.from_dict(ending) for ending in field_of(data, "tests", list)),
+            session=session,
+            lost=tuple(_texts(field_of(data, "lost", list), "lost")),
+        )
+        # Parts that do not belong together: an ending that no test has, counts of other rows.
+        ended = set(account.endings)
+        for row in account.results:
+            if row.ending is not None and row.ending.outcome != "passed" and row.ending not in ended:
+                raise ValueError(f"a result of {row.test} with an ending that its test does not have")
+        counts, found = field_of(data, "counts", dict), Counter(row.state for row in account.rows)
+        if dict(found) != counts:
+            raise ValueError(f"counts of {json.dumps(counts)[:200]} but rows of {json.dumps(found)}")
+        return ResultsFile(
+            path=path,
+            version=field_of(data, "robustest", str),
+            settings=field_of(data, "settings", dict),
+            account=account,
+            session=session,
+            shard=None if data.get("shard") is None else _shard(data["shard"]),
+            origin=None if data.get("origin") is None else Origin.from_dict(data["origin"]),
+            content=sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        version = data.get("robustest") if isinstance(data, dict) else None
+        other = "" if version in (None, VERSION) else f" It was written by robustest {version}; this is {VERSION}."
+        what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        raise missing(
+            f"Expected a whole file of pytest --robust-json but got, in {path}: {what}.{other} Write it again: "
+            f"pytest --robust --robust-json={path}"
+        ) from None
+
+
+def read_json(path: Path, what: str, remedy: str) -> object:
+    """Return the content of a JSON file, of limited size, depth and numbers.
+
+    Args:
+        path: the file.
+        what: the expected content, for messages.
+        remedy: a way to make the file, for messages.
+
+    Raises:
+        Refused: the file is absent or damaged.
+    """
+    try:
+        return parse_json(read_regular(path, most=LARGEST))
+    except OSError as error:
+        raise missing(f"Expected {what} but got: {error.strerror or error}. {remedy}") from None
+    except ValueError as error:
+        raise missing(f"Expected {what} but the file is damaged: {error}. {remedy}") from None
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: the text is no JSON in UTF-8, has a name twice in one object, or exceeds `DEEPEST`,
+            `LARGEST_NUMBER` or `LONGEST`.
+    """
+    too_deep = f"nesting deeper than {DEEPEST} levels"
+
+    def no_constant(name: str) -> None:
+        raise ValueError(f"{name}, which is no JSON")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the name {twice[:80]!r} twice in one object")
+        return made
+
+    try:
+        value = json.loads(data.decode("utf-8"), parse_constant=no_constant, object_pairs_hook=once)
+    except RecursionError:
+        raise ValueError(too_deep) from None
+    waiting = [(value, 1)]  # without recursion, so that no depth can break it
+    while waiting:
+        one, depth = waiting.pop()
+        if isinstance(one, (dict, list)):
+            if depth > DEEPEST:
+                raise ValueError(too_deep)
+            inside = one.values() if isinstance(one, dict) else one
+            waiting += [(part, depth + 1) for part in inside if part is not None and part is not True]
+            if isinstance(one, dict) and any(len(name) > LONGEST for name in one):
+                raise ValueError(f"a name of more than {LONGEST:,} characters")
+        elif isinstance(one, str) and len(one) > LONGEST:
+            raise ValueError(f"a text of {len(one):,} characters; at most {LONGEST:,} are allowed")
+        elif isinstance(one, (int, float)) and not (abs(one) <= LARGEST_NUMBER and math.isfinite(one)):
+            raise ValueError(f"a number beyond {LARGEST_NUMBER:g}")
+    return value
+
+
+_KINDS = {int: "a whole number", str: "text", dict: "an object", list: "a list"}
+
+
+def field_of(data: object, name: str, kind: type) -> Any:
+    """Return a field of a JSON object.
+
+    Args:
+        data: the object.
+        name: name of the field.
+        kind: int, str, dict or list.
+
+    Raises:
+        KeyError: the field is missing.
+        TypeError: `data` is no object, or the field has another type.
+    """
+    value = _object(data)[name]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(expected(f"{name} to be {_KINDS[kind]}", value))
+    return value
+
+
+def _object(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise TypeError(expected("an object", data))
+    return data
+
+
+def _texts(values: list[Any], name: str) -> list[str]:
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(expected(f"{name} to list texts", value))
+    return values
+
+
+def _shard(data: object) -> Shard:
+    index, count = field_of(data, "index", int), field_of(data, "count", int)
+    if not 1 <= index <= count:
+        raise ValueError(f"Expected a shard of 1..{count} but got {index}")
+    reported = None
+    if _object(data).get("reported") is not None:
+        reported = frozenset(_texts(field_of(data, "reported", list), "reported"))
+    tests = tuple(_texts(field_of(data, "tests", list), "tests"))
+    return Shard(index=index, count=count, tests=tests, reported=reported)
+
+
+def _row(data: object) -> Row:
+    test, problem, replay = (field_of(data, name, str) for name in ("test", "problem", "replay"))
+    result, ending = _object(data)["result"], _object(data)["ending"]
+    if result is None and not problem:
+        raise ValueError(f"neither a result nor a problem of {test}")
+    return Row(test, None if result is None else result_of(result), problem, replay, Ending.from_dict(ending))
+
+
+def _types(names: str, kinds: tuple[type, ...], what: str) -> dict[str, tuple[tuple[type, ...], str]]:
+    return dict.fromkeys(names.split(), (kinds, what))
+
+
+_NUMBER = (int, float, type(None))
+_RESULT_TYPES = {
+    **_types("kind statement rule quantity comparison setting method cached data model", (str,), "text"),
+    **_types("estimate threshold", _NUMBER, "a number or null"),
+    **_types("alpha", (int, float), "a number"),
+    **_types("n n_total seed replayed", (int,), "a whole number"),
+    **_types("details", (dict,), "an object"),
+}
+_COST_TYPES = {
+    **_types("forward backward", (int,), "a whole number"),
+    **_types("seconds", (int, float), "a number"),
+}
+_WORST_TYPES = {
+    **_types("index label clean predicted", (int,), "a whole number"),
+    **_types("size", _NUMBER, "a number or null"),
+    **_types("pixels", (int, type(None)), "a whole number or null"),
+    **_types("image", (str, type(None)), "text or null"),
+}
+
+
+def result_of(data: object) -> Result:
+    """Return a result from its form in files, checked so that every report can print it.
+
+    Raises:
+        KeyError, TypeError, ValueError: the data are malformed.
+    """
+    if not isinstance(data, dict):
+        raise TypeError(expected("a result", data))
+    for name in ("interval", "outcomes", "notes", "counterexamples"):
+        field_of(data, name, list)
+    try:
+        result = Result.from_dict(data)
+    except AttributeError as error:
+        raise TypeError(str(error)) from None
+    parts = [(result, _RESULT_TYPES, "a result"), (result.cost, _COST_TYPES, "a result's cost")]
+    parts += [(worst, _WORST_TYPES, "a counterexample") for worst in result.counterexamples]
+    for part, types, of in parts:
+        for name, (kinds, what) in types.items():
+            value = getattr(part, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise TypeError(expected(f"{name} of {of} to be {what}", value))
+    _texts(list(result.notes), "notes of a result")
+    if len(result.interval) != 2 or not all(type(end) in (int, float) for end in result.interval):
+        raise TypeError(expected("interval of a result to be two numbers", result.interval))
+    if type(result.at_alpha) is not bool:
+        raise TypeError(expected("at_alpha of a result to be true or false", result.at_alpha))
+    if not all(outcome is None or type(outcome) is bool for outcome in result.outcomes):
+        raise TypeError("Expected outcomes of a result to be true, false or null")
+    # Details have no fixed form, and only the reports know which parts they need: so make the reports.
+    try:
+        row = Row("", result)
+        failure_text(result, replay="")
+        card_of(1, row, Album(folder=Path(), origin=Path(), inline=True, below={}))  # takes no picture of any test
+        _ = [plot_of(curve) for curve in curves_of([row])]
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration) as error:
+        problem = f"{type(error).__name__}: {error}"[:200]
+        raise TypeError(f"details of {result.kind!r} that cannot be reported ({problem})") from None
+    return result

@@ -1,0 +1,413 @@
+"""Histories of claims: entries of many runs, ordered by commit, and the first bad commit.
+
+1. Each run adds one `HistoryEntry` to each `ClaimId`, with its verdict, interval and digests of model and data.
+2. Entries are ordered by commit date, not by the date of the run: an old commit may be measured late. Entries of one
+   commit with the same model, data and threshold make a `CommitPoint`.
+3. A point is bad if any of its runs failed, since one counterexample is enough; good if one passed and none failed;
+   otherwise open. Runs of a changed working tree belong to no commit.
+4. The first bad commit is the first bad point after the last good one. Open commits in between may be the first one
+   instead, so their number is given.
+
+`robustest.store.history` keeps histories in files; nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from hashlib import sha256
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from robustest.errors import expected
+
+GOOD, BAD, OPEN = "good", "bad", "open"
+
+CommitPlace = tuple[str, str]
+"""Place of a commit in a history: its date and its name."""
+
+_PLAIN = re.compile("[^a-z0-9_]+")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", re.ASCII).fullmatch
+_DIGEST = re.compile("[0-9a-zA-Z]{0,64}").fullmatch
+_LONGEST_VERSIONS = 60
+_LONGEST_ID = 4_000
+_STATES = {"passed": GOOD, "failed": BAD}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClaimId:
+    """Identity of a claim from run to run, while its thresholds and words change.
+
+    Attributes:
+        test: node id of the test.
+        key: `Result.claim`; empty for the test itself, e.g. for its failures beside its claims.
+        place: index among the claims of one key in the test, in the order in which they are recorded.
+    """
+
+    test: str
+    key: str = ""
+    place: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that stand for the claim in lines of runs."""
+        return sha256(json.dumps([self.test, self.key, self.place]).encode()).hexdigest()[:16]
+
+    @property
+    def file(self) -> str:
+        """Name of the claim's file: part of the test's name, valid on every file system, and the digest."""
+        name = self.test.rpartition("::")[2].partition("[")[0].lower()
+        return f"{_PLAIN.sub('-', name)[:40].strip('-') or 'claim'}-{self.digest}.jsonl"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: object) -> ClaimId:
+        """Inverse of `to_dict`; raises TypeError if the mapping is malformed."""
+        if not isinstance(data, dict) or set(data) != {"test", "key", "place"}:
+            raise TypeError(expected("test, key and place of a claim", data))
+        texts = (data["test"], data["key"])
+        if not all(type(text) is str and len(text) <= _LONGEST_ID for text in texts):
+            raise TypeError(expected(f"texts of at most {_LONGEST_ID} characters in a claim", data))
+        if type(data["place"]) is not int or not 0 <= data["place"] < 1_000_000:
+            raise TypeError(expected("place of a claim to be a whole number", data["place"]))
+        return cls(*texts, data["place"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Time and commit of a run.
+
+    Attributes:
+        time: end of the run, in UTC: "2026-01-31T12:00:00.000Z".
+        commit: full name of the commit that was checked out; empty if unknown.
+        committed: date of the commit, in UTC; empty if unknown.
+        dirty: True if tracked files differed from the commit.
+        versions: versions of robustest, torch and Python, as text.
+
+    Raises:
+        TypeError: a field has the wrong type or form.
+    """
+
+    time: str
+    commit: str = ""
+    committed: str = ""
+    dirty: bool = False
+    versions: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.time, str) or not _TIME(self.time):
+            raise TypeError(expected('a time like "2026-01-31T12:00:00.000Z"', self.time))
+        if not isinstance(self.commit, str) or not _DIGEST(self.commit):
+            raise TypeError(expected("the name of a commit", self.commit))
+        if self.committed != "" and not (isinstance(self.committed, str) and _TIME(self.committed)):
+            raise TypeError(expected('a time like "2026-01-31T12:00:00Z"', self.committed))
+        if type(self.dirty) is not bool:
+            raise TypeError(expected("dirty to be true or false", self.dirty))
+        if not isinstance(self.versions, str) or len(self.versions) > _LONGEST_VERSIONS:
+            raise TypeError(expected(f"versions in at most {_LONGEST_VERSIONS} characters", self.versions))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: object) -> Origin:
+        """Inverse of `to_dict`; raises TypeError if the mapping is malformed."""
+        if not isinstance(data, dict) or set(data) != {"time", "commit", "committed", "dirty", "versions"}:
+            raise TypeError(expected("time, commit, committed, dirty and versions of a run", data))
+        return cls(**data)
+
+
+class HistoryEntry(NamedTuple):
+    """Result of one claim in one run. A flat tuple, as there are claims times runs of them.
+
+    Attributes:
+        time: end of the run, as in `Origin`.
+        commit: first characters of the commit's name; empty if unknown.
+        committed, dirty: as in `Origin`.
+        state: state of the row, one of `robustest.account.STATES`.
+        verdict: "passed", "failed" or "inconclusive"; empty if nothing was measured.
+        estimate: measured value; None for an early verdict, or if nothing was measured.
+        low, high: ends of the value's interval; None if nothing was measured.
+        left_low, left_high: ends of the interval that this search left, if it only bounds the value; else None.
+        bounds: "above" or "below" if the value is such a bound; else empty.
+        used, total: number of samples evaluated, and of all.
+        threshold: required value, or None.
+        comparison: ">=" or "<="; empty if nothing was measured.
+        required: all requirements and the scope as text, to see changes of them.
+        seconds: wall-clock seconds.
+        seed: seed of the run.
+        cached: True if the whole result was remembered from an earlier run.
+        model, data: first characters of digests; empty if unknown, e.g. the data of an early verdict.
+        versions: as in `Origin`.
+        problem: reason why nothing was measured, in a line.
+    """
+
+    time: str
+    commit: str
+    committed: str
+    dirty: bool
+    state: str
+    verdict: str = ""
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    left_low: float | None = None
+    left_high: float | None = None
+    bounds: str = ""
+    used: int = 0
+    total: int = 0
+    threshold: float | None = None
+    comparison: str = ""
+    required: str = ""
+    seconds: float = 0.0
+    seed: int = 0
+    cached: bool = False
+    model: str = ""
+    data: str = ""
+    versions: str = ""
+    problem: str = ""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval that this search left, if it only bounds the value; else that of the value, or None."""
+        low, high = (self.low, self.high) if self.left_low is None else (self.left_low, self.left_high)
+        return None if low is None or high is None else (low, high)
+
+    @property
+    def slack(self) -> float | None:
+        """Distance from the interval to the threshold, negative if the interval reaches over it; None without one."""
+        interval = self.interval
+        if interval is None or self.threshold is None:
+            return None
+        return interval[0] - self.threshold if self.comparison == ">=" else self.threshold - interval[1]
+
+
+@lru_cache(maxsize=100_000)  # one call for each claim and run, but few distinct arguments
+def _moment(run: tuple[str, str, str]) -> tuple[CommitPlace, str]:
+    """Return the place of an entry's commit and the time of its run, from its first three fields.
+
+    A run of an unknown commit has a place of its own, at its own time.
+    """
+    time, commit, committed = run
+    return ((committed, commit) if commit and committed else (time, commit)), time
+
+
+@dataclass(slots=True)
+class CommitPoint:
+    """Entries of a claim at one commit, with one model, one data set and one threshold.
+
+    Attributes:
+        place: place of the commit.
+        entries: its entries, by time.
+        model, data, required: fields of the entries; empty if none of them has one.
+        state: GOOD, BAD or OPEN.
+    """
+
+    place: CommitPlace
+    entries: list[HistoryEntry]
+    model: str = ""
+    data: str = ""
+    required: str = ""
+    state: str = OPEN
+
+    @property
+    def commit(self) -> str:
+        """First characters of the commit's name; empty if unknown."""
+        return self.entries[0].commit
+
+    @property
+    def mixed(self) -> bool:
+        """True if the claim passed in one run and failed in another."""
+        return {"passed", "failed"} <= {entry.verdict for entry in self.entries}
+
+    @property
+    def conditions(self) -> tuple[str, str, str]:
+        """Model, data and requirements."""
+        return self.model, self.data, self.required
+
+    @property
+    def shown(self) -> HistoryEntry:
+        """The entry that a report shows: the last one that decided the point's state, else the last measured one."""
+        if len(self.entries) == 1:
+            return self.entries[0]
+        word = {GOOD: "passed", BAD: "failed"}.get(self.state)
+        deciding = [entry for entry in self.entries if entry.verdict == word]
+        return (deciding or [entry for entry in self.entries if entry.verdict] or self.entries)[-1]
+
+
+class ConditionChange(NamedTuple):
+    """A change of model, data or threshold from one point to a later one.
+
+    Attributes:
+        point: the first point after the change.
+        what: one or more of "model", "data" and "threshold".
+        before, after: requirements, if the threshold changed.
+    """
+
+    point: CommitPoint
+    what: tuple[str, ...]
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstBad:
+    """The point where a claim that does not hold stopped holding, as far as the runs show.
+
+    Attributes:
+        point: first bad point since the last good one.
+        good: last good point before it; None if the claim never held.
+        between: number of undecided commits between both, each of which may be the first bad one instead.
+        what: differences to the last good point: "commit", "model", "data", "threshold", "versions".
+    """
+
+    point: CommitPoint
+    good: CommitPoint | None
+    between: int
+    what: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimHistory:
+    """A claim through its runs.
+
+    Attributes:
+        claim: identity of the claim.
+        points: points in the order of commits.
+        dirty: entries of changed working trees.
+        changes: changes of model, data or threshold.
+        first_bad: point where the claim stopped holding; None if its last decided point is good, or none is decided.
+        behind: number of commits of the whole history after the claim's last point.
+    """
+
+    claim: ClaimId
+    points: Sequence[CommitPoint]
+    dirty: Sequence[HistoryEntry] = ()
+    changes: Sequence[ConditionChange] = ()
+    first_bad: FirstBad | None = None
+    behind: int = 0
+
+    @property
+    def last(self) -> HistoryEntry:
+        """The entry of the last point, else of the last changed working tree."""
+        return self.points[-1].shown if self.points else self.dirty[-1]
+
+    @property
+    def state(self) -> str:
+        """GOOD if the last point is good, BAD if the last decided point is bad, else OPEN."""
+        if self.first_bad is not None:
+            return BAD
+        return self.points[-1].state if self.points else OPEN
+
+
+def timeline_of(history: Mapping[ClaimId, Iterable[HistoryEntry]]) -> list[CommitPlace]:
+    """Return the places of all commits of a history, in order."""
+    runs = {entry[:4] for entries in history.values() for entry in entries}  # few, compared with the entries
+    return sorted({_moment((time, commit, committed))[0] for time, commit, committed, dirty in runs if not dirty})
+
+
+def claim_history(
+    claim: ClaimId,
+    entries: Iterable[HistoryEntry],
+    timeline: Sequence[CommitPlace],
+    test_entries: Iterable[HistoryEntry] = (),
+) -> ClaimHistory:
+    """Return the history of one claim.
+
+    Args:
+        claim: identity of the claim.
+        entries: its entries, in any order.
+        timeline: places of the whole history's commits.
+        test_entries: entries of the claim's test itself: a test that could not measure has no entry of its claims.
+    """
+    own, extra = list(entries), list(test_entries)
+    measured = {entry.time for entry in own} if extra else set()
+    every = own + [entry for entry in extra if entry.time not in measured and not entry.verdict]
+    placed = [(_moment(entry[:3]), entry) for entry in every if not entry.dirty]
+    placed.sort(key=itemgetter(0))
+    points: list[CommitPoint] = []
+    for (place, _), entry in placed:
+        last = points[-1] if points and points[-1].place == place else None
+        conditions = (entry.model, entry.data, entry.required)
+        # Conditions that only one of both knows, e.g. the data of an early verdict, do not tell them apart.
+        if last is None or any(a and b and a != b for a, b in zip(last.conditions, conditions, strict=True)):
+            points.append(CommitPoint(place, [entry], *conditions, _STATES.get(entry.verdict, OPEN)))
+            continue
+        last.entries.append(entry)
+        last.model, last.data, last.required = (a or b for a, b in zip(last.conditions, conditions, strict=True))
+        if entry.verdict == "failed" or last.state == OPEN:
+            last.state = _STATES.get(entry.verdict, last.state)
+    changes = []
+    known = ("", "", "")  # the last model, data and requirements that any point had
+    for point in points:
+        if point.conditions != known:
+            if what := _differences(known, point.conditions):
+                required = (known[2], point.required) if "threshold" in what else ("", "")
+                changes.append(ConditionChange(point, what, *required))
+            known = tuple(new or old for new, old in zip(point.conditions, known, strict=True))  # type: ignore[assignment]
+    return ClaimHistory(
+        claim=claim,
+        points=points,
+        dirty=sorted((entry for entry in own if entry.dirty), key=lambda entry: entry.time),
+        changes=changes,
+        first_bad=_first_bad(points, timeline),
+        behind=len(timeline) - bisect_right(timeline, points[-1].place) if points else len(timeline),
+    )
+
+
+def _differences(before: tuple[str, str, str], after: tuple[str, str, str]) -> tuple[str, ...]:
+    pairs = zip(("model", "data", "threshold"), before, after, strict=True)
+    return tuple(name for name, a, b in pairs if a and b and a != b)
+
+
+def _first_bad(points: Sequence[CommitPoint], timeline: Sequence[CommitPlace]) -> FirstBad | None:
+    decided = [point for point in points if point.state != OPEN]
+    if not decided or decided[-1].state != BAD:
+        return None
+    last_good = max((at for at, point in enumerate(decided) if point.state == GOOD), default=-1)
+    first = decided[last_good + 1]
+    if last_good < 0:
+        return FirstBad(point=first, good=None, between=bisect_left(timeline, first.place), what=())
+    good = decided[last_good]
+    between = max(0, bisect_left(timeline, first.place) - bisect_right(timeline, good.place))
+    what: tuple[str, ...] = ("commit",) if first.place != good.place else ()
+    what += _differences(good.conditions, first.conditions)
+    what += ("versions",) if good.shown.versions != first.shown.versions else ()
+    return FirstBad(point=first, good=good, between=between, what=what)
+
+
+def claim_histories(history: Mapping[ClaimId, Sequence[HistoryEntry]]) -> list[ClaimHistory]:
+    """Return the history of every claim: bad ones first, then open ones, then those not measured any more.
+
+    A test itself is listed only while its last entry is the latest: later than its claims' entries, or for a test
+    without claims, as late as the whole history's.
+
+    Args:
+        history: entries of each claim, in any order.
+    """
+    timeline = timeline_of(history)
+    by_test: dict[str, list[ClaimId]] = {}
+    for claim in history:
+        if claim.key:
+            by_test.setdefault(claim.test, []).append(claim)
+    found = []
+    for claim, entries in history.items():
+        if not entries:
+            continue
+        if claim.key:
+            found.append(claim_history(claim, entries, timeline, history.get(ClaimId(claim.test), ())))
+            continue
+        others = [entry for one in by_test.get(claim.test, history) for entry in history[one]]
+        latest = max(_moment(entry[:3]) for entry in (*entries, *others))
+        if max(_moment(entry[:3]) for entry in entries) == latest:
+            found.append(claim_history(claim, entries, timeline))
+    order = {BAD: 0, OPEN: 1}
+    return sorted(found, key=lambda one: (order.get(one.state, 2), not one.behind, one.claim))

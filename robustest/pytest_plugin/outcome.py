@@ -1,0 +1,269 @@
+"""The outcome of one robustness test, and its report.
+
+A test body that ends without an exception is not enough for a pass: the test must have claimed or measured something,
+every earlier attempt counts, and a run that only replays counterexamples passes nothing. What the test recorded rides
+on pytest's reports, since they alone cross from workers to the process that writes the reports.
+
+Loaded once a test is robust; `running` has the hooks that call it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from robustest.context import Context
+from robustest.errors import AttemptsFailed, ClaimFailed, NoClaimError, NotSearched, RobustestError
+from robustest.reports.inert import inert_lines
+from robustest.results import LONG, Result, Verdict
+from robustest.words import folded
+
+_NARROWEST, _USUAL = 40, 80
+"""Narrowest width of a terminal that pytest believes, and its default."""
+
+
+class FixtureScope(NamedTuple):
+    """A fixture that several tests share, with one of its parameters.
+
+    Attributes:
+        name: name of the fixture.
+        scope: node id of the class, module or session that it is set up for.
+        parameter: index of its parameter; 0 without parameters.
+    """
+
+    name: str
+    scope: str
+    parameter: int
+
+
+def fixture_scopes(item: pytest.Item) -> set[FixtureScope]:
+    """Return every fixture that a test may have used, at each scope that it may have."""
+    plain: Any = item
+    names = set(getattr(item, "fixturenames", ()))
+    request = getattr(item, "funcargs", {}).get("request")
+    names |= set(getattr(request, "fixturenames", ()))  # includes those that the test asked for by name
+    indices = getattr(getattr(plain, "callspec", None), "indices", {})
+    return {FixtureScope(name, node.nodeid, indices.get(name, 0)) for name in names for node in item.listchain()}
+
+
+def require_claim(context: Context, arguments: Mapping[str, object], *, shared: bool) -> None:
+    """Refuse a test that claimed and measured nothing, and mark results that were measured but not asserted.
+
+    Args:
+        context: recorder of the test.
+        arguments: values of its fixtures; a result that a fixture measured for many tests counts.
+        shared: True if a shared fixture that the test uses claimed or measured.
+
+    Raises:
+        NoClaimError: nothing was recorded and nothing measured.
+    """
+    recorded = {id(result): place for place, result in enumerate(context.results)}
+    for result in context.ungated:
+        if result.verdict is Verdict.PASSED:
+            continue
+        caveat = f"{result.verdict}, but the test does not assert it: write {result.asserted_by}"
+        loose = replace(result, gated=False, caveats=(*result.caveats, caveat))
+        if id(result) in recorded:
+            context.results[recorded[id(result)]] = loose
+        else:
+            context.results.append(loose)
+    context.ungated.clear()
+
+    def has_result(value: object) -> bool:
+        values: Iterable[object] = (value,)
+        if isinstance(value, Mapping):
+            values = value.values()
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            values = value
+        return any(isinstance(one, Result) for one in values)
+
+    if not (context.measured or context.results or shared or any(map(has_result, arguments.values()))):
+        raise NoClaimError(
+            "Expected a claim in a robustness test but it ended without a claim and without a measurement, so it would "
+            "pass for any model. Call an assert_ function in it, record a result that was measured elsewhere "
+            "(robust.record(result)), or remove the robust marker and robustest's fixtures from it."
+        )
+
+
+def require_attempts(context: Context, *, passed: bool) -> None:
+    """Refuse an attempt that passes, or is skipped, unless the attempts together hold.
+
+    Other plugins run failed tests again (pytest-rerunfailures, flaky, pytest-retry ...). A claim that is repeated until
+    it passes finds a lucky draw: with a chance of 1 in 10 to pass, 27 % of all series of three attempts end in a pass.
+    So a later pass does not undo a failure, unless the setting `attempts` says so: "every" attempt must pass, or the
+    "majority". An attempt that ended in an error measured nothing and does not count.
+
+    Raises:
+        AttemptsFailed: an earlier attempt failed, and the rule over all attempts is not met.
+    """
+    __tracebackhide__ = True
+    failed = [(number, one) for number, one in enumerate(context.attempts, 1) if one.outcome == "failed"]
+    held = passed + sum(one.outcome == "passed" for one in context.attempts)
+    rule = context.settings.attempts
+    context.forgiven = not failed or (rule == "majority" and held > len(failed))
+    if context.forgiven:
+        return
+    number, first = failed[0]
+    raise AttemptsFailed(
+        f"failed in {len(failed)} of {len(context.attempts) + 1} attempts: a later pass does not undo a failure. "
+        f'The setting attempts = "{rule}" is not met; attempt {number}: {first.reason.partition(chr(10))[0]}'
+    )
+
+
+@contextmanager
+def skip_if_only_replayed(context: Context) -> Iterator[None]:
+    """Skip a test of a replay-only run at its end, unless a claim failed or could not be measured.
+
+    Claims that no known counterexample refutes return a result without numbers, and the test goes on. An exception that
+    these missing numbers cause is no failure of the model: the reason of the skip names it.
+    """
+    further = ""
+    try:
+        yield
+    except NotSearched:
+        pass
+    except (ClaimFailed, RobustestError):
+        raise
+    except Exception as error:
+        if not context.unvouched:
+            raise
+        further = f"; then the test raised {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    reason = "; ".join(context.unvouched) or "replayed only: the test makes no claim"
+    context.unvouched.clear()
+    pytest.skip(reason + further)
+
+
+@contextmanager
+def skip_if_not_searched() -> Iterator[None]:
+    """Skip a test of a replay-only run whose fixtures measure something that no known counterexample decides."""
+    try:
+        yield
+    except NotSearched as error:
+        pytest.skip(str(error))
+
+
+def attach(
+    report: pytest.TestReport,
+    context: Context,
+    excinfo: pytest.ExceptionInfo[BaseException] | None,
+    *,
+    properties: list[tuple[str, object]],
+    short_traceback: bool,
+) -> None:
+    """Put a test's results on its report, as plain JSON types: reports cross process borders.
+
+    Results ride on the report of the phase that recorded them (setup's wait for the call); their number rides on the
+    teardown's, so that the ledger notices a lost one.
+
+    Args:
+        report: report of any phase.
+        context: recorder of the test.
+        excinfo: exception of the phase.
+        properties: properties of the item, which later phases' reports copy; each result becomes one.
+        short_traceback: cut the traceback of a claim, or of an error of robustest's, to the user's frames: tensors
+            printed as arguments explain nothing.
+    """
+    plain: Any = report
+    raised = None if excinfo is None else excinfo.value
+    plain.robustest_replay = context.replay(context.settings.seed)
+    plain.robustest_claimed = raised is not None and _caused_by_claim(raised, context)
+    plain.robustest_unwritten = list(context.unwritten)
+    context.unwritten.clear()
+    if report.when == "teardown":
+        plain.robustest_recorded = len(context.results)
+    if context.attempts:
+        # Plugins that repeat tests send some attempts' reports, others', or none: each report has all attempts. The
+        # ending of the last one is on pytest's own report.
+        earlier = [
+            {
+                "results": [result.to_dict() for result in one.results],
+                "phase": one.phase,
+                "outcome": "rerun" if context.forgiven and one.outcome != "passed" else one.outcome,
+                "reason": one.reason,
+            }
+            for one in context.attempts
+        ]
+        plain.robustest_attempts = [*earlier, {"results": [result.to_dict() for result in context.results]}]
+    late = report.when == "teardown" and context.sent < len(context.results)
+    if not (report.when == "call" or report.failed or late):
+        return
+    rows = [result.to_dict() for result in context.results[context.sent :]]
+    plain.robustest_results = rows
+    for number, row in enumerate(rows, context.sent + 1):
+        properties.append((f"robustest.{number}", json.dumps({k: v for k, v in row.items() if k not in LONG})))
+    report.user_properties = list(properties)
+    context.sent = len(context.results)
+    if raised is not None and _is_unmeasured(raised, context):
+        plain.robustest_unmeasured = f"{type(raised).__name__}: {raised}"
+    if excinfo is not None and isinstance(raised, (RobustestError, ClaimFailed)):
+        if short_traceback:
+            report.longrepr = excinfo.getrepr(style="short", funcargs=False, tbfilter=_users_frames)
+        _make_inert(report.longrepr)
+        _make_short(report.longrepr, raised)
+
+
+def _caused_by_claim(raised: BaseException, context: Context) -> bool:
+    """Return True if a claim ended the phase: a failure, an error, or a skip of an inconclusive claim."""
+    if isinstance(raised, pytest.skip.Exception):
+        last = context.results[-1] if context.results else None
+        skipped = last is not None and last.is_claim and last.verdict is Verdict.INCONCLUSIVE
+        return skipped and str(raised).startswith("inconclusive: ")
+    return isinstance(raised, (ClaimFailed, AttemptsFailed)) or _is_unmeasured(raised, context)
+
+
+def _is_unmeasured(raised: BaseException, context: Context) -> bool:
+    """Return True if a claim could not be measured; that says nothing of the model, so it is no failed claim."""
+    return isinstance(raised, RobustestError) or any(raised is one for one in context.stumbled)
+
+
+def _users_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+    own = Path(__file__).parents[1]
+    kept = excinfo.traceback.filter(lambda entry: not Path(str(entry.path)).is_relative_to(own))
+    return type(kept)(kept[-1:]) if kept else excinfo.traceback
+
+
+def _make_inert(longrepr: Any) -> None:
+    """Neutralise text from elsewhere: messages quote names and files, and pytest prints them on terminals and logs."""
+    alone = (getattr(longrepr, "reprtraceback", None), getattr(longrepr, "reprcrash", None), None)
+    for traceback, crash, _ in getattr(longrepr, "chain", None) or [alone]:
+        if crash is not None:
+            crash.message = inert_lines(crash.message)
+        for entry in getattr(traceback, "reprentries", ()):
+            entry.lines[:] = [inert_lines(line) for line in entry.lines]
+            # Values of arguments (--tb=long) and of local variables (--showlocals) are apart from an entry's lines.
+            if (arguments := getattr(entry, "reprfuncargs", None)) is not None:
+                arguments.args = [(name, inert_lines(str(value))) for name, value in arguments.args]
+            if (local := getattr(entry, "reprlocals", None)) is not None:
+                local.lines[:] = [inert_lines(line) for line in local.lines]
+
+
+def _make_short(longrepr: Any, error: BaseException) -> None:
+    """Fold long lines of an error, and leave only its first line to pytest's short summary."""
+    crash = getattr(longrepr, "reprcrash", None)
+    if crash is not None and isinstance(error, ClaimFailed):
+        crash.message = inert_lines(str(error).partition("\n")[0])
+    width, name = columns(), type(error)
+    alone = (getattr(longrepr, "reprtraceback", None), None, None)
+    for traceback, _, _ in getattr(longrepr, "chain", None) or [alone]:
+        for entry in getattr(traceback, "reprentries", ()):
+            lines = entry.lines
+            if isinstance(error, ClaimFailed):  # the module of the class says nothing of the claim
+                lines = [line.replace(f"E   {name.__module__}.", "E   ", 1) for line in lines]
+            entry.lines[:] = [
+                part
+                for line in lines
+                for part in (folded(line, width, indent="E" + " " * 15) if line[:1] == "E" else [line])
+            ]
+
+
+def columns() -> int:
+    """Return the width of the terminal as pytest takes it."""
+    width = shutil.get_terminal_size(fallback=(80, 24)).columns
+    return width if width >= _NARROWEST else _USUAL

@@ -1,1 +1,0 @@
-"""The repairs: one method a module."""

@@ -1,1 +1,0 @@
-"""Rules of packs, on their way there."""

@@ -1,1 +1,0 @@
-"""Statistics of packs, on their way there."""

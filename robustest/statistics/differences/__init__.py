@@ -1,1 +1,0 @@
-"""Differences and ratios: of pairs, of independent shares, of flips."""

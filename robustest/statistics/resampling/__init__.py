@@ -1,1 +1,0 @@
-"""Draws of trainings, clustered answers and resampling: intervals that hold about, and pass no population."""
