@@ -42,7 +42,7 @@ Missing = Literal["fail", "drop"]
 
 RATE = Kind(
     name="rate",
-    quantities=(Quantity.at_least("at_least", "rate", "rate"),),
+    quantities=(Quantity.at_least("at_least", "rate", "rate", trivial=0),),
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
@@ -50,14 +50,14 @@ RATE = Kind(
 
 WORST_GROUP_RATE = Kind(
     name="worst_group_rate",
-    quantities=(Quantity.at_least("at_least", "worst group's rate", "rate in the worst group"),),
+    quantities=(Quantity.at_least("at_least", "worst group's rate", "rate in the worst group", trivial=0),),
     lines=no_lines,
 )
 """The lowest rate among groups of items."""
 
 CONSISTENT_RUNS = Kind(
     name="consistent_runs",
-    quantities=(Quantity.at_most("max_flip_rate", "flip rate", "flip rate between runs of an item"),),
+    quantities=(Quantity.at_most("max_flip_rate", "flip rate", "flip rate between runs of an item", trivial=1),),
     lines=no_lines,
 )
 """The share of pairs of runs of one item whose scores differ."""
@@ -432,7 +432,7 @@ def _compared(rule: NoWorse, pairs: _Pairs) -> dict[str, Any]:
     """Return the details of a comparison, as those with a committed baseline."""
     found = rule.compare(_pair_columns(pairs))
     return {
-        "file": pairs.reference,
+        "model": f"recorded in {pairs.reference}",
         **found.details(),
         "accuracy": float(rule.share_before),
         "pairs": len(pairs.now),
@@ -482,7 +482,7 @@ def _result(
         method="recorded outcomes",
         details=details,
         caveats=caveats,
-        pairing=Pairing() if scored.single else NOT_PAIRED,
+        pairing=Pairing() if kind is RATE and scored.single else NOT_PAIRED,
         scope=scope,
     )
     if (threshold is None and "baseline" not in details) or decision.verdict is Verdict.PASSED:
