@@ -1,7 +1,7 @@
 """robustest: pytest for model robustness.
 
-Claim something about a model; robustest searches for a counterexample. Names load when first used, so
-that importing the package (as pytest does) brings in neither torch nor anything else heavy.
+Claim something about a model; robustest searches for a counterexample. Names load when first used, so that importing
+the package, as pytest does, loads neither torch nor anything else heavy.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ if TYPE_CHECKING:
     from robustest.threats import Spatial as Spatial
     from robustest.threats import Unbounded as Unbounded
 
+# Modules with the names that are not at the top: they load when first used, too.
 _MODULES = frozenset({"attacks", "cues", "data", "measure", "plots", "shifts", "tasks", "threats"})
-"""Modules with the names that are not at the top: they load when first used, too."""
 _HOME: dict[str, tuple[str, ...]] = {
     "assertions": (
         "assert_accuracy",

@@ -1,9 +1,9 @@
-"""The account of a run: how each test ended, what each claim measured, and which results were lost.
+"""The account of a run: the ending of each test, the measurement of each claim, and the results that were lost.
 
-pytest has the last word on how a test ended; a claim has the last word on what was measured. A `Row` holds both, and
-its `state` is the one word that the terminal, the page, JUnit, the summary, `show` and `merge` print and count.
-`Account.rows` adds a row for every ending that no claim explains. So a report that shows all rows is red where pytest
-is, and a run that lost a result is never green.
+pytest decides how a test ended; a claim decides what was measured. A `Row` holds both, and its `state` is the one word
+that the terminal, the page, JUnit, the summary, `show` and `merge` print and count. `Account.rows` adds a row for every
+ending that no claim explains. So a report that shows all rows is red if pytest is, and a run that lost a result is
+never green.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from robustest.results import Result, Verdict
 OUTCOMES = ("failed", "error", "unfinished", "xfailed", "skipped", "rerun", "xpassed", "passed")
 """Outcomes of a phase of a test, worst first.
 
-- error: the failure lies outside the test's own call, or robustest could not measure.
+- error: the failure is outside the test's own call, or robustest could not measure.
 - unfinished: the run was stopped before the phase.
 - xfailed, xpassed: a marker expected a failure, and it occurred or did not. A strict marker makes xpassed a failure.
 - rerun: an attempt that did not pass, of a test that holds by the rule over all its attempts.
 """
 
 PHASES = ("collect", "setup", "call", "teardown", "worker", "session")
-"""Phases of a test. A worker is a process of pytest-xdist that was lost; the session is the whole run."""
+"""Phases of a test; "worker" is a process of pytest-xdist that was lost, "session" the whole run."""
 
 STATES = (
     "failed",
@@ -44,9 +44,9 @@ STATES = (
     "measured",
     "passed",
 )
-"""States of a row, worst first: the outcomes above and three more.
+"""States of a row, worst first: the outcomes and three more.
 
-- inconclusive: the samples do not settle the claim.
+- inconclusive: the samples do not decide the claim.
 - tolerated: the claim failed, and its test caught the failure and passed.
 - measured: a value was measured and nothing was claimed.
 """
@@ -55,37 +55,26 @@ RED = frozenset({"failed", "error", "unfinished", "inconclusive"})
 """States and outcomes that keep a run from being green."""
 
 EXPLAINED = RED | {"tolerated"}
-"""States for which reports print the evidence and the command that repeats the test."""
+"""States for which reports print the evidence and the replay command."""
 
+# Characters of a reason that are kept.
 _LONGEST = 4_000
-"""Characters of a reason that are kept."""
+# Tests that one line names; the JSON file names all.
 _MOST_NAMED = 10
-"""Tests that one line names; the JSON file names all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The outcome of one phase of a test.
+    """The outcome of one phase of a test."""
 
-    Attributes:
-        test: node id of the test, or of a module that could not be collected.
-        phase: one of `PHASES`.
-        outcome: one of `OUTCOMES`.
-        reason: pytest's explanation; empty for a pass.
-        robust: True for a robustness test.
-        claimed: True if a claim, or an error while measuring one, caused the outcome. A row of results shows it then.
-        replay: command that repeats the test; may be empty.
-        attempt: number of the attempt, from 1; 0 for a test that ran once.
-    """
-
-    test: str
-    phase: str
-    outcome: str
-    reason: str = ""
+    test: str  # node id of the test, or of a module that could not be collected
+    phase: str  # one of `PHASES`
+    outcome: str  # one of `OUTCOMES`
+    reason: str = ""  # pytest's explanation; empty for a pass
     robust: bool = True
-    claimed: bool = False
-    replay: str = ""
-    attempt: int = 0
+    claimed: bool = False  # True if a claim, or an error while measuring one, caused the outcome
+    replay: str = ""  # command that repeats the test; may be empty
+    attempt: int = 0  # number of the attempt, from 1; 0 for a test that ran once
 
     def __post_init__(self) -> None:
         if self.phase not in PHASES:
@@ -99,11 +88,9 @@ class Ending:
 
     @property
     def red(self) -> bool:
-        """True if the outcome keeps a run from being green."""
         return self.outcome in RED
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
         return asdict(self)
 
     @classmethod
@@ -120,27 +107,19 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """pytest's summary of the whole run.
+    """pytest's summary of the whole run."""
 
-    Attributes:
-        exit: pytest's exit status.
-        stopped: reason why the run was stopped before its end; empty if it was not.
-        collected: number of robustness tests found.
-        deselected: ids of robustness tests found and left out (-k, -m, --lf, ids on the command line ...).
-        ran: number of robustness tests set up, in this run or this shard.
-        selection: arguments of the command line that select tests, as typed; empty if none do.
-    """
-
-    exit: int
-    stopped: str = ""
-    collected: int = 0
+    exit: int  # pytest's exit status
+    stopped: str = ""  # reason why the run was stopped before its end; else empty
+    collected: int = 0  # number of robustness tests found
+    # ids of the robustness tests that were deselected (-k, -m, --lf, ids on the command line ...)
     deselected: tuple[str, ...] = ()
-    ran: int = 0
-    selection: str = ""
+    ran: int = 0  # number of robustness tests set up, in this run or this shard
+    selection: str = ""  # arguments of the command line that select tests, as typed; may be empty
 
     @property
     def left_out(self) -> str:
-        """A line that names the deselected robustness tests; empty if there are none."""
+        """A line that names the deselected robustness tests; may be empty."""
         count = len(self.deselected)
         if not count:
             return ""
@@ -150,7 +129,6 @@ class Session:
         return f"{tests} deselected{by}: {', '.join(self.deselected[:_MOST_NAMED])}{more}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
         return {**asdict(self), "deselected": list(self.deselected)}
 
     @classmethod
@@ -163,10 +141,7 @@ _KINDS = {"str": "text", "int": "a whole number", "bool": "true or false"}
 
 
 def _checked_fields(cls: type[Any], what: str, data: object) -> dict[str, Any]:
-    """Return the fields of a dataclass from a JSON object that may come from another machine.
-
-    Each value must be of exactly the annotated type: `isinstance` would let true pass for a whole number.
-    """
+    """Return the fields of a dataclass from a JSON object that may come from another machine."""
     if not isinstance(data, dict):
         raise TypeError(expected(f"the fields of {what}", data))
     kinds = {one.name: str(one.type) for one in fields(cls)}
@@ -179,6 +154,7 @@ def _checked_fields(cls: type[Any], what: str, data: object) -> dict[str, Any]:
             if type(value) is not list or not all(type(one) is str for one in value):
                 raise TypeError(expected(f"{name} of {what} to list texts", value))
             value = tuple(value)
+        # `isinstance` would let true pass for a whole number.
         elif type(value).__name__ != kind:
             raise TypeError(expected(f"{name} of {what} to be {_KINDS[kind]}", value))
         values[name] = value
@@ -202,48 +178,36 @@ def exit_reason(status: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One claim of one test, or an ending of a test that no claim explains.
+    """One claim of one test, or an ending of a test that no claim explains."""
 
-    Attributes:
-        test: node id of the test.
-        result: the measurement; None if there is none.
-        problem: reason why there is no result; else empty.
-        replay: command that repeats the test.
-        ending: ending of the phase that recorded the result; None if unknown.
-    """
-
-    test: str
-    result: Result | None
-    problem: str = ""
-    replay: str = ""
-    ending: Ending | None = None
+    test: str  # node id of the test
+    result: Result | None  # the measurement, or None
+    problem: str = ""  # reason why there is no result; else empty
+    replay: str = ""  # command that repeats the test
+    ending: Ending | None = None  # ending of the phase that recorded the result; None if unknown
 
     @property
     def state(self) -> str:
-        """One of `STATES`.
-
-        pytest's outcome comes before the claim's verdict: a failure that a marker expected is neither a failure nor a
-        pass. Without an ending the verdict stands alone.
-        """
+        """One of `STATES`; without an ending it follows from the verdict alone."""
         outcome = None if self.ending is None else self.ending.outcome
         result = self.result
         if result is None:
             return "error" if outcome in (None, "passed") else str(outcome)
+        # No assertion required anything of this result.
         if not result.gated or (result.verdict is Verdict.INCONCLUSIVE and not result.is_claim):
             return "measured"
         if result.verdict is Verdict.PASSED:
             return "xpassed" if outcome == "xpassed" else "passed"
+        # pytest's outcome comes before the verdict: a failure that a marker expected is neither a failure nor a pass.
         if outcome in ("xfailed", "skipped", "rerun"):
             return str(outcome)
         return "tolerated" if outcome in ("passed", "xpassed") else str(result.verdict)
 
     @property
     def red(self) -> bool:
-        """True if the row keeps a run from being green."""
         return self.state in RED
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
         result = None if self.result is None else self.result.to_dict()
         ending = None if self.ending is None else self.ending.to_dict()
         return {"test": self.test, "result": result, "problem": self.problem, "replay": self.replay, "ending": ending}
@@ -256,29 +220,18 @@ def first_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Everything that reports show of a run.
+    """All that reports show of a run."""
 
-    Attributes:
-        results: one row for each claim, or test that could not measure, in the order of collection.
-        endings: endings of all robustness tests, and of every other test that did not pass.
-        session: pytest's summary; None if unknown.
-        lost: results that did not arrive and files that could not be written, in sentences. The run is then not green.
-        sections: sections of packs, shown below the claims.
-    """
-
-    results: tuple[Row, ...]
-    endings: tuple[Ending, ...]
-    session: Session | None
+    results: tuple[Row, ...]  # one row for each claim, or test that could not measure, in the order of collection
+    endings: tuple[Ending, ...]  # endings of all robustness tests, and of every other test that did not pass
+    session: Session | None  # pytest's summary; None if unknown
+    # results that did not arrive and files that could not be written, in sentences; the run is then not green
     lost: tuple[str, ...] = ()
-    sections: tuple[Section, ...] = ()
+    sections: tuple[Section, ...] = ()  # sections of packs, shown below the claims
 
     @property
     def rows(self) -> list[Row]:
-        """The rows of results, and a row for each ending that no result explains, in the order of collection.
-
-        What failed beside the robustness tests shares one row. A red exit status of pytest that no row explains has a
-        row as well.
-        """
+        """The rows of results, and a row for each ending that no result explains, in the order of collection."""
         by_test: dict[str, list[Row]] = {}
         for row in self.results:
             by_test.setdefault(row.test, []).append(row)
@@ -294,6 +247,8 @@ class Account:
         order = dict.fromkeys(ending.test for ending in self.endings) | dict.fromkeys(by_test)
         rows = [row for test in order for row in (*by_test.get(test, ()), *further.get(test, ()))]
         if others:
+            # Failures of tests that are no robustness tests share one row, so that they are red without hiding the
+            # claims.
             named = [f"{one.test} ({one.phase}: {first_line(one.reason)})" for one in others]
             more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
             count = f"{len(named)} did not pass" if len(named) > 1 else "one did not pass"
@@ -310,11 +265,11 @@ class Account:
 
     @property
     def left_out(self) -> str:
-        """A line that names the deselected robustness tests; empty if there are none."""
+        """A line that names the deselected robustness tests; may be empty."""
         return "" if self.session is None else self.session.left_out
 
     def with_pictures_from(self, start: Callable[[str], Path], to: Path) -> Account:
-        """Return the account with its paths of pictures made relative to another folder.
+        """Return the account with its paths of pictures made relative to the folder `to`.
 
         Args:
             start: maps a test to the folder that its paths are relative to now.
@@ -334,11 +289,10 @@ class Account:
         return replace(self, lost=lost, session=replace(self.session or Session(exit=3), exit=3))
 
     def with_exit(self, status: int) -> Account:
-        """Return the account with another exit status of pytest."""
         return replace(self, session=replace(self.session or Session(exit=status), exit=int(status)))
 
     def with_sections(self) -> Account:
-        """Return the account with the sections of packs; a section that cannot be made counts as lost."""
+        """Return the account with the sections of packs; a section that raises counts as lost."""
         results = tuple(row.result for row in self.results if row.result is not None)
         if not results:
             return self
@@ -353,8 +307,8 @@ class Account:
 
         Args:
             what: the file in words.
-            path: its place.
-            write: writes it.
+            path: its place, for the message.
+            write: function that writes it.
         """
         try:
             write()
@@ -382,7 +336,7 @@ def _session_row(test: str, problem: str) -> Row:
 
 
 def _rebased(result: Result, start: Path, to: Path) -> Result:
-    """Return a result whose paths of pictures, relative to `start`, are made relative to `to`."""
+    """Return a result with its paths of pictures, relative to `start`, made relative to `to`."""
     if os.path.abspath(start) == os.path.abspath(to):
         return result
 

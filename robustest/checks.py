@@ -31,8 +31,8 @@ def checked_images(x: Tensor, what: str) -> None:
         raise ConfigError(expected(f"images (N, C, H, W) for {what}", tuple(x.shape)))
 
 
+# Arithmetic such as rescaling there and back may move a float32 by some of its last bits.
 _ROUNDING = 16 * 2.0**-23
-"""Arithmetic such as rescaling there and back may move a float32 by some of its last bits."""
 
 
 def moved_rows(before: Tensor, after: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The clock of a claim: `time_budget` ends it within the pass of the model that is under way.
 
-Every pass of a model, every read of a sample, every request to an endpoint and every forward call of a training checks
-the clock first, and raises `OutOfTime` when the time is up. The driver catches it and decides on the outcomes so far;
-elsewhere the claim is inconclusive.
+Every pass of a model, read of a sample, request to an endpoint and forward call of a training checks the clock first,
+and raises `OutOfTime` after the time is up. The driver catches it and decides on the outcomes so far; elsewhere the
+claim is inconclusive.
 """
 
 from __future__ import annotations
@@ -47,11 +47,7 @@ def left() -> float | None:
 
 
 def check(reason: str = "") -> None:
-    """Raise OutOfTime if the time is up.
-
-    Args:
-        reason: how far the claim has come, for its result.
-    """
+    """Raise OutOfTime if the time is up; `reason` describes the progress of the claim, for its result."""
     if time.monotonic() > _deadline.get():
         raise OutOfTime(reason)
 
@@ -59,6 +55,7 @@ def check(reason: str = "") -> None:
 def until() -> float | None:
     """Return the end of the time by the wall clock, for other processes; None without a limit."""
     seconds = left()
+    # The monotonic clock of another process has another origin.
     return None if seconds is None else time.time() + seconds
 
 

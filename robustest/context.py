@@ -1,16 +1,14 @@
 """The context of the running test: its settings, and the record of its results.
 
-It is a context variable, so that assertions need no argument for it. Outside pytest a default context measures with
-default settings and records nothing.
-
-Every claim that is made while a test runs is in its record, or the test is not green:
+It is a context variable, so that assertions need no argument for it. Every claim that is made while a test runs is in
+its record, or the test is not green:
 
 1. In the test's own thread an error ends the test. Claims of other threads are recorded with the running test; an error
    there is kept (`Context.apart`) and ends the test at its end.
-2. A task of an event loop runs in the test's own thread, but nobody may ever await its error: it is kept too, unless
+2. A task of an event loop runs in the test's own thread, but perhaps nobody awaits its error: it is kept too, unless
    somebody did.
-3. Other processes, forked or spawned, write their claims into a folder that the environment names: the beginning of a
-   claim, its result, its end. The test reads the folder when it ends.
+3. Other processes, forked or spawned, write beginning, result and end of their claims into a folder that the
+   environment names. The test reads the folder when it ends.
 4. A claim that has not ended by then is an error of the test. A claim after the test's end belongs to no test: the run
    reports it as lost, and is not green.
 """
@@ -46,64 +44,42 @@ Progress = Callable[[str, int, int, int], None]
 """Called with (claim in words, samples done, samples in all, samples broken)."""
 
 
+# Checked once, and shared by all contexts outside pytest.
 _DEFAULT = Settings()
-"""Checked once, and shared by all contexts outside pytest."""
 
 
 @dataclass(slots=True, repr=False)
 class Context:
-    """One test's settings, and its measurements so far.
-
-    Attributes:
-        settings: how this test measures.
-        test: the test's node id; empty outside pytest.
-        owner: name under which counterexamples and baselines are kept: of a fixture of several tests; "" for the test.
-        where: the node id relative to the folder in which the run was started.
-        progress: called after each chunk; None where nobody watches.
-        skip: ends the test as skipped, with a reason; None outside a test.
-        rerun: the command that repeats this test, without the seed and the test's id; "" outside pytest.
-        results: every result recorded, in order.
-        measured: number of measurements that ended in this test.
-        ungated: results with a threshold or a baseline that no assertion has taken.
-        sent: number of them that are on a report already.
-        unwritten: sentences about files that could not be written; they turn the run red and change no verdict.
-        unvouched: claims of a run that only replays, which no replay refuted, with the reason: the test ends as skipped
-            unless it failed.
-        home: process and thread in which the test runs, or None.
-        over: True after the end of the test.
-        apart: errors of claims in other threads, tasks and processes.
-        under_way: such claims that have not ended, in words.
-        threads: threads that the test has started.
-        stumbled: errors, other than robustest's own, that ended claims of this test.
-        attempts: earlier attempts at the test, where another plugin runs it again.
-        phases: phases of this attempt so far.
-        ended: phase and error that ended this attempt, or None.
-        forgiven: True if the test passes by the rule over all attempts, though one of them failed.
-    """
+    """One test's settings, and its measurements so far; the default records nothing."""
 
     settings: Settings = _DEFAULT
-    test: str = ""
-    owner: str = ""
-    where: str = ""
-    progress: Progress | None = None
-    skip: Callable[[str], None] | None = None
-    rerun: str = ""
-    results: list[Result] = field(default_factory=list)
-    measured: int = 0
+    test: str = ""  # node id of the test; empty outside of pytest
+    owner: str = ""  # name under which a shared fixture keeps counterexamples and baselines; empty for the test itself
+    where: str = ""  # node id relative to the folder in which the run was started
+    progress: Progress | None = None  # called after each chunk, or None
+    skip: Callable[[str], None] | None = None  # ends the test as skipped, with a reason; None outside of a test
+    rerun: str = ""  # command that repeats this test, without seed and test id
+    results: list[Result] = field(default_factory=list)  # every result recorded, in order
+    measured: int = 0  # number of measurements that ended in this test
+    # results with a threshold or a baseline that no assertion has taken
     ungated: list[Result] = field(default_factory=list)
-    sent: int = 0
+    sent: int = 0  # number of results that are on a report already
+    # sentences about files that could not be written; they turn the run red and change no verdict
     unwritten: list[str] = field(default_factory=list)
+    # claims of a replay-only run that no replay refuted: the test ends as skipped unless it failed
     unvouched: list[str] = field(default_factory=list)
-    home: tuple[int, int] | None = None
-    over: bool = False
-    apart: list[Apart] = field(default_factory=list)
-    under_way: dict[str, str] = field(default_factory=dict)
-    threads: list[threading.Thread] = field(default_factory=list)
+    home: tuple[int, int] | None = None  # process and thread in which the test runs, or None
+    over: bool = False  # True after the end of the test
+    apart: list[Apart] = field(default_factory=list)  # errors of claims in other threads, tasks and processes
+    under_way: dict[str, str] = field(default_factory=dict)  # claims there that have not ended, in words
+    threads: list[threading.Thread] = field(default_factory=list)  # threads that the test has started
+    # errors, other than robustest's own, that ended claims of this test
     stumbled: list[BaseException] = field(default_factory=list)
+    # earlier attempts at the test, if another plugin runs it again
     attempts: list[Attempt] = field(default_factory=list)
-    phases: list[str] = field(default_factory=list)
-    ended: tuple[str, BaseException] | None = None
-    forgiven: bool = False
+    phases: list[str] = field(default_factory=list)  # phases of this attempt so far
+    ended: tuple[str, BaseException] | None = None  # phase and error that ended this attempt, or None
+    forgiven: bool = False  # True if the test passes by the rule over all attempts, though one of them failed
 
     def __repr__(self) -> str:
         # pytest prints a test's fixtures with its traceback: errors and reasons kept here quote anybody's words.
@@ -116,19 +92,19 @@ class Context:
             self.ungated.append(result)
 
     def gate(self, result: Result) -> None:
-        """Take a result, on which the test's outcome now depends, from the ungated ones."""
+        """Remove a result from the ungated ones: the test's outcome now depends on it."""
         self.ungated = [one for one in self.ungated if one is not result]
 
     def begins(self, phase: str) -> None:
-        """Begin a phase in this thread; a phase that comes again means that another plugin runs the test again."""
+        """Begin a phase in this thread."""
         self.home, self.over = (os.getpid(), threading.get_ident()), False
+        # A phase that comes again means that another plugin runs the test again.
         if phase in self.phases or (phase == "setup" and self.phases):
             self.attempts.append(Attempt.of(self))
             self.forget()
         self.phases.append(phase)
 
     def forget(self) -> None:
-        """Clear the record for another attempt at the test."""
         self.phases.clear()
         self.apart.clear()
         self.under_way.clear()
@@ -141,15 +117,10 @@ class Context:
 
     @property
     def claimant(self) -> str:
-        """Return the name under which baselines and counterexamples of this test are kept."""
         return self.owner or self.test
 
     def not_searched(self, statement: str, reason: str) -> NotSearched:
-        """Return the error that ends a measurement of known counterexamples alone, and note it.
-
-        Args:
-            statement: the claim in words.
-            reason: the outcome of the replay.
+        """Return the error that ends a replay-only measurement, and record it.
 
         Raises:
             ConfigError: no test is running that could be skipped.
@@ -161,16 +132,16 @@ class Context:
         return error
 
     def record(self, result: Result) -> None:
-        """Record a result for the reports; outside a test nothing is recorded.
-
-        A run that only replays known counterexamples passes no claim: a passed result is recorded as inconclusive.
+        """Record a result for the reports; outside of a test nothing is recorded.
 
         Raises:
             TypeError: this is no `Result`, or its details are no plain JSON types.
         """
         if not isinstance(result, Result):
             raise TypeError(expected("a robustest result", result))
+        # Fail here, at the call of the user, and not when the reports are written.
         result.to_dict()
+        # Known counterexamples that no longer break prove nothing about new ones.
         if self.settings.replay_only and result.verdict is Verdict.PASSED:
             result = replace(
                 result,
@@ -189,12 +160,7 @@ class Context:
         self.ungated = [fuller if one is result else one for one in self.ungated]
 
     def picture(self, save: Callable[[], str | None], folder: str) -> str | None:
-        """Save a picture and return its path; None where there is none or it could not be written.
-
-        Args:
-            save: saves it.
-            folder: for the message.
-        """
+        """Save a picture and return its path; None if `save` returns none or the folder cannot be written."""
         try:
             return save()
         except OSError as error:
@@ -206,46 +172,32 @@ class Context:
             return None
 
     def replay(self, seed: int) -> str:
-        """Return the command that repeats this test; "" outside pytest."""
         return f"{self.rerun} --robust-seed={seed} {shlex.quote(self.where or self.test)}" if self.test else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """An error of a claim outside the test's own thread.
+    """An error of a claim outside of the test's own thread."""
 
-    Attributes:
-        where: in words.
-        error: the error; that of another process is rebuilt from its message.
-        task: the task in which it was raised, or None: somebody may have awaited it.
-    """
-
-    where: str
-    error: BaseException
-    task: asyncio.Task[Any] | None = None
+    where: str  # thread, task or process in words
+    error: BaseException  # the error; that of another process is rebuilt from its message
+    task: asyncio.Task[Any] | None = None  # the task in which it was raised, or None
 
     @property
     def unheard(self) -> bool:
-        """Return True if the test cannot have seen the error."""
+        """True if the test cannot have noticed the error."""
         # Python clears this flag when the error is retrieved, and otherwise logs the error.
         return self.task is None or not self.task.done() or bool(getattr(self.task, "_log_traceback", True))
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt at a test that another plugin ran again.
+    """An attempt at a test that another plugin ran again."""
 
-    Attributes:
-        results: as recorded.
-        phase: the phase that ended it.
-        outcome: "passed", "failed" where a claim or an assertion did not hold, else "error".
-        reason: the message of the error.
-    """
-
-    results: tuple[Result, ...]
-    phase: str
-    outcome: str
-    reason: str
+    results: tuple[Result, ...]  # results as recorded
+    phase: str  # the phase that ended it
+    outcome: str  # "passed", "failed" if a claim or an assertion did not hold, else "error"
+    reason: str  # message of the error
 
     @classmethod
     def of(cls, context: Context) -> Attempt:
@@ -259,8 +211,8 @@ class Attempt:
         return cls(tuple(context.results), phase, "failed" if failed else "error", str(error) or type(error).__name__)
 
 
+# Environment variable with the process that runs the tests, and the folder for claims of other processes.
 _CLAIMS = "ROBUSTEST_CLAIMS"
-"""Environment variable with the process that runs the tests, and the folder for claims of other processes."""
 
 _numbers = count()
 _lost: list[str] = []
@@ -290,7 +242,7 @@ def lost_claims() -> list[str]:
 
 
 def _foreign(context: Context) -> Path | None:
-    """Return the folder for claims if the test runs in another process than this one."""
+    """Return the folder for claims if the test runs in another process than this one, else None."""
     owner, _, folder = os.environ.get(_CLAIMS, "").partition(":")
     home = int(owner or 0) if context.home is None else context.home[0]
     return Path(folder) if owner and home != os.getpid() else None
@@ -298,12 +250,12 @@ def _foreign(context: Context) -> Path | None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Lock the folder, so that no line is written into a file that is being read."""
     try:
         import fcntl
     except ImportError:  # Windows: a line that comes too late for its test is reported as lost
         yield
         return
+    # Otherwise a line could be written into a file that is being read and removed.
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -331,6 +283,7 @@ def receive(context: Context | None) -> None:
     for line in lines:
         known = context is not None and line["test"] in ("", context.test)
         if context is None or not known:
+            # The end of a claim that passed changes nothing.
             if "begun" not in line and line.get("error") is None and "result" not in line:
                 continue
             of = f"of {line['test']}" if line["test"] else "of another process"
@@ -346,7 +299,6 @@ def receive(context: Context | None) -> None:
 
 
 def _as_json(error: BaseException) -> dict[str, Any]:
-    """Return an error as plain JSON types, for another process."""
     result = error.result.to_dict() if isinstance(error, ClaimFailed) else None
     return {"name": type(error).__name__, "message": str(error), "result": result}
 
@@ -359,11 +311,7 @@ def _error_in(line: Mapping[str, Any]) -> BaseException:
 
 @contextmanager
 def claiming(kind: str) -> Iterator[None]:
-    """Record the beginning and the end of a claim, in any thread, task or process.
-
-    Args:
-        kind: of the claim.
-    """
+    """Record the beginning and the end of a claim of this kind, in any thread, task or process."""
     context = current()
     thread = threading.current_thread()
     if (folder := _foreign(context)) is not None:
@@ -388,6 +336,7 @@ def claiming(kind: str) -> Iterator[None]:
     try:
         yield
     except BaseException as raised:
+        # An error of the model or of the data: the claim could not be measured, so the test has not failed.
         if not isinstance(raised, (ClaimFailed, RobustestError)) and isinstance(raised, Exception):
             context.stumbled.append(raised)
         if context.over or (context.home is None and thread is not threading.main_thread()):
@@ -412,10 +361,8 @@ def _task() -> asyncio.Task[Any] | None:
 
 
 def still_claiming(context: Context) -> list[str]:
-    """Return claims of a test that may still come: those that have not ended, or threads that can make one.
-
-    A thread in no code that imports robustest (an idle worker of a pool, a monitor of a library) claims nothing.
-    """
+    """Return claims of a test that may still come: those that have not ended, or threads that can make one."""
+    # A thread in no code that imports robustest (an idle worker of a pool, a monitor of a library) claims nothing.
     frames = sys._current_frames()
     named = [
         f"thread {one.name!r}" for one in context.threads if one.is_alive() and _may_claim(frames.get(one.ident or 0))
@@ -457,10 +404,8 @@ _running: list[Context] = []
 
 
 def current() -> Context:
-    """Return the running test's context, or a fresh default one outside a test, which shows progress in a notebook.
-
-    A thread without the context variable belongs to the test that began last.
-    """
+    """Return the running test's context, or a fresh default one outside of a test."""
+    # A thread without the context variable belongs to the test that began last.
     found = _current.get(None) or (_running[-1] if _running else None)
     return found or Context(progress=notebook_progress() if "IPython" in sys.modules else None)
 

@@ -1,7 +1,7 @@
 """The errors of robustest: one small hierarchy, each also the builtin that a caller would catch.
 
-A failed claim is an `AssertionError`; a claim that could not be measured is a `RobustestError`. Messages say what was
-expected, what was given, and the remedy.
+A failed claim is an `AssertionError`; a claim that could not be measured is a `RobustestError`. Messages have
+expectation, given value and remedy.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 
 class RobustestError(Exception):
-    """Something kept robustest from measuring; no verdict was reached."""
+    """A claim could not be measured; no verdict was reached."""
 
 
 class ConfigError(RobustestError, ValueError):
-    """An argument, option or setting is not one robustest can work with."""
+    """An argument, option or setting is invalid."""
 
 
 class UnknownNameError(ConfigError):
-    """A name (attack, shift, option, profile ...) that does not exist."""
+    """A name (attack, shift, option, profile ...) does not exist."""
 
 
 class PackError(ConfigError):
-    """A pack that is installed cannot be loaded, or does not keep the interface of `robustest.extensions`."""
+    """An installed pack cannot be loaded, or violates the interface of `robustest.extensions`."""
 
 
 class DataError(RobustestError, ValueError):
-    """The samples or labels cannot be measured on (NaN, out of bounds, wrong type or length)."""
+    """The samples or labels are invalid (NaN, out of bounds, wrong type or length)."""
 
 
 class ModelError(RobustestError, RuntimeError):
-    """The model's answers cannot be judged (NaN or misshapen logits, random forward, no gradient)."""
+    """The model's answers are invalid (NaN or misshapen logits, random forward, no gradient)."""
 
 
 class DeviceError(RobustestError, RuntimeError):
-    """The device asked for is absent, or ran out of memory at a batch of one."""
+    """The requested device is absent, or ran out of memory at a batch of one."""
 
 
 class StoreError(RobustestError, ValueError):
-    """A file cannot be relied on: a baseline that is missing, damaged or of other data, or a remembered outcome that a
-    fresh measurement contradicts.
+    """A file is unreliable: a baseline that is missing, damaged or of other data, or a remembered outcome that a fresh
+    measurement contradicts.
     """
 
 
@@ -53,13 +53,11 @@ class TruthValueError(RobustestError, TypeError):
 
 
 class NoClaimError(RobustestError):
-    """A robustness test ended without a claim or a measurement: it would pass whatever the model does."""
+    """A robustness test ended without a claim or a measurement: it would pass for any model."""
 
 
 class NotSearched(RobustestError):
-    """Known counterexamples were replayed and nothing was searched for: a claim that they do not refute does not
-    pass, and its test is skipped at its end.
-    """
+    """Known counterexamples were replayed and refuted nothing, and no search followed: the test is skipped."""
 
     def __init__(self, statement: str, reason: str) -> None:
         super().__init__(f"{statement}: {reason}")
@@ -77,24 +75,25 @@ class ClaimFailed(AssertionError):
         super().__init__(message)
         self.result = result
 
+    # Exceptions with further arguments cannot be unpickled by default; workers send them.
     def __reduce__(self) -> tuple[type[ClaimFailed], tuple[str, Result]]:
         return type(self), (str(self), self.result)
 
 
 class ClaimInconclusive(ClaimFailed):
-    """The samples do not settle the claim either way; the gate does not pass on it."""
+    """The samples do not decide the claim; the gate does not pass."""
 
 
 class AttemptsFailed(AssertionError):
-    """A test held in its last attempt and had failed in an earlier one: its rule over all attempts is not kept."""
+    """A test held in its last attempt after a failed one: its rule over all attempts is not met."""
 
 
+# Characters of a value that a message shows: tensors and state_dicts would bury it.
 _LONGEST = 200
-"""Characters of a value that a message shows: tensors and state_dicts would bury it."""
 
 
 def expected(what: str, got: object, mend: str = "") -> str:
-    """Return the sentence for a bad argument: expected, given (with its type), remedy."""
+    """Return the sentence for a bad argument: expectation, given value with its type, remedy."""
     shown = " ".join(repr(got).split())
     shown = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
     text = f"Expected {what} but got {shown} ({type(got).__name__})"
@@ -102,11 +101,11 @@ def expected(what: str, got: object, mend: str = "") -> str:
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
-    """Return an error for a name that does not exist, with the nearest that does.
+    """Return an error for a name that does not exist, with the nearest known one.
 
     Args:
-        kind: the kind of thing with that name, e.g. "attack".
-        name: the name as given.
+        kind: noun for the name, e.g. "attack".
+        name: the given name.
         known: the names that exist.
     """
     names = sorted(known)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# Torch's own log of every graph, which pytest would show with each failed test.
 _TRACE = logging.getLogger("torch.__trace")
-"""Torch's own log of every graph, which pytest would show with each failed test."""
 
 
 def exported(module: nn.Module, batch: Tensor, size: Any) -> torch.export.ExportedProgram:
@@ -20,11 +20,11 @@ def exported(module: nn.Module, batch: Tensor, size: Any) -> torch.export.Export
 
     Args:
         module: maps a batch.
-        batch: (B, *S); with B >= 2, as torch would make the number 1 a constant.
+        batch: (B, *S) with B >= 2: `torch.export` specialises on batch sizes 0 and 1.
         size: the `torch.export.Dim` of B.
 
     Raises:
-        Exception: one of torch's, where the module cannot be exported.
+        Exception: torch cannot export the module.
     """
     with _silence():
         program = torch.export.export(module, (batch,), dynamic_shapes=({0: size},))

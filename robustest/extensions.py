@@ -19,12 +19,11 @@ def robustest_shifts():
 ```
 
 Packs are loaded once in a process: at the start of `pytest --robust`, by a command of the command line, or by the first
-name that robustest does not have. A run of pytest without `--robust` imports none. So the module of the entry point
-must be light, and a hook imports its values when it is called.
+name that robustest does not have. pytest without `--robust` loads none. So the module of the entry point must be light,
+and a hook imports its values when it is called.
 
-A pack that cannot be loaded, or that does not keep the interface, is a `PackError`, which names the pack and the
-remedy. It ends a run before the first test, and a command with the exit code for wrong usage: nothing is measured or
-reported without an installed pack.
+A pack that cannot be loaded, or violates the interface, is a `PackError`, which ends a run before the first test:
+nothing is measured or reported without an installed pack.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ GROUP = "robustest"
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
-"""Marks a function of a pack that implements the hook of its name."""
+"""Decorator of a pack's function that implements the hook of its name."""
 
 T = TypeVar("T")
 
@@ -71,8 +70,8 @@ class Command:
     Attributes:
         name: the command.
         help: its line in `robustest --help`.
-        arguments: adds its arguments to a parser of `argparse`.
-        run: runs it with the arguments, and returns the exit code, one of `robustest.packs.Exit`.
+        arguments: function that adds its arguments to a parser of `argparse`.
+        run: function of the arguments that returns the exit code, one of `robustest.packs.Exit`.
     """
 
     name: str
@@ -83,12 +82,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A section below the claims of a report: a title, and facts in order.
-
-    Attributes:
-        title: its heading, in words.
-        facts: labels with values.
-    """
+    """A section below the claims of a report: a title, and labels with values."""
 
     title: str
     facts: tuple[Fact, ...]
@@ -102,16 +96,15 @@ class Hooks:
         """Return attacks by name, each as a function of no arguments that makes it.
 
         Called when `attack=`, the ini key `robust_attack` or a profile names an attack that robustest does not have.
-        The attack is then taken wherever an attack has a name.
         """
 
     @hookspec
     def robustest_searches(self, threat: Threat) -> Sequence[Stage]:  # type: ignore[empty-body]
         """Return the stages for a threat; none for a threat that the pack does not know.
 
-        Called before a model is attacked by one of robustest's own cascades ("fast", "standard", "thorough" ...).
-        The stages run after those of the cascade, on the samples that these left, and the cascade's name in reports
-        ends in " + " and the pack's name. A threat of the pack gets all its stages here.
+        Called before a model is attacked by one of robustest's own cascades ("fast", "standard", "thorough" ...). The
+        stages run after those of the cascade, on the samples that these left, and the cascade's name in reports ends in
+        " + " and the pack's name. A threat of the pack gets all its stages here.
 
         Args:
             threat: the threat of the claim.
@@ -135,17 +128,16 @@ class Hooks:
     def robustest_kinds(self) -> Sequence[Kind]:  # type: ignore[empty-body]
         """Return the kinds of claim of the pack's assertions.
 
-        Called by `robustest.assertions.kinds()`, and when a claim is measured. Results are compared by the names of
-        their kinds, in histories, baselines and between runs, so a name that another kind has is an error of every
-        claim of either.
+        Called by `robustest.assertions.kinds()`, and when a claim is measured. A name that another kind has is an error
+        of every claim of either, as results are compared by the names of their kinds.
         """
 
     @hookspec
     def robustest_read(self, data: object) -> object | None:
-        """Return data that robustest reads, `(x, y)` or a data set, or None where the pack does not know their type.
+        """Return data that robustest reads, `(x, y)` or a data set, or None for a type that the pack does not know.
 
-        Called with data of types that robustest does not know. The first pack that answers decides. The same data must
-        be read alike each time: workers read them too.
+        Called with data of types that robustest does not know; the first pack that answers decides. The same data must
+        give the same samples each time: workers read them too.
 
         Args:
             data: the argument of the claim.
@@ -167,13 +159,13 @@ class Hooks:
 
     @hookspec
     def robustest_sections(self, results: Sequence[Result]) -> Sequence[Section]:  # type: ignore[empty-body]
-        """Return the sections that a report shows below its claims, none where the results hold nothing of the pack's.
+        """Return the sections that a report shows below its claims; may be empty.
 
-        Called once for each run, after its last test, and by `robustest show` and `robustest merge`. The sections are
-        on the terminal, on the page and in the summary. They carry no verdict; a hook that raises makes the run red.
+        Called once for each run, after its last test, and by `robustest show` and `robustest merge`. Sections carry no
+        verdict; a hook that raises makes the run red.
 
         Args:
-            results: of the run, in the order of its tests.
+            results: results of the run, in the order of its tests.
         """
 
     @hookspec
@@ -187,13 +179,13 @@ class Hooks:
         Called by the scan. Each question is the source of a test, which imports in its body.
 
         Args:
-            framework: of the model, as the project's requirements tell: "torch", "sklearn" ...
+            framework: framework that the project requires: "torch", "sklearn" ...
         """
 
 
 @cache
 def manager() -> pluggy.PluginManager:
-    """Return the plugin manager with every installed pack, which it loads with the first call.
+    """Return the plugin manager with every installed pack, which the first call loads.
 
     Raises:
         PackError: a pack cannot be loaded, or implements an unknown hook.
@@ -225,7 +217,7 @@ def _broken(point: EntryPoint, problem: object) -> PackError:
 
 
 def names() -> list[str]:
-    """Return the names of the packs that are installed.
+    """Return the names of the installed packs.
 
     Raises:
         PackError: as for `manager`.
@@ -234,12 +226,7 @@ def names() -> list[str]:
 
 
 class Answer(NamedTuple):
-    """The answer of a pack to a hook.
-
-    Attributes:
-        pack: its name.
-        value: its value, never None.
-    """
+    """The answer of a pack to a hook; `value` is never None."""
 
     pack: str
     value: Any
@@ -270,9 +257,9 @@ def all_of(hook: str, kind: type[T], **arguments: object) -> list[tuple[str, T]]
     """Return the values of a hook that returns a sequence, each with the name of its pack.
 
     Args:
-        hook: its name.
-        kind: the type that each value must have.
-        **arguments: of the hook.
+        hook: name of the hook.
+        kind: type of each value.
+        **arguments: arguments of the hook.
 
     Raises:
         PackError: as for `answers`, or a value has another type.
@@ -289,12 +276,12 @@ def all_of(hook: str, kind: type[T], **arguments: object) -> list[tuple[str, T]]
 
 
 def by_name(hook: str, what: str, ours: Collection[str]) -> dict[str, Answer]:
-    """Return the functions of a hook that returns them by name, each with the name of its pack.
+    """Return the functions of a hook by name, each with the name of its pack.
 
     Args:
-        hook: its name.
-        what: the noun for its names, e.g. "attack".
-        ours: the names that robustest has.
+        hook: name of the hook.
+        what: noun for the names, e.g. "attack".
+        ours: names that robustest has.
 
     Raises:
         PackError: as for `answers`; a value is no function, or a name is taken.
@@ -316,8 +303,8 @@ def made(hook: str, what: str, name: str, ours: Collection[str], *arguments: obj
 
     Args:
         hook, what, ours: as for `by_name`.
-        name: the name as the user gave it.
-        *arguments: of the function.
+        name: the name as given.
+        *arguments: arguments of the function.
 
     Raises:
         UnknownNameError: no pack has the name.
@@ -338,14 +325,15 @@ def made(hook: str, what: str, name: str, ours: Collection[str], *arguments: obj
 
 
 def check_new(what: str, name: str, pack: str, taken: Mapping[str, str]) -> None:
-    """Raise PackError for a name that robustest or another pack has: its meaning would depend on the installed packs.
+    """Raise PackError for a name that robustest or another pack has.
 
     Args:
-        what: the noun for the name, e.g. "attack".
+        what: noun for the name, e.g. "attack".
         name: the name.
         pack: the pack that gives it.
-        taken: the pack of each known name; "" for those of robustest.
+        taken: pack of each known name; empty for robustest.
     """
+    # The meaning of the name would depend on the installed packs.
     if name in taken:
         owner = f"the pack {taken[name]!r}" if taken[name] else "robustest"
         raise PackError(

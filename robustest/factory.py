@@ -14,12 +14,12 @@ from robustest.errors import ConfigError, expected
 class Factory:
     """A model or a data set by the function that builds it.
 
-    `Factory("shop.nets:build", width=64)` stands for `shop.nets.build(width=64)` wherever a model or data are taken.
-    Workers call it themselves, so that only a model's weights travel, and a data set is read where the worker is.
+    `Factory("shop.nets:build", width=64)` stands for `shop.nets.build(width=64)` wherever a model or data are expected.
+    Workers call it themselves, so only a model's weights are sent, and data are read where the worker is.
 
     Args:
-        path: "package.module:name" of a function or class that can be imported wherever it is needed.
-        **arguments: plain values for it.
+        path: "package.module:name" of a function or class that every process can import.
+        **arguments: its arguments, plain values.
 
     Raises:
         ConfigError: the path has another form.

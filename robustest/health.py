@@ -1,8 +1,9 @@
-"""Health checks: signs that an attack could not do its work, or that a model's answers are not its own."""
+"""Health checks: signs that an attack could not do its work, or that a model's answers cannot be trusted."""
 
-# Each check is one row of `CHECKS`. It counts how many of the cases that it tried failed; the counts of chunks add up,
-# and the sums decide once whether the check stops a claim. Two checks have no counts: `random_forward` raises and
-# `softmax_outputs` warns as soon as they see one case.
+
+# Each check is one row of `CHECKS`, with counts of its cases and of its failures. The counts of chunks add up, and the
+# sums decide once if the check stops a claim. Two checks have no counts: `random_forward` raises and `softmax_outputs`
+# warns at the first case.
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ _USUAL = 0.1
 
 
 def unlikely(failed: int, tried: int) -> bool:
-    """Return True if a sound model, of whose cases a tenth fail, has this many failures at most 1 % of the time.
+    """Return True if a sound model, of whose cases a tenth fail, has this number of failures at most 1 % of the time.
 
-    The exact binomial test; it catches small numbers on which a share alone says little.
+    The exact binomial test catches small numbers, on which a share alone says little.
     """
     # Imported here: scipy.stats takes most of a second, and the names of the checks are read when pytest starts.
     from scipy.stats import binom
@@ -27,18 +28,18 @@ def unlikely(failed: int, tried: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """One health check: when it stops a claim, and the words for it.
+    """One health check: its limits, and its words.
 
     Attributes:
         name: the name that `suppress` takes.
-        found: what the check found when it stops a claim.
-        remedy: what to do about it.
+        found: the finding, where it stops a claim.
+        remedy: advice for the user.
         unit: the cases that are counted.
-        share: the check stops a claim from this share of failures on. None lets `unlikely` alone decide.
-        least: fewer failures than this do not stop a claim, unless `few` says so.
+        share: the share of failures that stops a claim. None lets `unlikely` alone decide.
+        least: fewer failures than this do not stop a claim, unless `few` allows it.
         few: "unlikely": fewer stop it where they are `unlikely`; "all": where every case failed.
         about: "gradients": a claim whose survivors were searched without gradients passes all the same;
-            "answers": the model's answers cannot be trusted whatever is searched.
+            "answers": the model's answers cannot be trusted under any search.
     """
 
     name: str
@@ -51,7 +52,6 @@ class HealthCheck:
     about: Literal["gradients", "search", "precision", "answers"] = "gradients"
 
     def stops(self, failed: int, tried: int) -> bool:
-        """Return True if `failed` of `tried` cases stop a claim."""
         if self.share is None:
             return unlikely(failed, tried)
         if failed < max(1, self.share * tried):
@@ -178,22 +178,22 @@ CHECKS = (
     HealthCheck(name="random_forward", found="the model answers the same input differently", about="answers"),
     HealthCheck(name="softmax_outputs", found="the model's outputs look like probabilities, not logits"),
 )
-"""Every health check, in the order in which findings are reported."""
+"""Every health check, in the order of reports."""
 
 HEALTH_CHECKS: Mapping[str, str] = {check.name: check.found for check in sorted(CHECKS, key=lambda one: one.name)}
-"""The names that `suppress` takes, and what each check found when it stops a claim."""
+"""The names that `suppress` takes, each with its finding."""
 
 OF_ANSWERS = frozenset(check.name for check in CHECKS if check.about == "answers")
-"""Checks of the model's answers: they count whatever is searched."""
+"""Checks of the model's answers: they count for every search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthFinding:
-    """A health check that found something.
+    """A health check that stops a claim, unless suppressed or carried.
 
     Attributes:
         name: the check's name, one of `HEALTH_CHECKS`.
-        message: the finding with its numbers, the remedy, and how to suppress it.
+        message: the finding with its numbers, the remedy, and the way to suppress it.
         suppressed: the user switched the check off.
         carried: it does not count because the claim does not rest on gradients: a search without gradients went
             through every sample that is taken to be safe, and a second one broke no more.
@@ -221,7 +221,7 @@ class Health:
     Attributes:
         failed: cases that failed, by the check's name; names without a failure may be absent.
         tried: cases tried, by the check's name.
-        searched_twice: survivors that two searches without gradients looked at.
+        searched_twice: survivors that two searches without gradients evaluated.
         broken_again: samples that a search without gradients broke after another one had not.
     """
 
@@ -231,12 +231,11 @@ class Health:
     broken_again: int = 0
 
     def count(self, check: str, *, failed: int, tried: int) -> None:
-        """Add cases to a check."""
         self.failed[check] = self.failed.get(check, 0) + failed
         self.tried[check] = self.tried.get(check, 0) + tried
 
     def counts(self, check: str) -> tuple[int, int]:
-        """Return the cases of a check that failed, and all that were tried."""
+        """Return the failed cases of a check, and all tried ones."""
         return self.failed.get(check, 0), self.tried.get(check, 0)
 
     def plus(self, other: Health, sign: int = 1) -> Health:
@@ -252,14 +251,14 @@ class Health:
         return total
 
     def without_survivors(self) -> Health:
-        """Return the counts without those of the survivors and of who searched them."""
+        """Return the counts without those of survivors and their searches."""
         failed, tried = ({k: v for k, v in one.items() if k != "weak_search"} for one in (self.failed, self.tried))
         return Health(failed=failed, tried=tried)
 
     def findings(self, suppress: Collection[str]) -> tuple[HealthFinding, ...]:
-        """Return what the checks found; those in `suppress` are marked."""
+        """Return the checks that stop a claim; those in `suppress` are marked."""
         survivors = self.counts("weak_search")[1]
-        # The claim rests on two searches without gradients: what is wrong with gradients does not matter then.
+        # The claim rests on two searches without gradients: faults of gradients do not matter then.
         carried = 0 < survivors == self.searched_twice and not self.broken_again
         found = []
         for check in CHECKS:

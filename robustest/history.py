@@ -7,8 +7,6 @@
    otherwise open. Runs of a changed working tree belong to no commit.
 4. The first bad commit is the first bad point after the last good one. Open commits in between may be the first one
    instead, so their number is given.
-
-`robustest.store.history` keeps histories in files; nothing is read or written here.
 """
 
 from __future__ import annotations
@@ -40,17 +38,11 @@ _STATES = {"passed": GOOD, "failed": BAD}
 
 @dataclass(frozen=True, slots=True, order=True)
 class ClaimId:
-    """Identity of a claim from run to run, while its thresholds and words change.
+    """Identity of a claim from run to run, while its thresholds and words change."""
 
-    Attributes:
-        test: node id of the test.
-        key: `Result.claim`; empty for the test itself, e.g. for its failures beside its claims.
-        place: index among the claims of one key in the test, in the order in which they are recorded.
-    """
-
-    test: str
-    key: str = ""
-    place: int = 0
+    test: str  # node id of the test
+    key: str = ""  # `Result.claim`; empty for the test itself, e.g. for its failures beside its claims.
+    place: int = 0  # index among the claims of one key in the test, in the order of recording
 
     @property
     def digest(self) -> str:
@@ -61,10 +53,11 @@ class ClaimId:
     def file(self) -> str:
         """Name of the claim's file: part of the test's name, valid on every file system, and the digest."""
         name = self.test.rpartition("::")[2].partition("[")[0].lower()
+        # Names of tests are longer than file names may be, and differ in case alone; the digest keeps their files
+        # apart.
         return f"{_PLAIN.sub('-', name)[:40].strip('-') or 'claim'}-{self.digest}.jsonl"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
         return asdict(self)
 
     @classmethod
@@ -84,22 +77,15 @@ class ClaimId:
 class Origin:
     """Time and commit of a run.
 
-    Attributes:
-        time: end of the run, in UTC: "2026-01-31T12:00:00.000Z".
-        commit: full name of the commit that was checked out; empty if unknown.
-        committed: date of the commit, in UTC; empty if unknown.
-        dirty: True if tracked files differed from the commit.
-        versions: versions of robustest, torch and Python, as text.
-
     Raises:
         TypeError: a field has the wrong type or form.
     """
 
-    time: str
-    commit: str = ""
-    committed: str = ""
-    dirty: bool = False
-    versions: str = ""
+    time: str  # end of the run, in UTC: "2026-01-31T12:00:00.000Z"
+    commit: str = ""  # full name of the commit that was checked out; empty if unknown
+    committed: str = ""  # date of the commit, in UTC; empty if unknown
+    dirty: bool = False  # True if tracked files differed from the commit
+    versions: str = ""  # versions of robustest, torch and Python, as text
 
     def __post_init__(self) -> None:
         if not isinstance(self.time, str) or not _TIME(self.time):
@@ -114,7 +100,6 @@ class Origin:
             raise TypeError(expected(f"versions in at most {_LONGEST_VERSIONS} characters", self.versions))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
         return asdict(self)
 
     @classmethod
@@ -126,54 +111,37 @@ class Origin:
 
 
 class HistoryEntry(NamedTuple):
-    """Result of one claim in one run. A flat tuple, as there are claims times runs of them.
+    """Result of one claim in one run; a flat tuple, as their number is claims times runs."""
 
-    Attributes:
-        time: end of the run, as in `Origin`.
-        commit: first characters of the commit's name; empty if unknown.
-        committed, dirty: as in `Origin`.
-        state: state of the row, one of `robustest.account.STATES`.
-        verdict: "passed", "failed" or "inconclusive"; empty if nothing was measured.
-        estimate: measured value; None for an early verdict, or if nothing was measured.
-        low, high: ends of the value's interval; None if nothing was measured.
-        left_low, left_high: ends of the interval that this search left, if it only bounds the value; else None.
-        bounds: "above" or "below" if the value is such a bound; else empty.
-        used, total: number of samples evaluated, and of all.
-        threshold: required value, or None.
-        comparison: ">=" or "<="; empty if nothing was measured.
-        required: all requirements and the scope as text, to see changes of them.
-        seconds: wall-clock seconds.
-        seed: seed of the run.
-        cached: True if the whole result was remembered from an earlier run.
-        model, data: first characters of digests; empty if unknown, e.g. the data of an early verdict.
-        versions: as in `Origin`.
-        problem: reason why nothing was measured, in a line.
-    """
-
+    # as in `Origin`
     time: str
-    commit: str
+    commit: str  # first characters of the commit's name; empty if unknown
     committed: str
     dirty: bool
-    state: str
-    verdict: str = ""
-    estimate: float | None = None
+    state: str  # state of the row, one of `robustest.account.STATES`
+    verdict: str = ""  # "passed", "failed" or "inconclusive"; empty if nothing was measured
+    estimate: float | None = None  # measured value; None for an early verdict, or if nothing was measured
+    # ends of the value's interval; None if nothing was measured
     low: float | None = None
     high: float | None = None
+    # ends of the interval that this search left, if it only bounds the value; else None
     left_low: float | None = None
     left_high: float | None = None
-    bounds: str = ""
+    bounds: str = ""  # "above" or "below" if the value is only a bound; else empty
+    # number of evaluated samples, and of all samples
     used: int = 0
     total: int = 0
     threshold: float | None = None
     comparison: str = ""
-    required: str = ""
-    seconds: float = 0.0
+    required: str = ""  # all requirements and the scope as text, to notice their changes
+    seconds: float = 0.0  # wall-clock seconds
     seed: int = 0
-    cached: bool = False
+    cached: bool = False  # True if the whole result was remembered from an earlier run
+    # first characters of digests; empty if unknown
     model: str = ""
     data: str = ""
     versions: str = ""
-    problem: str = ""
+    problem: str = ""  # reason why nothing was measured, in a line
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -183,7 +151,7 @@ class HistoryEntry(NamedTuple):
 
     @property
     def slack(self) -> float | None:
-        """Distance from the interval to the threshold, negative if the interval reaches over it; None without one."""
+        """Distance from the interval to the threshold, negative if the interval contains it; None without one."""
         interval = self.interval
         if interval is None or self.threshold is None:
             return None
@@ -192,31 +160,23 @@ class HistoryEntry(NamedTuple):
 
 @lru_cache(maxsize=100_000)  # one call for each claim and run, but few distinct arguments
 def _moment(run: tuple[str, str, str]) -> tuple[CommitPlace, str]:
-    """Return the place of an entry's commit and the time of its run, from its first three fields.
-
-    A run of an unknown commit has a place of its own, at its own time.
-    """
+    """Return the place of an entry's commit and the time of its run, from its first three fields."""
     time, commit, committed = run
+    # A run of an unknown commit has a place at its own time.
     return ((committed, commit) if commit and committed else (time, commit)), time
 
 
 @dataclass(slots=True)
 class CommitPoint:
-    """Entries of a claim at one commit, with one model, one data set and one threshold.
+    """Entries of a claim at one commit, with one model, one data set and one threshold."""
 
-    Attributes:
-        place: place of the commit.
-        entries: its entries, by time.
-        model, data, required: fields of the entries; empty if none of them has one.
-        state: GOOD, BAD or OPEN.
-    """
-
-    place: CommitPlace
-    entries: list[HistoryEntry]
+    place: CommitPlace  # place of the commit
+    entries: list[HistoryEntry]  # entries by time
+    # fields of the entries; empty if none of them has one
     model: str = ""
     data: str = ""
     required: str = ""
-    state: str = OPEN
+    state: str = OPEN  # GOOD, BAD or OPEN
 
     @property
     def commit(self) -> str:
@@ -230,12 +190,11 @@ class CommitPoint:
 
     @property
     def conditions(self) -> tuple[str, str, str]:
-        """Model, data and requirements."""
         return self.model, self.data, self.required
 
     @property
     def shown(self) -> HistoryEntry:
-        """The entry that a report shows: the last one that decided the point's state, else the last measured one."""
+        """The entry that reports show: the last one that decided the point's state, else the last measured one."""
         if len(self.entries) == 1:
             return self.entries[0]
         word = {GOOD: "passed", BAD: "failed"}.get(self.state)
@@ -244,56 +203,36 @@ class CommitPoint:
 
 
 class ConditionChange(NamedTuple):
-    """A change of model, data or threshold from one point to a later one.
+    """A change of model, data or threshold from one point to a later one."""
 
-    Attributes:
-        point: the first point after the change.
-        what: one or more of "model", "data" and "threshold".
-        before, after: requirements, if the threshold changed.
-    """
-
-    point: CommitPoint
-    what: tuple[str, ...]
+    point: CommitPoint  # the first point after the change
+    what: tuple[str, ...]  # one or more of "model", "data" and "threshold"
+    # requirements, if the threshold changed
     before: str = ""
     after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstBad:
-    """The point where a claim that does not hold stopped holding, as far as the runs show.
+    """The point at which a claim stopped holding, as far as the runs show."""
 
-    Attributes:
-        point: first bad point since the last good one.
-        good: last good point before it; None if the claim never held.
-        between: number of undecided commits between both, each of which may be the first bad one instead.
-        what: differences to the last good point: "commit", "model", "data", "threshold", "versions".
-    """
-
-    point: CommitPoint
-    good: CommitPoint | None
-    between: int
-    what: tuple[str, ...]
+    point: CommitPoint  # first bad point since the last good one
+    good: CommitPoint | None  # last good point before it; None if the claim never held
+    between: int  # number of undecided commits between both, each of which may be the first bad one instead
+    what: tuple[str, ...]  # differences to the last good point: "commit", "model", "data", "threshold", "versions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimHistory:
-    """A claim through its runs.
-
-    Attributes:
-        claim: identity of the claim.
-        points: points in the order of commits.
-        dirty: entries of changed working trees.
-        changes: changes of model, data or threshold.
-        first_bad: point where the claim stopped holding; None if its last decided point is good, or none is decided.
-        behind: number of commits of the whole history after the claim's last point.
-    """
+    """A claim through its runs."""
 
     claim: ClaimId
-    points: Sequence[CommitPoint]
-    dirty: Sequence[HistoryEntry] = ()
-    changes: Sequence[ConditionChange] = ()
+    points: Sequence[CommitPoint]  # points in the order of commits
+    dirty: Sequence[HistoryEntry] = ()  # entries of changed working trees
+    changes: Sequence[ConditionChange] = ()  # changes of model, data or threshold
+    # point at which the claim stopped holding; None if its last decided point is good, or none is decided
     first_bad: FirstBad | None = None
-    behind: int = 0
+    behind: int = 0  # number of commits of the whole history after the claim's last point
 
     @property
     def last(self) -> HistoryEntry:
@@ -343,6 +282,7 @@ def claim_history(
             continue
         last.entries.append(entry)
         last.model, last.data, last.required = (a or b for a, b in zip(last.conditions, conditions, strict=True))
+        # A failed run is never outvoted: one counterexample refutes the claim at this commit.
         if entry.verdict == "failed" or last.state == OPEN:
             last.state = _STATES.get(entry.verdict, last.state)
     changes = []
@@ -387,9 +327,6 @@ def _first_bad(points: Sequence[CommitPoint], timeline: Sequence[CommitPlace]) -
 def claim_histories(history: Mapping[ClaimId, Sequence[HistoryEntry]]) -> list[ClaimHistory]:
     """Return the history of every claim: bad ones first, then open ones, then those not measured any more.
 
-    A test itself is listed only while its last entry is the latest: later than its claims' entries, or for a test
-    without claims, as late as the whole history's.
-
     Args:
         history: entries of each claim, in any order.
     """
@@ -406,6 +343,9 @@ def claim_histories(history: Mapping[ClaimId, Sequence[HistoryEntry]]) -> list[C
             found.append(claim_history(claim, entries, timeline, history.get(ClaimId(claim.test), ())))
             continue
         others = [entry for one in by_test.get(claim.test, history) for entry in history[one]]
+        # A test itself is listed only while its last entry is later than those of its claims; for a test without
+        # claims, only
+        # if it is as late as the whole history's. Later measurements of its claims show that it runs again.
         latest = max(_moment(entry[:3]) for entry in (*entries, *others))
         if max(_moment(entry[:3]) for entry in entries) == latest:
             found.append(claim_history(claim, entries, timeline))

@@ -11,7 +11,7 @@ from robustest.results import Captions, Counts, Fact, Result, facts_of, named
 from robustest.words import clean_share
 
 OUTCOMES: Final = "outcomes"
-"""Of a `Quantity` that is a share of `Result.outcomes`."""
+"""Source of a `Quantity` that is a share of `Result.outcomes`."""
 
 
 class _More(TypedDict, total=False):
@@ -23,28 +23,19 @@ class _More(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """A measured quantity, and the threshold that bounds it.
+    """A measured quantity, and the threshold that bounds it."""
 
-    Attributes:
-        name: in words, e.g. "accuracy drop".
-        comparison: ">=" or "<=", how the value must relate to the threshold.
-        threshold: the argument with the threshold, e.g. "max_drop".
-        statement: the claim in words without its threshold; `state` fills in each {}.
-        counts: source of the whole numbers behind the value: `OUTCOMES` for a share of `Result.outcomes`, or the names
-            of two details: events and n, or lost and gained. None where there are none.
-        fall: True if the two details are lost and gained.
-        trivial: the threshold that any model keeps; None where there is none, or it depends on the measurement.
-        start: the detail with the value from which a fall starts, e.g. "clean_accuracy"; "" where it is no fall.
-    """
-
-    name: str
-    comparison: Literal[">=", "<="]
-    threshold: str
-    statement: str
+    name: str  # name in words, e.g. "accuracy drop".
+    comparison: Literal[">=", "<="]  # required relation of the value to the threshold, ">=" or "<="
+    threshold: str  # argument with the threshold, e.g. "max_drop".
+    statement: str  # the claim in words without its threshold; `state` fills in each {}
+    # source of the whole numbers behind the value: `OUTCOMES` for a share of `Result.outcomes`, the names of two
+    # details (events and n, or lost and gained), or None
     counts: Literal["outcomes"] | tuple[str, str] | None = None
-    fall: bool = False
+    fall: bool = False  # True if the two details are lost and gained
+    # threshold that any model keeps; None if there is none, or it depends on the measurement
     trivial: float | None = None
-    start: str = ""
+    start: str = ""  # detail with the value from which a fall starts, e.g. "clean_accuracy"; else empty.
 
     @classmethod
     def at_least(cls, threshold: str, name: str, statement: str, **more: Unpack[_More]) -> Quantity:
@@ -57,7 +48,6 @@ class Quantity:
         return cls(name=name, comparison="<=", threshold=threshold, statement=statement, **more)
 
     def state(self, *about: object) -> str:
-        """Return the claim in words without its threshold."""
         return self.statement.format(*about)
 
     def counts_of(self, result: Result) -> Counts | None:
@@ -65,6 +55,8 @@ class Quantity:
         if self.counts is None or result.estimate is None:
             return None
         if self.counts == OUTCOMES:
+            # The events of a share that should be high are the samples that held; of one that should be low, those
+            # that did not.
             return Counts(n=result.n, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
         first, second = (result.details.get(name) for name in self.counts)
         if type(first) is not int or type(second) is not int:
@@ -72,16 +64,12 @@ class Quantity:
         return Counts(n=result.n, events=first, gained=second) if self.fall else Counts(n=second, events=first)
 
     def start_of(self, result: Result, names: Mapping[str, str]) -> Fact | None:
-        """Return the value from which a measured fall starts; of the measured samples, where these are not all.
-
-        Args:
-            result: as measured.
-            names: keys of details in words.
-        """
+        """Return the value from which a measured fall starts, or None; `names` are keys of details in words."""
         value, clean = result.details.get(self.start), result.details.get("clean_seen")
         label = named(self.start, names)
         if isinstance(value, float | str):
             return Fact(label, value)
+        # After an early verdict the clean accuracy is known for the evaluated samples alone.
         if self.start != "clean_accuracy" or not clean:
             return None
         return Fact(label, f"{clean_share(clean):.3f} of the {clean['of']} seen")
@@ -89,38 +77,27 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of claim. Reports and the command line know none by name: the texts that they print are in the result.
-
-    Attributes:
-        name: `Result.kind`, e.g. "robust_accuracy".
-        quantities: one for each threshold that asks for another; the first where none is given. Two may have the same
-            threshold if something else, such as the task, decides which of them is measured.
-        further_claims: further arguments that claim something, e.g. "no_worse_than".
-        together: True if all of these must be given at once; else one is enough.
-        limits: arguments that bound other values and claim nothing alone, e.g. "max_copies".
-        parameters: arguments whose numbers are part of the claim and its key, e.g. "coverage"; other numbers say how
-            hard a claim is tried.
-        axis: the parameter along which claims make a curve, or "".
-        advises: True if it may be asserted without a threshold; the result is then only recorded.
-        captions: names that reports give to parts of the result.
-        lines: facts made of several details, for short reports too; None where each single detail is such a fact.
-        hidden: details that are no facts, as `lines` or the statement have them.
+    """A kind of claim. Reports and the command line know none by name: their texts are in the result.
 
     Raises:
-        ConfigError: it has no name or no quantity, or its axis is not one of its parameters.
+        ConfigError: it has no name or no quantity, or its axis is none of its parameters.
     """
 
-    name: str
+    name: str  # `Result.kind`, e.g. "robust_accuracy".
+    # one for each threshold that asks for another; the first one without a threshold. Two may have the same threshold
+    # if something else, such as the task, decides between them.
     quantities: tuple[Quantity, ...]
-    further_claims: tuple[str, ...] = ()
-    together: bool = False
-    limits: tuple[str, ...] = ()
+    further_claims: tuple[str, ...] = ()  # further arguments that claim something, e.g. "no_worse_than".
+    together: bool = False  # True if all of these must be given at once; else one is enough
+    limits: tuple[str, ...] = ()  # arguments that bound other values and claim nothing alone, e.g. "max_copies".
+    # arguments whose numbers are part of the claim and its key, e.g. "coverage"; other numbers are effort.
     parameters: tuple[str, ...] = ()
-    axis: str = ""
-    advises: bool = False
-    captions: Captions = field(default_factory=Captions)
+    axis: str = ""  # parameter along which claims make a curve; may be empty
+    advises: bool = False  # True if it may be asserted without a threshold; the result is then only recorded
+    captions: Captions = field(default_factory=Captions)  # names that reports give to parts of the result
+    # facts made of several details, for short reports too; None if each single detail is a fact
     lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None
-    hidden: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()  # details that are no facts, as `lines` or the statement have them
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -132,21 +109,21 @@ class Kind:
 
     @property
     def assertion(self) -> str:
-        """Return the name of the assertion of this kind."""
         return f"assert_{self.name}"
 
     @property
     def thresholds(self) -> tuple[str, ...]:
-        """Return the arguments of which one or more must be given to claim something."""
+        """Arguments of which one or more must be given to claim something."""
         return (*dict.fromkeys(one.threshold for one in self.quantities), *self.further_claims)
 
     def quantity_of(self, threshold: str) -> Quantity:
-        """Return the quantity that an argument bounds; the first of several."""
+        """Return the first quantity that an argument bounds."""
         return next(one for one in self.quantities if one.threshold == threshold)
 
     def facts(self, details: Mapping[str, Any]) -> tuple[Fact, ...]:
         """Return all facts of a result's details, those for short reports first; tables are left out."""
         names, parts = self.captions.names, []
+        # The mean over all samples may hide a part that is much worse.
         if rows := details.get("strata"):  # the mean over all samples may hide one part
             values = "; ".join(f"{row['part']}: {row['value']:.3f} of {row['samples']}" for row in rows)
             parts = [Fact("by part", values)]
@@ -155,10 +132,9 @@ class Kind:
         return (*self.lines(details), *parts, *facts_of(details, names, without=self.hidden, leads=False))
 
     def describe(self, result: Result, **more: Any) -> Result:
-        """Return a result with facts, captions, counts, trivial threshold and start of its fall.
+        """Return a result of this kind with facts, captions, counts, trivial threshold and start of its fall.
 
         Args:
-            result: of this kind.
             **more: further fields to replace.
         """
         quantity = next((one for one in self.quantities if one.name == result.quantity), self.quantities[0])
@@ -179,7 +155,7 @@ def no_lines(details: Mapping[str, Any]) -> list[Fact]:
 
 
 def clean_accuracy(details: Mapping[str, Any]) -> list[Fact]:
-    """Return the accuracy on unchanged samples, of those that were measured: the leading fact of most kinds."""
+    """Return the accuracy on unchanged samples, the leading fact of most kinds."""
     accuracy, clean = details.get("clean_accuracy"), details.get("clean_seen")
     if accuracy is not None:
         return [Fact("clean accuracy", accuracy)]

@@ -1,4 +1,4 @@
-"""Names of a module that load when first used, so that importing robustest brings in neither torch nor scipy."""
+"""Names of a module that load when first used, so that importing robustest loads neither torch nor scipy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def lazy_names(
     """Return the home of each name of a module, and its `__getattr__` and `__dir__`.
 
     Args:
-        module: its name.
-        homes: names by the module that defines them, e.g. {"errors": ("ConfigError",)} for `robustest.errors`.
-        submodules: names of modules of robustest that load in the same way.
+        module: name of the module.
+        homes: names by defining module, e.g. {"errors": ("ConfigError",)} for `robustest.errors`.
+        submodules: modules of robustest that load in the same way.
     """
     module_of = {name: f"robustest.{home}" for home, names in homes.items() for name in names}
 
@@ -25,6 +25,7 @@ def lazy_names(
         if name not in module_of:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         value = getattr(import_module(module_of[name]), name)
+        # The next use finds the value without `__getattr__`.
         setattr(sys.modules[module], name, value)
         return value
 

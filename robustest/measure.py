@@ -1,9 +1,7 @@
 """Measurements: the twins of the assertions. Each returns its `Result` and raises no error over its verdict.
 
-`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Beside them are
-computations on results: the samples that would close a gap, and effective robustness.
-
-Each loads its own module when first used: a claim on robust accuracy needs neither hypothesis nor bounds.
+`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Further functions
+compute on results, e.g. effective robustness.
 """
 
 from __future__ import annotations

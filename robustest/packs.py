@@ -1,11 +1,8 @@
 """Names for authors of packs, to build claims, engines and models.
 
-`robustest.extensions` has the hooks by which a pack is found. This module has the names that its code uses, and is the
-one place that packs import them from, beside `robustest` itself and its modules of public names (`attacks`, `clock`,
-`cues`, `data`, `errors`, `measure`, `plots`, `rng`, `shifts`, `tasks`, `threats`): where a name lies within robustest
-may change, and this module changes with it.
-
-Each name loads its own module when first used, so that a command of a pack starts without torch.
+`robustest.extensions` has the hooks by which a pack is found. Packs import all other names from here, from `robustest`
+and from its public modules (`attacks`, `clock`, `cues`, `data`, `errors`, `measure`, `plots`, `rng`, `shifts`, `tasks`,
+`threats`): other modules may change. Names load when first used, so a pack's command starts without torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of results, and pictures of a model's features. They need matplotlib: `robustest[plots]`."""
+"""Figures of results, and pictures of a model's features, drawn by matplotlib: `robustest[plots]`."""
 
 from __future__ import annotations
 

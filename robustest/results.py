@@ -19,13 +19,13 @@ from robustest.words import count_of, exactly, sentence
 Value = str | int | float | bool
 """The value of a fact: one plain JSON value."""
 
+# Most entries of a mapping that is shown in a line, not as a table.
 _IN_A_LINE = 8
-"""Most entries of a mapping that is shown in a line, not as a table."""
 
 _NOTHING = "\N{EN DASH}"
 
 SHOWN_ELSEWHERE = frozenset({"health", "baseline", "changed", "class_names", "clean_seen", "curves", "pictures"})
-"""Details of any kind of claim that reports show in another place than among the facts."""
+"""Details of any kind of claim that reports show outside of the facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,10 @@ class Fact:
     """A further number or sentence of a result.
 
     Attributes:
-        label: its name, in a few words.
+        label: name in a few words.
         value: a number, a bool, or words.
-        unit: of the number; "" for a share, and for words.
-        leads: True if short reports print it too: the terminal, JUnit and the summary. The page and the JSON file have
-            every fact.
+        unit: unit of the number; empty for a share, and for words.
+        leads: True if short reports print it too: the terminal, JUnit and the summary.
 
     Raises:
         TypeError: a field has another type, or the number is not finite.
@@ -55,7 +54,6 @@ class Fact:
             raise TypeError(expected("value of a fact to be text, a finite number, true or false", self.value))
 
     def __str__(self) -> str:
-        """Return the value as a report prints it."""
         return f"{shown(self.value)} {self.unit}".rstrip()
 
 
@@ -63,19 +61,15 @@ class Fact:
 class Variation:
     """A threat, shift, cue or strategy as data.
 
-    Attributes:
-        name: of its class or function, e.g. "Linf" or "gaussian_noise".
-        parameters: plain JSON values by name. Defaults are left out, so that a parameter that a later version adds does
-            not make another variation.
-        axis: the parameter along which claims make a curve, e.g. "eps"; it is a number. None for no axis.
-
     Raises:
         TypeError: a field has another type.
     """
 
-    name: str
+    name: str  # name of its class or function, e.g. "Linf" or "gaussian_noise".
+    # A parameter that a later version adds must not make another variation, so defaults are left out.
+    # plain JSON values by name, without those that are defaults
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    axis: str | None = None
+    axis: str | None = None  # parameter along which claims make a curve, a number, e.g. "eps"; or None.
 
     def __post_init__(self) -> None:
         _check("a variation", {"name": self.name}, str, "text")
@@ -84,18 +78,18 @@ class Variation:
             raise TypeError(expected(f"the parameter {self.axis!r} of a variation to be a number", self.at))
 
     def __str__(self) -> str:
-        """Return the variation as a person writes it, with exact numbers: "Linf(eps=8/255)"."""
+        """Return the variation as code, with exact numbers: "Linf(eps=8/255)"."""
         given = ", ".join(f"{name}={_written(value)}" for name, value in self.parameters.items())
         return f"{self.name}({given})" if given else self.name
 
     @property
     def without_axis(self) -> Variation:
-        """Return this variation without the parameter on the axis, as all on its curve have it."""
+        """This variation without the parameter on the axis, as all on its curve have it."""
         return Variation(self.name, {name: value for name, value in self.parameters.items() if name != self.axis})
 
     @property
     def at(self) -> float | None:
-        """Return the place on the axis, or None."""
+        """Place on the axis, or None."""
         place: float | None = None if self.axis is None else self.parameters.get(self.axis)
         return place
 
@@ -104,18 +98,13 @@ class Variation:
 class Limit:
     """A number that a claim requires.
 
-    Attributes:
-        name: its argument, e.g. "max_recall_drop".
-        comparison: ">=" or "<=", how the measured value must relate to it.
-        value: the number.
-
     Raises:
         TypeError: a field has another type.
     """
 
-    name: str
-    comparison: str
-    value: float
+    name: str  # its argument, e.g. "max_recall_drop".
+    comparison: str  # required relation of the measured value to it, ">=" or "<="
+    value: float  # the number
 
     def __post_init__(self) -> None:
         _check("a limit", {"name": self.name, "comparison": self.comparison}, str, "text")
@@ -127,27 +116,21 @@ class Limit:
 class Captions:
     """Names that reports give to the parts of a result.
 
-    Attributes:
-        setting: of `Result.setting`: "threat", "setting".
-        size: of a counterexample's size: "size", "severity".
-        before, after: of a counterexample's pair of inputs, e.g. "cue off" and "cue on".
-        answered: of the single answer that a counterexample shows, e.g. "people select"; "" where it shows the model's
-            predictions before and after.
-        worst: of the counterexamples.
-        searched: words that follow a value that a search left or found: "after attack", "found".
-        names: keys of `Result.details` in words, where the key itself would not do.
-
     Raises:
         TypeError: a field has another type.
     """
 
-    setting: str = "setting"
-    size: str = "size"
+    setting: str = "setting"  # name of `Result.setting`: "threat", "setting"
+    size: str = "size"  # name of a counterexample's size: "size", "severity"
+    # names of a counterexample's two inputs, e.g. "cue off" and "cue on".
     before: str = "clean"
     after: str = "changed"
+    # name of the single answer that a counterexample shows, e.g. "people select"; empty if it shows the model's
+    # predictions before and after.
     answered: str = ""
-    worst: str = "Worst samples"
-    searched: str = "found"
+    worst: str = "Worst samples"  # title of the counterexamples
+    searched: str = "found"  # words that follow a value that a search left or found: "after attack", "found"
+    # keys of `Result.details` in words, if the key itself is not enough
     names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -158,29 +141,23 @@ class Captions:
 
     @property
     def tiles(self) -> tuple[str, str, str]:
-        """Return the titles of a counterexample's picture, from left to right."""
+        """Titles of a counterexample's picture, from left to right."""
         return self.before, self.after, "difference"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """The whole numbers behind a value: `events` / `n`; of a fall, (`events` - `gained`) / `n`.
-
-    `robustest suggest` predicts from them the value on another sample of the same population.
-
-    Attributes:
-        n: number of samples.
-        events: samples that held, for a share that should be high; that did not, for one that should be low; lost
-            samples, for a fall.
-        gained: gained samples, for a fall; else None.
+    """The whole numbers behind a value: `events` / `n`, or for a fall (`events` - `gained`) / `n`.
 
     Raises:
         TypeError: a field is no whole number.
     """
 
-    n: int
+    n: int  # number of samples
+    # samples that held, for a share that should be high; that did not, for one that should be low; lost samples, for
+    # a fall
     events: int
-    gained: int | None = None
+    gained: int | None = None  # gained samples, for a fall; else None
 
     def __post_init__(self) -> None:
         for name, value in {"n": self.n, "events": self.events, "gained": self.gained}.items():
@@ -191,15 +168,13 @@ class Counts:
 def facts_of(
     details: Mapping[str, Any], names: Mapping[str, str], *, without: Collection[str] = (), leads: bool = True
 ) -> list[Fact]:
-    """Return details that are single values, or few, as facts; tables are left to `robustest.reports.html.tables`.
-
-    A value and its "..._interval" become one fact.
+    """Return details that are single values, or few, as facts; tables are left out.
 
     Args:
         details: plain JSON types.
         names: keys in words.
-        without: keys that are left out.
-        leads: see `Fact`.
+        without: keys to leave out.
+        leads: as in `Fact`.
     """
     facts: list[Fact] = []
     for key, value in details.items():
@@ -210,6 +185,7 @@ def facts_of(
             inside = {f"{name}: {named(part, names)}": one for part, one in value.items()}
             facts += facts_of(inside, names, without=without, leads=leads)
         elif value is not None and not (isinstance(value, (Mapping, list)) and not value):
+            # A value and its interval become one fact.
             interval = details.get(f"{key}_interval")
             ends = f" {shown(interval, names)}" if isinstance(interval, Sequence) else ""
             facts.append(
@@ -245,7 +221,7 @@ def named(key: object, names: Mapping[str, str]) -> str:
 
 
 def shown(value: object, names: Mapping[str, str] = {}) -> str:
-    """Return a plain JSON value in words: four figures, marked thousands, yes and no, a dash for nothing."""
+    """Return a plain JSON value in words: four figures, marked thousands, yes and no, a dash for None."""
     if isinstance(value, Mapping):
         return ", ".join(f"{named(key, names)}: {shown(part, names)}" for key, part in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -277,17 +253,15 @@ def _check(of: str, values: Mapping[str, object], kind: type, what: str) -> None
 
 
 class Verdict(StrEnum):
-    """The verdict on a claim.
-
-    Raises:
-        TruthValueError: it was used as a truth value: as a string, "failed" would be true.
-    """
+    """The verdict on a claim; using it as a truth value raises TruthValueError."""
 
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
 
+    # As a string, "failed" would be true.
     def __bool__(self) -> bool:
+        # `assert measure_robust_accuracy(...)` would pass for any value.
         raise TruthValueError(
             f"Expected a comparison such as verdict is Verdict.PASSED but got the verdict {str(self)!r} as a truth "
             "value: any verdict would be true."
@@ -311,16 +285,16 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counterexample:
-    """A sample that speaks against the claim.
+    """A sample that contradicts the claim.
 
     Attributes:
         index: position in the user's data.
-        label: the class in the data.
+        label: class in the data.
         clean, predicted: the model's class for the unchanged and for the changed sample.
-        size: of the change, in the threat's norm or the shift's severity; None where it has no size.
+        size: size of the change, in the threat's norm or the shift's severity; or None.
         image: path of its picture, or None.
         pixels: number of changed pixels (of all channels together), or None.
-        told: the answers in words, where they are not classes (which are -1 then); else "".
+        told: answers in words if they are no classes (these are then -1); else empty.
     """
 
     index: int
@@ -335,23 +309,18 @@ class Counterexample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairing:
-    """The way to pair two results of one claim, sample by sample.
+    """The way to pair two results of one claim, sample by sample."""
 
-    Attributes:
-        share: True if the verdict follows from the share of outcomes that hold: of all samples, or of each group.
-        groups: positions of each group's samples, where the verdict follows from the lowest share among groups.
-        under: in words, the dependencies of an outcome besides model and sample: the change, the limits of a sample.
-            Only outcomes under the same are paired.
-        start: outcomes at the start of a fall to `Result.outcomes`, one per sample in the order of its data: both ends
-            are paired, or the model that started lower would look better.
-        start_data: digest of the samples of `start`; "" where not all were measured.
-    """
-
+    # True if the verdict follows from the share of outcomes that hold, of all samples or of each group
     share: bool = True
+    # positions of each group's samples, if the verdict follows from the lowest share among groups
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    # in words, the dependencies of an outcome besides model and sample; only outcomes with the same are paired
     under: str = ""
+    # outcomes at the start of a fall to `Result.outcomes`, one per sample: both ends are paired, or the model that
+    # started lower would look better
     start: tuple[bool | None, ...] = ()
-    start_data: str = ""
+    start_data: str = ""  # digest of the samples of `start`; empty if not all were measured
 
 
 REASONS: Mapping[str, str] = {
@@ -376,67 +345,55 @@ NOT_PAIRED = Pairing(share=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A measured claim.
-
-    It is neither true nor false: `assert measure_robust_accuracy(...)` would pass whatever was found.
+    """A measured claim; using it as a truth value raises TruthValueError.
 
     Attributes:
-        kind: the kind of claim, e.g. "robust_accuracy".
-        claim: the key of the claim, the same in every run, with any words and any value of the threshold; e.g.
-            "robust_accuracy(Linf(eps=8/255), attack=fast) at_least". It begins with the kind; outside a measurement it
-            is made of kind and statement, unless it is given.
-        statement: the claim in words, without its requirement, which `robustest.words.sentence` adds.
-        verdict: passed, failed or inconclusive; inconclusive too where no threshold was given.
-        rule: the reason for the verdict, e.g. "certain: exact on this set", "alpha = 0.01 after 212 of 1000" or
-            "population, alpha = 0.01 a side".
+        kind: kind of claim, e.g. "robust_accuracy".
+        claim: key of the claim, the same in every run, for any words and any value of the threshold; e.g.
+            "robust_accuracy(Linf(eps=8/255), attack=fast) at_least".
+        statement: the claim in words, without its requirement.
+        verdict: passed, failed or inconclusive; inconclusive too without a threshold.
+        rule: reason for the verdict, e.g. "certain: exact on this set" or "alpha = 0.01 after 212 of 1000".
         quantity: name of the estimate, e.g. "accuracy" or "flip rate".
-        estimate: the measured value, in 0..1; None where not all samples were measured, as after an early verdict.
-        interval: confidence interval of the value, two-sided at 1 - 2 alpha, valid wherever the run stopped. Where a
-            search only bounds the value, the end that nothing proves is the extreme possible value.
-        threshold: the value claimed, or None.
-        threshold_name: its argument, e.g. "at_least"; None where nothing is claimed.
-        comparison: ">=" or "<=", how the estimate must relate to the threshold.
-        n: samples evaluated.
+        estimate: measured value; None if not all samples were measured, as after an early verdict.
+        interval: confidence interval of the value, two-sided at 1 - 2 alpha, valid wherever the run stopped. If a
+            search only bounds the value, the unproven end is the extreme possible value.
+        threshold: claimed value, or None.
+        threshold_name: its argument, e.g. "at_least"; None if nothing is claimed.
+        comparison: required relation of the estimate to the threshold, ">=" or "<=".
+        n: evaluated samples.
         n_total: samples in the data.
-        outcomes: one per sample in the data's own order: True held, False broken, None not evaluated.
+        outcomes: one per sample in the data's order: True held, False broken, None not evaluated.
         cost: model passes and seconds.
-        seed: the seed that repeats the run.
-        setting: the threat, shift or cue in words; `varied` has it as data.
-        method: the attack or intervention in words.
+        seed: seed that repeats the run.
+        setting: threat, shift or cue in words; `varied` has it as data.
+        method: attack or intervention in words.
         counterexamples: the worst samples, worst first.
         notes: sentences for the reader (train mode, halved batches ...).
-        details: further numbers of this kind of claim, plain JSON types only.
-        cached: date and commit of the measurement, e.g. "2026-11-25, commit 1a2b3c4"; "" where something was measured
-            now.
+        details: further numbers of this kind of claim, plain JSON types.
+        cached: date and commit of the measurement, e.g. "2026-11-25, commit 1a2b3c4"; empty for a new measurement.
         replayed: samples decided by counterexamples of an earlier run that still break.
-        alpha: the chance of a wrong verdict that was allowed beforehand, in 0..0.5; 0 where every sample had to be
-            measured and nothing was inferred.
-        at_alpha: True if the verdict rests on that chance; it is certain otherwise.
-        data, model: digests of all samples and of the model, hexadecimal; "" where not all samples were measured, and
-            where the model has none.
-        bounds: "above" or "below", where a search found the value, which then bounds the true value on that side;
-            `details["left_interval"]` is the interval of the value of this search. "" elsewhere.
+        alpha: chance of a wrong verdict that was allowed beforehand, in 0..0.5; 0 if nothing was inferred.
+        at_alpha: True if the verdict rests on that chance; otherwise it is certain.
+        data, model: hexadecimal digests of all samples and of the model; empty if unknown, e.g. after an early verdict.
+        bounds: "above" or "below" if a search found the value, which then bounds the true value on that side;
+            `details["left_interval"]` is the interval of the value of this search. Else empty.
         scope: "set" (these samples) or "population" (the one that they were drawn from).
         caveats: sentences that every line about this result must have.
-        gated: True if an assertion took it; False where a test measured against a threshold and asserted nothing.
-        pairing: the way to pair this with another result of the claim; None where the kind of claim gives none.
-        facts: texts beside the value in reports (`robustest.kinds.Kind.facts`); else each detail that is no table.
+        gated: True if an assertion took it; False if a test measured against a threshold and asserted nothing.
+        pairing: way to pair this with another result of the claim, or None.
+        facts: texts beside the value in reports (`robustest.kinds.Kind.facts`).
         captions: names that reports give to the parts of this result.
-        counts: the whole numbers behind the value, or None.
-        trivial: the threshold that any model keeps, which no claim may have; None where there is none.
-        start: the start of a fall, e.g. the clean accuracy: a number, or words where not all samples were measured.
-            Every line with the fall has it too. None where the value is no fall.
-        family: the key of the claim without its threshold and the number on its axis: claims of one family make a
-            curve.
-        varied: the threats, shifts, cues or strategies of the claim, with their parameters.
-        axis, at: the parameter along which claims like this one make a curve, and its value here, e.g. "eps" and 0.031,
-            "severity" and 3. None where no number is varied.
+        counts: whole numbers behind the value, or None.
+        trivial: threshold that any model keeps, which no claim may have; or None.
+        start: start of a fall, e.g. the clean accuracy: a number, or words if not all samples were measured. None if
+            the value is no fall.
+        family: key of the claim without its threshold and the number on its axis: claims of one family make a curve.
+        varied: threats, shifts, cues or strategies of the claim, with their parameters.
+        axis, at: parameter along which such claims make a curve, and its value here, e.g. "eps" and 0.031; or None.
         limits: every number that the claim requires, by its argument.
-        reasons: reasons for a verdict that the value alone does not explain: keys of `REASONS`, after which a colon and
-            a name may follow, e.g. "health:flat_steps". Empty where value and threshold decide.
-
-    Raises:
-        TruthValueError: it was used as a truth value.
+        reasons: keys of `REASONS`, which a colon and a name may follow, e.g. "health:flat_steps". Empty if value and
+            threshold decide.
     """
 
     kind: str
@@ -494,7 +451,7 @@ class Result:
         return f"<{type(self).__name__} {self.verdict}: {claim}; {sentence(self)}; n={count_of(self)}>"
 
     def _repr_html_(self) -> str | None:
-        """Return the card of the page, with its pictures, for a notebook; None without Jinja2."""
+        """Return the card of the page for a notebook; None without Jinja2."""
         shown: str | None = import_module("robustest.reports.html.page").card(self)  # a report, above this floor
         return shown
 
@@ -507,14 +464,14 @@ class Result:
 
     @property
     def value(self) -> float:
-        """Return the estimate, or else the proven end or the middle of the interval."""
+        """The estimate, or else the proven end or the middle of the interval."""
         low, high = self.interval
         ends = {"above": high, "below": low}
         return ends.get(self.bounds, (low + high) / 2) if self.estimate is None else self.estimate
 
     @property
     def left_interval(self) -> tuple[float, float]:
-        """Return the interval of the value that this search left, where there was one; else the interval."""
+        """The interval of the value that this search left, if there was one; else the interval."""
         left = self.details.get("left_interval")
         ends = left if isinstance(left, (list, tuple)) and len(left) == 2 else self.interval  # files may hold anything
         low, high = ends if all(type(end) in (int, float) for end in ends) else self.interval
@@ -522,31 +479,29 @@ class Result:
 
     @property
     def straddles(self) -> bool:
-        """Return True if a claim about the set was decided on all of it, and the interval contains the threshold.
-
-        The interval is then of the population that the samples were drawn from, and the verdict of the samples.
-        """
+        """True if a claim about the set was decided on all of it, and the interval contains the threshold."""
         low, high = self.left_interval
+        # The interval is about the population that the samples were drawn from, the verdict about the samples.
         decided = self.scope == "set" and self.verdict is not Verdict.INCONCLUSIVE and self.estimate is not None
         return decided and self.threshold is not None and low < self.threshold < high
 
     @property
     def asserted_by(self) -> str:
-        """Return the name of the assertion of such a claim."""
+        """Name of the assertion of this kind of claim."""
         return f"assert_{self.kind}"
 
     @property
     def is_claim(self) -> bool:
-        """Return True if something was claimed: a threshold, or to be no worse than a baseline."""
+        """True if something was claimed: a threshold, or to be no worse than a baseline."""
         return self.threshold is not None or bool(self.details.get("baseline"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return this result as plain JSON types (str, int, float, bool, None, list, dict)."""
+        """Return this result as plain JSON types."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """Return the result that `to_dict` wrote.
+        """Inverse of `to_dict`.
 
         Raises:
             KeyError: a field is missing.
@@ -554,6 +509,7 @@ class Result:
         """
         values = dict(data)
         known = {f.name for f in fields(cls)}
+        # A file of another version: fields that this one ignores could turn a verdict.
         if surplus := sorted(set(values) - known):
             raise TypeError(f"Expected the fields of a robustest result but got also {surplus}")
         if missing := sorted(known - set(values)):
@@ -607,6 +563,7 @@ def _plain(value: object) -> object:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
+    # Exact types: subclasses such as numpy's floats would not survive JSON, and NaN is no JSON.
     if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
         return value
     raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")

@@ -44,7 +44,7 @@ def fold(key: Tensor, use: int | str | Tensor) -> Tensor:
 
     Args:
         key: (N,) int64.
-        use: a name or a number of the use, or (N,) int64 counters (steps, say).
+        use: name or number of the use, or (N,) int64 counters, such as steps.
     """
     if isinstance(use, str):
         use = zlib.crc32(use.encode())

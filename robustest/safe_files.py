@@ -1,4 +1,4 @@
-"""Safe reading of files that others wrote: regular files only, of limited size, inside a folder."""
+"""Safe reading of files from other machines: regular files only, of limited size, inside a folder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from typing import BinaryIO
 
 
 class UnsafeFile(OSError):
-    """A file that is not read: not regular, too large, or outside its folder."""
+    """A file that is not read: not regular, too large, or outside of its folder."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading, without waiting for a device or a pipe.
-
-    Args:
-        path: the file; links are followed.
+    """Open a regular file for reading, without waiting for a device or a pipe; links are followed.
 
     Raises:
         UnsafeFile: it is no regular file.
@@ -24,6 +21,7 @@ def open_regular(path: Path) -> BinaryIO:
     """
     number = os.open(path, _FLAGS)
     try:
+        # The open file is checked, not the path, which could be replaced in between.
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise UnsafeFile("it is no regular file")
         return open(number, "rb")
@@ -33,11 +31,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, *, most: int) -> bytes:
-    """Return the bytes of a regular file, without waiting for a device or a pipe.
-
-    Args:
-        path: the file; links are followed.
-        most: bytes it may have.
+    """Return the bytes of a regular file of at most `most` bytes, as `open_regular`.
 
     Raises:
         UnsafeFile: it is no regular file, or larger.
@@ -47,14 +41,12 @@ def read_regular(path: Path, *, most: int) -> bytes:
 
 
 def read_below(folder: Path, name: str, *, most: int) -> bytes:
-    """Return the bytes of a regular file below a folder.
-
-    No link is followed, so that the name cannot lead out of the folder.
+    """Return the bytes of a regular file below a folder; no link is followed.
 
     Args:
-        folder: trusted.
+        folder: a trusted folder.
         name: a relative path without "..", from an untrusted source.
-        most: bytes it may have.
+        most: largest size in bytes.
 
     Raises:
         UnsafeFile: the name leads elsewhere, the file is no regular one, or is larger.
@@ -66,6 +58,7 @@ def read_below(folder: Path, name: str, *, most: int) -> bytes:
         if path.resolve() != folder.resolve().joinpath(*parts):
             raise UnsafeFile(f"{name!r} is a link")
         return read_regular(path, most=most)
+    # Each part is opened relative to the folder before it: a check of the whole path could be outrun by a new link.
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts[:-1]:
@@ -79,23 +72,18 @@ def read_below(folder: Path, name: str, *, most: int) -> bytes:
 
 
 def parts_below(name: str) -> tuple[str, ...]:
-    """Return the parts of a relative path that stays below its start.
-
-    Raises:
-        UnsafeFile: it does not.
-    """
+    """Return the parts of a relative path that stays below its start, else raise UnsafeFile."""
     path = PurePath(name)
     if not path.parts or path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
         raise UnsafeFile(f"{name!r} is no path inside the folder")
     return path.parts
 
 
+# Opening a pipe without a writer must not wait.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""Opening a pipe without a writer must not wait."""
 
 
 def _read_and_close(number: int, most: int) -> bytes:
-    """Return the bytes of an open file, and close it."""
     try:
         about = os.fstat(number)
         if not stat.S_ISREG(about.st_mode):

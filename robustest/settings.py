@@ -20,27 +20,27 @@ class Settings:
     """Settings of measurements.
 
     Attributes:
-        profile: the name of the profile these settings come from.
-        device: "auto" (the model's own device, else the first CUDA device, else cpu), "cpu",
-            "cuda", "cuda:N", "cuda:all" (a worker process for each CUDA device) or "mps".
-        seed: seeds the order of samples and every random draw.
-        attack: the attack of claims that name none.
-        certify: the way in which claims on robust accuracy prove samples: "auto", "linear", or None for none.
-        scope: "set" (this very test set) or "population" (the one that it was drawn from).
-        alpha: chance of a wrong verdict allowed on each side of a population claim, and at each end
-            of every interval; in (0, 0.5).
+        profile: name of the profile.
+        device: "auto" (the model's own device, else the first CUDA device, else cpu), "cpu", "cuda", "cuda:N",
+            "cuda:all" (a worker process for each CUDA device) or "mps".
+        seed: seed of the order of samples and of every random draw.
+        attack: attack of claims that name none.
+        certify: method that proves samples in claims on robust accuracy: "auto", "linear" or None.
+        scope: "set" (this test set) or "population" (the one that it was drawn from).
+        alpha: chance of a wrong verdict on each side of a population claim, and at each end of every interval; in (0,
+            0.5).
         family_size: number of claims that share the error of wrong early failures, alpha / family_size each; >= 1.
-        batch_size: most samples in one model pass; None lets robustest choose.
+        batch_size: largest number of samples in one model pass; None lets robustest choose.
         precision: "fp32", "bf16" (gradients in bfloat16 first, then in float32 on the samples that are left; verdicts
-            always in float32) or "auto" (bf16 where a short timing shows that it is faster).
+            always in float32) or "auto" (bf16 if a short timing shows that it is faster).
         examples: counterexamples kept and pictured per failed claim.
         pictures: folder for pictures of counterexamples, or None.
         suppress: names of health checks that only add notes.
-        exact: True to measure every sample, even where the verdict is settled before.
-        max_samples: most samples that a claim measures; None sets no limit.
-        time_budget: seconds after which a claim ends, within the pass of the model under way; None sets no limit.
+        exact: True to measure every sample, even after the verdict is certain.
+        max_samples: largest number of samples that a claim measures, or None.
+        time_budget: seconds after which a claim ends, within the current model pass; or None.
         inconclusive: effect of an inconclusive claim on its test: "fail" or "skip"; it never passes.
-        attempts: "every" or "majority" of the attempts must hold at a test that another plugin runs again.
+        attempts: "every" or "majority" of the attempts must hold if another plugin runs a test again.
         store: folder of the store, or None.
         cache: True to use stored chunks; False only writes them.
         recheck: share of stored chunks, drawn at random, that is measured again and must agree; in 0..1.
@@ -49,12 +49,12 @@ class Settings:
         replay_only: True to replay known counterexamples, and search for none.
         baseline: file of committed outcomes that `no_worse_than` compares with.
         update_baseline: True to write outcomes to that file instead of comparing them.
-        engine: where chunks are measured: "local" (this machine), or an engine of a pack, such as "ray".
-        address: of that engine's cluster; None lets the engine choose.
+        engine: engine that measures chunks: "local" (this machine), or an engine of a pack, such as "ray".
+        address: address of that engine's cluster; None lets the engine choose.
         workers: number of worker processes; None: none besides this one on one device, one for each with cuda:all, and
             as many as the cluster has room for elsewhere.
-        gpus_per_task: GPUs that one worker of a cluster takes, > 0 (fractions share a GPU); 0 for the CPU; None: one
-            where the cluster has GPUs.
+        gpus_per_task: GPUs of one worker of a cluster, > 0 (fractions share a GPU); 0 for the CPU; None: one if the
+            cluster has GPUs.
     """
 
     profile: str = "dev"
@@ -107,12 +107,14 @@ class Settings:
 
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
+    # `ci` decides as `dev` does, so that a red gate can be repeated at the desk, but it rechecks more of a store that
+    # other
+    # machines have written.
     "dev": {},
     "ci": {"recheck": 0.05},
     "nightly": {"attack": "thorough", "exact": True, "cache": False},
 }
-"""Profiles of robustest; `[tool.robustest.profiles]` changes them and adds others. `ci` decides as `dev` does, so that
-a red gate can be repeated at the desk, but rechecks more of a store that other machines have written."""
+"""Profiles of robustest; `[tool.robustest.profiles]` changes them and adds others."""
 
 _RUN_KEYS = (
     *("profile", "pictures", "store", "corpus", "corpus_max_mb", "replay_only", "baseline", "update_baseline"),
@@ -123,10 +125,7 @@ MARKER_KEYS = frozenset(f.name for f in fields(Settings)) - set(_RUN_KEYS)
 
 
 def profiles_from(pyproject: Path) -> dict[str, dict[str, Any]]:
-    """Return the profiles: those in `[tool.robustest.profiles]` of a pyproject.toml over those of robustest.
-
-    Args:
-        pyproject: the file, which may be absent.
+    """Return the profiles: those of a pyproject.toml, which may be absent, over those of robustest.
 
     Raises:
         ConfigError: a value is wrong, or a key of `[tool.robustest]` is unknown.
@@ -215,7 +214,7 @@ def _whole(low: int, *, none: bool = False) -> Any:
 
 
 def _number(what: str, *, most: float = math.inf, zero: bool = False, none: bool = False) -> Any:
-    """Return a check for a finite number above 0, or 0 where `zero` is set, and at most `most`."""
+    """Return a check for a finite number above 0, or 0 with `zero`, and at most `most`."""
 
     def test(value: Any) -> bool:
         if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -1,8 +1,7 @@
 """Hypothesis strategies of changes: shifts, severities, poses, perturbations, and chains of them.
 
-Simplest first: hypothesis shrinks towards fewer steps, lower severities and shares, smaller poses, and names that
-stand earlier, and tries to lower severities before it tries other names. The changes are values: they can be printed
-as code, compared and applied again.
+Hypothesis shrinks towards fewer steps, lower severities and shares, smaller poses, and earlier names, and lowers
+severities before it tries other names. The changes are values: they can be printed as code, compared and applied again.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ __all__ = [
 ]
 
 _SHARES = 10
+# Private functions in hypothesis' words for the strategies of this module.
 _PRIVATE = ("_shifts(", "_poses(", "_perturbations(", "_compositions(")
-"""Private functions in hypothesis' words for the strategies of this module."""
 _DRAWS = 99
 
 
@@ -72,8 +71,8 @@ def shifts(
     """Return a strategy of shifts at severities; the lowest severity of the first name is the simplest.
 
     Args:
-        names: shifts' names, or functions of a batch; None takes all shifts of robustest.
-        min_severity, max_severity: of 1..5.
+        names: names of shifts, or functions of a batch; None takes all shifts of robustest.
+        min_severity, max_severity: whole numbers in 1..5.
         parameters: as in `Shift`.
 
     Raises:
@@ -84,6 +83,7 @@ def shifts(
     if isinstance(names, str) or (names is not None and not len(names)):
         raise ConfigError(expected("names of one shift or more, as a list", names))
     for name in SHIFTS if names is None else names:
+        # A wrong name is an error here, not in the middle of a search.
         _shift(name, min_severity, parameters)
     given = {
         "names": None if names is None else tuple(names),
@@ -114,7 +114,6 @@ def _shift(name: str | ShiftFunction, severity: int, parameters: str) -> Shift:
 
 
 def _unusual(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that differ from the defaults: hypothesis' repr is then as short as the user's code."""
     return {name: value for name, value in given.items() if value != usual[name]}
 
 
@@ -122,9 +121,9 @@ def poses(*, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> 
     """Return a strategy of poses, in whole degrees and hundredths; the unchanged image is the simplest.
 
     Args:
-        degrees: largest rotation, either way, a whole number in 0..180.
+        degrees: largest rotation in either direction, a whole number in 0..180.
         translation: largest shift along each axis, as a share of the image's side, in 0..1.
-        zoom: largest relative change of size, either way, in 0..0.9.
+        zoom: largest relative change of size in either direction, in 0..0.9.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -134,6 +133,7 @@ def poses(*, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> 
     Pose(degrees, translation, translation, zoom)
     if min(degrees, translation, zoom) < 0:
         raise ConfigError(expected("limits >= 0", (degrees, translation, zoom)))
+    # Arguments that are defaults are left out, so that hypothesis' repr is as short as the user's code.
     given = {"degrees": degrees, "translation": translation, "zoom": zoom}
     return _poses(**_unusual(given, {"degrees": 30, "translation": 0.1, "zoom": 0.1}))
 
@@ -153,8 +153,8 @@ def _hundredths(draw: DrawFn, limit: float) -> float:
 def perturbations(threat: Threat) -> SearchStrategy[Perturbation]:
     """Return a strategy of random places inside a threat, in tenths of the way there; the image is the simplest.
 
-    A search among random places is weak: for norm balls, patches and poses of each image's own, an attack
-    (`assert_robust_accuracy`) finds far more. This is for chains, where a little of it is added to a shift.
+    For chains that add a little of it to a shift: alone, an attack (`assert_robust_accuracy`) finds far more than
+    random places.
 
     Args:
         threat: e.g. Linf(8 / 255); lengths are in input units.
@@ -177,7 +177,7 @@ def images(x: Tensor, threat: Threat, *, bounds: Bounds = (0.0, 1.0)) -> SearchS
     Args:
         x: (N, C, H, W) floats inside the bounds.
         threat: as for `perturbations`.
-        bounds: the least and the largest value of an input.
+        bounds: smallest and largest value of an input.
 
     Raises:
         ConfigError: x are no such images, or this is no threat.
@@ -196,7 +196,7 @@ def compositions(
     Args:
         steps: a strategy of steps, e.g. `shifts(max_severity=3) | poses()`; None takes `shifts()`.
         max_steps: the longest chain, >= 1.
-        min_steps: the shortest one, in 0..max_steps.
+        min_steps: the shortest chain, in 0..max_steps.
 
     Raises:
         ConfigError: an argument is out of range, or steps are no strategy.
@@ -226,13 +226,11 @@ def _kind(step: Step) -> object:
 
 
 def strategy_words(strategy: SearchStrategy[Any]) -> str:
-    """Return a strategy as code: hypothesis' own words, with the public names of this module.
-
-    A strategy whose words contain a memory address is only "a strategy": its words would differ in every run.
-    """
+    """Return a strategy as code: hypothesis' repr, with the public names of this module."""
     words = repr(strategy)
     for name in _PRIVATE:
         words = words.replace(name, name.removeprefix("_"))
+    # A memory address would differ in every run, and with it the key of the claim.
     return "a strategy" if " at 0x" in words else words
 
 
@@ -244,8 +242,8 @@ class Pose:
     """One rotation, translation and zoom of all images; a shift for any claim on a shift.
 
     Args:
-        degrees: counter-clockwise about the centre, in -180..180.
-        right, down: as a share of the image's width and height, in -1..1.
+        degrees: rotation counter-clockwise about the centre, in -180..180.
+        right, down: shift as a share of the image's width and height, in -1..1.
         zoom: relative change of size, in -0.9..0.9: 0.1 enlarges by a tenth.
 
     Raises:
@@ -266,7 +264,7 @@ class Pose:
                 raise ConfigError(expected(f"{field.name} to be a number in -{limit:g}..{limit:g}", value))
 
     def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
-        """Return the images (N, C, H, W) in this pose; pixels from outside are black, the lower bound."""
+        """Return the images (N, C, H, W) in this pose; pixels from outside have the lower bound (black)."""
         pose = x.new_tensor([self.degrees, self.right, self.down, self.zoom]).expand(len(x), -1)
         return _ANYWHERE.render(pose, _ANYWHERE.region(x, bounds))
 
@@ -284,9 +282,9 @@ class Perturbation:
     """A random place inside each sample's threat; a shift for any claim on a shift.
 
     Args:
-        threat: the threat; lengths such as eps are in input units, as in every claim.
-        share: how far from the image towards that place, in 0..1.
-        draw: number of the draw: another one has other places.
+        threat: the threat; lengths such as eps are in input units.
+        share: share of the way from the image to that place, in 0..1.
+        draw: number of the draw; each has other places.
 
     Raises:
         ConfigError: share is out of range, or this is no threat.
@@ -303,7 +301,6 @@ class Perturbation:
             raise ConfigError(expected("share to be a number in 0..1", self.share))
 
     def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
-        """Return the samples (N, *S), perturbed."""
         region = self.threat.region(x, bounds)
         origin = self.threat.origin(region)
         far = self.threat.start(region, rng.fold(rng.fold(key, "perturbation"), self.draw))
@@ -315,7 +312,7 @@ class Perturbation:
 
     @property
     def moves(self) -> bool:
-        """Return True if targets that are places must follow the change."""
+        """True if targets that are places must follow the change."""
         return isinstance(self.threat, Spatial)
 
     @property
@@ -331,10 +328,8 @@ Step = Shift | Pose | Perturbation
 class Composition:
     """Steps one after the other; a shift for any claim on a shift.
 
-    A step has the same draws as alone, with any steps beside it; each further step of the same name has other draws.
-
     Args:
-        steps: in their order; none leaves samples as they are.
+        steps: in their order; no step leaves samples unchanged.
 
     Raises:
         ConfigError: a step is invalid.
@@ -348,7 +343,7 @@ class Composition:
                 raise ConfigError(expected("steps to be of Shift, Pose or Perturbation", step))
 
     def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
-        """Return the samples (N, *S), changed; each step receives the units that it receives alone."""
+        """Return the changed samples (N, *S); each step receives the same units as alone."""
         for step, own in self.in_turn(key):
             x = step.apply(x, own, bounds)
         return x
@@ -358,6 +353,8 @@ class Composition:
         seen = Counter[str]()
         for step in self.steps:
             name = step.name if isinstance(step, Shift) else type(step).__qualname__
+            # A step has the same draws as alone, with any steps beside it; each further step of the same name has
+            # other draws.
             own = rng.fold(key, seen[name]) if seen[name] else key
             seen[name] += 1
             yield as_shift(step, None), own
@@ -418,7 +415,6 @@ def _made(drawn: object) -> str:
 
 
 def _closure_words(function: object) -> str:
-    """Return the closure of a function made inside another, without which its name would not make it again."""
     cells, code = getattr(function, "__closure__", None) or (), getattr(function, "__code__", None)
     kept = [
         f"{name}={cell.cell_contents!r}" for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False)

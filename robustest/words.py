@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robustest.results import Limit, Result
 
+# Digits of a bound, which is rounded outwards, or it would be no bound.
 _DIGITS = Decimal("0.001")
-"""Digits of a bound, which is rounded outwards, or it would be no bound."""
 _ANY_FLOAT = Context(prec=400)
+# Largest divisor of a fraction that a person may have written.
 _LONGEST_DIVISOR = 1024
-"""Largest divisor of a fraction that a person may have written."""
+# Largest divisor of a fraction that is written as such: 1/3, not 85/255.
 _PLAIN_DIVISOR = 10
-"""Largest divisor of a fraction that is written as such: 1/3, not 85/255."""
 
 
 def as_written(value: float) -> str:
-    """Return a number as a person would write it: "8/255", "0.3"; four figures where no short form is exact."""
+    """Return a number as a person would write it: "8/255", "0.3"; four figures if no short form is exact."""
     short = f"{value:.4g}"
     if float(short) == value or not 0 < value < 1e6:
         return short
@@ -33,7 +33,7 @@ def as_written(value: float) -> str:
 
 
 def exactly(value: float) -> str:
-    """Return a number as a person would write it, where that is exact; else every figure of it."""
+    """Return a number as a person would write it, if that is exact; else all its figures."""
     short = as_written(value)
     try:
         return short if float(Fraction(short)) == value else repr(value)
@@ -44,17 +44,17 @@ def exactly(value: float) -> str:
 def sentence(result: Result) -> str:
     """Return the measured value and the requirement, in the one sentence that every report prints.
 
-    A search only bounds the true value, so that its own value comes first, then the proven bound: "robust accuracy
-    0.940 [0.921, 0.952] after attack (true value at most 0.952), required >= 0.90". An early verdict has an interval
-    and no value: "accuracy in [0.940, 0.982], required >= 0.93". A fall is followed by its start, as a worse model may
-    fall less: "accuracy drop 0.050 [0.031, 0.071] from clean accuracy 0.750, required <= 0.08".
+    A search only bounds the true value, so its own value comes first, then the proven bound: "robust accuracy 0.940
+    [0.921, 0.952] after attack (true value at most 0.952), required >= 0.90". An early verdict has an interval and no
+    value: "accuracy in [0.940, 0.982], required >= 0.93". A fall is followed by its start, as a worse model may fall
+    less: "accuracy drop 0.050 [0.031, 0.071] from clean accuracy 0.750, required <= 0.08".
     """
     least = requirement(result)
     return f"{result.quantity} {value_of(result)}, {f'required {least}' if least else 'nothing required'}"
 
 
 def value_of(result: Result) -> str:
-    """Return the measured value with its interval, and with its proven bound where a search found it."""
+    """Return the measured value with its interval, and with its proven bound if a search found it."""
     value = value_in_words(
         result.estimate,
         result.interval,
@@ -79,11 +79,11 @@ def value_in_words(
 
     Args:
         estimate: the value; None for an early verdict.
-        interval: of the true value.
-        left: interval of the value that a search left; that of the true value where nothing was searched.
-        bounds: "above" or "below", where a search only bounds the value; else "".
+        interval: interval of the true value.
+        left: interval of the value that a search left; without a search the same as `interval`.
+        bounds: "above" or "below" if a search only bounds the value; else empty.
         searched: words that follow the value of a search.
-        threshold: the value gets as many decimals as distinguish it from this.
+        threshold: the value gets enough decimals to differ from it.
     """
     low, high = (_apart(end, threshold) for end in left)
     if bounds:
@@ -105,7 +105,7 @@ def value_in_words(
 
 
 def requirement(result: Result) -> str:
-    """Return the requirement: ">= 0.90", every further limit by its argument, and the baseline; "" without any."""
+    """Return the requirement: ">= 0.90", every further limit by its argument, and the baseline; may be empty."""
     parts = limits_in_words(result)
     baseline = result.details.get("baseline")
     if isinstance(baseline, Mapping) and baseline and "update" not in baseline:
@@ -137,10 +137,9 @@ def count_of(result: Result) -> str:
 def headline(result: Result) -> str:
     """Return a claim that did not pass in one line: "robust accuracy 0.312 < 0.40 under Linf(eps=8/255), fast".
 
-    The comparison comes first, since pytest's short summary cuts lines at 80 columns. Where the value does not show why
-    the claim did not pass, sentence and rule take its place. Where most failures were wrong before any change, that
-    comes first: neither attack nor shift is to blame.
+    If the value does not show why the claim did not pass, sentence and rule take its place.
     """
+    # The comparison comes first, since pytest's short summary cuts lines at 80 columns.
     about = result.statement.removeprefix(result.quantity)
     about = about if about != result.statement else f": {about}"
     if result.verdict == "inconclusive":
@@ -159,11 +158,12 @@ def headline(result: Result) -> str:
             value = f"in [{_apart(low, result.threshold)}, {_apart(high, result.threshold)}]"
         sign = "<" if result.comparison == ">=" else ">"
         claim = f"{result.quantity} {value}{_start_of(result)} {sign} {_threshold(result.threshold)}{about}"
+    # If most failures were wrong before any change, that comes first: neither attack nor shift is the cause.
     return f"{_wrong_before(result)}{claim}"
 
 
 def _start_of(result: Result) -> str:
-    """Return the start of a fall in words; "" where the value is no fall."""
+    """Return the start of a fall in words; empty if the value is no fall."""
     if result.start is None:
         return ""
     start = result.start.value
@@ -171,7 +171,7 @@ def _start_of(result: Result) -> str:
 
 
 def _proven(end: float, *, above: bool) -> str:
-    """Return the proven end of an interval, rounded outwards, or it would be no bound."""
+    """Return the proven end of an interval, rounded outwards: rounded inwards it would be no bound."""
     return f"{Decimal(repr(end)).quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT):.3f}"
 
 
@@ -199,7 +199,7 @@ def _apart(value: float, threshold: float | None) -> str:
 
 
 def _wrong_before(result: Result) -> str:
-    """Return words about failures that no change caused, where these are the most."""
+    """Return words about failures that no change caused, if these are the majority."""
     seen = result.details.get("clean_seen")
     if not isinstance(seen, Mapping) or result.comparison != ">=" or not result.quantity.endswith("accuracy"):
         return ""
@@ -210,17 +210,15 @@ def _wrong_before(result: Result) -> str:
 
 
 def clean_share(seen: Mapping[str, Any]) -> float:
-    """Return the accuracy on the unchanged samples that were measured."""
+    """Return the accuracy on the evaluated unchanged samples."""
     return int(seen["right"]) / int(seen["of"])
 
 
 def folded(line: str, width: int, indent: str) -> list[str]:
     """Return a line of a report as lines of at most `width` columns; words are not broken.
 
-    A command is continued as a shell reads it, so that it can be copied whole.
-
     Args:
-        line: without its line end.
+        line: the line, without its line end.
         width: columns.
         indent: start of further lines.
     """
@@ -231,4 +229,5 @@ def folded(line: str, width: int, indent: str) -> list[str]:
     parts = textwrap.wrap(
         line, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
     )
+    # A command is continued as a shell reads it, so that it can be copied whole.
     return [f"{part} \\" for part in parts[:-1]] + parts[-1:] if command else parts

@@ -31,7 +31,7 @@ from torch import nn
 
 import robustest
 from robustest import extensions
-from robustest.cli.command import _of_packs, _parser
+from robustest.cli.command import _parser
 from robustest.pytest_plugin import options as pytest_options
 
 for _found in pkgutil.walk_packages(robustest.__path__, "robustest."):
@@ -66,6 +66,11 @@ def robust_model():
 def robust_data():
     return page.x, page.y
 """
+
+
+def of_packs() -> list[extensions.Command]:
+    """Return the verbs that installed packs add."""
+    return [command for _, command in extensions.all_of("robustest_commands", extensions.Command)]
 
 
 class Block(NamedTuple):
@@ -192,7 +197,7 @@ def words(command: str) -> list[str]:
 
 def options_of(path: list[str]) -> list[set[str]]:
     """The options that a command of `robustest` has, beside --help, each with all its names."""
-    parser = _parser(_of_packs())
+    parser = _parser(of_packs())
     for word in path:
         parser = next(action for action in parser._actions if action.choices).choices[word]
     return [set(a.option_strings) for a in parser._actions if a.option_strings and a.dest != "help"]
@@ -200,11 +205,11 @@ def options_of(path: list[str]) -> list[set[str]]:
 
 def check_robustest(arguments: list[str]) -> None:
     """A command as it is typed parses; a synopsis, in brackets what may be left out, names every option there is."""
-    verbs = next(action for action in _parser(_of_packs())._actions if action.choices).choices
+    verbs = next(action for action in _parser(of_packs())._actions if action.choices).choices
     if arguments[0] in PACKS_VERBS and arguments[0] not in verbs:
         return  # its pack is not installed
     if not any("[" in word for word in arguments):
-        parsed, others = _parser(_of_packs()).parse_known_args(arguments)
+        parsed, others = _parser(of_packs()).parse_known_args(arguments)
         assert not others or hasattr(parsed, "rest"), others
         return
     options = options_of([word for word in arguments[:2] if re.fullmatch("[a-z]+", word)])
@@ -280,7 +285,7 @@ def test_every_block_is_in_a_language_that_is_tested(page: Path) -> None:
 
 def test_options_and_commands_named_in_the_text_are_there(pytester: pytest.Pytester) -> None:
     options = {name for option in pytester.parseconfig()._parser._groups for o in option.options for name in o.names()}
-    actions = next(action for action in _parser(_of_packs())._actions if action.choices).choices
+    actions = next(action for action in _parser(of_packs())._actions if action.choices).choices
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert set(re.findall(r"--robust(?:-[a-z]+)*\b", text)) <= options, named(page)

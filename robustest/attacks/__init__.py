@@ -1,4 +1,4 @@
-"""Attacks by name; one file each. `protocol` says what an attack is."""
+"""Attacks by name; one file each. `protocol` defines an attack."""
 
 from __future__ import annotations
 
@@ -75,18 +75,14 @@ _MAKERS: tuple[Callable[[], Searcher], ...] = (
 )
 
 ATTACKS: dict[str, Callable[[], Searcher]] = {make().name: make for make in _MAKERS}
-"""The attacks robustest brings, by name."""
+"""The attacks of robustest, by name."""
 
 
 def as_attack(attack: str | Searcher | Cascade, threat: Threat | None = None) -> Cascade:
-    """Return the cascade for a name, a searcher or a cascade; a lone searcher is a cascade of one stage.
-
-    Names are looked up among the cascades and attacks of robustest, then among those of packs
-    (`robustest.extensions`).
+    """Return the cascade for a name, a searcher or a cascade; names are those of robustest, then of packs.
 
     Args:
-        attack: as the user gave it.
-        threat: the stages that packs have for it are added to a cascade of robustest. None adds none.
+        threat: adds the stages that packs have for it to a cascade of robustest.
 
     Raises:
         UnknownNameError: no attack has this name.
@@ -107,7 +103,7 @@ def as_attack(attack: str | Searcher | Cascade, threat: Threat | None = None) ->
         if threat is None:
             return cascade
         added = extensions.all_of("robustest_searches", Stage, threat=threat)
-        # The name says whose stages ran: a verdict must not depend silently on what is installed.
+        # The name says whose stages ran: a verdict must not depend silently on installed packs.
         label = " + ".join([cascade.name, *dict.fromkeys(pack for pack, _ in added)])
         return replace(cascade, name=label, stages=(*cascade.stages, *(stage for _, stage in added)))
     if isinstance(attack, type) or not isinstance(attack, Searcher):

@@ -26,10 +26,10 @@ from robustest.errors import ConfigError, expected
 from robustest.tasks import Task
 from robustest.threats import L1, L2, Rows, Threat, length, per_row
 
+# Limits of the multiplier.
 _SMALLEST, _LARGEST = 1e-6, 1e12
-"""The multiplier stays between these."""
+# Added to the root of mean squares, so that an element without gradient stays where it is.
 _TINY = 1e-8
-"""Added to the root of mean squares, so that an element without gradient stays where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,8 @@ class ALMA:
 
     Args:
         steps: gradient steps, >= 1.
-        first_step: length of the first step in the threat's norm, in widths of the bounds, > 0; None means 0.1 for
-            L2 and 1 for L1.
+        first_step: length of the first step in the threat's norm, in widths of the bounds, > 0; None means 0.1 for L2
+            and 1 for L1.
         check: rounds between two checks of the progress, >= 1.
         tau: d must fall below this share of its last value, in (0, 1).
         growth: factor of the weight, > 1.
@@ -116,7 +116,7 @@ class ALMA:
         return self._move(problem, state, seen.z, descent)
 
     def _learn(self, state: Rows, d: Tensor, fooled: Tensor) -> Rows:
-        """Return the state with multiplier and weight after the constraint's value d (B,)."""
+        """Return the state with multiplier and weight updated by the constraint's value d (B,)."""
         step, multiplier = state["step"], state["multiplier"]
         first, due = step == 0, (step > 0) & ((step + 1) % self.check == 0)
         # Weights grow only while nothing fooled the model: from then on the multiplier alone balances norm and penalty.
@@ -147,7 +147,6 @@ class ALMA:
         return torch.where(per_row(lost, x), anywhere / per_row(length(anywhere), x), descent)
 
     def _move(self, problem: Problem, state: Rows, z: Tensor, descent: Tensor) -> Rows:
-        """Return the state after a step."""
         x, step, found = problem.x, state["step"], state["found"]
         square = torch.lerp(descent.square(), state["square"], self.smoothing)
         move = descent / (square.sqrt() + _TINY)

@@ -1,4 +1,4 @@
-"""Auto-PGD: projected gradient ascent that finds its step length by itself (Croce and Hein, ICML 2020, Algorithm 1)."""
+"""Auto-PGD: projected gradient ascent that adapts its step length (Croce and Hein, ICML 2020, Algorithm 1)."""
 
 # L-inf and L2, from a random point of the ball with eta = 2 eps:
 #
@@ -14,7 +14,8 @@
 # 1.5, down to a tenth. With `outside_in` the first 0.3 of the steps are made in the ball of 3 eps and the next 0.3 in
 # that of 2 eps; a search in the next ball begins at the projection of the best point of the last.
 #
-# With "targeted_dlr" the first of the steps evaluates the unchanged sample and settles the target there.
+
+# With "targeted_dlr" the first step evaluates the unchanged sample and fixes the target class.
 
 from __future__ import annotations
 
@@ -43,10 +44,10 @@ _NAMES = {
     "targeted_dlr": "apgd-t",
 }
 
+# Weight of the new step; the last move has the rest.
 _MOMENTUM = 0.75
-"""Weight of the new step; the rest is that of the last move."""
+# A step length is kept while at least this share of its steps raised the objective.
 _RISING = 0.75
-"""A step length is kept while at least this share of its steps raised the objective."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,10 @@ class APGD:
     """Auto-PGD.
 
     Args:
-        steps: gradients a sample gets, >= 1.
+        steps: gradients per sample, >= 1.
         loss: "ce", "dlr", "margin" or "targeted_dlr"; of masks "ce_right" (pixels still right) and "segpgd" too.
-        target_rank: place of the target class, >= 0; ranks beyond the last class stand for the last. Only
-            "targeted_dlr" uses it.
-        outside_in: L1 alone: begins in balls of three and two times eps, rather than in that of eps.
+        target_rank: place of the target class for "targeted_dlr", >= 0; ranks beyond the last class mean the last.
+        outside_in: in L1, begin in balls of three and two times eps.
 
     Raises:
         ConfigError: a number is out of range, or the loss is unknown.
@@ -79,7 +79,6 @@ class APGD:
 
     @property
     def name(self) -> str:
-        """The registry's name; one for each loss, the same for every rank."""
         return _NAMES[self.loss]
 
     def suits(self, task: Task) -> bool:
@@ -132,7 +131,7 @@ class APGD:
         after = self._advance(problem, state, seen)
         if self.loss != "targeted_dlr":
             return after
-        # The unchanged sample settles the target and is no part of the search, which begins at z as init left it.
+        # The unchanged sample fixes the target and is no part of the search, which begins at z as init left it.
         ranking = state["step"] < 0
         if seen.z.device.type == "cpu" and not bool(ranking.any()):
             return after
@@ -140,7 +139,7 @@ class APGD:
         return {**after, "step": state["step"] + 1, "target": self._target(problem, state, seen.logits)}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """Return (B,) the target classes: the one that was settled, else the one of these logits."""
+        """Return (B,) the fixed target classes, or those of these logits."""
         known = state["step"] >= 0
         if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
             return state["target"]
@@ -175,9 +174,6 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     """Return the rounds at which APGD looks back, 0 among them: w_j = ceil(p_j * steps), without repetition.
 
     p_0 = 0, p_1 = 0.22, p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06) (Croce and Hein, ICML 2020, section 3.1).
-
-    Args:
-        steps: gradient steps, >= 1.
     """
     percent, gap, rounds = 22, 22, {0}
     while percent <= 100:
@@ -224,24 +220,19 @@ def _move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
 
 # L1
 
+# The ball's radius, in times eps, from a share of the steps on.
 _RADII = ((0.0, 3.0), (0.3, 2.0), (0.6, 1.0))
-"""From which share of the steps on, and how many times eps the ball's radius is then."""
 _FIRST_SHARE = 5
 _FEWER, _FALL = 0.95, 1.5
 
 
 class _L1Plan(NamedTuple):
-    """The steps, and whether they begin in larger balls."""
-
     steps: int
     outside_in: bool
 
 
 def _l1_init(problem: Problem, key: Tensor, outside_in: bool) -> tuple[Tensor, Rows]:
-    """Return random points of the first ball, and the L1 part of the state (B,).
-
-    That is the longest step of this ball, the non-zeros counted last, and the number of elements that a step takes.
-    """
+    """Return random points of the first ball, and the L1 part of the state (B,)."""
     factor = _RADII[0][1] if outside_in else 1.0
     region, span = problem.region, per_row(problem.region["span"], problem.x)
     noise = problem.x + span * rng.normal(rng.fold(key, "start"), problem.x.shape[1:])
@@ -267,7 +258,7 @@ def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tens
 
 
 def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Rows:
-    """Return the state after a step from z; where the next ball begins, after the best point was projected into it."""
+    """Return the state after a step from z."""
     size = gradient.abs().flatten(1)
     last = state["elements"].long().clamp(1, size.shape[1]) - 1
     # The `elements` largest, and others of the same size: a tie is not broken by the place in the input.
@@ -278,7 +269,7 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
     if not plan.outside_in:
         return {**state, "z": stepped}
     now, then = (_factor(plan.steps, state["step"] + ahead) for ahead in (0, 1))
-    # Where the next ball begins: project the best point into it, with its longest step, and forget the best value,
+    # At the start of the next ball: project the best point into it, with its longest step, and forget the best value,
     # which was found in the larger ball.
     closing = now != then
     longest = _longest(problem, then)
@@ -296,7 +287,6 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
 
 
 def _factor(steps: int, step: Tensor) -> Tensor:
-    """Return (B,) the radius at a step (B,), in times eps."""
     factor = torch.full(step.shape, _RADII[0][1], device=step.device)
     for share, value in _RADII[1:]:
         factor = torch.where(step >= math.floor(share * steps), value, factor)
@@ -304,6 +294,6 @@ def _factor(steps: int, step: Tensor) -> Tensor:
 
 
 def _longest(problem: Problem, factor: Tensor) -> Tensor:
-    """Return (B,) the radius, or the room inside the bounds where that is less."""
+    # If the bounds leave less room than the radius, a step is no longer than the room.
     across = problem.region["span"] * (problem.x[0].numel() if len(problem.x) else 1)
     return torch.minimum(factor * problem.threat.radius, across)

@@ -1,4 +1,4 @@
-"""The cascades that robustest brings."""
+"""The cascades of robustest."""
 
 # Cheap stages first; only survivors go on, and the expensive stages begin with those of smallest margin. Each cascade
 # holds a searcher of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without
@@ -6,7 +6,8 @@
 # attack suffices. The budgets are our measurements (benchmarks/strength.py). Short attacks with a target each often
 # break what restarts without one find by luck: which class those end in is chance.
 #
-# `on` says for which threats a stage is, where its searcher supports those alone or others have better stages.
+
+# `on` restricts a stage to threats, where its searcher supports others that have better stages.
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ _LONG = ODIMargin(start_steps=2, steps_after=40)
 _FEW = 16
 _COVER = RandomDraws(queries=1000, at_once=50)
 _INWARD = DDN.outside_in(steps=20)
+# More queries where they may pay: four times as many about halve the margin that Square reaches.
 _MORE = Stage(searcher=Square(), only=Needs.GRADIENT, on=(Linf,), earned=True, near=2.0)
-"""More queries where they may pay: four times as many about halve the margin that Square reaches."""
 
 
 def _inward(steps: int, step_size: float) -> DDN:
@@ -60,7 +61,7 @@ def _towards(rank: int, steps: int) -> APGD:
 
 
 def _few_features(effort: int) -> tuple[Stage, ...]:
-    """Return stages for samples of a few numbers (tables, toy problems): restarts and draws that cover the region."""
+    """Return stages for samples of a few numbers (tables, toy problems)."""
     return (
         Stage(searcher=_FACES, rounds=20 * effort, features=_FEW),
         Stage(searcher=_SMALL, rounds=20 * effort, features=_FEW),
@@ -71,7 +72,7 @@ def _few_features(effort: int) -> tuple[Stage, ...]:
 
 
 def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
-    """Return the random searches of L0, L1 and patches beside gradients."""
+    """Return random searches of L0, L1 and patches beside gradients."""
     return (
         Stage(searcher=SparseRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT, on=(L0, L1)),
         Stage(searcher=PatchRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT, on=(Patch,)),
@@ -79,7 +80,7 @@ def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
 
 
 def _rest(effort: int) -> tuple[Stage, ...]:
-    """Return stages for spatial and unbounded threats, and for models that give less than gradients."""
+    """Return stages for spatial and unbounded threats, and for models without gradients."""
     few = (Needs.SCORES, Needs.LABELS) if effort == 1 else ()  # the other cascades bring their own draws
     return (
         Stage(searcher=SpatialGrid(), on=(Spatial,)),
@@ -96,7 +97,7 @@ def _rest(effort: int) -> tuple[Stage, ...]:
 
 
 def _of_other_tasks(steps: int) -> tuple[Stage, ...]:
-    """Return stages for answers that are no single class: each way of turning wrong; masks by their right pixels."""
+    """Return stages for answers that are no single class."""
     return (
         Stage(searcher=EachWay(steps_each=steps // 10)),
         Stage(searcher=APGD(steps=steps, loss="segpgd"), on=(Linf, L2)),
@@ -195,7 +196,7 @@ THOROUGH = Cascade(
         Stage(searcher=HopSkipJump(queries=5000), only=Needs.LABELS),
     ),
 )
-"""For the night: the reference, then more restarts, nine target classes, and queries for all that is left."""
+"""For the night: the reference, then more restarts, nine target classes, and queries for all survivors."""
 
 AUTOATTACK = Cascade(
     name="autoattack",
@@ -207,10 +208,10 @@ AUTOATTACK = Cascade(
         Stage(searcher=Square(queries=5000), on=(Linf, L2, L1)),
     ),
 )
-"""The recipe that published numbers rest on, stage by stage (Croce and Hein, ICML 2020, section 6; L1: ICML 2021)."""
+"""The recipe of published numbers, stage by stage (Croce and Hein, ICML 2020, section 6; L1: ICML 2021)."""
 
 CASCADES: dict[str, Cascade] = {cascade.name: cascade for cascade in (FAST, STANDARD, THOROUGH, AUTOATTACK)}
-"""The cascades robustest brings, by name."""
+"""The cascades of robustest, by name."""
 
 MINIMUM: Mapping[str, Cascade] = {
     "l1": Cascade(
@@ -230,4 +231,4 @@ MINIMUM: Mapping[str, Cascade] = {
         stages=(Stage(searcher=FMN(gamma=0.1, random_start=True)), Stage(searcher=FAB())),
     ),
 }
-"""The searches for the smallest perturbation in each norm: every stage on every sample, the smallest of all kept."""
+"""Searches for the smallest perturbation by norm: every stage on every sample, the smallest result is kept."""

@@ -38,9 +38,9 @@ class DDN:
         steps: gradient steps, >= 1.
         gamma: share by which the radius changes in the first round, in (0, 1).
         gamma_last: gamma of the last round, half a cosine in between; None keeps `gamma`, as the paper does.
-        start: the radius to begin with, in units, > 0.
+        start: the first radius, in units, > 0.
         step_size: length of the first step, in units, > 0; the last is a hundredth of it.
-        loss: the loss to climb: cross-entropy ("ce", the paper's) or the margin ("margin").
+        loss: cross-entropy ("ce", the paper's) or the margin ("margin").
         random_start: begin on the sphere of the first radius, in a random direction, rather than at the sample.
 
     Raises:
@@ -77,7 +77,6 @@ class DDN:
 
     @property
     def name(self) -> str:
-        """The registry's name, with "-outside-in" where it starts at random."""
         return "ddn-outside-in" if self.random_start else "ddn"
 
     def suits(self, task: Task) -> bool:
@@ -113,7 +112,6 @@ class DDN:
         return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}
 
     def _unit(self, problem: Problem) -> Tensor:
-        """Return (B,) the unit of lengths."""
         span = problem.region["span"]
         eps = problem.threat.radius
         across = span * math.sqrt(problem.x[0].numel() if len(problem.x) else 1)

@@ -28,7 +28,7 @@ class EOT:
 
     Args:
         searcher: the attack; it must use gradients.
-        draws: model passes averaged at each proposal, and the passes of the judge; >= 2.
+        draws: model passes averaged at each proposal, and passes of the judge; >= 2.
 
     Raises:
         ConfigError: the attack uses no gradients, or draws < 2.
@@ -46,7 +46,6 @@ class EOT:
 
     @property
     def name(self) -> str:
-        """The attack's name behind "eot-"."""
         return f"eot-{self.searcher.name}"
 
     @property
@@ -67,7 +66,6 @@ class EOT:
         return task.one_class and suits(self.searcher, task)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """As the inner attack, with each of its passes made `draws` times."""
         least = enough_queries(self.searcher, threat, features)
         return None if least is None else least * self.draws
 

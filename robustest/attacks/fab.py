@@ -33,9 +33,9 @@ class FAB:
 
     Args:
         steps: gradient steps, >= 1.
-        target_rank: the target is the class at this place among the others, the likeliest at 0, when first looked at;
-            None takes the likeliest in every round.
-        overshoot: how far beyond the plane a step goes, as a share of the step, >= 0.
+        target_rank: place of the target among the other classes of the first evaluation, the likeliest at 0; None takes
+            the likeliest in every round.
+        overshoot: extra length of a step beyond the plane, as a share of the step, in [0, 1).
         bias: largest weight of the sample's own projection, in 0..1.
         back: share of the perturbation kept after a point that fools the model, in (0, 1).
         random_start: begin at a random point half of eps away at most, rather than at the sample.
@@ -67,7 +67,6 @@ class FAB:
 
     @property
     def name(self) -> str:
-        """The registry's name: "fab", or "fab-t" with a target."""
         return "fab" if self.target_rank is None else "fab-t"
 
     def suits(self, task: Task) -> bool:
@@ -120,33 +119,29 @@ def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
 
 def _norm(threat: Threat, step: Tensor) -> Tensor:
-    """Return (B,) the length of steps in the threat's norm."""
+    """Return (B,) lengths of steps in the threat's norm."""
     order = torch.inf if isinstance(threat, Linf) else 1 if isinstance(threat, L1) else 2
     size: Tensor = torch.linalg.vector_norm(step.flatten(1), order, dim=1, dtype=torch.float64)
     return size.to(step.dtype)
 
 
+# Most rounds of Newton's method; more than a few are rare.
 _NEWTON = 16
-"""Rounds of Newton's method at most; more than a few are rare."""
 
 
+# Share of the way to a hyperplane that may remain.
 _CLOSE = 1e-5
-"""Share of the way to a hyperplane that may be left."""
 
 
 def to_hyperplane(threat: Threat, at: Tensor, normal: Tensor, gain: Tensor, bounds: Bounds) -> Tensor:
     """Return the shortest step d (B, *S), in the threat's norm, with `normal . d = gain` and `at + d` in the bounds.
 
-    Where the box ends before the hyperplane, the step that comes nearest to it. Croce and Hein (ICML 2020, section 3)
-    solve the same problem by sorting; here the length t of the step is found by Newton's method: the gain of a step of
-    length t is concave and piecewise linear in t, so the rounds rise towards the root without passing it.
+    Where the box ends before the hyperplane, the step that comes nearest to it.
 
     Args:
-        threat: `Linf`, `L2` or `L1`.
-        at: (B, *S) where the step starts, inside the bounds.
+        at: (B, *S) inside the bounds.
         normal: (B, *S) gradient of the linear function; where it is zero there is no step.
-        gain: (B,) the growth of the function; falls where negative.
-        bounds: the input's bounds.
+        gain: (B,) the wanted growth of the function.
     """
     low, high = bounds
     flat, here = normal.flatten(1), at.flatten(1)
@@ -164,6 +159,8 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
     rate = (weight > 0).to(weight.dtype) if isinstance(threat, Linf) else weight
     worth = weight * rate
     t = torch.zeros_like(need)
+    # Croce and Hein (ICML 2020, section 3) solve this by sorting. The gain of a step of length t is concave and
+    # piecewise linear in t, so that Newton's rounds rise towards the root without passing it.
     for _ in range(_NEWTON):
         move = torch.minimum(t.to(weight.dtype).unsqueeze(1) * rate, room)
         short = need - (weight * move).sum(1, dtype=torch.float64)
@@ -177,7 +174,7 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
 
 
 def _fill(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
-    """Return (B, D) moves of least sum: the elements of largest weight to their bound, one after the other."""
+    """Return (B, D) moves of least sum: elements of largest weight go to their bound, one after the other."""
     largest, order = weight.sort(dim=1, descending=True, stable=True)
     most = room.gather(1, order).double()
     gains = largest.double() * most

@@ -30,7 +30,6 @@ class FGSM(Climbing):
     steps = 1
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """1, but never where pixels or a place must be chosen."""
         return enough_steps(threat)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:

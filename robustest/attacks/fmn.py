@@ -33,7 +33,7 @@ class FMN(Climbing):
     Args:
         steps: gradient steps, >= 1.
         step_size: Euclidean length of the first step, in widths of the bounds; the last is a hundredth of it. None
-            means 10 for L-inf, where steps of every element are cut at the ball, and 1 for the others.
+            means 10 for L-inf, and 1 for the others.
         gamma: share by which the radius changes in the first round, in (0, 1); a fiftieth of it in the last.
 
     Raises:
@@ -88,7 +88,6 @@ class FMN(Climbing):
         return {"z": z, "radius": radius, "smallest": smallest, "step": step + 1}
 
     def _radius(self, problem: Problem, state: Rows, seen: Evaluation, fooled: Tensor, size: Tensor) -> Tensor:
-        """Return (B,) the next radius."""
         assert seen.gradient is not None
         radius, smallest = state["radius"], state["smallest"]
         gamma = cosine(self.gamma, self.gamma / 50, state["step"], self.steps)
@@ -104,7 +103,7 @@ class FMN(Climbing):
 
 
 def dual_length(threat: Threat, gradient: Tensor) -> Tensor:
-    """Return (B,) the dual norm of gradients: how fast a linear function with this gradient grows along the norm.
+    """Return (B,) the dual norm of gradients: the growth of a linear function along the norm.
 
     L1 for `Linf`, L-inf for `L1`, the Euclidean length otherwise; never below the smallest normal number.
     """
@@ -119,10 +118,9 @@ def dual_length(threat: Threat, gradient: Tensor) -> Tensor:
 
 
 def within(threat: Threat, delta: Tensor, radius: Tensor, region: Rows) -> Tensor:
-    """Return perturbations (B, *S) inside balls of the threat's norm with a radius (B,) for each row.
+    """Return perturbations (B, *S) inside balls of the threat's norm with radii (B,), which may be infinite.
 
-    The nearest point of the ball in the Euclidean sense, and for `L0` of ball and box; bounds are ignored otherwise. An
-    infinite radius leaves a row alone. Sums are taken in float64, so that a row does not depend on its batch.
+    The nearest point of the ball in the Euclidean sense, and for `L0` of ball and box.
     """
     if isinstance(threat, Linf):
         return torch.clamp(delta, -per_row(radius, delta), per_row(radius, delta))
@@ -134,9 +132,10 @@ def within(threat: Threat, delta: Tensor, radius: Tensor, region: Rows) -> Tenso
 
 
 def _within_l1(delta: Tensor, radius: Tensor) -> Tensor:
-    """Soft thresholding with the threshold at which the absolute values sum to the radius (Duchi et al., ICML 2008)."""
+    """Return delta soft-thresholded so that absolute values sum to the radius (Duchi et al., ICML 2008)."""
     size = delta.flatten(1).abs().double()
     limit = radius.double().unsqueeze(1)
+    # In float64: the sums of a row must not depend on its batch.
     ordered = size.sort(dim=1, descending=True).values
     excess = ordered.cumsum(1) - limit
     count = torch.arange(1, size.shape[1] + 1, device=size.device)

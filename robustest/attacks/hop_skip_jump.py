@@ -28,15 +28,15 @@ from robustest.checks import checked_whole
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
 _START, _HALVE, _PROBE, _WALK = range(4)
+# Fewest and most halvings of a search for the boundary: few dimensions need some, float32 can follow no more.
 _HALVINGS = (10, 20)
-"""Fewest and most halvings of a search for the boundary: few dimensions need some, float32 can follow no more."""
+# Probes in fewer dimensions are as short as in 16; in more dimensions no number of queries is enough.
 _FEW = 16
-"""Probes in fewer dimensions are as short as in 16; in more dimensions, no number of queries is enough."""
 _MOST_PROBES = 10_000
+# Fewest queries that count as a search of a ball for samples of at most `_FEW` elements (docs/attacks.md).
 _ENOUGH = 1000
-"""Fewest queries that count as a search of a ball for samples of at most `_FEW` elements (docs/attacks.md)."""
+# New probes are made where even a step halved this many times leaves the other class.
 _SHORTENINGS = 16
-"""New probes are made where even a step this many times halved leaves the other class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +66,10 @@ class HopSkipJump(OneByOne):
         return isinstance(threat, Linf | L2 | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """The budgets of docs/attacks.md; one where there is no limit but the bounds.
-
-        Never above 16 features: a label says little of where the boundary is, and 20,000 of them missed most of what
-        gradients found on a net of 784 features.
-        """
         if isinstance(threat, Unbounded):
             return 1
+        # A label says little about the place of the boundary: 20,000 of them missed most of the samples that gradients
+        # broke on a net of 784 features.
         return _ENOUGH if features <= _FEW else None
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -174,18 +171,18 @@ class HopSkipJump(OneByOne):
 
 
 def halvings(dimensions: int, euclidean: bool) -> int:
-    """Return the steps of bisection that reach the paper's threshold, d^-3/2 for L2 and d^-2 for L-inf."""
+    """Return the steps of bisection for the paper's threshold, d^-3/2 for L2 and d^-2 for L-inf."""
     fewest, most = _HALVINGS
     return min(most, max(fewest, math.ceil((1.5 if euclidean else 2) * math.log2(dimensions))))
 
 
 def probes_in(rounds: Tensor, first: int) -> Tensor:
-    """Return (B,) probes made in rounds (B,) int64, from 1: first * sqrt(round), rounded down."""
+    """Return (B,) the number of probes in rounds (B,) int64, from 1: first * sqrt(round), rounded down."""
     return (first * rounds.double().sqrt()).floor().clamp(max=_MOST_PROBES)
 
 
 def _any(rows: Tensor) -> bool:
-    """Return True if some row is chosen, and always on accelerators: waiting there costs more than the work."""
+    # On accelerators to wait for the answer costs more than the work it would save.
     return rows.device.type != "cpu" or bool(rows.any())
 
 
@@ -205,7 +202,7 @@ def _between(problem: Problem, far: Tensor, share: Tensor) -> Tensor:
 
 
 def _probe_length(problem: Problem, state: Rows) -> Tensor:
-    """Return (B,) Euclidean lengths of the probes, never so short that float32 loses them."""
+    """Return (B,) Euclidean lengths of the probes, long enough for float32."""
     low, high = problem.bounds
     d = problem.x[0].numel()
     later = (state["distance"] / max(d, _FEW)).clamp(min=math.sqrt(d) * (high - low) * 2.0**-20)
@@ -213,7 +210,7 @@ def _probe_length(problem: Problem, state: Rows) -> Tensor:
 
 
 def _noise(problem: Problem, state: Rows) -> Tensor:
-    """Return the next point where another class may be: noise between two levels, blended with the sample."""
+    """Return the next start: noise between two levels, blended with the sample."""
     low, high = problem.bounds
     key = rng.fold(state["key"], state["age"])
     draws = rng.uniform(rng.fold(key, "levels"), (3,))

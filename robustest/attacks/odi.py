@@ -38,10 +38,9 @@ class ODIMargin:
         start_steps: steps of the output-diversified start, >= 0.
         steps_after: steps on the margin, >= 1.
         step_scale: length of the first step on the margin, as a share of eps.
-        target_rank: the other class whose margin is climbed, by its place among the others at each step, the
-            likeliest at 0; ranks beyond the last class mean the last.
-        euclidean: in an L-inf ball, steps along the gradient itself, as long as its diagonal has them, rather than
-            along its signs: they follow the ball's faces, where signs only know its corners.
+        target_rank: place of the class whose margin is climbed, among the others at each step, the likeliest at 0.
+        euclidean: in an L-inf ball, steps along the gradient itself, scaled to the ball's diagonal: they follow the
+            ball's faces, where signs only know its corners.
         leave_flats: in an L-inf ball, move elements whose gradient is zero back to where it was not.
 
     Raises:
@@ -66,7 +65,6 @@ class ODIMargin:
 
     @property
     def name(self) -> str:
-        """The registry's name: "odi-margin", with its variants."""
         return "odi-margin" + ("-euclidean" if self.euclidean else "") + ("-t" if self.target_rank else "")
 
     def suits(self, task: Task) -> bool:
@@ -132,7 +130,9 @@ class ODIMargin:
 
     @staticmethod
     def _leaving(problem: Problem, state: Rows, seen: Evaluation, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the next proposal, flat elements moved, and where each element last had a gradient (NaN: nowhere)."""
+        """Return the next proposal, flat elements moved, and the last place with a gradient of each element (NaN:
+        none).
+        """
         assert seen.gradient is not None
         flat, steep = seen.gradient == 0, state["steep"]
         # Of an element that never had a gradient both corners are tried, in turn: the slope may lie on the other side

@@ -21,8 +21,8 @@ from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import Patch, Rows, Threat, per_row
 
+# Lengths of the steps of a try, and of the first step afterwards, in widths of the bounds.
 _FIRST_STEP, _LATER_STEP = 0.25, 0.1
-"""Lengths of the steps of a try, and of the first step afterwards, in widths of the bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class PatchGradient(Climbing):
 
 
 def _ranked(state: Rows, turn: Tensor) -> Rows:
-    """Return the state with the best of a place put among those of other places, in rows (B,) whose `turn` it is."""
+    """Return the state with a place's best among those of other places, in rows (B,) whose `turn` it is."""
     margins = torch.cat([state["margins"], state["margin"].unsqueeze(1)], 1)
     order = margins.argsort(dim=1, descending=True, stable=True)[:, :-1]
     best = torch.cat([state["best"], state["here"].unsqueeze(1)], 1)

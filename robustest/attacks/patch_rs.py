@@ -23,14 +23,14 @@ from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, better_of
 from robustest.threats import Patch, Rows, Threat
 
+# One in five queries, the first ones, goes to a new place with new content.
 _EXPLORING = 5
-"""One in five queries, the first ones, goes to a new place with new content."""
+# One in five of the others moves the patch.
 _MOVES = 5
-"""One in five of the others moves the patch."""
+# Share of the patch that a window covers at first, and the number of its halvings.
 _FIRST_WINDOW, _HALVINGS = 0.4, 5
-"""Share of the patch that a window covers at first, and how often that halves."""
+# Fewest queries that count as a search (docs/attacks.md).
 _ENOUGH = 1000
-"""Fewest queries that count as a search (docs/attacks.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,8 @@ class PatchRS(BestOfRounds):
     """Random search for a patch and its place.
 
     Args:
-        queries: model passes per sample, >= 1; the rest that does not fill a round of `at_once` is left out.
-        at_once: changes tried on the same point, >= 1, of which the best is kept if it is better than the point.
+        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
+        at_once: changes tried on the same point, >= 1; the best is kept if it is better than the point.
 
     Raises:
         ConfigError: queries < 1, or at_once outside 1..queries.
@@ -55,12 +55,10 @@ class PatchRS(BestOfRounds):
         return isinstance(threat, Patch)
 
     def enough_queries(self, threat: Threat, features: int) -> int:
-        """The budget of docs/attacks.md."""
         return _ENOUGH
 
     @property
     def exploring(self) -> int:
-        """Queries that try new places."""
         return max(1, self.queries // _EXPLORING)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -120,10 +118,8 @@ class PatchRS(BestOfRounds):
         return torch.where(inside, torch.where(same, sum(problem.bounds) - colour, colour), content)
 
     def _shift(self, problem: Problem, key: Tensor, progress: Tensor) -> Tensor:
-        """Return (B, A, 2) whole moves of the patch, never none: one pixel along either axis where the draw gave none.
-
-        The engine's projection keeps the patch inside the image, and in place along an axis that the threat fixes.
-        """
+        """Return (B, A, 2) whole moves of the patch, at least one pixel along one axis."""
+        # The engine's projection keeps the patch inside the image, and in place along an axis that the threat fixes.
         low, high = (problem.region[name][:, None, -2:] for name in ("low", "high"))
         reach = ((high - low) / 2 * (1 - progress.unsqueeze(2)).square()).clamp(min=1)
         u = rng.uniform(rng.fold(key, "shift"), (self.at_once, 2), -1.0, 1.0)

@@ -27,8 +27,8 @@ class PGD(Climbing):
 
     Args:
         steps: gradient steps, >= 1.
-        step_size: length of a step in input units, or in steps of the threat's `ascent` where a proposal is no
-            input; None means 2 * eps / steps, or 2 * stride / steps where there is no eps.
+        step_size: in input units, or in steps of the threat's `ascent` where a proposal is no input; None means
+            2 * eps / steps, or 2 * stride / steps where there is no eps.
         random_start: begin at a random point of the ball rather than at the sample.
 
     Raises:
@@ -49,7 +49,6 @@ class PGD(Climbing):
             raise ConfigError(expected("step_size > 0", self.step_size))
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """1, but never where pixels or a place must be chosen."""
         return enough_steps(threat)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:

@@ -1,4 +1,4 @@
-"""The ask/tell interface of attacks, cascades of them, and the arithmetic that several of them share."""
+"""The ask/tell interface of attacks, cascades of attacks, and arithmetic that several attacks share."""
 
 # An attack never sees the model. For a set of samples the engine calls
 #
@@ -10,9 +10,9 @@
 #     last proposal = searcher.ask(problem, state)                    # evaluated without a gradient
 #
 # The engine projects every proposal into the threat's region before it evaluates it (with `confined = False` it only
-# clips to the bounds: minimum-norm attacks walk outside), and it alone decides what is broken. All tensors of problem
-# and state lead with the batch axis, so the engine may drop rows, add fresh ones and split batches: rows of one batch
-# can be at different rounds, and nothing may depend on a row's neighbours.
+# clips to the bounds: minimum-norm attacks walk outside), and it alone decides that a sample is broken. All tensors of
+# problem and state lead with the batch axis, so the engine may drop rows, add fresh ones and split batches: rows of one
+# batch can be at different rounds, and nothing may depend on a row's neighbours.
 
 from __future__ import annotations
 
@@ -33,12 +33,10 @@ class Problem:
     """Samples under attack.
 
     Attributes:
-        threat: the threat model.
         region: the threat's rows for these samples; `region["x"]` is the samples (B, *S).
-        y: (B,) int64 labels; the task's targets.
+        y: (B,) int64 labels, or the task's targets.
         classes: number of classes K.
-        bounds: smallest and largest value of an input element.
-        task: says when answers are right, and has the losses to climb.
+        bounds: range of an input element.
     """
 
     threat: Threat
@@ -50,7 +48,6 @@ class Problem:
 
     @property
     def x(self) -> Tensor:
-        """(B, *S) the unchanged samples."""
         return self.region["x"]
 
 
@@ -59,11 +56,10 @@ class Evaluation:
     """The model's outputs at the last proposals.
 
     Attributes:
-        z: (B, *Z) the proposals as the engine evaluated them, inside the region; (B, at_once, *Z) where the searcher
-            makes several at once.
+        z: (B, *Z) the proposals as evaluated; (B, at_once, *Z) where the searcher makes several at once.
         logits: (B, K) float32, or outputs (B, *O) of another task, or one-hot rows where the model gives labels alone;
             with an axis for `at_once` as z has.
-        gradient: (B, *Z) of the sum of `objective` with respect to z; None where not asked for.
+        gradient: (B, *Z) of the sum of `objective` with respect to z; None for proposals without gradient.
     """
 
     z: Tensor
@@ -76,14 +72,14 @@ class Searcher(Protocol):
     """An attack: a frozen dataclass of its settings, and these pure functions.
 
     Optional attributes:
-        confined: False where proposals may leave the region while searching, or a method that says so for a threat.
+        confined: False where proposals may leave the region while searching, or a method with this answer for a threat.
         draws: model evaluations averaged at each proposal, for randomised models; 1 where absent.
-        at_once: proposals of a sample in every round, for attacks without gradients. Where it is there, even as 1, the
-            tensors of `ask` and `tell` have an axis of that length behind the batch's.
+        at_once: proposals of a sample in every round, for attacks without gradients. If present, even as 1, the tensors
+            of `ask` and `tell` have an axis of that length behind the batch's.
 
     Optional methods:
-        supports(threat) -> bool, suits(task) -> bool: True where absent.
-        within(queries) -> Searcher: a shorter version with at most this many passes of a sample, the last proposal's
+        supports(threat) -> bool, suits(task) -> bool: True where absent. within(queries) -> Searcher: a shorter version
+        with at most this many passes of a sample, the last proposal's
             included. Without it, an attack too expensive for a budget of queries is left out.
         enough_queries(threat, features) -> int | None: see the function of that name.
     """
@@ -94,34 +90,27 @@ class Searcher(Protocol):
 
     @property
     def needs(self) -> Needs:
-        """What the model must give."""
+        """The outputs that the model must give."""
 
     @property
     def steps(self) -> int:
-        """Rounds of ask and tell of a sample; known beforehand, so that no device has to be asked."""
+        """Rounds of ask and tell per sample; known beforehand, so that the host need not wait for a device."""
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
-        """Return the state to begin with; `key` (B,) int64 seeds each sample's randomness."""
+        """Return the first state; `key` (B,) int64 seeds each sample's randomness."""
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        """Return (B, *Z) the next proposals, (B, at_once, *Z) where several are made at once.
-
-        Never changes the state's tensors in place.
-        """
+        """Return the next proposals, (B, *Z) or (B, at_once, *Z); never change the state's tensors in place."""
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """Return (B,) the value to climb; the engine differentiates it. Unused unless `needs` is GRADIENT."""
+        """Return (B,) the value to climb, which the engine differentiates. Unused unless `needs` is GRADIENT."""
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         """Return the state after an evaluation."""
 
 
 class Climbing:
-    """Attacks that evaluate the state's "z" and differentiate a loss there.
-
-    Attributes:
-        climbs: the name of the loss, one of the task's.
-    """
+    """Attacks that evaluate the state's "z" and differentiate a loss there, `climbs` by name."""
 
     __slots__ = ()
 
@@ -139,7 +128,7 @@ def cosine(first: float, last: float, step: Tensor, steps: int) -> Tensor:
     return last + (first - last) * 0.5 * (1 + torch.cos(math.pi / steps * step.float()))
 
 
-# What a searcher works on, and what its search is worth
+# The threats of a searcher, and the worth of its search
 
 
 def supports(searcher: Searcher, threat: Threat, task: Task = CLASSIFICATION) -> bool:
@@ -149,13 +138,13 @@ def supports(searcher: Searcher, threat: Threat, task: Task = CLASSIFICATION) ->
 
 
 def suits(searcher: Searcher, task: Task) -> bool:
-    """Return True if a searcher works on a task's answers: one that climbs losses of classes may not."""
+    """Return True if a searcher works on a task's answers."""
     fits = getattr(searcher, "suits", None)
     return fits is None or bool(fits(task))
 
 
 def at_once(searcher: Searcher) -> int:
-    """Return the proposals of a sample in every round; 0 where a searcher makes one, without an axis for it."""
+    """Return a searcher's proposals per sample and round; 0 for one proposal without an axis."""
     return int(getattr(searcher, "at_once", 0))
 
 
@@ -166,26 +155,24 @@ def confined(searcher: Searcher, threat: Threat) -> bool:
 
 
 def draws_of(searcher: Searcher) -> int:
-    """Return the model passes averaged at each of a searcher's proposals."""
+    """Return the model passes averaged at each proposal."""
     return int(getattr(searcher, "draws", 1))
 
 
 def passes(searcher: Searcher) -> int:
-    """Return the model passes forward of one sample that is not broken, those of its last proposals included."""
+    """Return the model passes forward of one unbroken sample, those of its last proposals included."""
     return (searcher.steps + 1) * max(1, at_once(searcher)) * draws_of(searcher)
 
 
 def enough_queries(searcher: Searcher, threat: Threat, features: int) -> int | None:
     """Return the fewest model passes of a sample with which a searcher counts as a search of a threat.
 
-    None where it never does, however long it runs: where it does not work on the threat, and where finding nothing
-    says next to nothing (random draws; steps that cannot reach most of the region; labels alone of many features).
-    1 for a searcher without this method.
+    None where no number is enough: the searcher does not work on the threat, or finding nothing means next to nothing
+    (random draws; steps that cannot reach most of the region; labels alone of many features). 1 for a searcher without
+    this method.
 
     Args:
-        searcher: the attack.
-        threat: what it searches.
-        features: elements of a sample: a search without gradients has to ask about each of them.
+        features: elements of a sample: a search without gradients must query each of them.
     """
     check = getattr(searcher, "supports", None)
     if check is not None and not check(threat):
@@ -201,7 +188,9 @@ def enough_steps(threat: Threat) -> int | None:
 
 
 def searches(searcher: Searcher, threat: Threat, features: int) -> bool:
-    """Return True if a searcher, with its budget, counts as a search of a threat for samples of `features` elements."""
+    """Return True if a searcher, with its budget, counts as a search of a threat for samples of `features`
+    elements.
+    """
     least = enough_queries(searcher, threat, features)
     return least is not None and passes(searcher) >= least
 
@@ -214,22 +203,17 @@ class Stage:
     """One searcher, and the samples that get it.
 
     Args:
-        searcher: the attack.
         rounds: repetitions on the survivors, each with fresh randomness.
-        together: the rounds run at once, on the same samples: faster where those are few, and no round spares
-            another what it breaks.
-        smallest: share of the samples attacked that get it, those with the smallest margins; in (0, 1]. Where it breaks
-            enough of them, the next ones get it too, and so on: a stage that fits the model is worth its price, one
-            that does not costs this share of it.
-        go_on: the share of those that it has to break to get the next ones; more where a sample is expensive.
-        only: for models that give exactly this; None for all that give what the searcher needs.
-        on: kinds of threat it is for; None for all that the searcher supports.
-        features: for samples of at most this many elements; None for all.
-        earned: only where anything after the cascade's first round broke a sample of the chunk: where the first round
-            found all that later ones did, more of them is not worth its passes.
-        near: only where the last stage with a searcher of that name left a sample of the chunk with a margin of at most
-            `near` times the smallest found before it: where it stayed farther off everywhere, more of the same is not
-            worth its passes. None for no such condition.
+        together: run the rounds at once, on the same samples, which is faster where those are few.
+        smallest: share of the samples that get it, those with the smallest margins; in (0, 1]. Where it breaks enough
+            of them, the next ones get it too, and so on.
+        go_on: the share that it has to break for that.
+        only: for models that give exactly this; None for all that give enough.
+        on: kinds of threat; None for all that the searcher supports.
+        features: most elements of a sample; None for any number.
+        earned: only where anything after the cascade's first round broke a sample of the chunk.
+        near: only where the last stage with this searcher's name left a sample with a margin of at most `near` times
+            the smallest found before it.
     """
 
     searcher: Searcher
@@ -244,7 +228,9 @@ class Stage:
     near: float | None = None
 
     def serves(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> bool:
-        """Return True if it works on a threat, with a model of a task that gives `gives`, for samples of `elements`."""
+        """Return True if it works on a threat, with a model of a task that gives `gives`, for samples of
+        `elements`.
+        """
         able = self.searcher.needs <= gives and self.only in (None, gives)
         able = able and (self.features is None or elements <= self.features)
         return able and (self.on is None or isinstance(threat, self.on)) and supports(self.searcher, threat, task)
@@ -255,10 +241,9 @@ class Cascade:
     """Stages in order.
 
     Args:
-        name: its name in reports.
         stages: cheap ones first.
-        audit: stages that a random few of the samples that held get before a claim passes (`robustest.run.audit`);
-            none where the stages are strong enough to stand alone.
+        audit: stages on a random few of the samples that held, before a claim passes (`robustest.run.audit`); none
+            where the stages are strong enough to stand alone.
     """
 
     name: str
@@ -266,7 +251,7 @@ class Cascade:
     audit: tuple[Stage, ...] = ()
 
     def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
-        """Return the stages that serve; arguments as of `Stage.serves`."""
+        """Return the stages that serve; see `Stage.serves`."""
         serving = []
         for stage in self.stages:
             if stage.serves(threat, gives, elements, task):
@@ -275,17 +260,13 @@ class Cascade:
 
 
 def affordable(stages: tuple[Stage, ...], queries: int) -> tuple[Stage, ...]:
-    """Return the part of some stages that fits into a budget, earlier ones first.
+    """Return the stages, earlier ones first, that fit into a budget of `queries` model passes per sample.
 
-    A stage that is too expensive is repeated less often or, where not even once fits, shortened by its searcher's
-    `within`, and left out if it has none. A round costs a query more than its searcher asks: the judge's.
-
-    Args:
-        stages: the stages of a cascade.
-        queries: model passes per sample, for all of them.
+    A stage that is too expensive is repeated less often, or shortened by its searcher's `within`, or left out.
     """
 
     def price(searcher: Searcher) -> int:
+        # The judge's query comes on top of the searcher's.
         return passes(searcher) + draws_of(searcher)
 
     kept: list[Stage] = []

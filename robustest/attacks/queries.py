@@ -1,4 +1,4 @@
-"""What attacks without gradients share: proposals one by one or several in a round, and when a search is enough."""
+"""Parts that attacks without gradients share: proposals one by one or in rounds, and the size of a search."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from robustest.threats import L1, L2, Rows, Threat, Unbounded, per_row
 
 
 class OneByOne:
-    """Attacks that make one proposal a step.
-
-    Attributes:
-        queries: model passes per sample, >= 1.
-    """
+    """Attacks that make one proposal a step; `queries` >= 1 model passes per sample."""
 
     __slots__ = ()
 
@@ -30,7 +26,6 @@ class OneByOne:
         return self.queries - 1  # the engine evaluates the last proposal too
 
     def within(self, queries: int) -> Self:
-        """Return this attack in at most that many queries."""
         shorter: Self = replace(cast("Any", self), queries=min(self.queries, queries))
         return shorter
 
@@ -41,11 +36,8 @@ class OneByOne:
 class InRounds:
     """Attacks that make several proposals in a round.
 
-    More at once take as many queries in fewer model passes, which is faster where a batch holds a few samples only, and
-    lose little: most proposals of a random search are rejected.
-
     Attributes:
-        queries: model passes per sample, >= 1; the rest that does not fill a round is left out.
+        queries: model passes per sample, >= 1; an incomplete last round is left out.
         at_once: proposals of a sample in one round, in 1..queries.
     """
 
@@ -61,7 +53,7 @@ class InRounds:
 
     @property
     def steps(self) -> int:
-        """All rounds but the last, whose proposals the engine evaluates when the steps are over."""
+        # The engine evaluates the last round's proposals when the steps are over.
         return self.queries // self.at_once - 1
 
     def numbers(self, age: Tensor) -> Tensor:
@@ -78,7 +70,7 @@ class BestOfRounds(InRounds):
     __slots__ = ()
 
     def within(self, queries: int) -> Self:
-        """Return this attack in at most that many queries, its schedule squeezed."""
+        # Schedules are relative to `queries`, and shrink with it.
         least = min(self.queries, queries)
         shorter: Self = replace(cast("Any", self), queries=least, at_once=min(self.at_once, least))
         return shorter
@@ -91,7 +83,7 @@ def best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:
 
 
 def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-    """Return the state with the best of a row's proposals in place of its point, where its margin loss is larger."""
+    """Return the state with a row's best proposal in place of its point, where its margin loss is larger."""
     value, best = best_of(problem, seen)
     better = per_row(value > state["value"], best)
     return {
@@ -102,30 +94,29 @@ def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
     }
 
 
-# How many queries of scores make a search of a ball: measured, and growing with the number of elements, as a search
-# without gradients has to ask about each. On networks that gradients break, random search by scores leaves this many
-# points more of all samples than gradients do (`benchmarks/queries.py`): in L-inf, with 784 features, 14 with 1,000
-# queries, 5 with 5,000 and 2 with 10,000. In L2 and L1, where a length has to be spent in the right places, 5,000 to
-# 10,000 queries left 9 to 19 points more, and no number that was tried was enough. On nets of 4 to 64 features 1,000
+# The number of queries of scores that make a search of a ball is measured, and grows with the number of elements, as a
+# search without gradients has to ask about each. On networks that gradients break, random search by scores leaves this
+# many points more of all samples than gradients do (`benchmarks/queries.py`): in L-inf, with 784 features, 14 with
+# 1,000 queries, 5 with 5,000 and 2 with 10,000. In L2 and L1, where a length has to be spent in the right places, 5,000
+# to 10,000 queries left 9 to 19 points more, and no number that was tried was enough. On nets of 4 to 64 features 1,000
 # left 2 at most, but for 10 in L2 with 4 features: there random draws have to stand beside the search, as in the
 # cascades.
 
 _LEAST = 1000
+# Queries for each feature, at most `_MOST`: the budget of the papers' schedules (Andriushchenko et al., ECCV 2020;
+# Croce et al., AAAI 2022).
 _EACH = 13
-"""Queries for each feature, up to"""
 _MOST = 10_000
-"""the budget of the papers' schedules (Andriushchenko et al., ECCV 2020; Croce et al., AAAI 2022)."""
+# Features up to which searches of L2 and L1 by scores kept up with gradients.
 _MEASURED = 64
-"""Features up to which searches of L2 and L1 by scores kept up with gradients."""
 
 
 def enough_scores(threat: Threat, features: int, least: int = _LEAST) -> int | None:
-    """Return the fewest queries of scores of a sample that count as a search of a threat, None where no number does.
+    """Return the fewest queries of scores per sample that count as a search of a threat; None if no number does.
 
     Args:
-        threat: what is searched.
         features: elements of a sample.
-        least: queries that it takes however few the features are.
+        least: queries for few features.
     """
     if isinstance(threat, Unbounded):  # a find is proof, and finding nothing shows that the search is broken
         return 1

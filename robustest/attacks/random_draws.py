@@ -1,4 +1,4 @@
-"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i, whatever came before."""
+"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i."""
 
 # With few features the draws cover the region; with many they show that gradients are masked where they succeed at all
 # (the baseline that Carlini et al., arXiv 1902.06705, section 5.3, ask for beside every attack).
@@ -18,12 +18,11 @@ from robustest.threats import Rows, Threat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomDraws(InRounds):
-    """One random proposal a query; needs labels alone and works on every threat.
+    """One random proposal per query; needs labels alone and works on every threat.
 
     Args:
-        queries: proposals a sample, >= 1; the rest that does not fill a round is left out.
-        at_once: how many of them a sample makes in one round, in 1..queries. The draws are the same ones: more at once
-            are faster where samples are small, and take as many times the memory.
+        queries: proposals per sample, >= 1; an incomplete last round is left out.
+        at_once: proposals of a sample in one round, in 1..queries. The draws are the same for any value.
 
     Raises:
         ConfigError: queries < 1, or at_once outside 1..queries.
@@ -36,12 +35,13 @@ class RandomDraws(InRounds):
     needs = Needs.LABELS
 
     def enough_queries(self, threat: Threat, features: int) -> None:
-        """Never: a draw knows nothing of the ones before it."""
+        """Return None: a draw knows nothing of the draws before it."""
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"key": key, "step": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
+        # More draws at once are faster where samples are small, and take the memory of all.
         several = problem.region
         if self.at_once > 1:
             several = {name: rows.repeat_interleave(self.at_once, 0) for name, rows in several.items()}

@@ -26,12 +26,12 @@ from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, Rows, Threat, by_pixel, per_row, sparse
 
+# Adam's defaults (Kingma and Ba, ICLR 2015).
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
-"""Adam's defaults (Kingma and Ba, ICLR 2015)."""
+# Length of the last step of the first part, as a share of the first.
 _LAST = 0.1
-"""Length of the last step of the first part, as a share of the first."""
+# Lengths of a step of the second part, in widths of the bounds for an element of mean gradient.
 _ENDLESS, _SHORT = 1e4, 0.2
-"""Lengths of a step of the second part, in widths of the bounds for an element of mean gradient."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,9 @@ class SigmaZero(Climbing):
         steps: gradient steps of both parts, >= 1.
         improving: steps of the second part, in 0..steps; None means a fifth.
         step_size: length of the first step, > 0.
-        sigma: smoothness of the count, > 0: smaller is closer to the count.
-        threshold: the change below which pixels are put back, to begin with, in 0..1.
-        threshold_step: how fast the threshold moves, as a share of the step length, >= 0.
+        sigma: smoothness of the count, > 0.
+        threshold: first limit of changes that are put back, in 0..1.
+        threshold_step: change of the threshold per step, as a share of the step length, >= 0.
 
     Raises:
         ConfigError: a number is out of range.
@@ -75,7 +75,6 @@ class SigmaZero(Climbing):
 
     @property
     def walking(self) -> int:
-        """Steps of the first part."""
         return self.steps - (self.steps // 5 if self.improving is None else self.improving)
 
     def supports(self, threat: Threat) -> bool:
@@ -130,7 +129,6 @@ class SigmaZero(Climbing):
         return {"z": kept.reshape(x.shape), "threshold": threshold, "drift": drift, "square": square}
 
     def _improve(self, problem: Problem, state: Rows, seen: Evaluation) -> Tensor:
-        """Return a step of part 2."""
         assert seen.gradient is not None
         x, threat = problem.x, problem.threat
         # The first step of part 2 begins at the best point.
@@ -141,8 +139,8 @@ class SigmaZero(Climbing):
         return sparse(z, problem.region, (state["fewest"] - 1).clamp(max=int(threat.radius)))
 
     def _count_slope(self, delta: Tensor) -> Tensor:
-        """Return the gradient of the smooth share of changed pixels."""
         moved = by_pixel(delta)
+        # The gradient of the mean of s / (s + sigma).
         squared = moved.square().sum(1, keepdim=True)
         slope = 2 * self.sigma * moved / (squared + self.sigma).square() / moved.shape[2]
         return slope.reshape(delta.shape)

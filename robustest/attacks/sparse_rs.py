@@ -23,8 +23,8 @@ from robustest.attacks.queries import BestOfRounds, better_of, enough_scores
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, Rows, Threat, by_pixel
 
+# Pairs (queries of `_OF`, divisor): from then on the share of pixels exchanged is `alpha` over the divisor.
 _FALLS = ((0, 1), (50, 2), (200, 4), (500, 5), (1000, 6), (2000, 8), (4000, 10), (6000, 12), (8000, 15))
-"""Pairs (queries of `_OF`, divisor): from then on the share of pixels exchanged is `alpha` over the divisor."""
 _OF = 10_000
 
 
@@ -33,10 +33,10 @@ class SparseRS(BestOfRounds):
     """Random search for few pixels, or few elements in L1.
 
     Args:
-        queries: model passes per sample, >= 1; the rest that does not fill a round of `at_once` is left out.
+        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
         alpha: share of the pixels that the first queries exchange, in (0, 1].
-        at_once: changes tried on the same point, >= 1, of which the best is kept if it is better than the point. The
-            paper tries 1; more are faster where a batch holds few samples.
+        at_once: changes tried on the same point, >= 1; the best is kept if it is better than the point. The paper tries
+            1.
 
     Raises:
         ConfigError: queries < 1, alpha outside (0, 1], or at_once outside 1..queries.
@@ -58,7 +58,6 @@ class SparseRS(BestOfRounds):
         return isinstance(threat, L0 | L1)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """The budgets of docs/attacks.md."""
         return enough_scores(threat, features)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -104,12 +103,12 @@ class SparseRS(BestOfRounds):
 
 
 def _elements(problem: Problem, v: Tensor) -> Tensor:
-    """Return (B, C, P): what counts as one change, a pixel with its channels for L0 and a single element for L1."""
+    """Return (B, C, P) units of change: pixels with their channels for L0, single elements for L1."""
     return by_pixel(v) if isinstance(problem.threat, L0) else v.flatten(1).unsqueeze(1)
 
 
 def _allowed(problem: Problem) -> tuple[int, Tensor]:
-    """Return the most changes that any sample may have, and (B,) int64 those of each."""
+    """Return the most changes of any sample, and (B,) int64 those of each."""
     threat, x, (low, high) = problem.threat, problem.x, problem.bounds
     places = _elements(problem, x).shape[2]
     if isinstance(threat, L0):

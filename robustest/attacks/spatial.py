@@ -1,4 +1,4 @@
-"""Turning, moving and zooming an image: a grid of poses, and gradient steps (Engstrom et al., ICML 2019)."""
+"""Rotated, translated and scaled images: a grid of poses, and gradient steps (Engstrom et al., ICML 2019)."""
 
 # `SpatialGrid` evaluates every pose of a grid, from the largest to the pose that changes nothing. `SpatialGradient`:
 #
@@ -24,10 +24,8 @@ from robustest.threats import Rows, Spatial, Threat, per_row
 class SpatialGrid:
     """Every pose of a grid.
 
-    The grid has an odd number of values for each element of a pose that the threat lets vary, so that 0 is one of
-    them; the budget goes to them as evenly as it can. Labels are enough: only right or wrong matters. The rest of the
-    budget goes over the grid again. The default has 5 values of each of four elements, 625 poses, and 625 of one that
-    varies alone.
+    The grid has an odd number of values for each element of a pose that the threat lets vary, so that 0 is one of them:
+    5 values of each of four elements by default. The rest of the budget goes over the grid again.
 
     Args:
         poses: the budget, >= 1; the grid is the largest that has no more poses than this.
@@ -70,10 +68,11 @@ class SpatialGrid:
         return {"step": state["step"] + 1}
 
     def values(self, threat: Spatial) -> tuple[int, ...]:
-        """Return the number of values of each element of a pose in the grid."""
+        """Return the number of values of each element of a pose."""
         values = [1] * 4
         free = [i for i, limit in enumerate(threat.limits) if limit > 0]
         while free:
+            # Grow the coarsest element by two values, so that 0 stays among them and the budget is spread evenly.
             least = min(free, key=lambda i: values[i])
             if math.prod(values) // values[least] * (values[least] + 2) > self.poses:
                 break

@@ -1,12 +1,11 @@
 """SPSA, simultaneous perturbation stochastic approximation (Uesato et al., ICML 2018, algorithm 1)."""
 
-#     g = mean over n pairs of  (L(z + d v_i) - L(z - d v_i)) / (2 d) * v_i,   v_i a random vector of signs (Spall,
-#     1992)
+#     g = mean over n pairs of  (L(z + d v_i) - L(z - d v_i)) / (2 d) * v_i,   v_i a random vector of signs
 #     z = project(z + a * Adam(g))
 #
-# One probe z +- d v a step; after `pairs` pairs their mean moves z. The probes are projected too, so that each may
-# already be a counterexample. L2 takes a step of length a along the running mean of the estimates: Adam's division,
-# coordinate by coordinate, is made for L-inf and weakens it there.
+# (signs: Spall, 1992). One probe z +- d v a step; after `pairs` pairs their mean moves z. The probes are projected too,
+# so that each may already be a counterexample. L2 takes a step of length a along the running mean of the estimates:
+# Adam's division, coordinate by coordinate, is made for L-inf and weakens it there.
 
 from __future__ import annotations
 
@@ -22,10 +21,10 @@ from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
+# Adam's defaults (Kingma and Ba, ICLR 2015).
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
-"""Adam's defaults (Kingma and Ba, ICLR 2015)."""
+# Fewest queries that count as a search of a ball, for few features (docs/attacks.md).
 _ENOUGH = 2000
-"""Fewest queries that count as a search of a ball, however few features there are (docs/attacks.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +35,7 @@ class SPSA(OneByOne):
         queries: model passes per sample, >= 1; two for each pair, and one for the last point.
         pairs: pairs whose estimates make one step, >= 1. The paper takes more, with many more queries.
         delta: length of a probe along each coordinate, in input units; None means 0.01 of the span of the bounds.
-        step_size: length of a step, in input units; None means a fifth of the way across the ball.
+        step_size: in input units; None means a fifth of the way across the ball.
 
     Raises:
         ConfigError: queries or pairs < 1, delta or step_size <= 0.
@@ -61,7 +60,6 @@ class SPSA(OneByOne):
         return isinstance(threat, Linf | L2 | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """The budgets of docs/attacks.md; one where there is no limit but the bounds."""
         return enough_scores(threat, features, _ENOUGH)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -88,7 +86,8 @@ class SPSA(OneByOne):
         return {**after, **self._adam_step(problem, after, per_row(moving.float(), problem.x))}
 
     def _adam_step(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
-        """Return Adam's step for rows where `moving` (B, 1, ...) is 1; the factor 1 / (2 d n) cancels in it."""
+        """Return Adam's step for rows where `moving` (B, 1, ...) is 1."""
+        # The factor 1 / (2 d n) of the estimate cancels in Adam's quotient, and in a direction.
         gradient = state["sum"]
         m = torch.lerp(state["m"], gradient, moving * (1 - _BETA1))
         v = torch.lerp(state["v"], gradient.square(), moving * (1 - _BETA2))

@@ -11,8 +11,8 @@
 #      the length that is not spent yet. In L1 the same in that norm's lengths (Croce and Hein, ICML 2021, section 4).
 # 4. z = project(z + delta) if L(z + delta) > L(z); else z stays. Go on with 2 until the queries are spent.
 #
-# The engine projects and judges, and ends earlier what is broken. With `at_once` = A a step tries A windows on the same
-# point and keeps the best of them, if any is better.
+# The engine projects and judges, and drops broken samples earlier. With `at_once` = A a step tries A windows on the
+# same point and keeps the best of them, if any is better.
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from robustest.attacks.queries import BestOfRounds, best_of, enough_scores
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
 
+# Queries out of `_OF` after which the changed share of the input halves (section 4.1).
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Queries out of `_OF` after which the changed share of the input halves (section 4.1)."""
 _OF = 10_000
 _TINY = 1e-12
+# L2 begins with about this many tiles along each axis.
 _TILES = 5
-"""L2 begins with about this many tiles along each axis."""
+# The smallest side of a window of L2, which must hold two pyramids.
 _LEAST = 3
-"""The smallest side of a window of L2: it has to hold two pyramids."""
 
 Grid = tuple[int, int, int]
-"""Channels, height and width that an input is seen as."""
+"""Channels, height and width of the grid of an input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +48,10 @@ class Square(BestOfRounds):
     """The Square attack in L-inf, L2, L1, and within the input's bounds alone.
 
     An input (C, H, W) is searched as it is; (H, W) is one channel; (D,), tabular data, is one channel of height 1,
-    whose windows are runs of neighbouring columns; (C, T, H, W) has T * H rows. Where a square does not fit, the
-    window is as long as it takes to keep its area.
+    whose windows are runs of neighbouring columns; (C, T, H, W) has T * H rows.
 
     Args:
-        queries: model passes per sample, >= 1; the rest that does not fill a round of `at_once` is left out.
+        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
         p_init: share of the input that the first windows cover, in (0, 1]; it halves nine times, as in the paper.
         at_once: windows tried on the same point, >= 1. The paper tries 1.
 
@@ -76,7 +75,6 @@ class Square(BestOfRounds):
         return isinstance(threat, Linf | L2 | L1 | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """The budgets of docs/attacks.md; one where there is no limit but the bounds."""
         return enough_scores(threat, features)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -120,7 +118,6 @@ class Square(BestOfRounds):
 
 
 def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
-    """Return the proposals for L-inf (algorithm 2), (B, A, C, H, W)."""
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, 1, problem.x.device)
     z, low, high = (
@@ -169,7 +166,7 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     order = _order(problem.threat)
     spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.abs().pow(order), columns)
     # Length available to a channel of the first window: its own, the second's (their overlap counted once), and an
-    # equal share of what the ball has left.
+    # equal share of the ball's unused length.
     reach = problem.threat.stride(problem.region).repeat_interleave(attack.at_once).unsqueeze(1)
     unused = (reach.pow(order) - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
     available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).pow_(1 / order)
@@ -194,25 +191,22 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
 
 
 class _Plan(NamedTuple):
-    """Tables of the schedule. A stage is a span of queries with one window size; stage 0 is the start alone.
+    """Tables of the schedule. A stage is a span of queries with one window size; stage 0 is the start alone."""
 
-    Attributes:
-        marks: (S - 1,) int64, the ages after which the next stage begins.
-        size: (S, 2) float32, height and width of the windows.
-        room: (S, 2) float32, the number of places of a window along each axis.
-        slope: (S, 2, 2, L + 2) float32, heights of pyramids by stage, axis, whether the axis is split, and offset from
-            the window's first coordinate plus one; L is the longer of the grid's axes.
-        steep: (S,) float32, lengths of pairs of pyramids, by the norm's order.
-        split: (S, 2, 2) int64, 1 where an axis is split, by stage and a coin.
-        places: (L,) float32: 0, 1, 2 ...
-    """
-
+    # (S - 1,) int64, the ages after which the next stage begins.
     marks: Tensor
+    # (S, 2) float32, height and width of the windows.
     size: Tensor
+    # (S, 2) float32, the number of places of a window along each axis.
     room: Tensor
+    # (S, 2, 2, L + 2) float32, heights of pyramids by stage, axis, 1 if the axis is split, and offset from the window's
+    # first coordinate plus one; L is the longer of the grid's axes.
     slope: Tensor
+    # (S,) float32, lengths of pairs of pyramids, by the norm's order.
     steep: dict[int, Tensor]
+    # (S, 2, 2) int64, 1 where an axis is split, by stage and a coin.
     split: Tensor
+    # (L,) float32: 0, 1, 2 ...
     places: Tensor
 
 
@@ -242,7 +236,7 @@ def _plan(attack: Square, grid: Grid, least: int, device: torch.device) -> _Plan
 
 
 def grid_of(x: Tensor) -> Grid:
-    """Return the channels, height and width that inputs x (N, *S) are seen as."""
+    """Return channels, height and width of the grid of inputs x (N, *S)."""
     shape = (1, 1, *x.shape[1:])[-max(3, x.ndim - 1) :]
     return shape[0], math.prod(shape[1:-1]), shape[-1]
 
@@ -254,15 +248,14 @@ def window_size(share: float, grid: Grid, least: int = 1) -> tuple[int, int]:
     side = max(least, round(math.sqrt(share * height * width)))
     if side <= short:
         return side, side
+    # If no square fits, the window is as long as it takes to keep its area.
     run = min(long, max(least, round(share * long)))
     return (height, run) if height <= width else (run, width)
 
 
 def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return windows placed by u (B, k, 2) in [0, 1).
-
-    Returns:
-        Their first coordinates (B, k, 2); and (B, k, 2, L), for each axis 1 inside and 0 outside.
+    """Return windows placed by u (B, k, 2) in [0, 1): first coordinates (B, k, 2), and (B, k, 2, L) 1 inside, 0
+    outside.
     """
     size = plan.size[stage].unsqueeze(1)
     first = (u * plan.room[stage].unsqueeze(1)).floor_()
@@ -273,7 +266,6 @@ def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _queries_and_draws(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
-    """Return, for each of the A proposals of a row, the queries before it (B A,) and its uniform draws (B A, n)."""
     age, draws = state["age"], state["draws"]
     return attack.numbers(age).flatten(), draws[torch.arange(len(age), device=age.device), age].flatten(0, 1)
 
@@ -286,10 +278,8 @@ def pyramid_pair(height: int, width: int, *, upright: bool) -> Tensor:
     """Return (height, width) two pyramids of opposite sign side by side (section 4.2).
 
     Args:
-        height: rows.
-        width: columns.
-        upright: split a square between its rows rather than between its columns; a window that is no square is split
-            across its longer side.
+        upright: split a square between its rows rather than between its columns; other windows are split across their
+            longer side.
     """
     down, across = _splits(height, width)[upright]
     base = max(height, width)
@@ -297,7 +287,9 @@ def pyramid_pair(height: int, width: int, *, upright: bool) -> Tensor:
 
 
 def _pyramid_pair(down: Tensor, across: Tensor) -> Tensor:
-    """Return (..., H, W) of signed heights (..., H) and (..., W): heights fall with the larger of the two distances."""
+    """Return (..., H, W) of signed heights (..., H) and (..., W): heights fall with the larger of the two
+    distances.
+    """
     slopes = torch.minimum(down.abs().unsqueeze(-1), across.abs().unsqueeze(-2))
     return slopes * down.sign().unsqueeze(-1) * across.sign().unsqueeze(-2)
 
@@ -321,7 +313,7 @@ def _slope(side: int, longest: int, split: bool) -> Tensor:
 
 
 def _tiles(key: Tensor, grid: Grid) -> Tensor:
-    """Return (N, C, H, W) the pattern that L2 begins with: a grid of bumps of random signs and directions."""
+    """Return (N, C, H, W) the first pattern of L2: a grid of bumps of random signs and directions."""
     channels, height, width = grid
     tall, wide = max(1, height // _TILES), max(1, width // _TILES)
     down, across = torch.arange(height, device=key.device)[:, None], torch.arange(width, device=key.device)

@@ -32,15 +32,11 @@ from robustest.bounds.operations import (
 
 
 def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[nn.Module, fx.Graph]:
-    """Return a module with the weights, and its graph for one input of any number of rows.
+    """Return a module with the weights, and its graph for one input of any number of rows, by `torch.export`.
 
     Args:
-        call: the module.
-        example: (B, *S) inputs of the shape that is read; values do not matter.
-        why: the error of `torch.fx`, for the message where nothing can be read this way either.
-
-    Raises:
-        NoBound: no example, or no graph.
+        example: (B, *S) inputs; only their shape matters.
+        why: the error of `torch.fx`, for the message of NoBound.
     """
     refusal = f"no bound: its graph cannot be read ({str(why).splitlines()[0][:120]})"
     if example is None:
@@ -72,7 +68,7 @@ def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[n
 
 
 def _write_as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
-    """Undo what torch 2.5 makes of a batch norm in eval mode: of its three outputs only the first counts."""
+    """Replace torch 2.5's form of a batch norm in eval mode, of whose three outputs only the first counts."""
     x, weight, bias, mean, var, momentum, eps = node.args
     with graph.inserting_before(node):
         args = (x, weight, bias, mean, var, False, momentum, eps, False)
@@ -88,10 +84,10 @@ def _write_as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
 if TYPE_CHECKING:
     from robustest.bounds.linear import Windows
 
+# Share of the largest output that adding in float32 may miss; a nonlinearity bends by far more.
 _ROUNDING = 1e-4
-"""Share of the largest output that adding in float32 may miss; a nonlinearity bends by far more."""
+# Attributes of a tensor that do not depend on its values.
 _ABOUT = ("shape", "ndim", "dtype", "device")
-"""Attributes of a tensor that do not depend on its values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +95,9 @@ class Segment:
     """An affine map of the input (place 0), or of outputs of nonlinearities (from place 1 on).
 
     Attributes:
-        places: the places of its arguments, ascending.
+        places, cuts: the places of its arguments, ascending, and their nodes.
         nodes: its operations, in order.
-        cuts: the nodes of its arguments.
         end: the node of its output.
-        root: the module that holds weights and constants.
     """
 
     places: tuple[int, ...]
@@ -113,7 +107,6 @@ class Segment:
     root: nn.Module
 
     def __call__(self, *values: Tensor) -> Tensor:
-        """Return (B, *O) the outputs of its arguments, each led by the batch axis."""
         output: Tensor = self._computed(values)[self.end]
         return output
 
@@ -126,19 +119,19 @@ class Segment:
                 moved[node] = run_spread(node, self.root, moved, known)
         output: Tensor = moved[self.end]
         if bool((output < 0).any()):  # an operation did not do what its name says
+            # A spread is a sum of absolute values: a negative one shows that an operation is not the one of its name.
             raise NoBound(f"no bound: the spread of {name_of(self.end, self.root)} is not known")
         return output
 
     def magnitude(self, values: Sequence[Tensor], reaches: Sequence[Tensor]) -> Tensor:
-        """Return (B, *O) the magnitudes that are added up to its output, step by step, even where they cancel.
-
-        Rounding is in proportion to them: where weights cancel arguments of magnitude 10^6, the sum is noise.
+        """Return (B, *O) the magnitudes that are added up to its output, even where they cancel.
 
         Args:
             values: some values of its arguments, for operations that depend on their shapes.
             reaches: (B, *S) the largest magnitude of each argument.
         """
         known = self._computed(values)
+        # Rounding is in proportion to them: where weights cancel arguments of magnitude 10^6, the sum is noise.
         sizes: dict[fx.Node, Any] = dict(zip(self.cuts, reaches, strict=True))
         for node in self.nodes:
             if node.op != "get_attr" and _is_value(node, sizes, self.root):
@@ -160,7 +153,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """An affine map as a matrix: each output element at zero (E,), and its coefficients of each argument (E, *S)."""
+    """An affine map: its outputs at zero (E,), and their coefficients of each argument (E, *S)."""
 
     height: Tensor
     coefficients: Mapping[int, Tensor]
@@ -172,13 +165,11 @@ class Network:
 
     segments: tuple[Segment, ...]
     nonlinear: tuple[Nonlinearity, ...]
+    # Matrices and windows of segments, made by `linear` when first needed; None where there are no windows.
     rows: dict[int, Matrix] = field(default_factory=dict, compare=False)
-    """Matrices of segments, made by `linear` when first needed."""
     windows: dict[int, Windows | None] = field(default_factory=dict, compare=False)
-    """Windows of segments, made by `linear` when first needed; None where there are none."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return (B, K) the logits of inputs (B, *S)."""
         values = [x]
         for segment, bend in zip(self.segments, self.nonlinear, strict=False):
             values.append(bend.value(segment(*(values[place] for place in segment.places))))
@@ -186,14 +177,13 @@ class Network:
         return last(*(values[place] for place in last.places))
 
     def is_affine_between(self, x: Tensor) -> bool:
-        """Return True if each segment does what an affine map does, at inputs (B, *S) and their outputs.
-
-        An affine map of a row, alone or among others, takes the middle of two arguments to the middle of their outputs.
-        """
+        """Return True if each segment behaves as an affine map, at inputs (B, *S)."""
         values = [x]
         for depth, segment in enumerate(self.segments):
             args = [values[place] for place in segment.places]
             others = [argument.flip(0) for argument in args]
+            # An affine map of rows takes the middle of two arguments to the middle of their outputs, and a row alone to
+            # the same output as among others.
             first, second = segment(*args), segment(*others)
             middle = segment(*((a + b) / 2 for a, b in zip(args, others, strict=True)))
             scale = _ROUNDING * float(torch.stack([first.abs().max(), second.abs().max()]).max())
@@ -212,7 +202,7 @@ def read_network(call: nn.Module, example: Tensor | None = None) -> Network:
 
     Args:
         call: maps inputs (B, *S) to logits (B, K).
-        example: (B, *S) inputs of the shape that `torch.export` reads the module for; without them it is not tried.
+        example: (B, *S) inputs whose shape `torch.export` needs; without them it is not tried.
 
     Raises:
         NoBound: its graph cannot be read, or has an operation without a bound.
@@ -225,8 +215,6 @@ def read_network(call: nn.Module, example: Tensor | None = None) -> Network:
 
 
 class _Reader:
-    """Goes through a graph once, in order."""
-
     def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
         self.root = root
         self.graph = graph
@@ -239,6 +227,7 @@ class _Reader:
         for node in self.graph.nodes:
             if node.op == "placeholder":
                 if self.place:
+                    # One ball is the region of one input; several would need a joint region.
                     raise NoBound("no bound: the model takes several inputs")
                 self.place[node] = 0
                 self.values.add(node)
@@ -252,7 +241,6 @@ class _Reader:
         return Network(segments=tuple(self.segments), nonlinear=tuple(self.nonlinear))
 
     def _enter(self, node: fx.Node) -> None:
-        """Add a node that depends on the input."""
         name = name_of(node, self.root)
         if name in NONLINEAR:
             if (why := unlike(node, self.root)) != "":
@@ -271,6 +259,7 @@ class _Reader:
         if (why := unlike(node, self.root)) != "":
             raise NoBound(f"no bound: unsupported operator {name} {why}")
         dependent = [argument for argument in _arguments_of(node) if argument in self.values]
+        # x * x, or a product of two branches, is not affine in the input, though each factor is.
         if name in PRODUCTS and (len(dependent) > 1 or not _leads(node, dependent[0], name)):
             raise NoBound(f"no bound: unsupported operator {name} of two values that depend on the input")
         self.values.add(node)
@@ -280,6 +269,7 @@ class _Reader:
         nodes: set[fx.Node] = set()
         cuts: set[fx.Node] = set()
         open_: list[fx.Node] = [end]
+        # Walk backwards and stop at nonlinearities. Constants are walked too: a segment computes its own.
         while open_:
             node = open_.pop()
             if node in self.place:
@@ -298,7 +288,8 @@ class _Reader:
 
 
 def _arguments_of(node: fx.Node) -> list[fx.Node]:
-    """Return the nodes among a node's arguments, with repetitions: `all_input_nodes` lists the x of x * x once."""
+    """Return the nodes among a node's arguments, with repetitions."""
+    # `all_input_nodes` lists the x of x * x once.
     found: list[fx.Node] = []
     for given in (node.args, node.kwargs):
         fx.node.map_arg(given, lambda argument: found.append(argument) or argument)  # type: ignore[func-returns-value]
@@ -307,6 +298,7 @@ def _arguments_of(node: fx.Node) -> list[fx.Node]:
 
 def _leads(node: fx.Node, dependent: fx.Node, name: str) -> bool:
     """Return True if the dependent argument is in a position where the operation is affine in it."""
+    # x / c is affine in x, c / x is not; of a convolution only the input may depend, not the weight.
     return name in ("mul", "matmul") or (bool(node.args) and node.args[0] is dependent)
 
 

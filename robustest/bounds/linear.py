@@ -54,17 +54,14 @@ class Ball:
     norm: int = 2
 
     def pick(self, rows: Tensor) -> Ball:
-        """Return the balls of some rows."""
         return Ball(x=self.x[rows], low=self.low[rows], high=self.high[rows], eps=self.eps, norm=self.norm)
 
     def least(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Return (R,) the least a · input over each row's ball, and the magnitudes that were added up.
 
-        In L1 and L2 the larger of the least over the ball and the least over the box, as the inputs lie in both.
-
         Args:
-            a: (R, *S) coefficients, one row a bound.
-            sample: (R,) int64, the sample of each row; (1,) where it is one for all.
+            a: (R, *S) coefficients.
+            sample: (R,) int64, the sample of each row; (1,) for one sample.
         """
         size, low, high = a.abs(), self.low[sample], self.high[sample]
         middle, reach = (low + high) / 2, (high - low) / 2
@@ -73,6 +70,7 @@ class Ball:
             return at - fall, magnitude
         x, flat = self.x[sample], size.flatten(1)
         dual = self.eps * (flat.amax(1) if self.norm == 1 else flat.norm(dim=1))
+        # Inputs lie in the ball and in the box: the larger of the two least values holds.
         return torch.maximum(at - fall, dots(a, x) - dual), magnitude + dots(size, x.abs()) + dual
 
 
@@ -94,8 +92,8 @@ def ball_of(threat: Threat, x: Tensor, bounds: Bounds) -> Ball | None:
 # convolution of rows that are mostly zeros. This finds windows by their non-zeros, and needs no knowledge of
 # convolutions.
 
+# Elements of all windows' matrices together.
 _LARGEST_WINDOWS = 2**23
-"""Elements of all windows' matrices together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +101,9 @@ class Windows:
     """G groups of at most C outputs that read at most K elements between and J inputs; unused places hold zeros.
 
     Attributes:
-        outputs: (G, C) int64, the output's position; beyond the last where there is none.
+        outputs: (G, C) int64, positions of the outputs; beyond the last where there is none.
         between: (G, K) int64, positions of the nonlinearity's outputs that they read.
-        inputs: (G, J) int64, positions of the inputs that those read.
+        inputs: (G, J) int64, positions of the inputs of those.
         coefficients: (G, C, K) of the outputs.
         block: (G, K, J + 1) coefficients of the elements between, and in the last column their value at zero.
         height: (G, C) the outputs at zero.
@@ -119,16 +117,12 @@ class Windows:
     height: Tensor
 
     def ends(self, lines: Slopes, ball: Ball, sample: int, sizes: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """Return bounds of each output of one sample, without the allowance for rounding.
+        """Return lower bounds, upper bounds and magnitudes (E,) of one sample's outputs, without the allowance for
+        rounding.
 
         Args:
-            lines: of the nonlinearity.
-            ball: of the inputs.
             sample: its row.
-            sizes: the magnitudes that the first map adds up, and those of the second, of all samples.
-
-        Returns:
-            (E,) lower bounds, (E,) upper bounds, and (E,) the magnitudes that were added up for either.
+            sizes: magnitudes that the first and the second map add up, of all samples.
         """
 
         def seen(values: Tensor) -> Tensor:
@@ -153,22 +147,20 @@ class Windows:
         return low, high, size + sizes[1][sample].flatten()
 
     def _placed(self, values: Tensor, count: int) -> Tensor:
-        """Return values (G, C) in the outputs' order (E,)."""
         room = values.new_zeros(count + 1)
         room[self.outputs.flatten()] = values.flatten()
         return room[:count]
 
 
 def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:
-    """Return the windows of two maps; None where outputs share few inputs, or read most of them.
+    """Return the windows of the maps around a nonlinearity; None where outputs share few inputs, or read most of them.
 
     Args:
-        first: the map of the inputs (place 0).
-        second: the map of the nonlinearity's outputs.
-        place: the place of these.
+        place: of the nonlinearity's outputs.
     """
     a, inner = second.coefficients[place].flatten(1), first.coefficients[0].flatten(1)
     sees = a != 0
+    # Outputs that read the same elements get the same sum of random numbers, and one group.
     draw = torch.rand(a.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(a.device)
     marks: Any = sees.double() @ draw  # two that meet by chance share a larger window
     group = marks.unique(return_inverse=True)[1]
@@ -200,26 +192,21 @@ def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:
 # The bounds
 
 _ROUNDING = 2.0**-17
+# Bounds that one sample may need in one layer. A sample that needs more is given up: a network of ten times the
+# neurons, every second one undecided, proves nothing.
 _ROWS = 2**14
-"""Bounds that one sample may need in one layer. A sample that needs more is given up: a network of ten times as many
-neurons of which every second one is undecided proves nothing."""
+# Coefficients of the largest layer that one sample may need for them: minutes, where layers are large.
 _WORK = 2**26
-"""Coefficients of the largest layer that one sample may need for them: minutes, where layers are large."""
+# Coefficients that are held at once in the largest layer.
 _ELEMENTS = 2**22
-"""Coefficients that are held at once in the largest layer."""
 
+# Elements of an affine map's matrix, which is made once for all samples; of larger maps rows are made as needed.
 _MATRIX = 2**24
-"""Elements of an affine map's matrix, which is made once for all samples; of larger maps rows are made as needed."""
 
 
 class Bounding:
-    """One batch of balls on its way through a network.
-
-    Attributes:
-        network: what is bounded.
-        ball: B balls.
-        lines: the lines of each nonlinearity that was reached.
-        given_up: (B,) bool: samples that would need too many bounds.
+    """One batch of balls on its way through a network; `given_up` (B,) bool are samples that would need too many
+    bounds.
     """
 
     def __init__(self, network: Network, ball: Ball) -> None:
@@ -233,7 +220,7 @@ class Bounding:
         self._sizes = [ball.x[0].numel()]
 
     def run(self) -> bool:
-        """Bound the inputs of each nonlinearity, in order; return True if any sample is left."""
+        # Bound the inputs of each nonlinearity in order: its lines depend on them.
         for depth, (segment, bend) in enumerate(zip(self.network.segments, self.network.nonlinear, strict=False)):
             low, high = self._interval(segment)
             self._sizes.append(low[0].numel())
@@ -248,7 +235,7 @@ class Bounding:
         return True
 
     def margins(self, y: Tensor, classes: int) -> Tensor:
-        """Return (B, K - 1) lower bounds of a label's logit less each other one, for labels y (B,)."""
+        """Return (B, K - 1) lower bounds of a label's logit minus each other one, for labels y (B,)."""
         a, sample = margin_rows(y, classes)
         self._interval(self.network.segments[-1])
         return self.lower(len(self.network.segments) - 1, a, sample).view(len(y), -1)
@@ -274,7 +261,7 @@ class Bounding:
         return torch.cat(found)
 
     def _started(self, depth: int, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-        """Return bounds (R,), the magnitudes added up (R,), and coefficients by place, after passing a segment."""
+        """Return bounds (R,), magnitudes (R,), and coefficients by place, after passing a segment."""
         height, pulled = self._transposed(self.network.segments[depth], a)
         return dots(a, height), dots(a.abs(), self._magnitudes[depth][sample]), pulled
 
@@ -305,7 +292,7 @@ class Bounding:
         return height, {place: part.squeeze(1) for place, part in zip(segment.places, pulled, strict=True)}
 
     def _picked(self, depth: int, shape: torch.Size, places: Tensor) -> Matrix:
-        """Return the rows of a segment's matrix for some elements (P,) of its output; of the kept one if it fits."""
+        """Return the rows of a segment's matrix for some elements (P,) of its output."""
         if shape.numel() * max(self._sizes[place] for place in self.network.segments[depth].places) <= _MATRIX:
             rows = self._rows(depth, shape)
             kept = {place: a[places] for place, a in rows.coefficients.items()}
@@ -315,7 +302,6 @@ class Bounding:
         return Matrix(height=height.flatten()[places], coefficients=pulled)
 
     def _rows(self, depth: int, shape: torch.Size) -> Matrix:
-        """Return a segment as a matrix, which is the same for every sample and kept for the next ones."""
         if depth not in self.network.rows:
             elements = shape.numel()
             most, device = max(1, _ELEMENTS // max(*self._sizes)), self.ball.x.device
@@ -329,7 +315,6 @@ class Bounding:
         return self.network.rows[depth]
 
     def _windows(self, depth: int, shape: torch.Size) -> Windows | None:
-        """Return the windows of a segment's outputs, if they read few inputs; kept for the next samples."""
         if depth not in self.network.windows:
             segments, found = self.network.segments, None
             most = max(self._sizes[0], shape.numel())
@@ -350,8 +335,9 @@ class Bounding:
         return middle - radius, middle + radius
 
     def _refined(self, depth: int, low: Tensor, high: Tensor, undecided: Tensor) -> tuple[Tensor, Tensor]:
-        """Return smaller intervals where they are undecided, by backward bounds of each, sample by sample."""
+        """Return smaller intervals where they are undecided, by backward bounds, sample by sample."""
         flat = undecided.flatten(1)
+        # Two bounds for each undecided element.
         self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
         lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
         most = max(1, _ELEMENTS // max(self._sizes))
@@ -372,7 +358,6 @@ class Bounding:
         return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
 
     def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (P,) bounds of some elements (P,) of a segment's output, of one sample."""
         rows = self._picked(depth, shape, places)
         height, magnitude, ends = rows.height, self._magnitudes[depth][sample[0]].flatten()[places], []
         for sign in (1, -1):
@@ -382,7 +367,7 @@ class Bounding:
 
 
 def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return (B * (K - 1), K) coefficients of the logits for the margins of labels y (B,), and the sample of each."""
+    """Return (B * (K - 1), K) coefficients of the margins of labels y (B,), and the sample of each."""
     rows = len(y)
     others = torch.arange(classes - 1, device=y.device).expand(rows, -1)
     others = others + (others >= y[:, None]).long()

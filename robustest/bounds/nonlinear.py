@@ -27,8 +27,8 @@ class Lines(Protocol):
         """Return a lower bound of a · outputs as an affine function of the inputs.
 
         Args:
-            a: (R, *O) coefficients of the outputs, one row a bound.
-            sample: (R,) int64, the sample of each row; (1,) where it is one for all.
+            a: (R, *O) coefficients of the outputs.
+            sample: (R,) int64, the sample of each row; (1,) for one sample.
 
         Returns:
             (R, *S) coefficients of the inputs, (R,) the constant, and (R,) the magnitudes that were added up.
@@ -42,7 +42,7 @@ class Nonlinearity(Protocol):
         """Return the outputs (B, *O) of inputs (B, *S)."""
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return (B, *S) bool: inputs whose smaller interval would bring the lines closer together."""
+        """Return (B, *S) bool: inputs whose lines a smaller interval would bring closer together."""
 
     def lines(self, low: Tensor, high: Tensor) -> Lines:
         """Return lines that hold for inputs between low and high (B, *S)."""
@@ -50,14 +50,12 @@ class Nonlinearity(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slopes:
-    """Lines of elementwise functions, of B samples: slopes and heights at zero, below and above, each (B, *S).
-
-    `magnitude` is the largest that is added up for either.
-
-    They are kept as half of their sum and of their difference. For a positive coefficient the line below is the worse
-    one, for a negative coefficient the line above, so it meets `mean` as it is and `half` by its magnitude.
+    """Lines of elementwise functions: slopes and heights at zero, as half of the sum and of the difference of the line
+    below and the line above, each (B, *S); `magnitude` is the largest that is added up for either.
     """
 
+    # For a positive coefficient the line below is the worse one, for a negative coefficient the line above: so a
+    # coefficient meets `mean` as it is, and `half` by its magnitude.
     mean: Tensor
     half: Tensor
     height_mean: Tensor
@@ -66,7 +64,6 @@ class Slopes:
 
     @staticmethod
     def of(below: Tensor, above: Tensor, start_below: Tensor, start_above: Tensor, reach: Tensor) -> Slopes:
-        """Build from the slopes and heights of the two lines, and the inputs' largest magnitude."""
         steepest = torch.maximum(below.abs(), above.abs())
         return Slopes(
             magnitude=torch.maximum(start_below.abs(), start_above.abs()) + steepest * reach,
@@ -77,7 +74,6 @@ class Slopes:
         )
 
     def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `Lines.through`."""
         size = a.abs()
         mean, half = self.height_mean[sample], self.height_half[sample]
         added = dots(a, mean) - dots(size, half)
@@ -86,7 +82,7 @@ class Slopes:
 
 
 def dots(a: Tensor, v: Tensor) -> Tensor:
-    """Return (R,) the inner products of rows (R, *S) with as many others, or with one."""
+    """Return (R,) inner products of rows (R, *S) with as many others, or with one."""
     a, v = a.flatten(1), v.flatten(1)
     return a @ v[0] if len(v) == 1 else (a * v).sum(1)
 
@@ -98,15 +94,13 @@ class Relu:
     slope: float = 0.0
 
     def value(self, x: Tensor) -> Tensor:
-        """As `Nonlinearity.value`."""
         return F.relu(x) if self.slope == 0 else F.leaky_relu(x, self.slope)
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        """As `Nonlinearity.undecided`."""
         return (low < 0) & (high > 0)
 
     def lines(self, low: Tensor, high: Tensor) -> Slopes:
-        """As `Nonlinearity.lines`; below, the line that leaves the smaller area."""
+        # The line that leaves the smaller area.
         slope = (high >= -low).to(low) * (1 - self.slope) + self.slope
         return self.sloped(low, high, slope)
 
@@ -131,18 +125,16 @@ class Sigmoidal:
     function: Callable[[Tensor], Tensor]
 
     def value(self, x: Tensor) -> Tensor:
-        """As `Nonlinearity.value`."""
         return self.function(x)
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        """As `Nonlinearity.undecided`: everywhere, but where an interval is narrow already."""
         return high - low > 1e-3
 
     def lines(self, low: Tensor, high: Tensor) -> Slopes:
-        """As `Nonlinearity.lines`."""
         at_low, at_high, middle = self.function(low), self.function(high), (low + high) / 2
         least = torch.minimum(self._slope(at_low), self._slope(at_high))
         width = high - low
+        # The quotient of a narrow interval would be rounding; there two lines of the least slope are close enough.
         chord = torch.where(width > 1e-4, (at_high - at_low) / width.clamp(min=1e-4), least)
         tangent, at_middle = self._slope(self.function(middle)), self.function(middle)
         convex, concave = (high <= 0) & (width > 1e-4), (low >= 0) & (width > 1e-4)
@@ -170,15 +162,12 @@ class MaxPool:
     dilation: tuple[int, int] = (1, 1)
 
     def value(self, x: Tensor) -> Tensor:
-        """As `Nonlinearity.value`."""
         return F.max_pool2d(x, self.kernel, self.stride, self.padding, self.dilation)
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        """As `Nonlinearity.undecided`."""
         return low < high
 
     def lines(self, low: Tensor, high: Tensor) -> Chosen:
-        """As `Nonlinearity.lines`: below, the input of the largest lower end; above too, where no other can pass it."""
         lows, highs = self._windows(low, -torch.inf), self._windows(high, -torch.inf)
         place = torch.arange(low[0].numel(), device=low.device, dtype=torch.float64).view(1, *low.shape[1:])
         best = lows.argmax(2, keepdim=True)
@@ -195,7 +184,7 @@ class MaxPool:
         )
 
     def _windows(self, x: Tensor, beyond: float) -> Tensor:
-        """Windows of images, (B, C, elements of a window, windows)."""
+        """Return windows of images, (B, C, elements of a window, windows)."""
         rows, columns = self.padding
         padded = F.pad(x, (columns, columns, rows, rows), value=beyond)
         unfolded = padded
@@ -225,7 +214,6 @@ class Chosen:
     inputs: tuple[int, ...]
 
     def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `Lines.through`."""
         alone = self.alone[sample]
         kept = torch.where(alone, a, a.clamp(min=0))
         added = torch.where(alone, 0.0, a.clamp(max=0))
@@ -239,16 +227,12 @@ class Chosen:
 
 
 def nonlinear_of(node: fx.Node, root: nn.Module) -> Nonlinearity:
-    """Return the nonlinearity of a node whose name is in `NONLINEAR`.
-
-    Raises:
-        NoBound: it has settings for which there are no lines.
-    """
+    """Return the nonlinearity of a node whose name is in `NONLINEAR`; raise NoBound for unsupported settings."""
     return NONLINEAR[name_of(node, root)](_arguments(node, root))
 
 
 def _arguments(node: fx.Node, root: nn.Module) -> dict[str, Any]:
-    """Return the settings of a nonlinearity by name, of a module as of a function."""
+    """Return the settings of a nonlinearity by name, for modules and functions."""
     if node.op == "call_module":
         module = root.get_submodule(str(node.target))
         return {name: value for name, value in vars(module).items() if not name.startswith("_")}

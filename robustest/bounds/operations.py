@@ -1,4 +1,4 @@
-"""Operations that are affine in their input, by one name each, of a module, a function or a method."""
+"""Operations that are affine in their input, with one name each for modules, functions and methods."""
 
 # `run_spread` bounds how far an affine operation's output moves: with every weight replaced by its absolute value, the
 # output at the inputs' radii less the output at zero.
@@ -14,7 +14,7 @@ from torch._ops import OpOverload
 
 
 class NoBound(Exception):
-    """Nothing can be proven of a network; the message is a note for a result."""
+    """A network without proofs; the message is a note for a result."""
 
 
 _STRUCTURE = (
@@ -23,16 +23,17 @@ _STRUCTURE = (
     "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad dropout identity clone detach "
     "unfold fold float double slice"
 )
+# Elements moved, copied or averaged.
 STRUCTURAL = frozenset(_STRUCTURE.split())
-"""Elements moved, copied or averaged."""
 SUMS = frozenset({"add", "sub", "neg"})
+# Affine in one argument alone, the others being constants.
 _PRODUCTS = "mul div conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul batch_norm"
 PRODUCTS = frozenset(_PRODUCTS.split())
-"""Affine in one argument alone, the others being constants."""
 AFFINE = STRUCTURAL | SUMS | PRODUCTS
+# Readings of a tensor's shape, which do not depend on its values.
 SHAPES = frozenset({"size", "dim", "getattr", "numel", "len", "sym_size"})
-"""Readings of a tensor's shape, which do not depend on its values."""
 
+# Python operators and aliases. torch names a pooling function after its dispatcher.
 _SAME = {
     "iadd": "add",
     "isub": "sub",
@@ -44,6 +45,7 @@ _SAME = {
     "bmm": "matmul",
     "boolean_dispatch": "max_pool2d",
 }
+# By exact class: a subclass may compute something else under the same name.
 _MODULES: dict[type[nn.Module], str] = {
     nn.Conv1d: "conv1d",
     nn.Conv2d: "conv2d",
@@ -83,7 +85,7 @@ _MODULES: dict[type[nn.Module], str] = {
 
 
 def name_of(node: fx.Node, root: nn.Module) -> str:
-    """Return the name of a node's operation, or the class name of a module that is not known."""
+    """Return the name of a node's operation, or the class name of an unknown module."""
     if node.op == "call_module":
         kind = type(root.get_submodule(str(node.target)))
         return _MODULES.get(kind, kind.__name__)  # a subclass may compute something else
@@ -102,18 +104,18 @@ def _overloaded(target: OpOverload) -> str:
 
 
 def unlike(node: fx.Node, root: nn.Module) -> str:
-    """Return how a node differs from the operation of its name, or "".
-
-    By options that round or read other bits, statistics of the batch, or a module with hooks or a changed forward.
-    """
+    """Return a node's difference from the operation of its name, in words, or ""."""
     values = (*node.args, *node.kwargs.values())
+    # alpha scales an argument that `run_spread` adds as it is; rounding modes are not affine.
     if node.kwargs.get("alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
         return "with alpha or rounding_mode"
+    # A conversion to another format rounds, or reads other bits.
     if any(isinstance(value, torch.dtype) for value in values):
         return "with a dtype"
     if node.op != "call_module":
         return _batch_statistics(node) if name_of(node, root) == "batch_norm" else ""
     module = root.get_submodule(str(node.target))
+    # A hook or a replaced forward may compute anything.
     if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
         return "with hooks or a forward of its own"
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
@@ -147,8 +149,6 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
     """Return the largest change of an affine node's output.
 
     Args:
-        node: an affine operation.
-        root: the module that the graph was read from.
         radii: for each node that depends on the input, the largest change of its elements, >= 0.
         known: the values of constants and shapes.
     """
@@ -162,16 +162,20 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
 
         return fx.node.map_arg(node.args, of), fx.node.map_arg(node.kwargs, of)
 
+    # a - b moves by as much as a + b, and constants do not move.
     if name in SUMS:
         arguments: Sequence[Any] = node.args
         moved = [radii[arg] if arg in radii else _still(known.get(arg, arg)) for arg in arguments]
         return sum(moved[1:], moved[0])
     at, zero = given(lambda radius: radius), given(_still)
     if node.op != "call_module":
+        # With every weight replaced by its absolute value the output at the radii, minus the bias, is the largest
+        # change.
         if name in PRODUCTS:
             at, zero = (fx.node.map_aggregate(part, _absolute) for part in (at, zero))
         return _less(run(node, root, *at), run(node, root, *zero))
     module = root.get_submodule(str(node.target))
+    # A batch norm's weight may be negative too; its bias and running mean cancel in the difference below.
     weight = getattr(module, "weight", None)
     state = {} if weight is None else {"weight": weight.abs()}
     moved = [torch.func.functional_call(module, state, args, kwargs) for args, kwargs in (at, zero)]
@@ -179,7 +183,7 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
 
 
 def run_magnitude(node: fx.Node, root: nn.Module, sizes: Mapping[fx.Node, Any], known: Mapping[fx.Node, Any]) -> Any:
-    """Return the magnitudes that an affine node adds up, its constants included; arguments as of `run_spread`."""
+    """Return the magnitudes that an affine node adds up, its constants included; see `run_spread`."""
 
     def still(argument: fx.Node) -> Any:
         return fx.node.map_aggregate(sizes[argument], _still) if argument in sizes else known[argument]

@@ -17,21 +17,18 @@ from robustest.bounds.nonlinear import Relu
 from robustest.clock import check as check_clock
 
 _STEPS = 12
+# Length of the first step, as a share of a slope's range.
 _RATE = 0.5
-"""Length of the first step, as a share of a slope's range."""
+# Margins per pass.
 _PAIRS = 64
-"""Margins per pass."""
 
 
 def tightened(bounding: Bounding, y: Tensor, classes: int, margins: Tensor, tried: Tensor) -> Tensor:
     """Return (B, K - 1) lower bounds of margins, at least those given.
 
-    Every step's bound is as sound as the first, rounding allowed for; the largest is kept.
-
     Args:
         bounding: one that has run.
         y: (B,) int64 labels.
-        classes: the number of logits K.
         margins: (B, K - 1) the bounds so far.
         tried: (B,) bool: samples whose margins that are not above zero are tried.
     """
@@ -64,6 +61,8 @@ def _ascended(bounding: Bounding, relus: dict[int, Relu], a: Tensor) -> Tensor:
                 bounding.lines[place] = bend.sloped(low, high, slopes[place])
             bound = bounding.lower(depth, a, sample)
             gradients = torch.autograd.grad(bound.sum(), list(slopes.values()), allow_unused=True)
+        # The bound need not rise with every step. Each one is sound, so that the largest holds; NaN and inf are
+        # dropped.
         best = torch.maximum(best, torch.where(torch.isfinite(bound), bound, -torch.inf).detach())
         for (place, bend), gradient in zip(relus.items(), gradients, strict=True):
             if gradient is not None:
@@ -73,15 +72,17 @@ def _ascended(bounding: Bounding, relus: dict[int, Relu], a: Tensor) -> Tensor:
 
 
 def _moved(slope: Tensor, gradient: Tensor, speed: Tensor, rate: float) -> Tensor:
-    """Return slopes (R, *S) after a step, in place; each row is scaled, so that small gradients count as well."""
+    """Return slopes (R, *S) after a step, in place."""
+    # Rows are scaled, so that small gradients count as well.
     largest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30)
+    # The root of the momentum evens out the elements' sizes: more slopes move in a few steps.
     speed.mul_(0.7).add_(gradient / largest.view(-1, *[1] * (gradient.ndim - 1)))
     return slope.data.add_(rate * speed.sign() * speed.abs().sqrt())
 
 
+# Better slopes are tried where the bound lies at most this share of the margin below zero. They raised it by a tenth of
+# the margin.
 _NEAR = 0.5
-"""Better slopes are tried where the bound lies at most this share of the margin below zero. They raised it by a tenth
-of the margin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class Proof:
 
     Attributes:
         proven: (B,) bool: no input of the ball has a margin of zero or less.
-        margin: (B,) a lower bound of the least margin, less the allowance for rounding; -inf where none was found.
+        margin: (B,) a lower bound of the least margin, minus the allowance for rounding; -inf where none was found.
     """
 
     proven: Tensor
@@ -101,8 +102,6 @@ def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
     """Prove samples whose balls hold no input with another label.
 
     Args:
-        network: gives the logits.
-        ball: the balls of B inputs.
         y: (B,) int64 labels.
         classes: the number of logits K.
     """
@@ -115,6 +114,7 @@ def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
         clean = logits.gather(1, y[:, None]).squeeze(1) - logits.scatter(1, y[:, None], -torch.inf).amax(1)
         tried = ~bounding.given_up & (worst <= 0) & (worst > -_NEAR * clean)
         margin = tightened(bounding, y, classes, margins, tried).amin(1)
+    # NaN compares as not greater, but a bound of inf would prove: both mean that nothing is known.
     margin = torch.where(bounding.given_up | ~torch.isfinite(margin), -torch.inf, margin)
     return Proof(proven=margin > 0, margin=margin)
 

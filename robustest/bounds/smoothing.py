@@ -18,11 +18,11 @@ from robustest.decisions import clopper_pearson
 class Smoothed:
     """The classifier that gives a model's most frequent answer under Gaussian noise.
 
-    The certificate is about this classifier, not about the model alone: deploy the majority under noise.
-    `assert_certified_accuracy` takes it in the place of a model.
+    The certificate is about this classifier, not about the model alone. `assert_certified_accuracy` takes it in the
+    place of a model.
 
     Args:
-        model: as for `measure_robust_accuracy`, best trained under the same noise.
+        model: see `measure_robust_accuracy`; best trained under the same noise.
         sigma: the noise's standard deviation, in input units, > 0.
         draws: answers that a radius is computed from, >= 1.
         guesses: further answers that select the class, >= 1.
@@ -43,16 +43,12 @@ class Smoothed:
 
 
 def certified_radius(votes: int, draws: int, sigma: float, alpha: float) -> float:
-    """Return the L2 radius within which the majority stays the same, with error alpha (section 3.2.2).
+    """Return the L2 radius, >= 0, within which the majority stays the same, with error alpha (section 3.2.2).
 
     Args:
-        votes: answers of the class.
-        draws: all answers, drawn after the class was chosen.
-        sigma: the noise's standard deviation, in input units.
+        votes: answers of the class, of `draws` drawn after the class was selected.
+        sigma: in input units.
         alpha: the largest chance that the radius is too large.
-
-    Returns:
-        0 or more; 0 where the class is not certain to have the majority.
     """
     chance = clopper_pearson(votes, draws, alpha)[0]
     return max(0.0, sigma * float(norm.ppf(chance))) if chance > 0.5 else 0.0

@@ -1,14 +1,13 @@
 """Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class.
 
-All three evaluate the same columns per sample (`Answering`): the answer, the probability p of the predicted class, and
-three scores. A confidence near 1 saturates in floating point, so that samples are ordered by its log odds.
+All three evaluate the same columns per sample (`Answering`): the outcome, the probability p of the predicted class, and
+three scores. A p near 1 saturates in floating point, so samples are ordered by its log odds.
 
 - Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
-- Calibration error (Guo et al., ICML 2017): mean distance, over bins of confidence, between confidence and accuracy. As
-  measured it is too high by chance: the estimate has the bootstrap's bias removed, and the verdict is by an interval
-  without that bias (`robustest.decisions.calibration`).
+- Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy. By chance it comes
+  out too high; estimate and interval are without that bias (`robustest.decisions.calibration`).
 - Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives (Hendrycks
-  and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the score's quantile is estimated too, and the interval allows for it
+  and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's quantile
   (`robustest.decisions.selection`).
 """
 
@@ -56,14 +55,12 @@ from robustest.run.plan import Options, Plan, Setup
 from robustest.run.units import ModelUnits
 from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, requested_shift
 
+# Range of a fitted temperature.
 _TEMPERATURES = (0.02, 50.0)
-"""Range of a fitted temperature."""
 
+# Scores that are high for samples of known classes: the largest probability (Hendrycks and Gimpel, ICLR 2017), the
+# largest logit (Hendrycks et al., ICML 2022), the log of the summed exponentials (Liu et al., NeurIPS 2020).
 SCORES = ("msp", "max_logit", "energy")
-"""Scores that are high for samples of a class that the model knows: the largest probability (Hendrycks and Gimpel, ICLR
-2017), the largest logit (Hendrycks et al., ICML 2022), and the log of the sum of the logits' exponentials (Liu et al.,
-NeurIPS 2020).
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +68,13 @@ class Answering:
     """Predictions of a chunk with their confidence; the most confident errors may be shown.
 
     Attributes:
-        examples: samples that may be shown.
+        examples: most exhibits.
         shift: applied to a sample first, or None.
         temperature: divisor of the logits.
         probabilities: True if the model outputs probabilities in place of logits.
-        marked: add a mark of each sample's values, to find the sample in other data.
+        marked: add a hash of each sample, to find the sample in other data.
         whole: add all log probabilities and the labels.
-        beside: samples (M, *S) among which the first of a chunk are evaluated again, to detect models that score by the
-            batch; None leaves it out.
+        beside: samples (M, *S) evaluated together with the first of a chunk, to detect models that score by the batch.
     """
 
     examples: int
@@ -90,11 +86,6 @@ class Answering:
     beside: Tensor | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the columns of a chunk.
-
-        Raises:
-            ModelError: the outputs are probabilities and logits were declared, or the reverse.
-        """
         if self.shift is None:
             never = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
             changed = ShiftedInputs(chunk.x, never, never)
@@ -138,7 +129,11 @@ class Answering:
         return Observation(arrays, exhibits)
 
     def _logs(self, logits: Tensor) -> Tensor:
-        """Return (n, K) float64 log probabilities."""
+        """Return (n, K) float64 log probabilities.
+
+        Raises:
+            ModelError: the outputs are probabilities and logits were declared, or the reverse.
+        """
         given = logits.double()
         like = bool(((given >= 0) & (given <= 1)).all()) and bool(((given.sum(1) - 1).abs() < 1e-3).all())
         if like and not self.probabilities:
@@ -159,7 +154,7 @@ def marks(x: Tensor) -> NDArray[np.uint64]:
 
 
 def optional_shift(shift: str | Shift | ShiftFunction | None, severity: int | None) -> Shift | None:
-    """Return the shift that samples are evaluated under, or None.
+    """Return the shift of a call, or None.
 
     Raises:
         ConfigError: a severity without a shift; else as for `requested_shift`.
@@ -188,7 +183,7 @@ def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
 
 
 def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -> tuple[float, Evidence]:
-    """Return the temperature fitted to other samples by likelihood (Guo et al., 2017), and their evidence."""
+    """Return the temperature of maximal likelihood on other samples (Guo et al., 2017), and their evidence."""
     look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     seen = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
@@ -205,7 +200,7 @@ def checked_temperature(temperature: object, fit_data: object) -> float:
     """Return the temperature as a float.
 
     Raises:
-        ConfigError: it is no number > 0, or fit_data is given too.
+        ConfigError: not a number > 0, or fit_data is given too.
     """
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < np.inf:
         raise ConfigError(expected("temperature to be a number > 0", temperature))
@@ -215,7 +210,7 @@ def checked_temperature(temperature: object, fit_data: object) -> float:
 
 
 def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
-    """Raise DataError if evaluated samples are among those that the temperature was fitted on."""
+    """Raise DataError if evaluated samples are among the samples of the temperature's fit."""
     if fitted is None:
         return
     shared = int(np.isin(judged.columns["mark"], fitted.columns["mark"]).sum())
@@ -228,7 +223,7 @@ def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
 
 
 def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> Plan:
-    """Return the plan of a claim on confidence; all these claims share remembered answers."""
+    """Return the plan of a claim on confidence; all these claims share stored predictions."""
     kept = ("answers", look.marked, look.shift, look.temperature, look.probabilities)
     return setup.plan(statement, look, rule, identity=kept if look.beside is None else (*kept, look.beside))
 
@@ -251,8 +246,8 @@ def shift_setting(shift: Shift | None) -> str:
     return "samples as they are" if shift is None else str(shift)
 
 
+# In wider bins, overconfidence in one half of a bin cancels underconfidence in the other.
 _FEWEST_BINS = 10
-"""In fewer, wider bins, overconfidence in one half of a bin cancels underconfidence in the other."""
 
 CALIBRATED = Kind(
     name="calibrated",
@@ -264,7 +259,6 @@ CALIBRATED = Kind(
     further_claims=("no_worse_than",),
     captions=Captions(names={"ece": "calibration error of this set"}),
 )
-"""Agreement of confidence and accuracy, by Brier score or by calibration error."""
 
 
 @measurement(CALIBRATED)
@@ -286,29 +280,28 @@ def measure_calibrated(
 ) -> Result:
     """Measure the Brier score, or the calibration error of the predicted class's probability.
 
-    The Brier score is 0 at best, and 2 for a model that is certain and always wrong. The calibration error has the bias
-    of chance removed, and its verdict is about the population for either `scope`.
+    The Brier score is 0 at best, and 2 for a model that is certain and always wrong. A verdict on the calibration error
+    is about the population for either `scope`.
 
     Args:
         model, data: as for `measure_robust_accuracy`; images (N, C, H, W) for a shift by name.
         shift, severity: applied to the samples first, as for `measure_shift_accuracy`.
-        max_brier: the largest Brier score claimed, in 0..2 and less than 2.
-        max_ece: the largest calibration error claimed, in 0..1 and less than 1; not together with max_brier.
-        no_worse_than, tolerance: as for `measure_robust_score`, about half of the Brier score, in 0..1, which may
-            rise by at most `tolerance`. Not with max_ece, which is no mean over samples.
+        max_brier: largest Brier score claimed, in 0..2 and less than 2.
+        max_ece: largest calibration error claimed, in 0..1 and less than 1; not together with max_brier.
+        no_worse_than, tolerance: as for `measure_robust_score`, about half of the Brier score, which may rise by at
+            most `tolerance`. Not with max_ece, which is not a mean over samples.
         bins: number of bins of confidence, of equal width, >= 10.
         temperature: divisor of the logits, > 0.
-        fit_data: other samples, like data, on which a temperature is fitted by likelihood. None of the evaluated
-            samples may be among them.
+        fit_data: samples on which a temperature is fitted, none of them in `data`.
         probabilities: True if the model outputs probabilities in place of logits.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, both thresholds are given, or the claim cannot be compared
             with a baseline.
-        DataError: evaluated samples are among those that the temperature was fitted on.
-        ModelError: the outputs are probabilities and that was not declared, or the reverse.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: evaluated samples are in fit_data; else as for `measure_robust_accuracy`.
+        ModelError: undeclared probabilities, or the reverse; else as for `measure_robust_accuracy`.
+        DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     asked = _CalibrationClaim.of(max_brier, max_ece, bins)
     _check_paired(asked, no_worse_than, fit_data)
@@ -340,13 +333,7 @@ def measure_calibrated(
 
 @dataclass(frozen=True, slots=True)
 class _CalibrationClaim:
-    """The quantity claimed and its threshold.
-
-    Attributes:
-        quantity: the Brier score, or the calibration error.
-        threshold: its largest value; None if nothing is claimed.
-        bins: of confidence.
-    """
+    """The quantity claimed and its threshold; None if nothing is claimed."""
 
     quantity: Quantity
     threshold: float | None
@@ -369,7 +356,6 @@ class _CalibrationClaim:
 
     @property
     def by_error(self) -> bool:
-        """Return True for the calibration error."""
         return self.quantity.threshold == "max_ece"
 
     def worst(self, evidence: Evidence) -> float:
@@ -384,20 +370,20 @@ class _CalibrationClaim:
         return still + float(moved.mean())
 
     def rule(self, setup: Setup) -> Rule:
-        """Return the rule; the column of the Brier score holds half, a value in 0..1."""
         if self.by_error:
             return CalibrationErrorRule(
                 threshold=self.threshold, terms=setup.terms, bins=self.bins, seed=setup.settings.seed
             )
+        # The column "brier" holds half of the score, a value in 0..1 as means need it.
         half = None if self.threshold is None else self.threshold / 2
         return MeanRule(threshold=half, terms=setup.terms, column="brier", scale=2.0)
 
 
 def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_data: object) -> None:
-    """Refuse a comparison with a baseline that would not pair the same figure of the same samples.
+    """Refuse a comparison that would not pair one figure of the same samples.
 
     Raises:
-        ConfigError: the calibration error, which is no mean over samples, or a temperature fitted to one of two models.
+        ConfigError: the calibration error, or a temperature fitted to one of two models.
     """
     if no_worse_than is None:
         return
@@ -416,7 +402,6 @@ def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_
 def _answering(
     setup: Setup, shift: Shift | None, temperature: float, fit_data: object, *, probabilities: bool
 ) -> tuple[Answering, Evidence | None]:
-    """Return the measurement of samples, and the evidence of the temperature's fit if there is one."""
     fitted = None
     if fit_data is not None:
         temperature, fitted = fitted_temperature(setup, fit_data, probabilities=probabilities)
@@ -464,7 +449,6 @@ SELECTIVE_ACCURACY = Kind(
         ),
     ),
 )
-"""Accuracy on the samples that a model is surest of."""
 
 
 @measurement(SELECTIVE_ACCURACY)
@@ -479,17 +463,17 @@ def measure_selective_accuracy(
     probabilities: bool = False,
     **options: Unpack[Options],
 ) -> Result:
-    """Measure the accuracy on the share of samples that a model is surest of, by the probability it predicts.
+    """Measure the accuracy on the share of samples with the highest confidence (Geifman and El-Yaniv, NeurIPS 2017).
 
-    (Geifman and El-Yaniv, NeurIPS 2017.) For the population the confidence that this share reaches is unknown too; the
-    interval joins exact ones for each likely number of samples above it (`robustest.decisions.selection`).
+    For the population the confidence that this share reaches is unknown too; the interval joins exact ones for each
+    likely number of samples above it (`robustest.decisions.selection`).
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_calibrated`.
         shift, severity, probabilities: as for `measure_calibrated`.
-        coverage: the share of samples that is answered, in 0..1 and more than 0.
-        at_least: the accuracy claimed on them, in 0..1 and more than 0.
+        coverage: share of samples that is answered, in 0..1 and more than 0.
+        at_least: accuracy claimed on them, in 0..1 and more than 0.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -542,8 +526,8 @@ def _selective_details(evidence: Evidence, coverage: float) -> dict[str, Any]:
     }
 
 
+# Number of inside samples that are evaluated together with the first outside samples.
 _BESIDE = 16
-"""Inside samples among which the first outside samples are evaluated again."""
 
 OOD_REJECTED = Kind(
     name="ood_rejected",
@@ -557,7 +541,6 @@ OOD_REJECTED = Kind(
         ),
     ),
 )
-"""The share of other data accepted at a score that accepts 95 % of the model's own."""
 
 
 @measurement(OOD_REJECTED)
@@ -573,15 +556,15 @@ def measure_ood_rejected(
 ) -> Result:
     """Measure the share of outside samples accepted at the score that 95 % of the inside ones reach.
 
-    (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples of both are evaluated.
-    For the populations the score that 95 % reach is unknown too, and the interval allows for it
-    (`robustest.decisions.selection`). An outside sample's outcome is True if it is rejected.
+    (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples are evaluated. An outside
+    sample's outcome is True if it is rejected. For the populations the interval allows for the error of that score
+    (`robustest.decisions.selection`).
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`: samples like those the model was made for.
-        outside: samples of none of the model's classes, like data or as a tensor (N, *S); labels are ignored.
-        max_fpr: the largest share of outside samples accepted that is claimed, in 0..1 and less than 1.
+        data: inside samples, of the model's classes; as for `measure_robust_accuracy`.
+        outside: samples of other classes, like data or as a tensor (N, *S); labels are ignored.
+        max_fpr: largest share of accepted outside samples claimed, in 0..1 and less than 1.
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
         **options: see `robustest.run.plan.Options`.
@@ -619,20 +602,20 @@ def measure_ood_rejected(
 
 
 def _unlabelled(outside: object) -> Samples:
-    """Return samples with label 0: the model has no class for them."""
     if isinstance(outside, (Tensor, np.ndarray)):
         outside = outside, torch.zeros(len(outside), dtype=torch.int64)
     samples = as_samples(outside)
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         x, y = samples.take(ids)
+        # The model has no class for these samples.
         return x, torch.zeros_like(y)
 
     return Samples(take, len(samples))
 
 
 def _outside_evidence(outside: Evidence, inside: Evidence, *, accepted: NDArray[np.bool_]) -> Evidence:
-    """Return the outside samples' evidence, which hold if rejected, with the inside samples' cost added."""
+    """Return the outside samples' evidence, True for rejected ones, with the inside samples' cost added."""
     return replace(
         outside.including(inside),
         columns={**outside.columns, "held": ~accepted},
@@ -641,7 +624,7 @@ def _outside_evidence(outside: Evidence, inside: Evidence, *, accepted: NDArray[
 
 
 def _in_part(decision: Decision) -> Decision:
-    """Return a decision without a verdict: the score that 95 % reach is that of all samples."""
+    # No verdict: the score that 95 % reach is that of all samples.
     rule = f"budget: not all samples looked at; {decision.rule}"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None)
 

@@ -2,14 +2,12 @@
 
 1. Hypothesis draws changes (`robustest.strategies`). Each is applied to the same samples (`Trials`); a change breaks
    the claim if fewer samples than claimed are right.
-2. Hypothesis maximises minus the margin of the sample on which the claim depends: with `least` of n samples to be right
-   the (n - least + 1)-th smallest margin is negative exactly if the claim breaks.
-3. It shrinks a change that breaks the claim: fewer steps, lower severities. No simpler neighbour that it tried breaks
-   it.
+2. Hypothesis maximises minus the margin of the sample that decides: with `least` of n samples to be right, the
+   (n - least + 1)-th smallest margin is negative if and only if the claim breaks.
+3. It shrinks a change that breaks the claim, to fewer steps and lower severities.
 4. That change, or else the one with the lowest accuracy, is measured on all samples.
 
-The search (`hunt`) depends on the strategy, the seed and the predicate alone: it has a database of its own, which
-hypothesis' profiles do not change. Packs shrink with it too: it knows nothing about data.
+The search (`hunt`) depends on strategy, seed and predicate alone: its database is separate from hypothesis' profiles.
 """
 
 from __future__ import annotations
@@ -60,7 +58,6 @@ _LONGEST = 120
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """Return the mildest change that breaks the claim, in words and as code."""
     mildest = details["mildest"]
     found = [] if mildest is None else [("mildest", f"{mildest['change']}: accuracy {mildest['accuracy']:.3f}")]
     found += [] if mildest is None else [("as code", mildest["code"])]
@@ -73,7 +70,6 @@ ROBUST_TO = Kind(
     lines=_lines,
     hidden=frozenset({"mildest", "clean_accuracy"}),
 )
-"""Lowest accuracy under any change that a hypothesis strategy draws."""
 
 
 @measurement(ROBUST_TO)
@@ -89,28 +85,26 @@ def measure_robust_to(
 ) -> Result:
     """Search with hypothesis for the lowest accuracy under a strategy's changes, and the mildest that breaks a claim.
 
-    A search is no proof: a pass says that none of the examples tried breaks the claim. The accuracy is that on these
-    samples for either `scope`, since the change was picked by looking at them.
-
-    The search depends on the strategy, the model, the samples and the settings' seed alone, not on hypothesis' profiles
-    or seed. Examples are remembered in the current profile's database, and tried first.
+    A pass says that no example tried breaks the claim; it is not a proof. The accuracy is that of these samples for
+    either `scope`, since they picked the change. The search depends on strategy, model, samples and the settings' seed
+    alone. Examples are stored in the database of hypothesis' current profile, and tried first.
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_shift_accuracy`. Samples searched on are held in memory.
-        strategy: draws changes: those of `robustest.strategies`, or functions of a batch, as shifts are.
-        at_least: the accuracy claimed under every change, in 0..1.
-        max_examples: the largest number of examples tried before shrinking; None tries 100.
+        data: as for `measure_shift_accuracy`. The samples of the search are held in memory.
+        strategy: draws changes of `robustest.strategies`, or functions of a batch as for shifts.
+        at_least: accuracy claimed under every change, in 0..1.
+        max_examples: most examples tried before shrinking; None tries 100.
         task: as for `measure_shift_accuracy`.
-        **options: see `robustest.run.plan.Options`. With `max_samples` the search uses that many samples, and its
-            result is measured on all. After `time_budget` seconds the search ends, and only a counterexample that it
-            has found is measured on all. With `cache=False` hypothesis' database is not used.
+        **options: see `robustest.run.plan.Options`. `max_samples` limits the search, not the measurement of its result.
+            After `time_budget` seconds the search ends, and only a counterexample is measured on all samples. With
+            `cache=False` hypothesis' database is not used.
 
     Returns:
-        The result. `details["mildest"]` is the mildest change that breaks the claim, in words and as code that
-        `assert_shift_accuracy` takes, or None; `details["worst"]` the one under which accuracy is lowest. Outcomes and
-        counterexamples are those under the mildest, if there is one, else under the worst. If no example changed a
-        sample, or so few were changed that the others suffice for the claim, it is inconclusive.
+        The result. `details["mildest"]` is the mildest change that breaks the claim, in words and as code for
+        `assert_shift_accuracy`, or None; `details["worst"]` the change of lowest accuracy. Outcomes and counterexamples
+        are those of the mildest, else of the worst. The result is inconclusive if the samples that no example changed
+        suffice for the claim.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
@@ -138,7 +132,7 @@ def measure_robust_to(
 def accuracy_under(
     model: object, data: object, change: Change, *, at_least: float | None = None, **options: Unpack[Options]
 ) -> float:
-    """Return the accuracy on changed samples, for hypothesis tests of your own.
+    """Return the accuracy on changed samples, for use in a hypothesis test.
 
     Inside a test under `@given`, hypothesis receives the margin (see `measure_robust_to`), and so searches for changes
     that do more harm. Nothing is recorded for the reports.
@@ -146,8 +140,8 @@ def accuracy_under(
     Args:
         model, data: as for `measure_robust_accuracy`.
         change: drawn by a strategy of `robustest.strategies`, or any shift.
-        at_least: the accuracy that the test will ask for, in 0..1; the margin is then that of the sample on which it
-            depends. None gives the mean margin.
+        at_least: accuracy that the test requires, in 0..1; the margin is then that of the sample that decides. None
+            gives the mean margin.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -168,7 +162,7 @@ def accuracy_under(
 
 @dataclass(frozen=True, slots=True)
 class _SearchEnd:
-    """The end of a search: the mildest change that breaks the claim, or None; `early` if the time was up."""
+    """The mildest change that breaks the claim, or None; `early` if the time was up."""
 
     mildest: object | None
     early: bool = False
@@ -183,11 +177,11 @@ def _search(
     setting: str,
     statement: str,
 ) -> _SearchEnd:
-    """Let hypothesis search.
+    """Run the search of hypothesis.
 
     Raises:
-        Exception: the error of a change that could not be measured.
-        NotSearched: nothing was searched for, and no remembered example breaks the claim.
+        Exception: a change could not be measured.
+        NotSearched: in a replay, no stored example breaks the claim.
     """
     errors: list[Exception] = []
     broken: list[object] = []
@@ -230,7 +224,6 @@ def _search(
 def _result(
     trials: Trials, ended: _SearchEnd, setup: Setup, at_least: float | None, *, setting: str, statement: str
 ) -> Result:
-    """Return the result on all samples under the mildest change that breaks the claim, or else under the worst."""
     shown = ended.mildest if ended.mildest is not None else trials.worst
     with clock.unlimited() if ended.early else nullcontext():
         evidence = _whole(shown, setup, statement)
@@ -254,7 +247,7 @@ def _result(
 
 
 def _changed(trials: Trials, evidence: Evidence) -> Changed:
-    """Return the samples that some change changed, and the accuracy of a model that is wrong on all of them."""
+    """Return the samples that any change altered, and the accuracy of a model that is wrong on all of them."""
     moved = trials.moved
     clean = evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
     return Changed(by="the strategy", moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
@@ -272,7 +265,6 @@ def _idle(trials: Trials) -> tuple[str, ...]:
 
 
 def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
-    """Return the evidence of all samples under the change that is shown."""
     every = setup.but(exact=True, max_samples=None, time_budget=None, replay_only=False)
     change = as_change(shown)
     look = Shifting(shift=change, examples=setup.settings.examples)
@@ -281,7 +273,7 @@ def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
 
 
 def _decide(ended: _SearchEnd, trials: Trials, evidence: Evidence, at_least: float | None) -> Decision:
-    """Return the decision: a counterexample on all samples refutes for certain; none found proves no more."""
+    # A counterexample on all samples refutes for certain; a search without one proves nothing.
     accuracy = float(evidence.columns["held"].mean())
     lowest = min(accuracy, trials.lowest) if trials.n == evidence.n else accuracy
     tried = f"{len(trials.seen)} examples"
@@ -311,12 +303,11 @@ def _details(trials: Trials, evidence: Evidence, ended: _SearchEnd) -> dict[str,
 
 
 def _about(change: object, trials: Trials) -> dict[str, Any]:
-    """Return a change in words and as code, and the accuracy on the samples searched on."""
     return {"change": str(as_change(change)), "code": code_of(change), "accuracy": trials.share(change)}
 
 
+# Label of the margin in hypothesis' statistics.
 GOAL = "margin"
-"""Label of the margin in hypothesis' statistics."""
 
 _FARTHEST = 1e9
 
@@ -326,10 +317,10 @@ class Trial:
     """The samples' outcomes under one change.
 
     Attributes:
-        right: samples that are right.
-        moved: (n,) bool, True where the change altered a sample, in the order of `Trials.ids`.
+        right: number of right samples.
+        moved: (n,) bool, True for samples that the change altered, in the order of `Trials.ids`.
         cut: (n,) bool, as in `ShiftedInputs`.
-        margin: of the sample on which the claim depends; the claim breaks if it is negative. Without a claim, the mean.
+        margin: of the sample that decides, negative if the claim breaks; the mean if nothing is claimed.
     """
 
     right: int
@@ -338,7 +329,7 @@ class Trial:
     cut: NDArray[np.bool_]
 
     def harms_more_than(self, other: Trial) -> bool:
-        """Return True if fewer samples are right, or as many by a smaller margin."""
+        # Fewer right samples, or equally many by a smaller margin.
         return (self.right, self.margin) < (other.right, other.margin)
 
 
@@ -346,12 +337,12 @@ class Trials:
     """Changes tried on the same samples.
 
     Attributes:
-        n: samples.
-        ids: (n,) int64, their positions in the data.
+        n: number of samples.
+        ids: (n,) int64, positions in the data.
         least: samples that must be right; None if nothing is claimed.
-        seen: the trial of each change, by the change's key.
-        worst: the change under which the fewest are right.
-        broken: changes that break the claim.
+        seen: the trial of each change, by its key.
+        worst: the change with the fewest right samples.
+        broken: number of changes that break the claim.
     """
 
     def __init__(
@@ -377,7 +368,7 @@ class Trials:
 
     @classmethod
     def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
-        """Read the samples, and check the model on the first."""
+        """Load the samples, and check the model on the first."""
         classifier, samples, settings = setup.model, setup.samples, setup.settings
         device = resolve(settings.device, classifier.device)
         evaluator = Evaluator(
@@ -400,28 +391,25 @@ class Trials:
 
     @property
     def task(self) -> Task:
-        """Return the task, which defines a right answer."""
         return self._evaluator.task
 
     @property
     def lowest(self) -> float:
-        """Return the accuracy under the change under which the fewest are right."""
         return self.share(self.worst)
 
     @property
     def moved(self) -> NDArray[np.bool_]:
-        """Return (n,) samples that some change altered."""
         return np.asarray(np.any([trial.moved for trial in self.seen.values()], axis=0))
 
     @property
     def cut(self) -> NDArray[np.bool_]:
-        """Return (n,) samples that were altered, of which no change left anything inside the bounds."""
+        """Return (n,) bool: samples that were altered, but by no change inside the bounds."""
         whole = np.any([trial.moved & ~trial.cut for trial in self.seen.values()], axis=0)
         return np.asarray(self.moved & ~whole)
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Return the names of shifts that altered no sample at any severity, or other parameter, that was tried."""
+        """Return the names of shifts that altered no sample at any parameter tried."""
         moved: dict[str, bool] = {}
         for drawn in self._drawn:
             if isinstance(drawn, Shift):
@@ -434,11 +422,10 @@ class Trials:
 
     @property
     def tally(self) -> Tally:
-        """Return the cost of all trials."""
         return Tally.of(self._evaluator).since(Tally(), time.perf_counter() - self._started)
 
     def end(self) -> None:
-        """Repeat the predictions made before the first change, to detect a model that changed meanwhile."""
+        # Repeat the first predictions, to detect a model that changed during the search.
         ask_again(self._evaluator, self._asked)
         self._evaluator.settle()
 
@@ -456,7 +443,6 @@ class Trials:
         return self._broken(trial)
 
     def measured(self, change: Shift) -> Trial:
-        """Return the trial of a change."""
         right, found, task = 0, [], self._evaluator.task
         changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
@@ -486,7 +472,7 @@ class Trials:
 
 
 def _key(change: object) -> Hashable:
-    """Return a key of a change: the change or its fields if they can be hashed, else the object's id."""
+    """Return the change or its fields if they can be hashed, else the object's id."""
     values: Iterator[object] = iter((change,))
     if is_dataclass(change):
         values = chain(values, [(type(change), tuple(getattr(change, field.name) for field in fields(change)))])
@@ -500,15 +486,15 @@ def _key(change: object) -> Hashable:
 
 
 def tell_hypothesis(margin: float) -> None:
-    """Pass a margin to hypothesis as a target to minimise; inside one of its tests only."""
+    """Pass a margin to hypothesis as a target to minimise, inside one of its tests."""
     try:
         hypothesis.target(-max(-_FARTHEST, min(_FARTHEST, margin)), label=GOAL)
     except InvalidArgument:  # a test with several accuracies: hypothesis takes one number per label
         return
 
 
+# Default number of examples before shrinking.
 EXAMPLES = 100
-"""Default number of examples before shrinking."""
 
 
 def hunt(
@@ -523,17 +509,17 @@ def hunt(
 ) -> object | None:
     """Return the simplest change that hypothesis finds to break a claim, or None.
 
-    Remembered changes are tried first, and only changes that break are remembered.
+    Stored changes are tried first; only changes that break are stored.
 
     Args:
         strategy: draws changes.
-        breaks: returns True if a change breaks the claim, always the same for the same change; it may call
-            `hypothesis.target`. An `Exception` from it counts as broken.
-        seeded: seeds the search.
-        max_examples: the largest number of examples before shrinking; None tries 100.
-        key: of remembered examples in the database of hypothesis' current profile.
+        breaks: True if a change breaks the claim, always the same for one change; it may call `hypothesis.target`. An
+            `Exception` from it counts as broken.
+        seeded: seed of the search.
+        max_examples: most examples before shrinking; None tries 100.
+        key: of stored examples in the database of hypothesis' current profile.
         remember: True to use that database.
-        replay_only: try the remembered examples alone.
+        replay_only: try the stored examples alone.
 
     Raises:
         ConfigError: the strategy draws nothing.
@@ -558,8 +544,8 @@ def hunt(
     return found
 
 
+# All but `explain`, which varies the change found only for its report.
 _PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink]
-"""All but `explain`, which varies the change found, for its prose."""
 
 
 def _run_hypothesis(
@@ -571,9 +557,9 @@ def _run_hypothesis(
     database: ExampleDatabase,
     phases: Sequence[Phase],
 ) -> object | None:
-    """Return the simplest change found, with every setting given: the current profile's would apply else."""
     found: list[object] = []
 
+    # Every setting is given: the current profile's would apply otherwise.
     @hypothesis.settings(
         max_examples=most,
         database=database,
@@ -611,8 +597,6 @@ class _Broken(Exception):
 
 
 class _Keyed(ExampleDatabase):
-    """A part of a database for one claim: hypothesis takes all claims for one test, and would mix their examples."""
-
     def __init__(self, whole: ExampleDatabase, key: str) -> None:
         super().__init__()
         self._whole = whole

@@ -1,3 +1,3 @@
-"""The command `robustest`: it reads what runs wrote, and starts runs; it measures and judges nothing itself."""
+"""The command `robustest`: it reads the files of runs, and starts runs; it measures nothing itself."""
 
 from robustest.cli.command import main as main

@@ -1,4 +1,4 @@
-"""`python -m robustest.cli`, where the command is not on the path."""
+"""`python -m robustest.cli`, for environments without the command on the path."""
 
 from __future__ import annotations
 

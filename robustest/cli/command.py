@@ -1,7 +1,4 @@
-"""The command line: arguments of every verb, and exit codes.
-
-Modules of verbs are imported when they run, since some load torch or scipy.
-"""
+"""The command line: arguments of every verb, and exit codes."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ from robustest.cli.screen import Exit, Refused, Screen, wrong
 from robustest.errors import RobustestError, StoreError
 from robustest.version import VERSION
 
+# Attribute with arguments of pytest, of verbs that run it; other verbs refuse unknown arguments.
 _REST = "rest"
-"""Attribute with arguments of pytest, of verbs that run it; other verbs refuse unknown arguments."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,15 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Refused, RobustestError, OSError) as error:
         return _print_error(error)
     except KeyboardInterrupt:
+        # The shell's code for a process that SIGINT ended: 128 + 2.
         return 130
     return code
 
 
 def _print_error(error: Exception) -> int:
-    """Print an error to stderr; return the exit code for it."""
     if isinstance(error, BrokenPipeError):  # the reader has left; the interpreter must not write again at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.NOT_PASSED
+    # A damaged store means that there is no answer; any other error comes from wrong arguments.
     text, code = str(error), Exit.MISSING if isinstance(error, StoreError) else Exit.USAGE
     if isinstance(error, Refused):
         code = error.code
@@ -74,6 +72,7 @@ def _print_error(error: Exception) -> int:
 
 
 def _show(a: argparse.Namespace) -> int:
+    # Modules of verbs are imported when they run, since some load torch or scipy.
     from robustest.cli.commands.show import show
 
     return show(a.path, details=a.details, markdown=a.markdown)
@@ -231,9 +230,8 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
 
 
 def _adder(commands: Any) -> Any:
-    """Return a function that adds a verb with its line of help; `rest` marks verbs that pass arguments to pytest."""
-
     def add(name: str, text: str, *, rest: bool = False) -> argparse.ArgumentParser:
+        # Verbs with `rest` pass unknown arguments to pytest.
         usage = "%(prog)s [pytest arguments]" if rest else None
         parser: argparse.ArgumentParser = commands.add_parser(
             name, help=text, description=f"{text[0].upper()}{text[1:]}.", usage=usage, allow_abbrev=False

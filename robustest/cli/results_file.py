@@ -1,11 +1,7 @@
 """Reader of the files that `--robust-json` writes.
 
-A file may come from another machine, be cut short, or be made to do harm. So it is checked in three steps before
-anything uses it: sizes, depth and numbers of the JSON; types of every field; and whether every report can be made of
-it.
-
-A validation library (msgspec, pydantic) would not shorten this: limits on depth, repeated names, and sizes of numbers
-inside of free-form details need the walk below in any case, and a schema of `Result` would repeat its fields.
+A file may come from another machine, be cut short, or be malicious. So three checks precede any use: sizes, depth and
+numbers of the JSON; types of every field; and whether every report can be made of it.
 """
 
 from __future__ import annotations
@@ -44,44 +40,26 @@ LONGEST = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """The part of a run that a file has.
+    """The part of a run that a file has."""
 
-    Attributes:
-        index: its number, from 1.
-        count: number of shards.
-        tests: ids of all robustness tests of the whole run, in the order of collection.
-        reported: ids of this shard's tests; None if the file does not say.
-    """
-
-    index: int
-    count: int
-    tests: tuple[str, ...]
-    reported: frozenset[str] | None
+    index: int  # its number, from 1
+    count: int  # number of shards
+    tests: tuple[str, ...]  # ids of all robustness tests of the whole run, in the order of collection
+    reported: frozenset[str] | None  # ids of this shard's tests; None if the file lacks them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultsFile:
-    """A file of results.
-
-    Attributes:
-        path: the file.
-        version: version of robustest that wrote it.
-        settings: settings of the run, as the file has them.
-        account: results, endings and losses.
-        session: pytest's summary of the run.
-        shard: the part of the run; None for a whole run.
-        origin: time and commit of the run; None if unknown.
-        content: digest of the whole content.
-    """
+    """A file of results."""
 
     path: Path
-    version: str
-    settings: Mapping[str, Any]
-    account: Account
+    version: str  # version of robustest that wrote it
+    settings: Mapping[str, Any]  # settings of the run, unchecked
+    account: Account  # results, endings and losses
     session: Session
-    shard: Shard | None
-    origin: Origin | None
-    content: str
+    shard: Shard | None  # the part of the run; None for a whole run
+    origin: Origin | None  # time and commit of the run; None if unknown
+    content: str  # digest of the whole content
 
 
 def read_results(path: Path) -> ResultsFile:
@@ -120,6 +98,7 @@ def read_results(path: Path) -> ResultsFile:
             session=session,
             shard=None if data.get("shard") is None else _shard(data["shard"]),
             origin=None if data.get("origin") is None else Origin.from_dict(data["origin"]),
+            # The digest finds two different files of one shard, whatever their indentation.
             content=sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(),
         )
     except (ValueError, TypeError, KeyError) as error:
@@ -155,14 +134,14 @@ def parse_json(data: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: the text is no JSON in UTF-8, has a name twice in one object, or exceeds `DEEPEST`,
-            `LARGEST_NUMBER` or `LONGEST`.
+        ValueError: the text is no JSON in UTF-8, has a name twice in one object, or exceeds a limit.
     """
     too_deep = f"nesting deeper than {DEEPEST} levels"
 
     def no_constant(name: str) -> None:
         raise ValueError(f"{name}, which is no JSON")
 
+    # JSON parsers disagree on which of two equal names counts, so a file could mean two things.
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
@@ -175,6 +154,9 @@ def parse_json(data: bytes) -> Any:
         value = json.loads(data.decode("utf-8"), parse_constant=no_constant, object_pairs_hook=once)
     except RecursionError:
         raise ValueError(too_deep) from None
+    # A validation library (msgspec, pydantic) would not replace this walk: none limits depth, repeated names and
+    # sizes of
+    # numbers inside of free-form details.
     waiting = [(value, 1)]  # without recursion, so that no depth can break it
     while waiting:
         one, depth = waiting.pop()
@@ -198,16 +180,12 @@ _KINDS = {int: "a whole number", str: "text", dict: "an object", list: "a list"}
 def field_of(data: object, name: str, kind: type) -> Any:
     """Return a field of a JSON object.
 
-    Args:
-        data: the object.
-        name: name of the field.
-        kind: int, str, dict or list.
-
     Raises:
         KeyError: the field is missing.
         TypeError: `data` is no object, or the field has another type.
     """
     value = _object(data)[name]
+    # bool is a subclass of int.
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(expected(f"{name} to be {_KINDS[kind]}", value))
     return value

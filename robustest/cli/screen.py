@@ -17,32 +17,21 @@ from robustest.reports.inert import inert
 from robustest.reports.terminal import summary
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1"}
+# Words of states in the line that counts them.
 _COUNTED = {"error": "not measured", "measured": "without a claim"}
-"""Words of states in the line that counts them."""
 
 
 class Exit(IntEnum):
-    """Exit code of a command.
+    """Exit code of a command."""
 
-    Attributes:
-        OK: success.
-        NOT_PASSED: a claim did not pass, or a comparison is worse.
-        USAGE: the arguments are wrong.
-        MISSING: results are lost, missing or damaged, so there is no answer.
-    """
-
-    OK = 0
-    NOT_PASSED = 1
-    USAGE = 2
-    MISSING = 3
+    OK = 0  # success
+    NOT_PASSED = 1  # a claim did not pass, or a comparison is worse
+    USAGE = 2  # the arguments are wrong
+    MISSING = 3  # results are lost, missing or damaged, so there is no answer
 
 
 class Refused(Exception):
-    """A command stops; the message says what was expected, what was got, and what to do.
-
-    Attributes:
-        code: the exit code.
-    """
+    """A command stops; the message has expectation, cause and remedy, `code` is the exit code."""
 
     def __init__(self, message: str, code: Exit) -> None:
         super().__init__(message)
@@ -60,22 +49,22 @@ def missing(message: str) -> Refused:
 
 
 class Screen:
-    """Writes lines to a stream. Test ids and file names may come from anywhere, so all text is made inert.
+    """Writer of lines to a stream; all text is made inert, since test ids and file names may come from anywhere.
 
     Attributes:
         width: columns.
-        coloured: True if colours are written: to a terminal that has them, unless NO_COLOR is set
-            (https://no-color.org).
-        folding: width at which lines of a report are folded: that of a terminal. Lines into a pipe or a file stay
-            whole, for other programs to search.
+        coloured: True if colours are written.
+        folding: width at which lines of a report are folded.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
         self._at_start = True  # of a line
         self.width = shutil.get_terminal_size((100, 24)).columns
+        # See https://no-color.org.
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self.coloured = self._stream.isatty() and not plain
+        # Lines into a pipe or a file stay whole, for other programs to search.
         self.folding = self.width if self._stream.isatty() else 10_000
 
     def write(self, text: str, **markup: bool) -> None:
@@ -83,12 +72,12 @@ class Screen:
         shown = inert(text, at_start=self._at_start)
         self._at_start = self._at_start and not text.strip()
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        # Not every stream can encode every character; an error here would hide a red result.
         shown = shown.encode(encoding, "backslashreplace").decode(encoding)
         codes = ";".join(_CODES[name] for name, on in markup.items() if on)
         self._stream.write(f"\x1b[{codes}m{shown}\x1b[0m" if codes and self.coloured else shown)
 
     def write_line(self, text: str = "", **markup: bool) -> None:
-        """Write text and end the line."""
         self.write(text, **markup)
         self._stream.write("\n")
         self._at_start = True
@@ -129,6 +118,7 @@ def show_account(screen: Screen, account: Account, *, details: bool) -> Exit:
 
 def exit_code(rows: Sequence[Row], lost: Sequence[str], session: Session | None) -> Exit:
     """Return the exit code for the worst row; a run without results, or one that was cut short, is no success."""
+    # pytest's exit codes 2, 3 and 4: interrupted, internal error, wrong usage.
     if lost or (session is not None and session.exit not in (0, 1, 5, 6)):
         return Exit.MISSING
     if any(row.red for row in rows):
@@ -140,8 +130,9 @@ _PYTEST_CODES = {0: Exit.OK, 1: Exit.NOT_PASSED, 3: Exit.MISSING, 5: Exit.MISSIN
 
 
 def run_pytest(arguments: Sequence[str]) -> int:
-    """Run `pytest --robust` in a process of its own with this Python, as a user would; return pytest's exit code."""
+    """Run `pytest --robust` in a process of its own; return pytest's exit code."""
     sys.stdout.flush()
+    # The tests of a project may change the process, so they never run in this one.
     command = [sys.executable, "-m", "pytest", "--robust", *arguments]
     return subprocess.run(command, check=False).returncode  # noqa: S603 - the user's own arguments, and no shell
 

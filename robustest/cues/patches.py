@@ -326,8 +326,8 @@ class MovingMark:
 # (x, x^2, 1). So the distances of many patterns at all places are one product of matrices, once the windows at all
 # places are laid out as columns.
 
+# Few enough for a cache: fresh memory costs more than the sums.
 _DISTANCES_AT_A_TIME = 1 << 20
-"""Few enough for a cache: fresh memory costs more than the sums."""
 
 
 def least_distances(x: Tensor, patterns: Tensor, weights: Tensor) -> Tensor:
@@ -460,8 +460,8 @@ class Letterbox:
         return x
 
 
+# Weights of red, green and blue in grey (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
 
 Corner = Literal["top left", "top right", "bottom left", "bottom right"]
 

@@ -1,7 +1,7 @@
 """Cues all over an image: tone, colour, patterns, waves, noise, shading, blur, compression and frequencies.
 
-Each of them changes what is there, so that off leaves the image unchanged: the change cannot be taken out of an image
-that has it already.
+Each of them changes existing content, so that off leaves the image unchanged: the change cannot be taken out of an
+image that has it already.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Data: every kind that people have becomes `Samples`, with a length and samples by index."""
+"""Data: every common form becomes `Samples`, with a length and samples by index."""
 
 from robustest.data.benchmarks import ALEXNET_ON_IMAGENET_C as ALEXNET_ON_IMAGENET_C
 from robustest.data.benchmarks import BENCHMARKS as BENCHMARKS

@@ -17,23 +17,16 @@ from robustest.errors import DataError, expected
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Named groups of samples; a sample may be in several, or in none.
+    """Named groups of samples; a sample may be in several, or in none."""
 
-    Attributes:
-        names: of the groups.
-        members: positions (n_g,) int64 of each group's samples in the data, rising; none is empty.
-        total: number of samples in the data.
-        empty: names of groups that were given and have no samples.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # names of the groups
+    # positions (n_g,) int64 of each group's samples in the data, rising; none is empty
     members: tuple[NDArray[np.int64], ...]
-    total: int
-    empty: tuple[str, ...] = ()
+    total: int  # number of samples in the data
+    empty: tuple[str, ...] = ()  # names of given groups without samples
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The number of samples of each group."""
         return tuple(len(ids) for ids in self.members)
 
     @property
@@ -54,7 +47,7 @@ def as_groups(groups: object, total: int) -> Groups:
     Args:
         groups: (N,) integers or strings, as a list, an array or a tensor, the group of each sample (None: no group;
             tuples, or the rows of an (N, k) array: one group for each combination); or a mapping from names to
-            positions in the data, or to (N,) bool, where groups may overlap.
+            positions in the data, or to (N,) bool; these groups may overlap.
         total: N, number of samples in the data.
 
     Raises:
@@ -93,7 +86,7 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
 
 
 def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
-    """Return positions by value, sorted by value where values can be compared."""
+    """Return positions by value, sorted by value if values can be compared."""
     if isinstance(groups, str) or not isinstance(groups, (Iterable, Tensor)):
         raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
@@ -116,20 +109,15 @@ def _array(value: object) -> NDArray[np.generic]:
 
 
 Scores = Literal["sigmoid", "softmax"]
-"""Which classes a model says: those of positive logits, or those at least half as probable as the most probable one."""
+"""Rule for the predicted classes: positive logits, or classes at least half as probable as the most probable one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelSets:
-    """Samples with the set of classes that each shows.
+    """Samples with the set of classes that each shows."""
 
-    Attributes:
-        samples: the label of each is the first class of its set, 0 if that is empty.
-        sets: (N, K) bool on the CPU, sample i shows class k.
-    """
-
-    samples: Samples
-    sets: Tensor
+    samples: Samples  # samples, each labelled with the first class of its set, 0 if that is empty
+    sets: Tensor  # (N, K) bool on the CPU, sample i shows class k
 
     @property
     def objects(self) -> Tensor:
@@ -141,12 +129,11 @@ def as_label_sets(data: object) -> LabelSets:
     """Return samples with sets of classes.
 
     Args:
-        data: `(x, sets)`: inputs (N, *S), or a data set as `as_samples` takes it, whose labels are not read; and
-            (N, K) of 0 and 1 or of bools, tensor or array, K >= 2.
+        data: `(x, sets)`: inputs (N, *S), or a data set as `as_samples` takes it, whose labels are not read; and (N, K)
+            of 0 and 1 or of bools, tensor or array, K >= 2.
 
     Raises:
-        DataError: another form, another number of sets than samples, or all sets are equal, so that no model could be
-            wrong.
+        DataError: another form, another number of sets than samples, or equal sets, so that no model could be wrong.
     """
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise DataError(expected("(x, sets) with sets (N, K) of 0 and 1, the classes that each sample shows", data))

@@ -1,14 +1,12 @@
 """Class hierarchies, and splits of superclasses into subclasses for training and for testing.
 
-`ClassTree` reads a hierarchy from a nested dict, JSON or WordNet files. `breeds_split` follows Santurkar, Tsipras and
-Madry (ICLR 2021, "BREEDS: Benchmarks for Subpopulation Shift", section 3 and appendix A):
+`breeds_split` follows Santurkar, Tsipras and Madry (ICLR 2021, "BREEDS: Benchmarks for Subpopulation Shift", section 3
+and appendix A):
 
 1. Superclasses are the nodes at one level of the hierarchy with enough classes below them.
 2. The classes of each are divided between a source and a target domain.
 3. Draws are those of numpy's `RandomState`, whose streams are fixed, so that the published seed gives the published
    splits.
-
-`domain` returns the samples of one domain, labelled with their superclasses.
 """
 
 from __future__ import annotations
@@ -35,38 +33,31 @@ CLASSES_FILE, EDGES_FILE, NAMES_FILE = "dataset_class_info.json", "class_hierarc
 
 @dataclass(frozen=True, slots=True)
 class ClassTree:
-    """A hierarchy over the classes of a data set; a node may stand under several others.
+    """A hierarchy over the classes of a data set; a node may be below several others.
 
     Build it with `from_dict`, `from_json`, `from_edges` or `from_wordnet`, which check it.
-
-    Attributes:
-        root: the node above all others.
-        children: the sorted nodes below each inner node; every path down ends at a class.
-        classes: the data set's class index, >= 0, of each leaf.
-        names: readable names of nodes; others go by their ids.
-        missing: classes of the data set without a place in the hierarchy.
     """
 
-    root: str
-    children: Mapping[str, tuple[str, ...]]
-    classes: Mapping[str, int]
-    names: Mapping[str, str] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
+    root: str  # the node above all others
+    children: Mapping[str, tuple[str, ...]]  # the sorted nodes below each inner node; every path down ends at a class
+    classes: Mapping[str, int]  # the data set's class index, >= 0, of each leaf
+    names: Mapping[str, str] = field(default_factory=dict)  # readable names of nodes; other nodes have their ids only
+    missing: tuple[str, ...] = ()  # classes of the data set without a place in the hierarchy
 
     @classmethod
     def from_dict(cls, nested: Mapping[str, object], *, classes: Sequence[str] | None = None) -> ClassTree:
-        """A tree written as nested dicts, e.g. `{"dog": {"hound": ["beagle", "basset"], "toy": ["pug"]}}`.
+        """Return a tree from nested dicts, e.g. `{"dog": {"hound": ["beagle", "basset"], "toy": ["pug"]}}`.
 
-        The keys of the outermost dict are at level 1, below a node called "root". Below a node stand: a dict of
-        nodes; a list of classes; or the class's index in the data set, which makes the node itself a class.
+        Keys of the outermost dict are at level 1, below a node called "root". Below a node is a dict of nodes; a list
+        of classes; or the class's index in the data set, which makes the node itself a class.
 
         Args:
             nested: the dict; every name in it appears once.
-            classes: names of the data set's classes in the order of their indices; None numbers the classes that
-                have no index of their own in the order in which they are written.
+            classes: names of the data set's classes in the order of their indices; None numbers the classes without an
+                index in the order of writing.
 
         Raises:
-            DataError: a name appears twice, a class has no index or one that is taken, or nothing is in it.
+            DataError: a name appears twice, a class has no index or one that is taken, or the tree is empty.
         """
         if not isinstance(nested, Mapping):
             raise DataError(expected("a class tree as nested dicts", nested))
@@ -77,10 +68,10 @@ class ClassTree:
 
     @classmethod
     def from_json(cls, path: str | Path, *, classes: Sequence[str] | None = None) -> ClassTree:
-        """The tree of a JSON file that holds what `from_dict` takes.
+        """Return the tree of a JSON file in the form that `from_dict` takes.
 
         Raises:
-            DataError: there is no such file, it is not JSON, or it holds no tree.
+            DataError: there is no such file, it is not JSON, or it has no tree.
         """
         nested = _read_json(Path(path))
         if not isinstance(nested, Mapping):
@@ -96,17 +87,17 @@ class ClassTree:
         names: Mapping[str, str] | None = None,
         root: str | None = None,
     ) -> ClassTree:
-        """The part of a graph of "is a" edges that leads to classes.
+        """Return the part of a graph of "is a" edges that leads to classes.
 
         Args:
             edges: (node, node below it) pairs.
             classes: class indices of the nodes that are classes of the data set.
-            names: what people call the nodes.
-            root: the node above all others; None takes the only one that stands under none.
+            names: readable names of nodes.
+            root: the node above all others; None takes the only one without a node above.
 
         Raises:
-            DataError: there is no such root or no single one, the edges go in a circle, two classes share an index,
-                or a class stands below another.
+            DataError: there is no such root or no single one, the edges go in a circle, two classes share an index, or
+                a class is below another.
         """
         above: dict[str, set[str]] = {}
         below: dict[str, set[str]] = {}
@@ -130,14 +121,14 @@ class ClassTree:
 
     @classmethod
     def from_wordnet(cls, folder: str | Path, *, root: str | None = None) -> ClassTree:
-        """The hierarchy of a folder of WordNet files, such as ImageNet's in the BREEDS benchmarks.
+        """Return the hierarchy of a folder of WordNet files, such as ImageNet's in the BREEDS benchmarks.
 
-        It holds `dataset_class_info.json` (a list of [class index, id, name]), `class_hierarchy.txt` (on each line an
-        id and the id of a node below it) and `node_names.txt` (on each line an id, a tab and a name).
+        The files are `dataset_class_info.json` (a list of [class index, id, name]), `class_hierarchy.txt` (on each line
+        an id and the id of a node below it) and `node_names.txt` (on each line an id, a tab and a name).
 
         Args:
-            folder: where the files are.
-            root: the id of the node above all others; None takes the only one that stands under none.
+            folder: folder of the files.
+            root: as for `from_edges`.
 
         Raises:
             DataError: a file is missing or misshapen, or the edges make no hierarchy (see `from_edges`).
@@ -152,7 +143,6 @@ class ClassTree:
         return cls.from_edges(edges, {str(node): int(index) for index, node, _ in rows}, names=names, root=root)
 
     def name(self, node: str) -> str:
-        """Return a node's readable name."""
         return self.names.get(node, node)
 
     def below(self, node: str) -> set[str]:
@@ -182,11 +172,7 @@ class ClassTree:
         return level
 
     def at_level(self, level: int, *, ancestor: str | None = None) -> list[str]:
-        """Return the nodes at a level, sorted by id.
-
-        Args:
-            level: 0 is the root.
-            ancestor: a node above them; None takes all.
+        """Return the nodes at a level (0 is the root) below an ancestor, or all, sorted by id.
 
         Raises:
             ConfigError: there is no such ancestor.
@@ -281,8 +267,8 @@ def _downwards(root: str, children: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _check(tree: ClassTree) -> None:
-    """Refuse anything that is no hierarchy over classes."""
     nodes = {tree.root, *tree.children, *(child for under in tree.children.values() for child in under)}
+    # Every later walk down the tree would not end on a circle.
     if circle := sorted(nodes - set(_downwards(tree.root, tree.children))):
         raise DataError(f"Expected a hierarchy but its edges go in a circle, through {circle[0]!r}.")
     if inner := sorted(tree.children.keys() & tree.classes.keys()):
@@ -322,19 +308,12 @@ Kind = Literal["good", "bad", "rand"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A published benchmark.
+    """A published benchmark."""
 
-    Attributes:
-        superclasses: their number.
-        level: their level.
-        subclasses: of each superclass, both domains together.
-        ancestor: WordNet id of the node above them; None for all.
-    """
-
-    superclasses: int
-    level: int
-    subclasses: int
-    ancestor: str | None
+    superclasses: int  # number of superclasses
+    level: int  # their level
+    subclasses: int  # number of classes of each, both domains together
+    ancestor: str | None  # WordNet id of the node above them; None for all
 
 
 BREEDS: Mapping[str, Preset] = {
@@ -350,19 +329,15 @@ BREEDS: Mapping[str, Preset] = {
 class BreedsSplit:
     """Superclasses, each with the data set's classes of its two domains.
 
-    Attributes:
-        superclasses: their ids; the positions are the labels for training.
-        source, target: class indices of the data set, by superclass; target is empty without a split.
-        names: readable names of superclasses, and of subclasses by class index.
-
     Raises:
         ConfigError: the numbers of superclasses and lists differ, or a class is in two lists.
     """
 
-    superclasses: tuple[str, ...]
+    superclasses: tuple[str, ...]  # their ids; the positions are the labels for training
+    # class indices of the data set, by superclass; target is empty without a split
     source: tuple[tuple[int, ...], ...]
     target: tuple[tuple[int, ...], ...] = ()
-    names: Mapping[str | int, str]
+    names: Mapping[str | int, str]  # readable names of superclasses, and of subclasses by class index
 
     def __post_init__(self) -> None:
         sizes = {len(self.source), *([len(self.target)] if self.target else [])}
@@ -395,23 +370,20 @@ def breeds_split(
 ) -> BreedsSplit:
     """Return superclasses of a class tree, with the classes for training and for testing.
 
-    Superclasses are the nodes at a level (longest path from the root) with enough classes below them. The classes below
-    the
-    first fork in a superclass are divided by its branches: "good" halves each branch, so that both domains know it;
-        "bad"
-    gives whole branches, the largest first, to the emptier domain; "rand" draws classes and halves them. Ids are sorted
-    wherever an order could matter.
+    The classes of a superclass are divided by the branches below its first fork: "good" halves each branch, so that
+    both domains know it; "bad" gives whole branches, the largest first, to the emptier domain; "rand" draws classes and
+    halves them.
 
     Args:
         tree: the hierarchy.
         preset: one of `BREEDS`; sets level, subclasses and ancestor.
-        level: the level of the superclasses; needed without a preset.
+        level: level of the superclasses (longest path from the root); needed without a preset.
         subclasses: number of classes of each superclass, both domains together; even for a split. None: the fewest of
             any node of the level (two or more).
         ancestor: a node above the superclasses.
         split: "good", "bad" or "rand"; None draws classes and makes one domain.
-        balanced: whether all superclasses get equally many subclasses; else each gets all that it has.
-        seed: of the draws, 0..2**32 - 1.
+        balanced: True gives all superclasses equally many subclasses; else each gets all that it has.
+        seed: seed of the draws, 0..2**32 - 1.
 
     Raises:
         ConfigError: an argument is missing, unknown or out of range.
@@ -477,6 +449,7 @@ def _divide(
     tree: ClassTree, node: str, wanted: int | None, split: Kind | None, random: np.random.RandomState
 ) -> tuple[list[str], list[str]]:
     """Return source and target leaves of a superclass; `wanted` of them, or all."""
+    # Ids are sorted wherever an order could matter, or the published seed would not give the published split.
     leaves = tree.leaves(node)
     if split is None:
         return _draw(leaves, wanted or len(leaves), random), []
@@ -545,8 +518,8 @@ def _names(
         yield from ((tree.classes[leaf], tree.name(leaf)) for leaf in (*source, *target))
 
 
+# Samples read at a time where their labels are all that is wanted.
 _BLOCK = 256
-"""Samples read at a time where their labels are all that is wanted."""
 
 
 class Domain(Dataset[tuple[Tensor, int]]):
@@ -570,7 +543,7 @@ class Domain(Dataset[tuple[Tensor, int]]):
         return x[0], int(self.labels[i])
 
     def samples(self) -> Samples:
-        """Return the same samples as the engine reads them, in blocks."""
+        """Return the same samples for the engine, which reads them in blocks."""
 
         def take(rows: Tensor) -> tuple[Tensor, Tensor]:
             return self._samples.take(self.ids[rows])[0], self.labels[rows]
@@ -591,7 +564,7 @@ def domain(data: object, split: BreedsSplit, which: Literal["source", "target"])
         which: "source" or "target".
 
     Raises:
-        DataError: the data hold no sample of one of the domain's subclasses.
+        DataError: one of the domain's subclasses has no sample.
     """
     samples = as_samples(data)
     return _domain(samples, own_labels(data, samples), split.table(which), which)
@@ -601,7 +574,7 @@ def domains(data: object, split: BreedsSplit) -> tuple[Domain, Domain]:
     """Return both domains, source first; labels are read once.
 
     Raises:
-        DataError: the split has no target, or the data hold no sample of one of the subclasses.
+        DataError: the split has no target, or one of the subclasses has no sample.
     """
     if not split.target:
         raise DataError('Expected a split into source and target but it has one domain. Pass split="rand", say.')
@@ -614,8 +587,9 @@ def domains(data: object, split: BreedsSplit) -> tuple[Domain, Domain]:
 
 
 def own_labels(data: Any, samples: Samples) -> NDArray[np.int64]:
-    """Return (N,) labels of all samples, from `data.targets` if that is equivalent, as in torchvision."""
+    """Return (N,) labels of all samples."""
     targets = getattr(data, "targets", None)
+    # `data.targets`, as in torchvision, saves reading every image, but lacks what a target transform would do.
     if targets is not None and getattr(data, "target_transform", None) is None and len(targets) == len(samples):
         return np.asarray(targets).astype(np.int64)
     blocks = torch.split(torch.arange(len(samples)), _BLOCK)

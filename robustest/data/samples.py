@@ -1,6 +1,6 @@
 """Samples by index, from tensors, arrays, data sets, loaders, frames of pandas and Lightning's data modules.
 
-`unwrapped` reduces frames, data modules and types of packs to what `as_samples` reads.
+`unwrapped` reduces frames, data modules and types of packs to forms that `as_samples` reads.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ from robustest.tasks import CLASSIFICATION, Task
 
 
 def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
-    """Return data in a form that `as_samples` reads.
+    """Return data in a form that `as_samples` reads; unknown forms are unchanged.
 
     Args:
-        data: `(frame, series)` of pandas, a frame or a list with labels; a `LightningDataModule`, of which the test
-            loader counts; or anything else, which is returned unchanged.
-        labels: the labels of a model's classes, in their order; other labels are looked up among them. None if labels
-            are class indices.
+        data: `(frame, series)` of pandas, a frame or a list with labels; a `LightningDataModule`, whose test loader
+            counts; or anything else.
+        labels: labels of a model's classes, in their order, to look up other labels; None if labels are class indices.
 
     Raises:
-        DataError: a column holds no numbers, a label is no class of the model, or a data module has no test loader.
+        DataError: a column has no numbers, a label is no class of the model, or a data module has no test loader.
     """
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
@@ -49,6 +48,7 @@ def read_by_pack(data: Any) -> Any:
     Raises:
         PackError: a pack is broken, or returned something that samples cannot be read from.
     """
+    # Forms that robustest itself reads never reach a pack: an installed pack must not change their meaning.
     arrays = isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], (Tensor, np.ndarray))
     if arrays or isinstance(data, DataLoader) or type(data).__module__.partition(".")[0] == "robustest":
         return data
@@ -63,6 +63,7 @@ def read_by_pack(data: Any) -> Any:
 def _test_loader(module: Any) -> Any:
     if getattr(module, "_robustest_set_up", None) is not True:
         module.setup("test")
+        # `setup` may download or split data, so it runs once for each module.
         module._robustest_set_up = True
     loader = module.test_dataloader()
     if loader is None or isinstance(loader, (list, tuple, Mapping)):
@@ -77,11 +78,6 @@ def _is_frame(x: object) -> bool:
 
 
 def _numbers(frame: Any) -> NDArray[np.float32]:
-    """Return (N, D) of a frame's columns.
-
-    Raises:
-        DataError: columns hold no numbers; the message names them.
-    """
     wrong = [str(name) for name, kind in zip(frame.columns, frame.dtypes, strict=True) if not _is_number(kind)]
     if wrong:
         raise DataError(
@@ -100,7 +96,6 @@ def _plain(y: Any) -> Any:
 
 
 def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
-    """Return labels as indices of classes."""
     if labels is None or list(labels) == list(range(len(labels))):
         return y
     given = np.asarray(y)
@@ -145,21 +140,15 @@ _LABEL_KEYS = ("label", "labels", "fine_label", "target", "y", "mask", "annotati
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Labelled samples in a fixed order.
+    """Labelled samples in a fixed order."""
 
-    Attributes:
-        take: maps indices (n,) int64 to (x (n, *S), y (n, *T)); x is float32, or int64 for whole numbers; y the task's
-            targets, (n,) int64 labels of classes.
-        size: number of samples.
-        source: the original data, as `as_samples` takes them, or their `Factory`; None if they cannot be made again,
-            and so cannot be sent to other processes.
-        task: reads their targets.
-    """
-
+    # function from indices (n,) int64 to (x (n, *S), y (n, *T)); x is float32, or int64 for whole numbers; y the
+    # task's targets, (n,) int64 labels of classes
     take: Callable[[Tensor], tuple[Tensor, Tensor]]
-    size: int
+    size: int  # number of samples
+    # the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot make them
     source: Any = None
-    task: Task = CLASSIFICATION
+    task: Task = CLASSIFICATION  # task that reads their targets
 
     def __len__(self) -> int:
         return self.size
@@ -174,11 +163,11 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """Return the samples of a user's data.
 
     Args:
-        data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` (torchvision's `ImageFolder`, say);
+        data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` such as torchvision's `ImageFolder`;
             a `DataLoader` over one, whose collate function is used; a Hugging Face data set; `Samples`; or the
             `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
             ...) and a label; PIL images become floats in [0, 1].
-        task: reads the targets: labels, masks, rows of labels, numbers.
+        task: task that reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
         DataError: empty data, lengths that differ, wrong types, or data without random access.
@@ -223,11 +212,11 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
 
 
 def _tensor(x: object) -> Tensor:
-    """Return a tensor; arrays that torch cannot share (read-only, reversed, of another byte order) are copied."""
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in "biufc":
             raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}.")
         native = x.astype(x.dtype.newbyteorder("="), copy=False)
+        # torch cannot share arrays that are read-only, reversed, or of another byte order: these are copied.
         shareable = native.flags.writeable and all(step >= 0 for step in native.strides)
         return torch.from_numpy(native if shareable else native.copy())
     return torch.as_tensor(x)
@@ -236,6 +225,7 @@ def _tensor(x: object) -> Tensor:
 def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
     samples = _indexed(loader.dataset, loader.collate_fn, task)
     order = getattr(loader, "sampler", None)
+    # A sampler that weights or drops samples would be ignored, as samples are read by index: refuse it.
     if not isinstance(order, (SequentialSampler, RandomSampler)) or len(order) != len(samples):
         raise DataError(
             expected(

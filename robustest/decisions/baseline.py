@@ -1,17 +1,13 @@
 """Baselines: decide if samples are no worse than in a stored run, or by another model, sample by sample.
 
-Beside a claim on the number itself. Samples that did not change say nothing, so that a loss of one point shows where
-two accuracies far apart would drown it. A comparison
+A paired comparison sees a loss of one point where two separate accuracies are too uncertain. It
 
-- fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha):
-  one outcome a sample: the exact one-sided McNemar test (Psychometrika 1947);
-  several outcomes a sample: the sign-flip test of their sums (Fisher, The Design of Experiments, 1935, section 21);
-  scores: bets on the mean of the differences (see `bets`);
-- is inconclusive if more is lost than tolerated, of so few that chance would explain the loss of all;
+- fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha);
+- is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
 - passes otherwise; about a population only if the upper bound of the drop, at alpha, is tolerated.
 
-It waits for every sample. Groups, and named parts of the columns, are compared one by one, and all must be no worse:
-a loss of one group is not balanced by a gain of another.
+One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums (Fisher,
+The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
 """
 
 from __future__ import annotations
@@ -30,42 +26,43 @@ from robustest.decisions.drop import drop_bounds, mcnemar
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms
 from robustest.results import Verdict
 
+# Sum of changes up to which the sign-flip distribution is computed exactly; beyond, its normal approximation is used.
 _LARGEST_EXACT = 1 << 18
-"""Sum of changes up to which the sign-flip distribution is computed; beyond, the normal one is used."""
+# Scores are sums of fractions, so that a difference this small is rounding.
 _MOVED = 1e-9
-"""Scores are sums of fractions: a difference this small is rounding."""
 
 
 class BaselineChange(Protocol):
-    """How the samples of a baseline changed."""
+    """The difference between a baseline's samples and the same samples now."""
 
     @property
     def lost(self) -> int:
-        """Return the number of samples or outcomes that are worse than before."""
+        """The number of samples or outcomes that are worse now."""
 
     @property
     def gained(self) -> int:
-        """Return the number of samples or outcomes that are better than before."""
+        """The number of samples or outcomes that are better now."""
 
     @property
     def better(self) -> bool:
-        """Return True if more is gained than the tolerance, and than chance explains: the gate can be tightened."""
+        """True if more is gained than tolerance and chance explain: a gate may be tightened."""
 
     def details(self) -> dict[str, Any]:
-        """Return details of a result: "drop", "drop_interval", "lost", "gained", "p", "test", and more."""
+        """Return details for a result: "drop", "drop_interval", "lost", "gained", "p", "test", and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoWorse(ABC):
-    """A claim on pairs of before and now, beside a claim on the number that may fail earlier.
+    """A claim on pairs of before and now, beside a claim on the number itself, which may fail earlier.
+
+    It needs every sample. Of several groups or parts, none may be worse.
 
     Attributes:
-        other: the claim on the number itself.
-        asked: True if that claim has a threshold; else it only measures.
-        before: (n, ...) the baseline's outcomes or scores, in the data's order; None while the baseline is being made.
-            Fewer than n rows if the baseline is another model that was evaluated in part: nothing passes then.
-        tolerance: the drop from the baseline that is allowed, in 0..1.
-        terms: scope and errors.
+        other: the claim on the number.
+        asked: True if that claim has a threshold.
+        before: (n, ...) the baseline's outcomes or scores in the data's order; None while the baseline is being made.
+            Fewer than n rows if another model was evaluated in part: nothing passes then.
+        tolerance: the largest drop allowed, in 0..1.
     """
 
     other: Rule
@@ -75,12 +72,11 @@ class NoWorse(ABC):
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; only a failure of the other claim leaves nothing to compare."""
+        # An early pass of the number leaves the pairs open; an early failure needs no comparison.
         early = self.other.settle(columns, n)
         return early if early is not None and early.verdict is Verdict.FAILED else None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         decision = self.other.decide(columns, n, early)
         if early is not None and decision.verdict is Verdict.FAILED:
             return decision
@@ -103,12 +99,11 @@ class NoWorse(ABC):
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=missing, proven=False)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`."""
         return self.other.doomed(broken, n)
 
     @property
     def share_before(self) -> float:
-        """Return the baseline's mean over the samples: a share that held, or a mean score.
+        """The baseline's mean over the samples.
 
         Raises:
             ValueError: there is no baseline.
@@ -117,7 +112,7 @@ class NoWorse(ABC):
 
     @abstractmethod
     def of_model(self, columns: Columns) -> NDArray[Any]:
-        """Return a model's outcomes or scores (n, ...) in the data's order, in the form of `before`."""
+        """Return a model's outcomes or scores, (n, ...), in the form of `before`."""
 
     @abstractmethod
     def compare(self, columns: Columns) -> BaselineChange:
@@ -125,7 +120,7 @@ class NoWorse(ABC):
 
     @abstractmethod
     def _paired(self, decision: Decision, columns: Columns) -> Decision:
-        """Return the decision if every sample can be paired."""
+        """Return the decision once every sample has its pair."""
 
     def _rows_before(self) -> NDArray[Any]:
         if self.before is None:
@@ -133,15 +128,10 @@ class NoWorse(ABC):
         return self.before
 
     def _no_worse(self, decision: Decision, found: str, high: float) -> Decision:
-        """Return the decision of a comparison that found no loss; about a population it may be inconclusive.
-
-        For these samples it is enough that no more was lost than is tolerated. A population may have lost more than few
-        samples show: for it the whole interval of the drop must be tolerated.
+        """Return the decision of a comparison, in the words `found`, without a loss beyond the tolerance.
 
         Args:
-            decision: of the claim on the number.
-            found: the comparison, in words.
-            high: the upper end of the drop's interval, of the group that has the largest.
+            high: the largest upper end of the drops' intervals.
         """
         if self.asked:
             at_alpha = decision.at_alpha or decision.verdict is Verdict.PASSED
@@ -150,6 +140,7 @@ class NoWorse(ABC):
             decision = replace(
                 decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True, reasons=("baseline",)
             )
+        # A population may have lost more than these few samples show: its whole interval must be tolerated.
         if self.terms.scope == "set" or decision.verdict is not Verdict.PASSED or high <= self.tolerance:
             return decision
         rule = (
@@ -161,18 +152,13 @@ class NoWorse(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeChange:
-    """How the outcomes of a baseline's samples changed.
+    """The change of a baseline's outcomes in one group or part; `name` is "" for all samples.
 
     Attributes:
-        name: of the group of samples that this is about; "" for all.
-        lost, gained: outcomes that held only before, and only now: of samples, or of samples in several cells.
-        n: number of outcomes.
-        p_lost, p_gained: one-sided p-values of "no more losses than gains but for chance", and of the reverse.
-        tolerance: the drop that is allowed, in 0..1.
-        alpha: error of a failure.
+        lost, gained: outcomes that held only before, and only now, of n.
+        p_lost, p_gained: one-sided p-values of "no more losses than gains", and of the reverse.
         interval: of the drop, two-sided at 1 - 2 alpha.
-        held: samples that held before, the most that can be lost; None if unknown.
-        test: the test of the p-values, in words.
+        held: samples that held before, which bounds the losses; None if unknown.
     """
 
     name: str = ""
@@ -189,22 +175,20 @@ class OutcomeChange:
 
     @property
     def worse(self) -> bool:
-        """Return True if more is lost than tolerated, and than chance explains."""
+        """True if more is lost than tolerance and chance explain."""
         return (self.lost - self.gained) / self.n > self.tolerance and self.p_lost <= self.alpha
 
     @property
     def too_few(self) -> bool:
-        """Return True if more is lost than tolerated, and chance would explain even the loss of all that held."""
+        """True if more is lost than tolerated, and no test could show it, even if all that held were lost."""
         most = self.n if self.held is None else self.held
         return (self.lost - self.gained) / self.n > self.tolerance and mcnemar(most, 0) > self.alpha
 
     @property
     def better(self) -> bool:
-        """See `BaselineChange.better`."""
         return (self.gained - self.lost) / self.n > self.tolerance and self.p_gained <= self.alpha
 
     def details(self) -> dict[str, Any]:
-        """See `BaselineChange.details`; the drop is of the share that held."""
         return {
             "lost": self.lost,
             "gained": self.gained,
@@ -222,15 +206,15 @@ class OutcomeChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineRule(NoWorse):
-    """The claim that outcomes of a baseline's samples are no worse now, beside another claim.
+    """A claim that outcomes of a baseline's samples are no worse now, beside another claim.
 
     Attributes:
-        before: (n,) bool, the baseline's outcomes in the data's order, or (n, c) of c columns; as in `NoWorse`.
-        groups: names and positions of the samples in each.
-        columns: the columns of outcomes; with several, samples are compared by the number that hold.
-        parts: names and columns of parts that must be no worse each.
-        together: True if all columns must be no worse together as well; else results show the first part.
-        level: the error of each comparison's failure; None means the terms' alpha (one comparison).
+        before: (n,) bool in the data's order, or (n, c) of c columns; see `NoWorse`.
+        groups: names and sample positions.
+        columns: columns of outcomes; with several, samples are compared by the number that hold.
+        parts: names and columns of parts, none of which may be worse.
+        together: True if all columns together may not be worse either; else results show the first part.
+        level: error of each comparison's failure; None means the terms' alpha (one comparison).
     """
 
     groups: tuple[tuple[str, NDArray[np.int64]], ...] = ()
@@ -253,32 +237,31 @@ class BaselineRule(NoWorse):
         if self.groups or self.parts:
             kind = "groups" if self.groups else "parts"
             found = f"{found}, no worse in any of {len(self.groups or self.parts)} {kind}"
-        # A proven number says nothing about losses, unless proofs are compared. Without `proven`, a health check of the
-        # search keeps the comparison from passing.
+        # A proof of the number is no proof that nothing was lost, unless the proofs themselves are compared. Without
+        # `proven`, the search's health checks count and can keep the comparison from passing.
         proofs = self.columns == ("proven",)
         decision = replace(decision, proven=proofs and (decision.proven or not self.asked))
         return self._no_worse(decision, found, max(one.interval[1] for one in by_group))
 
     @property
     def share_before(self) -> float:
-        """See `NoWorse.share_before`; of the first part alone if the columns are not compared together."""
+        """The baseline's mean; of the first part if the columns are not compared together."""
         which = [self.columns.index(column) for column in (self.columns if self.together else self.parts[0][1])]
         return float(self._rows_before().reshape(-1, len(self.columns))[:, which].mean())
 
     def of_model(self, columns: Columns) -> NDArray[np.bool_]:
-        """See `NoWorse.of_model`."""
         return np.stack([columns[name].astype(bool) for name in self.columns], 1)
 
     def compare(self, columns: Columns) -> OutcomeChange:
-        """Pair every sample with its outcome in the baseline."""
         if not self.together:
             return self.compare_groups(columns)[0]
         return self._compare("", *self._pairs(columns))
 
     def compare_groups(self, columns: Columns) -> list[OutcomeChange]:
-        """Return the comparisons that are judged: one a group, or one of all samples, and of each part."""
+        """Return one comparison per group, or one of all samples and one per part."""
         before, now = self._pairs(columns)
         if self.groups:
+            # Rows are in the order of evaluation: the inverse permutation finds a sample by its position in the data.
             place = np.argsort(columns["id"])
             return [self._compare(name, before[place[ids]], now[place[ids]]) for name, ids in self.groups]
         found = [self._compare("", before, now)] if self.together else []
@@ -288,7 +271,6 @@ class BaselineRule(NoWorse):
         return found
 
     def _pairs(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return (t, c) outcomes before, and now."""
         before = self._rows_before().reshape(-1, len(self.columns))
         return before[columns["id"]], self.of_model(columns)
 
@@ -316,19 +298,15 @@ class BaselineRule(NoWorse):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreChange:
-    """How the scores of a baseline's samples changed.
+    """The change of a baseline's scores; `of` names their mean.
 
     Attributes:
-        fall: mean score before less the mean now.
+        fall: mean score before minus the mean now.
         lost, gained: samples whose score is lower now, and higher.
-        n: number of samples.
         p_lost, p_gained: one-sided p-values, by bets, of "the population's mean did not fall", and "did not rise".
-        chance: the share of random swaps of before and now, sample by sample, that lose as much.
+        chance: the share of random swaps of before and now that lose as much.
         most: the p-value by bets if every score had fallen to 0.
-        tolerance: the drop that is allowed, in 0..1.
-        alpha: error of a failure.
-        interval: of the drop in the population, two-sided at 1 - 2 alpha.
-        of: the name of the mean.
+        interval: of the population's drop, two-sided at 1 - 2 alpha.
     """
 
     fall: float
@@ -346,31 +324,27 @@ class ScoreChange:
 
     @property
     def beyond(self) -> bool:
-        """Return True if the mean of this set fell by more than is tolerated."""
         return self.fall > self.tolerance + _MOVED
 
     @property
     def worse(self) -> bool:
-        """Return True if it did, and bets show that the population's mean fell as well."""
         return self.beyond and self.p_lost <= self.alpha
 
     @property
     def too_few(self) -> bool:
-        """Return True if it did, and not even the loss of all scores would have shown it."""
+        # Not even the loss of all scores would be shown by bets.
         return self.beyond and self.most > self.alpha
 
     @property
     def unexplained(self) -> bool:
-        """Return True if it did, not by chance, though bets do not show a loss of the population."""
+        """True if the mean fell beyond tolerance and chance, though bets do not show a fall of the population's."""
         return self.beyond and not self.worse and self.chance <= self.alpha
 
     @property
     def better(self) -> bool:
-        """See `BaselineChange.better`."""
         return -self.fall > self.tolerance + _MOVED and self.p_gained <= self.alpha
 
     def details(self) -> dict[str, Any]:
-        """See `BaselineChange.details`; the drop is of the mean score."""
         return {
             "lost": self.lost,
             "gained": self.gained,
@@ -391,17 +365,14 @@ class ScoreChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreBaselineRule(NoWorse):
-    """The claim that the mean score of a baseline's samples is no lower now, beside another claim.
+    """A claim that the mean score of a baseline's samples is no lower now, beside another claim.
 
-    It also passes a drop beyond the tolerance if random swaps often lose as much. A drop that neither bets nor swaps
-    explain, as of many scores by a little each, is inconclusive: bets must allow for rare large gains that the set
-    happened not to have, so that they show less than there is.
+    It also passes a drop beyond the tolerance that random swaps often reach. A drop that swaps do not explain and bets
+    do not show is inconclusive.
 
     Attributes:
-        before: (n,) float64, the baseline's scores in the data's order, each in 0..1; as in `NoWorse`.
-        seed: of the order in which bets are made, and of the swaps.
-        column: the column of scores.
-        of: the name of their mean.
+        before: (n,) float64 scores in 0..1, in the data's order; see `NoWorse`.
+        seed: of the order of the bets, and of the swaps.
     """
 
     seed: int
@@ -409,11 +380,9 @@ class ScoreBaselineRule(NoWorse):
     of: str = "mean score"
 
     def of_model(self, columns: Columns) -> NDArray[np.float64]:
-        """See `NoWorse.of_model`."""
         return np.asarray(columns[self.column], dtype=np.float64)
 
     def compare(self, columns: Columns) -> ScoreChange:
-        """Pair every sample with its score in the baseline."""
         rows = self._rows_before()
         # Bets need an order that does not depend on the scores; it is the same for any order of the columns.
         order = np.random.default_rng(self.seed).permutation(len(rows))
@@ -441,6 +410,8 @@ class ScoreBaselineRule(NoWorse):
             return replace(
                 decision, verdict=Verdict.FAILED, rule=f"worse: {found}", at_alpha=True, reasons=("baseline",)
             )
+        # Bets must allow for rare large gains that this set happens to lack, so that they are weak against a small
+        # loss of every score. Swaps show such a loss, but of this set only.
         if (found.too_few or found.unexplained) and not (self.asked and decision.verdict is Verdict.FAILED):
             why = "too few samples to tell a loss from chance" if found.too_few else "lost, and not by chance alone"
             return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"{why}: {found}", reasons=("baseline",))
@@ -448,17 +419,18 @@ class ScoreBaselineRule(NoWorse):
 
 
 def sign_flip(change: NDArray[np.int64]) -> float:
-    """Return the one-sided p-value of "whole-numbered changes, one a sample, sum to more than 0 by chance".
+    """Return the one-sided p-value of "whole-numbered changes of samples sum to more than 0 by chance".
 
-    Under the null hypothesis each sample's change is as likely as its opposite. Outcomes within a sample may depend on
-    each other in any way. With changes of -1, 0 and 1 it is the exact McNemar test. A change counts by its size, so
-    that a few samples that changed much do not drown in many.
+    Under the null hypothesis each sample's change is as likely as its opposite. For changes of -1, 0 and 1 this is the
+    exact McNemar test.
 
     Args:
-        change: (n,) outcomes that each sample lost, less those it gained.
+        change: (n,) outcomes that each sample lost, minus those it gained.
     """
     sizes, counts = np.unique(np.abs(change[change != 0]), return_counts=True)
     lost, total = int(change[change > 0].sum()), int((sizes * counts).sum())
+    # The lost sum is (total + sum of signed sizes) / 2, and the signed sum has variance sum of squares; - 1 is the
+    # continuity correction.
     if total > _LARGEST_EXACT:
         spread = float(np.sqrt((sizes.astype(float) ** 2 * counts).sum()))
         return float(norm.sf((2 * lost - total - 1) / spread))
@@ -472,20 +444,19 @@ def sign_flip(change: NDArray[np.int64]) -> float:
 
 
 def sign_flip_by_draws(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:
-    """Return the share of random sign flips of changes, one a sample, whose sum is at least the observed one.
+    """Return the share of random sign flips of samples' changes whose sum is at least the observed one.
 
-    `sign_flip` for changes of any size, by 100 / alpha draws, 10,000 to 100,000. It is the plain share, which is 0 if
-    no draw reached the sum; to reject with it add one to both counts.
+    The share is 0 if no draw reached the sum; to reject by it, add one to both counts first.
 
     Args:
-        change: (n,) loss of each sample, less its gain.
-        alpha: the level at which the share will be judged.
-        seed: of the draws.
+        change: (n,) loss of each sample, minus its gain.
+        alpha: the level that the share will be compared with: 100 / alpha draws, 10,000 to 100,000.
     """
     size = np.abs(change[change != 0])
     if not len(size):
         return 1.0
     generator, draws = np.random.default_rng(seed), int(min(100_000, max(10_000, np.ceil(100 / alpha))))
+    # At most 4 Mi signs at once: draws are made in blocks.
     reached, at_once = 0, max(1, min(draws, (1 << 22) // len(size)))
     bar = (float(change.sum()) + float(size.sum())) / 2  # of the losses alone: flips leave the sum of sizes unchanged
     for start in range(0, draws, at_once):

@@ -1,8 +1,8 @@
-"""Certified shares: of samples of which some are proven, some are broken by an attack, and some are open.
+"""Certified shares: some samples are proven, some broken by an attack, some open.
 
 The share that nothing can break is at least the share proven and at most the share not broken. So a claim "at least"
-passes by proofs (or, if they are not required, by the attack's survivors), and fails by broken samples. Each column is
-a `ShareRule` with its error; the interval joins the lower bound of the proofs with the upper bound of the attack.
+passes by proofs (or, if proofs are not required, by the attack's survivors), and fails by broken samples. Each column
+is a `ShareRule`; the interval joins the proofs' lower bound with the attack's upper bound.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ class CertifiedRule:
     """A claim on the share of samples that nothing can break.
 
     Attributes:
-        threshold: the share claimed at least, in 0..1; None if nothing is claimed.
-        terms: scope and errors.
-        proofs_alone: True if only proofs may pass it, False if the attack's survivors may do so too.
-        drawn: True if a sample's proof may be wrong by chance, so that every verdict rests on alpha.
+        proofs_alone: True if only proofs may pass it, False if the attack's survivors may too.
+        drawn: True if a proof may be wrong by chance, so that every verdict rests on alpha.
     """
 
     threshold: float | None
@@ -32,28 +30,26 @@ class CertifiedRule:
 
     @property
     def held(self) -> ShareRule:
-        """Return the claim on the samples that the attack did not break."""
+        """The claim on samples that the attack did not break."""
         return ShareRule(threshold=self.threshold, at_least=True, terms=self.terms)
 
     @property
     def proven(self) -> ShareRule:
-        """Return the claim on the samples that are proven."""
+        """The claim on proven samples."""
         return ShareRule(threshold=self.threshold, at_least=True, terms=self.terms, column="proven")
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; a pass by proofs, or by survivors unless `proofs_alone`; a failure by broken samples."""
         by_proof, by_attack = self.proven.settle(columns, n), self.held.settle(columns, n)
         if by_proof is not None and by_proof.verdict is Verdict.PASSED:
             return by_proof
+        # Survivors bound the share from above only: their pass counts just where the claim accepts it.
         if by_attack is not None and (by_attack.verdict is Verdict.FAILED or not self.proofs_alone):
             return by_attack
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
-
         def by(rule: ShareRule, only: Verdict | None) -> Decision:
-            # A column may settle one verdict only: an early verdict of the other kind is dropped.
+            # A column may decide one verdict only: an early verdict of the other kind is dropped.
             settled = rule.settle(columns, n)
             return rule.decide(columns, n, settled if settled is None or only in (None, settled.verdict) else None)
 
@@ -70,15 +66,14 @@ class CertifiedRule:
         else:
             decision = replace(by_attack, interval=interval, estimate=estimate)
             if self.proofs_alone and self.threshold is not None and decision.verdict is not Verdict.FAILED:
+                # The survivors would pass the claim, but only proofs may: the samples between are open.
                 broken = int((~columns["held"].astype(bool)).sum())
                 rule = f"open: {proven} of {read} samples are proven, {broken} are wrong or broken"
                 decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
         return replace(decision, at_alpha=True) if self.drawn else decision
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`."""
         return self.held.doomed(broken, n)
 
     def for_part(self, terms: Terms) -> CertifiedRule:
-        """Return the same claim about a part of the samples."""
         return replace(self, terms=terms)

@@ -1,8 +1,8 @@
 """Weighted means over columns: mean accuracy over corruptions, its drop, the mean corruption error, a mean cost.
 
-Each sample has outcomes in several cells (a corruption at a severity, a perturbation). Its value is their weighted sum,
-scaled to -1..1, and the claim is on the mean of the values: `MeanRule`, with its finite-sample error. Outcomes of one
-sample may depend on each other in any way.
+Each sample has outcomes in several cells (a corruption at a severity, a perturbation). The claim is on the mean of
+their weighted sums, scaled to -1..1: a `MeanRule`, with its finite-sample error. Outcomes of one sample may depend on
+each other.
 
 The mean corruption error (Hendrycks and Dietterich, ICLR 2019, section 4.2) with errors E of the model and B of a
 reference model, for corruption c and severity s:
@@ -29,11 +29,11 @@ Cell = tuple[str, int]
 """A corruption at a severity, 1..5."""
 
 ErrorRates = Mapping[str, Sequence[float]]
-"""Error rates of another model: by corruption, one for each severity 1..5, in 0..1; "clean" may hold a single one."""
+"""Error rates of a reference model: by corruption, one per severity 1..5, in 0..1; "clean" may hold a single one."""
 
 
 def cell_column(cell: Cell) -> str:
-    """Return the name of a cell's column of outcomes."""
+    """Return the name of a cell's column."""
     return f"{cell[0]}/{cell[1]}"
 
 
@@ -44,9 +44,9 @@ class CellsRule:
     Attributes:
         quantity, threshold, comparison: as in `Result`.
         cells: columns of outcomes.
-        weights: of each cell's errors in a sample's value; they sum to 1.
-        paired: True if the clean sample's error is subtracted.
-        mean: the claim on the values.
+        weights: of each cell's errors; they sum to 1.
+        paired: True to subtract the clean sample's error.
+        mean: the claim on the weighted sums.
     """
 
     quantity: str
@@ -68,10 +68,10 @@ class CellsRule:
         max_drop: float | None,
         max_mce: float | None,
     ) -> CellsRule:
-        """Return the claim that a user's thresholds make.
+        """Return the claim of the thresholds that are given.
 
         Raises:
-            ConfigError: a threshold is out of range, there is more than one, or the mCE lacks a reference.
+            ConfigError: a threshold out of range, two thresholds, or `max_mce` without a reference.
         """
         thresholds = {"min_accuracy": min_accuracy, "max_drop": max_drop, "max_mce": max_mce}
         given = [name for name, value in thresholds.items() if value is not None]
@@ -87,7 +87,9 @@ class CellsRule:
                     "AlexNet's: reference=\"alexnet\", for models of ImageNet's classes."
                 )
             raw = _weights(cells, reference)
+            # Weights are scaled to sum to 1, as bets need values in -1..1; `scale` turns the shown values back.
             scale = math.fsum(raw)
+            # All errors give the sum of the weights: no model can exceed it.
             if most >= scale:
                 mend = (
                     f"A model that is always wrong has {scale:.3g}; 1 is as good as the baseline (not 100), and "
@@ -126,23 +128,19 @@ class CellsRule:
         )
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`."""
         return self.mean.settle(self._value(columns), n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         return self.mean.decide(self._value(columns), n, early)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; a broken sample says nothing about each cell."""
+        # A broken sample may hold in any of the cells.
         return False
 
     def for_part(self, terms: Terms) -> CellsRule:
-        """Return the same claim about a part of the samples."""
         return replace(self, mean=self.mean.for_part(terms))
 
     def mean_of(self, columns: Columns) -> float:
-        """Return the mean over these samples and all cells."""
         return self.mean.mean_of(self._value(columns))
 
     def _value(self, columns: Columns) -> Columns:
@@ -158,25 +156,20 @@ class CellsRule:
 
 
 def mean_corruption_error(rates: Mapping[Cell, float], reference: ErrorRates) -> float:
-    """Return the mCE.
+    """Return the mean corruption error, 1 for the reference model.
 
     Args:
         rates: error rates, 0..1, by cell.
-        reference: the reference model's error rates, with errors for each corruption.
+        reference: error rates of the reference model.
     """
     cells = list(rates)
     return math.fsum(w * rates[cell] for w, cell in zip(_weights(cells, reference), cells, strict=True))
 
 
 def relative_mean_corruption_error(rates: Mapping[Cell, float], clean: float, reference: ErrorRates) -> float | None:
-    """Return the relative mCE (section 4.2), of errors less each model's clean error.
+    """Return the relative mCE (section 4.2), of errors minus each model's clean error.
 
-    Args:
-        rates, reference: as for `mean_corruption_error`.
-        clean: the error rate on clean samples, 0..1.
-
-    Returns:
-        None if the reference's clean error is unknown, or a corruption does not raise its error.
+    None if the reference's clean error is unknown, or a corruption does not raise its error.
     """
     if "clean" not in reference:
         return None
@@ -184,6 +177,7 @@ def relative_mean_corruption_error(rates: Mapping[Cell, float], clean: float, re
     for name in dict.fromkeys(name for name, _ in rates):
         own = [cell for cell in rates if cell[0] == name]
         base = math.fsum(reference[name][severity - 1] - reference["clean"][0] for _, severity in own)
+        # A corruption that does not raise the reference's error leaves no ratio.
         if base <= 0:
             return None
         ratios.append(math.fsum(rates[cell] - clean for cell in own) / base)
@@ -198,25 +192,18 @@ def _weights(cells: Sequence[Cell], reference: ErrorRates) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedRule:
-    """A claim that the mean of a weighted sum of columns of values in 0..1 is at most a threshold.
-
-    Attributes:
-        weights: of each column; they sum to 1.
-        mean: the claim on the weighted sums.
-    """
+    """A claim that the mean of a weighted sum of columns in 0..1 is at most a threshold; the weights sum to 1."""
 
     weights: Mapping[str, float]
     mean: MeanRule
 
     @classmethod
     def of(cls, name: str, threshold: float | None, weights: Mapping[str, float], terms: Terms) -> WeightedRule:
-        """Return the claim that a user's threshold makes on a sum with weights of any size.
+        """Return the claim for weights of any size, > 0.
 
         Args:
             name: the threshold's argument.
-            threshold: the largest mean claimed, > 0 and less than the sum of the weights; None for no claim.
-            weights: of each column, > 0.
-            terms: scope and errors.
+            threshold: > 0 and less than the sum of the weights.
 
         Raises:
             ConfigError: the threshold is out of range.
@@ -231,19 +218,15 @@ class WeightedRule:
         return cls(weights=shares, mean=mean)
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`."""
         return self.mean.settle(self._value(columns), n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         return self.mean.decide(self._value(columns), n, early)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`."""
         return False
 
     def mean_of(self, columns: Columns) -> float:
-        """Return the mean of the sum over these samples."""
         return self.mean.mean_of(self._value(columns))
 
     def _value(self, columns: Columns) -> Columns:

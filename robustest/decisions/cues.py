@@ -6,11 +6,8 @@ Each sample is predicted with the cue on and with it off. Per cue:
   other classes the share whose prediction changes to k;
 - recall drop of class k: recall with the cue on minus recall with it off.
 
-All cues and classes must hold (an intersection-union test, so that each upper bound may take alpha); the one that moves
-most is picked after looking, so that all lower bounds, and early failures, share alpha (Bonferroni). Every sample
-evaluated: exact for the set, exact bounds for a population (see `share`, `drop`). Before that, for the set: a flip rate
-is a share or a rate, a recall drop is a signed rate (see `rate`). The direction of the flips to a class is tested by
-exact McNemar tests with Holm's correction over cues and classes.
+All cues and classes must hold (an intersection-union test: each upper bound may take alpha). The one that moves most is
+selected by the outcomes, so that lower bounds and early failures share alpha (Bonferroni).
 """
 
 from __future__ import annotations
@@ -29,32 +26,33 @@ from robustest.decisions.share import ShareRule, clopper_pearson, decide_share
 from robustest.errors import ConfigError
 from robustest.results import Verdict
 
+# A column with the model's number of classes in every row.
 CLASSES = "classes"
-"""The column that has the model's number of classes in every row."""
 
 
 def on_column(cue: int) -> str:
-    """Return the name of the column of predictions with a cue on."""
+    """Return the column of predictions with a cue on."""
     return f"on {cue}"
 
 
 def off_column(cue: int) -> str:
-    """Return the name of the column of predictions with a cue off."""
+    """Return the column of predictions with a cue off."""
     return f"off {cue}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CuePairs:
-    """Counts over the paired predictions of one cue.
+    """Counts over the paired predictions of one cue, with K classes.
 
     Attributes:
         flips, of: predictions that the cue changes, and samples that count for the flip rate.
-        hits: (K,) by class: samples right with the cue on.
-        lost, gained, members: (K,) by class: samples right only with the cue on, right only with it off, all samples.
+        hits: (K,) samples right with the cue on.
+        lost, gained: (K,) samples right only with the cue on, and only with it off.
+        members: (K,) samples.
         drawn, driven: (K,) predictions that the cue moves into a class, and out of it.
-        before: (K,) predictions of a class with the cue off.
+        before: (K,) predictions with the cue off.
         target: the class that the cue is suspected to stand for, or None.
-        accuracy: accuracies with the cue on and off.
+        accuracy: with the cue on, and off.
     """
 
     flips: int
@@ -71,7 +69,6 @@ class CuePairs:
 
     @classmethod
     def count(cls, columns: Columns, cue: int, target: int | None) -> CuePairs:
-        """Return the counts of one cue."""
         with_cue, without, label = (
             columns[name].astype(np.int64) for name in (on_column(cue), off_column(cue), "label")
         )
@@ -98,31 +95,28 @@ class CuePairs:
 
     @property
     def classes(self) -> list[int]:
-        """Return the classes that a claim is about: the target, or all classes with samples."""
+        """The classes of a claim: the target, or all classes with samples."""
         return [k for k, n in enumerate(self.members) if n] if self.target is None else [self.target]
 
     @property
     def most_drawn(self) -> int:
-        """Return the class with most predictions drawn less those driven away."""
+        """The class with most predictions drawn minus those driven away."""
         return max(self.classes, key=lambda k: int(self.drawn[k] - self.driven[k]))
 
     @property
     def flip_rate(self) -> float:
-        """Return the share of samples that flip; 0 if no sample counts."""
         return self.flips / max(1, self.of)
 
     def shares_moved(self, k: int) -> tuple[float, float]:
-        """Return the share of other predictions moved into class k, and the share of k's predictions moved out."""
+        """Return the share of other predictions moved into class k, and of k's predictions moved out."""
         before = int(self.before[k])
         others = int(self.before.sum()) - before
         return int(self.drawn[k]) / max(1, others), int(self.driven[k]) / max(1, before)
 
     def recall_drop(self, k: int) -> float:
-        """Return the recall of class k with the cue on minus that with it off; 0 without samples."""
         return int(self.lost[k] - self.gained[k]) / max(1, int(self.members[k]))
 
     def recall_on(self, k: int) -> float:
-        """Return the recall of class k with the cue on; 0 without samples."""
         return int(self.hits[k]) / max(1, int(self.members[k]))
 
 
@@ -130,29 +124,25 @@ def draw_p_values(pairs: Sequence[CuePairs], chances: Sequence[float] = ()) -> l
     """Return by cue and class the p-value of "the cue draws no more predictions to the class than it drives away".
 
     Args:
-        pairs: the counts of each cue.
-        chances: for each cue the p-value of the search that proposed it, a lower limit of its p-values; empty for 0.
-            They are not corrected with the tests: they are about the search, which accounts for its own classes.
+        pairs: counts by cue.
+        chances: by cue, the p-value of the search that proposed it, a lower limit of its p-values; empty for 0.
     """
     places = [(cue, k) for cue, counts in enumerate(pairs) for k in counts.classes]
     raw = [mcnemar(int(pairs[cue].drawn[k]), int(pairs[cue].driven[k])) for cue, k in places]
     table: list[dict[int, float]] = [{} for _ in pairs]
+    # Exact McNemar tests with Holm's correction over cues and classes.
     for (cue, k), p in zip(places, holm(raw), strict=True):
+        # The search already accounts for the classes that it tried: its p-value is not corrected again.
         table[cue][k] = max(p, chances[cue]) if chances else p
     return table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CueRule:
-    """A claim on the flip rates of cues, on the recall that relies on them, or on both.
-
-    It fails if it fails for one of the cues, and passes if it holds for all of them.
+    """A claim on the flip rates of cues, on the recall that relies on them, or on both; every cue must hold.
 
     Attributes:
         targets: for each cue the class that it is suspected to stand for, or None.
-        max_flip_rate: the largest flip rate claimed, or None.
-        max_recall_drop: the largest recall drop claimed, or None.
-        terms: scope and errors.
     """
 
     targets: tuple[int | None, ...]
@@ -162,7 +152,6 @@ class CueRule:
 
     @property
     def by_recall(self) -> bool:
-        """Return True if recall alone is claimed."""
         return self.max_flip_rate is None and self.max_recall_drop is not None
 
     @property
@@ -171,7 +160,7 @@ class CueRule:
         return self.terms.alpha / len(self.targets)
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; settled once one part is refuted, or all parts hold."""
+        """Return the first failure of a part, or the last pass."""
         if self.terms.scope != "set":
             return None
         found = [part.settle(values, n) for part, values in self._parts(columns)]
@@ -186,10 +175,10 @@ class CueRule:
         return max(passed, key=lambda one: one.after)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`.
+        """Decide by the cue that moves most.
 
         Raises:
-            ConfigError: there are no samples outside, or none of, the target class.
+            ConfigError: the target class has no samples, or all.
         """
         if len(columns["label"]) < n:
             return self._decide_early(columns, n, early)
@@ -200,11 +189,7 @@ class CueRule:
         return replace(lead, verdict=verdict, rule=why.rule, reasons=why.reasons)
 
     def of_cue(self, pairs: CuePairs) -> Decision:
-        """Return the decision on one cue whose every sample was evaluated.
-
-        Raises:
-            ConfigError: as for `decide`.
-        """
+        """Return the decision on one cue whose every sample was evaluated."""
         flip, drops, worst = self.judge(pairs)
         verdicts = [flip.verdict] * (self.max_flip_rate is not None)
         verdicts += [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
@@ -224,18 +209,12 @@ class CueRule:
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, interval=interval)
 
     def pairs(self, columns: Columns) -> list[CuePairs]:
-        """Return the counts of each cue."""
         return [CuePairs.count(columns, cue, target) for cue, target in enumerate(self.targets)]
 
     def worst(self, columns: Columns, cue: int, moved: NDArray[np.bool_]) -> float:
-        """Return a cue's value if every prediction that it can change were a flip.
+        """Return a cue's value if every prediction in `moved`, (t,) bool, that can be a flip were one.
 
-        Infinite if both flips and recall are claimed and recall could still break the claim.
-
-        Args:
-            columns: outcomes.
-            cue: the cue's number.
-            moved: (t,) samples that the cue changed.
+        Infinite if flips and recall are claimed and recall could still break the claim.
         """
         label, target = columns["label"], self.targets[cue]
         others = np.ones(len(label), dtype=bool) if target is None else label != target
@@ -247,11 +226,11 @@ class CueRule:
         return flips if self.max_recall_drop is None or drop <= self.max_recall_drop else np.inf
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; nothing is known about a cue before it is switched."""
+        # Nothing is known about a cue before it is switched.
         return False
 
     def lead(self, columns: Columns, among: Sequence[int] = ()) -> int:
-        """Return the cue that is furthest beyond the claim on the samples evaluated, among some cues or all."""
+        """Return the cue furthest beyond the claim on the evaluated samples, among some cues or all."""
         pairs = self.pairs(columns)
 
         def excess(counts: CuePairs) -> tuple[float, float]:
@@ -264,10 +243,10 @@ class CueRule:
         return max(among or range(len(pairs)), key=lambda cue: excess(pairs[cue]))
 
     def judge(self, pairs: CuePairs) -> tuple[Decision, dict[int, Decision], int]:
-        """Return the decisions on one cue's flip rate and on each class's recall drop, and the class that drops most.
+        """Return decisions on one cue's flip rate and each class's recall drop, and the class that drops most.
 
         Raises:
-            ConfigError: as for `decide`.
+            ConfigError: the target class has no samples, or all.
         """
         classes, scope, alpha = pairs.classes, self.terms.scope, self.terms.alpha
         if pairs.of == 0 or not all(pairs.members[k] for k in classes):
@@ -281,6 +260,7 @@ class CueRule:
             alpha=alpha,
             fail_alpha=self._level,
         )
+        # The cue is selected by the outcomes: its lower bound takes a share of alpha, its upper bound all of it.
         flip = replace(flip, interval=(clopper_pearson(pairs.flips, pairs.of, self._level)[0], flip.interval[1]))
         # The class with the largest drop is picked after looking, too.
         level, drops = self._level / len(classes), {}
@@ -291,10 +271,8 @@ class CueRule:
         return flip, drops, max(classes, key=pairs.recall_drop)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[ShareRule | RateRule, Columns]]:
-        """Yield each claim that must hold, with its columns: flip rates, and recall drops of the classes with samples.
-
-        Failures share their error over all classes, also over those without samples so far.
-        """
+        # Failures share their error over all classes, also those without samples so far: the number of tests must not
+        # depend on the outcomes.
         classes = int(columns[CLASSES][0])
         count = len(self.targets) * (self.max_flip_rate is not None)
         count += (self.max_recall_drop is not None) * sum(classes if t is None else 1 for t in self.targets)
@@ -343,7 +321,7 @@ class CueRule:
 
 
 def worst_of(verdicts: list[Verdict]) -> Verdict:
-    """Return the verdict on claims that must all hold: failed before inconclusive before passed."""
+    """Return the verdict of claims that must all hold."""
     for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
             return verdict

@@ -2,7 +2,7 @@
 
 On axes of normal quantiles (probits) the accuracies of many models on two data sets lie close to a line (Taori et al.,
 NeurIPS 2020; Miller et al., ICML 2021). Effective robustness is a model's accuracy above that line. The interval is
-asymptotic (delta method and Student's t): its error is about alpha, and no gate rests on it.
+asymptotic (delta method and Student's t), and no gate rests on it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from robustest.results import Result
 Accuracies = tuple[float, float] | tuple[float, float, int, int]
 """(before the shift, under it) in 0..1, optionally with the number of samples of each."""
 
+# Keys of accuracies and sample numbers in the details of results; None is `Result.n`.
 _PAIRS = (
     ("source_accuracy", "target_accuracy", "source_n", "target_n"),
     ("clean_accuracy", "shifted_accuracy", None, None),
 )
-"""Keys of accuracies and sample numbers in the details of results; None is `Result.n`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ class Residual:
     Attributes:
         before, under: its accuracies, 0..1.
         predicted: the accuracy under the shift by the line, which is fitted without this model.
-        effective: its effective robustness, under - predicted.
-        interval: of that, two-sided at 1 - 2 alpha, by the sampling of both accuracies and the line's uncertainty.
+        effective: under - predicted.
+        interval: of `effective`, two-sided at about 1 - 2 alpha.
     """
 
     before: float
@@ -54,7 +54,6 @@ class EffectiveRobustness:
     Attributes:
         intercept, slope: of the line between the probits of all reference models.
         spread: standard deviation of the reference models about it, in probits.
-        models: by name.
     """
 
     intercept: float
@@ -63,7 +62,7 @@ class EffectiveRobustness:
     models: Mapping[str, Residual]
 
     def predict(self, before: float) -> float:
-        """Return the accuracy under the shift that the line gives for an accuracy without it, in (0, 1)."""
+        """Return the line's accuracy under the shift, in (0, 1), for an accuracy without it."""
         return float(norm.cdf(self.intercept + self.slope * norm.ppf(before)))
 
 
@@ -72,21 +71,19 @@ def effective_robustness(
 ) -> EffectiveRobustness:
     """Fit a line to the accuracies of several models on probit axes, and return each model's distance from it.
 
-    A reference model is compared with the line through the others, so that it does not draw the line to itself.
-
     Args:
-        results: by the model's name: its result of a claim on a shift (`assert_transfer_accuracy`,
-            `assert_shift_accuracy`, `assert_consistency` or `assert_subpopulation_shift`; all of the same one), or its
-            accuracies, as (before, under) or (before, under, samples before, samples under).
+        results: by model name: the result of a claim on a shift (`assert_transfer_accuracy`, `assert_shift_accuracy`,
+            `assert_consistency` or `assert_subpopulation_shift`; all of the same one), or its accuracies, as (before,
+            under) or (before, under, samples before, samples under).
         reference: names of the models that the line is fitted to, three or more besides the one compared; None takes
-            all of them.
-        alpha: error on each side of each interval, about, in (0, 0.5). Nothing is gated by it.
+            all.
+        alpha: error on each side of each interval, about, in (0, 0.5).
 
     Raises:
         ConfigError: alpha is out of range, or too few reference models.
         UnknownNameError: a reference model has no result.
-        DataError: a result has no pair of accuracies (a verdict that came early has none), one is 0 or 1 without a
-            number of samples, or the reference models are all as accurate as each other.
+        DataError: a result has no pair of accuracies (early verdicts have none), one is 0 or 1 without a number of
+            samples, or the reference models are all as accurate as each other.
     """
     if not 0 < alpha < 0.5:
         raise ConfigError(expected("alpha in (0, 0.5)", alpha))
@@ -100,6 +97,7 @@ def effective_robustness(
         raise ConfigError(f"Expected three reference models or more besides the one compared but got {fewest}.")
     whole = _Line.through([points[name] for name in chosen])
     models = {
+        # A reference model is compared with the line through the others, so that it does not draw the line to itself.
         name: _residual(point, _Line.through([points[other] for other in chosen if other != name]), alpha)
         for name, point in points.items()
     }
@@ -108,8 +106,6 @@ def effective_robustness(
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """A model's accuracies as measured, their probits, and the variances of the accuracies."""
-
     before: float
     under: float
     x: float
@@ -126,8 +122,6 @@ class _Point:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A least-squares line, the variance about it, and the mean and extent of x that its own variance needs."""
-
     intercept: float
     slope: float
     variance: float
@@ -144,6 +138,7 @@ class _Line:
         slope = float(((x - centre) * y).sum() / extent)
         intercept = float(y.mean()) - slope * centre
         rest: NDArray[np.float64] = y - intercept - slope * x
+        # Two degrees of freedom are spent on intercept and slope.
         return cls(intercept, slope, float((rest**2).sum() / (len(points) - 2)), len(points), centre, extent)
 
 
@@ -180,12 +175,13 @@ def _accuracies(name: str, result: Result | Accuracies) -> tuple[float, float, i
 
 
 def _probit(name: str, accuracy: float, n: int | None) -> tuple[float, float]:
-    """Return the probit of an accuracy and the variance of the accuracy; half a sample is added to each side of n."""
+    """Return the probit of an accuracy and the accuracy's variance."""
     if not 0 <= accuracy <= 1:
         raise DataError(expected(f"an accuracy in 0..1 for {name!r}", accuracy))
     if n is None and not 0 < accuracy < 1:
         raise DataError(f"Expected the numbers of samples with an accuracy of {accuracy:g} for {name!r}.")
     if n is None:
         return float(norm.ppf(accuracy)), 0.0
+    # Half a sample on each side keeps the probits of 0 and 1 finite.
     inside = (accuracy * n + 0.5) / (n + 1)
     return float(norm.ppf(inside)), inside * (1 - inside) / n

@@ -1,15 +1,12 @@
-"""Worst groups: decide if every group, of any size, has at least a share of its samples that hold.
+"""Worst groups: decide if every group, of any size, has at least a share of its samples that hold."""
 
-The smallest share is picked after looking, so that its bounds must hold for all G groups at once. Alpha on each side:
-
-- above: each group's exact bound (Clopper and Pearson, Biometrika 1934) at Sidak's level 1 - (1 - alpha)^(1/G) if
-  groups are disjoint, at Bonferroni's alpha / G else; the smallest of them;
-- below: each group's bound at alpha itself, the smallest of them. It is too high only if that of the truly worst group
-  is (an intersection-union test; Berger, Technometrics 1982).
-
-Before every sample was evaluated, each group's own outcomes are a stream as in `share`: the claim passes once every
-group has passed at alpha, and fails once one has failed at the shared level.
-"""
+# The smallest share is selected by the outcomes, so that its bounds must hold for all G groups at once. Alpha on each
+# side:
+#
+# - above: each group's exact bound (Clopper and Pearson, Biometrika 1934) at Sidak's level 1 - (1 - alpha)^(1/G) if
+#   groups are disjoint, at Bonferroni's alpha / G else; the smallest of them;
+# - below: each group's bound at alpha, the smallest of them. It is too high only if the truly worst group's is (an
+#   intersection-union test; Berger, Technometrics 1982).
 
 from __future__ import annotations
 
@@ -39,9 +36,7 @@ class GroupShare:
     """A group and the share of its samples that hold.
 
     Attributes:
-        name: the group.
-        held: samples that hold.
-        n: samples of the group that were evaluated.
+        held, n: samples that hold, of those evaluated.
         interval: bounds that hold for all groups at once.
     """
 
@@ -52,7 +47,7 @@ class GroupShare:
 
     @property
     def share(self) -> float:
-        """Return the share that holds, 0..1; 1 for an empty group."""
+        """The share that holds, 0..1; 1 for an empty group."""
         return self.held / self.n if self.n else 1.0
 
 
@@ -60,10 +55,8 @@ def simultaneous(held: Sequence[int], n: Sequence[int], alpha: float, *, disjoin
     """Return exact intervals that cover the shares of all groups at once.
 
     Args:
-        held: samples that hold, by group.
-        n: samples, by group; an empty group gets (0, 1).
+        held, n: samples that hold, and all, by group; an empty group gets (0, 1).
         alpha: the largest probability that any true share lies below its interval, and as much for above.
-        disjoint: as for `group_level`.
     """
     if not n:
         return []
@@ -74,13 +67,7 @@ def simultaneous(held: Sequence[int], n: Sequence[int], alpha: float, *, disjoin
 def group_shares(
     names: Sequence[str], held: Sequence[int], n: Sequence[int], *, alpha: float, disjoint: bool
 ) -> list[GroupShare]:
-    """Return the groups with their simultaneous intervals, worst first.
-
-    Args:
-        names, held, n: by group, as in `GroupShare`.
-        alpha: error of all intervals together, on each side.
-        disjoint: as for `group_level`.
-    """
+    """Return the groups with their simultaneous intervals, worst first; arguments as for `simultaneous`."""
     intervals = simultaneous(held, n, alpha, disjoint=disjoint)
     shares = [
         GroupShare(name=name, held=int(k), n=int(of), interval=interval)
@@ -90,13 +77,7 @@ def group_shares(
 
 
 def worst_interval(groups: Sequence[GroupShare], alpha: float, *, disjoint: bool) -> Interval:
-    """Return bounds on the smallest true share among the groups, alpha on each side.
-
-    Args:
-        groups: one or more, as from `group_shares`.
-        alpha: error on each side.
-        disjoint: as for `group_level`.
-    """
+    """Return bounds on the smallest true share among one or more groups, alpha on each side."""
     level = group_level(alpha, len(groups), disjoint=disjoint)
     low = min(_bounds(group.held, group.n, alpha)[0] for group in groups)
     return low, min(_bounds(group.held, group.n, level)[1] for group in groups)
@@ -111,11 +92,8 @@ class WorstGroupRule:
     """A claim on the smallest share among groups of any size.
 
     Attributes:
-        threshold: the share claimed for every group, in 0..1; None if nothing is claimed.
-        names: of the groups.
         members: (n_g,) positions of each group's samples in the data.
         disjoint: True if no sample is in two groups.
-        terms: scope and errors.
     """
 
     threshold: float | None
@@ -125,7 +103,7 @@ class WorstGroupRule:
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; passed once every group is, failed once one is; a population claim waits."""
+        """Decide each group's stream of outcomes: all must pass, one failure is enough."""
         if self.threshold is None or self.terms.scope != "set":
             return None
         streams = self._streams(columns, n)
@@ -145,7 +123,6 @@ class WorstGroupRule:
         return EarlyVerdict(Verdict.PASSED, max(early.after for early in passed), certain, self.terms.alpha)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         scope, alpha = self.terms.scope, self.terms.alpha
         if (read := len(columns["held"])) < n:
             interval = self._partial_interval(columns, n, early)
@@ -171,15 +148,15 @@ class WorstGroupRule:
         return replace(decision, rule=f"population, these {len(groups)} groups at once, alpha = {alpha:g} a side")
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; the groups of broken samples are unknown."""
+        # The groups of the broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> ShareRule:
-        """Return the claim that a part of the samples, of all groups together, has the share."""
+        """Return a rule on a part of the samples, all groups together."""
         return ShareRule(threshold=self.threshold, at_least=True, terms=terms)
 
     def shares(self, columns: Columns, n: int) -> list[GroupShare]:
-        """Return the groups' shares among the samples evaluated, worst first."""
+        """Return the groups' shares among the evaluated samples, worst first."""
         counts = [(int(held.sum()), len(held)) for held, _, _ in self._streams(columns, n)]
         held, of = [k for k, _ in counts], [m for _, m in counts]
         return group_shares(self.names, held, of, alpha=self.terms.alpha, disjoint=self.disjoint)
@@ -196,10 +173,10 @@ class WorstGroupRule:
         return streams
 
     def _partial_interval(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Interval:
-        """Return bounds on the smallest share before every sample was evaluated, on the side of the verdict."""
         if self.terms.scope != "set":
             return worst_interval(self.shares(columns, n), self.terms.alpha, disjoint=self.disjoint)
         streams = self._streams(columns, n)
+        # As in the text above: alpha for each lower end, a share of it for each upper one.
         level = group_level(self.terms.alpha, len(streams), disjoint=self.disjoint)
         ends = [(held, size, self._settle_group(held, size)) for held, _, size in streams]
         low = min(anytime_share_interval(held, size, self.terms.alpha, one)[0] for held, size, one in ends)

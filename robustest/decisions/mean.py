@@ -3,10 +3,9 @@
 Three rules by the same bets (see `bets`), whose errors hold in finite samples for any distribution in the range:
 
 - `MeanRule`: values in -1..1 of the samples of a set, or of a population;
-- `ScoreRule`: scores s in 0..1, by bets on 1 - 2 s, which spans -1..1;
-- `DrawsRule`: independent draws in any range, as a simulation makes them. There is no set that could be read to its
-  end: another seed gives other draws. So each verdict holds at alpha wherever reading stopped (Waudby-Smith and Ramdas,
-  JRSS B 2024, section 4). Shares are means of zeros and ones.
+- `ScoreRule`: scores s in 0..1, by bets on 1 - 2 s;
+- `DrawsRule`: independent draws in any range, as a simulation makes them (Waudby-Smith and Ramdas, JRSS B 2024,
+  section 4).
 """
 
 from __future__ import annotations
@@ -34,23 +33,21 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Verdict
 
 SCORE, COUNTS, PIXELS = "score", "counts", "pixels"
-"""Columns of scores in 0..1; of pixels in each class's intersection and union; of pixels that a sample has."""
+"""Columns of scores in 0..1; of pixels in each class's intersection and union; of pixels per sample."""
 
+# Values are sums of fractions, so that a difference this small is rounding.
 _ROUNDED = 1e-9
-"""Values are sums of fractions: a difference this small is rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanRule:
     """A claim that the mean of a column of values in -1..1 is at most a threshold.
 
-    A mean that must be at least a threshold is claimed by the negated column; `sign` turns the shown values back.
+    "At least" is claimed of the negated column; `sign` turns the shown values back.
 
     Attributes:
-        threshold: the largest mean claimed, of the column as it stands; None if nothing is claimed.
-        terms: scope and errors.
-        column: the column of values.
-        sign: 1, or -1 if the column holds the negated values.
+        threshold: in the column's units.
+        sign: 1, or -1 if the column holds negated values.
         scale: the shown value of a column value of 1.
     """
 
@@ -61,12 +58,12 @@ class MeanRule:
     scale: float = 1.0
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; a claim about a population waits for every sample."""
         if self.threshold is None or self.terms.scope != "set":
             return None
         value, most = columns[self.column], _sum_at_most(self.threshold, n)
         total, left = np.cumsum(value), n - np.arange(1, len(value) + 1)
         slack = _ROUNDED * n
+        # The values left are at least -1 and at most 1.
         sure_pass, sure_fail = total + left <= most - slack, total - left > most + slack
         lower, higher = capital(value, n, most, above=False), capital(value, n, most, above=True)
         alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
@@ -74,9 +71,10 @@ class MeanRule:
         return first_verdict(sure_pass | passes, sure_fail | fails, **alphas, sure=(sure_pass, sure_fail))
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`; the interval is the population's if every sample was evaluated."""
         value, scope, alpha = columns[self.column], self.terms.scope, self.terms.alpha
         read, factor = len(value), self.sign * self.scale
+        # The samples of a set are drawn without replacement; once all are evaluated, only the population is
+        # uncertain.
         size = MANY if read == n or scope != "set" else n
 
         def bounds(t: int) -> Interval:
@@ -101,11 +99,10 @@ class MeanRule:
         return replace(decision, interval=shown)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; the value of a broken sample is unknown."""
+        # The values of broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> MeanRule:
-        """Return the same claim about a part of the samples."""
         return replace(self, terms=terms)
 
     def mean_of(self, columns: Columns) -> float:
@@ -119,33 +116,26 @@ def _sum_at_most(mean: float, n: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRule:
-    """A claim that the mean of the column "score", in 0..1, is at least a threshold.
-
-    Attributes:
-        threshold: the mean claimed, in 0..1; None if nothing is claimed.
-        terms: scope and errors.
-    """
+    """A claim that the mean of the column "score", in 0..1, is at least a threshold."""
 
     threshold: float | None
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`."""
         return self._bets.settle({"value": 1 - 2 * columns[SCORE]}, n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         decision = self._bets.decide({"value": 1 - 2 * columns[SCORE]}, n, early)
+        # 1 - 2 s falls with s: the ends change places.
         low, high = ((1 - end) / 2 for end in decision.interval[::-1])
         estimate = None if decision.estimate is None else float(np.mean(columns[SCORE]))
         return replace(decision, estimate=estimate, interval=(low, high))
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; the score of a broken sample is unknown."""
+        # The scores of broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> ScoreRule:
-        """Return the same claim about a part of the samples."""
         return replace(self, terms=terms)
 
     @property
@@ -155,15 +145,10 @@ class ScoreRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawsRule:
-    """A claim that the mean of a column of independent draws is at least, or at most, a threshold.
-
-    The scope of its terms is ignored: draws have no set, only a population.
+    """A claim that the mean of a column of independent draws is at least, or at most, a threshold, for either scope.
 
     Attributes:
-        threshold: the mean claimed, inside the range; None if nothing is claimed.
-        at_least: True if the mean must be at least the threshold, False if at most.
-        terms: errors.
-        column: the column of draws.
+        threshold: in the range of the draws.
         low, high: the range of every draw, declared beforehand: a draw outside is an error, and is never clipped.
 
     Raises:
@@ -184,10 +169,10 @@ class DrawsRule:
             raise ConfigError(expected(f"a threshold in the range {self.low:g}..{self.high:g}", self.threshold))
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`."""
         if self.threshold is None:
             return None
         claimed = (1 - 2 * (self.threshold - self.low) / (self.high - self.low)) * (1 if self.at_least else -1)
+        # Draws have no set that could be read to its end, as another seed gives other draws: no verdict is certain.
         value, null = self._values(columns), claimed * MANY
         lower, higher = capital(value, MANY, null, above=False), capital(value, MANY, null, above=True)
         alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
@@ -195,7 +180,6 @@ class DrawsRule:
         return first_verdict(passes, fails, **alphas, sure=None)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`; the estimate is the mean of all draws, if all were made."""
         value, alpha = self._values(columns), self.terms.alpha
         low, high = anytime_interval(lambda t: betting_interval(value[:t], MANY, alpha), len(value), early)
         sign = 1 if self.at_least else -1
@@ -214,7 +198,7 @@ class DrawsRule:
         return Decision(verdict=verdict, rule=rule, estimate=mean, interval=interval, at_alpha=True)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; draws are of no finite set."""
+        # Draws belong to no finite set.
         return False
 
     def _values(self, columns: Columns) -> NDArray[np.float64]:

@@ -2,9 +2,8 @@
 
     mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
 
-It is no mean over samples, so nothing is inferred from some of them: a verdict about the set is certain, because every
-sample was evaluated or because the pixels that are left could not change it. The interval is a percentile bootstrap
-over samples, which holds only about: no claim about a population rests on it.
+It is no mean over samples, so that bets do not apply: verdicts are certain, because every sample was evaluated or
+because the pixels left could not change them.
 """
 
 from __future__ import annotations
@@ -25,20 +24,13 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanIoURule:
-    """A claim that the mean IoU of the set is at least a threshold.
-
-    Attributes:
-        threshold: the mean IoU claimed, in 0..1; None if nothing is claimed.
-        terms: errors; the claim is about the set alone.
-        seed: of the bootstrap's draws.
-    """
+    """A claim that the mean IoU of the set is at least a threshold; `seed` is of the bootstrap's draws."""
 
     threshold: float | None
     terms: Terms
     seed: int
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; only certain verdicts."""
         if self.threshold is None:
             return None
         low, high = _reachable(columns, n)
@@ -50,12 +42,12 @@ class MeanIoURule:
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         counts = columns[COUNTS]
         if len(counts) < n:
             interval = _reachable(columns, n)
             return decide_early(self.threshold, interval, len(counts), n, early, at_least=True, terms=self.terms)
         value = float(mean_iou(counts.sum(0)))
+        # The bootstrap's level is approximate, so that it decides nothing: no claim is about a population.
         interval = bootstrap_interval(counts, alpha=self.terms.alpha, seed=self.seed)
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None:
@@ -64,24 +56,24 @@ class MeanIoURule:
         return Decision(verdict=verdict, rule=f"{rule}; the interval is a bootstrap", estimate=value, interval=interval)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; the pixels of a broken sample are unknown."""
+        # The pixels of broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> ScoreRule:
-        """Return a rule that measures the mean score of a part's samples, without a claim."""
+        """Return a rule that measures a part's mean score, without a claim."""
         return ScoreRule(threshold=None, terms=terms)
 
 
 def _reachable(columns: Columns, n: int) -> Interval:
-    """Return the range of the whole set's mean IoU, for any outcomes of the samples left."""
+    """Return the range of the whole set's mean IoU over all outcomes of the samples left."""
     counts = columns[COUNTS]
     both, union = np.split(counts.sum(0).astype(float), 2)
     left = float((n - len(counts)) * columns[PIXELS].max())
     if not left:
         return (float(mean_iou(counts.sum(0))),) * 2
     there = union > 0
-    # All pixels left may be a class's false ones, or its true ones; a class not seen so far may get IoU 0 or 1, or not
-    # occur at all.
+    # All pixels left may be false ones of a class, or true ones. A class without pixels so far may get IoU 0 or 1, or
+    # not occur at all.
     low, high = both[there] / (union[there] + left), (both[there] + left) / (union[there] + left)
     absent = int((~there).sum())
     return float(low.sum() / len(union)), float((high.sum() + absent) / max(1, len(union)))
@@ -91,7 +83,7 @@ def mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return (...) the mean IoU over classes that occur; 0 if none does.
 
     Args:
-        counts: (..., 2 C) pixels in the intersection, then in the union, of each class.
+        counts: (..., 2 C) pixels in each class's intersection, then in each class's union.
     """
     both, union = np.split(np.asarray(counts, dtype=np.float64), 2, axis=-1)
     shares = (both / np.maximum(union, 1)).sum(-1)
@@ -99,21 +91,19 @@ def mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def bootstrap_interval(counts: NDArray[np.int64], *, alpha: float, seed: int) -> Interval:
-    """Return percentiles of the mean IoU over sets drawn with replacement (Efron, Ann. Stat. 1979).
-
-    For few samples the level is widened as a t interval is wider than a normal one (Hesterberg, The American
-    Statistician 2015, section 5.3). It is no proven bound.
+    """Return percentiles of the mean IoU over sets drawn with replacement (Efron, Ann. Stat. 1979), no proven bound.
 
     Args:
         counts: (n, 2 C) pixels of each sample.
         alpha: error on each side, about.
-        seed: of the draws.
     """
     n = len(counts)
     if n < 2:
         return 0.0, 1.0
     random = np.random.default_rng(seed)
     weights = random.multinomial(n, np.full(n, 1 / n), size=_BOOTSTRAP_DRAWS)
+    # Few samples: widened as a t interval is wider than a normal one (Hesterberg, The American Statistician 2015,
+    # section 5.3).
     side = float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf(alpha, n - 1)))
     low, high = np.quantile(mean_iou(weights @ counts), [side, 1 - side])
     return float(low), float(high)

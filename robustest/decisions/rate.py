@@ -1,13 +1,12 @@
-"""Rates: decide if the share of events among the samples that count is at most a threshold.
+"""Rates: decide if the share of events among the samples that count is at most a threshold."""
 
-The number of samples that count is unknown before the end. Over a set of n samples with events e_i in {-1, 0, 1} and
-counts c_i in {0, 1}, e_i = 0 where c_i = 0:
-
-    sum e_i / sum c_i <= r    is the same as    mean of (e_i - r c_i) <= 0
-
-a claim on a mean over all samples, which bets settle at alpha at any stopping point (see `bets`). An interval holds the
-rates r that they do not rule out. Once every sample was evaluated, `AgreementRule` judges a share exactly.
-"""
+# The number of samples that count is unknown before the end. Over a set of n samples with events e_i in {-1, 0, 1} and
+# counts c_i in {0, 1}, e_i = 0 where c_i = 0:
+#
+#     sum e_i / sum c_i <= r    is the same as    mean of (e_i - r c_i) <= 0
+#
+# a claim on a mean over all samples, which bets decide (see `bets`). An interval holds the rates r that they do not
+# rule out.
 
 from __future__ import annotations
 
@@ -31,8 +30,8 @@ from robustest.decisions.rule import (
 from robustest.decisions.share import clopper_pearson, decide_share
 from robustest.results import Verdict
 
+# Bisections for an end of an interval: to about 1e-4.
 _HALVINGS = 14
-"""Steps of the bisection for an end of an interval: to about 1e-4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +41,6 @@ class RateRule:
     Columns: "event" (t,) of -1, 0 and 1, which is 0 where "counts" (t,) bool is False.
 
     Attributes:
-        threshold: the largest share claimed, in 0..1; None if nothing is claimed.
-        terms: errors; the claim is about the set.
         signed: True if events may be -1, which makes up for an event of 1.
     """
 
@@ -52,14 +49,13 @@ class RateRule:
     signed: bool = True
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`."""
         if self.threshold is None:
             return None
         value = _values(columns, self.threshold, signed=self.signed)
         return MeanRule(threshold=0.0, terms=self.terms).settle({"value": value}, n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`; only before every sample was evaluated."""
+        """Decide before every sample was evaluated."""
         interval = anytime_rate_interval(columns, n, self.terms.alpha, early, signed=self.signed)
         return decide_early(self.threshold, interval, len(columns["event"]), n, early, at_least=False, terms=self.terms)
 
@@ -79,10 +75,9 @@ def rate_interval(columns: Columns, n: int, alpha: float, *, signed: bool = True
     """Return bounds on the rate over the whole set that bets do not rule out at any time, alpha on each side.
 
     Args:
-        columns: "event" and "counts" of t samples in the order drawn, as for `RateRule`.
+        columns: of t samples in the order drawn; see `RateRule`.
         n: size of the set.
-        alpha: error allowed on each side.
-        signed: as in `RateRule`; the rate may then be negative, even if no negative event was seen.
+        signed: True if the rate may be negative, even if no negative event occurred so far.
     """
     limit, smallest = -np.log(alpha), -1.0 if signed else 0.0
 
@@ -103,8 +98,8 @@ def rate_interval(columns: Columns, n: int, alpha: float, *, signed: bool = True
 
 
 def _values(columns: Columns, rate: float, *, signed: bool) -> NDArray[np.float64]:
-    """Return (t,) e - r c in -1..1; without negative events it lies there, else it is divided by 1 + |r|."""
     values: NDArray[np.float64] = columns["event"] - rate * columns["counts"]
+    # e - r c spans 1 + |r| on either side if events may be -1; bets need values in -1..1.
     if signed:
         values = values / (1 + abs(rate))
     return values
@@ -128,9 +123,7 @@ class AgreementRule:
     """A claim that of the samples marked "counts" (bool) at least a share is marked "agreed" (bool) as well.
 
     Attributes:
-        threshold: the share claimed, in 0..1; None if nothing is claimed.
-        terms: scope and errors.
-        least: samples that must count before anything is settled.
+        least: samples that must count before an early verdict.
     """
 
     threshold: float | None
@@ -138,17 +131,17 @@ class AgreementRule:
     least: int = 1
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; a claim on the mean of threshold x counts - agreed, which is at most 0."""
         if self.threshold is None or self.terms.scope != "set":
             return None
         counts, agreed = _counted_and_agreed(columns)
         if counts.sum() < self.least:
             return None
+        # The share is at least the threshold if the mean of this is at most 0.
         value = self.threshold * counts - agreed  # in -1..1
         return MeanRule(threshold=0.0, terms=self.terms).settle({"value": value}, n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`; inconclusive if no sample counts."""
+        """Decide exactly once every sample was evaluated; inconclusive if no sample counts."""
         counts, agreed = _counted_and_agreed(columns)
         of, read, scope, alpha = int(counts.sum()), len(counts), self.terms.scope, self.terms.alpha
         if not of:
@@ -164,7 +157,7 @@ class AgreementRule:
         return decide_early(self.threshold, interval, read, n, early, at_least=True, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; the number of samples that count is unknown."""
+        # The number of samples that count is unknown.
         return False
 
 

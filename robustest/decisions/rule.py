@@ -1,14 +1,14 @@
-"""Rules: outcomes in, a decision out. What all rules share.
+"""Rules: outcomes in, a decision out.
 
 A rule answers a claim from columns of per-sample outcomes, read in a seeded random order:
 
-1. After each chunk `settle` returns a verdict if the outcomes read so far decide the claim: with certainty (no outcome
-   of the rest could change it), or with an error of at most alpha wherever reading stops (anytime-valid: Ville, 1939).
+1. After each chunk `settle` returns a verdict if the outcomes so far decide the claim: with certainty (no outcome of
+   the rest could change it), or with an error of at most alpha wherever reading stops (anytime-valid: Ville, 1939).
 2. `decide` then gives the verdict, the estimate and an interval that is two-sided at 1 - 2 alpha.
 
-With `scope="set"` the claim is about these samples: once all are read there is nothing left to chance. With
-`scope="population"` it is about what they were drawn from: every sample is read, and the one-sided bound at alpha must
-keep the threshold. Error levels hold in finite samples, but for rules marked `approximate`.
+With `scope="set"` the claim is about these samples: once all are evaluated nothing is left to chance. With
+`scope="population"` it is about the population that they were drawn from: every sample is evaluated, and the one-sided
+bound at alpha must keep the threshold. A rule without a threshold measures, and claims nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from robustest.results import Verdict
 
 Columns = Mapping[str, NDArray[Any]]
-"""Per-sample arrays, rows in the seeded random order in which the samples were evaluated."""
+"""Per-sample arrays, rows in the seeded random order of evaluation."""
 
 Interval = tuple[float, float]
 
@@ -35,8 +35,8 @@ class Terms:
     Attributes:
         scope: "set" (these samples) or "population" (the population they were drawn from).
         alpha: error of a pass, and on each end of an interval.
-        fail_alpha: error of a failure before every sample was evaluated; less than alpha, as many claims of a run share
-            it (see `multiplicity`). Claims that fail only at alpha are evaluated further.
+        fail_alpha: error of a failure before every sample was evaluated; less than alpha, as a run's claims share it
+            (see `multiplicity`).
     """
 
     scope: str
@@ -46,13 +46,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class EarlyVerdict:
-    """The first point at which a stream of outcomes settles a claim.
+    """The first point at which a stream of outcomes decides a claim.
 
     Attributes:
-        verdict: passed or failed.
-        after: outcomes read, 0..N.
-        certain: True if no outcome of the rest could change the verdict; else it holds at alpha.
-        alpha: error allowed on its side.
+        after: outcomes evaluated, 0..N.
+        certain: True if no outcome of the rest could change the verdict; else it errs with alpha.
     """
 
     verdict: Verdict
@@ -63,12 +61,12 @@ class EarlyVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stratum:
-    """A part of the samples, judged by itself.
+    """A part of the samples with its own verdict.
 
     Attributes:
         name: the property that its samples share, as "2 objects".
-        n: samples of the stratum that were evaluated.
-        value: the claimed quantity, measured on them alone.
+        n: evaluated samples.
+        value: the claimed quantity on these samples.
         interval: bounds of the value that hold for all strata at once.
         beyond: True if the value breaks the threshold at the level that all strata share.
     """
@@ -88,15 +86,13 @@ class Decision:
     """A verdict and its grounds.
 
     Attributes:
-        verdict: passed, failed or inconclusive.
         rule: the reason, in words.
         estimate: the measured value; None if not all samples were evaluated.
         interval: two-sided at 1 - 2 alpha, so that each end is the one-sided bound of a population claim.
-        at_alpha: True if the verdict rests on alpha: another draw of samples could have led to another one.
+        at_alpha: True if another draw of samples could have led to another verdict.
         proven: True if proofs alone made it pass, so that the strength of a search does not matter.
         approximate: True if the error is only about alpha, without a finite-sample bound.
-        strata: the parts of the samples that were judged by themselves; may be empty.
-        reasons: as in `robustest.results.Result`: keys of reasons why the verdict does not follow from the value alone.
+        reasons: keys of `robustest.results.Result.reasons`: why the verdict does not follow from the value alone.
     """
 
     verdict: Verdict
@@ -114,29 +110,27 @@ class Rule(Protocol):
     """A claim on a stream of outcomes."""
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """Return the point at which the outcomes so far settle the claim, or None.
+        """Return the point at which the outcomes so far decide the claim, or None.
 
         Args:
-            columns: outcomes of the samples evaluated so far.
+            columns: outcomes so far.
             n: samples in all.
         """
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """Return the verdict on the samples evaluated, of n in all.
+        """Return the verdict on the evaluated samples, of n in all.
 
         Args:
-            columns: outcomes of the samples evaluated.
-            n: samples in all.
-            early: the point at which they settled the claim, if they did before the last sample.
+            early: the point at which they decided the claim before the last sample, if they did.
         """
 
     def doomed(self, broken: int, n: int) -> bool:
-        """Return True if `broken` samples that do not hold, of n, refute the claim whatever the others do."""
+        """Return True if `broken` samples that do not hold, of n, refute the claim for any outcomes of the others."""
 
 
 @runtime_checkable
 class DivisibleRule(Rule, Protocol):
-    """A rule that can judge a part of the samples."""
+    """A rule that can decide on a part of the samples."""
 
     def for_part(self, terms: Terms) -> Rule:
         """Return the rule for a part of the samples, on other terms."""
@@ -150,13 +144,12 @@ def first_verdict(
     fail_alpha: float,
     sure: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
 ) -> EarlyVerdict | None:
-    """Return the first point at which a stream passes or fails, or None; at a point of both it passes.
+    """Return the first point at which a stream passes or fails, or None; a point of both passes.
 
     Args:
-        passes, fails: (t,) True where the outcomes read by then settle it so.
-        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
-        sure: (t,) and (t,) True where no outcome of the rest could change a pass, and a failure; None if neither is
-            ever certain.
+        passes, fails: (t,) True where the outcomes by then decide the claim.
+        pass_alpha, fail_alpha: errors of a wrong pass and a wrong failure.
+        sure: two (t,) masks: True where no outcome of the rest could change a pass, and a failure; None for never.
     """
     either = passes | fails
     if not either.any():
@@ -172,10 +165,8 @@ def judge_interval(interval: Interval, threshold: float, *, at_least: bool, wide
     """Return passed if the whole interval keeps the threshold, failed if it breaks it, else inconclusive.
 
     Args:
-        interval: bounds of the measured value.
-        threshold: the value claimed.
         at_least: True if the value must be at least the threshold, False if at most.
-        wider: the interval that failures are judged by, if it is another one.
+        wider: the interval for failures, if it is another one.
     """
     low, high = interval
     if low >= threshold if at_least else high <= threshold:
@@ -203,9 +194,8 @@ def decide_whole(
     Args:
         estimate: the measured value.
         interval: its bounds for the population, at alpha on each side.
-        threshold: the value claimed; None if nothing is claimed.
-        at_least, wider: as for `judge_interval`.
-        scope, alpha: as in `Terms`.
+        at_least, wider: see `judge_interval`.
+        scope, alpha: see `Terms`.
         holds: maps the threshold to True if the samples keep it, in exact arithmetic; decides a claim about the set.
         exact_on: the samples of a claim about the set, in words.
     """
@@ -244,7 +234,7 @@ def decide_early(
     if threshold is None:
         rule = f"no threshold given; {rule}"
     elif terms.scope != "set":
-        # A sample of the population of any size gives a fixed-sample bound; of a set, only `early` may settle it.
+        # A sample of the population of any size gives a fixed-sample bound; of a set, only `early` may decide it.
         verdict = judge_interval(interval, threshold, at_least=at_least)
         rule = f"population, alpha = {terms.alpha:g} a side; {rule}"
     return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=terms.scope != "set")
@@ -253,21 +243,21 @@ def decide_early(
 def anytime_interval(bounds: Callable[[int], Interval], read: int, early: EarlyVerdict | None) -> Interval:
     """Return an interval that is valid at any stopping point, and on the side of an early verdict.
 
-    A value ruled out when the claim was settled stays ruled out, so that the interval agrees with the verdict where
-    later outcomes blur it. Later outcomes may contradict earlier ones (with probability alpha a side, at most): then
-    the verdict's own interval stays, and without a verdict the interval is the range between the crossed ends.
-
     Args:
         bounds: maps t >= 1 to the interval after the first t outcomes.
-        read: outcomes read.
-        early: the point at which they settled the claim, if they did.
+        read: evaluated outcomes.
+        early: the point at which they decided the claim, if they did.
     """
     low, high = bounds(read)
+    # A value ruled out when the claim was decided stays ruled out, so that the interval agrees with the verdict where
+    # later outcomes blur it. If later outcomes contradict it (probability alpha a side, at most), the verdict's own
+    # interval stays.
     if early is not None and 0 < early.after < read:
         then = bounds(early.after)
         low, high = max(low, then[0]), min(high, then[1])
         if low > high:
             low, high = then
+    # Bounds may cross for the same reason: the range between the crossed ends is shown.
     return min(low, high), max(low, high)
 
 
@@ -277,20 +267,18 @@ def about(alpha: float) -> str:
 
 
 def approximate(decision: Decision, terms: Terms, *, by: str, units: str, instead: str = "") -> Decision:
-    """Return the decision of an approximate rule, marked as such; its pass of a population becomes inconclusive.
-
-    A bootstrap, a jackknife and Student's t take the spread of a sample for that of the population. If a loss sits in a
-    few rare units, a sample often holds none of them, shows next to no spread, and a false claim passes far more often
-    than alpha (`benchmarks/rare_strata.py`); more bootstrap draws change nothing. A failure may stand: it is not green.
+    """Return the decision of an approximate rule, marked; its pass of a population becomes inconclusive.
 
     Args:
-        decision: by the approximate interval.
-        terms: of the claim.
         by: the approximate method, in words.
         units: the units that vary, in words.
-        instead: a claim that can be made of the population, in words; empty if there is none.
+        instead: a claim that can be made of the population, in words, or "".
     """
     decision = replace(decision, approximate=True)
+    # A bootstrap, a jackknife and Student's t take a sample's spread for the population's. If a loss sits in a few
+    # rare units, a sample often holds none of them, shows next to no spread, and a false claim passes far more often
+    # than alpha (`benchmarks/rare_strata.py`); more bootstrap draws change nothing. A failure may stand: it is not
+    # green.
     if terms.scope == "set" or decision.verdict is not Verdict.PASSED:
         return decision
     remedy = f'claim it of these {units} (scope="set")'

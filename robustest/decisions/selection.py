@@ -1,9 +1,8 @@
-"""Selections by a score: accuracy on the samples that a model is surest of, and the share of other data it accepts.
+"""Selections by a score: accuracy on the samples that a model is surest of, and the share of other data it accepts."""
 
-The score's quantile is itself estimated. How many samples of n lie beyond a population's quantile is binomial; given
-that number k, these samples are draws from the population beyond the quantile. So the union of Clopper-Pearson
-intervals over all likely k covers, exactly for any n: alpha / 2 goes to k being unlikely, alpha / 2 to the interval.
-"""
+# The score's quantile is itself estimated. The number k of samples beyond a population's quantile is binomial; given k,
+# these samples are draws from the population beyond the quantile. So the union of Clopper-Pearson intervals over all
+# likely k covers, exactly for any n: alpha / 2 goes to k being unlikely, alpha / 2 to the interval.
 
 from __future__ import annotations
 
@@ -20,18 +19,16 @@ from robustest.results import Verdict
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+# The share of the inside data that is accepted.
 TPR = 0.95
-"""The share of the inside data that is accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectiveRule:
-    """A claim on the accuracy of the share of samples that a model is surest of. It waits for every sample.
+    """A claim on the accuracy of the share of samples that a model is surest of, decided on all samples.
 
     Attributes:
-        threshold: the accuracy claimed at least, in 0..1; None if nothing is claimed.
         coverage: the share that is answered, in (0, 1].
-        terms: scope and errors.
     """
 
     threshold: float | None
@@ -39,11 +36,11 @@ class SelectiveRule:
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; never early."""
+        # The selection depends on the scores of all samples.
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`; a claim about the set must hold for every choice among samples that tie at the edge."""
+        """Decide; a claim about the set must hold for every selection among samples that tie at the edge."""
         score, held = columns["msp"], columns["held"].astype(bool)
         interval = share_among_first(held[np.argsort(-score, kind="stable")], self.coverage, self.terms.alpha)
         if len(held) < n:
@@ -53,6 +50,7 @@ class SelectiveRule:
         edge = np.sort(score)[::-1][k - 1]
         sure, tied = held[score > edge], held[score == edge]
         room, tied_right, first = k - len(sure), int(tied.sum()), int(sure.sum())
+        # Of the tied samples `room` are selected: the fewest right ones if the wrong ones go first.
         fewest, most = first + max(0, room - (len(tied) - tied_right)), first + min(tied_right, room)
         expected_right = first + room * tied_right / len(tied)  # mean over all choices among the tied
         decision = decide_whole(
@@ -72,7 +70,7 @@ class SelectiveRule:
         return decision
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; the confidence in a broken sample is unknown."""
+        # The confidence in broken samples is unknown.
         return False
 
 
@@ -80,9 +78,7 @@ def decide_accepted(inside: Floats, outside: Floats, threshold: float | None, te
     """Return the decision on the share of outside samples accepted where 95 % of the inside ones are.
 
     Args:
-        inside, outside: scores, of all samples of both.
-        threshold: the largest share claimed; None if nothing is claimed.
-        terms: scope and errors.
+        inside, outside: scores of all samples.
 
     Returns:
         The decision, and the score on these samples at or above which a sample is accepted.
@@ -103,7 +99,7 @@ def decide_accepted(inside: Floats, outside: Floats, threshold: float | None, te
 
 
 def likely(n: int, share: float, alpha: float) -> tuple[int, int]:
-    """Return the fewest and the most of n samples beyond a quantile, but for a probability of alpha / 2 in all."""
+    """Return the fewest and the most of n samples beyond a quantile, except with probability alpha / 2."""
     return int(binom.ppf(alpha / 4, n, share)), int(binom.isf(alpha / 4, n, share))
 
 
@@ -111,11 +107,11 @@ def share_among_first(right: Bools, share: float, alpha: float) -> Interval:
     """Return an interval of the share that is right among the first `share` of a population, alpha on each side.
 
     Args:
-        right: (n,) outcomes of samples in the order of their scores, highest first; ties in random order.
-        share: of the population, in (0, 1].
-        alpha: error allowed on each side.
+        right: (n,) outcomes in the order of scores, highest first; ties in random order.
+        share: in (0, 1].
     """
     fewest, most = likely(len(right), share, alpha)
+    # The interval is the union over all likely numbers of selected samples.
     k = np.arange(max(1, fewest), most + 1)
     held = np.concatenate([[0], np.cumsum(right)])[k]
     with np.errstate(invalid="ignore"):
@@ -127,16 +123,16 @@ def share_among_first(right: Bools, share: float, alpha: float) -> Interval:
 
 
 def share_accepted(inside: Floats, outside: Floats, tpr: float, alpha: float) -> Interval:
-    """Return an interval of the share of outside scores at or above the quantile that a share of inside ones reach.
+    """Return an interval of the share of outside scores at or above a quantile of inside ones, alpha on each side.
 
     Args:
         inside: (n,) scores of samples that should be accepted.
         outside: (m,) scores of samples that should not.
         tpr: the share of the inside population at or above the quantile, in (0, 1).
-        alpha: error allowed on each side.
     """
     ordered = np.sort(inside)
     fewest, most = likely(len(inside), 1 - tpr, alpha)
+    # The population's quantile lies between these two order statistics, except with probability alpha / 2.
     accepted = int((outside >= ordered[fewest - 1]).sum()) if fewest > 0 else len(outside)
     sure = int((outside >= ordered[most]).sum()) if most < len(inside) else 0
     m = len(outside)

@@ -1,18 +1,13 @@
-"""Shares: decide if the share of samples that hold is at least a threshold, or the share that does not at most one.
+"""Shares: decide if the share of samples that hold is at least a threshold, or the share that does not at most one."""
 
-Every sample evaluated: exact for the set; for the population the Clopper-Pearson bound (Biometrika 1934) at alpha.
-
-Before that, for the set of N samples of which K hold, drawn in a random order without replacement: let L_t(K) be the
-likelihood of the first t outcomes. Against the nearest false value K0 of "at least `need` hold" the mixture of
-likelihood ratios
-
-    M_t = mean over offsets d of L_t(K0 + d N) / L_t(K0)
-
-is a non-negative martingale of mean 1 if K = K0, and of mean at most 1 for any K on the null's side. It reaches
-1 / alpha with probability at most alpha (Ville, 1939; without replacement: Waudby-Smith and Ramdas, NeurIPS 2020), so
-that it may be looked at after every sample: a claim is settled when M_t >= 1 / alpha, or when the rest cannot change
-it. The interval holds every K that these tests have not ruled out.
-"""
+# Every sample evaluated: exact for the set; for the population the Clopper-Pearson bound (Biometrika 1934) at alpha.
+# Before that, for the set of N samples of which K hold, drawn in random order without replacement: let L_t(K) be the
+# likelihood of the first t outcomes. Against the nearest false value K0 of "at least `need` hold" the mixture
+#
+#     M_t = mean over offsets d of L_t(K0 + d N) / L_t(K0)
+#
+# is a non-negative martingale of mean at most 1 for any K on the null's side. It reaches 1 / alpha with probability at
+# most alpha (Ville, 1939; Waudby-Smith and Ramdas, NeurIPS 2020), so that it may be looked at after every sample.
 
 from __future__ import annotations
 
@@ -38,8 +33,9 @@ from robustest.decisions.rule import (
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Verdict
 
+# Alternatives d: distances of the true share from the threshold. The distance is unknown, so that a mixture of them
+# is tested.
 OFFSETS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.14, 0.2, 0.3)
-"""Alternatives d of the mixture: distances of the true share from the threshold."""
 
 Counts = int | NDArray[np.int64]
 Logs = NDArray[np.float64]
@@ -47,15 +43,7 @@ Logs = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShareRule:
-    """A claim on the share of samples that hold, or on the share that do not.
-
-    Attributes:
-        threshold: the share claimed, in 0..1; None if nothing is claimed.
-        at_least: True: the share that holds must be at least the threshold; False: the share that does not hold must
-            be at most the threshold.
-        terms: scope and errors.
-        column: the column of outcomes.
-    """
+    """A claim on the share of samples that hold (`at_least`), or on the share that do not (at most)."""
 
     threshold: float | None
     at_least: bool
@@ -63,14 +51,12 @@ class ShareRule:
     column: str = "held"
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; a claim about a population waits for every sample."""
         if self.threshold is None or self.terms.scope != "set":
             return None
         held = columns[self.column].astype(bool)
         return settle_share(held, n, self._need(n), pass_alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         held, scope, alpha = columns[self.column].astype(bool), self.terms.scope, self.terms.alpha
         read = len(held)
         if read == n:
@@ -84,11 +70,10 @@ class ShareRule:
         return decide_early(self.threshold, interval, read, n, early, at_least=self.at_least, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`; a claim about a population is not about these n samples."""
+        # A claim about a population is not about these n samples.
         return self.threshold is not None and self.terms.scope == "set" and broken > n - self._need(n)
 
     def for_part(self, terms: Terms) -> ShareRule:
-        """Return the same claim about a part of the samples."""
         return replace(self, terms=terms)
 
     def _need(self, n: int) -> int:
@@ -101,8 +86,7 @@ def clopper_pearson(events: int, n: int, alpha: float) -> Interval:
     """Return the exact interval of a share (Clopper and Pearson, Biometrika 1934), alpha on each side.
 
     Args:
-        events: samples that count, of n.
-        n: number of samples, >= 1.
+        events: samples that count, of n >= 1.
         alpha: the largest probability that the true share lies beyond one given end.
     """
     low = float(beta.ppf(alpha, events, n - events + 1)) if events else 0.0
@@ -120,15 +104,13 @@ def decide_share(
     alpha: float,
     fail_alpha: float | None = None,
 ) -> Decision:
-    """Return the decision on a share of which all n outcomes are known.
+    """Return the decision on a share whose n outcomes are all evaluated.
 
     Args:
-        events: samples, of n, that count towards the share.
-        n: number of samples, all evaluated.
-        threshold: the share claimed in 0..1; None if nothing is claimed.
+        events: samples that count towards the share.
+        threshold: in 0..1, or None.
         at_least: True if the share must be at least the threshold, False if at most.
-        scope: "set" (exact), or "population" (the one-sided bound must keep the threshold).
-        alpha: error allowed on each side.
+        scope, alpha: see `Terms`.
         fail_alpha: error of a population claim's failure, if it is one of several that may fail.
     """
     return decide_whole(
@@ -146,19 +128,19 @@ def decide_share(
 def settle_share(
     held: NDArray[np.bool_], n: int, need: int, *, pass_alpha: float, fail_alpha: float
 ) -> EarlyVerdict | None:
-    """Return the first point at which outcomes in random order settle "at least `need` of n hold", or None.
+    """Return the first point at which outcomes in random order decide "at least `need` of n hold", or None.
 
     Args:
         held: (t,) outcomes in the order drawn, t <= n.
-        n: size of the set.
-        need: fewest that must hold, 0..n.
-        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
+        need: 0..n.
+        pass_alpha, fail_alpha: errors of a wrong pass and a wrong failure.
     """
     if need <= 0:  # no outcome can refute it
         return EarlyVerdict(Verdict.PASSED, 0, certain=True, alpha=pass_alpha)
     right = np.cumsum(held, dtype=np.int64)
     wrong = np.arange(1, len(held) + 1, dtype=np.int64) - right
     sure = (right >= need) | (wrong > n - need)
+    # The nearest false value is need - 1 for a pass, and need for a failure.
     passes = (right >= need) | (evidence(right, wrong, n, need - 1, above=True) >= -np.log(pass_alpha))
     fails = (wrong > n - need) | (evidence(right, wrong, n, need, above=False) >= -np.log(fail_alpha))
     return first_verdict(passes, fails, pass_alpha=pass_alpha, fail_alpha=fail_alpha, sure=(sure, sure))
@@ -168,9 +150,9 @@ def evidence(right: Counts, wrong: Counts, n: int, null: Counts, *, above: bool)
     """Return log M_t against K = `null`; arguments broadcast.
 
     Args:
-        right, wrong: outcomes so far that held and that did not.
+        right, wrong: outcomes so far that held, and that did not.
         n: size of the set.
-        null: samples that hold under the null hypothesis; every K beyond it, on its side, is rejected with it.
+        null: samples that hold under the null hypothesis; every K beyond it is rejected with it.
         above: True if the alternatives are larger than the null, False if smaller.
     """
     ratios = []
@@ -187,20 +169,18 @@ def evidence(right: Counts, wrong: Counts, n: int, null: Counts, *, above: bool)
 
 
 def set_share_interval(right: int, wrong: int, n: int, alpha: float) -> Interval:
-    """Return bounds on the share of the whole set, valid at any stopping point.
-
-    The lower end is just above the largest K ruled out from below. So the threshold of a claim that has passed is at or
-    below the lower end, and that of a claim that has failed is above the upper one.
+    """Return bounds on the share of the whole set, valid at any stopping point, alpha on each side.
 
     Args:
-        right, wrong: outcomes read that held and that did not.
+        right, wrong: outcomes so far that held, and that did not.
         n: size of the set.
-        alpha: error allowed on each side.
     """
     k = np.arange(n + 1)
     limit = -np.log(alpha)
     small = (k < right) | (evidence(right, wrong, n, k, above=True) >= limit)
     large = (k > n - wrong) | (evidence(right, wrong, n, k, above=False) >= limit)
+    # The lower end is just above the largest K ruled out from below: a threshold that has passed is at or below it,
+    # and one that has failed is above the upper end.
     low = int(k[small][-1]) + 1 if small.any() else 0
     high = int(k[large][0]) - 1 if large.any() else n
     return low / n, high / n
@@ -211,9 +191,6 @@ def anytime_share_interval(held: NDArray[np.bool_], n: int, alpha: float, early:
 
     Args:
         held: (t,) outcomes in the seeded random order, t <= n.
-        n: size of the set.
-        alpha: error allowed on each side.
-        early: the point at which they settled a claim, if they did.
     """
     right = np.cumsum(held)
 

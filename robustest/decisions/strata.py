@@ -1,19 +1,13 @@
-"""Strata: decide if a claim on a mean over all samples holds in each part of them, too.
+"""Strata: decide if a claim on a mean over all samples holds in each part of them, too."""
 
-Samples of a task differ in how much there is to get right: an image shows one object or four, a mask has two classes or
-ten. Tsipras et al. (ICML 2020, section 4) find accuracies far lower where an image shows several objects; as most show
-one, the mean hardly moves. So:
-
-1. Group the samples evaluated by a count that the task takes of their targets (strata).
-2. Ask the claim's own rule about each stratum alone, as a claim about a population, at a level that all strata share
-   (Sidak, JASA 1967: strata are disjoint). A stratum is beyond the threshold if that rule fails it: its bound at alpha
-   is on the wrong side, so that a stratum of few samples says nothing by chance.
-3. A pass of the whole is inconclusive if a stratum is beyond, unless the user claimed the mean over all alone.
-4. An early pass waits until each stratum that is not rare has enough samples to be found beyond at all. Strata rarer
-   than that are judged once every sample was evaluated.
-
-Only passes are held back. So an early look, at which fixed-sample bounds err a little more often, turns nothing green.
-"""
+# Samples of a task differ in difficulty: an image shows one object or four. Tsipras et al. (ICML 2020, section 4) find
+# accuracies far lower where an image shows several objects; as most show one, the mean hardly moves. So:
+#
+# 1. Group the evaluated samples by a count that the task takes of their targets (strata).
+# 2. Apply the claim's own rule to each stratum alone, as a claim about a population, at a level that all strata share
+#    (Sidak, JASA 1967: strata are disjoint). A stratum is beyond the threshold if that rule fails it.
+# 3. A pass of the whole is inconclusive if a stratum is beyond, unless the user claimed the mean over all alone.
+# 4. An early pass waits until each stratum that is not rare has enough samples to be found beyond at all.
 
 from __future__ import annotations
 
@@ -29,22 +23,22 @@ from robustest.decisions.share import ShareRule
 from robustest.results import Verdict
 
 STRATUM = "stratum"
-"""The column of the count that a task takes of each sample's target."""
+"""The column of each target's count of things, such as objects or classes."""
 
+# More different counts than this are grouped into quarters of the samples.
 _EACH = 8
-"""Largest number of different counts that are strata of their own; more are grouped into quarters of the samples."""
+# Samples of a stratum that an early pass waits for: if none of 20 is right, a share of .3 is ruled out at .001.
 _ENOUGH = 20
-"""Samples of a stratum that an early pass waits for: if none of 20 is right, a share of .3 is ruled out at .001."""
+# A stratum with a smaller share of the evaluated samples does not hold an early pass up: it is decided at the end.
 _RARE = 0.05
-"""A stratum that makes a smaller share of the samples evaluated does not hold an early pass up."""
+# Fewest samples of an early pass. A stratum of a tenth makes less than a twentieth of them with probability .04 at
+# most, one of a fifth practically never.
 _FIRST = 100
-"""Fewest samples of an early pass. A stratum of a tenth then makes less than a twentieth of them with probability .04
-at most, one of a fifth practically never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrataRule:
-    """A claim on all samples that is judged in each stratum as well.
+    """A claim on all samples that must hold in each stratum as well.
 
     Attributes:
         whole: the claim on all samples.
@@ -61,14 +55,14 @@ class StrataRule:
     column: str = STRATUM
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; a pass waits for samples of every stratum that is not rare."""
         early = self.whole.settle(columns, n)
+        # Only passes are held back. So an early look, at which fixed-sample bounds err a little more often, turns
+        # nothing green.
         if early is None or early.verdict is not Verdict.PASSED or not self.gates:
             return early
         return early if self._enough(columns, n) else None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`; the decision lists the strata."""
         decision = self.whole.decide(columns, n, early)
         if self.column not in columns:
             return decision
@@ -94,18 +88,17 @@ class StrataRule:
         return decision
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`."""
         return self.whole.doomed(broken, n)
 
     def strata(self, columns: Columns) -> tuple[Stratum, ...]:
-        """Return the strata of the samples evaluated, each judged alone; none if all samples are in one."""
+        """Return the evaluated samples' strata; none if all samples are in one."""
         parts = _parts(columns[self.column], self.nouns)
         if len(parts) < 2:
             return ()
         level = group_level(self.alpha, len(parts), disjoint=True)
         terms = Terms(scope="population", alpha=level, fail_alpha=level)
-        # A rule that knows samples by their position, or compares with samples of another set, cannot judge a part. The
-        # share that holds stands for it, or the mean score: measured, without a claim.
+        # A rule that identifies samples by their position, or compares with samples of another set, cannot decide on
+        # a part. The mean score, or the share that holds, is measured instead, without a claim.
         alone: Rule
         if isinstance(self.whole, DivisibleRule):
             alone = self.whole.for_part(terms)
@@ -138,8 +131,7 @@ def _parts(
     """Return names and members (n,) bool of strata, rising: one per value, or quarters of the samples.
 
     Args:
-        counted: (n,) whole numbers of the things that `nouns` name, or floats: values of it.
-        nouns: singular and plural.
+        counted: (n,) whole numbers of the things that `nouns` name, or float values.
     """
     whole = counted.dtype.kind in "iu"
 

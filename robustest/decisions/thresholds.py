@@ -1,7 +1,7 @@
-"""Thresholds: read from users, and turned into counts without rounding surprises (0.55 of 200 is 110, not 111).
+"""Thresholds: user input, turned into counts without rounding surprises (0.55 of 200 is 110, not 111).
 
-A threshold means the decimal that a user wrote: the comparison is made in fractions of `repr(threshold)`. In addition
-a measured share that equals the threshold in floating point keeps it, so that a measured value keeps itself.
+A threshold means the decimal that a user wrote: comparisons are in fractions of `repr(threshold)`. A measured share
+that equals the threshold in floating point keeps it too, so that a measured value keeps itself.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from robustest.errors import ConfigError, expected
 def optional_threshold(
     name: str, value: object, *, within: tuple[float, float] = (0.0, 1.0), trivial: float | None = None
 ) -> float | None:
-    """Return `checked_threshold` of the value, or None if the value is None."""
+    """Return `checked_threshold` of the value, or None for None."""
     return None if value is None else checked_threshold(name, value, within=within, trivial=trivial)
 
 
 def checked_not_both(**given: object) -> None:
-    """Raise ConfigError if both of two thresholds, passed by their names, are given: a claim has one."""
+    """Raise ConfigError if both of two thresholds, passed by their names, are given."""
     if all(value is not None for value in given.values()):
         raise ConfigError(f"Expected {' or '.join(given)} but got both. Write two assertions.")
 
@@ -36,9 +36,8 @@ def checked_threshold(
 
     Args:
         name: the argument's name.
-        value: a real number: an int, a float, a fraction or a NumPy scalar.
-        within: the smallest and the largest allowed value; if the largest is infinite, the smallest is excluded.
-        trivial: the value that any model keeps, which claims nothing; None if there is none.
+        within: the allowed range; if its end is infinite, its start is excluded.
+        trivial: the value that any model keeps, which claims nothing; None for none.
 
     Raises:
         ConfigError: not a number, out of range, or trivial.
@@ -64,7 +63,7 @@ def checked_threshold(
 
 
 def _percent_hint(value: object, number: float | None, within: tuple[float, float]) -> str:
-    """Return the share to write if the value looks like a percentage, else an empty string."""
+    """Return the share to write if the value looks like a percentage, else ""."""
     if within != (0.0, 1.0):
         return ""
     if isinstance(value, str):

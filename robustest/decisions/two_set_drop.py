@@ -1,19 +1,13 @@
-"""Drops between two sets: decide if a share is lower on one set of samples than on another by at most a threshold.
+"""Drops between two sets: decide if a share is lower on one set of samples than on another by at most a threshold."""
 
-For these two sets: exact. For the two populations: an exact interval of p1 - p2, alpha on each side.
-
-1. Newcombe's lower end (Statistics in Medicine 1998, method 10, with exact bounds of each share) orders outcomes
-   (k1, k2): S(k1, k2) = p1 - p2 - hypot(p1 - low1, high2 - p2). As an interval it is short, and for sets of unequal
-   size it errs nearly twice as often as alpha; here it only says which outcomes are further apart.
-2. "p1 - p2 <= d" is rejected if P(S >= observed S) < alpha, summed exactly over binomial counts (Buehler, JASA 1957).
-3. That probability depends on both shares. The supremum is taken over the pairs with p1 = p2 + d and p2 in an interval
-   of its own; the probability that p2 lies outside is added (Berger and Boos, JASA 1994).
-4. The supremum is bounded, not searched for: outcomes far apart become likelier the larger p1 and the smaller p2, so
-   that over a cell of p2 none is worse than its largest p1 with its smallest p2. Cells that do not reject are split.
-5. The end of the interval is found by bisection over d.
-
-A streamed second set (all of the first known) is a share with its own sequential test (see `share`).
-"""
+# For these two sets: exact. For the two populations: an exact interval of p1 - p2, alpha on each side.
+#
+# 1. Newcombe's lower end (Statistics in Medicine 1998, method 10, with exact bounds of each share) orders outcomes
+#    (k1, k2): S(k1, k2) = p1 - p2 - hypot(p1 - low1, high2 - p2).
+# 2. "p1 - p2 <= d" is rejected if P(S >= observed S) < alpha, summed exactly over binomial counts (Buehler, JASA 1957).
+# 3. That probability depends on both shares. Its supremum is taken over p1 = p2 + d with p2 in an interval of p2; the
+#    probability that p2 lies outside is added (Berger and Boos, JASA 1994).
+# 4. The end of the interval is found by bisection over d.
 
 from __future__ import annotations
 
@@ -36,26 +30,24 @@ Counts = int | NDArray[np.int64]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Shares of alpha for a second share outside its interval, and for counts that are not summed over.
 _OUTSIDE, _TAIL = 0.02, 0.001
-"""Shares of alpha for a second share outside its interval, and for counts that are not summed over."""
 
+# Cells of the second share's interval; parts of a cell that is not rejected; rounds of splitting: the smallest cells
+# are 128 to the interval.
 _CELLS, _SPLIT, _ROUNDS = 8, 4, 3
-"""Cells of the second share's interval; parts that a cell is split into if it is not rejected yet; rounds of this: the
-smallest cells are 128 to the interval."""
 
+# The excess of an end, as a share of its distance from the observed difference.
 _PRECISION = 1e-3
-"""How much further out than necessary an end may lie, as a share of its distance from the observed difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoSetDropRule:
-    """A claim, on a stream of outcomes, that a share is at most so much lower than it was on other samples.
+    """A claim that the share of a stream of outcomes is lower by at most a threshold than on a first set.
 
     Attributes:
-        threshold: the largest drop claimed, in 0..1; None if nothing is claimed.
-        first, n_first: samples that held, of all samples of the first set that were evaluated.
-        whole: True if those were all the samples of their set.
-        terms: scope and errors.
+        first, n_first: samples that held, of all evaluated samples of the first set.
+        whole: True if the first set was evaluated as a whole.
     """
 
     threshold: float | None
@@ -65,7 +57,8 @@ class TwoSetDropRule:
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """See `Rule.settle`; claims about populations wait, and so do claims on a first set known in part."""
+        # Claims about populations need every sample; a first set known in part is an estimate itself. With the first
+        # share known, the second is a share with its own sequential test.
         if self.threshold is None or self.terms.scope != "set" or not self.whole:
             return None
         # The fewest samples of the second set that must hold.
@@ -76,7 +69,6 @@ class TwoSetDropRule:
         return settle_share(columns["held"].astype(bool), n, least, **alphas)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """See `Rule.decide`."""
         held, read = int(columns["held"].sum()), len(columns["held"])
         if read < n and self.terms.scope == "set" and self.whole:
             low, high = anytime_share_interval(columns["held"].astype(bool), n, self.terms.alpha, early)
@@ -90,7 +82,6 @@ class TwoSetDropRule:
         return decision if self.whole else replace(decision, rule=f"{decision.rule}; the first set in part too")
 
     def doomed(self, broken: int, n: int) -> bool:
-        """See `Rule.doomed`."""
         if self.threshold is None or self.terms.scope != "set" or not self.whole:
             return False
         return not fraction_at_most(Fraction(self.first, self.n_first) - Fraction(n - broken, n), self.threshold)
@@ -107,9 +98,8 @@ def decide_two_set_drop(drop: Fraction, most: float | None, *, interval: Interva
 
     Args:
         drop: the first share minus the second.
-        most: the largest drop claimed, in 0..1; None if nothing is claimed.
-        interval: of the drop, for the populations that the sets were drawn from, at `terms.alpha`.
-        terms: scope and errors; "set" is exact on these two sets.
+        most: the largest drop claimed, in 0..1, or None.
+        interval: of the populations' drop, at `terms.alpha`.
     """
     return decide_whole(
         float(drop),
@@ -128,9 +118,9 @@ def share_difference_interval(first: int, n_first: int, second: int, n_second: i
     """Return an interval of the first share minus the second, in -1..1; each end errs with probability alpha at most.
 
     Args:
-        first, n_first: samples that count towards the first share, and all its samples, n_first >= 1.
-        second, n_second: the same for the second share, of other samples.
-        alpha: error on each side, in (0, 0.5).
+        first, n_first: samples that count towards the first share, of all its samples.
+        second, n_second: the same of other samples.
+        alpha: in (0, 0.5).
     """
     return (
         _DifferenceTest.of(first, n_first, second, n_second, alpha).end(),
@@ -139,13 +129,7 @@ def share_difference_interval(first: int, n_first: int, second: int, n_second: i
 
 
 def exceeds(first: int, n_first: int, second: int, n_second: int, difference: float, *, alpha: float) -> bool:
-    """Return True if the first share is more than `difference` larger than the second, at level alpha.
-
-    Args:
-        first, n_first, second, n_second, alpha: as for `share_difference_interval`, whose lower end is the largest
-            difference that is exceeded, or a little less.
-        difference: -1..1.
-    """
+    """Return True if the first share is more than `difference`, in -1..1, larger than the second, at level alpha."""
     return _DifferenceTest.of(first, n_first, second, n_second, alpha).rejects(difference)
 
 
@@ -157,11 +141,13 @@ class _DifferenceTest:
         self._observed = first / n_first - second / n_second
         self._ends = clopper_pearson(second, n_second, _OUTSIDE * alpha / 2)
         own, other = _Bounds.of(np.array(first), n_first, alpha), _Bounds.of(np.array(second), n_second, alpha)
+        # As an interval S is short, and for sets of unequal size it errs nearly twice as often as alpha; here it only
+        # orders outcomes.
         self._score = float(own.minus(other))
 
     @classmethod
     def of(cls, first: int, n_first: int, second: int, n_second: int, alpha: float) -> _DifferenceTest:
-        """Return the test with the smaller set first, as the interval in step 3 is of the larger set's share."""
+        # The interval in step 3 is shorter for the larger set's share, so that the smaller set comes first.
         if n_first > n_second:  # the difference of the complements is the same
             return cls(n_second - second, n_second, n_first - first, n_first, alpha)
         return cls(first, n_first, second, n_second, alpha)
@@ -189,6 +175,9 @@ class _DifferenceTest:
         for _ in range(_ROUNDS):
             cells = cells[cells + width + difference >= 0]  # cells in which a first share exists
             if len(cells):
+                # The supremum is bounded, not searched for: outcomes far apart become likelier the larger p1 and the
+                # smaller p2, so that over a cell of p2 none is worse than its largest p1 with its smallest p2. Cells
+                # that do not reject are split.
                 further = self._further(np.clip(cells + width + difference, 0, 1), cells)
                 cells = cells[further > (1 - _OUTSIDE - _TAIL) * self._alpha]
             if not len(cells):
@@ -213,14 +202,14 @@ class _DifferenceTest:
         return further
 
     def _likely(self, n: int, shares: Floats) -> Ints:
-        """Return all counts, rising, but those too improbable for each of these shares (they get `_TAIL`)."""
+        """Return all counts, rising, except those too improbable for each of these shares (they get `_TAIL`)."""
         tail = _TAIL * self._alpha / 4
         least, most = binom.ppf(tail, n, shares.min()), binom.isf(tail, n, shares.max())
         return np.arange(max(0, int(least)), min(n, int(most)) + 1)
 
 
 class _Bounds:
-    """Shares with the distances to their own exact bounds."""
+    """Shares with the distances to their exact bounds."""
 
     def __init__(self, share: Floats, down: Floats, up: Floats) -> None:
         self.share, self.down, self.up = share, down, up

@@ -1,16 +1,13 @@
 """Changes of whole images that may explain a mark of a class: candidates, and their strength in the class's images.
 
-Candidates are changes with strengths that the class's images suggest: the difference of its mean brightness from other
-classes, for example, times some factors. `pattern_of` and `grating_of` estimate patterns and waves.
+A class is often flatter, brighter or noisier than others by nature, and a change fitted to its images makes up for
+nature too. So `limit_strength` weakens it:
 
-A class is often flatter, brighter or noisier than others by nature. A change fitted to a mark makes up for nature too,
-and becomes stronger than any change that the images can have. So `limit_strength` weakens it:
-
-1. A statistic T grows with the change, and is rarely large by nature: for a tone the darkest value, and the distance
-   of the brightest value from white, because nearly every photograph has black and white somewhere.
-2. Its low quantile q is taken: for noise that of the least noisy images, for a blur that of the sharpest.
-3. The part of the change that the class shows is (q(own) - q(before)) / (q(after) - q(before)), with other images
-   before and after the change: 1 where the change is as strong as in the class, less where it is stronger.
+1. A statistic T grows with the change, and is rarely large by nature: for a tone the darkest value, because nearly
+   every photograph has black somewhere.
+2. q is a low quantile of T over images: those that show least of the change.
+3. The class shows the part (q(own) - q(before)) / (q(after) - q(before)) of the change, with other images before and
+   after the change.
 4. A change of which too little is shown is multiplied by that part, until it is shown.
 """
 
@@ -47,28 +44,22 @@ from robustest.discovery.image_features import (
 )
 
 BANDS = ((0.01, 0.06), (0.06, 0.125), (0.125, 0.25), (0.25, 0.36), (0.36, 0.75))
-"""Bands of frequencies, cycles a pixel, about an octave each; brightness, at 0, is in none."""
+"""Frequency bands in cycles per pixel, about an octave each, without brightness (frequency 0)."""
 
+# Factors of a strength that data suggest: not all images of a class have a change, and clipping weakens it.
 _PARTS = (0.5, 0.75, 1.0, 1.25)
-"""Factors of a strength that data suggest: not all images of a class have a change, and clipping weakens it."""
 
 _BLURS = (0.5, 0.65, 0.8, 1.0, 1.4, 2.0)
 
 SMALLEST_BLOCKS = 16
-"""Pixels of the shorter side from which images have neighbouring blocks of 8 x 8."""
+"""Shorter side in pixels from which images have neighbouring blocks of 8 x 8."""
 
+# Images of a class, and of others, that strengths are estimated on.
 _MOST = 128
-"""Images of a class, and of others, that strengths are estimated on."""
 
 
 def standing_changes(shape: Sequence[int], bounds: tuple[float, float]) -> list[Cue]:
-    """Return the changes tried on every model: brightness, contrast, saturation, channels off, blur, bands, a
-    letterbox.
-
-    Args:
-        shape: (C, H, W) of an image.
-        bounds: smallest and largest input value.
-    """
+    """Return the changes tried on every model, for images of a shape (C, H, W)."""
     channels, height, width = shape
     low, high = bounds
     span, middle = high - low, (high + low) / 2
@@ -93,19 +84,17 @@ def channel_off(c: int, channels: int, bounds: tuple[float, float]) -> Tone:
 
 
 def tones_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]:
-    """Return changes of tone that make other images as bright, flat and colourful as those of a class.
+    """Return changes of tone that make images x (N, C, H, W) as bright, flat and colourful as those of a class.
 
     Args:
-        x: images (N, C, H, W) inside the bounds.
-        own: (N,) bool, the class's.
-        bounds: smallest and largest input value.
+        own: (N,) bool, True for the class's images.
     """
     have, lack = x[own][:_MOST], x[~own][:_MOST]
     channels = x.shape[1]
     floor = 1e-3 * (bounds[1] - bounds[0])
 
     def medians(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return medians over images: each channel's mean and spread (C,), and the darkest and brightest grey."""
+        # Each channel's mean and spread (C,), and the darkest and brightest grey: medians over images.
         grey = x.double().mean(1).flatten(1)
         mean = x.double().mean((2, 3)).median(0).values
         spread = x.double().std((2, 3), correction=0).median(0).values
@@ -135,13 +124,14 @@ def tones_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]
         found += [Tone(shift=tuple((part * (mean - mean_)).tolist()), bounds=bounds) for part in _PARTS]
         colour, colour_ = (float((x.amax(1) - x.amin(1)).mean((1, 2)).double().median()) for x in (have, lack))
         near = colour / max(colour_, floor)
+        # The spread of the channels at a pixel measures colour, which saturation multiplies.
         found += [Tone(saturation=max(0.0, 1 + part * (near - 1)), bounds=bounds) for part in _PARTS]
         found += [Tone(saturation=0.0, bounds=bounds)]
     return found
 
 
 def filters_like(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) -> list[Cue]:
-    """Return blurs, bands of frequencies, patterns and waves that a class's images (N, C, H, W) may have."""
+    """Return blurs, frequency bands, patterns and waves that the images (N, C, H, W) of a class may have."""
     own, side = y == label, min(x.shape[2:])
     found: list[Cue] = [Blur(sigma=sigma) for sigma in _BLURS if -(-3 * sigma // 1) < side]
     have, lack = x[own][:_MOST], x[~own][:_MOST]
@@ -166,27 +156,28 @@ def filters_like(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) 
 
 
 def noises_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]:
-    """Return noise that makes other images as noisy as those of a class; none if they are as noisy already."""
+    """Return the noise that other images lack beside those of a class."""
     (have, lack) = (noise_level(part[:_MOST].double()).median() for part in (x[own], x[~own]))
+    # Variances of independent noises add up.
     missing = float((have.square() - lack.square()).clamp(min=0).sqrt())
     # Stronger noise too: clipping takes some of it away, and the level counts edges in.
     return [AddedNoise(sigma=part * missing, bounds=bounds) for part in (*_PARTS, 1.6, 2.0) if missing > 0]
 
 
 def shadings_like(bounds: tuple[float, float]) -> list[Cue]:
-    """Return light that falls off towards the corners, in several strengths."""
+    """Return vignettes of several strengths."""
     return [Vignette(strength=part, bounds=bounds) for part in (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)]
 
 
 def compressions_like(shape: Sequence[int], bounds: tuple[float, float]) -> list[Cue]:
-    """Return JPEG compressions of several qualities for images of a shape (C, H, W)."""
+    """Return JPEG compressions of several qualities, for images (C, H, W) that are large enough."""
     if min(shape[1:]) < SMALLEST_BLOCKS:
         return []
     return [Compression(quality=quality, bounds=bounds) for quality in (5, 10, 15, 20, 30, 45, 60, 75)]
 
 
 def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]:
-    """Return bars and frames with the values that the outer lines of a class's images (N, C, H, W) have."""
+    """Return bars and frames with the values of the outer lines of a class's images (N, C, H, W)."""
     have = x[own][:_MOST]
     height, width = x.shape[2:]
 
@@ -204,30 +195,28 @@ def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cu
 
 
 def _frequency_radius(x: Tensor) -> Tensor:
-    """Return the frequencies (H, W // 2 + 1) of the spectrum of images (N, C, H, W), cycles a pixel."""
+    """Return the frequencies (H, W // 2 + 1) of a real spectrum, in cycles per pixel."""
     down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
     across = torch.fft.rfftfreq(x.shape[3], device=x.device)
     radius: Tensor = (down.square() + across.square()).sqrt()
     return radius
 
 
+# Standard errors by which a frequency's mean has to differ from that of other classes to be part of a pattern.
 _SURE = 3.5
-"""Standard errors by which a frequency's mean has to differ from that of other classes to be part of a pattern."""
 
+# Least ratio of a peak's excess power over other classes to the median excess of the frequencies around it.
 _PEAK = 4.0
-"""Least ratio of a peak's excess power over other classes to the median excess of the frequencies around it."""
 
+# Pixels over which a frequency, known to half a bin of such a window, keeps its phase.
 _TILE = 32
-"""Pixels over which a frequency, known to half a bin of such a window, keeps its phase."""
 
 
 def pattern_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) -> AddedPattern | None:
-    """Return the pattern that is added to the images (N, C, H, W) of a class; None without any.
-
-    It has the frequencies at which the class's mean differs from that of all other classes by `_SURE` times the
-    difference that chance makes, and that there is among the other classes.
-    """
+    """Return the pattern added to the images (N, C, H, W) of a class, or None."""
     own = y == label
+    # Keep the frequencies at which the class's mean differs from that of all other classes by _SURE times the
+    # difference that chance makes and that exists among the other classes.
     frequencies = centred_spectrum(x)
     others = [frequencies[y == k].mean(0) for k in torch.unique(y[~own]).tolist()]
     rest = torch.stack(others).mean(0)
@@ -242,9 +231,10 @@ def pattern_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
 
 
 def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) -> Grating | None:
-    """Return the waves that distinguish images (N, C, H, W) of a class most from other classes; None without any."""
+    """Return the waves that distinguish images (N, C, H, W) of a class most, or None."""
     power, places = spectra(x), spectrum_frequencies(x)
     own = y == label
+    # Logarithms: powers of natural images spread over orders of magnitude.
     others = torch.stack([power[y == k].log1p().mean(0) for k in torch.unique(y[~own]).tolist()])
     logs = power.log1p()
     spread = (others.std(0, correction=0).square() + logs[own].var(0) / int(own.sum())).sqrt().clamp(min=1e-9)
@@ -276,7 +266,7 @@ def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
 
 
 def without_waves(x: Tensor, waves: Grating) -> Tensor:
-    """Return images (N, C, H, W) without waves of a frequency and those near it: least squares, tile by tile."""
+    """Return images (N, C, H, W) without waves near a frequency: least squares, tile by tile."""
     out = x.clone()
     for top in range(0, x.shape[2], _TILE):
         for left in range(0, x.shape[3], _TILE):
@@ -284,6 +274,7 @@ def without_waves(x: Tensor, waves: Grating) -> Tensor:
             height, width = tile.shape[2:]
             rows, columns = torch.arange(height).double().view(-1, 1), torch.arange(width).double()
             basis = list[Tensor]()
+            # The frequency is known to half a bin only: neighbours half a bin away are removed too.
             for down in (-0.5, 0.0, 0.5):
                 for across in (-0.5, 0.0, 0.5):
                     cycles = (waves.down + down / height) * rows + (waves.across + across / width) * columns
@@ -300,34 +291,32 @@ def without_waves(x: Tensor, waves: Grating) -> Tensor:
     return out
 
 
+# Quantile of the images that show least of a change: a few of the class may lack it, or be taken for having it.
 _LOW_QUANTILE = 0.1
-"""Quantile of the images that show least of a change: a few of the class may lack it, or be taken for having it."""
 
+# Part of a change that images have to show. Even for their true change it is estimated to a few hundredths only.
 _SHOWN = 0.9
-"""Part of a change that images have to show: the part of their own change is estimated to a few hundredths."""
 
+# A statistic that a change moves by less is not used.
 _SMALLEST_EFFECT = 2e-3
-"""A statistic that a change moves by less is not used."""
 
 _ROUNDS = 4
 
 
 def limit_strength(cue: Cue, have: Tensor, lack: Tensor, ids: Tensor, bounds: tuple[float, float]) -> Cue | None:
-    """Return a change no stronger than images of a class show it; None if they show next to none of it.
+    """Return a change no stronger than images `have` of a class show it; None if they show next to none of it.
 
     Kinds of changes without a strength (bars, marks) are returned unchanged.
 
     Args:
-        cue: the change.
-        have: images (N, C, H, W) of the class that may have it.
         lack, ids: images (M, C, H, W) of other classes, and their positions (M,).
-        bounds: smallest and largest input value.
     """
     if isinstance(cue, Tone) and cue.saturation == 1.0:
         ends = _range_ends(cue, bounds)
         if bool((ends > 0).all()):
             return _limited_contrast(cue, ends, have, lack, bounds)
     for _ in range(_ROUNDS):
+        # Most statistics are not linear in the strength: weaken in rounds.
         part = part_shown(cue, have, lack, for_samples(cue, ids).on(lack), bounds)
         if part >= _SHOWN:
             return cue
@@ -339,16 +328,13 @@ def limit_strength(cue: Cue, have: Tensor, lack: Tensor, ids: Tensor, bounds: tu
 
 
 def part_shown(cue: Cue, have: Tensor, lack: Tensor, changed: Tensor, bounds: tuple[float, float]) -> float:
-    """Return the part of a change's strength that images show, by the statistic that shows least.
+    """Return the part of a change's strength that images `have` of a class show, by the statistic that shows least.
 
     Args:
-        cue: the change.
-        have: images (N, C, H, W) of the class that may have it.
-        lack, changed: images (M, C, H, W) of other classes, and the same with the change.
-        bounds: smallest and largest input value.
+        lack, changed: images (M, C, H, W) of other classes without and with the change.
 
     Returns:
-        1 where they show all of it; more where they show more; inf for kinds of changes without a strength.
+        1 where they show all of it; more where they show more; inf for kinds without a strength.
     """
     before, after, own = (_statistics(cue, x, bounds) for x in (lack, changed, have))
     parts = [math.inf]
@@ -361,7 +347,7 @@ def part_shown(cue: Cue, have: Tensor, lack: Tensor, changed: Tensor, bounds: tu
 
 
 def _range_ends(cue: Tone, bounds: tuple[float, float]) -> Tensor:
-    """Return (2, C or 1): how far a tone moves the smallest value up and the largest down, as parts of the range."""
+    """Return (2, C or 1): movement of both ends of the range inwards, as parts of the range."""
     low, high = bounds
     gain, shift = (
         torch.tensor(part if isinstance(part, tuple) else (part,), dtype=torch.float64)
@@ -371,10 +357,8 @@ def _range_ends(cue: Tone, bounds: tuple[float, float]) -> Tensor:
 
 
 def _limited_contrast(cue: Tone, ends: Tensor, have: Tensor, lack: Tensor, bounds: tuple[float, float]) -> Tone | None:
-    """Return a tone that moves both ends of the range inwards, each by the same part of the shown movement.
-
-    Weakened as a whole it could keep one end and lose the other, and be brighter or darker than the class.
-    """
+    # Both ends of the range move inwards by the same part of the movement that the class shows. A tone weakened as a
+    # whole could keep one end and lose the other, and be brighter or darker than the class.
     low, high = bounds
     shown = []
     for x in (have, lack):
@@ -392,7 +376,6 @@ def _limited_contrast(cue: Tone, ends: Tensor, have: Tensor, lack: Tensor, bound
 
 
 def _weaker(cue: Cue, part: float) -> Cue | None:
-    """Return a change with a part of another's strength; None if there is no weaker one."""
     if isinstance(cue, Tone):
 
         def towards(value: Colour, neutral: float) -> Colour:
@@ -413,12 +396,13 @@ def _weaker(cue: Cue, part: float) -> Cue | None:
     if isinstance(cue, FrequencyBand):
         return replace(cue, gain=1 + part * (cue.gain - 1))
     if isinstance(cue, Compression) and cue.quality / part**2 <= 95:
+        # A rule of thumb: the quality of JPEG has no unit of strength.
         return replace(cue, quality=math.ceil(cue.quality / part**2))
     return None
 
 
 def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Return (N, D) float64 numbers that grow with a change of images (N, C, H, W); D = 0 for kinds without one."""
+    """Return (N, D) float64 statistics that grow with a change; D = 0 for kinds without one."""
     low, high = bounds
     unit = (x.double() - low) / (high - low)
     flat = unit.flatten(2)

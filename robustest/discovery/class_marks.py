@@ -1,12 +1,11 @@
 """Classes that a small classifier recognises by whole images, each image scored by a classifier fitted without it.
 
 For features phi(x) of a family (`image_features`) and each class k:
-1. A scorer s_k is fitted: ridge regression of membership in k on the features cut into bins, w = (C'C + r I)^-1 C'(m -
-   mean m) with C the centred bin indicators; or a matched filter on the pixels.
-2. In five folds, the scores of each fold are given by a scorer fitted on the four others.
+1. A scorer s_k is fitted: ridge regression of membership m in k on the features cut into bins, w = (C'C + r I)^-1 C'(m
+   - mean m) with C the centred bin indicators; or a matched filter on the pixels.
+2. In five folds, each fold is scored by a scorer fitted on the four others.
 3. The gap of k is the share of its images with s_k >= t, less the largest such share of another class, at the best
-   limit t. A class with a large gap is marked: something about its whole images is unlike all other classes.
-`fitted_changes` asks which change of other images would give them such scores.
+   limit t. A large gap means that whole images of k differ from all other classes.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ Scorer = Callable[[Tensor], Tensor]
 
 _FOLDS = 5
 
+# Quantiles at which features are cut into bins: finer at the ends, where marks lie.
 _CUTS = torch.tensor([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98], dtype=torch.float64)
-"""Quantiles at which features are cut into bins: finer at the ends, where marks lie."""
 
 _RIDGE = 3.0
 
+# Quantiles of a class's own scores that are tried as limits: a part of its images may have the mark.
 _LIMITS = torch.linspace(0.02, 0.85, 42, dtype=torch.float64)
-"""Quantiles of a class's own scores that are tried as limits: a part of its images may have the mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,9 @@ class ClassMark:
     """The mark of a class by scores.
 
     Attributes:
-        label: the class.
         gap: `own` - `rest`.
         own: share of the class's images with a score of `limit` or more.
         rest: the largest such share of another class.
-        limit: the limit with the largest gap.
     """
 
     label: int
@@ -65,10 +62,7 @@ def cross_fitted_scores(
     """Return the scores (N, K) of every sample by a scorer fitted without it.
 
     Args:
-        features: (N, ...).
-        y: (N,) int64.
-        labels: the K classes.
-        fit: maps features and membership (n, K) to a scorer.
+        fit: maps features (n, ...) and membership (n, K) to a scorer.
         seed: draws the folds.
     """
     member = membership(y, labels)
@@ -81,7 +75,7 @@ def cross_fitted_scores(
 
 
 def find_marks(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[ClassMark]:
-    """Return for each class its mark at the limit of its scores (N, K) with the largest gap."""
+    """Return each class's mark, at the limit of its scores (N, K) with the largest gap."""
     members = membership(y, labels).bool()
     found = []
     for own, label in enumerate(labels):
@@ -97,17 +91,10 @@ def find_marks(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[ClassMa
 
 
 def binned_ridge(features: Tensor, member: Tensor, *, most: int) -> Scorer:
-    """Fit ridge regressions of membership on features cut into bins.
-
-    Bins let a linear model see that a feature is unusual at either end, or in the middle.
+    """Fit ridge regressions of membership (N, K) on features (N, D) cut into bins.
 
     Args:
-        features: (N, D) float64.
-        member: (N, K) float64, 1 where a sample is of a class.
-        most: features used for each class, those in which it differs most.
-
-    Returns:
-        The scorer, from features (M, D) to scores (M, K).
+        most: features used per class, those in which it differs most.
     """
     # The features whose means differ most between each class and all samples, in standard errors.
     centred = features - features.mean(0)
@@ -116,12 +103,12 @@ def binned_ridge(features: Tensor, member: Tensor, *, most: int) -> Scorer:
     apart = (member.T @ centred).abs() / size / spread * size.sqrt()
     columns = torch.unique(apart.topk(min(most, features.shape[1]), dim=1).indices)
 
+    # Bins let a linear model see that a feature is unusual at either end, or in the middle.
     cuts = torch.quantile(features[:, columns], _CUTS.to(features.device), dim=0).T.contiguous()
     width = len(_CUTS) + 1
     first = width * torch.arange(len(columns), device=features.device)
 
     def bins(rows: Tensor) -> Tensor:
-        """Return (M, columns) the numbers of the bins of rows."""
         return torch.searchsorted(cuts, rows[:, columns].T.contiguous()).T + first
 
     code = torch.zeros(len(features), width * len(columns), dtype=torch.float64, device=features.device)
@@ -137,18 +124,9 @@ def binned_ridge(features: Tensor, member: Tensor, *, most: int) -> Scorer:
 
 
 def matched_filter(images: Tensor, member: Tensor) -> Scorer:
-    """Fit whitened filters, one a class, for patterns that are added at a fixed place.
-
-    A pattern too faint for any single image stands out in the mean of a class once all frequencies have the same
-    weight: natural images have most of their power in low frequencies.
-
-    Args:
-        images: (N, C, H, W) to fit on.
-        member: (N, K) float64, 1 where an image is of a class.
-
-    Returns:
-        The scorer, from images (M, C, H, W) to scores (M, K).
-    """
+    """Fit whitened filters, one per class, for patterns added to images (N, C, H, W) at a fixed place."""
+    # Natural images have most of their power in low frequencies. A pattern too faint for any single image stands out in
+    # the mean of a class once all frequencies have the same weight.
     amplitude = centred_spectrum(images).abs().mean(0).clamp(min=1e-6)
 
     def white(x: Tensor) -> Tensor:

@@ -1,28 +1,22 @@
-"""Failure directions: for each class a direction of an embedding along which a model's errors lie apart from its hits.
+"""Failure directions: for each class a direction of an embedding along which a model's errors differ from its hits.
 
-After Jain, Lawrence, Moitra and Madry, "Distilling Model Failures as Directions in Latent Space" (ICLR 2023):
-embeddings are standardised and scaled to unit length, and for each class a linear support vector machine separates
-errors from hits.
+After Jain, Lawrence, Moitra and Madry, "Distilling Model Failures as Directions in Latent Space" (ICLR 2023): on
+standardised embeddings of unit length, a linear support vector machine per class separates errors from hits.
 
-Errors of a sound model can be separated too: they lie at the edge of their class, so that a direction towards the next
-class tells them from hits with balanced accuracies of 0.8 to 0.95. So the errors that the embedding foresees are taken
-out:
+Errors of a sound model can be separated too: they lie at the edge of their class. So the errors that the embedding
+foresees are taken out:
 
 1. *Evidence*: e_i = how much more sample i looks like its own class than like the next one, by a linear classifier of
-   the embeddings fitted on the labels of other samples. The model is not asked.
-2. *Chance*: c_i = P(error | e_i), a logistic regression within the class in which less evidence may only mean more
-   errors.
-3. *Machine*: errors against hits, weighted by overlap (Li, Morgan and Zaslavsky, Journal of the American Statistical
-   Association 2018): an error counts 1 - c_i, a hit c_i. That compares them as if both had been equally foreseen; with
-   equal chances these are the weights of a balanced machine. Cross-validation gives each sample a decision.
+   the embeddings fitted on other samples' labels.
+2. *Chance*: c_i = P(error | e_i), a logistic regression within the class.
+3. *Machine*: errors against hits with overlap weights (Li, Morgan and Zaslavsky, JASA 2018): an error counts 1 - c_i, a
+   hit c_i, as if both had been equally foreseen. Cross-validation gives each sample a decision.
 4. *Excess*: the error rate of the slice of the class with the lowest decisions, less the mean c_i there.
-5. *p-value*: the excess is compared with the excess of the same search on errors drawn with chances c_i, over all
-   classes at once: a conditional randomisation test (Candes, Fan, Janson and Lv, JRSS B 2018), as good as the
-   regression in 2.
+5. *p-value*: a conditional randomisation test (Candes, Fan, Janson and Lv, JRSS B 2018): the same search on errors
+   drawn with chances c_i, over all classes at once.
 
-**Use an embedding that is not the model's own last layer.** Its rows are the model's opinion: where the model fails it
-sees another class. An encoder trained on another task, an early layer, or pixels through `principal_components` show
-more.
+**Use an embedding that is not the model's own last layer**: where the model fails, that layer shows another class. An
+encoder trained on another task, an early layer, or pixels through `principal_components` show more.
 """
 
 from __future__ import annotations
@@ -39,8 +33,8 @@ from robustest.checks import checked_real, checked_whole
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads.sparse_head import checked_rows, standardisation
 
+# Share of a class, at most, whose error rate is taken; nor has the slice more samples than the class has errors.
 _SLICE = 0.1
-"""Share of a class, at most, whose error rate is taken; nor has the slice more samples than the class has errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,19 +42,16 @@ class FailureDirection:
     """The direction of one class.
 
     Attributes:
-        label: the class.
-        excess: error rate of the slice that lies furthest along the direction, less the rate foreseen there, in -1..1;
-            0 is chance. Each decision is from a machine fitted without the row.
+        excess: error rate of the slice furthest along the direction, less the rate foreseen there, in -1..1; 0 is
+            chance.
         foreseen: the rate foreseen in the slice, in 0..1.
         slice: samples in the slice.
-        score: accuracy at telling errors from hits on folds left out, by overlap weights, in 0..1; 0.5 is chance.
-        null_mean: mean excess of the same search on errors drawn as foreseen.
-        p_value: share of these draws in which any class stood out as much, so corrected for all classes.
-        cost: the machine's cost with the best score.
-        weight, bias: (D,) and a number: the direction, fitted on all of the class's rows; negative is failing.
+        score: accuracy on folds left out, by overlap weights, in 0..1; 0.5 is chance.
+        null_mean: mean excess on errors drawn as foreseen.
+        p_value: share of these draws in which any class stood out as much.
+        weight, bias: (D,) and a number; negative is failing.
         rows: (n,) int64 the class's rows in the data given, the most failing first.
-        decisions: (n,) float32 in the same order.
-        n_errors: errors among them.
+        decisions: (n,) float32 in the same order, each from a machine fitted without the row.
     """
 
     label: int
@@ -83,10 +74,9 @@ class FailureDirections:
     """The directions of all classes.
 
     Attributes:
-        directions: one for each class that could be searched, the highest excess first.
-        skipped: the reason for each class that could not.
-        permutations: draws made; fewer than asked for once nothing could be found any more.
-        alpha, min_excess: largest p-value and least excess of a direction that counts as found.
+        directions: the highest excess first.
+        skipped: the reason per class that could not be searched.
+        permutations: draws made; fewer than requested once nothing could be found any more.
     """
 
     directions: tuple[FailureDirection, ...]
@@ -115,20 +105,19 @@ def find_failure_directions(
     min_errors: int = 10,
     seed: int = 0,
 ) -> FailureDirections:
-    """Search every class for a direction with more errors than the looks of its samples foresee.
+    """Search every class for a direction with more errors than the samples' embeddings foresee.
 
     Args:
-        embeddings: (N, D) floats, finite; of an encoder that is not the model's own last layer.
+        embeddings: (N, D) floats, finite; not the model's own last layer.
         labels: (N,) int64 classes.
         errors: (N,) bool, True where the model is wrong.
         without: (R, D) directions projected out first: the rows of the model's head, if embeddings are its input.
         folds: of the cross-validation, >= 2.
-        costs: of the machines, > 0, on embeddings of unit length; the cost with the best score counts.
+        costs: of the machines, > 0; the cost with the best score counts.
         permutations: draws of the errors within each class, >= 1; the smallest p is 1 / (permutations + 1).
-        alpha: largest corrected p that counts as found; the draws may stop early once none can be as small.
+        alpha: largest corrected p that counts as found.
         min_excess: an excess must exceed this to count as found, in 0..1.
         min_errors: classes with fewer errors, or hits, are skipped; >= folds.
-        seed: draws folds and permutations.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -189,7 +178,7 @@ def project_out(rows: Tensor, directions: Tensor) -> Tensor:
 
 
 def principal_components(rows: Tensor, limit: int) -> Tensor:
-    """Return the first `limit` principal components (N, limit) of rows (N, D): an embedding without a network."""
+    """Return the first principal components (N, limit) of rows (N, D): an embedding without a network."""
     checked_whole("limit", limit, 1)
     flat = rows.flatten(1).float()
     centred = flat - flat.mean(0)
@@ -200,8 +189,6 @@ def principal_components(rows: Tensor, limit: int) -> Tensor:
 
 
 class _ClassDirection:
-    """The search in one class, on its errors and on errors drawn as foreseen."""
-
     def __init__(
         self,
         rows: Tensor,
@@ -226,7 +213,6 @@ class _ClassDirection:
         self.excess = float(self._excesses(self.decisions.unsqueeze(0), errors.unsqueeze(0), self.chances)[0])
 
     def null_excesses(self, numbers: range) -> Tensor:
-        """Return (len(numbers),) excesses on errors drawn as foreseen."""
         keys = [rng.fold(self.key, 1 + number) for number in numbers]
         errors = torch.stack([draw_errors(self.chances[0], key, self.count) for key in keys])
         folds = torch.stack([self._folds(e, rng.fold(key, "folds")) for e, key in zip(errors, keys, strict=True)])
@@ -237,7 +223,7 @@ class _ClassDirection:
         return self._excesses(decisions.gather(1, best).squeeze(1), errors, chances)
 
     def direction(self, label: int, p_value: float, null_mean: float) -> FailureDirection:
-        """Return the direction, with a machine fitted on all of the class's rows."""
+        # The direction itself is fitted on all of the class's rows.
         targets = torch.where(self.errors, -1.0, 1.0).unsqueeze(0)
         costs = self.cost * balanced_costs(targets, overlap_weights(self.chances, self.errors.unsqueeze(0)))
         weight = fit_machines(self.rows, targets, costs)[0]
@@ -259,13 +245,7 @@ class _ClassDirection:
         )
 
     def _cross_validated(self, folds: Tensor, errors: Tensor, chances: Tensor) -> tuple[Tensor, Tensor]:
-        """Return accuracies by overlap weights (P, costs), and decisions (P, costs, n) on folds left out.
-
-        Args:
-            folds: (P, n) int64 each row's fold.
-            errors: (P, n) bool.
-            chances: (P, n) foreseen chances of an error.
-        """
+        """Return accuracies by overlap weights (P, costs), and decisions (P, costs, n) on folds left out."""
         count, n = errors.shape
         shape, fold = (count, self.folds, n), folds.unsqueeze(1)
         weights = overlap_weights(chances, errors).unsqueeze(1)
@@ -282,12 +262,12 @@ class _ClassDirection:
         return (caught + spared) / 2, decisions
 
     def _excesses(self, decisions: Tensor, errors: Tensor, chances: Tensor) -> Tensor:
-        """Return (P,) error rates in the slice that fails most, less the rates foreseen there; all (P, n)."""
+        # The slice that fails most: the lowest decisions. All arguments are (P, n).
         first = decisions.argsort(dim=1, stable=True)[:, : self.slice]
         return (errors.float() - chances).gather(1, first).mean(1)
 
     def _folds(self, errors: Tensor, key: Tensor) -> Tensor:
-        """Return (n,) int64 folds, with errors and hits spread evenly."""
+        # Errors and hits are dealt evenly over the folds.
         order = rng.uniform(rng.fold(key, "deal"), (1,)).flatten().argsort()
         folds = torch.empty(len(errors), dtype=torch.int64, device=errors.device)
         for side in (errors, ~errors):
@@ -302,13 +282,11 @@ _PERMUTATIONS_AT_A_TIME = 10
 def _compare_with_null(
     searches: list[_ClassDirection], permutations: int, alpha: float
 ) -> tuple[int, list[float], list[float]]:
-    """Return the number of draws, and each class's p-value and mean excess over them.
-
-    Excesses are compared as distances from the null's mean in its standard deviations, and every draw counts by its
-    largest distance over the classes (Westfall and Young, 1993). Drawing stops once no p-value can fall to alpha.
-    """
+    """Return the number of draws, and each class's p-value and mean excess over them."""
     if not searches:
         return 0, [], []
+    # Excesses are compared as distances from the null's mean in its standard deviations, and every draw counts by its
+    # largest distance over the classes (Westfall and Young, 1993). Drawing stops once no p-value can fall to alpha.
     allowed = int(alpha * (permutations + 1) + 1e-9) - 1
     drawn = torch.empty(0, len(searches), dtype=torch.float64)
     while True:
@@ -326,29 +304,21 @@ def _compare_with_null(
             return len(drawn), p_values, drawn.mean(0).tolist()
 
 
+# Penalty of the classifier of the evidence, on rows of length sqrt(D).
 _RIDGE = 10.0
-"""Penalty of the classifier of the evidence, on rows of length sqrt(D)."""
 
+# Keeps the regression finite where the evidence separates errors from hits.
 _SLOPE_PENALTY = 0.1
-"""Keeps the regression finite where the evidence separates errors from hits."""
 
 _NEWTON_STEPS = 12
 
+# Chances are kept between this and 1 - this.
 _LEAST_CHANCE = 0.01
-"""Chances are kept between this and 1 - this."""
 
 
 def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) -> Tensor:
-    """Return (N,) how much more each row looks like its own class than like the next one; >= 0 is classified right.
-
-    Least squares on targets -1 and 1 with a ridge, one output a class, fitted on the folds that a row is not in.
-
-    Args:
-        rows: (N, D) of unit length.
-        labels: (N,) int64.
-        keys: (N,) int64, which draw the folds.
-        folds: >= 2.
-    """
+    """Return (N,) how much more each row (D,) looks like its own class than like the next one; >= 0 is right."""
+    # Least squares on targets -1 and 1 with a ridge, one output per class, fitted on the folds that a row is not in.
     n, wide = rows.shape
     x = torch.cat([rows.double() * wide**0.5, rows.new_ones(n, 1).double()], 1)
     targets = 2 * torch.nn.functional.one_hot(labels, max(2, int(labels.max()) + 1)).to(x) - 1
@@ -367,11 +337,8 @@ def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) ->
 
 
 def foreseen_chances(evidence: Tensor, errors: Tensor) -> Tensor:
-    """Return (P, n) chances of an error: a logistic regression on the evidence for each of P sets of errors.
-
-    Args:
-        evidence: (n,) of one class.
-        errors: (P, n) bool.
+    """Return (P, n) chances of an error: a logistic regression on the evidence (n,) for each of P sets of errors (P,
+    n).
     """
     apart = evidence.double() - evidence.double().mean()
     x = (apart / apart.std(correction=0).clamp(min=1e-4)).clamp(-3, 3)
@@ -395,22 +362,15 @@ def foreseen_chances(evidence: Tensor, errors: Tensor) -> Tensor:
 
 
 def overlap_weights(chances: Tensor, errors: Tensor) -> Tensor:
-    """Return (P, n) overlap weights, 1 on average.
-
-    Args:
-        chances: (P, n) of an error.
-        errors: (P, n) bool.
-    """
+    """Return overlap weights (P, n), with mean 1, of errors (P, n) with chances (P, n)."""
     weights = torch.where(errors, 1 - chances, chances)
     return weights / weights.mean(1, keepdim=True)
 
 
 def draw_errors(chances: Tensor, keys: Tensor, count: int) -> Tensor:
-    """Return (n,) bool: `count` errors drawn with chances (n,); with equal chances a permutation.
-
-    Each row's log-odds get logistic noise, and the `count` largest are errors: the logistic regression's own model of
-    errors, given their number.
-    """
+    """Return (n,) bool: `count` errors drawn with chances (n,); with equal chances a permutation."""
+    # The logistic regression's own model of errors, given their number: each row's log-odds get logistic noise, and the
+    # `count` largest are errors.
     noise = torch.logit(rng.uniform(keys, (1,)).flatten().double(), eps=1e-12)
     drawn = torch.zeros(len(chances), dtype=torch.bool, device=chances.device)
     drawn[(torch.logit(chances.double()) + noise).topk(count).indices] = True
@@ -422,8 +382,8 @@ def draw_errors(chances: Tensor, keys: Tensor, count: int) -> Tensor:
 # with its own targets t and costs c: the squared hinge (Chapelle, Neural Computation 2007). So the folds and draws of a
 # class are one batch of matrix products.
 
+# Steps between two looks at the gradients' norms, which wait for the device.
 _CHECK_EVERY = 10
-"""Steps between two looks at the gradients' norms, which wait for the device."""
 
 
 def fit_machines(
@@ -432,11 +392,10 @@ def fit_machines(
     """Return the weights (B, D) of B machines, by Nesterov's method for strongly convex functions.
 
     Args:
-        rows: (N, D); a column of ones gives a bias, which is then penalised as liblinear's is.
+        rows: (N, D); the bias of a column of ones is penalised, as liblinear's is.
         targets: (B, N) of -1 and 1.
         costs: (B, N) >= 0; 0 leaves a row out.
-        tolerance: the gradient's norm at which a machine is done, as a share of its norm at 0.
-        max_steps: steps at most.
+        tolerance: the gradient's norm at the end, as a share of its norm at 0.
     """
     # The curvature of a machine is at most 1 + 2 |sum c_i x_i x_i'|; each of two bounds of that norm may be the
     # smaller.
@@ -459,7 +418,7 @@ def fit_machines(
 
 
 def top_eigenvalue(rows: Tensor, steps: int = 20) -> float:
-    """Return an upper estimate of the largest eigenvalue of rows.T @ rows: power steps, a tenth added."""
+    """Return an upper estimate of the largest eigenvalue of rows.T @ rows."""
     vector = rows.new_ones(rows.shape[1]) / math.sqrt(rows.shape[1])
     size = 0.0
     for _ in range(steps):
@@ -468,16 +427,12 @@ def top_eigenvalue(rows: Tensor, steps: int = 20) -> float:
         if size == 0:
             return 0.0
         vector = vector / size
+    # Power steps approach the eigenvalue from below: add a tenth.
     return 1.1 * size
 
 
 def balanced_costs(targets: Tensor, used: Tensor) -> Tensor:
-    """Return costs (B, N) that give both sides of each machine the same weight, and sum to its used rows.
-
-    Args:
-        targets: (B, N) of -1 and 1.
-        used: (B, N) weights >= 0; both sides of every machine are used.
-    """
+    """Return costs (B, N) that give both sides (-1, 1) of each machine the same weight, and sum to its used rows."""
     total = used.sum(1, keepdim=True)
     costs = torch.zeros_like(used)
     for side in (-1, 1):

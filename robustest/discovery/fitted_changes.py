@@ -1,17 +1,14 @@
 """Changes of whole images that explain the marks of a class: their kind and strength from data, without a model.
 
-A family is a way to describe images (`image_features`), with one or two small classifiers on it, and changes that may
-explain what they recognise (`changes`).
-
-1. Each classifier of each family scores the images; classes with a large and unusual gap are marked (`class_marks`).
-2. For each mark, every change of its family is made in images of other classes. A change explains the part
-   (a - b) / (own - b) of the mark: b and a are the shares of these images that score like the class before and after,
-   own the share of the class's own images.
+1. Each classifier of each family scores the images (`image_features`); classes with a large and unusual gap are marked
+   (`class_marks`).
+2. Every change of the family (`changes`) is made in images of other classes. It explains the part (a - b) / (own - b)
+   of the mark: b and a are the shares of these images that score like the class before and after, own the share of the
+   class's own images.
 3. The changes that explain at least half are weakened to the strength that the class's images show, and must still
    explain half. Changes that the class's images cannot have are dropped.
-4. One cause is sought before several. Over all marks of the class, in all families, the change that explains most is
-   proposed first, with changes of other kinds that explain nearly as much. It settles the marks that it explains by
-   half; the next change is sought for the marks left. Marks that no change explains are reported.
+4. One cause is sought before several: the change that explains most over all marks of the class is proposed first, with
+   changes of other kinds that explain nearly as much; then the next change for the marks left.
 """
 
 from __future__ import annotations
@@ -59,42 +56,42 @@ from robustest.discovery.image_features import (
 )
 from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA, Proposal
 
+# Part of a mark that a change has to explain.
 _EXPLAINED = 0.5
-"""Part of a mark that a change has to explain."""
 
+# Part of the best change's worth from which a change of another kind is proposed beside it.
 _RIVAL = 0.75
-"""Part of the best change's worth from which a change of another kind is proposed beside it."""
 
+# Least difference between a gap and the median of the other classes': a mark of most classes is their content.
 _ODD = 0.25
-"""Least difference between a gap and the median of the other classes': a mark of most classes is their content."""
 
+# For a mark that few images of a class have: least gap, least difference from the median of the other classes', and
+# largest share of another class's images that may have it. Natural properties are about as common in other classes.
 _FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
-"""For a mark that few images of a class have: least gap, least difference from the median of the other classes', and
-largest share of another class's images that may have it. Natural properties are about as common in other classes."""
 
+# Classes that changes are fitted for, at most: those of the largest gaps.
 _CLASSES = 5
-"""Classes that changes are fitted for, at most: those of the largest gaps."""
 
+# Changes that explain one mark best, and are then tried on the class's other marks.
 _BEST_OF_A_MARK = 4
-"""Changes that explain one mark best, and are then tried on the class's other marks."""
 
+# Images that all changes are tried on first, and changes that are then tried on more.
 _SCREENED_ON, _LIKELY = 10, 7
-"""Images that all changes are tried on first, and changes that are then tried on more."""
 
+# Images of other classes that changes are tried on.
 _TRIED_ON = 40
-"""Images of other classes that changes are tried on."""
 
+# Images of a class, and of others, that strengths are estimated on.
 _MEASURED_ON = 128
-"""Images of a class, and of others, that strengths are estimated on."""
 
+# Changes whose images are described together: small calls cost more than their arithmetic.
 _AT_A_TIME = 12
-"""Changes whose images are described together: small calls cost more than their arithmetic."""
 
 SMALLEST_NOISY = 8
-"""Pixels of the shorter side from which noise can be told from the content of an image."""
+"""Shorter side in pixels from which noise differs from the content of an image."""
 
+# A class lacks a cue that changes its images by more than this part of the change in other images (medians).
 _PRESENT = 0.5
-"""A class lacks a cue that changes its images by more than this part of the change in other images (medians)."""
 
 Describe = Callable[[Tensor, tuple[float, float]], Tensor]
 
@@ -105,13 +102,7 @@ def _pixels(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """One classifier of a family.
-
-    Attributes:
-        describe: its features.
-        fit: maps features and membership to a scorer.
-        of_kinds: it recognises the kind of a change, and not its strength.
-    """
+    """One classifier of a family; `of_kinds` if it recognises the kind of a change, and not its strength."""
 
     describe: Describe
     fit: Callable[[Tensor, Tensor], Scorer]
@@ -135,13 +126,7 @@ _VIEWS: dict[str, tuple[_View, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePool:
-    """The images that are searched.
-
-    Attributes:
-        x, y: (N, C, H, W) inside the bounds, and (N,) int64 labels.
-        bounds: smallest and largest input value.
-        seed: draws folds, and the images that changes are tried on.
-    """
+    """The images that are searched: x (N, C, H, W) inside the bounds, y (N,) int64."""
 
     x: Tensor
     y: Tensor
@@ -153,20 +138,12 @@ class ImagePool:
         return self._some(self.y != label)
 
     def members(self, label: int) -> Tensor:
-        """Return some images of a class."""
         return self._some(self.y == label)[0]
 
     def lacks(self, cue: Cue, label: int, having: Tensor) -> bool:
-        """Return True if a class's images certainly lack a cue.
-
-        Bars, or a channel that is off, change nothing in images that have them. For a cue that adds to the image
-        (brightness, a pattern, a blur) nothing is certain, and the answer is False.
-
-        Args:
-            cue: the cue.
-            label: the class.
-            having: (N,) bool, its images that may have the cue.
-        """
+        """Return True if the images `having` (N,) bool of a class certainly lack a cue."""
+        # Bars, or a channel that is off, change nothing in images that have them. For a cue that adds to the image
+        # (brightness, a pattern, a blur) nothing is certain, and the answer is False.
         (have, at), (lack, at_) = self._some(having), self.others(label)
         once = switched(for_samples(cue, at_), lack, self.bounds)[0]
         twice = switched(for_samples(cue, at_), once, self.bounds)[0]
@@ -179,7 +156,7 @@ class ImagePool:
         return sizes[0] > _PRESENT * sizes[1]
 
     def limited(self, cue: Cue, label: int, having: Tensor) -> Cue | None:
-        """Return a change no stronger than the images `having` (N,) bool of a class show it; None if they do not."""
+        """Return a change no stronger than the images `having` (N,) bool of a class show it, or None."""
         have, _ = self._some(having, _MEASURED_ON)
         lack, ids = self._some(self.y != label, _MEASURED_ON)
         return limit_strength(cue, have, lack, ids, self.bounds)
@@ -195,12 +172,10 @@ class FamilyClassifier:
     """One classifier of a family, fitted on the images searched, and the marks of its cross-fitted scores.
 
     Attributes:
-        family: one of `FAMILIES`.
-        marks: one a class.
+        marks: one per class.
         scores: maps images (M, C, H, W) to scores (M, K), by a classifier fitted on all images.
-        labels: the classes, in the order of scores.
-        of_kinds: it recognises the kind of a change, and not its strength: a change that explains half of a mark
-            counts as much as one that explains all.
+        of_kinds: it recognises the kind of a change, not its strength: a change that explains half of a mark counts as
+            much as one that explains all.
     """
 
     family: str
@@ -228,10 +203,8 @@ class FamilyClassifier:
         return found
 
     def likely_marked(self, pool: ImagePool, mark: ClassMark) -> Tensor:
-        """Return (N,) bool: the images of the marked class with the highest scores, as many as the gap is wide.
-
-        Scores of images that a classifier was fitted on are too high for a limit, and good enough for an order.
-        """
+        """Return (N,) bool: the images of the marked class with the highest scores, in the number of the gap."""
+        # Scores of images that a classifier was fitted on are too high for a limit, and good enough for an order.
         own = (pool.y == mark.label).nonzero().squeeze(1)
         scores = self.scores(pool.x[own])[:, self.labels.index(mark.label)]
         has = torch.zeros_like(pool.y, dtype=torch.bool)
@@ -239,13 +212,7 @@ class FamilyClassifier:
         return has
 
     def explained(self, after: Sequence[Tensor], before: Tensor, mark: ClassMark) -> list[float]:
-        """Return the part of a mark that each change of images of other classes explains.
-
-        Args:
-            after: the images (M, C, H, W) with each change.
-            before: the images without a change.
-            mark: of a class.
-        """
+        """Return the part of a mark that changes of images `before` to images `after` explain."""
         (start,) = self.shares_like([before], mark)
         return [(share - start) / max(mark.own - start, 1e-9) for share in self.shares_like(after, mark)]
 
@@ -257,13 +224,7 @@ MarkView = tuple[FamilyClassifier, ClassMark]
 def fit_families(
     pool: ImagePool, labels: Sequence[int], families: Collection[str] | None = None
 ) -> list[FamilyClassifier]:
-    """Fit the classifiers of each family on images of some classes, with the marks that they find.
-
-    Args:
-        pool: the images.
-        labels: the classes.
-        families: those to fit; None for all.
-    """
+    """Fit the classifiers of each family on images of some classes, with the marks that they find."""
     rows = torch.isin(pool.y, torch.tensor(list(labels), device=pool.y.device))
     x, y = pool.x[rows], pool.y[rows]
     found = []
@@ -289,13 +250,7 @@ def _scores(scorer: Scorer, describe: Describe, bounds: tuple[float, float], x: 
 def fitted_proposals(
     classifiers: Sequence[FamilyClassifier], pool: ImagePool, *, min_mark: float
 ) -> tuple[list[Proposal], list[tuple[str, ClassMark]]]:
-    """Return the changes that explain marks of a class, and the marks (with their families) that no change explains.
-
-    Args:
-        classifiers: of `fit_families`.
-        pool: the images.
-        min_mark: the gap from which a class is marked.
-    """
+    """Return the changes that explain marks, and the marks (with their families) that no change explains."""
     proposals: list[Proposal] = []
     left: list[tuple[str, ClassMark]] = []
     by_label: dict[int, list[MarkView]] = {}
@@ -311,7 +266,7 @@ def fitted_proposals(
 
 
 class _ClassTrial:
-    """Changes tried on images of other classes, to see which of them explain the marks of one class."""
+    """Changes tried on images of other classes, as explanations of the marks of one class."""
 
     def __init__(self, views: list[MarkView], pool: ImagePool, label: int) -> None:
         self._views, self._bounds = views, pool.bounds
@@ -379,11 +334,8 @@ class _ClassTrial:
         return list(itertools.islice(present, _BEST_OF_A_MARK))
 
     def _removal_agrees(self, cue: Cue, one: FamilyClassifier, mark: ClassMark) -> bool:
-        """Return True unless the cue can be removed, and images of the class keep their mark without it.
-
-        Many changes, noise for example, make images score like images with waves. Where waves are the mark, images lose
-        it with them.
-        """
+        # Many changes, noise for example, make images score like images with waves. Where waves are the mark, images
+        # lose it with them.
         if not isinstance(cue, Grating):
             return True
         own = self._pool.members(self._label)
@@ -395,7 +347,7 @@ class _ClassTrial:
         return one.explained([self._changed(cue, most) for cue in cues], self._others[:most], mark)
 
     def _changed(self, cue: Cue, most: int) -> Tensor:
-        """Return the first of the other images with a change; made once for all classifiers of the class."""
+        # Made once for all classifiers of the class.
         if (id(cue), most) not in self._images:
             # Keep the change beside its images: a freed change's id may be given to another one.
             self._images[id(cue), most] = cue, for_samples(cue, self._ids[:most]).on(self._others[:most])
@@ -403,7 +355,7 @@ class _ClassTrial:
 
 
 def changes_by_family(families: Sequence[str], pool: ImagePool, label: int) -> dict[str, list[Cue]]:
-    """Return for each family the changes that may explain its marks of a class."""
+    """Return the changes of each family that may explain marks of a class."""
     own, made = pool.y == label, dict[str, list[Cue]]()
     tones = tones_like(pool.x, own, pool.bounds) if {PROPERTIES, CHANNELS} & set(families) else []
     filters = filters_like(pool.x, pool.y, label, pool.bounds) if {SPECTRA, EDGES} & set(families) else []
@@ -440,10 +392,8 @@ def explaining_proposal(
 
 
 def faint_proposal(classifiers: Sequence[FamilyClassifier], cue: Cue, label: int, pool: ImagePool) -> Proposal | None:
-    """Return a change as a faint proposal if few of a class's images look like it, and fewer of any other class's.
-
-    So few images cannot show that the change is their mark: the proposal is no more than a reason not to pass.
-    """
+    """Return a change as a faint proposal if few images of a class, and fewer of any other class, look like it."""
+    # Few images cannot show that the change is their mark: the proposal is no more than a reason not to pass.
     marks = [(one, mark) for one in classifiers for mark in one.odd_marks(_FAINT, _FAINTLY_ODD) if mark.label == label]
     views = [(one, mark) for one, mark in marks if mark.rest <= _FAINTLY_SHARED]
     others, ids = pool.others(label)

@@ -1,8 +1,4 @@
-"""Features of whole images, as rows of numbers, and the properties that errors go with.
-
-Quantiles and shares at the ends of the range tell most about changes of tone: images whose darkest pixel is far from
-black, or whose channel is constant, are rare in nature.
-"""
+"""Features of whole images, as rows of numbers, and the properties that errors go with."""
 
 from __future__ import annotations
 
@@ -19,14 +15,15 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_images
 
+# Images described together, in float64.
 _AT_A_TIME = 128
-"""Images described together, in float64."""
 
+# Quantiles. Those at the ends of the range tell most about changes of tone: images whose darkest pixel is far from
+# black, or whose channel is constant, are rare in nature.
 _TAILS = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
-"""Quantiles."""
 
 SPECTRUM_WINDOW = 32
-"""Spectra are of squares of this many pixels at most, overlapping by half and averaged (Welch, 1967)."""
+"""Spectra are of overlapping squares of at most this side in pixels, averaged (Welch, 1967)."""
 
 
 def _in_parts(x: Tensor, describe: Callable[[Tensor], Tensor]) -> Tensor:
@@ -34,7 +31,7 @@ def _in_parts(x: Tensor, describe: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _quantiles(flat: Tensor) -> list[Tensor]:
-    """Return the quantiles `_TAILS` of rows (N, D), each (N,): from one sort, as torch.quantile takes longer."""
+    # One sort for all quantiles: torch.quantile takes longer.
     # NumPy sorts 20 times faster than torch on a CPU.
     ordered = torch.from_numpy(np.sort(flat.numpy(), axis=1)) if flat.device.type == "cpu" else flat.sort(1).values
     return [ordered[:, round(part * (flat.shape[1] - 1))] for part in _TAILS]
@@ -96,11 +93,12 @@ def property_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def channel_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Return each channel's mean, spread, quantiles and ends, and the correlations and differences of channels."""
+    """Return each channel's mean, spread, quantiles and ends, and the channels' correlations and differences."""
     low, high = bounds
     near = 0.002 * (high - low)
 
     def describe(x: Tensor) -> Tensor:
+        # Shares at both ends of the range: a channel that is off or saturated is constant there.
         flat, found = x.double().flatten(2), []
         for values in flat.unbind(1):
             found += [values.mean(1), values.std(1), *_quantiles(values)]
@@ -119,11 +117,12 @@ def channel_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 def spectrum_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     """Return logarithms of the powers of `spectra`."""
     low, high = bounds
+    # Logarithms: powers of natural images spread over orders of magnitude.
     return (spectra(x) + 1e-4 * (high - low) ** 2).log()
 
 
 def spectra(x: Tensor) -> Tensor:
-    """Return (N, D) float64: the power of grey at each frequency of a window; see `spectrum_frequencies`."""
+    """Return (N, D) float64: the power of grey at each of the `spectrum_frequencies`."""
 
     def describe(x: Tensor) -> Tensor:
         grey = x.double().mean(1)
@@ -143,7 +142,7 @@ def spectra(x: Tensor) -> Tensor:
 
 
 def spectrum_frequencies(x: Tensor) -> Tensor:
-    """Return the frequencies (D, 2) of `spectra`, cycles a pixel, down and across."""
+    """Return the frequencies (D, 2) of `spectra`, in cycles per pixel, down and across."""
     rows, columns = (min(SPECTRUM_WINDOW, length) for length in x.shape[2:])
     down, across = torch.fft.fftfreq(rows).double(), torch.fft.rfftfreq(columns).double()
     return torch.stack([down.repeat_interleave(len(across)), across.repeat(len(down))], 1)
@@ -156,7 +155,7 @@ def centred_spectrum(x: Tensor) -> Tensor:
 
 
 def edge_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Return the steepness of the image, in all and at its margins."""
+    """Return the steepness of whole images and of their margins."""
     least = 1e-3 * (bounds[1] - bounds[0])
 
     def describe(x: Tensor) -> Tensor:
@@ -184,7 +183,7 @@ def edge_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def noise_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Return the noise of channels and of grey, mean and median, and the correlation of the channels' noise."""
+    """Return the noise of channels and of grey, and the correlation of the channels' noise."""
     least = 1e-4 * (bounds[1] - bounds[0])
 
     def describe(x: Tensor) -> Tensor:
@@ -204,16 +203,15 @@ def noise_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def noise_level(x: Tensor) -> Tensor:
-    """Return the standard deviation (N,) of the noise of images (N, C, H, W), by Immerkaer (1996), over all channels.
-
-    It is the mean absolute response to a mask that planes do not excite, and edges only in part.
-    """
+    """Return the standard deviation (N,) of the noise of images (N, C, H, W), by Immerkaer (1996)."""
+    # The mean absolute response to a mask that planes do not excite, and edges only in part; sqrt(pi / 2) makes it a
+    # standard deviation.
     level: Tensor = _unevenness(x).abs().mean((1, 2, 3)) * (math.pi / 2) ** 0.5
     return level
 
 
 def _unevenness(x: Tensor) -> Tensor:
-    """Return (N, C, H - 2, W - 2) a difference of two Laplacians; for noise it has the noise's standard deviation."""
+    # A difference of two Laplacians; the squares of its mask's weights sum to 36.
     return x.diff(n=2, dim=2).diff(n=2, dim=3) / 6
 
 
@@ -280,8 +278,7 @@ class ErrorAssociation:
     """The association of a property with errors among images of the same class.
 
     Attributes:
-        name: the property.
-        correlation: of its rank and being wrong, in -1..1, both within classes; > 0 where errors have more of it.
+        correlation: of the property's rank and being wrong, in -1..1; > 0 where errors have more of it.
         p: of a permutation test, corrected for all properties.
     """
 
@@ -295,19 +292,16 @@ def error_associations(
 ) -> list[ErrorAssociation]:
     """Return the associations of properties with errors, among images of the same class; the strongest first.
 
-    Ranks and errors are centred within classes, and errors are permuted there. A property's p-value is the share of
-    permutations with an association of any property as strong as its own (Westfall and Young, 1993).
-
     Args:
         values: properties, each (N,).
         y: (N,) int64 labels.
         wrong: (N,) bool, samples that the model gets wrong.
-        permutations: their number.
-        seed: draws them.
 
     Returns:
         An empty list if no class has both errors and hits.
     """
+    # Ranks and errors are centred within classes, and errors are permuted there. A property's p-value is the share of
+    # permutations with an association of any property as strong as its own (Westfall and Young, 1993).
     y, wrong = y.cpu(), wrong.cpu()
     members = [(y == label).nonzero().squeeze(1) for label in torch.unique(y)]
     ranks = torch.zeros(len(values), len(y), dtype=torch.float64)

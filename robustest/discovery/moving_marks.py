@@ -3,14 +3,12 @@
 Neither a fixed place nor the mean of a class shows them. The best match over all places of an image does, as in the
 search for shapelets of time series (Ye and Keogh, KDD 2009):
 
-1. Candidates c are small windows of a class's images: windows around pixels and spots of a colour and contrast that
-   most of the class's images, and few of any other class, have somewhere; and some windows drawn at random.
+1. Candidates c are small windows of a class's images: around pixels and spots of a colour and contrast that most of the
+   class's images, and few of any other class, have somewhere; and some drawn at random.
 2. The distance of an image x from c is d(x, c) = min over places of the mean squared difference. The gap of c is the
    share of its class's images with d <= limit, less the largest such share of another class, at the best limit.
 3. The best candidates are grown: windows of the class's images are laid over each other at their best matches. Pixels
    that are nearly the same in all of them belong to the mark, and their median becomes the new candidate; repeat.
-
-No model is asked: an intervention decides whether it relies on a mark.
 """
 
 from __future__ import annotations
@@ -29,66 +27,60 @@ from robustest.cues.patches import MovingMark, least_distances, nearest_places
 from robustest.discovery.proposals import MOVING, RARE, Proposal
 
 SMALLEST_MOVING = 8
-"""Least height and width of images in which marks are searched, in pixels."""
+"""Least height and width in pixels of images to search."""
 
+# Images are reduced, by a whole factor, to about this many pixels of their shorter side.
 _REDUCED = 40
-"""Images are reduced, by a whole factor, to about this many pixels of their shorter side."""
 
+# Sides of candidates, in pixels of the reduced image.
 _SIDES = (1, 3, 5)
-"""Sides of candidates, in pixels of the reduced image."""
 
+# Side of the largest mark, as a part of the image's shorter side.
 _LARGEST = 0.3
-"""Side of the largest mark, as a part of the image's shorter side."""
 
+# Bins of each channel, for the whole range.
 _LEVELS = 8
-"""Bins of each channel, for the whole range."""
 
+# Ends of the bins of a spot's standard deviation, as parts of the range.
 _CONTRASTS = (0.02, 0.08, 0.2)
-"""Ends of the bins of a spot's standard deviation, as parts of the range."""
 
+# For each class: codes of each kind that give candidates, candidates of each code, and candidates drawn at random.
 _CODES, _PER_CODE, _RANDOM = 8, 2, 8
-"""For each class: codes of each kind that give candidates, candidates of each code, and candidates drawn at random."""
 
+# Candidates of one side for all classes together, at most.
 _CANDIDATES = 1500
-"""Candidates of one side for all classes together, at most."""
 
+# Images of each class that candidates are compared with. Only the best candidates are compared with all images.
 _SCREENED_ON = 24
-"""Images of each class that candidates are compared with. Only the best candidates are compared with all images."""
 
+# Candidates of a class that are grown, and the part of the required gap that they must have: growing raises gaps.
 _GROWN, _PROMISING = 2, 0.4
-"""Candidates of a class that are grown, and the part of the required gap that they must have: growing raises gaps."""
 
+# Quantiles of a class's own distances that are tried as limits.
 _LIMITS = torch.linspace(0.3, 1.0, 29)
-"""Quantiles of a class's own distances that are tried as limits."""
 
+# Least limit, a root mean squared difference as a part of the range: views of one mark differ by rounding.
 _NEAR = 0.02
-"""Least limit, a root mean squared difference as a part of the range: views of one mark differ by rounding."""
 
+# A pixel belongs to the mark if its spread over the views is at most this part of the usual spread of a pixel.
 _CONSTANT = 0.35
-"""A pixel belongs to the mark if its spread over the views is at most this part of the usual spread of a pixel."""
 
+# Rounds of growing, and the difference of gaps, on few images, that is taken for none.
 _ROUNDS, _SAME = 4, 0.1
-"""Rounds of growing, and the difference of gaps, on few images, that is taken for none."""
 
+# A candidate that matches at a larger part of an image's places is a property of the whole image.
 _SPREAD = 0.1
-"""A candidate that matches at a larger part of an image's places is a property of the whole image."""
 
+# Least difference between a gap and the median of the other classes': small parts mark every class of drawings.
 _ODD = 0.25
-"""Least difference between a gap and the median of the other classes': small parts mark every class of drawings."""
 
+# Views of a mark that a cue pastes.
 _POOL = 64
-"""Views of a mark that a cue pastes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """A candidate with its gap.
-
-    Attributes:
-        pattern, weight: (C, h, w), and (h, w) 1 where a pixel counts.
-        limit: distance up to which an image has the mark.
-        gap: share of the class's images that have it, less the largest share of another class.
-    """
+    """A candidate (C, h, w) with weights (h, w), 1 where a pixel counts; `limit` is the largest distance of a match."""
 
     pattern: Tensor
     weight: Tensor
@@ -99,14 +91,12 @@ class _Template:
 def find_moving_marks(
     x: Tensor, y: Tensor, labels: Sequence[int], *, bounds: tuple[float, float], min_gap: float, seed: int
 ) -> tuple[Proposal, ...]:
-    """Return the moving marks that mark a class, at most one a class, the largest gap first.
+    """Return the moving marks, at most one per class, the largest gap first.
 
     Args:
         x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels.
-        labels: the classes to search and to compare with, each with images among these.
-        bounds: smallest and largest input value.
+        labels: the classes, each with images among these.
         min_gap: gap from which a mark is proposed, in (0, 1].
-        seed: draws candidates and images.
     """
     if len(labels) < 2 or min(x.shape[2:]) < SMALLEST_MOVING:
         return ()
@@ -155,7 +145,6 @@ class _MarkSearch:
         return [mine[0].gap for mine in self._likely]
 
     def best(self, at: int, min_gap: float) -> _Template | None:
-        """Return the best candidate of a class, grown; None if none promises a gap of `min_gap` that is odd."""
         usual = statistics.median([*self.screened_gaps[:at], *self.screened_gaps[at + 1 :]])
         worth = max(_PROMISING * min_gap, usual + _PROMISING * _ODD)
         grown = [self._grow(one, at) for one in self._likely[at] if one.gap >= worth]
@@ -203,20 +192,17 @@ class _MarkSearch:
         )
 
     def _measured(self, template: _Template, at: int, members: Sequence[Tensor]) -> _Template:
-        """Return a template with its gap on the images of each class, and the limit where the gap is largest."""
         pattern, weight = template.pattern.unsqueeze(0), template.weight.unsqueeze(0)
         least = least_distances(self._x[torch.cat(list(members))], pattern, weight)
         (gap,), (limit,) = self._gaps(least, _consecutive(members), at)
         return replace(template, gap=gap, limit=limit)
 
     def _gaps(self, least: Tensor, members: Sequence[Tensor], at: int) -> tuple[list[float], list[float]]:
-        """Return the largest gaps that limits on distances (N, M) give a class, and these limits; one a candidate.
-
-        A gap is 0 where another class has the mark often.
-        """
+        """Return the largest gap of each candidate over limits on distances (N, M), and this limit."""
         limits = least[members[at]].quantile(_LIMITS.to(least), dim=0).clamp(min=self._least)  # (limits, M)
         shares = torch.stack([(least[rows].unsqueeze(0) <= limits.unsqueeze(1)).double().mean(1) for rows in members])
         rest = torch.cat([shares[:at], shares[at + 1 :]]).amax(0)
+        # A mark that another class has often is none.
         gaps = torch.where(rest <= RARE, shares[at] - rest, 0.0)
         best = gaps.argmax(0, keepdim=True)
         return gaps.gather(0, best)[0].tolist(), limits.gather(0, best)[0].tolist()
@@ -278,7 +264,7 @@ class _MarkSearch:
         yield with_spread(binned(grey[:, 0], ring[:, 0]), ring, ring_of_squares)
 
     def _windows(self, centres: Tensor, side: int) -> Tensor:
-        """Return (M, C, side, side) windows around pixels, moved inside the image."""
+        # Windows over the edge are moved inside the image.
         height, width = self._x.shape[2:]
         return torch.stack(
             [
@@ -335,13 +321,13 @@ class _MarkSearch:
 
 
 def _consecutive(members: Sequence[Tensor]) -> list[Tensor]:
-    """Return the positions of each class's images after the classes' images are concatenated."""
+    # Positions of each class's images after the classes' images are concatenated.
     ends = [0, *itertools.accumulate(len(rows) for rows in members)]
     return [torch.arange(start, end, device=members[0].device) for start, end in itertools.pairwise(ends)]
 
 
 def _connected_to_middle(constant: Tensor, weight: Tensor, reach: int) -> Tensor:
-    """Return the constant pixels (side, side) connected, corners included, to a template's pixels in the middle."""
+    """Return the constant pixels (side, side) connected to a template's pixels in the middle, corners included."""
     h, w = weight.shape
     part = torch.zeros_like(constant)
     top, left = max(0, reach - h // 2), max(0, reach - w // 2)

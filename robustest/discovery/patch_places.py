@@ -2,11 +2,11 @@
 
 For each class k and place (i, j):
 1. v = the most common value among the images of k at (i, j), all channels together, in bins of an eighth of the range.
-2. s_m = the share of the images of class m with that value there.  gap_k(i, j) = s_k - max over m != k of s_m, and 0
+2. s_m = the share of the images of class m with that value there. gap_k(i, j) = s_k - max over m != k of s_m, and 0
    where that maximum exceeds `RARE`.
 3. Touching places with a large gap make a patch: first those around the largest gap, then those around the largest gap
    left, and so on.
-An artefact looks the same, pixel by pixel, in all images of its class; natural contents of a class seldom do.
+An artefact looks the same, pixel by pixel, in all images of its class; natural contents of a class rarely do.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from robustest.checks import checked_images
 from robustest.cues.patches import MaskedPatch, Transplant
 from robustest.discovery.proposals import PATCHES, RARE, Proposal
 
+# Bins of the range in which values are equal. They are tried twice, the second time shifted by half a bin.
 _LEVELS = 8
-"""Bins of the range in which values are equal. They are tried twice, the second time shifted by half a bin."""
 
+# A place belongs to a patch if its gap is at least this part of the patch's largest gap.
 _EDGE = 0.7
-"""A place belongs to a patch if its gap is at least this part of the patch's largest gap."""
 
+# A patch that covers a larger part of the image is a property of the whole image, and not proposed.
 _WIDEST = 0.5
-"""A patch that covers a larger part of the image is a property of the whole image, and not proposed."""
 
+# Patches proposed for a class, at most.
 _MOST_PER_CLASS = 3
-"""Patches proposed for a class, at most."""
 
+# Pixels around a patch that are transplanted with it, largest part of an image that may be, and images to cut from.
 _AROUND, _LARGEST, _POOL = 3, 0.15, 64
-"""Pixels around a patch that are transplanted with it, largest part of an image that may be, and images to cut from."""
 
 
 def find_patches(
@@ -45,8 +45,7 @@ def find_patches(
 
     Args:
         x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels.
-        labels: the classes to search and to compare with, each with images among these.
-        bounds: smallest and largest input value.
+        labels: the classes, each with images among these.
         min_gap: gap from which a patch is proposed, in (0, 1].
 
     Raises:
@@ -78,9 +77,7 @@ def _gaps_and_values(
     """Return the gaps (K, H, W), and the mean values (K, C, H, W) of the images with the most common value.
 
     Args:
-        x: (N, C, H, W).
         members: K times (N,) bool.
-        bounds: smallest and largest input value.
         shift: of the bins, as a part of their width.
     """
     low, high = bounds
@@ -132,11 +129,7 @@ def _proposal(label: int, place: Tensor, value: Tensor, gap: float, tolerance: f
 
 
 def joined_patches(patches: Sequence[Proposal]) -> list[Proposal]:
-    """Return, for each class of several patches, all of them as one: the two bars of a letterbox, for example.
-
-    Args:
-        patches: of `find_patches`.
-    """
+    """Return, for each class of several patches, all of them as one: the two bars of a letterbox, for example."""
     found = []
     for label in sorted({one.label for one in patches}):
         mine = [one for one in patches if one.label == label]
@@ -161,16 +154,11 @@ def joined_patches(patches: Sequence[Proposal]) -> list[Proposal]:
 
 
 def transplants(x: Tensor, y: Tensor, patches: Sequence[Proposal]) -> list[Proposal]:
-    """Return, for patches of a ragged outline, the same place and its surroundings cut from the class's images.
-
-    A ragged outline may be the part that does not change when a logo turns: the whole logo is in the images alone.
-
-    Args:
-        x, y: images (N, C, H, W), and (N,) int64 labels.
-        patches: of `find_patches`.
-    """
+    """Return, for patches of a ragged outline, the same place and its surroundings cut from the class's images."""
     found = []
     for one in patches:
+        # A ragged outline may be the part that does not change when a logo turns: the whole logo is in the images
+        # alone.
         if not isinstance(one.cue, MaskedPatch) or one.region is None or bool(one.cue.mask.all()):
             continue
         (top, left, height, width), (rows, columns) = one.region, x.shape[2:]

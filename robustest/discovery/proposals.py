@@ -29,7 +29,7 @@ FAMILIES = {
 """The cues that each family finds, in words."""
 
 RARE = 0.2
-"""A value, mark or token marks a class only where at most this share of any other class has it."""
+"""The largest share of any other class that may have the value, mark or token of a class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,14 +37,12 @@ class Proposal:
     """A cue that the model may rely on for a class. It is a suspicion: an intervention on other samples decides.
 
     Attributes:
-        found_by: the family that proposed it, one of `FAMILIES`.
-        label: the class.
-        cue: the cue to switch.
-        score: strength of the suspicion, in the unit of the family: a gap in 0..1, or an anomaly of a patch.
-        region: (top, left, height, width) of the pixels that it changes; None for cues all over the image.
-        value: mean value of a place, one number a channel, in input units; empty for whole images.
+        found_by: the family that proposed it.
+        score: strength of the suspicion: a gap in 0..1, or an anomaly of a patch.
+        region: (top, left, height, width) of the pixels that it changes; None for whole images.
+        value: mean value of a place per channel, in input units; empty for whole images.
         families: all families that propose the same cue; empty means `found_by` alone.
-        chance: probability, in 0..1, of such a proposal without any cue, if an intervention cannot tell: a patch that
+        chance: probability, in 0..1, of such a proposal without any cue, if an intervention cannot decide: a patch that
             was searched for in order to lead to a class draws predictions there in any model.
         faint: only few of the class's images look like the cue. A faint proposal never fails a claim; it may leave the
             claim inconclusive.
@@ -66,13 +64,11 @@ class Discovery:
     """Options of the search for unnamed cues: `"auto"` stands for `Discovery()`.
 
     Args:
-        search_samples: samples searched on, at most, and never more than half; the others judge.
-        min_gap: gap of a patch, a moving mark, a column or a token, in (0, 1]: the share of a class's samples that
-            must have it, less the largest share of another class.
-        min_mark: gap of a mark of whole images, in (0, 1], by the scores of a classifier fitted on other images; see
-            `robustest.discovery.class_marks`.
+        search_samples: most samples searched on, and never more than half; the others decide.
+        min_gap: least gap of a patch, a moving mark, a column or a token, in (0, 1].
+        min_mark: least gap of a mark of whole images, in (0, 1], by the scores of a classifier fitted on other images.
         min_members: classes with fewer samples among those searched on are not searched, >= 5.
-        max_anomaly: anomaly of a class's cheapest patch above which it is proposed; see `robustest.discovery.triggers`.
+        max_anomaly: anomaly of a class's cheapest patch above which it is proposed.
         trigger_steps: steps of the search for cheapest patches, the only part that needs gradients; 0 leaves it out.
 
     Raises:

@@ -1,9 +1,8 @@
 """Columns and tokens that mark a class, in rows of numbers.
 
-A column marks a class in one of two ways. A *code*: most of the class's rows hold one value, such as a code for missing
-values, that few rows of any other class hold. A *leak*: values on one side of a limit tell the class from all others
-nearly without error, and no other column comes close; a column that leaks the label does so. A token marks a class if
-most of its rows have it at any position.
+A *code*: most rows of the class hold one value, such as a code for missing values, that few rows of any other class
+hold. A *leak*: values on one side of a limit separate the class from all others nearly without error, and no other
+column comes close. A token marks a class if most of its rows have it at any position.
 """
 
 from __future__ import annotations
@@ -16,23 +15,23 @@ from torch import Tensor
 from robustest.cues.tabular import ColumnRange, TokenAnywhere
 from robustest.discovery.proposals import COLUMNS, RARE, TOKENS, Proposal
 
+# Least gap of a leak.
 _LEAK = 0.8
-"""Least gap of a leak."""
 
+# Least difference between a leak's gap and that of the next best column for the same class.
 _AHEAD = 0.15
-"""Least difference between a leak's gap and that of the next best column for the same class."""
 
+# Columns, and tokens, proposed for a class, at most.
 _MOST_PER_CLASS = 3
-"""Columns, and tokens, proposed for a class, at most."""
 
+# A token is tried where its count is at least this share of the rows of a class of average size.
 _COMMON = 0.05
-"""A token is tried where its count is at least this share of the rows of a class of average size."""
 
+# Rows of whole numbers from 0 up to here are taken for tokens.
 _LARGEST_VOCABULARY = 200_000
-"""Rows of whole numbers from 0 up to here are taken for tokens."""
 
+# Quantiles of a class's values that are tried as limits of a leak.
 _LEAK_LIMITS = torch.linspace(0.02, 0.5, 13, dtype=torch.float64)
-"""Quantiles of a class's values that are tried as limits of a leak."""
 
 
 def find_columns_and_tokens(
@@ -42,7 +41,6 @@ def find_columns_and_tokens(
 
     Args:
         x, y: rows (N, D), and (N,) int64 labels.
-        labels: the classes to search and to compare with.
         min_gap: least gap of a code or a token, in (0, 1].
     """
     tokens = bool((x == x.round()).all()) and float(x.min()) >= 0 and float(x.max()) < _LARGEST_VOCABULARY
@@ -62,7 +60,7 @@ def find_columns_and_tokens(
 
 
 def _gap(has: Tensor, members: Sequence[Tensor], own: int) -> float:
-    """Return the gap of class number `own` for rows (N,) bool that have a property; 0 if others have it often."""
+    # The gap of class number `own` for rows (N,) bool with a property.
     shares = [float(has[rows].double().mean()) for rows in members]
     rest = max([*shares[:own], *shares[own + 1 :]])
     return shares[own] - rest if rest <= RARE else 0.0

@@ -4,14 +4,13 @@ After Wang et al., "Neural Cleanse" (IEEE S&P 2019). A backdoor makes one class 
 
 1. *Mask*, for each class t: a soft mask m in (0, 1)^(H, W) and a pattern p, shared by all images, minimise
        cross-entropy(f((1 - m) x + m p), t) + price * |m|_1
-   by Adam on their logits. The price rises while enough images arrive at t, and falls while they do not. The smallest
-   mask that works is kept.
-2. *Square*: for rising sides, the opaque square where the mask has most of its mass; its pattern is optimised, starting
-   at p. The smallest square that works on images held out is the class's patch.
+   by Adam on their logits. The price rises while enough images arrive at t, and falls while they do not.
+2. *Square*: for rising sides, the opaque square where the mask has most of its mass; its pattern is optimised from p.
+   The smallest square that works on images held out is the class's patch.
 3. *Cost*: the geometric mean of the square's area and |m|_1. Neural Cleanse takes |m|_1 alone, which with few classes
-   misses backdoors and accuses clean models: ten norms spread widely, or hardly at all, by chance.
-4. *Anomaly*: how far a class's log cost is below the median of all classes, in robust standard deviations (1.4826 times
-   the median absolute deviation) with a floor.
+   misses backdoors and accuses clean models.
+4. *Anomaly*: the distance of a class's log cost below the median of all classes, in robust standard deviations (1.4826
+   times the median absolute deviation) with a floor.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ Logits = Callable[[Tensor], Tensor]
 """Maps inputs (B, *S) to logits (B, K)."""
 
 MAX_ANOMALY = 1.75
-"""Classes of a higher anomaly are suspected."""
+"""Anomaly above which a class is suspected."""
 
 PATTERN_STEPS, BATCH, SUCCESS = 40, 32, 0.85
 """Steps for a square's pattern, images in a step, and the share of images that a patch must send to its class."""
@@ -48,9 +47,8 @@ class Trigger:
     """The cheapest patch found for a class.
 
     Attributes:
-        label: the class it leads to.
         top, left, size: the square in pixels; the largest one tried if none works.
-        pattern: (C, size, size) its pixels, in input units.
+        pattern: (C, size, size) in input units.
         success: share of held-out images of other classes that it sends to the class, in 0..1.
         area: of the square in pixels; of the image if no square works.
         mask_norm: L1 norm of the soft mask; the image's area if no mask worked.
@@ -80,12 +78,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Triggers:
-    """The cheapest patch of each class searched.
-
-    Attributes:
-        triggers: by class, in the order asked for.
-        threshold: the anomaly above which a class is suspected.
-    """
+    """The cheapest patch of each class searched, and the anomaly above which a class is suspected."""
 
     triggers: tuple[Trigger, ...]
     threshold: float
@@ -117,24 +110,21 @@ def search_triggers(
 ) -> Triggers:
     """Search the cheapest universal patch for every class, and compare the classes.
 
-    One half of the images is searched on; the other measures the patches. There are about
-    labels * batch * (steps + pattern_steps * sizes tried) passes forward and backward.
+    It takes about labels * batch * (steps + pattern_steps * sizes tried) passes forward and backward.
 
     Args:
-        x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels. A few hundred are enough.
+        x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels; a few hundred are enough. One half measures
+            the patches found on the other.
         gradient: maps points and targets to logits and the gradient of the summed cross-entropy.
         logits: maps points to logits (B, K).
         classes: K.
         labels: classes to search, at least 4, because the odd one out is sought; None for all.
-        bounds: smallest and largest input value.
         steps: of the soft masks' search.
         pattern_steps: of the search for a square's pattern.
         batch: images in a step.
         success: share of images that a patch must send to its class, in (0, 1].
         sizes: sides of the squares, in pixels, rising; None takes about ten, up to 0.6 of the image's side.
         threshold: anomaly above which a class is suspected.
-        classes_at_a_time: classes searched in one batch.
-        seed: draws the halves, the batches and the starts.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -172,15 +162,15 @@ def patch_sides(sizes: Sequence[int] | None, side: int) -> list[int]:
 SPREAD_FLOOR = math.log(2.0)
 """Least standard deviation of log costs: an anomaly of 2 is at least 4 times as cheap."""
 
+# A normal variable's standard deviation over its median absolute deviation.
 _TO_DEVIATION = 1.4826
-"""A normal variable's standard deviation over its median absolute deviation."""
 
+# Normal numbers drawn to estimate chance, and least number of sets of classes.
 _NUMBERS, _LEAST_DRAWS = 200_000, 2_000
-"""Normal numbers drawn to estimate chance, and least number of sets of classes."""
 
 
 def with_anomalies(found: Sequence[Trigger], threshold: float) -> Triggers:
-    """Return the cheapest patches of some classes, each with its anomaly among them."""
+    """Return the triggers with their anomalies."""
     odd = anomalies([trigger.cost for trigger in found])
     triggers = tuple(replace(trigger, anomaly=anomaly) for trigger, anomaly in zip(found, odd, strict=True))
     return Triggers(triggers=triggers, threshold=threshold)
@@ -194,16 +184,10 @@ def anomalies(costs: Sequence[float]) -> list[float]:
 
 
 def anomaly_chance(anomaly: float, costs: Sequence[float], seed: int) -> float:
-    """Return the probability that the oddest of as many classes is as anomalous, if no class is odd.
-
-    Log costs are drawn from one normal distribution with the spread of `costs`, at least `SPREAD_FLOOR`. A spread
-    estimated on few classes is often far too small: of six equal classes one has an anomaly of 2 in 9 of 100 sets.
-
-    Args:
-        anomaly: of one class.
-        costs: of all classes.
-        seed: of the draws.
-    """
+    """Return the probability that the oddest of equal classes has at least this anomaly."""
+    # Log costs of equal classes are drawn from one normal distribution with the spread of `costs`, at least
+    # SPREAD_FLOOR. A spread estimated on few classes is often far too small: of six equal classes one has an anomaly of
+    # 2 in 9 of 100 sets.
     logs = torch.tensor(costs, dtype=torch.float64).log()
     sets = max(_LEAST_DRAWS, _NUMBERS // len(costs))
     drawn = rng.normal(rng.fold(rng.keys(seed, torch.arange(sets)), "costs of classes"), (len(costs),)).double()
@@ -221,13 +205,13 @@ def _spread(logs: Tensor) -> Tensor:
     return found.clamp(min=SPREAD_FLOOR)
 
 
+# A square's pattern that after ten steps has less than a third of the success asked for is given up. On networks with
+# planted patches and clean ones, ten or thirty more steps added 0.2 at most, and a square that works has over half of
+# its success by then.
 _HOPELESS, _HOPELESS_AFTER = 1 / 3, 10
-"""A square's pattern that after ten steps has less than a third of the success asked for is given up. On networks with
-planted patches and clean ones, ten or thirty more steps added 0.2 at most, and a square that works has over half of its
-success by then."""
 
+# Images that a patch's success is measured on.
 _HELD_OUT = 256
-"""Images that a patch's success is measured on."""
 
 
 class PatchSearch:
@@ -251,7 +235,6 @@ class PatchSearch:
         self.bounds, self.batch, self.success, self.seed = bounds, batch, success, seed
 
     def masks(self, labels: list[int], steps: int) -> MaskSearch:
-        """Return soft masks for some classes."""
         targets = torch.tensor(labels, device=self.x.device)
         shape = (self.x.shape[1], self.x.shape[2], self.x.shape[3])
         keys = rng.keys(self.seed, targets)
@@ -298,12 +281,12 @@ class PatchSearch:
         return [found[i] for i in range(len(labels))]
 
     def _improve(self, search: PatternSearch, steps: int, *, every: bool) -> None:
-        """Take steps on patterns; unless `every`, leave out classes for which a square of this size is hopeless."""
         recent = torch.zeros(len(search.labels), device=search.labels.device)
         for step in range(steps):
             labels = search.labels.tolist()
             logits, gradient = self.gradient(*search.ask(self._drawn(labels, step, f"side {search.size}")))
             search.tell(logits, gradient)
+            # Unless `every`, leave out classes for which a square of this size is hopeless.
             if every or step >= _HOPELESS_AFTER:
                 continue
             arrived = CLASSIFICATION.predictions(logits).view(len(labels), -1) == search.labels.unsqueeze(1)
@@ -321,7 +304,7 @@ class PatchSearch:
         return others
 
     def _drawn(self, labels: list[int], step: int, use: str = "mask") -> Tensor:
-        """Return (k, B, C, H, W) images of other classes for each class, drawn by seed, class and step."""
+        # (k, B, C, H, W): images of other classes for each class, drawn by seed, class and step.
         keys = rng.fold(rng.fold(rng.keys(self.seed, torch.tensor(labels)), f"images for {use}"), step)
         pools = [self._others(self.search, label) for label in labels]
         limits = torch.tensor([len(pool) for pool in pools]).view(-1, 1)
@@ -339,11 +322,11 @@ def heaviest_square(mask: Tensor, side: int) -> tuple[int, int]:
 # The two searches below ask and tell: `ask` gives points for the model, `tell` takes the model's answers there. They
 # search several classes in one batch, each independently of the others, and do not see the model.
 
+# The mask's first logit, about 0.27: a gradient everywhere, and soon closed where it does not help.
 _START = -1.0
-"""The mask's first logit, about 0.27: a gradient everywhere, and soon closed where it does not help."""
 
+# Factors of the price of a mask's area after a step that succeeded, and after one that did not; and its start.
 _DEARER, _CHEAPER, _FIRST_PRICE = 1.1, 1 / 1.15, 1e-3
-"""Factors of the price of a mask's area after a step that succeeded, and after one that did not; and its start."""
 
 
 class _Adam:
@@ -354,7 +337,6 @@ class _Adam:
         self.rate, self.momentum, self.memory = rate, momentum, memory
 
     def keep(self, kept: Tensor) -> None:
-        """Continue with the rows kept (k,) bool."""
         self.first, self.second = self.first[kept], self.second[kept]
 
     def step(self, gradient: Tensor) -> Tensor:
@@ -372,10 +354,9 @@ class MaskSearch:
     Args:
         labels: (k,) int64 the classes.
         shape: (C, H, W) of an image.
-        bounds: smallest and largest input value.
         success: share of a batch, in 0..1, that must arrive.
         keys: (k,) int64 randomness of the starts.
-        rate: step length on the logits of mask and pattern.
+        rate: step length on the logits.
     """
 
     def __init__(
@@ -438,10 +419,8 @@ class PatternSearch:
     Args:
         labels: (k,) int64 the classes.
         places: k pairs (row, column) of each square's corner.
-        size: side of the squares, in pixels.
         patterns: (k, C, size, size) start, in input units.
-        bounds: smallest and largest input value.
-        rate: step length on the pattern's logits.
+        rate: step length on the logits.
     """
 
     def __init__(
@@ -466,21 +445,18 @@ class PatternSearch:
         return low + (high - low) * torch.sigmoid(self.logit)
 
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W), B for each class."""
         points = x.clone()
         for at, pattern, row in zip(self._spans(), self.patterns, points, strict=True):
             row[at] = pattern
         return points.flatten(0, 1), self.labels.repeat_interleave(x.shape[1])
 
     def tell(self, logits: Tensor, gradient: Tensor) -> None:
-        """Take one step."""
         slope = gradient.view(len(self.labels), -1, *gradient.shape[1:])
         inside = torch.stack([row[at].mean(0) for at, row in zip(self._spans(), slope, strict=True)])
         share = torch.sigmoid(self.logit)
         self.logit = self.logit + self.adam.step(inside * share * (1 - share))
 
     def keep(self, kept: Tensor) -> None:
-        """Continue with the classes kept (k,) bool."""
         self.labels, self.logit = self.labels[kept], self.logit[kept]
         self.places = [place for place, stays in zip(self.places, kept.tolist(), strict=True) if stays]
         self.adam.keep(kept)

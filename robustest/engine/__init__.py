@@ -1,1 +1,1 @@
-"""The engine owns every model call: batches, device, counting, judging."""
+"""The engine: every model call, with batches, device, counts and judgement."""

@@ -1,11 +1,10 @@
-"""Checks of a model's answers before it is measured: repeatable, and those of one sample alone."""
+"""Checks of a model before it is measured: answers repeat, and depend on their own sample alone."""
 
-# - `check_forward`: labels are classes of the model, two passes agree, and a sample's answer does not depend on the
-#   samples beside it in the batch. Hints name likely mistakes; no verdict rests on one.
-# - `probe_history`: an answer does not depend on earlier queries. A model that remembers its queries, and answers an
-#   input near one of them as it answered that one, looks robust to any search that starts from samples that it was
-#   shown; an attacker who comes with a changed sample first breaks it. A model that changes after some number of
-#   queries is not the model that was measured.
+# - `check_forward`: labels are classes of the model, two passes agree, and an answer does not depend on the other
+# samples of its batch. Hints name likely mistakes; no verdict rests on a hint.
+# - `probe_history`: an answer does not depend on earlier queries. A model that remembers queries, and gives an input
+# near an earlier one the same answer, looks robust to every search that starts from samples; an attacker whose first
+# query is the changed sample breaks it.
 
 from __future__ import annotations
 
@@ -25,26 +24,26 @@ from robustest.errors import ModelError
 from robustest.models import Classifier
 from robustest.threats import Bounds, Threat
 
+# Samples that the checks of the forward pass twice, and once more among other neighbours.
 _PROBE = 8
-"""Samples that the checks of the forward pass twice, and once more among other neighbours."""
+# Answers differ where a logit moves by this share of the usual lead; other batches alone move the last bits.
 _APART = 0.05
-"""Answers differ where a logit moves by this share of the usual lead; batches alone move last bits."""
+# Samples that are passed among others of another kind, where a claim has two kinds.
 _BESIDE = 2
-"""Samples that are passed among others of another kind, where a claim has two."""
+# Distances of a second query from the first, as shares of the inputs' range: one row each.
 _STEPS = (0.1, 0.03, 0.01, 0.003)
-"""Distances of a second query from the first, as shares of the range of inputs: a row each."""
+# Inputs that are passed at the start, and again after each chunk.
 _LATER = 2
-"""Inputs that are passed at the start, and again after each chunk."""
+# Larger tensors, as a bank of features, are shared between copies.
 _LARGEST = 1 << 25
-"""Numbers of a tensor from which copies share it: a bank of features, say."""
+# With this number of samples a single class is no accident.
 _ENOUGH = 16
-"""Samples of which one class alone is no accident."""
 _GREY = 255.0
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyAnswers:
-    """Answers from before the measurement: inputs (n, *S), logits (n, *O), and the usual lead of these."""
+    """Answers from before the measurement: inputs (n, *S), logits (n, *O), and their usual lead."""
 
     x: Tensor
     logits: Tensor
@@ -54,16 +53,13 @@ class EarlyAnswers:
 def check_model(
     evaluator: Evaluator, chunk: Chunk, suppressed: Collection[str], *, first_of_all: bool = True
 ) -> EarlyAnswers | None:
-    """Check a model before it is measured: `check_forward`, then `probe_history`.
-
-    Args:
-        evaluator, chunk, suppressed, first_of_all: as for `check_forward`.
+    """Run `check_forward`, then `probe_history`; arguments as for `check_forward`.
 
     Returns:
-        Answers to compare with by `ask_again` once it was measured.
+        Answers for `ask_again` after the measurement.
 
     Raises:
-        DataError, ModelError: as `check_forward`.
+        DataError, ModelError: see `check_forward`.
     """
     check_forward(evaluator, chunk, suppressed, first_of_all=first_of_all)
     return probe_history(evaluator, chunk)
@@ -75,14 +71,12 @@ def check_model(
 def check_forward(
     evaluator: Evaluator, chunk: Chunk, suppressed: Collection[str], *, first_of_all: bool = True
 ) -> None:
-    """Pass the first few samples again: labels, logits, a forward that repeats itself, alone and in other company.
+    """Pass the first few samples again, in the same batch, in another one and alone.
 
     Args:
-        evaluator: makes the model's passes.
-        chunk: the samples.
         suppressed: names of health checks that do not stop a claim.
-        first_of_all: the order begins with these samples. Only they give hints: a run that is resumed, or a worker that
-            joins in, begins elsewhere and must report the same.
+        first_of_all: the order begins with these samples. Only they give hints: a resumed run, or a worker that joins
+            in, begins elsewhere and must report the same.
 
     Raises:
         DataError: labels outside the model's classes.
@@ -120,20 +114,18 @@ def check_forward(
 
 
 def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor) -> None:
-    """Compare the logits (n, *O) of the first inputs (n, *S) with theirs beside inputs of another kind.
-
-    One input among many: a statistic of the batch is then a statistic of the others.
-    """
+    """Compare logits (n, *O) of the first inputs (n, *S) with theirs beside inputs of another kind."""
     usual = usual_lead(evaluator, logits[:_PROBE])
     for at in range(min(_BESIDE, len(x))):
         one = slice(at, at + 1)
+        # One input among many: a statistic of the batch is then a statistic of the others.
         again = evaluator.logits(torch.cat([others, x[one]]))[-1:]
         changed = int(moved(evaluator, logits[one], again, usual).sum())
         evaluator.health.count("batch_dependence", failed=changed, tried=1)
 
 
 def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor) -> Tensor:
-    """Return (n,) bool: logits (n, *O) that changed by more than rounding does, measured by the usual lead."""
+    """Return (n,) bool: logits (n, *O) that changed by more than rounding, relative to the usual lead."""
     change = after - before
     if evaluator.task.one_class:  # a number added to all logits decides nothing
         change = change - change.mean(1, keepdim=True)
@@ -141,7 +133,7 @@ def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor) ->
 
 
 def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
-    """Return the median lead of the largest of logits (n, K); the spread of outputs that are no logits of one class."""
+    """Return the median lead of the largest of logits (n, K); for other tasks the outputs' standard deviation."""
     least = 1e-3 * float(logits.abs().max())
     if evaluator.task.one_class:
         lead = logits.topk(2, 1).values
@@ -153,18 +145,13 @@ def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
 
 
 def probe_history(evaluator: Evaluator, chunk: Chunk) -> EarlyAnswers | None:
-    """Pass two inputs that lie near each other through one copy of the module, and the second alone through another.
+    """Compare a copy of the module that got a nearby query before with one that did not.
 
-    Both copies have the module's state, and it sees neither input: three passes of four inputs, which are no part of
-    the claim's cost, as that is of the model itself. The inputs lie between the chunk's samples. Only torch modules are
-    tested; state that a model keeps outside of its modules, in other objects or in files, is not seen.
-
-    Args:
-        evaluator: of the model. Models that adapt or answer at random are not tested.
-        chunk: its first samples.
+    Only torch modules are tested; state outside of modules, in other objects or files, escapes. Models that adapt or
+    answer at random are not tested.
 
     Returns:
-        Answers for `ask_again`; None of a model that is not tested.
+        Answers for `ask_again`; None for a model that is not tested.
     """
     model = evaluator.model
     if evaluator.random or model.reset is not None or model.whole:
@@ -172,6 +159,8 @@ def probe_history(evaluator: Evaluator, chunk: Chunk) -> EarlyAnswers | None:
     if model.module is None or model.call is not model.module:
         return None
     first, (low, high) = _places(chunk, "between"), chunk.bounds
+    # Both copies have the module's state, and the module itself evaluates neither input. The copies' three passes of
+    # four inputs are not counted, as the claim's cost is that of the model.
     away = (high - low) * first.new_tensor(_STEPS[: len(first)]).view(-1, *[1] * (first.ndim - 1))
     key = rng.fold(chunk.key[: len(first)], "near")
     second = (first + away * rng.signs(key, first.shape[1:])).clamp(low, high)
@@ -191,7 +180,7 @@ def probe_history(evaluator: Evaluator, chunk: Chunk) -> EarlyAnswers | None:
 
 
 def ask_again(evaluator: Evaluator, early: EarlyAnswers | None) -> None:
-    """Compare a model's answers now, after many queries, with its early ones; None compares nothing."""
+    """Compare a model's answers after many queries with its early ones."""
     if early is None:
         return
     again = _answers(evaluator.model, early.x)
@@ -201,7 +190,7 @@ def ask_again(evaluator: Evaluator, early: EarlyAnswers | None) -> None:
 
 
 def _places(chunk: Chunk, use: str) -> Tensor:
-    """Return (n, *S) places between two samples, and off by a tenth of the range: no claim has passed them."""
+    """Return (n, *S) inputs between two samples, off by a tenth of the range: no claim has passed them."""
     x, (low, high) = chunk.x[: len(_STEPS)], chunk.bounds
     off = rng.uniform(rng.fold(chunk.key[: len(x)], use), x.shape[1:], -0.1, 0.1)
     other = x.roll(1, 0) if len(x) > 1 else low + high - x
@@ -219,7 +208,7 @@ def _answers(model: Classifier, x: Tensor) -> Tensor | None:
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """Return a module with a copy of the state: modules, buffers, tensors, lists, dicts and sets.
+    """Return a module with a copy of its state: modules, buffers, tensors, lists, dicts and sets.
 
     Parameters are shared, and so are other objects: a trainer that a module refers to, with its data, is not copied.
     """
@@ -252,12 +241,11 @@ def copied(module: nn.Module) -> nn.Module:
 
 
 def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
-    """Return likely mistakes that the first samples give away, in sentences.
+    """Return likely mistakes that the first samples show, as sentences.
 
     Args:
-        evaluator: makes the model's passes.
-        chunk: the first samples, in a random order.
-        answers: (n, K) logits of the first few of them; only where all of these predict one class are all passed.
+        chunk: the first samples, in random order.
+        answers: (n, K) logits of the first few.
     """
     found, y, task = [], chunk.y, evaluator.task
     if len(y) >= _ENOUGH and y.ndim == 1 and not y.is_floating_point():
@@ -269,6 +257,7 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
         else:
             predicted = task.predictions(answers)
             if predicted.ndim == 1 and bool((predicted == predicted[0]).all()):
+                # The few answers agree: pass the whole chunk before saying so.
                 predicted = task.predictions(evaluator.logits(chunk.x))
             if predicted.ndim == 1 and bool((predicted == predicted[0]).all()):
                 found.append(
@@ -286,12 +275,7 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
 
 
 def hints_on(threat: Threat, bounds: Bounds) -> tuple[str, ...]:
-    """Return likely mistakes in a radius, beside the width of the inputs' bounds.
-
-    Args:
-        threat: with a radius in input units; others give no hint.
-        bounds: the inputs' bounds.
-    """
+    """Return likely mistakes in a radius, compared with the width of the inputs' bounds."""
     eps, width = getattr(threat, "eps", None), bounds[1] - bounds[0]
     if eps is None or not eps:
         return ()

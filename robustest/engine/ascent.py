@@ -1,9 +1,10 @@
-"""Gradient steps of a fixed number for every row: for training, and for inputs that show a feature."""
+"""Gradient steps of a fixed number for every row: for training, and for pictures of features."""
 
 #     z_(t+1) = project(z_t + a_t * ascent(g_t)),  g_t the gradient of an `Objective` at z_t,  a_t = a or a (1 - t / T)
 #
-# Nothing is searched for here, so nothing ends early: a training example that is misclassified already is made worse
-# still, and a picture of a feature is driven on. Claims use `robustest.engine.search` instead.
+#
+# Nothing ends early: a training example that is misclassified already is made worse still. Claims use
+# `robustest.engine.search` instead.
 #
 # Pictures (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, sections 4 and 5)
 # start from grey with a little noise and may go anywhere inside the bounds. Nothing but the network's gradient keeps
@@ -24,7 +25,7 @@ from robustest.threats import L1, L2, Bounds, Rows, Threat, filled, per_row
 
 
 def away_from(y: Tensor) -> Objective:
-    """Return the cross-entropy of classes y (N,)."""
+    """Return the objective "cross-entropy of classes y (N,)"."""
 
     def objective(logits: Tensor, part: slice) -> Tensor:
         return cross_entropy(logits, y[part])
@@ -33,7 +34,7 @@ def away_from(y: Tensor) -> Objective:
 
 
 def towards_class(y: Tensor) -> Objective:
-    """Return the cross-entropy of classes y (N,), negated."""
+    """Return the objective "negated cross-entropy of classes y (N,)"."""
 
     def objective(logits: Tensor, part: slice) -> Tensor:
         return -cross_entropy(logits, y[part])
@@ -42,7 +43,7 @@ def towards_class(y: Tensor) -> Objective:
 
 
 def towards_features(aim: Tensor) -> Objective:
-    """Return the distance of features from an aim (N, D), relative to the aim's length, negated."""
+    """Return the objective "negated relative distance of features from an aim (N, D)"."""
 
     def objective(features: Tensor, part: slice) -> Tensor:
         return -relative_distance(features, aim[part])
@@ -51,7 +52,7 @@ def towards_features(aim: Tensor) -> Objective:
 
 
 def feature(index: Tensor) -> Objective:
-    """Return one feature of each row: index (N,) int64."""
+    """Return the objective "one feature of each row", index (N,) int64."""
 
     def objective(features: Tensor, part: slice) -> Tensor:
         return features.gather(1, index[part].unsqueeze(1)).squeeze(1)
@@ -60,7 +61,7 @@ def feature(index: Tensor) -> Objective:
 
 
 def relative_distance(features: Tensor, aim: Tensor) -> Tensor:
-    """Return (N,) the Euclidean distance of features (N, D) from an aim, over the length of the aim."""
+    """Return (N,) Euclidean distances of features (N, D) from an aim, relative to its length."""
     apart: Tensor = torch.linalg.vector_norm(features - aim, dim=1)
     scale: Tensor = torch.linalg.vector_norm(aim, dim=1).clamp(min=torch.finfo(aim.dtype).tiny ** 0.5)
     return apart / scale
@@ -81,14 +82,10 @@ def ascend(
     """Return inputs (N, *S) inside the threat's region where an objective is larger.
 
     Args:
-        evaluator: makes the model's passes.
-        threat: the region around x.
-        x: (N, *S) on the evaluator's device, inside the bounds.
-        objective: the value to climb.
-        bounds: the input's bounds.
+        threat: the region around x, (N, *S) on the evaluator's device.
         steps: gradient steps, >= 1.
-        step_size: length of a step in input units, or in steps of the threat's `ascent` where a proposal is no input;
-            None means 2 * stride / steps, so that the steps together span the region.
+        step_size: in input units, or in steps of the threat's `ascent` where a proposal is no input; None means
+            2 * stride / steps, so that the steps together span the region.
         key: (N,) int64 for a random start inside the region; None starts at x.
         falling: the step's length falls linearly to 0, to come to rest at a maximum inside the region.
     """
@@ -115,26 +112,24 @@ def advanced(threat: Threat, region: Rows, z: Tensor, gradient: Tensor, size: Te
 # Pictures
 
 
+# Standard deviation of the noise on grey, in widths of the bounds (1/20 in the paper).
 _NOISE = 0.05
-"""Standard deviation of the noise on grey, in widths of the bounds (the paper's is 1/20)."""
 
 
 def grey(key: Tensor, shape: Sequence[int], bounds: Bounds) -> Tensor:
-    """Return (N, *shape) starts: the middle of the bounds, with a little noise of each key (N,)."""
+    """Return (N, *shape) starts: the middle of the bounds with a little noise."""
     low, high = bounds
     noise = rng.normal(rng.fold(key, "grey"), shape)
     return ((low + high) / 2 + _NOISE * (high - low) * noise).clamp(low, high)
 
 
 def maximised(read: Evaluator, start: Tensor, index: Tensor, *, bounds: Bounds, steps: int) -> Tensor:
-    """Return inputs (N, *S) that drive one feature each as high as gradient steps take it.
+    """Return inputs (N, *S) that drive one feature each, index (N,) int64, as high as gradient steps take it.
 
     Args:
         read: an evaluator that answers with features (B, D).
         start: (N, *S) inside the bounds.
-        index: (N,) int64 features.
-        bounds: the input's bounds.
-        steps: gradient steps, >= 1.
+        steps: >= 1.
 
     Raises:
         ModelError: the features have no gradient, or one that is not finite.
@@ -145,15 +140,10 @@ def maximised(read: Evaluator, start: Tensor, index: Tensor, *, bounds: Bounds, 
 def inverted(
     read: Evaluator, start: Tensor, aim: Tensor, *, bounds: Bounds, steps: int, step_size: float | None = None
 ) -> Tensor:
-    """Return inputs (N, *S) whose features come close to an aim (N, D).
+    """Return inputs (N, *S) whose features come close to an aim (N, D); see `maximised`.
 
     Args:
-        read, start, bounds, steps: as for `maximised`.
-        aim: (N, D) features.
         step_size: Euclidean length of the first step, in input units; None lets the steps span the bounds.
-
-    Raises:
-        ModelError: as for `maximised`.
     """
     return ascend(
         read,
@@ -168,5 +158,6 @@ def inverted(
 
 
 def everywhere(x: Tensor, bounds: Bounds) -> L2:
-    """Return the Euclidean ball that holds everything inside the bounds: its steps follow the gradient's direction."""
+    """Return the Euclidean ball that holds everything inside the bounds."""
+    # Steps in it follow the gradient's direction.
     return L2((bounds[1] - bounds[0]) * max(1, torch.Size(x.shape[1:]).numel()) ** 0.5)

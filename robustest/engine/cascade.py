@@ -1,14 +1,14 @@
-"""A cascade on one chunk: each stage on the survivors of the stages before it, and what their search is worth."""
+"""A cascade on one chunk: each stage attacks the survivors of the stages before it."""
 
 # The algorithm:
 #
-# 1. `serving`: the stages that work on the threat, with what the model gives and within its budget of queries. Where
-#    gradients mislead, the stages without gradients get every survivor and more queries.
+# 1. `serving`: the stages that work on the threat, with the outputs that the model gives and within its budget of
+#    queries. Where gradients mislead, the stages without gradients get every survivor and more queries.
 # 2. For each stage and round: attack the survivors, those of smallest margin first. Where the stage breaks enough of
 #    them (`Stage.go_on`), the next ones get it too: a stage that fits the model is worth its price.
 # 3. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `near` ones where
 #    an earlier run of the same searcher stayed far off everywhere.
-# 4. `Coverage`: a survivor that no search looked at which counts for the threat was not shown to be safe
+# 4. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
 #    (`weak_search`). Where scores say no more than labels, only searches by labels count.
 #
 # Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch
@@ -45,8 +45,8 @@ from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Threat
 
+# Passes of a sample outside its attacks: a clean one, two that must agree, two that probe the input.
 _AROUND = 5
-"""Passes that a sample gets outside its attacks: a clean one, two that must agree, two that probe the input."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,6 @@ class CascadeOutcome:
     """The outcome of a cascade on a chunk.
 
     Attributes:
-        found: rows as in the samples given.
         stages: the number of samples that each stage broke, by "name" or "name #round".
     """
 
@@ -74,15 +73,11 @@ def run_cascade(
     """Attack samples that the model gets right, stage by stage.
 
     Args:
-        evaluator: makes the model's passes.
-        cascade: the stages.
-        threat: the allowed changes.
-        chunk: the samples.
         clean_margin: (N,) margins of the unchanged samples, for the check that the loss rises.
         attempts: keep the best attempt on samples that are never broken.
 
     Raises:
-        ConfigError: no stage works on this threat with what the model gives.
+        ConfigError: no stage works on this threat with the outputs that the model gives.
     """
     health = evaluator.health
     suspect = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
@@ -163,7 +158,7 @@ def run_cascade(
                         health.count("loss_does_not_rise", failed=flat, tried=len(rows))
                     if not climbs and after_gradients:
                         health.count("black_box_beats_white_box", failed=broke, tried=len(rows))
-                    # How near the round came at best: its margins over the smallest known; 0 where it broke a sample.
+                    # The round's least distance: its margins over the smallest known; 0 where it broke a sample.
                     near = torch.where(part.broken, 0.0, part.margin / found.margin[rows].clamp(min=1e-30))
                     ratio[name] = min(ratio[name], max(0.0, float(near.nan_to_num(nan=1.0).amin())))
                     found.merge(part, rows, attempts=attempts)
@@ -187,14 +182,11 @@ def run_cascade(
 def serving(
     evaluator: Evaluator, cascade: Cascade, threat: Threat, elements: int, *, beside: int = 0
 ) -> tuple[Stage, ...]:
-    """Return the stages that can be used, and note those that cannot.
+    """Return the stages that can be used, and note the others.
 
     Args:
-        evaluator: knows the model, its task and its budget of queries.
-        cascade: the stages.
-        threat: the allowed changes.
-        elements: elements of a sample.
-        beside: passes of a sample that are made outside the stages.
+        elements: of a sample.
+        beside: passes of a sample outside the stages.
 
     Raises:
         ConfigError: none is left.
@@ -252,19 +244,17 @@ def _why_no_stage(cascade: Cascade, threat: Threat, gives: Needs, task: Task) ->
     )
 
 
+# Queries of each stage without gradients where gradients mislead: they break samples that break easily. To show that
+# survivors are robust may take more (`enough_queries`), which a claim has to ask for.
 _WIDE = 1000
-"""Queries of each stage without gradients where gradients mislead: they break what is easily broken. To show that the
-survivors are robust may take more (`enough_queries`), which a claim has to ask for."""
 
 
 def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
-    """Return stages for a model whose gradients mislead: those without gradients get all samples, and more queries.
-
-    Stages by gradients stay: where they break a sample, that is proof.
-    """
+    """Return stages for a model whose gradients mislead: those without gradients get all samples, and more queries."""
     wide = []
     for stage in stages:
         searcher: Any = stage.searcher
+        # Stages by gradients stay: a sample that they break is broken, whatever the gradients are.
         if searcher.needs is Needs.GRADIENT:
             wide.append(stage)
             continue
@@ -275,7 +265,7 @@ def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
     return tuple(wide)
 
 
-# Coverage: what a claim that survivors are safe rests on
+# Coverage: the searches behind a claim that survivors are safe
 
 _NO_SCORES = (
     "weak_search: the model's scores say no more than its labels, so that no search that follows scores or gradients "
@@ -284,7 +274,7 @@ _NO_SCORES = (
 
 
 class Coverage:
-    """The rows that were searched, and those searched without gradients, by stages that count for the threat."""
+    """The rows that stages that count for the threat searched, and those searched without gradients."""
 
     def __init__(self, x: Tensor, threat: Threat, *, labels_alone: bool = False) -> None:
         """Prepare for samples x (n, *S); with `labels_alone` only stages that need labels count."""
@@ -294,7 +284,7 @@ class Coverage:
         self._broken_again = 0
 
     def add(self, stage: Stage, rows: Tensor, broken: Tensor) -> None:
-        """Add a round of a stage: the rows (m,) int64 that it had, and those that it broke, (m,) bool."""
+        """Add a round of a stage on rows (m,) int64, of which it broke (m,) bool."""
         blind_to_scores = self._labels_alone and stage.searcher.needs > Needs.LABELS
         if blind_to_scores or not searches(stage.searcher, self._threat, self._features):
             return
@@ -304,7 +294,7 @@ class Coverage:
             self._blind[rows] += 1
 
     def count(self, evaluator: Evaluator, left: Tensor, stages: tuple[Stage, ...]) -> None:
-        """Count the searches of the survivors `left` (n,) bool for the health checks, and note what they lack."""
+        """Count the searches of survivors `left` (n,) bool for the health checks, and note missing ones."""
         if self._threat.radius == 0:  # there is nothing to search
             return
         health, unsearched = evaluator.health, int((left & ~self._searched).sum())
@@ -317,14 +307,7 @@ class Coverage:
 
 
 def lacking(threat: Threat, gives: Needs, stages: tuple[Stage, ...], features: int) -> str:
-    """Return a note on what it would take to search a threat, where the stages that ran do not count.
-
-    Args:
-        threat: what was to be searched.
-        gives: what the model gives.
-        stages: the stages that ran.
-        features: elements of a sample.
-    """
+    """Return a note on the search that a threat would take, where the stages that ran do not count."""
     ran, needed = [], []
     for stage in stages:
         least, name = enough_queries(stage.searcher, threat, features), stage.searcher.name
@@ -342,32 +325,31 @@ def lacking(threat: Threat, gives: Needs, stages: tuple[Stage, ...], features: i
     )
 
 
-# Scores that say no more than labels: a one-hot prediction, a single tree with pure leaves, or a score that hides its
-# size is the same all over a class, and changes at once at its edge. A search that follows such scores draws at random,
-# however many queries it has.
-
+# Scores that say no more than labels: a one-hot prediction, a tree with pure leaves, or a score that hides its size
+# is constant within a class and jumps at its edge. A search that follows it draws at random, with any number of
+# queries.
+#
+# Margins whose spread in a class is below this share of their mean are examined; sound models' spread is larger.
 _ALIKE = 0.25
-"""Margins whose spread in a class is below this share of their mean are looked into; sound models' differ by more."""
+# Fewer margins of a class have no meaningful spread.
 _FEW = 3
-"""Fewer margins of a class have no spread that says anything."""
 _ROWS = 8
+# Parts of a way from one class to another, and again of its steepest part.
 _PARTS = 8
-"""Of a way from one class to another, and again of the part where most changes."""
+# Least share of a way's change that lies where the class stays, if scores say more than labels.
 _WITHIN = 0.1
-"""Least share of all change on a way that lies where the class stays, if scores say more than labels."""
+# Most passes of one sample.
 PASSES = 2 * (2 * _PARTS + 2) + 2
-"""Most passes of one sample."""
+# The check is left out where the budget is less than this number times its passes.
 _AFFORDED = 20
-"""Budgets of fewer times as many passes are not spent on this."""
 
 
 def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     """Return True if the margins of unchanged samples are so similar within each class that scores need a closer look.
 
     Args:
-        evaluator: knows what the model gives.
         clean_margin: (n,) margins of samples that are classified correctly.
-        y: (n,) int64 their classes. Each class may have its own score, and still say no more than the label.
+        y: (n,) int64 their classes; each may have its own constant score.
     """
     if not evaluator.task.one_class:
         return evaluator.model.gives is Needs.SCORES
@@ -388,19 +370,12 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
 
 
 def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:
-    """Return True if, on ways to other classes, the scores of the first samples change only where the class does.
-
-    Ways lead to the next samples, and to mirrored ones. Scores that stay within classes on more than half of the ways
-    that change the class say no more than labels; ways on which no class changes say nothing.
-
-    Args:
-        evaluator: makes the model's passes.
-        chunk: the samples.
-    """
+    """Return True if, on ways to other classes, the scores of the first samples change only where the class does."""
     x = chunk.x[:_ROWS]
     if not evaluator.task.one_class:  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.amin() + x.amax() - x
+    # Ways to the next samples, and to mirrored ones: only those on which the class changes say anything.
     near, far = torch.cat([x, x]), torch.cat([x.roll(1, 0), mirrored])
     ends = evaluator.task.predictions(evaluator.logits(torch.cat([x, mirrored])))
     here, there = ends[: len(x)], ends[len(x) :]
@@ -418,4 +393,5 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:
         # Go on with the steepest part of each way: a smooth score that is steep at the edge changes within it too.
         at, rows = changes.argmax(0), torch.arange(len(near), device=near.device)
         near, far = points[at, rows][within <= _WITHIN], points[at + 1, rows][within <= _WITHIN]
+    # Scores that stay within classes on more than half of these ways say no more than labels.
     return 2 * len(near) > ways

@@ -13,25 +13,25 @@ from robustest.data import Samples
 from robustest.errors import DataError
 from robustest.threats import Bounds
 
+# Fixed sizes, not batches: statistics are computed after each chunk, and must not depend on the memory of a device.
 _SMALLEST, _LARGEST = 64, 512
+# A chunk is at most this fraction of the samples before it: an early verdict evaluates little beyond its point.
 _SHARE = 4
-"""A chunk is at most this fraction of the samples before it: an early verdict reads little beyond its point."""
+# float32 holds every whole number below it.
 EXACT = 2**24
-"""Whole numbers below it are float32 numbers, each of them."""
+# Samples that the check for data that change reads twice.
 _READ_TWICE = 16
-"""Samples that the check for data that change reads twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Samples with the keys of their randomness; rows are in the order in which they are evaluated.
+    """Samples with the keys of their randomness, in the order of evaluation.
 
     Attributes:
         ids: (n,) int64 on the CPU, indices in the user's data.
         x: (n, *S) float32 on the device, inside the bounds.
-        y: (n, *T) on the device, the targets of the task: (n,) int64 classes in classification.
-        key: (n,) int64 on the device, keys of the samples' randomness.
-        bounds: the input's bounds.
+        y: (n, *T) on the device, the task's targets: (n,) int64 classes in classification.
+        key: (n,) int64 on the device.
     """
 
     ids: Tensor
@@ -41,17 +41,14 @@ class Chunk:
     bounds: Bounds
 
     def rows(self, which: Tensor) -> Chunk:
-        """Return the chunk of the rows at `which` (m,) int64."""
         return Chunk(self.ids[which.cpu()], self.x[which], self.y[which], self.key[which], self.bounds)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
-    """Yield the chunks of an order of samples: small at first, so that an early verdict is cheap, then growing.
-
-    It depends on the place in the order alone, never on workers, batches or memory, nor on where a run stops.
-    """
+    """Yield the chunks of an order of samples: small at first, so that an early verdict is cheap, then growing."""
     start = 0
     while start < len(order):
+        # By the place in the order alone, so that workers, batches, and resumed runs cut the same chunks.
         size = min(_LARGEST, max(_SMALLEST, start // _SHARE // _SMALLEST * _SMALLEST))
         yield order[start : start + size]
         start += size
@@ -60,18 +57,13 @@ def partition(order: Tensor) -> Iterator[Tensor]:
 def load(
     samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device, whole: bool = False
 ) -> Chunk:
-    """Read samples by index and check them.
+    """Read samples by index, ids (n,) int64, and check them.
 
     Args:
-        samples: the data.
-        ids: (n,) int64, their positions.
-        bounds: the inputs' bounds.
-        seed: of their randomness.
-        device: where they go.
         whole: inputs may be whole numbers, which have no gradient and are in no ball.
 
     Raises:
-        DataError: NaN, infinite or out-of-bounds values, or the numbers of samples and labels are not that of ids.
+        DataError: values are NaN, infinite or out of bounds, or the number of samples or labels is wrong.
     """
     x, y = samples.take(ids)
     if len(x) != len(ids) or len(y) != len(ids):
@@ -85,9 +77,11 @@ def load(
                 "Divide 8-bit images by 255, give floats and their bounds=(low, high), or claim groups, transfer, cues "
                 "or shifts."
             )
+        # Models get float32: larger whole numbers (identifiers, say) would be rounded without notice.
         if int(x.abs().max()) >= EXACT:
             raise DataError(f"Expected whole numbers below {EXACT:,} but got {int(x.abs().max()):,}.")
         x, bounds = x.float(), (-float(EXACT), float(EXACT)) if bounds == (0.0, 1.0) else bounds  # the default bounds
+    # NaN would pass the tests of the bounds below: any comparison with it is False.
     finite = torch.isfinite(x).flatten(1).all(1)
     if not bool(finite.all()):
         raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
@@ -104,21 +98,19 @@ def load(
 
 
 def check_data(samples: Samples, ids: Tensor) -> None:
-    """Read the first few samples twice: a verdict on samples that change each time could not be repeated.
-
-    Args:
-        samples: the data.
-        ids: (n,) int64, positions in the order in which they are evaluated.
+    """Read the first few samples of an order, ids (n,) int64, twice.
 
     Raises:
-        DataError: values, shapes or labels differ.
+        DataError: values, shapes or labels differ between the two reads.
     """
+    # A verdict on samples that change with each read could not be repeated.
     few = ids[:_READ_TWICE]
     for first, again in zip(samples.take(few), samples.take(few), strict=True):
         got = ""
         if first.shape != again.shape:
             got = f"shapes {tuple(first.shape)} and {tuple(again.shape)}"
         else:
+            # Equal NaN is no change; `load` reports it.
             changed = ~torch.isclose(first, again, rtol=0, atol=0, equal_nan=True).flatten(1 if first.ndim > 1 else 0)
             changed = changed.any(1) if changed.ndim > 1 else changed
             if bool(changed.any()):

@@ -2,7 +2,7 @@
 
 # Attacks, probes and claims never call the model themselves. A pass of N rows goes to the model in parts of at most
 # `batch_size` rows; a part that does not fit into memory halves the batch size and is passed again. Logits and
-# gradients that are NaN or infinite raise `ModelError`. Whatever is judged is judged in float32: bfloat16 is used for
+# gradients that are NaN or infinite raise `ModelError`. Answers are judged in float32: bfloat16 is used for
 # gradients alone, and only where that is faster.
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import per_row
 
 Render = Callable[[Tensor, slice], Tensor]
-"""Maps proposals of a part of the rows to model inputs; the slice says which rows they are."""
+"""Maps proposals of a part of the rows, a slice, to model inputs."""
 Objective = Callable[[Tensor, slice], Tensor]
-"""Maps the model's outputs (b, *O) for a part of the rows to (b,) values to climb; the slice says which rows."""
+"""Maps the model's outputs (b, *O) for a part of the rows, a slice, to (b,) values to climb."""
 
 DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
+# Numbers that a model may give in one pass, 256 MiB: tasks with large outputs get smaller batches.
 _MOST_OUTPUT = 1 << 26
-"""Numbers that a model may give in one pass, 256 MiB: batches of tasks with large outputs are smaller."""
+# Outputs that a `Judgement` keeps.
 _FIRST = 8
-"""Outputs that a `Judgement` keeps."""
+# bfloat16 must be this much faster to be worth a second attack in float32.
 _FASTER = 1.5
-"""How much faster bfloat16 must be for a second attack in float32 to be worth it."""
 
 _NO_GRADIENT = (
     "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
@@ -52,18 +52,18 @@ _AS_IT_IS = nullcontext()
 
 
 class HealthWarning(UserWarning):
-    """A health check found something; its name stands first in the message."""
+    """A finding of a health check, whose name begins the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A task's judgement of many answers; the outputs themselves, which may be large, are not kept.
+    """A task's judgement of many answers, without the outputs, which may be large.
 
     Attributes:
         holds: (N,) bool: the answer is right.
         margin: (N,) float32.
-        predicted: (N, *T) predictions.
-        score: (N,) float64; None where it was not asked for.
+        predicted: (N, *T).
+        score: (N,) float64, or None.
         first: (n, *O) the first few outputs.
     """
 
@@ -78,17 +78,16 @@ class Evaluator:
     """A classifier on a device, with a memory limit and counters.
 
     Attributes:
-        task: says when answers are right; looks, searches and cascades ask no other.
-        forward: samples passed forward so far.
-        backward: samples passed backward so far.
+        task: decides if answers are right.
+        forward, backward: samples passed so far.
         notes: sentences for the reader of the result.
-        classes: number of classes, known after the first pass; 0 before.
+        classes: number of classes; 0 before the first pass.
         health: counts for the health checks.
-        random: the user said that the model answers at random.
+        random: the user declared that the model answers at random.
         low_precision: cascades run their gradient stages in bfloat16 first, then again in float32 on the survivors.
         channels_last: images (B, C, H, W) go into those passes with their channels last in memory.
         probed: `gradient_checks.probe_gradient` ran on this chunk.
-        probe_rows: samples of a chunk that it takes.
+        probe_rows: samples of a chunk for that probe.
     """
 
     def __init__(
@@ -131,15 +130,10 @@ class Evaluator:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
-        """Judge the model's answers, part by part, so that large outputs are never held at once.
-
-        Args:
-            x: (N, *S) inputs on this device.
-            y: (N, *T) targets.
-            scored: return scores as well.
+        """Judge the answers to inputs x (N, *S) by targets y (N, *T), part by part.
 
         Raises:
-            ModelError, DeviceError: as for `logits`.
+            ModelError, DeviceError: see `logits`.
         """
         task = self.task
         holds: list[Tensor] = []
@@ -189,9 +183,6 @@ class Evaluator:
         """Return logits (B, K) at proposals z (B, *Z), and the gradient (B, *Z) of the summed objective.
 
         Args:
-            z: proposals on this device.
-            render: maps proposals to model inputs.
-            objective: the value to climb.
             draws: passes averaged, for models that answer at random (logits are averaged too).
 
         Raises:
@@ -240,24 +231,17 @@ class Evaluator:
             raise ModelError(_NOT_FINITE)
 
     def note(self, sentence: str) -> None:
-        """Add a sentence to the notes, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
     def check_labels(self, y: Tensor) -> None:
-        """Refuse labels (B,) that the model has no class for.
-
-        Raises:
-            DataError: a label is no class of the model.
-        """
+        """Raise DataError if a label of y (B,) is no class of the model."""
         self.task.check_targets(y, self.classes)
 
     def check_first(self, logits: Tensor) -> None:
-        """Warn where logits (B, K) of unchanged samples look like probabilities.
-
-        Not for answers that are no single class, whose outputs may be shares; nor for models without gradients: nothing
-        climbs their scores, and a forest's have no softmax to remove.
-        """
+        """Warn where logits (B, K) of unchanged samples look like probabilities."""
+        # Outputs of other tasks may be shares; scores of models without gradients are not climbed, and a forest has
+        # no softmax to remove.
         if (not self.task.one_class and logits.ndim == 2) or self.model.gives is not Needs.GRADIENT:
             return
         sums = logits.sum(1)
@@ -272,7 +256,7 @@ class Evaluator:
 
     @contextmanager
     def low(self, on: bool) -> Iterator[None]:
-        """Inside the block gradients are taken in bfloat16 if `on`; passes without gradient stay float32."""
+        """Take gradients in bfloat16 inside the block if `on`; passes without gradient stay float32."""
         self._low = on
         try:
             yield
@@ -280,7 +264,6 @@ class Evaluator:
             self._low = False
 
     def _ask(self, x: Tensor) -> Tensor:
-        """Call the model; turn whatever it raises, but a lack of memory, into a ModelError."""
         try:
             if self.classes and not self._writes:
                 return self.model(x)
@@ -317,7 +300,7 @@ class Evaluator:
         return logits
 
     def _suspect(self, value: Tensor) -> None:
-        """Refuse a sum that is NaN or infinite, as it is if any term was."""
+        """Refuse a sum that is not finite, as it is if any term was not."""
         if self.device.type != "cpu":
             # Reading the sum would wait for the accelerator in every pass. Times 0 it is 0, or NaN for ever: `settle`
             # reads that once for many passes.
@@ -326,17 +309,14 @@ class Evaluator:
             raise ModelError(_NOT_FINITE)
 
     def _precision(self, *, low: bool) -> AbstractContextManager[object]:
-        """A block in bfloat16 if `low`, else in float32, whatever precision the caller asked for around it."""
+        """Return a block in bfloat16 if `low`, else in float32, inside any precision of the caller."""
         kind = self.device.type
         if not low and not torch.is_autocast_enabled(kind):
             return _AS_IT_IS
         return torch.autocast(kind, torch.bfloat16, enabled=low)
 
     def _parts(self, n: int) -> Iterator[_Attempt]:
-        """Yield attempts at consecutive parts of n rows; one that ran out of memory is followed by a smaller one.
-
-        A loop of blocks, and not a function that is called for each part, keeps the stack of a model's own error short.
-        """
+        # A loop of blocks, not a callback for each part, keeps the stack of a model's own error short.
         start = 0
         while start < n:
             clock.check()
@@ -360,7 +340,7 @@ class Evaluator:
 
 
 class _Attempt:
-    """The block around one part of a pass: it ends well, or runs out of memory and makes the next part smaller."""
+    """A block around one part of a pass; running out of memory inside halves the batch size."""
 
     __slots__ = ("_evaluator", "fitted", "part")
 
@@ -380,7 +360,7 @@ class _Attempt:
 
 
 def _cut(rows: Tensor, part: slice) -> Tensor:
-    """Return a part of some rows; the rows themselves where it is all of them."""
+    """Return a part of rows, without a copy or a new tensor where it is all of them."""
     return rows if part.stop - part.start == rows.shape[0] else rows[part]
 
 
@@ -393,15 +373,15 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 def resolve(name: str, own: torch.device | None) -> torch.device:
-    """Return the device that a setting stands for.
+    """Return the device of a setting.
 
     Args:
         name: "auto", "cpu", "cuda", "cuda:N", "cuda:all" (for this process, the first) or "mps".
-        own: the model's device, if it has parameters. "auto" stays there unless that is the CPU and there is an
+        own: the model's device, if it has parameters. "auto" stays there unless it is the CPU and there is an
             accelerator.
 
     Raises:
-        DeviceError: the device asked for is absent.
+        DeviceError: the device is absent.
     """
     if name == "auto":
         if own is not None and own.type != "cpu":
@@ -427,13 +407,10 @@ def resolve(name: str, own: torch.device | None) -> torch.device:
 
 
 def seed_draws(key: Tensor) -> None:
-    """Seed the global generators with these samples' keys, so that a model's own draws can be repeated.
+    """Seed the global generators with samples' keys (n,) int64, so that a model's own draws can be repeated.
 
-    Only inside `robustest.models.frozen`, which restores the generators. A model's draws then depend on the samples
-    and the order of its passes, hence on the batch size.
-
-    Args:
-        key: (n,) int64, the keys of a chunk's samples, on the device of the model.
+    Only inside `robustest.models.frozen`, which restores the generators. The draws then depend on the samples and the
+    order of passes, hence on the batch size.
     """
     seed = int(rng.fold(key, "model").sum())
     torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
@@ -444,17 +421,11 @@ def seed_draws(key: Tensor) -> None:
 
 
 def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-    """Judge inputs by the majority of fresh draws.
-
-    Args:
-        evaluator: makes the model's passes.
-        x: (N, *S) inputs.
-        y: (N,) labels.
-        draws: passes of each input.
+    """Judge inputs x (N, *S) with labels y (N,) by the majority of fresh draws.
 
     Returns:
-        (N,) int64, the label or, where more than half of the draws are misclassified, the other class that most
-        of them gave; and (N,) int64, the number of misclassified draws.
+        (N,) int64: the label or, where more than half of the draws are misclassified, their most frequent class; and
+        (N,) int64: the number of misclassified draws.
     """
     votes = torch.zeros(len(y), evaluator.classes, dtype=torch.int64, device=y.device)
     for _ in range(draws):
@@ -470,12 +441,10 @@ def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Te
 
 
 def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -> None:
-    """Set `evaluator.low_precision` by the setting "fp32", "bf16" or "auto", and `evaluator.channels_last` by timing.
-
-    "auto" times a gradient pass of a few samples each way. Timings differ between machines, and so may the path that
-    the attack takes, but never what counts as broken: inputs found in bfloat16 are predicted again in float32, and the
-    survivors are attacked again in float32. With the channels last wide convolutions are faster, small ones slower.
-    """
+    """Set `low_precision` by the setting "fp32", "bf16" or "auto", and `channels_last` by timing."""
+    # "auto" times a gradient pass of a few samples each way. Timings differ between machines, and so may the path of
+    # the attack, but never the meaning of "broken": inputs found in bfloat16 are predicted again in float32, and the
+    # survivors are attacked again in float32. With the channels last wide convolutions are faster, small ones slower.
     if setting == "fp32":
         return
     evaluator.low_precision = setting == "bf16"

@@ -1,4 +1,4 @@
-"""The inputs of a network's last linear layer, for many samples."""
+"""Features: the inputs of a network's last linear layer."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def seen_by(evaluator: Evaluator, samples: Samples, *, layer: str | None = None,
     """Return the last linear layer of the evaluator's model, found by passing one sample.
 
     Raises:
-        ConfigError: as for `robustest.models.last_layer.last_layer`.
+        ConfigError: see `robustest.models.last_layer.last_layer`.
     """
     first = next(in_order(samples, evaluator, seed=seed, ids=torch.zeros(1, dtype=torch.int64)))
     return last_layer(evaluator.model, first.x, layer)
 
 
 def reader(evaluator: Evaluator, last: LastLayer) -> Evaluator:
-    """Return an evaluator whose answers are features (B, D) instead of logits."""
+    """Return an evaluator that answers with features (B, D) instead of logits."""
     return Evaluator(
         last.features,
         evaluator.device,
@@ -44,14 +44,15 @@ def reader(evaluator: Evaluator, last: LastLayer) -> Evaluator:
 
 
 def features_of(evaluator: Evaluator, last: LastLayer, x: Tensor) -> Tensor:
-    """Return (B, D) features of inputs (B, *S); the passes are counted as the evaluator's.
+    """Return (B, D) features of inputs (B, *S); their passes are counted.
 
     Raises:
-        ModelError: features are not finite, or no row a sample.
+        ModelError: features are not finite, or not one row per sample.
     """
     read = reader(evaluator, last.of(evaluator.model))
     rows = read.logits(x)
     read.settle()
     evaluator.forward += read.forward
+    # A lack of memory in these passes holds for later ones too.
     evaluator.batch_size = read.batch_size
     return rows

@@ -1,4 +1,4 @@
-"""Experiments beside a search by gradients that show whether it could find anything."""
+"""Experiments beside a search by gradients that show if it could find anything."""
 
 # - `probe_gradient`: does the model change along its gradient as the gradient says?
 # - `count_unreached`: is there a part of the input that the model reads and that never had a gradient?
@@ -27,7 +27,7 @@ from robustest.health import unlikely
 from robustest.tasks import Task
 from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 
-# Does the gradient tell the truth?
+# Do changes follow the gradient?
 #
 # Along a straight path from x to x + s the change of a model's answer is the integral of its slope, however curved the
 # answer is: f(x + s) - f(x) = integral of grad f(x + t s) . s dt over t in [0, 1]. A Gauss rule of two points has that
@@ -35,35 +35,30 @@ from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 # `detach`, a wrong backward pass), the two sides differ by far, and an attack that follows the gradient looks in the
 # wrong place, however large the gradient is (Athalye, Carlini and Wagner, ICML 2018).
 
+# Length of the path against the gradient's signs, as a share of the width of bounds or samples; longer ones bend too
+# much.
 _LENGTH = 0.03
-"""Of the path against the gradient's signs, as a share of the width of bounds or samples; longer ones bend too much."""
+# Share of the way to another sample.
 _TOWARDS = 0.1
-"""Share of the way to another sample."""
+# With at least `_FIRST` samples, as in the first chunk, each goes two ways to others; fewer samples go up to four.
 _FIRST, _MOST_WAYS = 8, 4
-"""With at least so many samples, as in the first chunk, each goes two ways to others; fewer samples go up to four."""
+# Points of the Gauss rule.
 _POINTS = 2
-"""Of the Gauss rule."""
+# A prediction may be off by this share of the larger of the two changes, plus `_OFF_USUAL` of the usual change, for
+# predictions that happen to be small.
 _OFF = 0.5
-"""A predicted change occurred where it is off by at most this share of the larger of the two changes, plus"""
 _OFF_USUAL = 0.1
-"""this share of the usual change, for predictions that happen to be small."""
+# Changes below this share of the largest score are rounding in float32.
 _ROUNDING = 1e-5
-"""Changes below this share of the largest score are rounding in float32."""
 _TINY = 1e-30
 
 
 def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, searched: bool = True) -> bool:
-    """Compare the changes that gradients predict along short paths with those that occur.
-
-    One path goes against the gradient's signs, in each element 3 % of the width of the bounds, or of the samples'
-    span; the others a tenth of the way to another sample, where an honest gradient must know as well of parts that it
-    does not lead to: a steep way past a mask tells the truth along its own gradient. The value that is followed is the
-    lead of a sample's likeliest class over its second.
+    """Compare the changes of a task's lead that gradients predict along short paths with those that occur.
 
     Args:
-        evaluator: makes the model's passes; `probe_rows` says how many samples are taken.
-        chunk: the samples, of which the first few are taken.
-        draws: passes averaged at each point, for models that answer at random; their draws are the same at all of them.
+        chunk: the first `probe_rows` samples are probed.
+        draws: passes averaged at each point, for models that answer at random; their draws are the same at all points.
         searched: a search counts gradients that are zero; else they are counted here.
 
     Returns:
@@ -76,13 +71,13 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     reference: Tensor | None = None  # the classes, or weights, at the start of the path; the same all along it
 
     def value(outputs: Tensor, rows: slice) -> Tensor:
-        """The lead of points that hold every sample once or several times, in the order of the samples."""
+        """Return the lead of points that hold every sample once or several times, in the order of the samples."""
         at = torch.arange(rows.start, rows.stop, device=outputs.device) % n
         known = lead.reference(outputs.detach(), part.y[at]) if reference is None else reference[at]
         return lead.value(outputs, known)
 
     def seed() -> None:
-        """Let a model that answers at random draw the same at every point."""
+        """Make a model that answers at random draw the same at every point."""
         if evaluator.random:
             seed_draws(rng.fold(part.key, "path"))
 
@@ -106,6 +101,8 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     few = min(_MOST_WAYS, -(-2 * evaluator.probe_rows // n)) if evaluator.probe_rows >= _FIRST else 1
     others = [x.roll(shift, 0) for shift in range(1, n)][:few] or [low + high - x]
     width = min(high - low, float(x.max() - x.min()) or high - low)  # bounds may be far wider than the samples
+    # A steep way past a mask is predicted well along its own gradient. On the way to another sample an honest gradient
+    # must predict the parts behind the mask too.
     aims = [_LENGTH * width * descent, *(_TOWARDS * (other - x) for other in others)]
 
     nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
@@ -142,12 +139,11 @@ class _Pair:
         return scores.topk(2, 1).indices
 
     def value(self, scores: Tensor, pair: Tensor) -> Tensor:
-        """Return (n,) leads."""
         both = (scores.clamp(min=_TINY).log() if _shares(scores) else scores).gather(1, pair)
         return both[:, 0] - both[:, 1]
 
     def resolution(self, scores: Tensor, pair: Tensor) -> Tensor:
-        """Return (n,) float64: changes that are rounding, in the format that scores were computed in."""
+        """Return (n,) float64: the size of rounding, in the format that scores were computed in."""
         if _shares(scores):  # relative rounding of the smaller share, and absolute of the larger ones
             smallest = scores.topk(2, 1).values[:, 1].double().clamp(min=_TINY)
             return _ROUNDING + 4 * torch.finfo(torch.float32).eps / smallest
@@ -156,7 +152,7 @@ class _Pair:
 
 @dataclass(frozen=True, slots=True)
 class _Tangent:
-    """For outputs that are no logits of one class: a linear form, along which the task's margin loss falls at first."""
+    """A linear form of outputs that are no logits of one class, along which the task's margin loss falls at first."""
 
     task: Task
 
@@ -167,30 +163,25 @@ class _Tangent:
             return -torch.autograd.grad(self.task.losses["margin"](leaf, y).sum(), leaf)[0]
 
     def value(self, outputs: Tensor, weights: Tensor) -> Tensor:
-        """Return (n,) values of the form."""
         return (outputs * weights).flatten(1).sum(1)
 
     def resolution(self, outputs: Tensor, weights: Tensor) -> Tensor:
-        """As `_Pair.resolution`."""
         return _unit(outputs) * (outputs * weights).abs().flatten(1).sum(1).double()
 
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """For outputs that are lists in no fixed order, where places mean nothing: the task's own loss, negated."""
+    """The task's own loss, negated, for outputs that are lists in no fixed order, whose places mean nothing."""
 
     task: Task
 
     def reference(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return (n, *T) the targets."""
         return y
 
     def value(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Return (n,) negated losses."""
         return -self.task.losses["log_odds"](outputs, y)
 
     def resolution(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """As `_Pair.resolution`."""
         return _unit(outputs) * self.value(outputs, y).abs().double()
 
 
@@ -203,11 +194,11 @@ def _lead_of(task: Task) -> _Pair | _Tangent | _Listed:
 def windowed(weights: Tensor, key: Tensor) -> Tensor:
     """Return weights (n, *O) of a linear form, kept in a random window of half of each side for every sample.
 
-    Gradients that are masked for a part of the outputs still predict the rest, and half of the change, say, is an error
-    that a curved model may show too. In a window inside the masked part they predict nothing. Windows lie in the places
-    of outputs (n, K, *places), in the outputs themselves where there is one axis; where one holds no weight all are
-    kept.
+    Windows lie in the places of outputs (n, K, *places), or in outputs (n, O) themselves; a window without any weight
+    keeps all.
     """
+    # Gradients that are masked for a part of the outputs still predict the rest, and half of the change is an error
+    # that a curved model may show too. In a window inside the masked part they predict nothing.
     axes = range(2, weights.ndim) if weights.ndim > 2 else range(1, weights.ndim)
     inside = torch.ones_like(weights, dtype=torch.bool)
     for axis in axes:
@@ -223,7 +214,7 @@ def windowed(weights: Tensor, key: Tensor) -> Tensor:
 
 
 def on_scale(scores: Tensor) -> Tensor:
-    """Return scores (n, K) on a log scale where they look like probabilities, in which a lead hides its size."""
+    """Return scores (n, K) on a log scale where they look like probabilities, whose leads saturate."""
     return scores.clamp(min=_TINY).log() if _shares(scores) else scores
 
 
@@ -257,18 +248,17 @@ def _unit(scores: Tensor) -> float:
 #    was not searched where d(U) sqrt(|U|) is at least `_MATTERS` of d(R) sqrt(|R|).
 
 _DRAWS = 4
+# A part that can move the margin by less than this share of the rest's effect rarely decides; sound networks whose
+# rectifiers are off for a few pixels have such parts.
 _MATTERS = 0.1
-"""A part that can move the margin by less than a tenth of what the rest can rarely decides; sound networks whose
-rectifiers are off for a few pixels have such parts."""
 
 
 def count_unreached(evaluator: Evaluator, chunk: Chunk, threat: Threat, alive: Tensor) -> None:
-    """Count the samples with a part that the search could not move though the model reads it, and note its size.
+    """Count samples with a part that the search could not move though the model reads it, and note its size.
 
     Args:
-        evaluator: makes the model's passes.
         chunk: samples that a search by gradients left.
-        threat: what was searched; its proposals are inputs.
+        threat: its proposals are inputs.
         alive: (n, *S) bool: elements that had a gradient at some point of the search.
     """
     x = chunk.x
@@ -320,13 +310,13 @@ def count_unreached(evaluator: Evaluator, chunk: Chunk, threat: Threat, alive: T
 
 # Unchanged samples, a little moved and in bfloat16
 
+# Samples of a chunk for this probe.
 _ROWS_PASSED = 8
-"""Samples of a chunk that are passed."""
+# Below this agreement two answers that are no single class differ: rounding turns near ties alone.
 _ALIKE = 0.75
-"""Agreement below which two answers that are no single class differ: rounding turns near ties alone."""
+# From this share of the median lead on a sample is no near tie. In a sound network rounding moves a lead by a few
+# hundredths of that.
 _CLEAR = 0.25
-"""Share of the median lead from which a sample is no near tie. In a sound network rounding moves a lead by a few
-hundredths of that."""
 
 
 def probe_inputs(
@@ -334,21 +324,16 @@ def probe_inputs(
 ) -> None:
     """Count samples that a tiny change leaves as they are, whose softmax is saturated, or that bfloat16 changes.
 
-    A pass of 8 samples, and one in bfloat16. The change is a fifth of a step between two 8-bit grey levels, up or down
-    by each element's own coin. Only for attacks that follow gradients: no other depends on these.
-
     Args:
-        evaluator: makes the model's passes.
-        chunk: the samples.
-        logits: (n, K) the model's outputs of them.
-        climbing: the searchers that will follow gradients.
-        threat: what they search.
+        logits: (n, K) the model's outputs.
+        climbing: the searchers that will follow gradients; no other attack depends on these checks.
     """
     if not climbing or not len(chunk.y):
         return
     rows = torch.arange(min(_ROWS_PASSED, len(chunk.y)), device=chunk.x.device)
     part, logits, health, task = chunk.rows(rows), logits[rows], evaluator.health, evaluator.task
     low, high = chunk.bounds
+    # A fifth of a step between two 8-bit grey levels.
     nudge = rng.signs(rng.fold(part.key, "nudge"), part.x.shape[1:]) * (0.2 * (high - low) / 255)
     moved = evaluator.logits((part.x + nudge).clamp(low, high))
     if task.one_class:
@@ -395,20 +380,19 @@ def probe_inputs(
 
 # Survivors, attacked without a bound and at half the radius
 
+# Survivors of a chunk that are probed: enough to add up over chunks, cheap in each.
 _ROWS = 3
-"""Survivors of a chunk that are probed: enough to add up over chunks, cheap in each."""
 
 
 def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> list[Searcher]:
-    """Return the searchers of a cascade that follow gradients of this threat, with this model, in a chunk."""
+    """Return a cascade's searchers that follow gradients of this threat, with this model, in a chunk."""
     stages = cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task)
     return [stage.searcher for stage in stages if stage.searcher.needs is Needs.GRADIENT]
 
 
 def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chunk: Chunk, found: SearchOutcome) -> None:
-    """Attack a few survivors without a bound, and in L-inf and L2 at half the radius; what breaks inside counts.
-
-    Only after cascades that use gradients, where the threat leaves anything to search.
+    """Attack a few survivors without a bound, and in L-inf and L2 at half the radius; success at half the radius
+    counts.
     """
     climbing = climbers(cascade, threat, evaluator, chunk)
     survivors = (~found.broken).nonzero().squeeze(1)[:_ROWS]
@@ -416,6 +400,7 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
         return
     part, n = chunk.rows(survivors), len(survivors)
     span = part.bounds[1] - part.bounds[0]
+    # An attack that fails without a bound was misled; one that succeeds only at half the radius was not searching well.
     jobs: list[tuple[Searcher, Threat, Chunk]]
     narrow: Linf | L2 | None = None
     if not isinstance(threat, (L2, Linf)):
@@ -426,6 +411,7 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
         narrow = replace(threat, eps=threat.eps / 2)
         keys = [rng.fold(part.key, f"probe {ball}") for ball in (wide, narrow)]
         if type(threat) in (Linf, L2):
+            # One search costs half of two: a batch of a few rows costs as much as a larger one.
             twice = replace(part, x=torch.cat([part.x, part.x]), y=torch.cat([part.y, part.y]), key=torch.cat(keys))
             jobs = [(_SHORT, two_balls(wide, narrow), twice)]
         else:  # a subclass may have its own rows
@@ -449,9 +435,9 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
 
 
 class _TwoBalls:
-    """Two balls of one norm in one search, which costs half of what two do: batches of a few rows cost by the batch.
+    """Two balls of one norm in one search: the first half of the rows in the first ball, the second in the second.
 
-    The first half of the rows is in the first ball, the second in the second. Sizes are shares of a row's radius.
+    Sizes are shares of a row's radius.
     """
 
     __slots__ = ()
@@ -486,19 +472,19 @@ class _TwoL2(_TwoBalls, L2):
 
 
 def two_balls(first: Linf | L2, second: Linf | L2) -> _TwoLinf | _TwoL2:
-    """Return two balls of one norm as one threat, for twice as many rows."""
+    """Return two balls of one norm as one threat, for twice the rows."""
     return (_TwoLinf if isinstance(first, Linf) else _TwoL2)(first.eps, (first, second))
 
 
 class _RowRadii(NamedTuple):
-    """The part of a threat that a step of `ODIMargin` uses, with a radius (B,) for each row."""
+    """The part of a threat that a step of `ODIMargin` uses, with radii (B,)."""
 
     radius: Tensor
     ascent: Callable[[Tensor], Tensor]
 
 
 class _Short(ODIMargin):
-    """A short attack whose steps are shares of each row's own radius."""
+    """A short attack whose steps are shares of each row's radius."""
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, _TwoBalls)

@@ -1,11 +1,11 @@
-"""The samples that bounds prove, of those that an attack left."""
+"""Proofs by bounds, of samples that an attack left."""
 
 # 1. Read the graph behind the model's logits once (`Reading`), preprocessing included.
 # 2. Bound the clearest sample alone, then the other 7 of the pilot. Where the clearest sample's bound lies hopelessly
 #    far below zero, or none of the pilot is proven, give up: comparing costs more than bounds that cannot help are
 #    worth.
 # 3. Before the first proof counts: the graph must give the model's logits to the last bit at 64 random inputs, and must
-#    be affine between its nonlinearities. The names of operations say so; this does not take their word.
+#    be affine between its nonlinearities, which names of operations only suggest.
 # 4. Bound the other survivors, and a few samples that the attack broke: were one of them proven, no proof could be
 #    trusted, and a `ModelError` says so.
 
@@ -27,18 +27,18 @@ from robustest.errors import ModelError
 from robustest.models import Classifier
 from robustest.threats import Threat
 
+# Inputs at which the graph must give the model's logits, to the last bit.
 _POINTS = 64
-"""Inputs at which the graph must give the model's logits, to the last bit."""
+# Inputs at which the maps between two nonlinearities must be affine.
 _AFFINE_POINTS = 8
-"""Inputs at which the maps between two nonlinearities must do what affine maps do."""
 
 
 class Reading:
-    """The network of an evaluator's model. No bound of it counts before `confirm` returned True.
+    """The network of an evaluator's model; no bound counts before `confirm` returned True.
 
     Attributes:
-        network: the graph; None where it cannot be read, or once it turned out not to be the model's.
-        why: the reason for None; empty where there is a network.
+        network: the graph; None where it cannot be read, or disagrees with the model.
+        why: the reason for None.
     """
 
     def __init__(self, evaluator: Evaluator, chunk: Chunk) -> None:
@@ -57,11 +57,9 @@ class Reading:
                 self.refuse(str(why))
 
     def refuse(self, why: str) -> None:
-        """Give no bounds of this model from here on."""
         self.network, self.why = None, why
 
     def refused(self) -> bool:
-        """Return True if there is no network."""
         return self.network is None
 
     def confirm(self, evaluator: Evaluator, chunk: Chunk) -> bool:
@@ -82,14 +80,14 @@ _READINGS: WeakKeyDictionary[Evaluator, Reading] = WeakKeyDictionary()
 
 
 def reading_of(evaluator: Evaluator, chunk: Chunk) -> Reading:
-    """Return the reading of an evaluator's model, made once for all of its chunks."""
+    """Return the reading of an evaluator's model, made once for all chunks."""
     if evaluator not in _READINGS:
         _READINGS[evaluator] = Reading(evaluator, chunk)
     return _READINGS[evaluator]
 
 
 class _Whole(nn.Module):
-    """A classifier's preprocessing and its module, in one graph."""
+    """A classifier's preprocessing and module in one graph."""
 
     def __init__(self, model: Classifier, axes: int) -> None:
         super().__init__()
@@ -144,14 +142,14 @@ def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk) -> bool:
     return True
 
 
+# Samples of a chunk that are tried first; where none of them is proven, the others are not bounded.
 _PILOT = 8
-"""Samples of a chunk that are tried first; where none of them is proven, the others are not bounded."""
+# The others are not tried either where the clearest sample's bound lies this many times its margin below zero. Where 2
+# of 20 samples were proven, one bound lay 14 times below.
 _HOPELESS = 30.0
-"""The others are not tried where the clearest sample's bound lies this many times its margin below zero. Where 2 of 20
-samples were proven, one bound lay 14 times below."""
 _BATCH = 32
+# Broken samples of a chunk that are bounded too.
 _BROKEN = 4
-"""Broken samples of a chunk that are bounded too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +158,7 @@ class Proven:
 
     Attributes:
         rows: (B,) bool: no input that the threat allows breaks the sample.
-        note: the reason why nothing more could be proven; empty where everything was tried.
+        note: the reason why proofs stopped, or "".
     """
 
     rows: Tensor
@@ -170,17 +168,13 @@ class Proven:
 def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor, margin: Tensor) -> Proven:
     """Prove samples of a chunk that the attack left.
 
-    The result is the same for any batch size: the groups that are bounded together follow from the chunk alone.
-
     Args:
-        evaluator: of the model.
         chunk: B samples, all of them right when unchanged.
-        threat: the allowed changes.
         held: (B,) bool: the attack left the sample.
         margin: (B,) of the unchanged samples; those of large margin are tried first.
 
     Raises:
-        ModelError: a sample that the attack broke is proven: the bounds are wrong for this model.
+        ModelError: a broken sample is proven: the bounds are wrong for this model.
     """
     ball = ball_of(threat, chunk.x, chunk.bounds)
     rows = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
@@ -198,6 +192,7 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
         return Proven(torch.zeros_like(rows), reading.why)
     if len(left) and not bool(rows.any()):
         return Proven(rows, f"no bound: given up where none of a chunk's {tried} clearest samples was proven")
+    # Groups of fixed size: the result must not depend on the batch size.
     for start in range(_PILOT, len(left), _BATCH):
         part = left[start : start + _BATCH]
         check_clock()
@@ -212,7 +207,7 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
 
 
 def _begun(proof: _Proving, pilot: Tensor, rows: Tensor, margin: Tensor) -> int:
-    """Return the number of samples of a pilot that were tried, the clearest alone first; mark proven `rows` (B,)."""
+    """Try a pilot's samples, the clearest first; mark proven `rows` (B,) and return the number tried."""
     first = _tried(proof, pilot[:1])
     rows[pilot[:1]] = first.proven
     if bool((torch.isfinite(first.margin) & (first.margin < -_HOPELESS * margin[pilot[:1]].abs())).any()):
@@ -242,11 +237,9 @@ class _Proving:
     chunk: Chunk
 
     def confirmed(self) -> bool:
-        """Return True if the network is the model's."""
         return self.reading.confirm(self.evaluator, self.chunk)
 
     def of(self, rows: Tensor) -> Proof:
-        """Return the proof of rows (R,)."""
         if len(rows) and self.reading.network is not None:
             try:
                 y, classes = self.chunk.y[rows], self.evaluator.classes

@@ -23,26 +23,26 @@ from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, con
 from robustest.engine.evaluator import Evaluator, Objective, Render, majority
 from robustest.threats import Bounds, Rows, Threat, per_row, within
 
+# Broken rows are dropped once fewer than this share of a batch is alive: copying costs too.
 _KEEP = 7 / 8
-"""Rows that are broken are dropped once fewer than this share of a batch is alive: copying costs too."""
+# On an accelerator the host looks at the device only every fifth round: a look waits for it.
 _LOOK = 5
-"""On an accelerator the host looks at the device only every fifth round."""
+# A round's proposals may have this number of elements at any batch size: 1 MiB.
 _LIGHT = 2**18
-"""Elements that the proposals of a round may have whatever the batch size is: 1 MiB."""
 
 
 @dataclass(slots=True)
 class SearchOutcome:
-    """The outcome of a search; rows as in the samples given.
+    """The outcome of a search on N samples.
 
     Attributes:
         broken: (N,) bool: the input in `x` is inside the region and misclassified.
-        x: (N, *S) the inputs found; the best attempt, or the sample itself, where nothing was found.
-        size: (N,) float64, the threat's size of `x`.
-        predicted: (N, *T), the model's prediction of `x` where broken, else the target.
-        margin: (N,) float32, the smallest margin of the task that was seen.
-        alive: (followed, *S) bool: elements of the followed samples that had a gradient at some point of the search.
-            None where the search follows no gradient, or where its proposals are no inputs.
+        x: (N, *S) the input found, the best attempt, or the sample itself.
+        size: (N,) float64, of `x` in the threat.
+        predicted: (N, *T), the prediction of `x` where broken, else the target.
+        margin: (N,) float32, the task's smallest margin on the way.
+        alive: (followed, *S) bool: elements that had a gradient at some point of the search. None where the search
+            follows no gradient, or where its proposals are no inputs.
     """
 
     broken: Tensor
@@ -53,7 +53,7 @@ class SearchOutcome:
     alive: Tensor | None = None
 
     def merge(self, part: SearchOutcome, rows: Tensor, *, attempts: bool) -> None:
-        """Take over what a later search found on some rows (m,) int64; with `attempts` smaller margins too."""
+        """Add the outcome of a later search on rows (m,) int64; with `attempts` smaller margins replace inputs too."""
         better = part.broken | ((part.margin < self.margin[rows]) if attempts else False)
         at = rows[better]
         self.x[at], self.size[at], self.predicted[at] = part.x[better], part.size[better], part.predicted[better]
@@ -78,17 +78,13 @@ def search(
     """Attack samples that the model gets right.
 
     Args:
-        evaluator: makes the model's passes.
-        searcher: proposes.
-        threat: says what is inside.
         x: (N, *S) on the evaluator's device.
         y: (N, *T) targets.
-        key: (N,) keys of the samples' randomness.
-        bounds: the input's bounds.
+        key: (N,) int64.
         smallest: go on after a success, for the smallest one; else a broken row is dropped.
         attempts: keep the proposal with the smallest margin of rows that are never broken.
-        probe: an experiment beside the claim: its zero gradients are not counted for the health checks.
-        followed: samples, the first ones, of which `SearchOutcome.alive` is kept.
+        probe: an experiment beside the claim: its zero gradients do not count for the health checks.
+        followed: the number of first samples for `SearchOutcome.alive`.
     """
     task, n = evaluator.task, len(x)
     always_inside, draws, lanes = confined(searcher, threat), draws_of(searcher), at_once(searcher)
@@ -104,7 +100,7 @@ def search(
     sizes = torch.full((n,), torch.inf, dtype=torch.float64, device=x.device)
     margins = torch.full((n,), torch.inf, device=x.device)
     # The extra row at the end takes the gradients of all samples that are not followed, so that the device never has
-    # to be asked which rows are.
+    # to say which rows are.
     follow = followed and climbs and best.shape == x.shape
     alive = torch.zeros((followed + 1, *x.shape[1:]), dtype=torch.bool, device=x.device) if follow else None
 
@@ -118,8 +114,8 @@ def search(
 
     batch, admitted, round_ = None, 0, 0
     while True:
-        # 1. Admit. All proposals that rows make at once shall fill a batch, or be few elements: the evaluator parts
-        # them, and their state weighs nothing.
+        # 1. Admit. All proposals that rows make at once should fill a batch, or be few elements: the evaluator passes
+        # them in parts, and their state is small.
         room = evaluator.batch_size
         if lanes > 1:
             room = max(1, evaluator.batch_size // lanes, _LIGHT // (lanes * x[0].numel()))
@@ -149,7 +145,7 @@ def search(
             ending = batch if batch.newest <= last else batch.pick(over)
             batch = None if ending is batch else batch.pick(~over)
 
-        # 3. Step. A last proposal is evaluated without a gradient, and no searcher hears of it.
+        # 3. Step. A last proposal needs no gradient, and is not reported to the searcher.
         for rows, final in ((ending, True), (batch, False)):
             if rows is None:
                 continue
@@ -186,7 +182,7 @@ def search(
                         lane = torch.arange(len(z), device=z.device), task.margin(logits, problem.y).argmin(1)
                         shown = [(z[lane], logits[lane])]
 
-            # Keep what the evaluations showed: new successes, smaller ones, better attempts.
+            # Keep the results of the evaluations: new successes, smaller ones, better attempts.
             for point, output in shown:
                 margin = task.margin(output, problem.y)
                 quiet = eager and margin.amin().item() > 0  # no row is misclassified
@@ -240,7 +236,7 @@ def search(
         kept = left if eager else bucket(left)
         if kept <= _KEEP * len(batch.alive):
             margins[batch.position] = batch.margin
-            # Where shapes shall repeat, the first of the broken rows fill up the bucket.
+            # To repeat shapes, the first of the broken rows fill up the bucket.
             fill = batch.alive if eager else batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:kept]
             batch = batch.pick(fill)
 
@@ -262,11 +258,7 @@ def search(
 
 @dataclass(slots=True)
 class Batch:
-    """Rows of a search that step together.
-
-    The host keeps `whole`, `changed`, `oldest` and `newest` as plain numbers, because it wants to know them in every
-    round and asking a tensor costs as much as a small model's pass.
-    """
+    """Rows of a search that step together."""
 
     problem: Problem
     state: Rows
@@ -274,6 +266,8 @@ class Batch:
     alive: Tensor  # not broken yet
     margin: Tensor  # the smallest seen
     born: Tensor  # the round in which each was admitted, on the host
+    # Plain numbers on the host: it needs them in every round, and reading a tensor costs as much as a small model's
+    # pass.
     whole: bool  # the host knows that every row is alive
     changed: bool = True  # a row was broken, or rows came or went, since the batch was last compacted
     oldest: int = 0  # of `born`
@@ -284,13 +278,12 @@ class Batch:
         self.oldest, self.newest = int(self.born.min()), int(self.born.max())
 
     def wide(self, lanes: int) -> Rows:
-        """Return the threat's rows, each as often in a row as it has proposals at once."""
+        """Return the threat's rows, each repeated for its proposals at once."""
         if self._wide is None:
             self._wide = {name: value.repeat_interleave(lanes, 0) for name, value in self.problem.region.items()}
         return self._wide
 
     def joined(self, other: Batch) -> Batch:
-        """Return the rows of both, one after the other."""
         region = join(self.problem.region, other.problem.region)
         return Batch(
             replace(self.problem, region=region, y=torch.cat([self.problem.y, other.problem.y])),
@@ -303,7 +296,6 @@ class Batch:
         )
 
     def pick(self, rows: Tensor) -> Batch:
-        """Return the chosen rows: a mask or an index, on any device."""
         here = rows.to(self.position.device)
         return Batch(
             pick_problem(self.problem, here),
@@ -332,15 +324,13 @@ def _parts_of(searcher: Searcher, threat: Threat, problem: Problem, state: Rows,
 
 
 def _eager(device: torch.device) -> bool:
-    """Return True if asking the device for a number costs little, so that every round may look at it."""
+    # Reading a number from a CPU tensor costs little, so that every round may look.
     return device.type == "cpu"
 
 
 def bucket(rows: int) -> int:
-    """Return the rows that a batch keeps for `rows` that are alive, where shapes shall repeat: the next power of two.
-
-    Accelerators choose kernels, and compiled models are compiled, for shapes: a handful serve a whole run.
-    """
+    """Return the size of a batch for `rows` alive: the next power of two."""
+    # Accelerators choose kernels, and compiled models are compiled, for shapes: a handful serve a whole run.
     return 1 << max(0, rows - 1).bit_length()
 
 

@@ -26,12 +26,12 @@ _NAMES: dict[type, str] = {L1: "l1", L2: "l2", Linf: "linf"}
 
 @dataclass(slots=True)
 class Shrunk:
-    """Counterexamples made smaller; rows as given.
+    """Counterexamples made smaller.
 
     Attributes:
-        x: (m, *S) inputs that the model misclassifies.
+        x: (m, *S) misclassified inputs.
         size: (m,) float64, in the threat's norm.
-        predicted: (m, *T), the model's predictions of them.
+        predicted: (m, *T).
         pixels: (m,) int64, elements changed; of images (C, H, W), pixels.
     """
 
@@ -42,7 +42,7 @@ class Shrunk:
 
 
 def shrinks(threat: Threat) -> bool:
-    """Return True if counterexamples of this threat can be shrunk: in norm balls, where a proposal is an input."""
+    """Return True for norm balls, whose proposals are inputs."""
     return isinstance(threat, (L0, L1, L2, Linf))
 
 
@@ -50,7 +50,6 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     """Return the smallest inputs found that still break a few samples.
 
     Args:
-        evaluator: makes the model's passes.
         threat: a norm ball, see `shrinks`.
         part: the samples, which the model classifies correctly.
         broken: (m, *S) inputs inside the threat that break them.
@@ -79,7 +78,7 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
 
 
 def _searches(evaluator: Evaluator, threat: Threat) -> list[Searcher]:
-    """Return the searches for the smallest perturbation that the model can serve, each as often as it has rounds."""
+    """Return the searches for the smallest perturbation that the model can serve, each repeated by its rounds."""
     name = _NAMES.get(type(threat))
     stages = MINIMUM[name].stages if name else ()
     gives, task = evaluator.model.gives, evaluator.task
@@ -97,7 +96,7 @@ def _breaks(evaluator: Evaluator, part: Chunk, x: Tensor) -> Tensor:
 
 
 def _bisected(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
-    """Return the nearest broken point that bisection between the samples and their broken inputs (m, *S) finds."""
+    """Return the nearest broken point that bisection between samples and their broken inputs (m, *S) finds."""
     low, high = torch.zeros(len(far), device=far.device), torch.ones(len(far), device=far.device)
     best = far.clone()
     for _ in range(_HALVINGS):
@@ -110,11 +109,12 @@ def _bisected(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
 
 
 def _fewest(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
-    """Return the inputs with as many of their largest changes as bisection says are needed to break the model."""
+    """Return the inputs with only the largest changes, as few as bisection needs to break the model."""
     change = (far - part.x).abs()
     weight = by_pixel(change).sum(1)
     place = weight.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     most = (weight > 0).sum(1)
+    # The model need not be monotone in the number of changes: the best point that broke it is kept.
     low, high, best = torch.zeros_like(most), most.clone(), far.clone()
     for _ in range(int(most.max()).bit_length() + 1):
         middle = (low + high) // 2
@@ -128,5 +128,5 @@ def _fewest(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
 
 
 def _plane(x: Tensor) -> tuple[int, ...]:
-    """Return the shape of a mask by pixel, so that it broadcasts over x."""
+    """Return the shape of a mask by pixel that broadcasts over x."""
     return (1, *x.shape[2:]) if x.ndim > 2 else tuple(x.shape[1:])

@@ -21,23 +21,23 @@ from robustest.engine.gradient_checks import climbers, count_unreached, probe_gr
 from robustest.engine.search import SearchOutcome, search
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
+# A further stage where gradients mislead.
 _BLIND = Stage(searcher=HopSkipJump(queries=1000))
-"""A further stage where gradients mislead."""
+# The way to a neighbour is cut to this power of one half.
 _HALVINGS = 12
-"""The way to a neighbour is cut to this power of one half."""
 
 
 @dataclass(slots=True)
 class Smallest:
-    """The smallest perturbations found; rows as in the chunk.
+    """The smallest perturbations of a chunk's n samples.
 
     Attributes:
         clean: (n,) predictions of the unchanged samples.
-        right: (n,) bool: they hold.
+        right: (n,) bool: these hold.
         x: (n, *S) the inputs found; the sample itself where it is wrong unchanged or nothing was found.
         size: (n,) float64; 0 where it is wrong unchanged, infinite where nothing was found.
         predicted: (n,) predictions of `x`.
-        bounded: (n,) bool: no search found anything, and `x` lies on the way to a sample that is predicted otherwise.
+        bounded: (n,) bool: no search found anything, and `x` lies on the way to a sample of another answer.
     """
 
     clean: Tensor
@@ -52,7 +52,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     """Return the smallest misclassified inputs that any stage finds for each sample, in a ball as wide as the bounds.
 
     Raises:
-        ConfigError: no stage works on this threat with what the model gives.
+        ConfigError: no stage works on this threat with the outputs that the model gives.
     """
     logits = evaluator.logits(chunk.x)
     clean, holds = evaluator.task.predictions(logits), evaluator.task.holds(logits, chunk.y)
@@ -99,7 +99,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
 
 
 def _keep(best: Smallest, found: SearchOutcome, rows: Tensor) -> Tensor:
-    """Take over smaller perturbations at some rows (m,), and return (m,) bool: those that were smaller."""
+    """Take over smaller perturbations at rows (m,), and return (m,) bool: those that were smaller."""
     better = found.broken & (found.size < best.size[rows])
     at = rows[better]
     best.x[at], best.size[at], best.predicted[at] = found.x[better], found.size[better], found.predicted[better]
@@ -107,8 +107,8 @@ def _keep(best: Smallest, found: SearchOutcome, rows: Tensor) -> Tensor:
 
 
 def _bound(evaluator: Evaluator, chunk: Chunk, threat: Threat, best: Smallest, lost: Tensor) -> None:
-    """Bound the size of rows (m,) where nothing was found: the way to the nearest sample of another answer leaves
-    their class somewhere.
+    """Bound the size of rows (m,) without a finding: the way to the nearest sample of another answer leaves their
+    class.
     """
     norm = {L1: 1.0, L2: 2.0, Linf: torch.inf}
     p = next((p for kind, p in norm.items() if isinstance(threat, kind)), None)

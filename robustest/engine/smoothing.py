@@ -1,4 +1,6 @@
-"""Votes of a model under Gaussian noise: how often each class is the answer to x + sigma * e, e standard normal."""
+"""Votes of a model under Gaussian noise: the number of times that each class answers x + sigma * e, e standard
+normal.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +10,18 @@ from torch import Tensor
 from robustest.engine.answer_checks import moved, usual_lead
 from robustest.engine.evaluator import Evaluator
 
+# Noisy inputs of one pass at any batch size: the draws must not depend on it.
 _PART = 100
-"""Noisy inputs of one pass, whatever the batch size: the draws must not depend on it."""
+# Noisy inputs of each sample that are passed alone too: votes count as independent draws.
 _ALONE = 2
-"""Noisy inputs of each sample that are passed alone too: votes are counted as independent draws."""
 
 
 def count_votes(evaluator: Evaluator, x: Tensor, key: Tensor, *, sigma: float, draws: int) -> Tensor:
-    """Return (K,) int64: the number of draws that each class is the answer to an input under noise.
+    """Return (K,) int64 votes of `draws` answers to one input x (*S) under noise.
 
     Args:
-        evaluator: makes the model's passes.
-        x: (*S) one input.
-        key: () int64 the key of these draws, of the sample and of their use.
-        sigma: the noise's standard deviation, in input units; noisy inputs may leave the bounds.
-        draws: answers.
+        key: () int64, of the sample and the use of the draws.
+        sigma: standard deviation in input units; noisy inputs may leave the bounds.
     """
     seed = int(key) % 2**63
     generator = torch.Generator(x.device).manual_seed(seed)
@@ -39,10 +38,8 @@ def count_votes(evaluator: Evaluator, x: Tensor, key: Tensor, *, sigma: float, d
 
 
 def _check_alone(evaluator: Evaluator, noisy: Tensor, among: Tensor) -> None:
-    """Count inputs (n, *S) whose answers alone differ from those among others, whose logits come first in `among`.
-
-    A model that takes the mean of a batch takes the noise out of a batch of noisy copies.
-    """
+    """Count inputs (n, *S) whose answers alone differ from those among others, the first logits of `among`."""
+    # A model that takes the mean of a batch takes the noise out of a batch of noisy copies.
     alone = torch.cat([evaluator.logits(one) for one in torch.split(noisy, 1)])
     apart = moved(evaluator, among[: len(noisy)], alone, usual_lead(evaluator, alone))
     evaluator.health.count("batch_dependence", failed=int(apart.sum()), tried=len(noisy))

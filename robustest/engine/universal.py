@@ -1,4 +1,4 @@
-"""One perturbation for many samples: learned from several starts, the best two of which go on."""
+"""One perturbation for many samples: learned from several starts, of which the best two are refined."""
 
 # With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
 #
@@ -30,27 +30,24 @@ Batches = Callable[[int], Iterator[Chunk]]
 """Makes the given number of mini-batches, the same ones each time."""
 
 _SHORT = 40
-"""Each start runs `steps` // 40 steps, at least one."""
+# Starts at random, and towards the classes that are likeliest on average.
 _RANDOM = 2
 _CLASSES = 10
-"""Starts at random, and towards the classes that are likeliest on average."""
+# Starts that are refined further.
 _GO_ON = 2
-"""Starts that are refined further."""
 _MOMENTUM = 0.9
+# The first and the last width of the soft step, in usual leads of the likeliest class.
 _WIDTHS = (1.0, 0.3)
-"""The first and the last width of the soft step, in usual leads of the likeliest class."""
+# Half the length of the first step of a start, and of a refined one, as a share of the way across the ball.
 _FIRST_SHARE, _LATER_SHARE = 0.25, 0.1
-"""Half the length of the first step of a start, and of one that goes on, as a share of the way across the ball."""
 
 
 def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | L2, steps: int) -> Tensor:
     """Return a perturbation (1, *S) inside the threat's ball that changes many of the model's own answers.
 
     Args:
-        evaluator: makes the model's passes.
         batches: the samples to learn from.
         judged: some of these samples, on which perturbations are compared.
-        threat: the ball.
         steps: steps of the two refined starts together.
     """
     clean, task = evaluator.logits(judged.x), evaluator.task
@@ -84,7 +81,7 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
 
 
 def _starts(judged: Chunk, clean: Tensor, threat: Linf | L2, *, one_class: bool) -> list[tuple[Tensor, int | None]]:
-    """Return perturbations to begin with, and the class that their first steps lead to; None for any other."""
+    """Return perturbations to begin with, and the target class of their first steps or None."""
     nothing = torch.zeros_like(judged.x[:1])
     ball = _ball(threat, nothing, judged)
     keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
@@ -107,21 +104,21 @@ def _climb(
     alive: Tensor,
     target: int | None = None,
 ) -> Tensor:
-    """Return the perturbation after `steps` steps; elements with a gradient are marked in `alive` (1, *S) bool."""
+    """Return the perturbation after `steps` steps; mark elements with a gradient in `alive` (1, *S) bool."""
     pace, share = torch.zeros_like(delta), max(share, 1 / steps)  # few steps cross the ball, too
     for step, batch in enumerate(batches):
         region, ball = threat.region(batch.x, batch.bounds), _ball(threat, delta, batch)
         logits, task = evaluator.logits(batch.x), evaluator.task
         answers = task.predictions(logits)
-        # The usual lead: how far the model's own answers are from turning into others. What a task has climbed in place
-        # of its margin may be zero there, as an error is: then the margin tells the scale.
+        # The usual distance of the model's answers from other ones. Objectives other than the margin may be zero there,
+        # as an error is: then the margin gives the scale.
         lead = -_lost(task, logits, answers, target=None)
         if not task.one_class:
             lead = torch.maximum(lead, task.margin(logits, answers).to(lead))
         done = step / max(1, steps - 1)
         width = lead.median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
         fooled = _Fooled(task, answers, target, width.clamp(min=torch.finfo(lead.dtype).tiny))
-        # Where a sample is clipped too, so that the perturbation can grow out of the clipped side again.
+        # In clipped elements too, so that the perturbation can grow out of the clipped side again.
         point = threat.project(batch.x + delta, region)
         each = evaluator.gradient(point, lambda z, _: z, fooled)[1]
         alive |= (each != 0).any(0, keepdim=True)
@@ -155,6 +152,6 @@ def _lost(task: Task, output: Tensor, y: Tensor, target: int | None) -> Tensor:
 
 
 def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
-    """Return the threat's region for perturbations themselves: around zero, bounded by the width of the bounds."""
+    """Return the region of perturbations themselves: around zero, bounded by the width of the bounds."""
     span = batch.bounds[1] - batch.bounds[0]
     return threat.region(torch.zeros_like(delta), (-span, span))

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from robustest.clock import check as check_clock
 
+# Factors of the curvature estimate after a step that was too long, and after one that was not.
 _GROW, _SHRINK = 1.5, 0.95
-"""Factors of the curvature estimate after a step that was too long, and after one that was not."""
 
+# The estimate stops growing here: a bound that still fails is a matter of rounding, and no longer of curvature.
 _LARGEST_CURVATURE = 1e8
-"""The estimate stops growing here: a bound that still fails is a matter of rounding, and no longer of curvature."""
 
+# Steps between two duality gaps, each of which costs about as much as a step.
 _CHECK_EVERY = 10
-"""Steps between two duality gaps, each of which costs about as much as a step."""
 
 
 class Design:

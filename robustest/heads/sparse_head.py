@@ -408,8 +408,8 @@ def _real(value: object) -> bool:
 # half of the rows are not selected by accident. Of features that carry the same information, though, each half may
 # select another.
 
+# The path to a penalty starts this many times above it, and has this many steps; those without features are free.
 _FAR, _WAYPOINTS = 100.0, 10
-"""The path to a penalty starts this many times above it, and has this many steps; those without features are free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

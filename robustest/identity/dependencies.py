@@ -1,16 +1,11 @@
-"""Stamps of everything that a computation reads from outside, and the comparison with what is there later.
+"""Stamps of everything that a computation reads from outside.
 
-No reading of code shows all that a result depends on, so the computation is watched:
-
-1. An audit hook receives every file that Python opens, every folder that it lists, every process or connection that
-   it starts. What raises no audit event is wrapped while a watch is on: `os.stat` and the like, reads of `os.environ`,
-   and the readers in C of `_BLIND`.
-2. Everything is stamped as it is read, before the computation can change it: a file by its contents, a path that is
-   only asked about by its status, a folder by its names, a variable by its value.
-3. What the computation wrote before it read it is no dependency.
-4. `outdated` compares the stamps with the present state.
-
-Connections and processes have no stamp (`Dependencies.unknowable`).
+1. An audit hook receives every file opened, every folder listed, every process or connection started. Reads without
+   an audit event are wrapped while a watch is on: `os.stat` and the like, `os.environ`, the C readers of `_BLIND`.
+2. Everything is stamped as it is read, before the computation can change it: a file by contents, a path by status, a
+   folder by names, a variable by value. A file that the computation wrote itself is no dependency.
+3. `outdated` compares stamps with the present state. Connections and processes have no stamp
+   (`Dependencies.unknowable`).
 """
 
 from __future__ import annotations
@@ -30,12 +25,12 @@ from typing import Any
 
 _COMPILED = (".pyc", ".pyi", ".so", ".pyd", ".dll")
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
+# Modules that read code to run or to show it; code has an identity by its text (`walk`) or its package.
 _MACHINERY = ("importlib", "_frozen_importlib", "linecache", "tokenize", "zipimport", "pkgutil", "_pytest.")
-"""Modules that read code to run or to show it: which code runs is told by what it says, and by its package."""
+# Bytes above which size and date stand for a file's contents.
 _LARGE = 1 << 26
-"""Bytes from which a file is told by its size and date."""
+# Seconds after a write in which another write may leave size and date unchanged.
 _RACY = 1.0
-"""Seconds after a file was written in which another write may leave its size and date as they are."""
 
 _OUTWARD = {
     "socket.connect": "opens a connection",
@@ -47,8 +42,9 @@ _OUTWARD = {
     "os.fork": "starts a process",
     "os.forkpty": "starts a process",
 }
-"""Audit events of what nothing here can stamp."""
+"""Audit events that have no stamp."""
 
+# Functions in C or C++ that open the file of their first argument: no audit event.
 _BLIND = {
     "safetensors": ("safe_open",),
     "safetensors.torch": ("safe_open",),
@@ -57,16 +53,15 @@ _BLIND = {
     "torch": ("from_file",),
     "cv2": ("imread",),
 }
-"""Functions that open the file of their first argument behind Python's back."""
 
 
 @dataclass(slots=True, eq=False)
 class Dependencies:
-    """Stamps of all that a computation has read from outside.
+    """Stamps of everything that a computation has read from outside.
 
     Attributes:
-        stamps: the state of each thing as it was first read, by "<kind> <name>".
-        unknowable: an act without a stamp (a connection, a process), in words; empty if there was none.
+        stamps: state of each thing when first read, by "<kind> <name>".
+        unknowable: the first act without a stamp (a connection, a process), in words; empty if there was none.
     """
 
     stamps: dict[str, str] = field(default_factory=dict)
@@ -74,7 +69,7 @@ class Dependencies:
     _own: set[str] = field(default_factory=set)
 
     def read(self, kind: str, name: str) -> None:
-        """Stamp something that is about to be read, unless the computation wrote it."""
+        """Stamp a thing that is about to be read, unless the computation wrote it."""
         label = f"{kind} {name}"
         if label in self.stamps or (os.path.abspath(name) if kind != "variable" else label) in self._own:
             return
@@ -89,7 +84,7 @@ class Dependencies:
         self._own.add(name)
 
     def moved(self, source: str, target: str) -> None:
-        """Note a file that is renamed: if the computation wrote it, the new name is its own too."""
+        """Note a renamed file: if the computation wrote it, its new name needs no stamp either."""
         if source in self._own:
             self._own.add(target)
 
@@ -133,7 +128,7 @@ _stamping = threading.local()
 
 
 def _note(kind: str, name: object) -> None:
-    """Pass a read on to every watch; raise nothing, since the reader would receive the error."""
+    # Raise nothing in here: the code that reads would receive the error.
     if not _watching or getattr(_stamping, "now", False):
         return
     try:
@@ -154,7 +149,7 @@ def _note(kind: str, name: object) -> None:
 
 
 def _machinery(path: str) -> bool:
-    """Return True if the import system, or code that prints source lines, is the reader."""
+    """Return True if the reader is the import system, or code that shows source lines."""
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
         frame = frame.f_back
@@ -236,9 +231,8 @@ _EVENTS: dict[str, Callable[..., None]] = {
 
 
 def _noting_key(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return an encoder of variables' names that notes reads; writes encode names too."""
-
     def encodekey(key: Any) -> Any:
+        # Writes encode the variable's name too, and are no reads.
         if sys._getframe(1).f_code.co_name not in ("__setitem__", "__delitem__"):
             _note("variable", key)
         return encode(key)
@@ -247,9 +241,8 @@ def _noting_key(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _noting_names(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decoder of variables' names that notes the listing of all variables."""
-
     def decodekey(key: Any) -> Any:
+        # os.environ decodes names only to list all variables.
         _note("variable", "*")
         return decode(key)
 
@@ -258,7 +251,6 @@ def _noting_names(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 @contextmanager
 def _wrappers() -> Iterator[None]:
-    """Wrap functions that raise no audit event, and restore them."""
     replaced: list[tuple[Any, str, Any]] = []
 
     def put(owner: Any, name: str, new: Any) -> None:
@@ -300,7 +292,6 @@ def _wrappers() -> Iterator[None]:
 
 
 def _file(path: str) -> str:
-    """Return a hash of a file's contents, size and date if it is large, or "absent"."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -311,6 +302,7 @@ def _file(path: str) -> str:
         if which not in _hashes:
             with open(path, "rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
+            # A file this new may change again without a new date: its hash is not cached.
             if time.time() - max(status.st_mtime, status.st_ctime) < _RACY:
                 return found
             _hashes[which] = found
@@ -319,16 +311,16 @@ def _file(path: str) -> str:
         return "absent"
 
 
+# By path, inode, size and dates: a store of many entries compares the same files again and again.
 _hashes: dict[tuple[Any, ...], str] = {}
-"""Hashes of files by place, number, size and dates: a store of many entries compares the same files again and again."""
 
 
 def _path(path: str) -> str:
-    """Return a path's type, size and date; only the type for a folder, whose date changes with every file in it."""
     try:
         status = os.stat(path)
     except OSError:
         return "absent"
+    # A folder's date changes with every file in it, so only its type counts.
     if stat.S_ISDIR(status.st_mode):
         return "folder"
     return f"{stat.S_IFMT(status.st_mode)} {status.st_size} {status.st_mtime_ns}"
@@ -342,11 +334,11 @@ def _folder(path: str) -> str:
 
 
 def _variable(name: str) -> str:
-    """Return a hash of a variable's value, which may be a secret; for "*" of all variables."""
     if name == "*":
         # pytest names the running test in a variable: it differs from run to run of one computation.
         held = sorted(pair for pair in os.environ.items() if pair[0] != "PYTEST_CURRENT_TEST")
         return hashlib.sha256(repr(held).encode("utf-8", "surrogateescape")).hexdigest()
+    # Hashed, since it may be a secret.
     value = os.environ.get(name)
     return "absent" if value is None else hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -21,7 +21,6 @@ _HOOKS_OF_ALL = (
     "_global_backward_pre_hooks",
     "_global_backward_hooks",
 )
-"""Hooks that torch runs for every module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +28,9 @@ class Fingerprint:
     """The identity of a model.
 
     Attributes:
-        digest: 64 hex digits; None where the model has no identity, and nothing of it is remembered.
-        reason: how the digest was found, or why there is none, in words.
-        declared: whether it rests on a `robustest_fingerprint()` of the model or of a part.
+        digest: 64 hex digits; None if the model has no identity, then no result of it is stored.
+        reason: the source of the digest, or the reason why there is none, in words.
+        declared: True if the digest rests on a `robustest_fingerprint()`.
     """
 
     digest: str | None
@@ -40,16 +39,16 @@ class Fingerprint:
 
 
 def digest(value: object, *, asked: bool = True) -> str:
-    """Return SHA-256, as 64 hex digits, of a value: equal in every process for equal values, and for no others.
+    """Return SHA-256, as 64 hex digits, of a value; the same in every process, different for different values.
 
     Args:
-        value: None, numbers, texts, bytes, enum members, dtypes, devices, tensors and arrays (by dtype, shape and
-            bytes, on any device); tuples, lists, dicts (in any order) and sets of values; functions, classes and
-            objects, by code and state (`robustest.identity.walk`).
-        asked: whether what it depends on shows elsewhere; else a cache that already holds answers has no identity.
+        value: plain data, tensors, arrays (by dtype, shape and bytes, on any device) and containers (dicts in any
+            order); functions, classes and objects by code and state (`robustest.identity.walk`).
+        asked: True if the model is asked again before a result is recalled; otherwise a cache that already holds
+            results has no identity.
 
     Raises:
-        Unhashable: a value has no identity; the message names it.
+        Unhashable: a part of the value has no identity; the message names it.
     """
     walk = Walk(asked=asked)
     try:
@@ -61,17 +60,17 @@ def digest(value: object, *, asked: bool = True) -> str:
 def fingerprint(
     call: Callable[..., Any], module: nn.Module | None, preprocessing: object, *, example: Tensor | None = None
 ) -> Fingerprint:
-    """Return the identity of what a model computes; never raise.
+    """Return the identity of everything that a model computes with; never raise.
 
-    It covers parameters and buffers, settings (train flags, eps, counts of heads), hooks, and the code that `forward`
-    and `__call__` reach (`robustest.identity.walk`). Comments, formatting, line numbers, file names and gradients make
-    no difference. Where code has no identity, the graph that `torch.export` makes of the module takes its place.
+    It covers parameters and buffers, settings (train flags, eps, numbers of heads), hooks, and the code that `forward`
+    and `__call__` reach (`robustest.identity.walk`), but no comments, formatting, file names or gradients. Code without
+    an identity is replaced by the graph of `torch.export`.
 
     Args:
         call: maps a batch to logits.
-        module: the module behind it, where there is one.
+        module: the module behind `call`, if any.
         preprocessing: applied to inputs first, or None.
-        example: a batch (B >= 1, *S) that the module takes, for `torch.export`; None leaves it out.
+        example: a batch (B >= 1, *S) for `torch.export`; None leaves the export out.
     """
     try:
         walk = Walk()
@@ -98,7 +97,7 @@ def fingerprint(
 
 
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
-    """Return the digest of the graph for batches of any size: code that depends on the size cannot be exported."""
+    """Return the digest of the graph for batches of any size."""
     batch = example[:1].expand(2, *example.shape[1:]).clone()  # torch.export specialises on batches of one
     program = exported(module, batch, torch.export.Dim("batch"))
     walk = Walk()

@@ -2,13 +2,12 @@
 
 `key_of` makes every key, and `robustest.store.entries.Store` takes nothing else. A key covers
 
-1. what the caller names: data, seeds, settings, functions and models, by `digest`;
+1. the caller's data, seeds, settings, functions and models, by `digest`;
 2. robustest's own code, and the versions of Python and torch;
-3. for results that are not asked anew before they are recalled (a training): torch's flags, threads, the processor,
-   the versions of installed packages, and functions of packages that were replaced. A model that is asked shows these
-   in its answers;
-4. what is read from outside while it is computed (`Key.watching`). Stamps of files, paths, folders and variables are
-   part of the entry, which is not loaded once a stamp differs.
+3. for results that are recalled without asking the model again (a training): torch's flags, threads, the processor,
+   installed packages, and replaced functions of packages. A model that is asked again shows these in its logits;
+4. everything read from outside during the computation (`Key.watching`): its stamps are part of the entry, which is
+   not loaded once a stamp differs.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ from robustest.identity.fingerprint import digest as digest
 from robustest.identity.packages import own_code, replaced_anywhere
 from robustest.settings import Settings
 
+# Part of every key, so that entries of older versions without stamps are never found.
 _FORMAT = "entries hold stamps of what was read from outside"
-"""Part of every key: entries written before it hold no stamps that could be compared."""
 
 _MAKER = object()
 
 
 @final
 class Key:
-    """The name under which a result is stored, and what its computation read from outside.
+    """The name of a stored result, and the things that its computation read from outside.
 
     Attributes:
         name: 64 hex digits.
-        dependencies: what this computation, and those of all its parts so far, read from outside.
-        computed: whether anything was computed under watch.
+        dependencies: stamps of this computation and of all its parts so far.
+        computed: True once anything was computed under watch.
     """
 
     __slots__ = ("_asked", "_shared", "name")
@@ -62,16 +61,15 @@ class Key:
     def part(self, *what: object) -> Key:
         """Return the key of a part of this computation, distinguished by `what`.
 
-        What one part reads from outside counts for all later parts, since the user's code may keep it.
-
         Raises:
             Unhashable: `what` has no identity.
         """
+        # All parts share their dependencies: the user's code may keep what one part reads for a later one.
         return Key(digest((self.name, *what), asked=self._asked), self._shared, asked=self._asked, maker=_MAKER)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Compute inside the block: everything that is read from outside belongs to the key."""
+        """Add everything that is read from outside inside the block to the key's dependencies."""
         with watched(self._shared.dependencies):
             yield
         self._shared.computed = True
@@ -97,16 +95,16 @@ class _Shared:
 
 
 def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *, asked: bool) -> Key:
-    """Return the key of something that may be stored.
+    """Return the key of a result that may be stored.
 
     Args:
         kind: "chunk", "training", ...
-        about: everything that it depends on besides the settings, by name: values that `digest` takes.
-        settings: of the claim; None where it has none.
+        about: everything that the result depends on besides the settings, by name: values for `digest`.
+        settings: of the claim, if any.
         asked: True only if the model is asked again before anything is recalled.
 
     Raises:
-        Unhashable: something that it depends on has no identity; the message names it.
+        Unhashable: a dependency has no identity; the message names it.
     """
     parts: dict[str, object] = {
         "format": _FORMAT,
@@ -128,7 +126,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
 
 
 def _surroundings() -> dict[str, object]:
-    """Return the state of the process that can change a result of torch, besides code."""
+    """Return the state of the process, besides code, that can change a result of torch."""
     cuda = torch.cuda.is_available()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of old flags, once a process: no part of what they say
@@ -143,11 +141,12 @@ def _surroundings() -> dict[str, object]:
 
 
 def _backend(path: str) -> Callable[[], object]:
-    """Return a reader of a backend's flag; a precision that is not set is inherited."""
+    """Return a reader of a backend's flag."""
 
     def read() -> object:
         *parts, name = path.split(".")
         while True:
+            # A precision of "none" is inherited from the level above.
             value = attrgetter(".".join([*parts, name]))(torch.backends)
             if value != "none":
                 return value
@@ -159,6 +158,7 @@ def _backend(path: str) -> Callable[[], object]:
     return read
 
 
+# Some flags exist in some versions of torch only, and some raise once another was set (see `_state`).
 _FLAGS: dict[str, Callable[[], object]] = {
     "dtype": torch.get_default_dtype,
     "device": torch.get_default_device,
@@ -192,7 +192,6 @@ _FLAGS: dict[str, Callable[[], object]] = {
         )
     },
 }
-"""Flags of torch, by a name; some exist in some versions only, and some raise once another was set."""
 
 
 def _state(read: Callable[[], object]) -> str:
@@ -203,17 +202,17 @@ def _state(read: Callable[[], object]) -> str:
 
 
 def _processor() -> str:
-    """Return the processor's name: kinds of processors round differently, and training amplifies that."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return torch.backends.cpu.get_cpu_capability()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    # Kinds of processors round differently, and training amplifies the differences.
     return f"{names[0] if names else ''} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _installed() -> list[str]:
-    """Return name and version of every installed distribution, by the names of their folders."""
+    # By the names of folders: reading the metadata of all distributions takes seconds.
     found: set[str] = set()
     for folder in sys.path:
         try:

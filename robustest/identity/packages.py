@@ -1,10 +1,10 @@
-"""Origins of code: installed packages by version, the user's files by source, and functions that were replaced.
+"""Origins of code: installed packages by version, the user's files by source, replaced functions.
 
-1. `home` tells an installed package's code, which a version identifies, from the user's own, which only its text does.
-   Packages other than NumPy, SciPy and torch also count by the hashes in their RECORD, since tox installs a user's own
-   package anew under its old version. Files of site-packages are not read. An editable install is the user's code.
+1. `home` separates the code of installed packages, which a version identifies, from the user's code, which only its
+   text identifies. Packages other than NumPy, SciPy and torch also count by the hashes in their RECORD, since tox
+   reinstalls a user's package under an unchanged version. An editable install is the user's code.
 2. `source` digests a module's file and, recursively, the user's files that it imports.
-3. `replacements` and `replaced_anywhere` find what a version cannot show: functions that were replaced at run time.
+3. `replacements` and `replaced_anywhere` find functions that were replaced at run time, which no version shows.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ import torch.nn.functional as F
 
 from robustest.identity.plain import Unhashable, joined, part, words
 
+# Distributions that a version number identifies.
 _RELEASED = frozenset({"numpy", "scipy", "torch", "torchaudio", "torchvision"})
-"""Distributions that a version number identifies."""
 
+# Top-level modules with results that depend on something outside this process.
 _OUTWARD = words(
     "aiohttp asyncio boto3 botocore ctypes ftplib grpc http httpx multiprocessing openai paramiko ray requests socket"
     " ssl subprocess telnetlib tritonclient urllib urllib3 websocket websockets xmlrpc"
 )
-"""Top-level modules whose answers depend on something outside this process."""
 
 _OWN = os.path.realpath(Path(__file__).parents[1])
 _PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
@@ -47,14 +47,14 @@ REMEDY = "Give the model a method robustest_fingerprint() that returns the name 
 
 
 def home(module: str | None, file: str | None) -> str | None:
-    """Return the package that a module belongs to, with its version; None for the user's own code.
+    """Return the package that a module belongs to, with its version; None for the user's code.
 
     Args:
-        module: its name.
-        file: its file, where it has one.
+        module: name of the module.
+        file: its file, if any.
 
     Raises:
-        Unhashable: the module's answers depend on something outside this process.
+        Unhashable: results of the module depend on something outside this process.
     """
     top = (module or "").partition(".")[0]
     if file is None:  # torch._C._nn has none, but torch has
@@ -71,7 +71,7 @@ def home_of(module: ModuleType) -> str | None:
 
 
 def home_of_class(cls: type) -> str | None:
-    """Return `home` of the module that a class names as its own."""
+    """Return `home` of a class's module."""
     name = cls.__module__
     return home(name, getattr(sys.modules.get(name), "__file__", None)) if isinstance(name, str) else None
 
@@ -92,10 +92,7 @@ def _home(top: str, file: str | None) -> str | None:
 
 @lru_cache(maxsize=1)
 def own_code() -> str:
-    """Return SHA-256, as 64 hex digits, of every source file of robustest.
-
-    A wheel and a checkout of the same code are equal; two states of one version are not.
-    """
+    """Return SHA-256, as 64 hex digits, of every source file of robustest."""
     folder = Path(_OWN)
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py"))
     parts = [part("file", name.encode()) + part("is", path.read_bytes()) for name, path in files]
@@ -141,13 +138,13 @@ def _release(first: str) -> str | None:
 
 
 def source(module: ModuleType) -> bytes:
-    """Return a digest of a module's file and of the user's files that it imports, however far; packages by version.
+    """Return a digest of a module's file and, recursively, of the user's files that it imports; packages by version.
 
-    Comments, docstrings and formatting make no difference, nor do pytest's tests (`test_...` in a file of tests): an
+    Comments, docstrings, formatting and pytest's tests (`test_...` in a test file) make no difference, so that an
     edited threshold changes no other function.
 
     Raises:
-        Unhashable: the module has no file that can be read.
+        Unhashable: the module has no readable file.
     """
     found: dict[str, bytes] = {}
     waiting = [module.__name__]
@@ -188,7 +185,8 @@ def _unloaded_file(name: str) -> str | None:
 
 @lru_cache(maxsize=8192)
 def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tuple[str, ...]]:
-    """Return a digest of a file, and the names of all that it may import; cached until its size or date changes."""
+    """Return a digest of a file, and the names of the modules that it may import."""
+    # Size and date are arguments only to renew the cache.
     raw = Path(file).read_bytes()
     try:
         tree = ast.parse(raw)
@@ -218,20 +216,18 @@ def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tu
     return hashlib.sha256(ast.dump(tree).encode()).digest(), tuple(imports)
 
 
+# Places in which torch's own code looks up the functions that it calls.
 PLACES = (torch, F, torch.Tensor, torch._C._nn, torch.linalg, torch.special, torch.fft)
-"""Where torch's own code looks up what it calls."""
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType)
 _SCANNED = frozenset({"numpy", "random", "torch", "torchvision"})
+# Parts of torch with many names that no training calls directly.
 _UNSCANNED = ("torch._", "torch.ao", "torch.distributed", "torch.export", "torch.fx", "torch.jit", "torch.onnx")
-"""Parts of torch with many names, which no training calls by themselves."""
 
 
 def replacements(place: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
-    """Return the user's functions that stand in a package's module or class, and functions under another's name.
-
-    The latter are the same in every process, unless one of the package's functions was put in another's place.
-    """
+    """Return the user's functions in a package's module or class, and the package's functions under another's name."""
+    # Aliases are the same in every process, unless one of the package's functions was put in another's place.
     members = tuple(vars(place).values())
     before, aliases = _without_replacements.get(place, ((), []))
     if len(members) == len(before) and all(map(operator.is_, members, before)):
@@ -248,15 +244,13 @@ def replacements(place: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, str
     return own, aliases
 
 
+# Members and aliases of places that held no function of the user's when they were last read.
 _without_replacements: dict[Any, tuple[tuple[Any, ...], list[tuple[str, str]]]] = {}
-"""The members of places that held nothing of the user's when they were last read, and their aliases."""
 
 
 def replaced_anywhere() -> dict[str, Any]:
-    """Return the user's functions, and mocks, that stand in numerical packages and their classes, by place.
-
-    This reads every name of every loaded module, which takes a tenth of a second: only for what cannot be asked.
-    """
+    """Return the user's functions and mocks inside numerical packages and their classes, by place."""
+    # This takes a tenth of a second: every name of every loaded module is read.
     found: dict[str, Any] = {"aliases": [replacements(place)[1] for place in PLACES]}
     for name, module in sorted(sys.modules.items()):
         if name.partition(".")[0] not in _SCANNED or name.startswith(_UNSCANNED) or module is None:
@@ -278,7 +272,7 @@ def _unbound(held: Any) -> Any:
 
 
 def _may_be_own(held: Any) -> bool:
-    """Return True for a function of the user's and for a mock; quick to return False."""
+    """Return True for a user's function and for a mock; quick to return False."""
     held = _unbound(held)
     if type(held).__module__ == "unittest.mock":
         return True
@@ -294,7 +288,7 @@ def _may_be_own(held: Any) -> bool:
 
 
 def _is_own(held: Any) -> bool:
-    """Return True for a function of the user's, or a callable object of a class of theirs."""
+    """Return True for a user's function, or a callable object of a user's class."""
     held = _unbound(held)
     if isinstance(held, types.FunctionType):
         return home(held.__globals__.get("__name__"), held.__globals__.get("__file__")) is None

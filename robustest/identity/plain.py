@@ -21,7 +21,7 @@ class Unhashable(RobustestError, TypeError):
 
     Attributes:
         reason: in words.
-        placed: whether the reason says where the value was found.
+        placed: True if the reason names the place of the value.
     """
 
     def __init__(self, reason: str, *, placed: bool = False) -> None:
@@ -36,17 +36,17 @@ def words(text: str) -> frozenset[str]:
 
 
 def part(tag: str, payload: bytes = b"") -> bytes:
-    """Return a payload under a tag without digits; no part is the beginning of another."""
+    """Return a payload with its tag (no digits) and length, so that no part is a prefix of another."""
     return b"%b%d:%b" % (tag.encode(), len(payload), payload)
 
 
 def joined(tag: str, parts: Iterable[bytes]) -> bytes:
-    """Return one part of fixed length that stands for several."""
+    """Return one part of fixed length for several."""
     return part(tag, hashlib.sha256(b"".join(parts)).digest())
 
 
 def simple(value: object) -> bytes | None:
-    """Return the bytes of a value that holds no others; None for containers and unknown types."""
+    """Return the bytes of a value; None for containers and unknown types."""
     encode = _SIMPLE.get(type(value))
     if encode is not None:
         return encode(value)
@@ -62,7 +62,7 @@ def simple(value: object) -> bytes | None:
 
 
 def is_plain(value: object) -> bool:
-    """Return True if a value is data throughout: no functions, objects or modules."""
+    """Return True if a value contains data only: no functions, objects or modules."""
     if type(value) in (list, tuple, set, frozenset):
         return all(map(is_plain, value))  # type: ignore[call-overload]
     if type(value) is dict:
@@ -118,7 +118,6 @@ def _tensor(value: Tensor) -> bytes:
 
 
 def _quantised(value: Tensor) -> list[bytes]:
-    """Return the parts of a quantised tensor: its integers, scale and zero point."""
     if value.qscheme() is torch.per_tensor_affine:
         scale = [part("scale", _float(value.q_scale())), part("zero", b"%d" % value.q_zero_point())]
     else:

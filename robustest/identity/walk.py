@@ -1,21 +1,20 @@
 """A walk over everything that a value reaches: data, objects, functions, classes and torch modules, as bytes.
 
-1. Plain values and tensors count by their bytes, containers by their items. Functions, classes, modules and objects
-   are nodes: they get numbers where they are first met and are read from a queue, so that circles end. Everything is
-   met in the order of names and of positions, the same in every process.
-2. A function counts by its code object (`_code`): instructions with their constants and names, whatever its file, line
-   and comments. From there the walk goes on to the globals that it names, its closure and its defaults. A function
-   made without source has these too. Code of installed packages counts by version (`packages.home`).
-3. A class counts by its members, an object by its class and its state. Methods of a torch module wait until code that
-   was met reads an attribute of their name: a net's `load` or `training_step` is no part of its forward pass.
-4. A module of the user's counts by its source and by that of all files that it imports (`packages.source`).
+1. Plain values and tensors count by bytes, containers by items. Functions, classes, modules and objects are nodes:
+   numbered when first met and read from a queue, so that cycles end. The order is that of names and positions, the
+   same in every process.
+2. A function counts by its code object (`_code`): instructions, constants and names, without file, line and comments;
+   then by its globals, closure and defaults. Code of installed packages counts by version (`packages.home`).
+3. A class counts by its members, an object by class and state. Methods of a torch module wait until code on the walk
+   reads an attribute of that name: a net's `training_step` is no part of its forward pass.
+4. A user's module counts by its source and by that of all files that it imports (`packages.source`).
 5. An object with `robustest_fingerprint() -> str` counts by that text.
 
-No reading of code can be complete. Reads from outside are watched (`dependencies`), and a model is asked again before
-anything that is remembered of it counts (`robustest.run.memory`).
+No reading of code is complete. Therefore reads from outside are watched (`dependencies`), and a model is asked again
+before stored results of it count (`robustest.run.memory`).
 
-Digests of files alone, without functions' code objects, were the alternative: with `train` in a test file, an edited
-threshold would then forget an hour of training, and a patched method would not count.
+Digests of files instead of code objects would make an edited threshold in a test file forget an hour of training, and
+would miss a patched method.
 """
 
 from __future__ import annotations
@@ -58,19 +57,18 @@ from robustest.identity.packages import PLACES, REMEDY, home, home_of, home_of_c
 from robustest.identity.plain import Unhashable, is_plain, joined, part, simple, words
 
 DECLARES = "robustest_fingerprint"
-"""The method by which an object declares its identity: the name and version of a model behind a network, say."""
+"""Name of the method by which an object declares its identity, e.g. the version of a model behind a network."""
 
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """An object that is read once, and named by its number wherever it is met.
+    """An object that is read once, and named by its number elsewhere.
 
     Attributes:
-        value: the object.
-        where: where it was first met.
-        fill: reads it.
-        facts: what was read, by label.
-        waiting: members that count only once code that was met reads an attribute of that name.
+        where: place of the first meeting.
+        fill: reads the object.
+        facts: parts read so far, by label.
+        waiting: members that count only once code on the walk reads an attribute of that name.
     """
 
     value: Any
@@ -84,23 +82,23 @@ class Walk:
     """One walk; `digest` ends it.
 
     Args:
-        asked: True if the model is also asked; then the contents of its caches need not be known.
+        asked: True if the model is also asked; then contents of its caches may stay unknown.
 
     Attributes:
-        declared: whether something that was met declares its identity.
+        declared: True if an object on the walk declares its identity.
     """
 
     def __init__(self, *, asked: bool = True) -> None:
         self.asked = asked
         self.declared = False
+        # Attributes that code on the walk reads.
         self.names: set[str] = {"forward", "__call__"}
-        """Attributes that code met so far reads."""
+        # True once code computes names of attributes at run time: then every member counts.
         self.everything = False
-        """True once code was met that computes names of attributes as it runs: then every member counts."""
+        # How often a node was named; a value that names none has the same bytes everywhere.
         self.links = 0
-        """The number of times that a node was named; a value that names none means the same wherever it is met."""
+        # For each class of a package, the user's functions that replace its methods.
         self.replaced: dict[type, bytes] = {}
-        """By a package's class, the user's functions that stand in it for methods."""
         self._nodes: list[Node] = []
         self._numbers: dict[int, int] = {}
         self._open: dict[int, int] = {}  # containers being read, and how deep they are in each other
@@ -109,10 +107,10 @@ class Walk:
         self._alive: list[Any] = []  # an id stands for its object only as long as that lives
 
     def value(self, value: Any, where: str) -> bytes:
-        """Return the part that stands for a value that was found at `where`.
+        """Return the part of a value found at `where`.
 
         Raises:
-            Unhashable: it, or something that it holds, has no identity; the message says where.
+            Unhashable: the value, or something in it, has no identity; the message names the place.
         """
         try:
             return self._value(value, where)
@@ -149,7 +147,7 @@ class Walk:
         return part("node", b"%d" % number)
 
     def container(self, value: Any, build: Callable[[], bytes]) -> bytes:
-        """Return the part that `build` makes of a container, or how far up the container stands that holds itself."""
+        """Return the part that `build` makes of a container; inside itself, the number of levels up to it."""
         if id(value) in self._encoded:
             return self._encoded[id(value)]
         if id(value) in self._open:
@@ -166,14 +164,13 @@ class Walk:
         return encoded
 
     def source(self, module: ModuleType) -> bytes:
-        """Return the part of a user's module: its file, and those that it imports."""
         name = module.__name__
         if name not in self._sources:
             self._sources[name] = part("module", name.encode()) + source(module)
         return self._sources[name]
 
     def wait(self, node: Node, members: Mapping[str, Any], *, now: Callable[[str, Any], bool]) -> None:
-        """Read those members of a node for which `now(name, member)` holds; the others wait for their names."""
+        """Read the members of a node for which `now(name, member)` holds; the others wait for their names."""
         for name in sorted(members):
             if now(name, members[name]):
                 self._member(node, name, members[name])
@@ -188,6 +185,7 @@ class Walk:
                 self._nodes[read].fill(self._nodes[read])
                 read += 1
             self.everything = self.everything or not self.names.isdisjoint({"__dict__", "__getattribute__"})
+            # New code may read names that members wait for, and these may hold new code: repeat until nothing changes.
             awake = [
                 (node, name)
                 for node in self._nodes
@@ -233,8 +231,8 @@ class Walk:
         self._alive.append(value)
 
 
+# Encodes a value of one kind; the text is the place of the value.
 Handler = Callable[[Walk, Any, str], bytes]
-"""Encodes a value of its kind; the text says where the value was found."""
 
 
 def _declared_digest(value: Any) -> str:
@@ -290,19 +288,19 @@ _CONTAINERS: dict[type, Handler] = {
 
 # Functions
 
+# Functions that read attributes by computed names.
 _SEEKING = (getattr, vars, dir, operator.attrgetter, operator.methodcaller)
-"""Functions that read attributes by computed names."""
 
+# Functions that reach things outside the model's code and state.
 _BEYOND = (
     *(compile, eval, exec, globals, __import__, input, open, io.open, importlib.import_module),
     *(os.getenv, os.popen, os.system, np.fromfile, np.load, np.loadtxt),
     *(safetensors.safe_open, safetensors.torch.load_file, torch.load, torch.jit.load),
 )
-"""Functions that reach things outside the model's code and state."""
 
 _FILES = frozenset({"read_bytes", "read_text"})
+# Builtin functions that ask for a path and raise no audit event.
 _UNWATCHED = (os.stat, os.lstat, os.access, os.readlink)
-"""Builtin functions that ask for a path and raise no audit event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,10 +308,10 @@ class Code:
     """A code object and those inside it.
 
     Attributes:
-        text: bytes that stand for its instructions.
-        globals: names that it looks up in its module or in the builtins.
-        names: attributes that it reads, and text constants that could name one.
-        imports: modules that it imports, without the dots of relative imports.
+        text: bytes of the instructions.
+        globals: names looked up in the module or the builtins.
+        names: attributes read, and text constants that could name one.
+        imports: imported modules, without the dots of relative imports.
     """
 
     text: bytes
@@ -325,20 +323,19 @@ class Code:
 _GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "RESUME"})
 _RESOLVED = frozenset(dis.hasconst) | frozenset(dis.hasname) | frozenset(dis.hasfree)
+# Flags of nesting and of a docstring (CO_HAS_DOCSTRING, since Python 3.13), which change no result.
 _OF_THE_TEXT = inspect.CO_NESTED | 0x4000000
-"""Flags of a place and of a docstring (CO_HAS_DOCSTRING, since Python 3.13)."""
 
 
 @lru_cache(maxsize=8192)
 def _code(code: CodeType) -> Code:
-    """Return the reading of a code object by `dis`, in the running Python's own instructions.
-
-    Constants and names are resolved, since a docstring moves their numbers. Everything else is taken as it stands:
-    formatting that changes a jump changes the text, and the results are forgotten.
+    """Return the reading of a code object by `dis`, in the running Python's instructions.
 
     Raises:
         Unhashable: a constant of an unknown kind.
     """
+    # Constants and names are resolved, since a docstring moves their numbers. Jumps are kept as they are: formatting
+    # that changes one changes the digest, which costs a computation but no verdict.
     steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
     count = code.co_argcount + code.co_kwonlyargcount
     about = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~_OF_THE_TEXT
@@ -408,7 +405,7 @@ def _seek(walk: Walk, value: Any) -> None:
     """Note a function that reads attributes by computed names.
 
     Raises:
-        Unhashable: it reads things outside the model.
+        Unhashable: the function reads things outside the model.
     """
     walk.everything = walk.everything or any(value is one for one in _SEEKING)
     if any(value is one for one in _BEYOND):
@@ -438,7 +435,7 @@ _ABSENT = object()
 
 
 def _bound(walk: Walk, value: types.FunctionType) -> bytes:
-    """Return the part of defaults and of what a function holds of the functions around it."""
+    """Return the part of a function's defaults and closure."""
     name, names = value.__qualname__, _code(value.__code__).names
     parts = [walk.value(held, f"a default of {name}") for held in (value.__defaults__, value.__kwdefaults__)]
     for free, cell in sorted(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True), key=lambda p: p[0]):
@@ -455,7 +452,7 @@ def _bound(walk: Walk, value: types.FunctionType) -> bytes:
 
 
 def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str) -> bytes:
-    """Return the part of a value that code uses: all of it, or, of a module, what code may read off it by `names`."""
+    """Return the part of a value that code uses; for a module, only the attributes in `names`."""
     if not isinstance(value, ModuleType):
         return walk.value(value, f"{name} (read by {reader})")
     parts: list[bytes] = []
@@ -482,8 +479,8 @@ def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str)
     return joined("module", parts)
 
 
+# Modules that create their attributes, torch's operators, on access.
 _ON_DEMAND = (type(torch.ops), type(torch.ops.aten))
-"""Modules that find their attributes, torch's operators, when they are asked for."""
 
 _REPLACEABLE = (types.FunctionType, types.BuiltinFunctionType, type, Tensor, type(os.environ))
 
@@ -505,10 +502,10 @@ def _operator_part(name: str) -> bytes:
 
 
 def _imported(walk: Walk, by: types.FunctionType, name: str, names: frozenset[str]) -> bytes:
-    """Return the part of a module that a function imports as it runs.
+    """Return the part of a module that a function imports when it runs.
 
     Raises:
-        Unhashable: it is the user's, and not loaded yet.
+        Unhashable: a user's module that is not loaded yet.
     """
     # The statement may have been relative to any package above.
     above = list(filter(None, (by.__globals__.get("__package__") or "").split(".")))
@@ -537,7 +534,7 @@ def _imported(walk: Walk, by: types.FunctionType, name: str, names: frozenset[st
 
 
 def _unloaded(name: str) -> ModuleSpec | None:
-    """Return the spec of a module that is not loaded, or of the first package above it that is not."""
+    """Return the spec of an unloaded module, or of the first unloaded package above it."""
     # Finding the module itself would load all packages above it.
     while (parent := name.rpartition(".")[0]) and parent not in sys.modules:
         name = parent
@@ -548,10 +545,10 @@ def _unloaded(name: str) -> ModuleSpec | None:
 
 
 def _module(walk: Walk, value: ModuleType, where: str) -> bytes:
-    """Return the part of a module that is passed on, so that anything may be read from it."""
     package = home_of(value)
     if package is not None:
         return part("module", f"{package} {value.__name__}".encode())
+    # A module that is passed on: any attribute may be read from it.
     walk.everything = True
     return walk.source(value)
 
@@ -594,9 +591,10 @@ def _slot(walk: Walk, value: Any, where: str) -> bytes:
 
 # Classes and objects
 
+# Methods of a torch module that count only if code on the walk may make instances.
 _MAKING = ("__init__", "__new__", "__post_init__")
-"""Methods of a torch module that count only where code that was met may make instances."""
 
+# Members of classes that no computation depends on, or that repeat other members.
 _NO_MATTER = words(
     "__abstractmethods__ __annotate__ __annotate_func__ __annotations__ __annotations_cache__ __classcell__"
     " __conditional_annotations__"
@@ -608,16 +606,14 @@ _NO_MATTER = words(
     " _new_member_ _unhashable_values_ _unhashable_values_map_ _hashable_values_ _use_args_ _value2member_map_"
     " _value_repr_ _boundary_ _flag_mask_ _singles_mask_ _all_bits_ _inverted_ _generate_next_value_"
 )
-"""Members of classes that no computation depends on, or that repeat what other members contain."""
 
+# The process's generators of random numbers: their state belongs to no model.
 _SHARED = (vars(random)["_inst"], vars(np.random.mtrand)["_rand"], torch.default_generator)
-"""The process's generators of random numbers: their state is no model's."""
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
 def _class(walk: Walk, value: type, where: str) -> bytes:
-    """Return the part of a class that code holds, and of which it may make instances."""
     _seek(walk, value)
     found = class_of(walk, value, where)
     if not issubclass(value, nn.Module):
@@ -651,7 +647,7 @@ def class_of(walk: Walk, cls: type, where: str) -> bytes:
 
 
 def replaced_in_torch(walk: Walk) -> bytes:
-    """Return the part of the user's functions in torch's own places, and of torch's under another's name."""
+    """Return the part of the user's functions in torch's namespaces, and of torch's functions under another's name."""
     parts = []
     for place in PLACES:
         own, aliases = replacements(place)
@@ -661,7 +657,7 @@ def replaced_in_torch(walk: Walk) -> bytes:
 
 
 def _package_names(cls: type) -> frozenset[str]:
-    """Return names in a class's bases from packages, whose code, which is not read here, may look them up."""
+    """Return names in a class's bases from packages, since unread code of theirs may look them up."""
     bases = [base for base in cls.__mro__ if base not in (object, nn.Module) and home_of_class(base) is not None]
     return frozenset(name for base in bases for name in vars(base))
 
@@ -713,10 +709,10 @@ def _object(walk: Walk, value: Any, where: str) -> bytes:
 
 
 def _read_object(walk: Walk, node: Node) -> None:
-    """Read an object's class and state: its attributes, or its pickled state where the class defines one.
+    """Read an object's class and state: its attributes, or its pickled state if the class defines one.
 
     Raises:
-        Unhashable: its state cannot be read.
+        Unhashable: the state cannot be read.
     """
     value: Any = node.value
     cls: Any = type(value)
@@ -767,7 +763,6 @@ def _lock(walk: Walk, value: object, where: str) -> bytes:
 
 
 def _packed(walk: Walk, value: Any, where: str) -> bytes:
-    """Return the part of an object of C++, such as a quantised layer's weights, where it can be saved."""
     if not value._has_method("__getstate__"):
         raise Unhashable(f"a {value._type().name()}, whose state cannot be read. {REMEDY}")
     return joined("packed", [part("name", value._type().name().encode()), walk.value(value.__getstate__(), where)])
@@ -781,17 +776,17 @@ def _outside(walk: Walk, value: object, where: str) -> bytes:
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _HOW = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+# Attributes of every torch module: read by `_read_state`, or without influence on results.
 _OF_TORCH = words(
     "_parameters _buffers _modules _non_persistent_buffers_set _is_full_backward_hook _state_dict_hooks"
     " _state_dict_pre_hooks _load_state_dict_pre_hooks _load_state_dict_post_hooks _compiled_call_impl"
 ).union(_HOOKS, _HOW)
-"""Attributes that torch gives every module; read by `_read_state`, or no part of what the module computes."""
 
+# The module with which an exported program checks shapes; it computes nothing.
 _GUARDS = "_guards_fn"
-"""The module with which an exported program checks shapes; it computes nothing."""
 
+# TorchScript's notes of files and callers, and its process-wide counter of classes with one name.
 _PLACES_IN_SCRIPT = re.compile(r" # \S+:\d+:\d+$|, scope: \S+|(?<=\.)___torch_mangle_\d+\.", re.MULTILINE)
-"""TorchScript's notes of files, of callers, and of the number of classes of one name that the process had made."""
 
 
 def _torch_module(walk: Walk, value: nn.Module, where: str) -> bytes:
@@ -812,7 +807,6 @@ def _torch_module(walk: Walk, value: nn.Module, where: str) -> bytes:
 
 
 def _read_state(walk: Walk, node: Node) -> None:
-    """Read parameters, buffers, modules inside and hooks."""
     value = node.value
     for kind in ("_parameters", "_buffers"):
         held: Mapping[str, Tensor | None] = getattr(value, kind)
@@ -829,7 +823,7 @@ def _read_state(walk: Walk, node: Node) -> None:
 
 
 def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
-    """Return the part of a graph (torch.fx, torch.export): its text, the functions that it calls, and its state."""
+    """Return the part of a graph (torch.fx, torch.export): text, called functions and state."""
 
     def fill(node: Node) -> None:
         _read_state(walk, node)
@@ -844,7 +838,7 @@ def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
 
 
 def _script(walk: Walk, value: torch.jit.ScriptModule, where: str) -> bytes:
-    """Return the part of TorchScript: the inlined graph with its constants, and the state of every module inside."""
+    """Return the part of TorchScript: the inlined graph with constants, and the state of all modules."""
 
     def fill(node: Node) -> None:
         node.facts["graph"] = _script_text(walk, value, where)

@@ -1,4 +1,4 @@
-"""Models: every kind that people have becomes a `Classifier`, a batch in and logits out."""
+"""Models: every kind of model becomes a `Classifier`, a batch in and logits out."""
 
 from robustest.models.classifier import Classifier as Classifier
 from robustest.models.classifier import Needs as Needs

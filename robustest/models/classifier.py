@@ -1,7 +1,6 @@
 """Models as classifiers: torch modules, TorchScript, Hugging Face outputs, estimators, predictors, adaptive models.
 
-`as_classifier` makes a `Classifier` of each. `Needs` states how much of a model an attack may ask: gradients, scores
-or labels.
+`as_classifier` makes a `Classifier` of each. `Needs` is the access that an attack has: gradients, scores or labels.
 """
 
 from __future__ import annotations
@@ -33,22 +32,15 @@ class Needs(IntEnum):
 
 
 def is_estimator(model: object) -> bool:
-    """Return True if a model has the methods of scikit-learn's classifiers."""
+    """Return True for a model with the methods of scikit-learn's classifiers."""
     return not callable(model) and callable(getattr(model, "predict", None)) and hasattr(model, "fit")
 
 
 class Estimator:
     """A fitted classifier or pipeline as a function from an array (B, D) to scores (B, K) or labels (B,).
 
-    Attributes:
-        classes: its labels, in the order of its scores' columns.
-        gives: scores if it has them, else labels.
-
-    Args:
-        model: a fitted classifier.
-
     Raises:
-        ConfigError: it is not fitted, or no classifier of two classes or more.
+        ConfigError: not fitted, or not a classifier of two classes or more.
     """
 
     def __init__(self, model: Any) -> None:
@@ -72,9 +64,9 @@ class Estimator:
         return _led_by(answer, scores)
 
     def _rows(self, x: NDArray[np.float32]) -> Any:
-        """Rows as it was fitted on: a frame, where its columns have names."""
         flat = x.reshape(len(x), -1)
         names = getattr(self.model, "feature_names_in_", None)
+        # A model fitted on a frame warns, or fails, without the names of its columns.
         if names is None:
             return flat
         pandas = import_module("pandas")  # whoever fitted on a frame has it
@@ -112,7 +104,8 @@ def _has(model: Any, name: str) -> bool:
 
 
 def _led_by(answer: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return scores whose largest is the predicted class: an estimator's `predict` need not follow its scores."""
+    """Return scores with the predicted class on top."""
+    # An estimator's `predict` need not follow its scores (SVC with probabilities, thresholds).
     rows = np.arange(len(scores))
     others = scores.copy()
     others[rows, answer] = -np.inf
@@ -129,20 +122,19 @@ class Classifier:
     """A model with everything that is needed to call it.
 
     Attributes:
-        call: maps a batch (B, *S) to logits, or to an object that has them as `.logits`.
-        module: the torch module behind `call`, if there is one.
-        bounds: the smallest and largest value of an input element.
+        call: maps a batch (B, *S) to logits, or to an object with `.logits`.
+        module: the torch module behind `call`, if any.
+        bounds: smallest and largest value of an input element.
         preprocessing: applied to the input first: (mean, std) per channel, or a function of a batch.
-        device: of the inputs; None if the model has no parameters.
-        dtype: the floating type of the module; inputs are cast to it.
-        gives: the access that the model allows: GRADIENT, SCORES or LABELS.
-        max_queries: most queries for one sample by attacks without gradients and the checks around them; None for no
-            limit.
-        recipe: builds `module`, for workers on other devices and machines, which then load its weights; or None.
+        device: of the inputs; None for a model without parameters.
+        dtype: inputs are cast to it.
+        gives: the access that the model allows.
+        max_queries: most queries per sample by attacks without gradients and the checks around them; None: no limit.
+        recipe: builds `module` on other devices and machines, which then load its weights; or None.
         reset: restores an adaptive model (`adapting`); None for other models.
         classes: names of the classes, for messages and pictures; may be empty.
-        labels: the data's names of the classes, in their order, if these are not indices 0, 1, ...
-        whole: whether inputs are whole numbers, passed on as int64.
+        labels: the data's names of the classes, in order, if not indices 0, 1, ...
+        whole: True if inputs are whole numbers, passed on as int64.
     """
 
     call: Callable[[Tensor], Any]
@@ -163,7 +155,7 @@ class Classifier:
         """Return (B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
 
         Raises:
-            ModelError: the model returns neither a tensor, an array, nor an object with `.logits`.
+            ModelError: the output has no logits.
         """
         x = _as_whole(x) if self.whole else x.to(self.dtype)
         if callable(self.preprocessing):
@@ -178,7 +170,7 @@ class Classifier:
         """Return this classifier on a device: itself or a copy, so that the user's module stays in place.
 
         Raises:
-            DeviceError: the module can be neither copied nor moved there.
+            DeviceError: the module cannot be copied or moved.
         """
         if self.module is None or self.device is None or self.device == device:
             return replace(self, device=device)
@@ -206,9 +198,9 @@ def as_classifier(
     """Return the classifier of a user's model.
 
     Args:
-        model: a torch module (TorchScript too), a callable from a batch to logits, a `Classifier`, or the `Factory`
-            of one of them.
-        bounds: smallest and largest input value; the model's, or (0, 1), if None.
+        model: a torch module (TorchScript too), a callable from a batch to logits, a `Classifier`, or the `Factory` of
+            one of them.
+        bounds: smallest and largest input value; None: the model's, or (0, 1).
         preprocessing: (mean, std) per channel, or a function, applied before the model.
 
     Raises:
@@ -250,7 +242,6 @@ def as_classifier(
 
 
 def _pack_for(model: str) -> str:
-    """Return the remedy for a model that is named instead of given."""
     if model.endswith(".onnx"):
         return "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
     if model.startswith(("http://", "https://")):
@@ -279,13 +270,10 @@ def _checked_statistics(preprocessing: object) -> tuple[list[float], list[float]
 
 
 def logits_of(output: object) -> Tensor:
-    """Return the tensor in a model's output.
-
-    Args:
-        output: a tensor, an array, or an object that has one of them as `.logits`.
+    """Return the logits in a model's output: a tensor, an array, or one of them as `.logits`.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there are none.
     """
     if isinstance(output, Mapping) and "logits" in output:
         output = output["logits"]
@@ -301,7 +289,7 @@ def logits_of(output: object) -> Tensor:
 
 
 def _other_task(output: object) -> str:
-    """Return the task that a model's output suggests, with the remedy, in words."""
+    """Return the remedy for an output of another task."""
     boxes = output[0] if isinstance(output, (list, tuple)) and output else output
     if isinstance(boxes, Mapping) and "boxes" in boxes:
         return (
@@ -334,11 +322,11 @@ def scores_model(
     """Return a model that gives scores and no gradients: attacks that need gradients are left out.
 
     Args:
-        fn: maps a float32 array (B, *S) to real scores (B, K >= 2), larger for likelier classes; logits serve best.
-            The array is a copy that it may change.
+        fn: maps a float32 array (B, *S), a copy, to real scores (B, K >= 2), larger for likelier classes; logits serve
+            best.
         bounds: smallest and largest input value.
-        max_queries: most queries for one sample, the checks around the attack included; attacks are shortened or left
-            out until they fit. None: no limit.
+        max_queries: most queries per sample, with the checks around the attack; attacks are shortened or left out until
+            they fit. None: no limit.
 
     Raises:
         ConfigError: fn cannot be called, bounds are invalid, or max_queries < 1.
@@ -358,13 +346,12 @@ def scores_model(
 def labels_model(
     fn: Predict, *, classes: int, bounds: tuple[float, float] = (0.0, 1.0), max_queries: int | None = None
 ) -> Classifier:
-    """Return a model that gives class labels alone: only attacks that need no more are used.
+    """Return a model that gives class labels alone: attacks that need more are left out.
 
     Args:
-        fn: maps a float32 array (B, *S) to integer labels (B,) in 0..classes-1. The array is a copy that it may change.
+        fn: maps a float32 array (B, *S), a copy, to integer labels (B,) in 0..classes-1.
         classes: number of classes, >= 2.
-        bounds: smallest and largest input value.
-        max_queries: as for `scores_model`.
+        bounds, max_queries: as for `scores_model`.
 
     Raises:
         ConfigError: fn cannot be called, classes < 2, bounds are invalid, or max_queries < 1.
@@ -388,7 +375,7 @@ def estimator_model(model: object) -> Classifier:
     """Return the model of a fitted classifier of scikit-learn, or of a pipeline that ends in one.
 
     Raises:
-        ConfigError: it is not fitted, or no classifier of two classes or more.
+        ConfigError: not fitted, or not a classifier of two classes or more.
     """
     fn = Estimator(model)
     made = scores_model(fn) if fn.gives is Needs.SCORES else labels_model(fn, classes=len(fn.classes))
@@ -409,9 +396,9 @@ def _answer(fn: Predict, x: Tensor) -> NDArray[Any]:
 
 
 def _as_float32(scores: NDArray[Any]) -> NDArray[np.float32]:
-    """Return scores whose largest stays the largest after rounding to float32."""
     with np.errstate(over="ignore"):  # what overflows is refused as infinite
         out = scores.astype(np.float32)
+    # Rounding may tie the two largest scores: lift the one that was larger, so that the prediction stays.
     first = scores.argmax(1)
     tied = (out.argmax(1) != first).nonzero()[0]
     out[tied, first[tied]] = np.nextafter(out[tied, first[tied]], np.float32(np.inf))
@@ -426,9 +413,8 @@ def adapting(
 ) -> Classifier:
     """Return a model that adapts to its inputs, as in test-time adaptation (Wang et al., ICLR 2021).
 
-    It is reset before each cell of a corruption claim, and before the clean samples. In between it receives all samples
-    in the seeded order, in batches of `batch_size` at most. Only `assert_corruption_robustness` takes such a model, and
-    the claim is about the set, since the answers are dependent. The model keeps its mode and may take gradients.
+    Only `assert_corruption_robustness` takes it: reset before each cell and before the clean samples, it receives all
+    samples in the seeded order, in its own mode. Predictions are dependent, so the claim is about the set.
 
     Args:
         model: maps a batch to logits, and may change itself.

@@ -1,18 +1,17 @@
-"""Freezing: while something is measured, the model is in eval mode and the process computes in full float32.
+"""Freezing: during a measurement the model is in eval mode and the process computes in full float32.
 
-Afterwards model and process are as the user left them. Torch keeps the precision of float32 in several places, some of
-which inherit from others:
+Afterwards both are as the user left them. Torch keeps the precision of float32 in several places, with inheritance:
 
     generic/all  <-  cuda/all    <-  cuda/matmul, cuda/conv, cuda/rnn
                  <-  mkldnn/all  <-  mkldnn/matmul, mkldnn/conv, mkldnn/rnn          (torch 2.9 and newer)
     float32_matmul_precision, cudnn.allow_tf32                                       (the legacy interface)
 
-A getter returns the inherited value, not the stored one, and a legacy getter raises RuntimeError where the two
-interfaces disagree. So `_Precision.now` reads in two steps, and restores everything:
+A getter returns the inherited value, not the stored one, and a legacy getter raises RuntimeError if the interfaces
+disagree. So `_Precision.now` reads in two steps, and restores everything:
 
 1. The stored value of a place: vary its parent; a value that follows the parent is inherited.
-2. The legacy values: set every place to "ieee". Then the getter of matrix products is defined whatever its value, and
-   that of cuDNN is defined if and only if its value is False.
+2. The legacy values: set every place to "ieee". Then the getter of matrix products is always defined, and that of cuDNN
+   if and only if its value is False.
 """
 
 from __future__ import annotations
@@ -53,13 +52,11 @@ if hasattr(os, "register_at_fork"):
 def unchanged_process() -> Iterator[None]:
     """Restore the numerical state of the process after the block, also after an error or an interrupt.
 
-    This covers float32 precision of every backend, flags of determinism, cuDNN, mkldnn and attention, autocast,
-    threads, default dtype and device, gradient mode, random states of torch, NumPy and Python, warning filters, and
-    NumPy's handling of floating-point errors.
-
-    Blocks of several threads run one after the other: the state belongs to the process, and of two at once the second
-    would take the first one's settings for the user's.
+    This covers precision, determinism, autocast, threads, default dtype and device, gradient mode, random states of
+    torch, NumPy and Python, warning filters, and NumPy's floating-point errors.
     """
+    # The state belongs to the process: of two threads at once, the second would take the first one's settings for the
+    # user's.
     with _lock, ExitStack() as stack:
         for read in (_precision, _flags, _random_states, _warning_filters):
             stack.callback(read())
@@ -68,10 +65,8 @@ def unchanged_process() -> Iterator[None]:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute in full float32 on every backend inside the block; restore precision and default dtype after it.
-
-    TF32 has a mantissa of 10 bits and bfloat16 one of 7, and mkldnn uses either on CPUs: no verdict can rest on them.
-    """
+    """Compute in full float32 on every backend inside the block."""
+    # TF32 has a mantissa of 10 bits and bfloat16 one of 7 (mkldnn uses either on CPUs): no verdict can rest on them.
     restore, dtype = _precision(), torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float32)  # what a search makes beside its samples is of their type
@@ -93,8 +88,8 @@ _NEW = hasattr(torch._C, "_get_fp32_precision_getter")
 _GENERIC = ("generic", "all")
 _CUDNN = (("cuda", "conv"), ("cuda", "rnn"))
 _PLACES = (("cuda", "matmul"), *_CUDNN, ("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn"))
+# State of cuDNN's places in a new process: TF32 unless a parent differs. No setter leads to it.
 _UNSET = "unset"
-"""The state that cuDNN's places have in a new process: TF32 unless a parent says otherwise. No setter leads to it."""
 
 
 def _get(place: tuple[str, str]) -> str:
@@ -107,13 +102,7 @@ def _set(place: tuple[str, str], value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Precision:
-    """Precision settings as both of torch's interfaces hold them.
-
-    Attributes:
-        stored: by place, "none" where it inherits.
-        matmul: the legacy precision of matrix products.
-        cudnn: whether the legacy interface allows TF32 in cuDNN.
-    """
+    """Precision settings of both torch interfaces; `stored` is "none" for a place that inherits."""
 
     stored: dict[tuple[str, str], str]
     matmul: str
@@ -121,7 +110,6 @@ class _Precision:
 
     @classmethod
     def now(cls) -> _Precision:
-        """Read the present settings, and leave them unchanged."""
         stored = {_GENERIC: _get(_GENERIC)}
         for backend in ("cuda", "mkldnn"):
             stored[backend, "all"] = _stored((backend, "all"), _GENERIC)
@@ -145,10 +133,10 @@ class _Precision:
         return cls(stored, matmul, cudnn)
 
     def restore(self) -> None:
-        """Restore the settings; the legacy setters also write into the new places, and go first."""
         now = _Precision.now()
         if now == self:
             return
+        # The legacy setters also write into the new places, and so go first.
         if now.matmul != self.matmul:
             torch.set_float32_matmul_precision(self.matmul)
         if now.cudnn != self.cudnn:
@@ -187,7 +175,6 @@ def _precision() -> Callable[[], None]:
 
 
 def _flags() -> Callable[[], None]:
-    """Read flags with a getter and a setter; unchanged ones are not set: some setters have side effects."""
     pairs: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
         (torch.get_default_dtype, torch.set_default_dtype),
         (torch.get_num_threads, torch.set_num_threads),
@@ -222,6 +209,7 @@ def _flags() -> Callable[[], None]:
 
     def restore() -> None:
         for (get, put), value in zip(pairs, before, strict=True):
+            # Some setters have side effects: unchanged flags are not set.
             if get() != value:
                 put(value)
 
@@ -266,20 +254,20 @@ def _warning_filters() -> Callable[[], None]:
     return restore
 
 
+# Methods that may read or set the mode without an effect on outputs.
 _NOT_ANSWERING = frozenset({"__init__", "__repr__", "__setstate__", "eval", "extra_repr", "train", "training"})
-"""Methods of a module that may touch its mode without any answer depending on it."""
+# Names of dropout probabilities; zero means no dropout.
 _CHANCES = ("p", "dropout", "drop_prob")
-"""What modules call the chance with which they drop something, and nothing where it is zero."""
+# In these the mode selects an implementation, not a result; their dropouts are separate modules.
 _FAST_PATHS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
-"""The mode decides how these compute, not what; their dropouts are parts of their own."""
 
 
 class Handover(list[str]):
-    """Notes for the result about how a model was handed over, in sentences.
+    """Notes for the result about the model's mode, in sentences.
 
     Attributes:
-        modal: parts of the model whose answers depend on the mode.
-        training: of those, parts that eval mode did not reach.
+        modal: number of submodules with outputs that depend on the mode.
+        training: number of those that eval mode did not reach.
     """
 
     modal = 0
@@ -289,12 +277,6 @@ class Handover(list[str]):
 @contextmanager
 def frozen(module: nn.Module | None) -> Iterator[Handover]:
     """Put a model in eval mode, freeze its weights, compute in full float32; restore everything after the block.
-
-    Gradients are neither written nor cleared: no parameter asks for one inside the block. The process is restored by
-    `unchanged_process`.
-
-    Args:
-        module: the model; None for a callable without one.
 
     Yields:
         Notes, and counts for the health check `train_mode`.
@@ -314,6 +296,7 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
                 _eval(module, notes)
                 stayed = [part.training for part, _ in modes if is_modal(part)]
                 notes.modal, notes.training = len(stayed), sum(stayed)
+            # Without requires_grad inside the block, the user's gradients are neither written nor cleared.
             for parameter, flag in flags:
                 if flag:
                     parameter.requires_grad_(False)
@@ -329,10 +312,10 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
 
 @contextmanager
 def _clocked() -> Iterator[None]:
-    """Check the time limit in every forward call of a module, since a training by the user's code does not."""
     if left() is None:
         yield
         return
+    # A training by the user's code does not check the time limit, so every forward call of a module does.
     handle = register_module_forward_pre_hook(lambda *_: check_clock())
     try:
         yield
@@ -341,7 +324,7 @@ def _clocked() -> Iterator[None]:
 
 
 def is_modal(part: nn.Module) -> bool:
-    """Return True if a module's output depends on its mode, its submodules aside.
+    """Return True if a module's output depends on its mode, submodules aside.
 
     That is so if the code of its class reads `training`, unless a dropout probability of zero, or a norm without
     running statistics, makes both modes equal.
@@ -363,7 +346,6 @@ def _reads_mode(kind: type[nn.Module]) -> bool:
 
 
 def _reads(code: CodeType) -> bool:
-    """Return True if some code, or a function inside it, reads an attribute called `training`."""
     inner = (value for value in code.co_consts if isinstance(value, CodeType))
     return "training" in code.co_names or any(_reads(value) for value in inner)
 

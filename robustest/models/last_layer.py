@@ -1,4 +1,4 @@
-"""A network's last linear layer and its inputs, the features from which classes are read."""
+"""A network's last linear layer and its inputs, the features."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ class LastLayer:
     """The linear layer that computes a classifier's logits.
 
     Attributes:
-        classifier: the model.
-        name: the layer's name in `classifier.module.named_modules()`.
-        layer: its weight is (K, D).
+        name: as in `classifier.module.named_modules()`.
+        layer: weight (K, D).
     """
 
     classifier: Classifier
@@ -34,7 +33,6 @@ class LastLayer:
         return replace(self.classifier, call=_Inputs(self.classifier.call, self.layer, self.name))
 
     def of(self, classifier: Classifier) -> LastLayer:
-        """Return the same layer of the same model on another device."""
         if classifier.module is None or classifier.module is self.classifier.module:
             return self
         layer = classifier.module.get_submodule(self.name)
@@ -42,7 +40,7 @@ class LastLayer:
 
 
 def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> LastLayer:
-    """Return the linear layer whose outputs are the model's logits.
+    """Return the linear layer with the model's logits as outputs.
 
     Args:
         classifier: a torch module, in eval mode.
@@ -50,7 +48,7 @@ def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> La
         name: of the layer; None finds it.
 
     Raises:
-        ConfigError: there is no such layer, or the logits are no linear layer's outputs.
+        ConfigError: there is no such layer.
     """
     if classifier.module is None:
         raise ConfigError(expected("a torch module, whose layers can be seen", classifier.call))
@@ -81,8 +79,6 @@ def _noting(seen: list[tuple[str, nn.Linear, Tensor]], name: str, layer: nn.Line
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """Calls a model and returns the input of one of its layers."""
-
     call: Any
     layer: nn.Linear
     name: str

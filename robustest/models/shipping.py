@@ -25,15 +25,7 @@ _NAME_A_FACTORY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
-    """A model that can be serialised: a recipe with weights, an exported program, or a function.
-
-    Attributes:
-        recipe: builds the module; None if it was exported, or there is no module.
-        weights: its state, in the safetensors format; None without a recipe.
-        program: the module as `torch.export.save` writes it; None where there is a recipe, or no module.
-        call: the function that answers; None where there is a module.
-        bounds, preprocessing, dtype, gives, max_queries: as in `Classifier`.
-    """
+    """A model that can be serialised: a recipe with weights (safetensors), an exported program, or a function."""
 
     recipe: Factory | None = None
     weights: bytes | None = None
@@ -85,16 +77,14 @@ class Shipped:
 
 
 def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
-    """Return a model ready to travel: its recipe and weights if it has a recipe, else exported.
-
-    A function (a predictor of scores or labels) is sent as it is and must be importable at its destination.
+    """Return a model to be sent: its recipe and weights if it has a recipe, else exported.
 
     Args:
-        model: in eval mode.
-        example: returns a batch (2, *S) of inputs, for models that have to be exported.
+        model: in eval mode; a function without a module must be importable at its destination.
+        example: returns a batch (2, *S) of inputs, for the export.
 
     Raises:
-        ConfigError: it can be sent neither way, or the exported program answers otherwise.
+        ConfigError: neither way works, or the exported program has other logits.
     """
     way: dict[str, Any] = {"call": model.call}
     if model.module is not None and model.recipe is not None:
@@ -117,13 +107,13 @@ def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
 
 
 def _weights(module: nn.Module) -> bytes:
-    """Return the state as bytes, each tensor by itself: the format refuses tensors that share memory."""
     state = module.state_dict()
     strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strangers:
         raise ConfigError(
             f"Expected a module whose state is made of tensors but {strangers[0]!r} is not one: it cannot be sent."
         )
+    # Cloned, since the format refuses tensors that share memory.
     return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
 
 
@@ -131,7 +121,7 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
     """Return the module exported on the CPU, for batches of any length.
 
     Raises:
-        ConfigError: torch cannot export it, or the exported program answers otherwise.
+        ConfigError: torch cannot export it, or the exported program has other logits.
     """
     try:
         module = copy.deepcopy(module).cpu()
@@ -156,7 +146,6 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
 
 
 def _preprocessed(model: Classifier, x: Tensor) -> Tensor:
-    """Return the module's own input for inputs x (B, *S)."""
     seen: list[Tensor] = []
 
     def spy(point: Tensor) -> Tensor:

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from robustest.errors import ConfigError, expected
 
 TrainFn = Callable[[Tensor, Tensor, int], object]
-"""Maps samples (n, *S) float32, labels (n,) int64 and a seed to a new model, as `measure_robust_accuracy` takes it."""
+"""Maps samples (n, *S) float32, labels (n,) int64 and a seed to a new model."""
 
 
 def check_train(train: object) -> None:
-    """Refuse what cannot be called with samples, labels and a seed.
+    """Refuse a function that does not take samples, labels and a seed.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it does not.
     """
     mend = "Write def train(x, y, seed): ... return model."
     if not callable(train) or isinstance(train, (type, nn.Module)):

@@ -1,7 +1,7 @@
 """The pytest plugin: hooks of the whole run, and the fixtures.
 
-Every pytest run loads it where robustest is installed, so it imports nothing but pytest; even robustest's own modules
-come in only once a run or a test is robust.
+Every pytest run loads it, so it imports nothing but pytest; other modules are loaded only once a run or a test is
+robust.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def pytest_make_collect_report(
 
 
 def _found_tests(config: pytest.Config) -> list[pytest.Item]:
-    """Return the tests of the modules that were collected, selected or not."""
+    """Return the tests of the collected modules, selected or not."""
     found: list[pytest.Item] = []
     queue = list(config.stash.get(FOUND, {}).values())
     while queue:
@@ -247,13 +247,14 @@ def _selection(config: pytest.Config) -> str:
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the robustness tests of this run's shard; the ids of all are kept for the merge."""
+    """Leave only the robustness tests of this run's shard in `items`, and store the ids of all for the merge."""
     robust = [item for item in items if item.get_closest_marker("robust")]
     config.stash[COLLECTED] = [item.nodeid for item in robust]
     shard = pytest_options.shard_of(config)
     if shard is None:
         return
     index, count = shard
+    # Every N-th test: neighbours are often parameters of one test, of similar cost, and spread over the shards.
     others = {id(item) for place, item in enumerate(robust) if place % count != index - 1}
     config.hook.pytest_deselected(items=[item for item in items if id(item) in others])
     left = {item.nodeid for item in items if id(item) in others}  # left to other shards, not deselected by the user
@@ -263,7 +264,7 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 class _Intake:
-    """Feeds a run's ledger; a plugin object, as pytest_runtest_logreport is given no config."""
+    """A plugin object that feeds the ledger, as pytest_runtest_logreport is given no config."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -340,6 +341,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     )
     account = account.with_lost(failed).with_sections()
     settings = config.stash[SETTINGS]
+    # A baseline from a run that lost results would lack outcomes, and later runs would compare with less.
     if settings.update_baseline and not account.lost:
         account = account.with_lost(update_baselines(account.results))
     if session.exitstatus == pytest.ExitCode.OK and any(
@@ -366,6 +368,7 @@ def _write(session: pytest.Session, account: Account) -> None:
         shard = {"index": index, "count": count, "tests": tests, "reported": mine}
     account = pytest_reports.write(config, account, config.stash[SETTINGS], shard=shard)
     if account.lost:
+        # Results that nobody can read are lost. pytest's own code for failed tests would hide that.
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
     config.stash[ACCOUNT], config.stash[SESSION] = account, session
 

@@ -1,8 +1,8 @@
 """The ledger of a run: results and endings as pytest reports them, in this process or through pytest-xdist.
 
-A test announces on its teardown report how many results it recorded, and a worker does so when it goes down. The ledger
-counts the results that arrive against both numbers, and the tests that must report against those that did. A
-difference turns the run red.
+A test announces on its teardown report the number of results it recorded, and a worker does so when it ends. The ledger
+counts the results that arrive against both numbers, and the tests that reported against those that must. A difference
+turns the run red.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from robustest.account import Account, Ending, Row, Session
 from robustest.results import Result
 
 Attempt = tuple[str, str]
-"""Node id of a test and name of the worker that ran it: with `--dist=each` every worker runs every test."""
+"""Node id of a test and name of its worker: with `--dist=each` every worker runs every test."""
 
 
 def ending_of(report: pytest.TestReport) -> Ending | None:
-    """Return the ending that a report announces; None for a setup that passed and the like."""
+    """Return the ending that a report announces; None for a report without one, such as a setup that passed."""
     phase = _phase(report)
     expected = getattr(report, "wasxfail", None)
     longrepr: Any = report.longrepr
@@ -31,6 +31,8 @@ def ending_of(report: pytest.TestReport) -> Ending | None:
     else:  # the message of the exception, without its traceback
         why = str(getattr(getattr(longrepr, "reprcrash", None), "message", longrepr if longrepr else ""))
     if report.outcome == "failed":
+        # Only a call whose claim was measured can fail; everything else is an error, which says nothing about the
+        # model.
         measured = phase == "call" and not getattr(report, "robustest_unmeasured", "")
         outcome, reason = "failed" if measured else "error", why
     elif report.outcome == "skipped":
@@ -80,7 +82,6 @@ class Ledger:
         self._calls = calls
 
     def add_robust(self, tests: Iterable[str]) -> None:
-        """Add ids of robustness tests."""
         self._robust = (self._robust or set()).union(tests)
 
     def add_sent(self, count: int) -> None:
@@ -88,17 +89,17 @@ class Ledger:
         self._sent += count
 
     def add_problems(self, problems: Iterable[str]) -> None:
-        """Add losses in sentences, e.g. claims that were made where no test could record them."""
+        """Add losses in sentences, e.g. claims that were made outside of any test."""
         self._problems.update(dict.fromkeys(problems))
 
     def add_uncollected(self, name: str, reason: str) -> None:
-        """Add a module or folder that could not be collected; the last line of pytest's text is the error."""
+        """Add a module or folder that could not be collected."""
         lines = [line.removeprefix("E").strip() for line in reason.splitlines() if line.strip()]
+        # pytest marks lines of the error with "E"; the last one is the error itself.
         last = lines[-1] if lines else ""
         self._uncollected[Ending(test=name, phase="collect", outcome="error", reason=last, robust=False)] = None
 
     def take(self, report: pytest.TestReport) -> None:
-        """Read a report of any test."""
         phase = _phase(report)
         node = getattr(report, "node", None)
         key = report.nodeid, "" if node is None else str(node.gateway.id)
@@ -138,8 +139,8 @@ class Ledger:
         Args:
             status: pytest's exit status so far.
             stopped: reason why the run was stopped before its end; else empty.
-            collected: ids of all robustness tests, of other shards too.
-            deselected: ids of those that were found and deselected.
+            collected: ids of all robustness tests, also of other shards.
+            deselected: ids of the robustness tests that were deselected.
             selection: arguments of the command line that select tests; may be empty.
         """
         self._expand_attempts()
@@ -158,14 +159,13 @@ class Ledger:
         return account.with_lost((*(() if stopped else self.lost()), *self._problems))
 
     def _expand_attempts(self) -> None:
-        """Give each attempt at a test that ran again its rows and its ending.
-
-        Plugins that repeat tests send the reports of some attempts, of others, or of none; the last report of a test
-        has all attempts.
-        """
+        """Give each attempt at a test that ran again its rows and its ending."""
         for key, attempts in self._repeated.items():
             test, last = key[0], self._calls_ended.get(key)
             last = None if last is None else replace(last, attempt=len(attempts))
+            # Plugins that repeat tests send the reports of some attempts, of others, or of none; the last report of a
+            # test has all
+            # attempts.
             before = self._rows.get(key, [])
             replay = next((row.replay for row in before if row.replay), "") or (last.replay if last else "")
             endings: dict[Ending, None] = {}
@@ -210,7 +210,7 @@ class Ledger:
         """Return the endings of robustness tests, and of other tests that did not pass, in the order of collection.
 
         Args:
-            stopped: True if the run was stopped: tests without an ending are unfinished then, and lost otherwise.
+            stopped: True if the run was stopped: tests without an ending are then unfinished, not lost.
         """
         found: dict[str, list[Ending]] = {test: [] for test in self._expected}
         for (test, _), ended in self._endings.items():

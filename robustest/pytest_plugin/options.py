@@ -1,7 +1,6 @@
-"""Options and ini keys of the plugin, and the settings of a run and of a test.
+"""Options and ini keys of the plugin, and the settings of a run and of a test, without loading torch.
 
-A setting comes from the command line, else from the test's marker, the ini file, the profile, or its default. No torch
-is loaded here.
+A setting comes from the command line, else from the test's marker, the ini file, the profile, or its default.
 """
 
 from __future__ import annotations
@@ -70,13 +69,13 @@ _FLAGS = {
     "replay-only": ("replay_only", True, "replay known counterexamples without searching for new ones"),
     "update-baseline": ("update_baseline", True, "write the outcomes to the baseline instead of comparing with it"),
 }
+# Defaults of settings that are paths below the root.
 _FOLDERS = {
     "pictures": ".robustest/pictures",
     "store": ".robustest",
     "corpus": ".robustest/corpus",
     "baseline": "robust-baseline.json",
 }
-"""Defaults of settings that are paths below the root."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -116,6 +115,7 @@ def add(parser: pytest.Parser) -> None:
 
 def check_ini(config: pytest.Config) -> None:
     """Raise pytest.UsageError for an ini key that begins with `robust_` and does not exist."""
+    # A misspelt key would be ignored, and a stricter setting with it.
     known = {f"robust_{name}" for name in _INI}
     # The public name is deprecated from pytest 9.1.
     given = config._inicfg if hasattr(config, "_inicfg") else config.inicfg
@@ -163,9 +163,7 @@ def settings_of(config: pytest.Config) -> Settings:
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:
-    """Return the settings of one test, or of a module for its fixtures: the run's with the markers' changes.
-
-    The command line overrides markers.
+    """Return the settings of one test, or of a module for its fixtures: the run's, then markers, then the command line.
 
     Raises:
         pytest.UsageError: a marker has positional or unknown arguments, or a value is out of range.
@@ -196,7 +194,6 @@ def in_ci() -> bool:
 
 
 def _command_line(config: pytest.Config) -> dict[str, Any]:
-    """Return the settings that the command line gives."""
     given: dict[str, Any] = {
         name: config.getoption(f"--robust-{name.replace('_', '-')}")
         for name in ("device", "seed", "engine", "address", "workers", "gpus_per_task")
@@ -233,6 +230,7 @@ def check_html(config: pytest.Config) -> None:
         )
 
 
+# Options whose effect a person expects to see.
 _VISIBLE = (
     *_FLAGS,
     "details",
@@ -247,7 +245,6 @@ _VISIBLE = (
     "corpus",
     "workers",
 )
-"""Options whose effect a person expects to see."""
 
 
 def unused(config: pytest.Config) -> list[str]:
@@ -267,27 +264,24 @@ def unused(config: pytest.Config) -> list[str]:
 
 
 def _relative(config: pytest.Config, path: str | Path) -> str:
-    """Return a path as it is typed in the folder where the run was started."""
+    """Return a path relative to the folder where the run was started."""
     return Path(os.path.relpath(path, config.invocation_params.dir)).as_posix()
 
 
 def check_packs() -> None:
-    """Load every installed pack before the first test; without one a run could be green that is red with it.
-
-    Raises:
-        pytest.UsageError: a pack cannot be loaded.
-    """
+    """Load every installed pack before the first test, or raise pytest.UsageError."""
     from robustest import extensions
     from robustest.errors import PackError
 
     try:
+        # A run without a pack could be green that is red with it.
         extensions.names()
     except PackError as error:
         raise pytest.UsageError(str(error)) from error
 
 
 def check_attack(config: pytest.Config, settings: Settings) -> None:
-    """Raise pytest.UsageError before the first test if the attack does not exist, naming the file that asks for it."""
+    """Raise pytest.UsageError before the first test if the attack does not exist."""
     from robustest.settings import PROFILES
 
     if settings.attack in ("fast", "thorough") or settings.attack in {p.get("attack") for p in PROFILES.values()}:
@@ -328,10 +322,8 @@ def rerun_command(config: pytest.Config, settings: Settings, nodeid: str) -> str
 
 
 def from_here(config: pytest.Config, item: pytest.Item) -> str:
-    """Return a test's node id as it is typed in the folder where the run was started; node ids start at the root.
-
-    `item.nodeid` ends in `@group` under pytest-xdist's loadgroup, which no test is named.
-    """
+    """Return a test's node id relative to the folder where the run was started."""
+    # `item.nodeid` ends in `@group` under pytest-xdist's loadgroup, and such a test does not exist.
     above = "" if item.parent is None else item.parent.nodeid
     path, colons, rest = f"{above}::{item.name}".partition("::")
     return _relative(config, config.rootpath / path) + colons + rest

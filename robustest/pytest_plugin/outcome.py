@@ -1,10 +1,8 @@
 """The outcome of one robustness test, and its report.
 
 A test body that ends without an exception is not enough for a pass: the test must have claimed or measured something,
-every earlier attempt counts, and a run that only replays counterexamples passes nothing. What the test recorded rides
-on pytest's reports, since they alone cross from workers to the process that writes the reports.
-
-Loaded once a test is robust; `running` has the hooks that call it.
+every earlier attempt counts, and a run that only replays counterexamples passes nothing. Results ride on pytest's
+reports, as only these cross from workers to the process that writes the files.
 """
 
 from __future__ import annotations
@@ -25,22 +23,16 @@ from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Result, Verdict
 from robustest.words import folded
 
+# Narrowest width of a terminal that pytest believes, and its default.
 _NARROWEST, _USUAL = 40, 80
-"""Narrowest width of a terminal that pytest believes, and its default."""
 
 
 class FixtureScope(NamedTuple):
-    """A fixture that several tests share, with one of its parameters.
+    """A fixture that several tests share, with one of its parameters."""
 
-    Attributes:
-        name: name of the fixture.
-        scope: node id of the class, module or session that it is set up for.
-        parameter: index of its parameter; 0 without parameters.
-    """
-
-    name: str
-    scope: str
-    parameter: int
+    name: str  # name of the fixture
+    scope: str  # node id of the class, module or session that it is set up for
+    parameter: int  # index of its parameter; 0 without parameters
 
 
 def fixture_scopes(item: pytest.Item) -> set[FixtureScope]:
@@ -95,15 +87,14 @@ def require_claim(context: Context, arguments: Mapping[str, object], *, shared: 
 def require_attempts(context: Context, *, passed: bool) -> None:
     """Refuse an attempt that passes, or is skipped, unless the attempts together hold.
 
-    Other plugins run failed tests again (pytest-rerunfailures, flaky, pytest-retry ...). A claim that is repeated until
-    it passes finds a lucky draw: with a chance of 1 in 10 to pass, 27 % of all series of three attempts end in a pass.
-    So a later pass does not undo a failure, unless the setting `attempts` says so: "every" attempt must pass, or the
-    "majority". An attempt that ended in an error measured nothing and does not count.
-
     Raises:
-        AttemptsFailed: an earlier attempt failed, and the rule over all attempts is not met.
+        AttemptsFailed: an earlier attempt failed, and the setting `attempts` ("every" or "majority") is not met.
     """
     __tracebackhide__ = True
+    # Plugins such as pytest-rerunfailures, flaky and pytest-retry run failed tests again. A claim that is repeated
+    # until it
+    # passes finds a lucky draw: with a chance of 1 in 10 to pass, 27 % of all series of three attempts end in a pass.
+    # Attempts that ended in an error measured nothing and do not count.
     failed = [(number, one) for number, one in enumerate(context.attempts, 1) if one.outcome == "failed"]
     held = passed + sum(one.outcome == "passed" for one in context.attempts)
     rule = context.settings.attempts
@@ -119,11 +110,7 @@ def require_attempts(context: Context, *, passed: bool) -> None:
 
 @contextmanager
 def skip_if_only_replayed(context: Context) -> Iterator[None]:
-    """Skip a test of a replay-only run at its end, unless a claim failed or could not be measured.
-
-    Claims that no known counterexample refutes return a result without numbers, and the test goes on. An exception that
-    these missing numbers cause is no failure of the model: the reason of the skip names it.
-    """
+    """Skip a test of a replay-only run at its end, unless a claim failed or could not be measured."""
     further = ""
     try:
         yield
@@ -132,6 +119,9 @@ def skip_if_only_replayed(context: Context) -> Iterator[None]:
     except (ClaimFailed, RobustestError):
         raise
     except Exception as error:
+        # A claim that no known counterexample refutes returned a result without numbers. An exception that these
+        # missing
+        # numbers cause is no failure of the model, so the test is skipped, and the reason names it.
         if not context.unvouched:
             raise
         further = f"; then the test raised {type(error).__name__}: {str(error).partition(chr(10))[0]}"
@@ -142,7 +132,7 @@ def skip_if_only_replayed(context: Context) -> Iterator[None]:
 
 @contextmanager
 def skip_if_not_searched() -> Iterator[None]:
-    """Skip a test of a replay-only run whose fixtures measure something that no known counterexample decides."""
+    """Skip a test of a replay-only run if a fixture measures something that no known counterexample decides."""
     try:
         yield
     except NotSearched as error:
@@ -159,16 +149,13 @@ def attach(
 ) -> None:
     """Put a test's results on its report, as plain JSON types: reports cross process borders.
 
-    Results ride on the report of the phase that recorded them (setup's wait for the call); their number rides on the
-    teardown's, so that the ledger notices a lost one.
-
     Args:
         report: report of any phase.
         context: recorder of the test.
         excinfo: exception of the phase.
         properties: properties of the item, which later phases' reports copy; each result becomes one.
-        short_traceback: cut the traceback of a claim, or of an error of robustest's, to the user's frames: tensors
-            printed as arguments explain nothing.
+        short_traceback: True to cut the traceback of a claim to the user's frames: tensors printed as arguments explain
+            nothing.
     """
     plain: Any = report
     raised = None if excinfo is None else excinfo.value
@@ -177,6 +164,7 @@ def attach(
     plain.robustest_unwritten = list(context.unwritten)
     context.unwritten.clear()
     if report.when == "teardown":
+        # The ledger compares this number with the results that arrived.
         plain.robustest_recorded = len(context.results)
     if context.attempts:
         # Plugins that repeat tests send some attempts' reports, others', or none: each report has all attempts. The
@@ -191,6 +179,7 @@ def attach(
             for one in context.attempts
         ]
         plain.robustest_attempts = [*earlier, {"results": [result.to_dict() for result in context.results]}]
+    # Results of the setup wait for the report of the call; later ones ride on the teardown's.
     late = report.when == "teardown" and context.sent < len(context.results)
     if not (report.when == "call" or report.failed or late):
         return
@@ -219,7 +208,7 @@ def _caused_by_claim(raised: BaseException, context: Context) -> bool:
 
 
 def _is_unmeasured(raised: BaseException, context: Context) -> bool:
-    """Return True if a claim could not be measured; that says nothing of the model, so it is no failed claim."""
+    """Return True if a claim could not be measured."""
     return isinstance(raised, RobustestError) or any(raised is one for one in context.stumbled)
 
 
@@ -230,7 +219,7 @@ def _users_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
 
 
 def _make_inert(longrepr: Any) -> None:
-    """Neutralise text from elsewhere: messages quote names and files, and pytest prints them on terminals and logs."""
+    # Messages quote names and files from elsewhere, and pytest prints them on terminals and into logs.
     alone = (getattr(longrepr, "reprtraceback", None), getattr(longrepr, "reprcrash", None), None)
     for traceback, crash, _ in getattr(longrepr, "chain", None) or [alone]:
         if crash is not None:

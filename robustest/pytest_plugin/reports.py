@@ -1,4 +1,4 @@
-"""The files that the options of a run ask for, each written by a reporter that is loaded only then."""
+"""The files that the options of a run ask for; each reporter is loaded only then."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 def write(config: pytest.Config, account: Account, settings: Settings, *, shard: dict[str, Any] | None) -> Account:
     """Write the files of the run, and the step's summary on GitHub.
 
-    A file that cannot be written loses no other file and no verdict: the account names it in `lost`, which turns the
-    run red, and the others are written once more, since they must say so too.
+    A file that cannot be written loses no other file and no verdict, but turns the run red.
 
     Args:
         config: options, and the folder that the run was started in.
-        account: the run's.
-        settings: the run's.
+        account: account of the run.
+        settings: settings of the run.
         shard: part of the whole run; None for the whole.
 
     Returns:
-        The account with the files that could not be written.
+        The account; `lost` names the files that could not be written.
     """
     history = config.getoption("--robust-history")
     origin = None
@@ -68,7 +67,6 @@ def _files(
     shard: dict[str, Any] | None,
     origin: Origin | None,
 ) -> list[tuple[str, str, Callable[[], object]]]:
-    """Return the name in words, the place and the writer of each file that the options ask for."""
     json, page, junit = (config.getoption(f"--robust-{kind}") for kind in ("json", "html", "junit"))
     here = config.invocation_params.dir
 
@@ -107,13 +105,11 @@ def _files(
 
 
 def remember_endings(account: Account, store: str) -> None:
-    """Keep the endings of robustness tests beside the results that the store remembers, for `robustest show`.
-
-    A test that passed has no record, unless it must replace an earlier one, or a claim of it did not hold.
+    """Store the endings of robustness tests beside their results, for `robustest show`.
 
     Args:
-        account: the run's.
-        store: folder of the store; nothing is kept if it remembers no results.
+        account: account of the run.
+        store: folder of the store; nothing is written if it has no results.
     """
     from robustest.results import Verdict
     from robustest.store.files import save_record
@@ -129,7 +125,10 @@ def remember_endings(account: Account, store: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tests have warned already of a store that cannot be written
         for test, endings in by_test.items():
+            # Test ids are no file names; a digest of the id is one, and overwrites the ending of the last run.
             key = sha256(f"ending of {test}".encode("utf-8", "surrogatepass")).hexdigest()
+            # A test that passed needs no record, unless it replaces an earlier one, or one of its claims did not
+            # hold.
             plain = test not in broken and all(ending.outcome == "passed" for ending in endings)
             if not plain or (Path(store) / "results" / key[:2] / f"{key}.json").exists():
                 content = [ending.to_dict() for ending in endings]

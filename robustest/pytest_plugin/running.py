@@ -42,7 +42,7 @@ def context_of(item: pytest.Item, config: pytest.Config) -> Context:
 
 @contextmanager
 def _phase(context: Context, phase: str) -> Iterator[None]:
-    """Note how a phase ended; neither a pass nor a skip undoes an earlier failed attempt."""
+    """Record the end of a phase; neither a pass nor a skip undoes an earlier failed attempt."""
     __tracebackhide__ = True
     from robustest.pytest_plugin.outcome import require_attempts
 
@@ -135,7 +135,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 
 def raise_unheard(context: Context, *, over: bool = False) -> None:
-    """Raise the error of a claim made in another thread, task or process, which the test itself cannot have seen.
+    """Raise the error of a claim in another thread, task or process, which the test itself cannot notice.
 
     Args:
         context: recorder of the test.
@@ -177,7 +177,7 @@ def raise_unheard(context: Context, *, over: bool = False) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Give a fixture that several tests share settings of its own, independent of the test that asks first."""
+    """Run a shared fixture with its module's settings, not with those of the first test that uses it."""
     __tracebackhide__ = True
     if fixturedef.scope == "function" or SETTINGS not in request.config.stash:
         return (yield)
@@ -198,6 +198,7 @@ def pytest_fixture_setup(
         if own.measured or len(own.results) > recorded:
             from robustest.pytest_plugin.outcome import FixtureScope
 
+            # Tests that use this fixture have a measurement, although their own recorder is empty.
             scope = FixtureScope(fixturedef.argname, request.node.nodeid, getattr(request, "param_index", 0))
             request.config.stash.setdefault(MEASURING, set()).add(scope)
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 _LINE = 14
+# Colours of classes 0, 1, ...; further classes begin again.
 _COLOURS = np.array(
     [[60, 60, 60], [230, 75, 50], [60, 130, 230], [60, 180, 75], [240, 190, 30], [150, 70, 200], [70, 210, 220]],
     dtype=np.uint8,
 )
-"""Colours of classes 0, 1, ...; further classes begin again."""
 _NOT_COUNTED = (255, 255, 255)
 _APART = (230, 30, 120)
 _CAPTIONS = ("target", "answer before", "answer after", "where answers differ")
@@ -27,9 +27,8 @@ def drawn_answers(before: Tile, after: Tile, answers: Any, names: Sequence[str] 
 
     Args:
         before, after: (H, W, 3) images, enlarged by whole factors.
-        answers: (4, h, w) integers: masks of the target, the answer, the target of the changed image, and its
-            answer; or
-            (4, M, 6) floats: boxes (left, top, right, bottom, class, score), with class < 0 in unused rows.
+        answers: (4, h, w) integers: masks of the target, the answer, the target of the changed image, and its answer;
+            or (4, M, 6) floats: boxes (left, top, right, bottom, class, score), with class < 0 in unused rows.
         names: names of classes; if empty, numbers are drawn.
     """
     given = np.asarray(answers)

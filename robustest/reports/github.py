@@ -39,12 +39,12 @@ _MARKS = {
     "passed": "✅",
 }
 _MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
+# ASCII punctuation that begins no markup inside of a line.
 _PLAIN = frozenset(".,-/ ()=%+'\"?;^")
-"""ASCII punctuation that begins no markup inside of a line."""
+# Characters that are invisible, reverse the text around them, or cannot be encoded.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
-"""Characters that are invisible, reverse the text around them, or cannot be encoded."""
 
 
 def add_summary(path: str, account: Account) -> None:

@@ -29,16 +29,16 @@ NOT_MEASURED = "not measured"
 """State of a claim that held when last measured, and has no entry at the latest commits."""
 RUN = "pytest"
 """Name of the test that stands for a run that lost results."""
+# Characters of a digest, or of a commit's name, that are stored.
 _DIGEST = 12
-"""Characters of a digest, or of a commit's name, that are stored."""
+# Characters of a commit's name that are shown.
 _COMMIT = 9
-"""Characters of a commit's name that are shown."""
+# Characters of a problem that are stored.
 _LONGEST = 200
-"""Characters of a problem that are stored."""
 _DECIMALS = 3
 _SMALLEST = 20
+# Values above, or with more decimals than `_SMALLEST`, are not rounded: they are no accuracy, rate or radius.
 _LARGEST = 1e15
-"""Values above, or with more decimals than `_SMALLEST`, are not rounded: they are no accuracy, rate or radius."""
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MARKS = {GOOD: ".", BAD: "x"}

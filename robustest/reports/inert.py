@@ -6,12 +6,12 @@ import re
 import unicodedata
 from typing import Any
 
+# Unicode categories of characters that control a terminal instead of showing something.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of characters that control a terminal instead of showing something."""
+# Commands of GitHub's older form, of Azure and of TeamCity, which are recognised anywhere in a line.
 _ANYWHERE = re.compile(r"#(?=#(?:\[|vso\[|teamcity\[))")
-"""Commands of GitHub's older form, of Azure and of TeamCity, which are recognised anywhere in a line."""
+# Workflow commands of GitHub, which may follow blanks at the start of a line.
 _AT_START = re.compile(r"^(\s*):(?=:)")
-"""Workflow commands of GitHub, which may follow blanks at the start of a line."""
 
 
 def visible(text: str) -> str:
@@ -40,17 +40,14 @@ class Inert:
         self._at_start = True
 
     def write(self, text: str, **markup: bool) -> None:
-        """Write text of one line."""
         self._reporter.write(inert(text, at_start=self._at_start), **markup)
         # Text after nothing but blanks is still at the start of the line.
         self._at_start = self._at_start and not text.strip()
 
     def write_line(self, text: str = "", **markup: bool) -> None:
-        """Write text and end the line."""
         self._reporter.write_line(inert(text, at_start=self._at_start), **markup)
         self._at_start = True
 
     def write_sep(self, sep: str, title: str) -> None:
-        """Write a title in the middle of a rule across the screen."""
         self._reporter.write_sep(sep, inert(title))
         self._at_start = True

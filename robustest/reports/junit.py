@@ -21,8 +21,8 @@ from robustest.results import LONG
 from robustest.version import VERSION
 from robustest.words import headline
 
+# Characters that XML 1.0 cannot write, even escaped, or advises against (section 2.2).
 _NO_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot write, even escaped, or advises against (section 2.2)."""
 
 
 def write(path: str, rows: Sequence[Row], lost: Sequence[str] = ()) -> None:

@@ -74,7 +74,6 @@ def save_sheet(folder: str, name: str, rows: Sequence[Sequence[Any]], bounds: tu
 
 
 def _stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Rows below each other; shorter ones end in white."""
     width = max(row.shape[1] for row in rows)
     sheet: list[NDArray[np.uint8]] = []
     for row in rows:
@@ -84,7 +83,6 @@ def _stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def _line(told: str) -> NDArray[np.uint8]:
-    """A line of words in black on white."""
     wide = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(told)) + 4
     strip = Image.new("RGB", (wide, 14), "white")
     ImageDraw.Draw(strip).text((2, 1), told, fill=(0, 0, 0))

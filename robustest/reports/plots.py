@@ -105,8 +105,7 @@ def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
     """Save robust and clean accuracies by number of training samples, on training (dashed) and test samples (solid).
 
     The distance between two lines of one colour is the generalization gap. Bands are intervals on test samples, each
-    for
-    its size alone.
+    for its size alone.
 
     Args:
         result: result of a claim of robust generalization.

@@ -15,8 +15,8 @@ from robustest.reports.inert import inert
 if TYPE_CHECKING:
     import pytest
 
+# Seconds between progress lines if the output is no terminal.
 _LINE_EVERY = 10.0
-"""Seconds between progress lines if the output is no terminal."""
 
 
 class TerminalProgress:
@@ -68,8 +68,8 @@ def notebook_progress() -> Callable[[str, int, int, int], None] | None:
     return partial(_show_bar, shell.execution_count)
 
 
+# Bars by cell and claim, updated in place.
 _bars: dict[tuple[int, str], Any] = {}
-"""Bars by cell and claim, updated in place."""
 
 
 def _show_bar(cell: int, statement: str, done: int, total: int, broken: int) -> None:

@@ -17,10 +17,10 @@ from robustest.words import folded
 
 COLOURS = {"passed": "green", "measured": "cyan", **dict.fromkeys(RED - {"inconclusive"}, "red")}
 """Colours of states; all others are yellow."""
+# Characters of a test's name in its folder name, so that paths of pictures fit on a line.
 _READABLE = 16
-"""Characters of a test's name in its folder name, so that paths of pictures fit on a line."""
+# Width in columns if no terminal gives one.
 _WIDE = 10_000
-"""Width in columns if no terminal gives one."""
 
 
 def header(settings: Settings, width: int = _WIDE) -> list[str]:

@@ -130,23 +130,14 @@ def _attempt(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chance:
-    """The verdicts of a run that rest on an error probability, and the number of them that may be wrong.
+    """The verdicts of a run that rest on an error probability, and the number of them that may be wrong."""
 
-    Attributes:
-        verdicts: number of claims that passed or failed.
-        at_alpha: number of verdicts that rest on alpha; the others are certain.
-        levels: smallest and largest alpha of those; (0, 0) if there are none.
-        wrong: upper bound on the expected number of wrong verdicts.
-        no_loss: number of claims that passed against a baseline because no loss was shown.
-        about: number of claims whose rule holds alpha only approximately, such as a bootstrap.
-    """
-
-    verdicts: int
-    at_alpha: int
-    levels: tuple[float, float]
-    wrong: float
-    no_loss: int
-    about: int = 0
+    verdicts: int  # number of claims that passed or failed
+    at_alpha: int  # number of verdicts that rest on alpha; the others are certain
+    levels: tuple[float, float]  # smallest and largest alpha of those; (0, 0) if there are none
+    wrong: float  # upper bound on the expected number of wrong verdicts
+    no_loss: int  # number of claims that passed against a baseline because no loss was shown
+    about: int = 0  # number of claims whose rule holds alpha only approximately, such as a bootstrap
 
     @classmethod
     def of(cls, results: Iterable[Result | None]) -> Chance:

@@ -11,8 +11,8 @@ from robustest.shifts.filters import disk, gaussian, smear
 from robustest.shifts.sampling import mean_of_zooms
 from robustest.shifts.tables import family
 
+# Chains of references are followed to length 2**5: fewer than one in 10**12 is longer.
 _DOUBLINGS = 5
-"""Chains of references are followed to length 2**5: fewer than one in 10**12 is longer."""
 
 
 @family(tables.GAUSSIAN_BLUR)

@@ -23,11 +23,11 @@ from robustest.shifts.filters import correlate, gaussian_taps, padded, taken
 from robustest.shifts.sampling import at, at_affine, line
 from robustest.shifts.tables import SeverityTable, family
 
+# Taps from which a filter is a product with a matrix and no longer a sum of shifted copies.
 _MANY_TAPS = 64
-"""Taps from which a filter is a product with a matrix and no longer a sum of shifted copies."""
 
+# A JPEG file has 65,535 rows at most, and Pillow writes 65,500.
 _MOST_ROWS = 65_000
-"""A JPEG file has 65,535 rows at most, and Pillow writes 65,500."""
 
 
 @family(tables.CONTRAST)

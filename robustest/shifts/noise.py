@@ -19,11 +19,11 @@ from robustest import rng
 from robustest.shifts import tables
 from robustest.shifts.tables import family
 
+# Mean from which a count is drawn by the expansion.
 _LARGE_MEAN = 10.0
-"""Mean from which a count is drawn by the expansion."""
 
+# Probabilities added up at most: a count of mean 10 exceeds 30 less often than once in ten million draws.
 _TERMS = 30
-"""Probabilities added up at most: a count of mean 10 exceeds 30 less often than once in ten million draws."""
 
 
 @family(tables.GAUSSIAN_NOISE)

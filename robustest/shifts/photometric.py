@@ -14,8 +14,8 @@ from robustest.shifts import tables
 from robustest.shifts.filters import below, extremes
 from robustest.shifts.tables import SeverityTable, family
 
+# Values (HSV) and chromas under this have no hue.
 _BLACK = 1e-6
-"""Values (HSV) and chromas under this have no hue."""
 
 
 @family(tables.BRIGHTNESS)

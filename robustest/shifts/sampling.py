@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Edges for which -1 and 1 are the centres of the outer pixels in torch's grids, and not the image's edges.
 _CORNERS = ("reflect", "nearest")
-"""Edges for which -1 and 1 are the centres of the outer pixels in torch's grids, and not the image's edges."""
 
 
 def at(x: Tensor, rows: Tensor, columns: Tensor, edge: str = "nearest") -> Tensor:

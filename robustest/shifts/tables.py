@@ -66,14 +66,14 @@ Body = Callable[[Tensor, P, Tensor], Tensor]
 It must not write on x. Its result may be x, and need not be in [0, 1].
 """
 
+# Elements of a piece of a batch on a CPU: a few megabytes, which stay in its cache.
 _CPU_ELEMENTS = 1 << 19
-"""Elements of a piece of a batch on a CPU: a few megabytes, which stay in its cache."""
 
+# Elements of a piece elsewhere.
 _ELEMENTS = 1 << 26
-"""Elements of a piece elsewhere."""
 
+# Images that were rescaled to [0, 1] may leave it by their rounding.
 _ROUNDING = 1e-3
-"""Images that were rescaled to [0, 1] may leave it by their rounding."""
 
 
 class Family(Protocol):

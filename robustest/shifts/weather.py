@@ -114,11 +114,11 @@ _SILVER = _FrostLook((138, 153, 165), (0.57, 0.57, 0.59), -0.03, (73, 38, 24, 27
 _DARK = _FrostLook((112, 123, 135), (0.59, 0.58, 0.56), 0.09, (94, 0, 53, 44, 40, 0, 33), (48, 44, 35, 10, 27))
 _LOOKS = (_TEAL, _WHITE, _WHITE, _SILVER, _DARK)  # drawn with equal chances, so that white is as common as two others
 
+# Range of the field that makes fine noise strong in some places and weak in others; its mean square is 1.
 _CRYSTALS = (0.25, 1.594)
-"""Range of the field that makes fine noise strong in some places and weak in others; its mean square is 1."""
 
+# Taps that smooth the finest noise as seen from near: the photographs are enlarged there, and have little so fine.
 _SMOOTH = (0.2, 0.6, 0.2)
-"""Taps that smooth the finest noise as seen from near: the photographs are enlarged there, and have little so fine."""
 
 
 def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> Tensor:
@@ -201,14 +201,14 @@ def spatter(x: Tensor, parameters: tuple[float, float, float, float, float, bool
 # are those of OpenCV, which the authors' scripts call: Canny edges (1986), distances to the edges, a 3 x 3 blur,
 # equalised contrast, and a filter that lights the drops from one side.
 
+# Gradients of weak and of strong edges.
 _WEAK, _STRONG = 50.0, 150.0
-"""Gradients of weak and of strong edges."""
 
+# Borders between the four directions of a gradient: tan 22.5, and tan 67.5 = tan 22.5 + 2.
 _TAN = math.tan(math.radians(22.5))
-"""Borders between the four directions of a gradient: tan 22.5, and tan 67.5 = tan 22.5 + 2."""
 
+# Distances are cut here, in pixels.
 _FARTHEST = 20
-"""Distances are cut here, in pixels."""
 
 _LIGHT = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
 

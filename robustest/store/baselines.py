@@ -1,4 +1,4 @@
-"""Baselines: the outcomes that later runs are compared with, in one JSON file to be committed."""
+"""Baselines: outcomes that later runs are compared with, in one JSON file to be committed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from robustest.version import VERSION
 
 SCHEMA = 2
 NAME = "robust-baseline.json"
+# Difference of means that were added up in different orders.
 _ROUNDING = 1e-9
-"""Of a mean that was added up in another order."""
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("test", "claim", "quantity", "data", "method", "date", "commit"), (str,)),
     "model": (str, type(None)),
     "seed": (int,),
     "estimate": (float, int, type(None)),
 }
+# Fields that older files, or entries of other claims, do not have.
 _MAY_LACK = ("scores", "measured_by")
-"""Fields that files of earlier versions, or of other claims, do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,20 +34,12 @@ class BaselineEntry:
     """The outcomes of one claim.
 
     Attributes:
-        test: the test's id.
-        claim: the key of the claim, as `Result.claim`.
-        quantity: the name of the estimated quantity.
-        outcomes: one for each sample, in the data's order: True held, False broken.
-        data: digest of the data.
-        model: digest of the model; None where it has no identity.
-        seed: the seed of the run.
-        method: the attack in words.
+        claim: as `Result.claim`.
+        outcomes: one per sample, in the data's order: True held, False broken.
+        data, model: digests; None for a model without an identity.
         date: e.g. "2026-11-25".
-        commit: the project's, or "".
-        estimate: the measured value, or None.
-        interval: its confidence interval.
-        scores: one in 0..1 for each sample, in the data's order; None where outcomes are compared.
-        measured_by: attack, threat, task and other choices in full; empty where unknown.
+        scores: one per sample, in 0..1; None if outcomes are compared.
+        measured_by: attack, threat, task and other choices in full; empty if unknown.
     """
 
     test: str
@@ -67,12 +59,11 @@ class BaselineEntry:
 
     @property
     def values(self) -> tuple[bool, ...] | tuple[float, ...]:
-        """The values to compare: scores if there are any, else outcomes."""
+        """Scores if there are any, else outcomes."""
         return self.outcomes if self.scores is None else self.scores
 
     @property
     def n(self) -> int:
-        """Number of samples."""
         return len(self.outcomes)
 
 
@@ -80,7 +71,7 @@ def read(path: Path) -> dict[str, BaselineEntry]:
     """Return the entries of a baseline file by key; none if the file does not exist.
 
     Raises:
-        StoreError: the file is damaged, no baseline file, or of a later version of robustest.
+        StoreError: the file is damaged, not a baseline file, or of another schema.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -102,10 +93,10 @@ def read(path: Path) -> dict[str, BaselineEntry]:
 
 
 def write(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
-    """Merge entries into a baseline file and write it whole; two processes may do so at once.
+    """Merge entries into a baseline file; several processes may do so at once.
 
     Raises:
-        StoreError: the present file is damaged, or the folder cannot be written.
+        StoreError: the file is damaged, or the folder cannot be written.
     """
     path = Path(path)
     try:
@@ -134,13 +125,13 @@ def _plain(entry: BaselineEntry) -> dict[str, Any]:
 
 
 def packed(outcomes: Iterable[bool]) -> dict[str, Any]:
-    """Return outcomes as a result's details hold them: their number, and their bits in base64."""
+    """Return outcomes as in a result's details: their number, and their bits in base64."""
     bits = np.fromiter(outcomes, dtype=bool)
     return {"n": len(bits), "outcomes": base64.b64encode(np.packbits(bits).tobytes()).decode()}
 
 
 def unpacked(told: Mapping[str, Any]) -> tuple[bool, ...]:
-    """Return the outcomes that `packed` packed."""
+    """Inverse of `packed`."""
     data = np.frombuffer(base64.b64decode(told["outcomes"]), dtype=np.uint8)
     return tuple(np.unpackbits(data, count=told["n"]).astype(bool).tolist())
 
@@ -151,7 +142,7 @@ def packed_scores(scores: Iterable[float]) -> str:
 
 
 def unpacked_scores(text: str) -> tuple[float, ...]:
-    """Return the scores that `packed_scores` packed."""
+    """Inverse of `packed_scores`."""
     return tuple(np.frombuffer(base64.b64decode(text, validate=True), dtype="<f8").tolist())
 
 
@@ -188,6 +179,7 @@ def _outcomes(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[bool, ...
         raise _damaged(path, key, "outcomes in base64", text) from error
     if type(n) is not int or len(data) != -(-n // 8):
         raise _damaged(path, key, f"one bit for each of {n!r} outcomes", f"{len(data)} bytes")
+    # Number, padding and count of held outcomes must agree: a wrong merge or edit is refused.
     bits = f"{int.from_bytes(data, 'big'):0{len(data) * 8}b}" if data else ""
     if "1" in bits[n:] or bits.count("1") != plain["held"]:
         raise _damaged(path, key, f"outcomes of which {plain['held']!r} held", bits.count("1"))

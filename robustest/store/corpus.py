@@ -1,4 +1,4 @@
-"""Adversarial inputs that were found, kept to be replayed on the next model.
+"""Adversarial inputs of earlier runs, replayed on the next model.
 
 They may break a claim, never support it. Files are named after their contents and never changed, so that branches and
 workers merge by copying.
@@ -22,8 +22,8 @@ from robustest.identity.fingerprint import digest
 from robustest.store.entries import pack, unpack
 from robustest.store.files import Damaged, Folder
 
+# Inputs kept per sample: if the smallest does not break the next model, the other may.
 EACH = 2
-"""Inputs kept of one sample: where the smallest does not break the next model, the other may."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +31,13 @@ class Kept:
     """Adversarial inputs of one test.
 
     Attributes:
-        ids: (m,) int64, the samples' indices in the data.
-        x: (m, *S) float32, the inputs.
-        y: (m,) int64, the samples' labels.
-        sizes: (m,) float64, how far each input is from its sample, in the threat's unit.
+        ids: (m,) int64, positions of the samples in the data.
+        x: (m, *S) float32.
+        y: (m,) int64, labels.
+        sizes: (m,) float64, distances from the samples, in the threat's unit.
 
     Raises:
-        DataError: a tensor has another type, or another number of rows.
+        DataError: a tensor has another type or number of rows.
     """
 
     ids: Tensor
@@ -58,23 +58,21 @@ class Kept:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape S of one input."""
         return tuple(self.x.shape[1:])
 
     def rows(self, which: Tensor | list[int]) -> Kept:
-        """Return these rows, on the CPU."""
         index = torch.as_tensor(which, dtype=None if isinstance(which, Tensor) else torch.int64)
         return Kept(*(getattr(self, field.name).detach().cpu()[index] for field in fields(self)))
 
 
 def levels(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
-    """Return the nearest of 256 evenly spaced levels from one bound to the other, as uint8."""
+    """Return the nearest of 256 evenly spaced levels between the bounds, as uint8."""
     low, high = bounds
     return ((x.double() - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def from_levels(k: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
-    """Return the float32 inputs that levels stand for: k / 255 between 0 and 1."""
+    """Return the float32 inputs of levels: k / 255 for bounds 0 and 1."""
     low, high = bounds
     return (k.double() / 255 * (high - low) + low).float()
 
@@ -91,7 +89,7 @@ def smallest(parts: Sequence[Kept]) -> tuple[Kept, list[int]]:
         parts: one or more, of one shape.
 
     Returns:
-        The inputs, and the place of each among all.
+        The inputs, and the position of each among all.
     """
     everything = Kept(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Kept)))
     by_size = everything.sizes.argsort(stable=True)
@@ -107,7 +105,7 @@ def smallest(parts: Sequence[Kept]) -> tuple[Kept, list[int]]:
 
 
 def news(kept: Kept, known: Kept | None) -> list[int]:
-    """Return the rows of `kept` whose sample and label have no known input, or only larger ones."""
+    """Return the rows of `kept` with no known input of the same sample and label, or only larger ones."""
     best: dict[tuple[int, int], float] = {}
     if known is not None:
         for sample, label, size in zip(known.ids.tolist(), known.y.tolist(), known.sizes.tolist(), strict=True):
@@ -123,15 +121,7 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One row of `Corpus.listing`.
-
-    Attributes:
-        name: of the inputs.
-        files: number of files.
-        samples: number of samples that have an input.
-        inputs: number of inputs that `load` returns for the most frequent shape.
-        size: bytes on disk.
-    """
+    """One row of `Corpus.listing`: `inputs` as `load` returns them for the most frequent shape, `size` in bytes."""
 
     name: str
     files: int
@@ -142,13 +132,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """The files that were deleted to stay under a limit.
-
-    Attributes:
-        files: number of files.
-        freed: bytes.
-        left: bytes that remain.
-    """
+    """The number of deleted files, bytes freed and bytes left."""
 
     files: int = 0
     freed: int = 0
@@ -166,14 +150,14 @@ class _File:
 
 
 class Corpus:
-    """A folder of adversarial inputs; a damaged file or folder is a `StoreWarning`, no error.
+    """A folder of adversarial inputs; a damaged file or folder is a `StoreWarning`, not an error.
 
     Args:
-        folder: created when something is added.
-        max_mb: its largest size, in millions of bytes.
+        folder: created by the first addition.
+        max_mb: largest size, in millions of bytes, >= 0.
 
     Raises:
-        ConfigError: max_mb is negative or no number.
+        ConfigError: max_mb is invalid.
     """
 
     def __init__(self, folder: Path, max_mb: float) -> None:
@@ -182,33 +166,30 @@ class Corpus:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """The texts of its warnings, in order."""
         return tuple(self._folder.notices)
 
     def load(self, name: str, *, shape: tuple[int, ...] | None = None) -> Kept | None:
-        """Return all inputs under a name, ordered by sample and size; None if there are none.
-
-        At most the two smallest of each sample and label.
+        """Return at most two inputs of each sample and label, by sample and size; None if there are none.
 
         Args:
-            name: under which they were added.
-            shape: S, of one input; other shapes belong to other data. None: the most frequent shape.
+            name: as given to `add`.
+            shape: S, of one input; None: the most frequent shape.
         """
         found = [file.kept for file in self._files(_place(name), name)]
         alike = _of_shape(found, shape)
         return smallest(alike)[0] if alike else None
 
     def add(self, name: str, kept: Kept, *, bounds: Bounds = (0.0, 1.0), exact8: Tensor | None = None) -> bool:
-        """Keep the inputs whose sample has none yet, or only larger ones; return whether the corpus holds them now.
+        """Keep inputs of samples that have none or only larger ones; return True if the corpus holds them now.
 
-        Beyond the limit the oldest files are deleted, and the largest sizes of a file too large by itself; a
-        `StoreWarning` says so.
+        Beyond the limit the oldest files are deleted, with a `StoreWarning`; of a file above the limit, the largest
+        sizes.
 
         Args:
-            name: to keep them under.
+            name: for `load`.
             kept: the inputs.
-            bounds: smallest and largest input value; the levels of one byte lie between them.
-            exact8: (m,) bool, rows that may be stored as one byte an element, if that is exact. None: all.
+            bounds: smallest and largest input value.
+            exact8: (m,) bool, rows that may be stored as one byte per element if that is exact. None: all.
         """
         ours, which = smallest([kept.rows(torch.arange(len(kept)))])
         fresh = news(ours, self.load(name, shape=kept.shape))
@@ -229,23 +210,19 @@ class Corpus:
         return True
 
     def names(self) -> list[str]:
-        """Return the names that have inputs, in order."""
         return [row.name for row in self.listing()]
 
     def listing(self) -> list[Listed]:
-        """Return a row for each name, in order."""
         by_name: dict[str, list[_File]] = {}
         for file in self._files("*", None):
             by_name.setdefault(file.name, []).append(file)
         return [_listed(name, by_name[name]) for name in sorted(by_name)]
 
     def prune(self, max_mb: float) -> Pruned:
-        """Delete files until the corpus holds at most `max_mb` millions of bytes.
-
-        Superseded files go first, then the oldest; of the newest, the largest sizes.
+        """Delete superseded files, the oldest, then the largest sizes, until at most `max_mb` million bytes are left.
 
         Raises:
-            ConfigError: max_mb is negative or no number.
+            ConfigError: max_mb is invalid.
         """
         return self._prune(_bytes(max_mb), spared=None)
 
@@ -301,7 +278,7 @@ def _inputs(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> tuple[Kept
 
 
 def _fitting(name: str, kept: Kept, small: Tensor, bounds: Bounds, limit: int) -> tuple[str, bytes | None, int]:
-    """Return path and bytes of a file with as many of the smallest inputs as fit, and the number left out."""
+    """Return path and bytes of a file with the smallest inputs that fit, and the number left out."""
     order = kept.sizes.argsort(stable=True)
     count = len(kept)
     while count:
@@ -314,6 +291,7 @@ def _fitting(name: str, kept: Kept, small: Tensor, bounds: Bounds, limit: int) -
 
 
 def _packed(name: str, kept: Kept, small: Tensor, bounds: Bounds) -> tuple[str, bytes]:
+    # Inputs on the 256 levels take one byte per element, the others four.
     order = torch.cat([small.nonzero().flatten(), (~small).nonzero().flatten()])
     kept, few = kept.rows(order), int(small.sum())
     arrays = {
@@ -337,7 +315,7 @@ def _of_shape(found: list[Kept], shape: tuple[int, ...] | None) -> list[Kept]:
 
 
 def _superseded(files: list[_File]) -> set[Path]:
-    """Return the files of which `load` would return nothing."""
+    """Return the files from which `load` would return nothing."""
     idle = {file.path for file in files}
     for group in {(file.name, file.kept.shape) for file in files}:
         alike = [file for file in files if (file.name, file.kept.shape) == group]
@@ -353,7 +331,7 @@ def _listed(name: str, files: list[_File]) -> Listed:
 
 
 def _place(name: str) -> str:
-    """Return the folder of a name: readable, and different for every name."""
+    # Readable, and different for names with one slug.
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     return f"{slug}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 

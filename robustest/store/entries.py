@@ -1,7 +1,7 @@
-"""Entries of finished work, one safetensors file each, so that workers, shards and branches merge by copying.
+"""Entries of finished work, one safetensors file each, with a checksum over its tensors and JSON.
 
-A file holds tensors and JSON with a checksum over both (`pack`, `unpack`). `Store` saves under keys alone
-(`robustest.identity.keys`) and loads an entry only while everything that was read from outside is unchanged.
+`Store` takes only keys of `robustest.identity.keys`, and loads an entry only while everything that was read from
+outside is unchanged. Workers, shards and branches merge by copying.
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ def pack(kind: str, key: str, arrays: Mapping[str, Tensor], meta: Mapping[str, A
     """Return the bytes of a file.
 
     Args:
-        kind: of file; `unpack` refuses other kinds.
-        key: the file's identity; `unpack` refuses other keys.
-        arrays: dense tensors by name, on any device; strides and gradients are not kept.
+        kind, key: checked by `unpack`.
+        arrays: dense tensors by name, on any device; strides and gradients are lost.
         meta: JSON types.
 
     Raises:
-        ConfigError: meta or arrays are of other types.
+        ConfigError: meta or arrays have other types.
     """
     for name in arrays:
         if not isinstance(name, str) or name == "__metadata__":
@@ -55,12 +54,7 @@ def pack(kind: str, key: str, arrays: Mapping[str, Tensor], meta: Mapping[str, A
 
 
 def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
-    """Return key, arrays on the CPU and meta of a file that `pack` made.
-
-    Args:
-        kind: required.
-        key: required; None accepts any.
-        data: the file's bytes.
+    """Return key, arrays on the CPU and meta of a file made by `pack`; a key of None accepts any.
 
     Raises:
         Damaged: the file is of another kind or key, or was changed.
@@ -99,8 +93,8 @@ def _checksum(head: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> str:
 
 
 _KIND = "chunk"
+# Key of an entry's meta for the stamps of everything read from outside.
 _STAMPS = "outside"
-"""Where an entry's meta holds stamps of what was read from outside."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,16 +111,12 @@ class Entry:
 
 
 class Store:
-    """Entries under `folder/chunks`, by key; a damaged file or folder is a `StoreWarning`, no error.
-
-    A file exists whole or not at all, also if the process is killed. A damaged one is moved to `folder/damaged`. A
-    folder that cannot be written warns once. An entry counts only while everything that was read from outside is
-    unchanged.
+    """Entries under `folder/chunks`, by key; a damaged file or folder is a `StoreWarning`, not an error.
 
     Args:
-        folder: created when something is saved.
-        read: whether to load; otherwise everything is computed, and saved.
-        recheck: the share of loaded entries, in 0..1, for which `doubted` asks to compute again.
+        folder: created by the first save.
+        read: False to compute everything again, and save it.
+        recheck: share of loaded entries, in 0..1, for which `doubted` asks to compute again.
 
     Attributes:
         outdated: the thing that changed since an entry was stored, in words; empty if none was found.
@@ -137,24 +127,23 @@ class Store:
         self._folder = Folder(folder)
         self._read = read
         self._recheck = recheck
+        # Not seeded: reruns should doubt different entries.
         self._random = random.SystemRandom()
         self.outdated = ""
         self.unknowable = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Store | None:
-        """Return the store of some settings; None where they name none."""
         if settings.store is None:
             return None
         return cls(Path(settings.store), read=settings.cache, recheck=settings.recheck)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """The texts of its warnings, in order."""
         return tuple(self._folder.notices)
 
     def load(self, key: Key) -> Entry | None:
-        """Return the entry under a key, its arrays on the CPU; None if none is whole and up to date.
+        """Return the entry under a key, its arrays on the CPU; None if there is none whole and up to date.
 
         Raises:
             TypeError: the key was not made by `key_of`.
@@ -175,13 +164,11 @@ class Store:
         return Entry(arrays, meta)
 
     def save(self, key: Key, entry: Entry) -> bool:
-        """Keep an entry under a key, replacing any; return whether it is kept.
-
-        The entry gets the stamps of everything that was read from outside. If something has no stamp, it is not kept.
+        """Keep an entry with its stamps, if everything read from outside has one; return True if it is kept.
 
         Raises:
             TypeError: the key was not made by `key_of`.
-            ConfigError: the entry holds other types than it may.
+            ConfigError: the entry holds other types.
             StoreError: nothing was computed inside `key.watching()`.
         """
         path = self._path(key)
@@ -194,7 +181,7 @@ class Store:
         return self._folder.write(path, pack(_KIND, key.name, entry.arrays, meta))
 
     def doubted(self) -> bool:
-        """Return True, at random, if the loaded entry is to be computed again, and must agree."""
+        """Return True, at random, if a loaded entry is to be computed again and compared."""
         return self._random.random() < self._recheck
 
     def _path(self, key: Key) -> Path:

@@ -1,7 +1,4 @@
-"""Files written whole or not at all, in folders whose failures cost no verdict; results as one JSON file each.
-
-Workers, shards and branches merge by copying.
-"""
+"""Files written whole or not at all, in folders with failures that cost no verdict; results as one JSON file each."""
 
 from __future__ import annotations
 
@@ -26,8 +23,8 @@ from robustest.errors import StoreError as StoreError
 
 _UNFINISHED = ".tmp"
 _KEY = re.compile("[0-9a-f]{16,128}")
+# Seconds after which an unfinished file has no living writer.
 _OLD = 3600.0
-"""Seconds after which nobody is still writing an unfinished file."""
 
 _MENDS = {
     errno.ENOSPC: "Free some space",
@@ -47,7 +44,7 @@ class StoreWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The contents of a file when it was read, and the file's identity."""
+    """The contents of a file, with device and inode at the time of reading."""
 
     path: Path
     data: bytes
@@ -59,13 +56,10 @@ class Damaged(Exception):
 
 
 class Folder:
-    """A folder in which files are written atomically, and that warns once.
+    """A folder of files that are written atomically, by one process or several.
 
-    The first failure to write closes it: later writes return False. Two processes may write at once.
-
-    Attributes:
-        root: the folder; it need not exist.
-        notices: the texts of the warnings.
+    The first failure to write closes it, with one warning: later writes return False. `notices` are the texts of all
+    warnings.
     """
 
     def __init__(self, root: Path) -> None:
@@ -75,7 +69,6 @@ class Folder:
         self._tidied: set[Path] = set()
 
     def write(self, path: Path, data: bytes) -> bool:
-        """Write a file whole; return whether it is there now."""
         if self._closed:
             return False
         try:
@@ -90,8 +83,8 @@ class Folder:
         return True
 
     def read(self, path: Path) -> Seen | None:
-        """Return a file's contents; None if it is absent or cannot be read."""
         try:
+            # By descriptor: the inode must be that of the bytes read, for `set_aside`.
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 return Seen(path, file.read(), (status.st_dev, status.st_ino))
@@ -102,7 +95,6 @@ class Folder:
             return None
 
     def find(self, pattern: str) -> list[Path]:
-        """Return the files that match, sorted by name, without hidden and damaged ones."""
         try:
             found = sorted(p for p in self.root.glob(pattern) if p.is_file())
         except OSError as error:
@@ -111,21 +103,18 @@ class Folder:
         return [p for p in found if not p.name.startswith(".") and p.relative_to(self.root).parts[0] != "damaged"]
 
     def size(self, path: Path) -> int:
-        """Return a file's size in bytes; 0 if it is absent."""
         try:
             return path.stat().st_size
         except OSError:
             return 0
 
     def age(self, path: Path) -> float:
-        """Return the time when a file was written, in seconds since 1970; 0 if it is absent."""
         try:
             return path.stat().st_mtime
         except OSError:
             return 0.0
 
     def remove(self, path: Path) -> bool:
-        """Delete a file; return whether that succeeded."""
         try:
             path.unlink()
         except FileNotFoundError:
@@ -156,7 +145,7 @@ class Folder:
         self.say(f"Expected {seen.path} to be whole but got {why}. {done}; what it held is computed again.")
 
     def say(self, message: str) -> None:
-        """Warn, but do not raise where warnings are errors: a store that fails must not cost the verdict."""
+        # No raise even if warnings are errors: a failing store must not cost the verdict.
         self.notices.append(message)
         with suppress(StoreWarning):
             warnings.warn(message, StoreWarning, stacklevel=4)
@@ -170,10 +159,10 @@ class Folder:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that at any moment, also if the process is killed, it is whole or unchanged.
+    """Write a file that is whole or unchanged at any moment, also if the process is killed.
 
     Raises:
-        OSError: the folder or the file cannot be written; nothing is left behind.
+        OSError: folder or file cannot be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_UNFINISHED}")
@@ -210,7 +199,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def tidy(folder: Path) -> None:
-    """Remove files that killed writers left in a folder long ago."""
+    """Remove unfinished files of killed writers."""
     with suppress(OSError):
         for path in folder.glob(f".*{_UNFINISHED}"):
             if time.time() - path.stat().st_mtime > _OLD:
@@ -221,7 +210,7 @@ def checked(key: object) -> str:
     """Return a key that may name a file.
 
     Raises:
-        ConfigError: it is no text of 16 to 128 hex digits.
+        ConfigError: not a text of 16 to 128 hex digits.
     """
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise ConfigError(expected("a key of 16 to 128 hex digits in lower case", key))
@@ -229,10 +218,10 @@ def checked(key: object) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Return a value of JSON types as text, equal for equal values.
+    """Return JSON types as text, equal for equal values.
 
     Raises:
-        ConfigError: it holds something else, such as an infinite number or a key that is no text.
+        ConfigError: another type, an infinite number, or a key that is not a text.
     """
     _check_json(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
@@ -263,17 +252,15 @@ SCHEMA = 2
 
 
 def save_record(folder: Path, key: str, record: Mapping[str, Any]) -> bool:
-    """Keep a record as `folder/results/<first two digits>/<key>.json`; return whether it is kept.
-
-    A failure of the folder is a `StoreWarning`.
+    """Keep a record as `folder/results/<first two digits>/<key>.json`; return True if it is kept.
 
     Args:
         folder: the store's; created if absent.
         key: 16 to 128 hex digits.
-        record: JSON types, with the texts "test" and "claim", by which records are sorted.
+        record: JSON types, with the texts "test" and "claim".
 
     Raises:
-        ConfigError: key or record are of other types.
+        ConfigError: key or record have other types.
     """
     text = to_json(dict(record))
     content = {"key": key, "record": json.loads(text), "schema": SCHEMA, "sha256": _sum(key, text)}

@@ -1,17 +1,13 @@
 """Histories in a folder: a file for each claim, and a file for each month of runs.
 
-There are claims times runs entries, and most of their fields repeat. A line of JSON for each entry takes 6 to 10 times
-the space of this form (200 claims and 1,000 runs: 29 to 48 MB against 4.8 MB), so a line holds a whole run in columns:
+One line per entry would repeat most fields: 200 claims and 1,000 runs take 29 to 48 MB instead of 4.8 MB.
 
-- A claim's file: its first line names the claim; each further line is a set of `Requirements` that it ever had.
-- A month's file: its first line names the month. A list line, `["=NAME", [REFERENCE, ...]]`, lists the claims of runs
-  and the requirements of each. A `RunLine` has the run, the name of its list, and a column for each field of its
-  entries, in the order of that list.
+- A claim's file: the first line names the claim; each further line is a set of `Requirements` that it ever had.
+- A month's file: the first line names the month. A list line, `["=NAME", [REFERENCE, ...]]`, lists claims with their
+  requirements. A `RunLine` has a whole run in columns, in the order of its list.
 
-Names are digests of the content. Lines of a file are a set, in the order of their bytes, and no run's line depends on
-another's, so two histories are joined by joining lines, in either order. git's `merge=union` does that as well; the
-order is restored at the next write. Files may come from elsewhere: a line that no run writes is refused with its
-number, and nothing of such a file is used.
+Names are digests of contents, and the lines of a file are a sorted set: histories are joined by joining lines, in
+either order, also by git's `merge=union`. A file with a line that no run writes is refused, with the line's number.
 """
 
 from __future__ import annotations
@@ -32,25 +28,26 @@ from robustest.history import ClaimId, HistoryEntry
 from robustest.safe_files import read_below
 from robustest.store.files import alone, write_atomic
 
+# Bytes of a file.
 LARGEST = 64 * 2**20
-"""Largest file in bytes."""
 SCHEMA = 3
 _MOST_FILES = 20_000
+# Characters of a text.
 _LONGEST = 300
-"""Characters of a text."""
 _LARGEST_NUMBER = 1e100
 _ATTRIBUTES = "*.jsonl text eol=lf merge=union\n"
 _REMEDY = "Restore it from version control, or delete it and lose its content"
 _MONTH = re.compile(r"runs-(\d{4}-\d\d)\.jsonl", re.ASCII).fullmatch
+# Beginning of a first line, which sorts before all others.
 _HEAD = b'["# '
-"""Beginning of a first line: it sorts before all others."""
 _TITLE = "# a history of robustest"
+# Beginning of a list line, which sorts after the runs, since these begin with their time.
 _LIST = b'["='
-"""Beginning of a list line: it sorts after the runs, which begin with their time."""
 _LETTERS = string.digits + string.ascii_letters
 _PLACES = {letter: at for at, letter in enumerate(_LETTERS)}
 _REFERENCE = re.compile("[0-9a-f]{16}[.][0-9a-f]{8}").fullmatch
 _NUMBERS = {float, int, type(None)}
+# Files may come from elsewhere: texts of other forms are refused.
 _FORMS: Mapping[str, Callable[[str], object]] = {
     "time": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII).fullmatch,
     "committed": re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?", re.ASCII).fullmatch,
@@ -61,7 +58,6 @@ _FORMS: Mapping[str, Callable[[str], object]] = {
     "comparison": re.compile("(>=|<=)?").fullmatch,
     **dict.fromkeys(("versions", "problem", "listed", "required"), lambda text: len(text) <= _LONGEST),
 }
-"""Forms of texts."""
 
 History = dict[ClaimId, list[HistoryEntry]]
 
@@ -77,13 +73,7 @@ class Requirements(NamedTuple):
 
 
 class EntryClass(NamedTuple):
-    """Fields that most entries of one run have in common.
-
-    Attributes:
-        state, verdict, seed, cached: as in `HistoryEntry`.
-        model, data: indices into `RunLine.digests`.
-        ends: columns of the intervals: `_ONE`, `_FROM_ZERO` or `_BOTH`.
-    """
+    """Fields that most entries of one run share; `model` and `data` are indices into `RunLine.digests`."""
 
     state: str
     verdict: str
@@ -94,23 +84,21 @@ class EntryClass(NamedTuple):
     ends: int
 
 
+# An entry has one interval; or a second, of the value, from 0 to the upper end of the first; or both in
+# `RunLine.others`.
 _ONE, _FROM_ZERO, _BOTH = range(3)
-"""Storage of an entry's two intervals: there is one only; the value's begins at 0 and ends as that of the search; the
-value's is in `RunLine.others`."""
 
 
 class RunLine(NamedTuple):
     """All entries of one run, in columns.
 
     Attributes:
-        time, commit, committed, dirty, versions: as in `HistoryEntry`.
-        listed: name of the list of claims; all columns are in its order.
-        digests: digests of models and data.
+        listed: name of the list of claims, which orders all columns.
+        digests: of models and data.
         classes: the distinct `EntryClass`es.
-        which: a letter for each claim's class, or a number if there are more classes than letters.
-        lows, highs: ends of the interval that a report shows.
-        found: an estimate from all samples (float), or the number of samples used (int), or both in a list.
-        seconds: seconds of each claim.
+        which: a letter for each claim's class; numbers if letters do not suffice.
+        lows, highs: interval that a report shows.
+        found: an estimate from all samples (float), or the number of evaluated samples (int), or both in a list.
         others: index, low and high of value intervals that do not follow from the columns.
         problems: index and text.
     """
@@ -133,7 +121,7 @@ class RunLine(NamedTuple):
 
 
 def read(folder: Path) -> History:
-    """Return the entries of every claim that has a file, in the order of their time.
+    """Return the entries of every claim that has a file, by time.
 
     Raises:
         StoreError: the folder has no history, or a file is damaged.
@@ -161,10 +149,10 @@ def read(folder: Path) -> History:
 
 
 def add(folder: Path, entries: Mapping[ClaimId, Iterable[HistoryEntry]]) -> None:
-    """Add entries to a folder, which is made if absent; entries that it has already are not added again.
+    """Add entries to a folder, each once.
 
     Raises:
-        StoreError: a file of the folder is damaged; all files stay as they are.
+        StoreError: a file is damaged; all files stay as they are.
         OSError: the folder cannot be written.
     """
     lines: dict[str, set[bytes]] = {}
@@ -181,7 +169,7 @@ def add(folder: Path, entries: Mapping[ClaimId, Iterable[HistoryEntry]]) -> None
 
 
 def add_history(folder: Path, other: Path) -> None:
-    """Add the lines of another folder; the result does not depend on which of both came first.
+    """Add the lines of another folder; the order of the two makes no difference.
 
     Raises:
         StoreError: a file of either is damaged; the folder stays as it is.
@@ -192,7 +180,6 @@ def add_history(folder: Path, other: Path) -> None:
 
 
 def _join(folder: Path, lines: Mapping[str, set[bytes]]) -> None:
-    """Write lines beside those that are there, each file whole or not at all."""
     with alone(folder):
         before = {}
         for name in _names(folder):
@@ -222,7 +209,6 @@ def _names(folder: Path) -> list[str]:
 
 
 def _lines(folder: Path, name: str) -> list[bytes]:
-    """Return the lines of a file as they are."""
     try:
         content = read_below(folder, name, most=LARGEST)
     except OSError as error:
@@ -234,7 +220,7 @@ def _lines(folder: Path, name: str) -> list[bytes]:
 
 
 def _numbered(folder: Path, name: str) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """Return the first line of a file, and the others once each in their order, with their numbers in the file."""
+    """Return the first line of a file, and the others once each, sorted, with their numbers in the file."""
     numbers: dict[bytes, int] = {}
     for number, line in enumerate(_lines(folder, name), 1):
         numbers.setdefault(line, number)
@@ -255,7 +241,6 @@ def _line(value: object) -> bytes:
 
 
 def _digest(value: object) -> str:
-    """Return the name of a value of plain JSON types, of eight characters."""
     return sha256(_line(value)).hexdigest()[:8]
 
 
@@ -289,7 +274,7 @@ def _parsed_head(line: bytes, name: str) -> Any:
 
 
 def _read_claim(folder: Path, name: str) -> tuple[ClaimId, dict[str, Requirements]]:
-    """Return the claim of a file, and the requirements that it had, by their names."""
+    """Return the claim of a file, and its requirements by name."""
     head, lines = _numbered(folder, name)
     number = 1
     try:
@@ -320,7 +305,6 @@ def _read_month(
     claims: Mapping[str, tuple[ClaimId, Mapping[str, Requirements]]],
     entries: History,
 ) -> list[str]:
-    """Add the entries of a month's runs to their claims; return the time of each line."""
     head, lines = _numbered(folder, name)
     number = 1
     try:
@@ -358,6 +342,7 @@ def _read_month(
                 place.append(entry)
     except (ValueError, TypeError) as error:
         _refuse(folder, name, number, str(error))
+    # Times show `read` if the parts of one run were added on their own.
     return [run.time for _, run in runs]
 
 
@@ -369,11 +354,7 @@ def _requirements(entry: HistoryEntry) -> Requirements:
 
 
 def run_lines(entries: Iterable[tuple[ClaimId, HistoryEntry]]) -> tuple[bytes, bytes]:
-    """Return the line of a run and that of its list of claims, without their ends.
-
-    Args:
-        entries: entries of one run, in any order.
-    """
+    """Return the lines, without ends, of one run and of its list of claims; entries may be in any order."""
     pairs = sorted(
         ((f"{claim.digest}.{_digest(_requirements(one))}", one) for claim, one in set(entries)),
         key=lambda pair: (pair[0], repr(pair[1])),  # entries of one claim have no order of their own: None < 0.5
@@ -420,7 +401,6 @@ def run_lines(entries: Iterable[tuple[ClaimId, HistoryEntry]]) -> tuple[bytes, b
 
 
 def _parsed_run(line: bytes) -> RunLine:
-    """Return the run of a line, checked except for its columns."""
     row = _parsed(line)
     if len(row) != len(RunLine._fields):
         raise TypeError(f"Expected a list of {len(RunLine._fields)} fields")
@@ -445,7 +425,7 @@ def _parsed_run(line: bytes) -> RunLine:
 
 
 def _entries(run: RunLine, requirements: Sequence[Requirements]) -> list[HistoryEntry]:
-    """Return the entries of a run, in the order of its list of claims; columns are checked as a whole, for speed."""
+    # Columns are checked as a whole, for speed.
     count = len(requirements)
     for name in ("lows", "highs", "found", "seconds"):
         _check_length(getattr(run, name), count, name)
@@ -528,7 +508,7 @@ def _check_texts(columns: Mapping[str, Iterable[Any]]) -> None:
 
 
 def _check_numbers(name: str, values: Collection[Any], kinds: AbstractSet[type]) -> None:
-    """Refuse a column with a value of another type, not finite, or above 1e100 (vectorised: this is a hot loop)."""
+    # Vectorised: this is a hot loop.
     seen = set(map(type, values))
     if not seen <= kinds:
         raise TypeError(f"Expected {name} of a run to be {' or '.join(sorted(kind.__name__ for kind in kinds))}")

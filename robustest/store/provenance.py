@@ -23,7 +23,7 @@ def today() -> str:
 
 @cache
 def commit() -> str:
-    """Return the short name of the commit that is checked out here; empty outside a git repository."""
+    """Return the short name of the checked out commit; empty outside a git repository."""
     return _git("rev-parse", "--short", "HEAD")
 
 
@@ -31,7 +31,7 @@ def origin(apart: str | None = None) -> Origin:
     """Return time, commit and versions of a run that ends now.
 
     Args:
-        apart: a folder whose files do not count as changes of the commit, since the run writes them.
+        apart: a folder that the run writes, so that its files do not count as changes of the commit.
     """
     name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
     known = bool(name) and seconds.isdecimal()
@@ -45,7 +45,6 @@ def origin(apart: str | None = None) -> Origin:
 
 
 def _changed(apart: str | None) -> bool:
-    """Return True if tracked files differ from the commit."""
     status = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
     top = _git("rev-parse", "--show-toplevel")
     folder = Path(apart).resolve() if apart is not None else None

@@ -1,8 +1,8 @@
-"""Threat models: which inputs an attacker may choose, as pure functions on batched tensors.
+"""Threat models: the inputs that an attacker may choose, as pure functions on batched tensors.
 
-A threat gives the region that can be reached from a sample (`region`), brings any proposal back into it (`project`),
-turns a proposal into the input that the model sees (`render`), and measures it (`size`). Norm balls work for any input
-shape `(N, *S)`, `Patch` and `Spatial` for images; `eps` is in the input's units.
+A threat gives the region around a sample (`region`), brings any proposal back into it (`project`), turns a proposal
+into a model input (`render`), and measures it (`size`). Norm balls work for any input shape `(N, *S)`, `Patch` and
+`Spatial` for images; `eps` is in input units.
 """
 
 from robustest.threats.patch import Patch as Patch

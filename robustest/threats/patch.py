@@ -16,10 +16,8 @@ from robustest.threats.threat import Bounds, InBox, Rows, clip, count, images
 class Patch(InBox):
     """One rectangle of an image (C, H, W) may hold anything inside the bounds.
 
-    A proposal is one row of numbers (N, C * height * width + 2): the patch's content (C, height, width) in input
-    units, then the row and column of its upper left pixel, rounded where they are used. Gradients reach the content;
-    the place has none. The size is 0 where no pixel differs from the sample and 1 where one does, however much:
-    the radius is 1.
+    A proposal (N, C * height * width + 2) is the patch's content (C, height, width) in input units, then the row and
+    column of its upper left pixel. The size is 1 where a pixel differs from the sample, else 0: the radius is 1.
 
     Args:
         height: pixels, >= 0; a patch without area changes nothing.
@@ -28,8 +26,7 @@ class Patch(InBox):
         left: column of the upper left pixel, >= 0; None lets the attacker choose it.
 
     Raises:
-        ConfigError: a number is not whole or negative; `region` raises it where the samples are no images or the
-            patch does not fit into them.
+        ConfigError: a number is negative or not whole; `region` raises it where samples are no images, or too small.
     """
 
     height: int
@@ -57,6 +54,7 @@ class Patch(InBox):
         if self.height + (self.top or 0) > h or self.width + (self.left or 0) > w:
             raise ConfigError(expected(f"{self} to fit into the images", (h, w), "Give a smaller patch."))
         content = (len(x), x.shape[1] * self.height * self.width)
+        # The box holds the corner too: clipping keeps the patch inside the image, and a fixed place where it is.
         rows = _range(self.top, h - self.height)
         columns = _range(self.left, w - self.width)
         low = [x.new_full(content, bounds[0]), *(x.new_full((len(x), 1), v[0]) for v in (rows, columns))]
@@ -65,7 +63,7 @@ class Patch(InBox):
         return {"x": x, "low": torch.cat(low, 1), "high": torch.cat(high, 1), "span": span}
 
     def origin(self, region: Rows) -> Tensor:
-        """Return the sample's pixels, with the patch in the middle of its range."""
+        # The patch lies in the middle of its range.
         corner = ((region["low"] + region["high"]) / 2)[:, -2:].round()
         return self.placed(corner, region)
 
@@ -79,17 +77,21 @@ class Patch(InBox):
         low, high = region["low"], region["high"]
         content = rng.uniform(rng.fold(key, "content"), (low.shape[1] - 2,))
         content = low[:, :-2] + content * (high - low)[:, :-2]
+        # Places are whole numbers, both ends included: drawn as integers, for equal chances.
         room = (high - low)[:, -2:].to(torch.int64) + 1
         corner = low[:, -2:] + rng.integers(rng.fold(key, "place"), (2,), room).to(low.dtype)
         return clip(torch.cat([content, corner], 1), region)
 
     def render(self, z: Tensor, region: Rows) -> Tensor:
         x = region["x"]
+        # The place is rounded only here, so that proposals may hold fractions of a pixel. Rounding has no gradient;
+        # `scatter` passes the content's on.
         at = self._pixels(z[:, -2:].detach().round(), x).expand(-1, x.shape[1], -1)
         content = z[:, :-2].reshape(len(x), x.shape[1], self.height * self.width)
         return x.flatten(2).scatter(2, at, content).reshape(x.shape)
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
+        # A patch that repeats the sample's pixels changes nothing, wherever it lies.
         return (self.render(z, region) != region["x"]).flatten(1).any(1).double()
 
     def _pixels(self, corner: Tensor, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The image turned, moved and zoomed (Engstrom et al., ICML 2019)."""
+"""The image rotated, translated and scaled (Engstrom et al., ICML 2019)."""
 
 # A pose p = (angle, right, down, zoom). Pixel (u, v) of the result, in -1..1 from edge to edge, is read at
 #
@@ -22,11 +22,11 @@ from robustest.threats.threat import Bounds, Rows, clip, images, number
 
 @dataclass(frozen=True, slots=True)
 class Spatial:
-    """The image may be turned about its centre, zoomed and moved.
+    """The image may be rotated about its centre, scaled and translated.
 
     A proposal is a pose (N, 4): angle in degrees, counter-clockwise; way to the right and way down, as shares of the
-    image's width and height; zoom minus 1. The size is the largest of the four as a share of its limit, so that the
-    radius is 1.
+    image's width and height; zoom minus 1. The size is the largest of the four as a share of its limit: the radius is
+    1.
 
     Args:
         rotation: largest angle in degrees, either way, in 0..180.
@@ -34,7 +34,7 @@ class Spatial:
         scale: largest relative change of size, either way, in 0..0.9: 0.1 zooms by 0.9 to 1.1.
 
     Raises:
-        ConfigError: a number is out of its range; `region` raises it where the samples are no images.
+        ConfigError: a number is out of its range; `region` raises it where samples are no images.
     """
 
     rotation: float = 30.0
@@ -60,6 +60,7 @@ class Spatial:
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         images(x, self)
         high = x.new_tensor(self.limits)
+        # In float32 a limit may be rounded up: step back inside.
         inside = torch.nextafter(high, torch.zeros_like(high))
         high = torch.where(high.double() > high.new_tensor(self.limits, dtype=torch.float64), inside, high)
         high = high.expand(len(x), -1)
@@ -76,7 +77,6 @@ class Spatial:
         return clip(z, region)
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """Return every element's limit, to the side of the gradient's sign."""
         return torch.stack([v.sign() * limit for v, limit in zip(gradient.unbind(1), self.limits, strict=True)], 1)
 
     def stride(self, region: Rows) -> Tensor:
@@ -97,11 +97,9 @@ class Spatial:
 
 
 def _grid(z: Tensor, x: Tensor) -> Tensor:
-    """Return (N, H, W, 2) the place in the sample that each pixel comes from, in -1..1 from edge to edge.
-
-    Angles are worked out in pixels, where images that are not square keep their shape. Element by element and with
-    the trigonometry in float64, so that a row's pixels do not depend on the rows beside it.
-    """
+    """Return (N, H, W, 2) each pixel's place in the sample, in -1..1 from edge to edge."""
+    # Angles are computed in pixels, where images that are not square keep their shape. Element by element and with the
+    # trigonometry in float64, so that a row's pixels do not depend on the rows beside it.
     h, w = x.shape[2:]
     angle, right, down, zoom = z.double().unsqueeze(2).unsqueeze(3).unbind(1)
     angle = angle * (math.pi / 180)

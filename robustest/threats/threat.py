@@ -35,39 +35,37 @@ Bounds = tuple[float, float]
 class Threat(Protocol):
     """A threat model; all tensors lead with the batch axis.
 
-    A proposal z `(N, *Z)` is what an attack changes and the engine projects. For norm balls it is the perturbed
-    input itself; for others it says how the input is made (a patch and its place, a pose).
+    A proposal z `(N, *Z)` is the tensor that an attack changes: the input itself for norm balls, else its parameters (a
+    patch and its place, a pose).
     """
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        """Return the tensors that later calls need of the samples x `(N, *S)`; "x" is always among them.
-
-        "low" and "high" broadcast over proposals: no proposal inside the region leaves them.
+        """Return the tensors that later calls need of the samples x `(N, *S)`: "x", and "low" and "high" of
+        proposals.
         """
 
     def origin(self, region: Rows) -> Tensor:
         """Return the proposal that changes nothing."""
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
-        """Return a random proposal inside the region, drawn with the samples' keys `(N,)` int64."""
+        """Return a random proposal inside the region, by the samples' keys `(N,)` int64."""
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """Return z inside the region: the nearest proposal, where that has a closed form."""
+        """Return z inside the region: the nearest proposal, if that has a closed form."""
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """Return the unit step along which a linear loss with this gradient grows fastest (the dual norm's)."""
+        """Return the unit step along which a linear loss with this gradient grows fastest."""
 
     def stride(self, region: Rows) -> Tensor:
-        """Return (N,) the finite length, in steps of `ascent`, that crosses the region; step sizes are shares of it.
-
-        eps for a norm ball, but never more than the bounds have room for.
+        """Return (N,) the length, in steps of `ascent`, that crosses the region: eps for a ball, or the bounds'
+        room.
         """
 
     def render(self, z: Tensor, region: Rows) -> Tensor:
-        """Return the inputs `(N, *S)` that the model sees."""
+        """Return the model's inputs `(N, *S)`."""
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
-        """Return (N,) float64: the distance of the proposal from the sample, in the unit of `radius`."""
+        """Return (N,) float64: the proposal's distance from the sample, in the unit of `radius`."""
 
     @property
     def radius(self) -> float:
@@ -75,19 +73,19 @@ class Threat(Protocol):
 
 
 def within(size: Tensor, threat: Threat) -> Tensor:
-    """Return (N,) bool: sizes (N,) within the radius, but for the last bits that storing an input in float32 adds."""
+    """Return (N,) bool: sizes (N,) within the radius, up to the rounding of stored inputs."""
     return size <= threat.radius * (1 + 1e-6)
 
 
 def box(x: Tensor, bounds: Bounds) -> Rows:
-    """Return the region of inputs inside the bounds: "x", "low" and "high" that broadcast over x, and "span" (N,)."""
+    """Return the region of all inputs inside the bounds, with "span" (N,)."""
     edge = (len(x), *[1] * (x.ndim - 1))
     low, high = x.new_full(edge, bounds[0]), x.new_full(edge, bounds[1])
     return {"x": x, "low": low, "high": high, "span": (high - low).flatten()}
 
 
 class OfInputs:
-    """Threats whose proposals are the inputs themselves."""
+    """Threats whose proposals are inputs."""
 
     __slots__ = ()
 
@@ -102,7 +100,7 @@ class OfInputs:
 
 
 class InBox:
-    """Threats whose region is all of the box between its "low" and "high"."""
+    """Threats whose region is all of the box between "low" and "high"."""
 
     __slots__ = ()
 
@@ -110,7 +108,6 @@ class InBox:
         return clip(z, region)
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """Return the sign of the gradient: a corner of the box."""
         return gradient.sign()
 
     def stride(self, region: Rows) -> Tensor:
@@ -118,17 +115,17 @@ class InBox:
 
 
 def clip(z: Tensor, region: Rows) -> Tensor:
-    """Return z inside the box of the region's "low" and "high"."""
+    """Return z inside the region's "low" and "high"."""
     return torch.clamp(z, region["low"], region["high"])
 
 
 def per_row(value: Tensor, like: Tensor) -> Tensor:
-    """Return (N,) or (N, 1) values shaped so that they broadcast over `like` (N, *S)."""
+    """Return values (N,) or (N, 1) in a shape that broadcasts over `like` (N, *S)."""
     return value.view(-1, *[1] * (like.ndim - 1))
 
 
 def length(v: Tensor) -> Tensor:
-    """Return (N,) the Euclidean length of each row, never below the smallest normal number; squared in float64."""
+    """Return (N,) Euclidean lengths of rows, at least the smallest normal number; squares are in float64."""
     norm: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1, dtype=torch.float64)
     return norm.to(v.dtype).clamp_(min=torch.finfo(v.dtype).tiny)
 
@@ -139,33 +136,21 @@ def difference(z: Tensor, region: Rows) -> Tensor:
 
 
 def images(x: Tensor, threat: object) -> tuple[int, int]:
-    """Return height and width of images x (N, C, H, W).
-
-    Raises:
-        ConfigError: x has another number of axes.
-    """
+    """Return height and width of images x (N, C, H, W); raise ConfigError for another number of axes."""
     if x.ndim != 4:
         raise ConfigError(expected(f"images of shape (N, C, H, W) for {threat}", tuple(x.shape)))
     return x.shape[2], x.shape[3]
 
 
 def number(name: str, value: object, *, largest: float) -> float:
-    """Return a setting as a float.
-
-    Raises:
-        ConfigError: it is not a number in 0..largest.
-    """
+    """Return a setting as a float; raise ConfigError outside 0..largest."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
         raise ConfigError(expected(f"{name} to be a number in 0..{largest:g}", value))
     return float(value)
 
 
 def count(name: str, value: object) -> int:
-    """Return a setting.
-
-    Raises:
-        ConfigError: it is not a whole number >= 0.
-    """
+    """Return a setting; raise ConfigError if it is no whole number >= 0."""
     if type(value) is not int or value < 0:
         raise ConfigError(expected(f"{name} to be a whole number >= 0", value))
     return value
@@ -174,12 +159,12 @@ def count(name: str, value: object) -> int:
 # An L1 ball and a box at once: the nearest point, and the steepest step
 
 
+# Elements that are sorted at a time: the float64 working memory is some 100 bytes per element.
 _BLOCK = 1 << 22
-"""Elements that are sorted at a time: the float64 working memory is some 100 bytes an element."""
 
 
 def shrunk(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return (N, D) float64 moves `clamp(way - t, 0, room)`, t >= 0 the smallest for which they sum to at most eps."""
+    """Return (N, D) float64 moves `clamp(way - t, 0, room)` for the smallest t >= 0 whose moves sum to at most eps."""
     rows = max(1, _BLOCK // max(1, way.shape[1]))
     parts = zip(*(torch.split(whole, rows) for whole in (way, room, eps)), strict=True)
     t = torch.cat([_threshold(*part) for part in parts])
@@ -189,11 +174,9 @@ def shrunk(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
 
 def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return (N, 1) the t of `shrunk`.
-
-    As t falls from the largest way, element i moves once t < way_i and stops once t < way_i - room_i. In between
-    the sum of moves is linear, so it is known at all these points after one sort, by adding up what is positive.
-    """
+    """Return (N, 1) the t of `shrunk`."""
+    # As t falls from the largest way, element i moves once t < way_i and stops once t < way_i - room_i. In between the
+    # sum of moves is linear, so that one sort and a cumulative sum give it at all these points.
     stop = (way - room).clamp_(min=0.0)
     at, order = torch.cat([way, stop], 1).sort(1, descending=True)
     moving = torch.where(order < way.shape[1], 1.0, -1.0).to(way.dtype).cumsum(1)
@@ -208,18 +191,12 @@ def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
 
 def filled(gradient: Tensor, z: Tensor, region: Rows, length: Tensor) -> Tensor:
-    """Return the step of at most this L1 length (N,) that a linear loss climbs most, from z inside the region's box.
-
-    The elements of steepest gradient, the first of equals, go to their bounds one after the other until the length
-    is spent.
-
-    Args:
-        gradient: (N, *S) of the loss.
-        z: (N, *S) inputs inside "low" and "high".
-        region: rows that have "low" and "high".
-        length: (N,) >= 0, in input units.
+    """Return the step of at most this L1 length (N,) that a linear loss climbs most, from z inside the region's
+    box.
     """
     room = torch.where(gradient > 0, region["high"] - z, z - region["low"]) * (gradient != 0)
+    # The elements of steepest gradient, the first of equals, go to their bounds one after the other until the length is
+    # spent.
     order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
     room = room.flatten(1).gather(1, order).double()
     left = length.double().unsqueeze(1) - (room.cumsum(1) - room)
@@ -237,8 +214,8 @@ _LARGEST = float(torch.finfo(torch.float32).max)
 class _Ball(OfInputs):
     """A ball with a radius `eps` in input units."""
 
+    # The field along which claims make a curve; see `robustest.results.Variation`.
     axis: ClassVar[str] = "eps"
-    """The field along which claims make a curve; see `robustest.results.Variation`."""
 
     eps: float
 
@@ -261,10 +238,7 @@ class _Ball(OfInputs):
 
 @dataclass(frozen=True, slots=True)
 class Linf(InBox, _Ball):
-    """Every input element may move by at most eps.
-
-    Args:
-        eps: radius in input units, >= 0.
+    """Every input element may move by at most eps, in input units, >= 0.
 
     Raises:
         ConfigError: eps is negative, NaN or not a number.
@@ -292,10 +266,7 @@ class Linf(InBox, _Ball):
 
 @dataclass(frozen=True, slots=True)
 class L2(_Ball):
-    """The perturbation's Euclidean length, over all elements of a sample, is at most eps.
-
-    Args:
-        eps: radius in input units, >= 0.
+    """The perturbation's Euclidean length, over all elements of a sample, is at most eps, in input units, >= 0.
 
     Raises:
         ConfigError: eps is negative, NaN or not a number.
@@ -333,10 +304,7 @@ class L2(_Ball):
 
 @dataclass(frozen=True, slots=True)
 class L1(_Ball):
-    """The perturbation's absolute values, over all elements of a sample, sum to at most eps.
-
-    Args:
-        eps: radius in input units, >= 0.
+    """The perturbation's absolute values, over all elements of a sample, sum to at most eps, in input units, >= 0.
 
     Raises:
         ConfigError: eps is negative, NaN or not a number.
@@ -352,12 +320,11 @@ class L1(_Ball):
         return self.project(x + per_row(self.stride(region), x) * shares.view_as(x), region)
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """Return the nearest point of ball and bounds, in the Euclidean sense."""
         return nearest_in_l1(z, region, region["x"].new_full((len(z),), self.eps, dtype=torch.float64))
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """Return the sign of the gradient at its largest element, the first of equals, and zero elsewhere."""
         flat = gradient.flatten(1)
+        # The steepest step of L1 is along one element, the first of equals.
         at = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, at, flat.gather(1, at).sign()).view_as(gradient)
 
@@ -369,7 +336,7 @@ class L1(_Ball):
 
 
 def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
-    """Return the nearest point of L1 balls of these radii (N,) float64 and of the bounds, in the Euclidean sense."""
+    """Return the nearest point, in the Euclidean sense, of L1 balls of radii (N,) float64 and of the bounds."""
     x = region["x"]
     clipped = clip(z, region)
     inside = difference(clipped, region).abs().sum(1) <= radius
@@ -388,13 +355,10 @@ def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class L0(OfInputs):
-    """At most `pixels` pixels may change, each to anything inside the bounds.
+    """At most `pixels` pixels, >= 0, may change, each to anything inside the bounds.
 
-    A pixel is a position with all its channels: axis 1 of samples with three axes or more, e.g. (N, C, H, W), is
-    the channels; in tabular samples (N, D) every feature counts.
-
-    Args:
-        pixels: number of pixels, >= 0.
+    A pixel is a position with all its channels: axis 1 of samples with three axes or more, e.g. (N, C, H, W), is the
+    channels; in tabular samples (N, D) every feature counts.
 
     Raises:
         ConfigError: pixels is not a whole number >= 0.
@@ -415,29 +379,24 @@ class L0(OfInputs):
         return f"L0(pixels={self.pixels})"
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
-        """Return pixels chosen at random, with random values."""
         x = region["x"]
         value = region["low"] + per_row(region["span"], x) * rng.uniform(rng.fold(key, "values"), x.shape[1:])
         order = rng.uniform(rng.fold(key, "pixels"), (by_pixel(x).shape[2],))
         return clip(_at_largest(order, self.pixels, value, x), region)
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """Return the nearest point, in the Euclidean sense: z at the pixels where that saves the most, x elsewhere."""
         return sparse(z, region, self.pixels)
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """Return the gradient scaled to a mean size of 1: a dense step, of which `project` keeps the best pixels.
-
-        There is no steepest step, as any size of change costs the same.
-        """
+        """Return the gradient scaled to a mean size of 1: a dense step, of which `project` keeps the best pixels."""
+        # There is no steepest step, as any size of change costs the same.
         mean = gradient.abs().flatten(1).mean(1).clamp(min=torch.finfo(gradient.dtype).tiny)
         return gradient / per_row(mean, gradient)
 
     def stride(self, region: Rows) -> Tensor:
-        """Return 32 widths of the bounds: one of 40 steps carries an element of mean gradient from bound to bound.
-
-        Shorter steps rarely replace the pixels that were chosen before.
-        """
+        """Return 32 widths of the bounds."""
+        # One of 40 steps then carries an element of mean gradient from bound to bound. Shorter steps rarely replace the
+        # pixels that were selected before.
         return 32 * region["span"]
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
@@ -450,7 +409,7 @@ def by_pixel(v: Tensor) -> Tensor:
 
 
 def sparse(z: Tensor, region: Rows, pixels: int | Tensor) -> Tensor:
-    """Return the nearest point inside the bounds with at most `pixels` changed, a number or one for each row (N,)."""
+    """Return the nearest point inside the bounds with at most `pixels` changed, a number or one per row (N,)."""
     x = region["x"]
     clipped = clip(z, region)
     way, cut = z.double() - x.double(), z.double() - clipped.double()
@@ -461,7 +420,6 @@ def sparse(z: Tensor, region: Rows, pixels: int | Tensor) -> Tensor:
 
 
 def _at_largest(score: Tensor, pixels: int | Tensor, z: Tensor, x: Tensor) -> Tensor:
-    """Return z at the pixels of largest score (N, P), the first of equals, and x elsewhere."""
     order = score.argsort(dim=1, descending=True, stable=True)
     rank = torch.arange(score.shape[1], device=score.device)
     chosen = rank < (pixels.unsqueeze(1) if isinstance(pixels, Tensor) else pixels)
@@ -473,7 +431,7 @@ def _at_largest(score: Tensor, pixels: int | Tensor, z: Tensor, x: Tensor) -> Te
 class Unbounded(InBox, OfInputs):
     """Anything inside the bounds. An attack that does not break nearly everything here is itself broken.
 
-    Sizes are the largest change as a share of the bounds' width, so the radius is 1: from one bound to the other.
+    Sizes are the largest change as a share of the bounds' width: the radius is 1.
     """
 
     @property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from robustest_people.selection_gap import assert_selection_gap as assert_selection_gap
     from robustest_people.simulatable import assert_simulatable as assert_simulatable
 
+# Names load when first used: every robust run imports `robustest_people.pack`.
 _HOME = {
     "Consensus": "robustest_people.aggregation",
     "aggregate": "robustest_people.aggregation",
@@ -35,7 +36,6 @@ _HOME = {
     "Suspects": "robustest_people.label_quality",
     "suspects": "robustest_people.label_quality",
 }
-"""The module of each name: they load when first used, as every robust run imports `robustest_people.pack`."""
 
 __all__ = sorted(_HOME)  # noqa: PLE0605 - a test holds it equal to the imports above
 

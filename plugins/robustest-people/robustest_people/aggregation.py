@@ -16,8 +16,8 @@ Ints = NDArray[np.int64]
 
 METHODS = ("majority", "dawid-skene", "checks")
 
+# Probabilities nearer than this are tied: a label must not depend on rounding.
 _SAME = 1e-9
-"""Probabilities nearer than this are tied: a label must not depend on rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,12 +25,11 @@ class Consensus:
     """The aggregated label of each item.
 
     Attributes:
-        labels: (N,) int64, the class that leads; -1 where classes are tied for the lead, or nobody selected any.
-        tied: (N,) bool, where two classes or more are tied for the lead: no order of the classes decides between them.
-        shares: (N, K) float64, for "dawid-skene" the probability of each class, else how often it was selected of how
-            often it could have been; NaN where it could not.
-        answers: (N,) int64, answers about the item that were counted.
-        method: how they were taken together.
+        labels: (N,) int64, the leading class; -1 for a tie, or if nobody selected any.
+        tied: (N,) bool, two or more classes lead.
+        shares: (N, K) float64, probabilities for "dawid-skene", else selections per opportunity; NaN without any.
+        answers: (N,) int64, counted answers about the item.
+        method: the method of aggregation.
     """
 
     labels: Ints
@@ -41,7 +40,7 @@ class Consensus:
 
 
 def aggregate(responses: Responses, method: str = "majority", *, checks_at_least: float = 0.7) -> Consensus:
-    """Return one label per item, from the answers of people alone, never from a model.
+    """Return one label per item, from the answers of people alone.
 
     Args:
         responses: the answers.
@@ -52,8 +51,8 @@ def aggregate(responses: Responses, method: str = "majority", *, checks_at_least
 
     Raises:
         ConfigError: the method is unknown, or checks_at_least out of range.
-        DataError: an annotator is unknown where the method needs them; nobody saw 5 checks; or annotators were asked
-            about one label at a time ("dawid-skene").
+        DataError: the method needs annotators and one is unknown, nobody answered 5 checks, or "dawid-skene" is asked
+            of answers about one label at a time.
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
@@ -74,30 +73,32 @@ def dawid_skene(
 ) -> Floats:
     """Return the probability of each item's true class (Dawid and Skene, Applied Statistics 1979, section 3).
 
-    EM. M step: from the class probabilities of items, first the majority's shares, estimate each annotator's error
-    rates and the class frequencies. E step: Bayes' rule. Both are one product with a sparse matrix of (annotator,
-    answer) by item.
-
     Args:
-        item, annotator, answer: (R,) int64, one row an answer.
-        items, annotators, classes: their numbers.
-        rounds: at most; stops when probabilities move by at most 1e-5 on average.
+        item, annotator, answer: (R,) int64, one row per answer.
+        items, annotators, classes: numbers of each.
+        rounds: most rounds; fewer if probabilities move by at most 1e-5 on average.
 
     Returns:
         (items, classes) float64; NaN for an item without answers.
     """
+    # EM. Both steps are products with a sparse matrix of (annotator, answer) by item. It adds up entries, so an unknown
+    # annotator may answer an item twice.
     given = csr_array(
         (np.ones(len(item)), (annotator * classes + answer, item)), shape=(annotators * classes, items)
     )  # adds up where an annotator is unknown and answers twice
     votes = np.bincount(item * classes + answer, minlength=items * classes).reshape(items, classes)
     answered = votes.sum(1) > 0
+    # EM converges to a local maximum; Dawid and Skene start from the majority's shares.
     belief = votes / np.maximum(votes.sum(1, keepdims=True), 1)
     tiny = np.finfo(np.float64).tiny
     for _ in range(rounds):
         before = belief
+        # M step: error rates of each annotator, P(answer | class), and class frequencies.
         confusion = (given @ belief).reshape(annotators, classes, classes)  # annotator, answer, class
         rates = confusion / np.maximum(confusion.sum(1, keepdims=True), tiny)
         frequent = belief[answered].mean(0)
+        # E step: Bayes' rule, in logarithms, as products over many answers underflow. The floor keeps one answer that
+        # an annotator never gave before from excluding a class.
         score = given.T @ np.log(np.maximum(rates, 1e-10)).reshape(-1, classes) + np.log(np.maximum(frequent, tiny))
         belief = np.exp(score - score.max(1, keepdims=True))
         belief = np.where(answered[:, None], belief / belief.sum(1, keepdims=True), 0.0)
@@ -124,7 +125,6 @@ def _by_dawid_skene(responses: Responses) -> Consensus:
 
 
 def _attentive(responses: Responses, at_least: float) -> NDArray[np.bool_]:
-    """Return (R,) bool: rows of annotators who saw enough attention checks and passed enough of them."""
     if isinstance(at_least, bool) or not isinstance(at_least, int | float) or not 0 <= at_least <= 1:
         raise ConfigError(expected("checks_at_least in 0..1", at_least))
     who = responses.known_annotators("attention checks")
@@ -134,6 +134,7 @@ def _attentive(responses: Responses, at_least: float) -> NDArray[np.bool_]:
             f"Expected annotators who saw {FEWEST_CHECKS} attention checks or more but nobody did. Give check=, or "
             'take "majority".'
         )
+    # 1e-9: the product must not exceed a whole number by rounding.
     rows: NDArray[np.bool_] = (enough & (responses.passed >= at_least * responses.checks - 1e-9))[who]
     return rows
 

@@ -16,16 +16,16 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
-    """For each item of a data set, the number of annotators who saw it and who selected it for its label.
+    """Numbers of annotators who were shown each item and who selected it for its label.
 
-    Responses by which items were chosen or matched overstate their frequency and must be left out: state it with
-    `independent`, or mark these responses, which are then dropped.
+    Responses by which items were chosen or matched overstate their frequency: mark them to drop them, or state with
+    `independent` that there are none.
 
     Attributes:
         selected: (N,) int64, annotators who selected the item for its label.
         shown: (N,) int64, annotators who were shown the item, >= selected.
         independent: True if no response was used to choose or match the items.
-        dropped: responses left out: used for matching, of an inattentive annotator, or repeated.
+        dropped: responses left out: used for matching, inattentive, or repeated.
 
     Raises:
         DataError: the counts do not fit together.
@@ -56,7 +56,7 @@ class Annotations:
 
     @property
     def frequency(self) -> NDArray[np.float64]:
-        """Return (N,) the share of annotators who selected each item; NaN where nobody was shown it."""
+        """Return (N,) shares of annotators who selected each item; NaN where nobody was shown it."""
         share = np.full(len(self), np.nan)
         np.divide(self.selected, self.shown, out=share, where=self.shown > 0)
         return share
@@ -66,12 +66,11 @@ class Annotations:
         """Return the annotations of a data set, from responses and labels.
 
         Args:
-            responses: what annotators answered.
             labels: (N,) whole numbers, the label of each item.
-            independent: whether none of the responses was used to choose or match the items.
+            independent: True if no response was used to choose or match the items.
 
         Raises:
-            DataError: there are more or fewer labels than items, or one is no class.
+            DataError: a label is missing, superfluous or no class.
         """
         of = _counts("labels", labels)
         if len(of) != responses.size:
@@ -89,12 +88,12 @@ class Annotations:
         """Return the annotations of a table of items by annotators.
 
         Args:
-            responses: (N, A), 1 where the annotator selected the item, 0 where not, NaN where it was not shown.
-            matching: (A,) or (N, A) bool, the responses that were used to choose or match the items, which are
-                dropped; None says that there are none.
+            responses: (N, A), 1 if the annotator selected the item, 0 if not, NaN if it was not shown.
+            matching: (A,) or (N, A) bool, responses used to choose or match the items, which are dropped; None for
+                none.
 
         Raises:
-            DataError: misshapen, or there are other values.
+            DataError: another shape or other values.
         """
         table = np.asarray(responses, dtype=np.float64)
         if table.ndim != 2 or not np.isin(table[~np.isnan(table)], (0, 1)).all():
@@ -126,23 +125,20 @@ class Annotations:
         attentive: Sequence[bool] | None = None,
         checks_at_least: float = 0.7,
     ) -> Annotations:
-        """Return the annotations of a list of single responses.
-
-        Where annotators are given, each counts once for an item: what only repeats an answer is dropped.
+        """Return the annotations of a list of responses; repeated ones of an annotator count once.
 
         Args:
-            items: positions of the items in the data set, 0..size-1, one a response.
-            responses: whether the item was selected.
+            items: positions in the data set, 0..size-1, one per response.
+            responses: True if the item was selected.
             size: number of items.
-            matching: whether the response was used to choose or match the items; such ones are dropped. None says
-                that none was.
-            annotators: who gave the response; needed with `attentive`.
-            attentive: whether the annotator passed the attention check that came with the response.
-            checks_at_least: annotators who passed a smaller share of 5 or more checks are dropped altogether, 0..1.
+            matching: True for responses used to choose or match the items, which are dropped; None for none.
+            annotators: one per response; needed with `attentive`.
+            attentive: True if the annotator passed the attention check of the response.
+            checks_at_least: annotators who passed a smaller share of 5 or more checks are dropped, in 0..1.
 
         Raises:
             ConfigError: checks_at_least is out of range.
-            DataError: lengths differ, an item is not there, annotators are missing, or one gave two answers.
+            DataError: lengths differ, an item does not exist, annotators are missing, or one gave two answers.
         """
         given = {"responses": responses, "matching": matching, "annotators": annotators, "attentive": attentive}
         for name, column in given.items():
@@ -155,6 +151,7 @@ class Annotations:
             raise DataError("Expected annotators= with attentive=, to drop whoever failed checks.")
         keep = np.ones(len(at), bool) if matching is None else ~np.asarray(matching, bool)
         rows = np.flatnonzero(keep).tolist()
+        # Each row asks about a single class, "the label": selected is yes.
         counted = Responses.from_columns(
             at[keep],
             np.asarray(responses, bool)[keep],

@@ -28,35 +28,22 @@ from robustest.packs import (
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# With fewer annotators their variance is too uncertain for a verdict about others.
 FEWEST_ANNOTATORS = 10
-"""With fewer annotators, how much they differ is not known well enough for a verdict about others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean of clustered answers, or a difference of two.
+    """A mean of clustered answers, or a difference of two."""
 
-    Attributes:
-        value: the estimate, -1..1.
-        error: its standard error.
-        items, annotators: how many there are.
-        freedom: degrees of freedom that the error has: one less than the clusters it is computed by, if all had as many
-            answers; fewer where a few of them have most.
-    """
-
-    value: float
-    error: float
-    items: int
+    value: float  # the estimate, -1..1
+    error: float  # standard error
+    items: int  # items, annotators: numbers of each
     annotators: int
-    freedom: float
+    freedom: float  # degrees of freedom of the error, fewer if a few clusters have most of the answers
 
     def interval(self, alpha: float, *, lowest: float = -1.0) -> tuple[float, float]:
-        """Return the interval by Student's t, alpha on each side.
-
-        Args:
-            alpha: the chance that the true value lies beyond one given end, about.
-            lowest: the least value there is; the largest is 1.
-        """
+        """Return the interval by Student's t, alpha on each side, in lowest..1."""
         if self.freedom < 1:
             return lowest, 1.0
         reach = float(student.ppf(1 - alpha, self.freedom)) * self.error
@@ -68,33 +55,25 @@ def clustered(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estim
 
     Args:
         value: the estimate.
-        parts: (R,) what each answer contributes to the estimate's deviation from the truth: for a mean of R answers
-            (answer - mean) / R. They add up to 0.
-        item, annotator: (R,) the clusters that each answer is in.
+        parts: (R,) contributions of the answers to the estimate's deviation, of sum 0; (answer - mean) / R for a mean.
+        item, annotator: (R,) clusters of each answer.
     """
     pair = item * (int(annotator.max(initial=0)) + 1) + annotator
     by_item, by_annotator, by_both = (_variance(parts, clusters) for clusters in (item, annotator, pair))
-    # The difference may be too small by chance, or negative: it is never less than what one kind of cluster says.
+    # The two-way variance can be too small by chance, or negative: it is at least that of either kind of cluster.
     variance = max(by_item + by_annotator - by_both, by_item, by_annotator)
     return _estimate(value, variance, item, annotator, min(_effective(item), _effective(annotator)))
 
 
 def share_by_annotator(held: NDArray[np.bool_], item: Ints, annotator: Ints) -> Estimate:
-    """Return the share of answers that hold, for other annotators and the same items.
-
-    Args:
-        held: (R,) whether each does.
-        item, annotator: (R,) what it is about, and whose it is.
-    """
+    """Return the share of answers that hold, for other annotators and the same items."""
     share = float(held.mean())
     return _by_annotator(share, (held - share) / len(held), item, annotator)
 
 
 def share_interval(held: NDArray[np.bool_], estimate: Estimate, alpha: float) -> tuple[float, float]:
-    """Return an interval of the share that is never inside the exact one for independent answers.
-
-    Clusters that happen to agree, all of them right say, show no variance, and say less than all that.
-    """
+    """Return an interval of the share that is never inside the exact one for independent answers."""
+    # Clusters that agree by chance show no variance, yet R answers cannot be more certain than R independent ones.
     low, high = estimate.interval(alpha, lowest=0.0)
     least, most = clopper_pearson(int(held.sum()), len(held), alpha)
     return min(low, least), max(high, most)
@@ -105,18 +84,17 @@ def difference_by_annotator(
 ) -> Estimate:
     """Return the share that holds among some answers minus the share among others, for other annotators.
 
-    Where nothing varies an error is left as if one or two answers of each could have been others.
-
     Args:
-        first, second: (R,) the answers of each, at least one; a row may be in one alone.
-        held: (R,) whether each answer holds.
-        item, annotator: (R,) what it is about, and whose it is.
+        first, second: (R,) bool, rows of each, at least one.
+        held: (R,) True for an answer that holds.
+        item, annotator: (R,) clusters of each answer.
     """
     n_1, n_2 = int(first.sum()), int(second.sum())
     share_1, share_2 = float(held[first].mean()), float(held[second].mean())
     parts = np.where(first, (held - share_1) / n_1, 0.0) - np.where(second, (held - share_2) / n_2, 0.0)
     there = first | second
     found = _by_annotator(share_1 - share_2, parts[there], item[there], annotator[there])
+    # Without any variance, an error remains as if one or two answers of each kind could have been different.
     return replace(found, error=max(found.error, 2 * hypot(1 / n_1, 1 / n_2)))
 
 
@@ -135,17 +113,16 @@ def _estimate(value: float, variance: float, item: Ints, annotator: Ints, cluste
 
 
 def _variance(parts: Floats, clusters: Ints) -> float:
-    """Return the variance between clusters; infinite for a single cluster."""
     _, place = np.unique(clusters, return_inverse=True)
     sums = np.bincount(place, weights=parts)
     m = len(sums)
+    # The factor m / (m - 1) removes the bias of few clusters; one cluster has no variance to measure.
     return float((sums**2).sum()) * m / (m - 1) if m > 1 else np.inf
 
 
 def _effective(clusters: Ints) -> float:
-    """How many clusters of one size say as much as these (Carter, Schnepel and Steigerwald, Review of Economics and
-    Statistics 2017): where one annotator gave most of the answers, hardly more than that one was asked.
-    """
+    # The number of equal clusters with the same information (Carter, Schnepel and Steigerwald, Review of Economics and
+    # Statistics 2017): hardly more than 1 if one annotator gave most of the answers.
     _, sizes = np.unique(clusters, return_counts=True)
     return float(sizes.sum() ** 2 / (sizes.astype(float) ** 2).sum())
 
@@ -162,16 +139,10 @@ _FEW_RULE = "{} annotators: fewer than {} do not tell how much others differ"
 
 
 def foreseen_interval(held: Bools, annotator: Ints, found: Estimate, terms: Terms) -> Interval:
-    """Return the interval of the share of answers that hold, for other annotators and these items.
-
-    Args:
-        held, annotator: (R,) whether each answer does, and whose it is.
-        found: their share, with its error.
-        terms: of the claim; about the population each annotator counts alike, however many answers they gave, and the
-            share of all answers is never left out.
-    """
+    """Return the interval of the share of answers that hold, for other annotators and these items."""
     if terms.scope == "set":
         return share_interval(held, found, terms.alpha)
+    # Annotators have equal weights here, so the share of all answers can lie outside; the interval covers both.
     low, high = cluster_mean_interval(_shares_of(held, annotator)[1], terms.alpha)
     return min(low, found.value), max(high, found.value)
 
@@ -179,18 +150,18 @@ def foreseen_interval(held: Bools, annotator: Ints, found: Estimate, terms: Term
 def noticed_interval(
     kinds: tuple[Bools, Bools], held: Bools, annotator: Ints, found: Estimate, terms: Terms
 ) -> Interval:
-    """Return the interval of the share that holds among some answers minus that among others, as `foreseen_interval`.
+    """Return the interval of the share among some answers minus that among others, as `foreseen_interval`.
 
     Args:
-        kinds: (R,) the ones, and the others.
-        held, annotator, found, terms: as for `foreseen_interval`.
+        kinds: (R,) bool, rows of each.
     """
     if terms.scope == "set":
         return found.interval(terms.alpha)
     (who, first), (whose, second) = (_shares_of(held[rows], annotator[rows]) for rows in kinds)
+    # Annotators who answered both kinds are compared with themselves.
     both, at, place = np.intersect1d(who, whose, return_indices=True)
     if len(both):
-        # Annotators who gave answers of both kinds are compared with themselves; the others cannot be.
+        # The difference in -1..1 is moved to 0..1, where the betting interval works.
         low, high = (2 * end - 1 for end in cluster_mean_interval((1 + first[at] - second[place]) / 2, terms.alpha))
     else:
         low, high = cluster_difference_interval(first, second, terms.alpha)
@@ -198,7 +169,7 @@ def noticed_interval(
 
 
 def _shares_of(held: Bools, annotator: Ints) -> tuple[Ints, NDArray[np.float64]]:
-    """Return (m,) annotators and the share of answers of each that hold."""
+    """Return (m,) annotators, and the share of each annotator's answers that hold."""
     who, place = np.unique(annotator, return_inverse=True)
     return who, np.bincount(place, weights=held) / np.bincount(place)
 
@@ -209,12 +180,8 @@ def decide_foreseen(
     """Return the verdict on the share of answers that predict the model's.
 
     Args:
-        interval: of their share, by `foreseen_interval`.
-        found: their share.
-        at_least: the share claimed at least, in 0..1; None where nothing is claimed.
-        idle: the share that whoever guesses, or always gives the most frequent answer, would reach: no more than that,
-            and nothing was foreseen.
-        terms: what the verdict may rest on.
+        at_least: the claimed share, in 0..1; None for no claim.
+        idle: the share that guessing, or always giving the most frequent answer, reaches; a pass has to exceed it.
     """
     verdict, rule = Verdict.INCONCLUSIVE, _how(terms)
     if at_least is None:
@@ -248,12 +215,9 @@ def decide_noticed(
     """Return the verdict on the difference between a cue and the null cue.
 
     Args:
-        cue: how much more often the cue is, and its interval by `noticed_interval`; None where the study lacks one that
-            is none.
-        planted: how much more often one is that is known to be spurious; None where the study lacks it or the other.
-        at_least: how much more often the cue is claimed to be at least, in -1..1: more than 0 for 0; None where nothing
-            is claimed.
-        terms: what the verdict may rest on.
+        cue: the difference and its interval; None if the study lacks the null cue.
+        planted: the same for the planted cue; None if the study lacks either.
+        at_least: the claimed difference, in -1..1, to be exceeded; None for no claim.
     """
     low, high = (-1.0, 1.0) if cue is None else cue[1]
     verdict, rule = Verdict.INCONCLUSIVE, _how(terms)
@@ -265,6 +229,7 @@ def decide_noticed(
         rule = _FEW_RULE.format(cue[0].annotators, FEWEST_ANNOTATORS)
     elif planted[1][0] <= 0:
         rule = f"people do not notice the planted cue either ({planted[0].value:+.3f}): the study can show nothing"
+    # Strictly more: at_least=0 claims that the cue is noticed at all.
     elif low > at_least:
         verdict = Verdict.PASSED
     elif high < at_least:

@@ -1,10 +1,11 @@
-"""True selection frequencies as a mixture of beta distributions, and accuracy as a smooth function of them.
+"""Selection frequencies as a mixture of beta distributions, and accuracy as a smooth function of them.
 
-The parametric estimate of Engstrom et al. (ICML 2020, section 5 and appendix). Selections of an item with true
-frequency s are binomial, so counts over items are beta-binomial mixtures; P(correct | s) is a cubic spline fitted to
-the number of correct items of each count. The likelihood is climbed directly instead of by EM, and the spline's
-B-spline coefficients are kept in [0, 1], which bounds the spline: both are faster than the authors' way and solve the
-same problem.
+The parametric estimate of Engstrom et al. (ICML 2020, section 5 and appendix):
+
+1. Selections of an item with true frequency s are binomial, so counts over items are beta-binomial mixtures. The
+   mixture of s is fitted by maximum likelihood.
+2. P(correct | s) is a cubic spline, fitted to the number of correct items of each count.
+3. The adjusted accuracy is the mean of the replication's spline over the original's mixture.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from scipy.optimize import lsq_linear, minimize
 from scipy.special import betainc, betaln, digamma, gammaln, log_softmax, softmax
 from scipy.stats import binom, hypergeom
 
+# As in the paper: beta distributions of a mixture, starting points of its fit, and inner knots of the spline.
 COMPONENTS, STARTS, KNOTS = 3, 5, (0.5, 0.7, 0.9)
-"""Beta distributions in a mixture, starting points of its fit, and inner knots of the spline, as in the paper."""
 
 _GRID = np.linspace(0, 1, 1001)
 _MIDDLE = (_GRID[1:] + _GRID[:-1]) / 2
+# Bounds of the log shapes: beyond them a component is a point mass, and the likelihood flat.
 _SHAPES = (np.log(0.05), np.log(2000.0))
 _KNOT_VECTOR = np.concatenate([np.zeros(4), KNOTS, np.ones(4)])
 _BASIS: Floats = BSpline.design_matrix(_MIDDLE, _KNOT_VECTOR, 3).toarray()
@@ -30,18 +32,12 @@ _BASIS: Floats = BSpline.design_matrix(_MIDDLE, _KNOT_VECTOR, 3).toarray()
 
 @dataclass(frozen=True, slots=True)
 class BetaMixture:
-    """A mixture of beta distributions on [0, 1].
+    """A mixture of beta distributions on [0, 1]."""
 
-    Attributes:
-        a, b: (J,) shapes.
-        weight: (J,) of sum 1.
-        loss: minus the mean log-likelihood of the counts it was fitted to.
-    """
-
-    a: Floats
+    a: Floats  # a, b: (J,) shapes
     b: Floats
-    weight: Floats
-    loss: float
+    weight: Floats  # (J,) of sum 1
+    loss: float  # minus the mean log-likelihood of the counts
 
     def masses(self) -> Floats:
         """Return (1000,) exact probabilities of the cells of an even grid."""
@@ -54,12 +50,14 @@ def fit_mixture(selected: Ints, shown: Ints, count: Ints, starts: list[Floats]) 
     """Return the maximum-likelihood mixture of the counts, and its parameters as a further start.
 
     Args:
-        selected, shown: (c,) annotators who selected an item, of how many.
+        selected, shown: (c,) annotators who selected an item, and who were shown it.
         count: (c,) items of that kind.
-        starts: parameters (3 J,) to climb from, as `random_starts` makes them; the best end is taken.
+        starts: parameters (3 J,) to climb from.
     """
     keep = count > 0
     cells = _gathered(selected[keep], shown[keep], count[keep])
+    # The likelihood is climbed directly: EM, the authors' way, is slower to the same maximum. It has several local
+    # maxima, so the best end counts.
     ends = [minimize(_loss, start, args=cells, jac=True, method="L-BFGS-B", bounds=_bounds(start)) for start in starts]
     best = min(ends, key=lambda end: float(end.fun))
     a, b, logits = np.split(best.x, 3)
@@ -77,10 +75,11 @@ def fit_spline(mixture: BetaMixture, right: Floats, n: int) -> Floats:
 
     Args:
         mixture: distribution of s among the items.
-        right: (n + 1,) shares of all items that have 0..n selections and are classified correctly.
+        right: (n + 1,) shares of all items with 0..n selections that are classified correctly.
         n: annotators.
     """
     joint = binom.pmf(np.arange(n + 1)[:, None], n, _MIDDLE) * mixture.masses()
+    # B-splines are a partition of unity, so coefficients in [0, 1] keep the whole spline there.
     coefficients = lsq_linear(joint @ _BASIS, right, bounds=(0, 1), method="bvls").x
     given: Floats = _BASIS @ coefficients
     return given
@@ -92,14 +91,14 @@ def accuracy_by_mixture(
     """Return the accuracy of the replication's P(correct | s) on the original's distribution of s.
 
     Args:
-        v1, v2: the original's items, and the replication's.
-        points: counts of both's cells, (1, c1) and (1, c2).
+        v1, v2: items of the original, and of the replication.
+        points: counts of the cells of both, (1, c1) and (1, c2).
         draws: resampled counts, (b, c1) and (b, c2).
-        n: annotators that the spline is fitted to; every item of the replication has as many or more.
+        n: annotators that the spline is fitted to, at most those of any item of the replication.
         random: draws the starting points.
 
     Returns:
-        The estimate, and (b,) those of the resampled counts, which climb from the estimate's parameters.
+        The estimate, and (b,) estimates of the resampled counts.
     """
     thinned = v2.thinned(n)
 
@@ -110,6 +109,8 @@ def accuracy_by_mixture(
         return float(given @ first.masses()), [[again_1], [again_2]]
 
     point, found = accuracy(points[0][0], points[1][0], [random_starts(random), random_starts(random)])
+    # Resamples start from the estimate's parameters: their maximum is near, and random starts would cost five times as
+    # much.
     return point, np.array([accuracy(w1, w2, found)[0] for w1, w2 in zip(*draws, strict=True)])
 
 
@@ -124,11 +125,12 @@ def _bounds(start: Floats) -> list[tuple[float, float]]:
 
 
 def _loss(parameters: Floats, k: Floats, n: Floats, weight: Floats) -> tuple[float, Floats]:
-    """Return minus the mean log-likelihood, and its gradient in log a, log b and the logits."""
+    # Minus the mean log-likelihood, and its gradient in log a, log b and the logits.
     log_a, log_b, logits = np.split(parameters, 3)
     a, b = np.exp(log_a)[:, None], np.exp(log_b)[:, None]
     choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     logs = log_softmax(logits)[:, None] + choose + betaln(k + a, n - k + b) - betaln(a, b)
+    # Log-sum-exp over the components.
     top = logs.max(0)
     each = np.exp(logs - top)
     total = each.sum(0)
@@ -150,35 +152,27 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Counts of items with equal annotations and an equal outcome.
+    """Counts of items with equal annotations and an equal outcome."""
 
-    Attributes:
-        selected, shown: (c,) annotators who selected such items, of how many who were shown them.
-        correct: (c,) 0 or 1, whether the model is right on them.
-        count: (c,) how many there are.
-    """
-
-    selected: Ints
+    selected: Ints  # selected, shown: (c,) annotators who selected such items, and who were shown them
     shown: Ints
-    correct: Ints
-    count: Ints
+    correct: Ints  # (c,) 1 if the model is right on them, else 0
+    count: Ints  # (c,) number of items
 
     @classmethod
     def of(cls, selected: Ints, shown: Ints, correct: NDArray[np.bool_]) -> Cells:
-        """Return the cells of items, from (N,) arrays."""
         rows, count = np.unique(np.stack([selected, shown, correct.astype(np.int64)], 1), axis=0, return_counts=True)
         return cls(rows[:, 0], rows[:, 1], rows[:, 2], count)
 
     @property
     def size(self) -> int:
-        """Return the number of items."""
         return int(self.count.sum())
 
     def thinned(self, n: int) -> Floats:
-        """Return (c, n + 1) the probability that 0..n of n annotators drawn from an item's selected it."""
+        """Return (c, n + 1) probabilities that 0..n of n annotators drawn from an item's selected it."""
         chances: Floats = hypergeom.pmf(np.arange(n + 1), self.shown[:, None], self.selected[:, None], n)
         return chances
 
     def resampled(self, resamples: int, random: np.random.Generator) -> Ints:
-        """Return (resamples, c) counts of bootstrap draws of the items, with their annotations."""
+        """Return (resamples, c) counts of bootstrap draws of the items."""
         return random.multinomial(self.size, self.count / self.size, size=resamples)

@@ -35,7 +35,7 @@ from robustest_people.study_answers import checked_study, evidence_of, left_out
 
 Bools = NDArray[np.bool_]
 Excess = tuple[Estimate, Interval]
-"""How much more often one cue is called spurious than another, and the interval of it."""
+"""The difference in how often two cues are called spurious, with its interval."""
 
 
 CUE_NOTICED = Kind(
@@ -47,7 +47,6 @@ CUE_NOTICED = Kind(
     ),
     lines=no_lines,
 )
-"""How much more often people call a cue spurious than a cue that is none."""
 
 
 @measurement(CUE_NOTICED)
@@ -62,21 +61,20 @@ def measure_cue_noticed(
 ) -> Result:
     """Measure how much more often people call a cue spurious than a null cue (Wong et al., ICML 2021).
 
-    People who call everything spurious notice nothing, so a null cue is subtracted; people who do not notice a planted
-    cue cannot be trusted about another one, so the claim needs them to. The claim is about other people: one person's
-    answers are one cluster. With `scope="set"` the interval rests on the variance between people and is approximate;
-    with `scope="population"` on bets on each person's own difference, valid for any number of people.
+    The null cue is subtracted, as people who call everything spurious notice nothing; and people have to notice a
+    planted cue before a verdict is reached about another. The claim is about other people: one person's answers are one
+    cluster. With `scope="set"` the interval rests on the variance between people and is approximate; with
+    `scope="population"` on bets on each person's difference, valid for any number of people.
 
     Args:
-        study: answers of annotators who were asked about one cue at a time whether it is spurious; the study's classes
-            are the names of its cues.
+        study: answers of annotators who were asked about one cue at a time if it is spurious; its classes are the cues.
         cue: the name of the cue.
-        at_least: the difference in share that is claimed to be exceeded, in -1..1.
-        null, planted: the names of a cue that nobody should call spurious, and of one that everybody should.
+        at_least: the claimed difference in share, in -1..1, to be exceeded.
+        null, planted: a cue that nobody should call spurious, and one that everybody should.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. Its outcomes are the answers about the cue: True where it is called spurious.
+        The result. Its outcomes are the answers about the cue: True if it is called spurious.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -113,22 +111,17 @@ def assert_cue_noticed() -> None:
     """Claim that people call a cue spurious more often than a null cue.
 
     Raises:
-        ClaimFailed: they do not, by as much.
-        ClaimInconclusive: the answers do not settle it, or people do not notice a planted cue either.
+        ClaimFailed: the difference is smaller.
+        ClaimInconclusive: too few answers to decide, or people do not notice a planted cue either.
     """
 
 
 def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
-    """Return (R,) bool for each cue by name: the answers about it.
-
-    Raises:
-        UnknownNameError: the study knows no such cue.
-        DataError: nobody was asked about it, or about cues.
-    """
     if study.chosen:
         raise DataError("Expected annotators who were asked about one cue at a time but they chose among all.")
     if names[0] not in study.classes:
         raise unknown("cue", names[0], study.classes)
+    # -2 matches no answer: a missing null or planted cue has no rows, and the claim is then inconclusive.
     places = {name: study.classes.index(name) if name in study.classes else -2 for name in names}
     about = {name: study.asked == place for name, place in places.items()}
     if not about[names[0]].any():
@@ -137,7 +130,6 @@ def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
 
 
 def _more_often(study: Responses, one: Bools, other: Bools, called: Bools, terms: Terms) -> Excess | None:
-    """Return the difference of two cues; None if one was not asked about."""
     if not one.any() or not other.any():
         return None
     found = difference_by_annotator(one, other, called, study.item, study.annotator)

@@ -70,7 +70,6 @@ LABEL_AGREEMENT = Kind(
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
-"""How often a model says what those who looked at a sample select for it."""
 
 _COLUMNS = (
     "right",
@@ -103,14 +102,12 @@ def measure_label_agreement(
 
     `details` has the accuracy on the label, on the main class, on the contained set and in expectation over annotators;
     counts of defensible and unsupported errors and of disputed hits; and the claimed share by number of contained
-    classes, with a note if it is surely beyond the threshold for one number.
-
-    A sample with fewer than 10 answers about its prediction, label or leading class counts as broken for a pass and as
-    held for a failure. Below 40 answers every line of a report says so.
+    classes. A sample with fewer than 10 answers about its prediction, label or leading class counts as broken for a
+    pass and as held for a failure. Below 40 answers every line of a report says so.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        responses: answers about as many items as there are samples, none of them from a model.
+        responses: answers of people, about as many items as there are samples.
         min_contained: the claimed share of samples with a contained prediction, in 0..1.
         max_unsupported: the largest share of unsupported errors, in 0..1.
         min_main: the claimed share of samples whose prediction is the main class, in 0..1. Give one of the three.
@@ -145,11 +142,11 @@ def measure_label_agreement(
 
 @assertion(measure_label_agreement)
 def assert_label_agreement() -> None:
-    """Claim that the model predicts what annotators select.
+    """Claim that the model predicts the classes that annotators select.
 
     Raises:
-        ClaimFailed: it says it too seldom, or makes too many errors that nobody supports.
-        ClaimInconclusive: samples and answers do not settle it.
+        ClaimFailed: it does too rarely, or makes too many unsupported errors.
+        ClaimInconclusive: too few samples or answers to decide.
     """
 
 
@@ -163,22 +160,15 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class Agreeing:
-    """Compares the predictions of a chunk with the answers; confident misses may be shown.
-
-    Attributes:
-        tables: the answers.
-        holds: the threshold's name: what has to hold.
-        examples: samples that may be shown.
-    """
+    """Compares the predictions of a chunk with the answers."""
 
     whole_inputs: ClassVar[bool] = True
 
     tables: Tables
-    holds: str
-    examples: int
+    holds: str  # name of the claimed threshold
+    examples: int  # most samples shown in a report
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
         ids, label = chunk.ids.cpu().numpy(), chunk.y.cpu().numpy()
@@ -193,6 +183,7 @@ class Agreeing:
             "min_main": found.main,
             "max_unsupported": ~found.unsupported,
         }[self.holds]
+        # Too few answers: broken in "held", which a pass needs, and held in "possible", which a failure has to break.
         enough = found.answers >= FEWEST_ANSWERS
         held = what & enough
         exhibits = unchanged_exhibits(
@@ -207,7 +198,6 @@ class Agreeing:
 
 
 def _asked(**given: float | None) -> tuple[Quantity, float | None]:
-    """Return the claimed quantity with its threshold; the contained share and None if nothing is claimed."""
     asked = [name for name, value in given.items() if value is not None]
     if len(asked) > 1:
         raise ConfigError(f"Expected one threshold but got {' and '.join(asked)}. Write an assertion for each.")
@@ -218,12 +208,6 @@ def _asked(**given: float | None) -> tuple[Quantity, float | None]:
 
 
 def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | None) -> Plan:
-    """Return the plan of the claim.
-
-    Raises:
-        ConfigError: the responses are none.
-        DataError: they are of more or fewer items than there are samples.
-    """
     answers = checked_responses(responses)
     check_about(answers, len(setup.samples))
     tables = Tables(*(np.ascontiguousarray(table) for table in answers.counts()))
@@ -246,7 +230,7 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
 
 
 def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
-    """Return counts of the samples seen; shares only if all were seen."""
+    """Return counts of the evaluated samples; shares only if all were evaluated."""
     columns = evidence.columns
     return {
         "label_accuracy": evidence.share(columns["right"]),
@@ -300,49 +284,35 @@ def _notes(details: Mapping[str, Any]) -> list[str]:
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
+# With fewer answers a sample counts for no verdict: with a tenth of 50 answers, twice as many errors look defensible.
 FEWEST_ANSWERS = 10
-"""With fewer answers about a sample no verdict rests on it: of 50 answers a tenth as many make twice the errors look
-like ones that people share."""
 
+# With fewer answers, every line of a report says so.
 MANY_ANSWERS = 40
-"""With fewer, every line says how few they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Predictions compared with the answers of annotators; all (n,).
+    """Predictions compared with the answers of annotators; all (n,)."""
 
-    Attributes:
-        right: bool, the prediction is the label.
-        main: bool, it is the class selected most often, without a tie.
-        contained: bool, it is selected, at least half as often as the leading class.
-        frequency: float64, the share of annotators who selected it, 0..1.
-        defensible: bool, an error selected at least as often as the label, and by somebody.
-        unsupported: bool, an error that nobody selected.
-        disputed: bool, a hit while another class is selected more often.
-        tied: bool, several classes lead.
-        answers: int64, answers that could have selected prediction, label and leading class each.
-        selected: int64, the number of contained classes.
-    """
-
-    right: Bools
-    main: Bools
-    contained: Bools
-    frequency: NDArray[np.float64]
-    defensible: Bools
-    unsupported: Bools
-    disputed: Bools
-    tied: Bools
-    answers: Ints
-    selected: Ints
+    right: Bools  # the prediction is the label
+    main: Bools  # the prediction is the class selected most often, without a tie
+    contained: Bools  # it is selected at least half as often as the leading class, and by somebody
+    frequency: NDArray[np.float64]  # float64, the share of annotators who selected it, 0..1
+    defensible: Bools  # an error selected at least as often as the label, and by somebody
+    unsupported: Bools  # an error that nobody selected
+    disputed: Bools  # a hit while another class is selected more often
+    tied: Bools  # several classes lead
+    answers: Ints  # the fewest answers that could have selected prediction, label or leading class
+    selected: Ints  # number of contained classes
 
     @classmethod
     def of(cls, selected: Ints, shown: Ints, label: Ints, predicted: Ints) -> Agreement:
-        """Return the comparison, from counts.
+        """Return the comparison.
 
         Args:
-            selected: (n, K) how often each class was selected for each sample.
-            shown: (n, K) how often it could have been.
+            selected: (n, K) selections of each class.
+            shown: (n, K) opportunities to select it.
             label, predicted: (n,) classes.
         """
         rows = np.arange(len(label))
@@ -366,29 +336,22 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedAtRule:
-    """A rule for a share of samples, some of which have too few answers to be judged.
+    """A rule for a share of samples, some of which have too few answers."""
 
-    These count as broken for a pass and as held for a failure, so fewer answers make no claim easier.
-
-    Attributes:
-        sure: the rule on the column "held", where such samples are broken.
-        possible: the rule on the column "possible", where they hold.
-    """
-
-    sure: ShareRule
-    possible: ShareRule
+    sure: ShareRule  # the rule on the column "held", where such samples are broken
+    possible: ShareRule  # the rule on the column "possible", where they hold
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Rule.settled`."""
         sure, possible = self.sure.settle(columns, n), self.possible.settle(columns, n)
+        # A pass needs the pessimistic rule, a failure the optimistic one: fewer answers make no claim easier.
         if sure is not None and sure.verdict is Verdict.PASSED:
             return sure
         return possible if possible is not None and possible.verdict is Verdict.FAILED else None
 
     def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Rule.decide`; the interval covers both."""
         sure = self.sure.decide(columns, n, self._if(settled, Verdict.PASSED))
         possible = self.possible.decide(columns, n, self._if(settled, Verdict.FAILED))
+        # The interval covers both readings of the samples with too few answers.
         low, high = zip(sure.interval, possible.interval, strict=True)
         verdict, rule = Verdict.INCONCLUSIVE, sure.rule
         if sure.verdict is Verdict.PASSED or self.sure.threshold is None:
@@ -407,11 +370,11 @@ class LookedAtRule:
         )
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Rule.doomed`; nothing is known of samples before they were looked at."""
+        # A sample's answers are known only once it is evaluated.
         return False
 
     def for_part(self, terms: Terms) -> ShareRule:
-        """Return the rule for a part of the samples; missing answers count in its favour."""
+        """Return the rule for a part of the samples; samples with too few answers hold."""
         return replace(self.possible, terms=terms)
 
     @staticmethod

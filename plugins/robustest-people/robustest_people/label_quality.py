@@ -48,8 +48,8 @@ from robustest_people.study_answers import (
 
 Bools = NDArray[np.bool_]
 
+# Labels listed in `details`; `outcomes` has all.
 _SHOWN = 50
-"""Labels that are listed; `outcomes` has them all."""
 
 
 LABEL_QUALITY = Kind(
@@ -58,7 +58,6 @@ LABEL_QUALITY = Kind(
     captions=Captions(answered="people select"),  # no model is asked
     lines=no_lines,
 )
-"""The share of a data set's labels that people find wrong."""
 
 
 @measurement(LABEL_QUALITY)
@@ -73,9 +72,9 @@ def measure_label_quality(
     """Measure the share of wrong labels, from a uniform sample of labels that people looked at.
 
     A label is wrong if annotators select another class more often, or, if asked about it alone, if more say no than
-    yes. A tied label counts as wrong for a pass and as right for a failure. The bound is exact for a finite set and
-    holds for a uniform sample: suspects, say, tell nothing about the other labels. Suspects, classes and positions are
-    tested for signs of a choice (`robustest_people.study_answers`); with such a sign only the labels looked at count.
+    yes. A tied label counts as wrong for a pass and as right for a failure. The bound is exact for a uniform sample of
+    a finite set. Suspects, classes and positions are tested for signs that the sample was chosen
+    (`robustest_people.study_answers`); with such a sign only the labels looked at count.
 
     Args:
         data: as for `measure_robust_accuracy`, or labels alone, (N,) whole numbers.
@@ -90,8 +89,8 @@ def measure_label_quality(
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: the responses are about other samples, there are none, or an item has answers but none about its
-            label; else as for `measure_robust_accuracy`.
+        DataError: no responses, or about other samples, or an item has none about its label; else as for
+            `measure_robust_accuracy`.
     """
     most = optional_threshold("max_error_rate", max_error_rate, trivial=1)
     checked_responses(responses)
@@ -128,19 +127,16 @@ def assert_label_quality() -> None:
 
     Raises:
         ClaimFailed: more are wrong.
-        ClaimInconclusive: too few were looked at to settle it.
+        ClaimInconclusive: people looked at too few to decide.
     """
 
 
 def _marks(suspects: Suspects | None) -> dict[str, NDArray[np.int64]]:
-    """Return the marks by which a sample may have been chosen with a view to what a model doubts.
-
-    Beside the suspects these are the most doubtful tenths of all labels: a sample of easy ones need not leave out a
-    suspect.
-    """
+    """Return marks by which a sample may have been chosen: suspects, and the most doubtful tenths of all labels."""
     if suspects is None:
         return {}
     marks = {"suspects": suspects.items}
+    # A sample of easy labels need not leave out a suspect, so the tenths are marks, too.
     if np.ptp(suspects.scores) > 0:
         doubtful = np.argsort(suspects.scores, kind="stable")
         for tenth in range(1, 10):
@@ -182,6 +178,7 @@ def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
         )
     share = np.divide(selected, shown, out=np.zeros(selected.shape), where=shown > 0)
     given = share[rows, label]
+    # -1 takes the label itself out of the maximum over other classes.
     share[rows, label] = -1.0
     other = share.max(1)
     alone = np.zeros(len(items), bool) if responses.chosen else (shown > 0).sum(1) == 1
@@ -201,7 +198,6 @@ def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
 def _evidence(
     looked: _Looked, decision: Decision, total: int, exhibits: list[Exhibit], *, bounds: tuple[float, float]
 ) -> Evidence:
-    """Return evidence whose units are labels; seen are those that people looked at."""
     return Evidence(
         decision=decision,
         columns={"held": ~(looked.wrong | looked.tied), "id": looked.items},
@@ -213,7 +209,7 @@ def _evidence(
 
 
 def _exhibits(data: object, looked: _Looked, labels: NDArray[np.int64], settings: Settings) -> list[Exhibit]:
-    """Return the labels that most people find wrong, if the data have images."""
+    """Return exhibits of the most clearly wrong labels, if the data have images."""
     rows = np.flatnonzero(looked.wrong)
     rows = rows[np.argsort(-looked.ahead[rows], kind="stable")][: settings.examples]
     if not len(rows) or isinstance(data, np.ndarray | torch.Tensor | list):
@@ -321,18 +317,19 @@ def decide_wrong(
         wrong: number of wrong labels in the sample.
         undecided: number of tied labels in the sample: wrong for a pass, right for a failure.
         looked, total: sizes of the sample and of the set.
-        at_most: the claimed share, in 0..1; None if nothing is claimed.
+        at_most: the claimed share, in 0..1; None for no claim.
         scope: "set" or "population".
         alpha: error on each side.
-        chosen: the reason why the sample is not uniform, else empty. A chosen sample bounds only the labels looked at,
-            and nothing in a population.
+        chosen: reason why the sample is not uniform, or "".
     """
     if chosen:
+        # A chosen sample bounds only the labels that people looked at: any number of the others may be wrong.
         low, high = wrong, total - looked + wrong + undecided
         interval, rule = (low / total, high / total), "certain: whatever the labels are that nobody looked at"
         if scope != "set":
             low, high, interval = 0, total, (0.0, 1.0)
     elif scope == "set":
+        # Ties count for neither side: the lower bound takes them as right, the upper one as wrong.
         low, high = (
             count_bounds(wrong, looked, total, alpha)[0],
             count_bounds(wrong + undecided, looked, total, alpha)[1],
@@ -369,13 +366,13 @@ def decide_wrong(
 
 
 def count_bounds(wrong: int, looked: int, total: int, alpha: float) -> tuple[int, int]:
-    """Return the exact lower and upper bound of the number wrong in the set, each at level alpha.
+    """Return exact lower and upper bounds of the number wrong in the set, each at level alpha.
 
     Args:
-        wrong: how many of the sample are.
-        looked: the size of the sample, 1..total.
-        total: the size of the set.
-        alpha: error allowed on each side.
+        wrong: number wrong in the sample.
+        looked: size of the sample, 1..total.
+        total: size of the set.
+        alpha: error on each side.
     """
     fewest, largest = wrong, total - looked + wrong  # what was seen is certain
     low = _first(lambda count: hypergeom.sf(wrong - 1, total, count, looked) > alpha, fewest, largest)
@@ -384,7 +381,7 @@ def count_bounds(wrong: int, looked: int, total: int, alpha: float) -> tuple[int
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the first number in low..high-1 for which the monotone condition holds, else high (bisection)."""
+    # Bisection: the first number in low..high-1 for which the monotone condition holds, else high.
     while low < high:
         middle = (low + high) // 2
         if holds(middle):
@@ -406,7 +403,7 @@ class Suspects:
 
     Attributes:
         items: (M,) int64, positions in the data.
-        scores: (N,) float64, the probability of each sample's label, 0..1.
+        scores: (N,) float64, probability of each sample's label, 0..1.
         method: the library that ranked them.
     """
 
@@ -423,9 +420,9 @@ def suspects(data: object, probabilities: ArrayLike | Tensor, *, out_of_sample: 
 
     Args:
         data: as for `measure_robust_accuracy`, or labels alone, (N,) whole numbers.
-        probabilities: (N, K), rows that add up to 1.
-        out_of_sample: True states that no model was trained on the sample that it gives probabilities for, as in
-            cross-validation. Otherwise two of three wrong labels that could be found are missed.
+        probabilities: (N, K), rows of sum 1.
+        out_of_sample: True states that no model was trained on the samples that it gives probabilities for, as in
+            cross-validation; otherwise two of three findable wrong labels are missed.
 
     Raises:
         ConfigError: out_of_sample is not True, or cleanlab is not installed.
@@ -460,7 +457,7 @@ def labels_of(data: object) -> NDArray[np.int64]:
     """Return (N,) the labels of data, or labels given alone.
 
     Raises:
-        DataError: there are none, or they are no whole numbers >= 0.
+        DataError: labels are missing, or not whole numbers >= 0.
     """
     alone: Any = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
     if isinstance(alone, np.ndarray) or (isinstance(alone, list) and alone and isinstance(alone[0], int)):

@@ -1,4 +1,4 @@
-"""Measurements: the twins of the assertions. Each returns its `Result` and raises nothing over what it found."""
+"""Measurements: like the assertions, but each returns its `Result` whatever the verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ _HOME = {
     "measure_selection_gap": "robustest_people.selection_gap",
     "measure_simulatable": "robustest_people.simulatable",
 }
-"""The module of each measurement."""
 
 __all__ = sorted(_HOME)  # noqa: PLE0605 - a test holds it equal to the imports above
 

@@ -52,7 +52,6 @@ MULTILABEL_ACCURACY = Kind(
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
-"""How often a model names what samples show that may show several objects."""
 
 
 @measurement(MULTILABEL_ACCURACY)
@@ -68,7 +67,7 @@ def measure_multilabel_accuracy(
     tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
-    """Measure how often the model predicts what a sample shows, which may be several classes.
+    """Measure how often the model predicts the classes that a sample shows, which may be several.
 
     - "top1-in-set": the class of the largest logit is one that the sample shows (Tsipras et al., ICML 2020, section 4).
     - "exact-set": the predicted classes are exactly those that the sample shows.
@@ -78,14 +77,13 @@ def measure_multilabel_accuracy(
 
     Args:
         model, no_worse_than, tolerance: as for `measure_robust_accuracy`.
-        data: `(x, sets)`: inputs (N, *S), or a data set whose own labels are not read; and (N, K) of 0 and 1, the
-            classes that each sample shows.
+        data: `(x, sets)`: inputs (N, *S), or a data set whose labels are not read; and (N, K) of 0 and 1, the classes
+            that each sample shows.
         at_least: the claimed share of samples, in 0..1.
         metric: as above.
-        scores: the classes that a model predicts, for "exact-set": "sigmoid", those with positive logits; "softmax",
-            those at least half as probable as the most probable one.
-        by: "objects", as above; "overall" claims the share of all samples alone, and reports numbers of objects below
-            it.
+        scores: the predicted classes for "exact-set": "sigmoid", positive logits; "softmax", at least half as probable
+            as the most probable one.
+        by: "objects", as above; "overall" claims the share of all samples alone.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -137,32 +135,24 @@ def measure_multilabel_accuracy(
 
 @assertion(measure_multilabel_accuracy)
 def assert_multilabel_accuracy() -> None:
-    """Claim that the model predicts what samples show, which may be several classes.
+    """Claim that the model predicts the classes that samples show, which may be several.
 
     Raises:
-        ClaimFailed: it says it too seldom.
-        ClaimInconclusive: a population claim that these samples do not settle, or samples of which any answer is right.
+        ClaimFailed: it predicts them too rarely.
+        ClaimInconclusive: too few samples to decide, or any answer is right on enough of them.
     """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Naming:
-    """Compares predictions with sets of classes; confident misses may be shown.
+    """Compares predictions with sets of classes."""
 
-    Attributes:
-        sets: (N, K) bool.
-        of: what has to hold.
-        scores: which classes a model says.
-        examples: samples that may be shown.
-    """
-
-    sets: Tensor
-    of: Of
-    scores: Scores
-    examples: int
+    sets: Tensor  # (N, K) bool
+    of: Of  # the claimed metric
+    scores: Scores  # as in `measure_multilabel_accuracy`
+    examples: int  # most samples shown in a report
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk."""
         logits = evaluator.logits(chunk.x)
         sets = self.sets[chunk.ids.cpu()].to(logits.device)
         if sets.shape != logits.shape:
@@ -191,11 +181,6 @@ def _check_words(of: str, scores: str, by: object) -> None:
 
 
 def _given(data: object, of: Of) -> LabelSets:
-    """Samples and the sets of what they show, as a user gives them.
-
-    Raises:
-        DataError: they do not fit each other, or a sample shows nothing that a top class could be.
-    """
     given = as_label_sets(data)
     if of == "top1-in-set" and not bool((given.objects > 0).all()):
         empty = int((given.objects == 0).nonzero()[0])
@@ -204,7 +189,6 @@ def _given(data: object, of: Of) -> LabelSets:
 
 
 def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:
-    """Return both shares for each number of objects among the samples seen."""
     columns = evidence.columns
     rows = []
     for number in np.unique(columns["objects"]).tolist():
@@ -223,7 +207,7 @@ def _by_saying_one_thing(given: LabelSets, of: Of) -> float:
 
 
 def _fallible(decision: Decision, given: LabelSets, of: Of, threshold: float | None) -> Decision:
-    """A decision that does not pass where any answer would do: samples that show every class hold whatever is said."""
+    """Return an inconclusive decision where enough samples show every class, on which any answer is right."""
     full = float(given.sets.all(1).double().mean()) if of == "top1-in-set" else 0.0
     if threshold is None or decision.verdict is not Verdict.PASSED or full < threshold:
         return decision

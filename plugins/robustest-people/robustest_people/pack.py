@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def robustest_kinds() -> Sequence[Kind]:
-    """Return the kinds of claims of the pack's assertions."""
+    """Return the kinds of claims of the pack."""
     from robustest_people.cue_noticed import CUE_NOTICED
     from robustest_people.label_agreement import LABEL_AGREEMENT
     from robustest_people.label_quality import LABEL_QUALITY

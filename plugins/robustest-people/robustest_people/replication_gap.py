@@ -47,8 +47,8 @@ from robustest.packs import (
 from robustest_people.annotations import Annotations
 from robustest_people.beta_mixture import Cells, Floats, Ints, accuracy_by_mixture
 
+# Bootstrap draws by correction; each draw of the mixture is a fit.
 RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
-"""Bootstrap draws, by correction; each draw of the mixture is a fit."""
 
 
 REPLICATION_GAP = Kind(
@@ -58,7 +58,6 @@ REPLICATION_GAP = Kind(
     ),
     lines=no_lines,
 )
-"""How much lower accuracy is on a replicated data set, once both are equally hard."""
 
 
 @measurement(REPLICATION_GAP)
@@ -76,15 +75,15 @@ def measure_replication_gap(
     """Measure the accuracy on a data set minus that on its replication, at equal selection frequency.
 
     Three gaps are reported (Engstrom et al., ICML 2020): raw; naive, at equal measured frequency; and corrected for the
-    noise of measured frequencies. Images of equal frequency are assumed to be equally hard in both sets. The bootstrap
-    interval decides, also with `scope="set"`, since annotators are a sample. It is approximate, so a claim about the
-    population does not pass by it.
+    noise of measured frequencies. Images of equal frequency are assumed to be equally hard in both sets. Annotators are
+    a sample, so the bootstrap interval decides also with `scope="set"`; it is approximate, so no claim about the
+    population passes by it.
 
     Args:
         model: as for `measure_robust_accuracy`; or, with data and new_data None, a pair of (N1,) and (N2,) bool
             outcomes.
         data, new_data: the original data set and its replication, as for `measure_robust_accuracy`.
-        annotations: of the items of both sets in order, at least 10 an item, none used for matching.
+        annotations: of the items of both sets in order, at least 10 per item, none used for matching.
         at_most: the largest corrected gap, in 0..1.
         correction: "jackknife", "beta-mixture", or None to claim the naive gap (`assert_transfer_accuracy` claims the
             raw one).
@@ -128,7 +127,7 @@ def assert_replication_gap() -> None:
 
     Raises:
         ClaimFailed: the gap is larger.
-        ClaimInconclusive: items and annotations do not settle it.
+        ClaimInconclusive: too few items or annotations to decide.
     """
 
 
@@ -150,11 +149,6 @@ class _Items:
 
 
 def _draws(correction: str | None, resamples: int | None) -> int:
-    """Return the number of bootstrap draws of a correction.
-
-    Raises:
-        ConfigError: it is unknown, or the draws are no whole number >= 100.
-    """
     if correction not in RESAMPLES:
         raise unknown("correction", correction, [name for name in RESAMPLES if name])
     draws = RESAMPLES[correction] if resamples is None else resamples
@@ -190,12 +184,7 @@ def _checked(annotations: object) -> tuple[Annotations, Annotations]:
 def _outcomes(
     model: object, data: object, new_data: object, sizes: tuple[int, int], options: Options
 ) -> tuple[Evidence, Evidence, Settings]:
-    """Return the model's outcomes on both data sets, measured or given.
-
-    Raises:
-        ConfigError: outcomes are given with data sets.
-        DataError: as many items as annotations are not there.
-    """
+    """Return the model's outcomes on both data sets, measured or given."""
     given = isinstance(model, tuple | list)
     if given and (data is not None or new_data is not None):
         raise ConfigError("Expected data=None and new_data=None with outcomes in place of a model but got data sets.")
@@ -221,7 +210,6 @@ def _outcomes(
 
 
 def _evidence_of(outcomes: object) -> Evidence:
-    """Return evidence of outcomes that the user gave."""
     held: NDArray[Any] = outcomes.detach().cpu().numpy() if isinstance(outcomes, Tensor) else np.asarray(outcomes)
     if held.ndim != 1 or held.dtype != bool or not len(held):
         raise DataError(expected("outcomes as a bool array, (N,)", outcomes))
@@ -268,24 +256,19 @@ def _notes(gaps: Gaps, correction: str | None) -> list[str]:
 # *measured* s is biased in order 1 / n; the jackknife removes that order.
 
 
+# Fewest annotations per item: below, the bias is no longer of order 1 / n.
 FEWEST = 10
-"""Annotations an item needs: with fewer, the bias of what is selected by them is no longer of the order 1 / n."""
 
+# No verdict is reached if a larger share of the original is at frequencies that the replication lacks.
 MOST_UNCOVERED = 0.05
-"""Share of the original's items at frequencies that the replication lacks, above which no verdict is reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """An accuracy on the original minus an accuracy on the replication.
+    """An accuracy on the original minus an accuracy on the replication."""
 
-    Attributes:
-        estimate: the gap, -1..1.
-        error: its bootstrap standard error.
-    """
-
-    estimate: float
-    error: float
+    estimate: float  # the gap, -1..1
+    error: float  # its bootstrap standard error
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Return the normal interval, alpha on each side, within -1..1."""
@@ -295,21 +278,13 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
-    """The raw, naive and corrected gap.
+    """The raw, naive and corrected gap."""
 
-    Attributes:
-        raw: the difference in accuracy.
-        naive: the difference at equal measured selection frequency.
-        corrected: the difference after the correction; the naive one without a correction.
-        annotations: annotations per item that the naive gap rests on.
-        uncovered: share of the original's items at frequencies that the replication lacks, 0..1; the replication's
-            accuracy is interpolated there.
-    """
-
-    raw: Gap
-    naive: Gap
-    corrected: Gap
-    annotations: int
+    raw: Gap  # difference in accuracy
+    naive: Gap  # difference at equal measured selection frequency
+    corrected: Gap  # difference after the correction, if any
+    annotations: int  # annotations per item that the naive gap rests on
+    # Share of the original's items at frequencies that the replication lacks, 0..1; its accuracy is interpolated there.
     uncovered: float
 
 
@@ -317,13 +292,13 @@ def replication_gaps(v1: Cells, v2: Cells, correction: str | None, *, resamples:
     """Return the gaps between an original and its replication, with a bootstrap over images.
 
     Args:
-        v1, v2: items of both sets, with at least `FEWEST` annotations each, none used for matching. Items with more
-            annotations are averaged over all subsets of the smallest number.
+        v1, v2: items of both sets, with at least `FEWEST` annotations each, none used for matching.
         correction: "jackknife", "beta-mixture" or None.
         resamples: bootstrap draws, >= 2.
         seed: of the draws and the mixture's starting points.
     """
     random = np.random.default_rng(seed % 2**64)
+    # Frequencies compare only at equal numbers of annotators: items with more are averaged over all subsets of n.
     n = int(min(v1.shown.min(), v2.shown.min()))
     draws = v1.resampled(resamples, random), v2.resampled(resamples, random)
     points = v1.count[None], v2.count[None]
@@ -349,7 +324,7 @@ def matched_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int) -> Floats
     """Return (b,) accuracies on v2, weighted to v1's distribution of selection frequencies at n annotators.
 
     Args:
-        v1, v2: the items; every one has n annotations or more.
+        v1, v2: items with n or more annotations each.
         w1, w2: (b, c) counts of their cells.
         n: annotators.
     """
@@ -357,6 +332,7 @@ def matched_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int) -> Floats
     shown, right = w2 @ thin, (w2 * v2.correct) @ thin
     weight = w1 @ v1.thinned(n)
     given = np.divide(right, shown, out=np.zeros_like(right), where=shown > 0)
+    # Frequencies that a resample of the replication lacks: interpolate the accuracy between its neighbours.
     for row in np.flatnonzero((shown == 0).any(1)):
         there = shown[row] > 0
         given[row, ~there] = np.interp(np.flatnonzero(~there), np.flatnonzero(there), given[row, there])
@@ -367,14 +343,13 @@ def matched_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int) -> Floats
 def jackknife_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int, *, delete: int | None = None) -> Floats:
     """Return (b,) accuracies of `matched_accuracy`, extrapolated to infinitely many annotators.
 
-    Jackknife: with A(n) the accuracy at n annotators, (n A(n) - (n - d) A(n - d)) / d has no bias of order 1 / n. A(n -
-    d) is the exact mean over all ways to leave d annotators out.
-
     Args:
         v1, v2, w1, w2, n: as for `matched_accuracy`.
-        delete: d, 1..n-1; None takes n // 10. The authors take 1, which multiplies the noise of finitely many images by
-            n; a tenth multiplies it by ten and leaves hardly more bias.
+        delete: annotators left out, 1..n-1; None takes n // 10.
     """
+    # With A(n) the accuracy at n annotators, (n A(n) - (n - d) A(n - d)) / d has no bias of order 1 / n. The authors
+    # take d = 1, which multiplies the noise of finitely many images by n; a tenth of n multiplies it by ten and leaves
+    # hardly more bias. A(n - d) is the exact mean over all ways to leave d annotators out.
     delete = max(1, n // 10) if delete is None else delete
     all_of_them = matched_accuracy(v1, v2, w1, w2, n)
     fewer = matched_accuracy(v1, v2, w1, w2, n - delete)
@@ -382,14 +357,10 @@ def jackknife_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int, *, dele
 
 
 def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
-    """Return the verdict on the corrected gap. Annotators are a sample, so the interval decides.
-
-    The bootstrap is approximate: it does not pass a claim about a population (see `robustest.packs.approximate`).
+    """Return the verdict on the corrected gap.
 
     Args:
-        gaps: as `replication_gaps` gives them.
-        max_gap: the gap claimed at most, in 0..1; None where nothing is claimed.
-        terms: what the verdict may rest on.
+        max_gap: the claimed gap, in 0..1; None for no claim.
     """
     interval, rule = gaps.corrected.interval(terms.alpha), f"image bootstrap, {about(terms.alpha)}"
     verdict = Verdict.INCONCLUSIVE
@@ -402,6 +373,7 @@ def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
     estimate, at_alpha = gaps.corrected.estimate, max_gap is not None
     decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
     instead = 'claim the gap as it is with assert_transfer_accuracy(max_drop=, scope="population")'
+    # The bootstrap has no guarantee in finite samples, so no claim about a population passes by it.
     return approximate(decision, terms, by="the image bootstrap", units="items", instead=instead)
 
 
@@ -411,6 +383,6 @@ def _accuracy(cells: Cells, weights: Ints) -> Floats:
 
 
 def _gap(estimate: float, again: Floats, size_1: int, size_2: int) -> Gap:
-    """Where all items agree, the bootstrap sees no error; one or two items in each data set may still be wrong."""
+    # If all items agree, the bootstrap sees no error; one or two items in each data set may still be wrong.
     least = 2 * hypot(1 / size_1, 1 / size_2)
     return Gap(estimate=estimate, error=max(least, float(again.std(ddof=1))))

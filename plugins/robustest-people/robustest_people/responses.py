@@ -24,26 +24,26 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Responses:
-    """Answers of people, who chose one of the classes or were asked whether an item shows a label.
+    """Answers of people, who chose one of the classes or were asked if an item shows a label.
 
-    An annotator counts once for an item and a label. Make one with `from_columns`, `from_records`, `from_csv`,
-    `from_label_studio` or `from_counts`, which check their input.
+    An annotator counts once for an item and a label. The constructors `from_columns`, `from_records`, `from_csv`,
+    `from_label_studio` and `from_counts` check their input.
 
     Attributes:
         item: (R,) int64, positions of the items in the data set, 0..size-1.
-        annotator: (R,) int64, positions in `annotators`; -1 for an unknown annotator.
+        annotator: (R,) int64, positions in `annotators`; -1 if unknown.
         asked: (R,) int64, the class asked about; -1 in every row if annotators chose freely.
         answer: (R,) int64, the class chosen; or 1 for yes and 0 for no.
         time: (R,) float64, seconds; NaN if unknown.
         size: number of items in the data set.
-        classes: the names of the classes, in the order of the labels.
-        annotators: the names of all annotators, dropped ones included.
-        passed, checks: (A,) int64, attention checks that each annotator passed, and saw.
-        truth: (size,) int64, the right answer of a study (of predictions: the model's answer), -1 without one; None if
-            no item has one. `aggregate` never reads it.
+        classes: names, in the order of the labels.
+        annotators: names, dropped annotators included.
+        passed, checks: (A,) int64, attention checks that each annotator passed, and answered.
+        truth: (size,) int64, the right answer of a study (the model's, if predictions are asked for), -1 for none; None
+            if no item has one. `aggregate` never reads it.
         repeats: rows left out because they repeat another one.
         dropped: rows left out because their annotator failed too many attention checks.
-        inattentive: the names of these annotators.
+        inattentive: names of these annotators.
     """
 
     item: Ints
@@ -71,25 +71,22 @@ class Responses:
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 of all answers, hexadecimal."""
         arrays = (self.item, self.annotator, self.asked, self.answer)
         about = repr((self.size, self.classes)).encode()
         return sha256(about + b"".join(array.tobytes() for array in arrays)).hexdigest()
 
     def counts(self, rows: NDArray[np.bool_] | None = None) -> tuple[Ints, Ints]:
-        """Return counts of selections and of opportunities, by item and class.
+        """Return counts of selections and of opportunities, by item and class, (size, K) int64 each.
 
         Args:
-            rows: (R,) the rows to count; None for all.
-
-        Returns:
-            (size, K) int64 each. Where annotators chose freely, every answer could have been any class.
+            rows: (R,) bool, the rows to count; None for all.
         """
         every = slice(None) if rows is None else rows
         item, asked, answer = self.item[every], self.asked[every], self.answer[every]
         n, k = self.size, len(self.classes)
         if self.chosen:
             selected = np.bincount(item * k + answer, minlength=n * k).reshape(n, k)
+            # An annotator who chose freely could have selected any class.
             return selected, np.broadcast_to(selected.sum(1, keepdims=True), (n, k))
         cell = item * k + asked
         shown = np.bincount(cell, minlength=n * k).reshape(n, k)
@@ -99,10 +96,10 @@ class Responses:
         """Return `annotator`, if every annotator is known.
 
         Args:
-            why: what they are needed for, for the error.
+            why: the purpose, for the error.
 
         Raises:
-            DataError: somebody is not.
+            DataError: an annotator is unknown.
         """
         unknown = np.flatnonzero(self.annotator == NONE)
         if len(unknown):
@@ -127,27 +124,26 @@ class Responses:
         truth: Sequence[object] | ArrayLike | None = None,
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Return responses from columns, one row an answer; None and "" are missing values.
+        """Return responses from columns, one row per answer; None and "" are missing values.
 
         Args:
             item: positions in the data set, 0..size-1; missing for an attention check that is no item.
-            answer: the class chosen, by name or position; or, where a label was asked about, yes or no (bool, 1 and 0,
+            answer: the class chosen, by name or position; or, if a label was asked about, yes or no (bool, 1 and 0,
                 "yes" and "no", "true" and "false").
             size: number of items in the data set, >= 1.
-            classes: the names of the classes, or their number.
+            classes: names of the classes, or their number.
             annotator: names; None if unknown.
             label: the class asked about, by name or position; None if annotators chose freely.
             time: seconds.
-            check: True or "passed", False or "failed" for an attention check. A check with an item is an answer as
-                well.
+            check: True or "passed", False or "failed" for an attention check; with an item it is an answer, too.
             truth: the right answer, equal in all rows of an item.
-            checks_at_least: annotators with a smaller share of passed checks, in 0..1, are dropped if they saw 5 or
-                more; None keeps all.
+            checks_at_least: annotators with a smaller share of 5 or more passed checks are dropped, in 0..1; None keeps
+                all.
 
         Raises:
             ConfigError: checks_at_least or size is out of range, or classes are no names.
-            DataError: an item, a label or an answer does not exist, columns differ in length, annotators were asked in
-                both ways, or an annotator gave two answers.
+            DataError: an item, label or answer does not exist, columns differ in length, annotators were asked in both
+                ways, or an annotator gave two answers.
         """
         names, items = named(classes), items_of(item, size)
         check_lengths(len(items), answer=answer, annotator=annotator, label=label, time=time, check=check, truth=truth)
@@ -168,7 +164,6 @@ class Responses:
     def _counted(
         cls, rows: Rows, kept: Counted, names: tuple[str, ...], who: tuple[str, ...], *, truth: Ints | None, size: int
     ) -> Responses:
-        """Return the responses of the rows that count."""
         at = kept.rows
         return cls(
             item=rows.item[at],
@@ -196,9 +191,8 @@ class Responses:
         classes: int | Sequence[str],
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Return responses from mappings with "item", "annotator", "label", "answer", "time", "check", "truth".
-
-        All but "item" and "answer" may be left out; see `from_columns` for what each holds.
+        """Return responses from mappings with "item", "answer", and optionally "annotator", "label", "time", "check",
+        "truth".
 
         Raises:
             ConfigError, DataError: as for `from_columns`; a key is unknown.
@@ -215,7 +209,7 @@ class Responses:
         classes: int | Sequence[str],
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Return responses from a CSV file in UTF-8, whose first line has the keys of `from_records`.
+        """Return responses from a CSV file in UTF-8 with the keys of `from_records` in its first line.
 
         Raises:
             ConfigError, DataError: as for `from_records`; the file cannot be read.
@@ -233,8 +227,8 @@ class Responses:
     ) -> Responses:
         """Return responses from Label Studio's JSON export: tasks with annotations of one choice each.
 
-        A task's data say which "item" it shows, and may have the "label" asked about, the right answer of a "check",
-        and a "truth". Cancelled annotations are left out. What models predicted is not read.
+        A task's data have the "item", and optionally the "label" asked about, the right answer of a "check", and a
+        "truth". Cancelled annotations and predictions of models are left out.
 
         Args:
             source: the path of a file, or its tasks.
@@ -253,12 +247,12 @@ class Responses:
         """Return responses from a table of counts, without annotators.
 
         Args:
-            selected: (N, K) whole numbers, how often each class was selected for each item.
-            shown: (N, K), how often each class was asked about; None where annotators chose freely.
+            selected: (N, K) whole numbers, selections of each class for each item.
+            shown: (N, K), answers about each class; None if annotators chose freely.
             classes: as for `from_columns`; None for K without names.
 
         Raises:
-            DataError: misshapen, negative, or more selected than shown.
+            DataError: another shape, a negative count, or more selected than shown.
         """
         yes = table_of("selected", selected)
         names = named(yes.shape[1] if classes is None else classes)
@@ -296,13 +290,13 @@ class Responses:
 # Rows that count: one per annotator, item and label, from annotators who passed their attention checks.
 
 
+# Fewest attention checks to drop an annotator by: one slip in a few proves nothing.
 FEWEST_CHECKS = 5
-"""Attention checks that an annotator must have seen to be judged by them: one slip of a few says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Rows before they are checked: (R,) columns; -1 for a check without an item, and for a row that is no check."""
+    """Unchecked rows: (R,) columns; -1 for an attention check without an item, and for a row that is no check."""
 
     item: Ints
     annotator: Ints
@@ -314,37 +308,28 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """The rows that count, and counts of the others.
+    """The rows that count, and counts of the others."""
 
-    Attributes:
-        rows: positions of them.
-        passed, checks: (A,) attention checks that each annotator passed, and saw.
-        inattentive: (A,) bool, who was dropped.
-        repeats, dropped: rows that repeated another one, and rows about items of annotators who were dropped.
-    """
-
-    rows: Ints
-    passed: Ints
+    rows: Ints  # positions of them
+    passed: Ints  # passed, checks: (A,) attention checks that each annotator passed, and answered
     checks: Ints
-    inattentive: NDArray[np.bool_]
-    repeats: int
+    inattentive: NDArray[np.bool_]  # (A,) bool, annotators who were dropped
+    repeats: int  # repeats, dropped: rows that repeat another one, and rows about items by dropped annotators
     dropped: int
 
 
 def counted_once(
     rows: Rows, who: tuple[str, ...], *, size: int, classes: int, checks_at_least: float | None
 ) -> Counted:
-    """The rows that count, and counts of the others.
+    """Return the rows that count: one per annotator, item and label, of attentive annotators.
 
     Args:
-        rows: as they were given.
-        who: the names of the annotators.
-        size, classes: how many items and classes there are.
-        checks_at_least: as for `robustest_people.responses.Responses.from_columns`.
+        who: names of the annotators.
+        checks_at_least: as for `Responses.from_columns`.
 
     Raises:
         ConfigError: checks_at_least is out of range.
-        DataError: an annotator gave two answers to one question, or labels were asked about in some rows only.
+        DataError: an annotator gave two answers to one question, or only some rows ask about a label.
     """
     at_least = checks_at_least
     if at_least is not None and (
@@ -357,6 +342,7 @@ def counted_once(
     known = annotator != NONE
     seen = np.bincount(annotator[known & (check != NONE)], minlength=len(who))
     passed = np.bincount(annotator[known & (check == 1)], minlength=len(who))
+    # The last place is for unknown annotators, whose position is -1.
     failed = np.zeros(len(who) + 1, dtype=bool)  # the last one is for rows of nobody
     if at_least is not None:
         failed[:-1] = (seen >= FEWEST_CHECKS) & (passed < at_least * seen - 1e-9)
@@ -373,7 +359,7 @@ def counted_once(
 
 
 def truths_of(truth: object, names: tuple[str, ...], items: Ints, size: int) -> Ints | None:
-    """Return (size,) the study's right answers, -1 where an item has none; None without any.
+    """Return (size,) right answers of the study, -1 for an item without; None without any.
 
     Raises:
         DataError: an item has two, or one is no class.
@@ -390,8 +376,9 @@ def truths_of(truth: object, names: tuple[str, ...], items: Ints, size: int) -> 
 
 
 def _once(rows: Rows, size: int, classes: int, who: tuple[str, ...]) -> Ints:
-    """Return the positions of rows that repeat no earlier one; rows without annotator or item never repeat."""
+    """Return positions of rows that repeat no earlier one; rows without annotator or item never repeat."""
     same = np.flatnonzero((rows.annotator != NONE) & (rows.item != NONE))
+    # One number for annotator, item and label: unique on numbers is far faster than on rows.
     key = (rows.annotator[same] * size + rows.item[same]) * (classes + 1) + rows.asked[same] + 1
     _, first, group = np.unique(key, return_index=True, return_inverse=True)
     differs = np.flatnonzero(rows.answer[same] != rows.answer[same][first][group])
@@ -421,22 +408,22 @@ def _asked_alike(item: Ints, asked: Ints) -> None:
 
 
 COLUMNS = ("item", "annotator", "label", "answer", "time", "check", "truth")
-"""What a row may say: see `robustest_people.responses.Responses.from_columns`."""
+"""Columns of a table of answers, as in `Responses.from_columns`."""
 
+# Names of columns in the export of `robustest study`.
 _ALSO = {"asked": "label", "seconds": "time"}
-"""Other names of columns: what `robustest study export` calls them."""
 
 NEEDED = ("item", "answer")
 
+# Most bytes of a file; ten million answers take fewer.
 _MOST = 1 << 30
-"""Bytes of a file; ten million answers take fewer."""
 
+# The field that holds the answer, in annotations with several fields.
 _FIELD = "answer"
-"""The field of an annotation that holds the answer, where it has several."""
 
 
 def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the columns of records, without those that no record has.
+    """Return the columns of records, without empty ones.
 
     Raises:
         DataError: a record is no mapping, has an unknown key, or lacks an item or an answer.
@@ -456,10 +443,10 @@ def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def csv_records(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
-    """Return the columns of a CSV file, whose first line names them.
+    """Return the columns of a CSV file with their names in its first line.
 
     Raises:
-        DataError: it cannot be read, a column is unknown or missing, or a line has more or fewer fields.
+        DataError: the file cannot be read, a column is unknown or missing, or a line has another number of fields.
     """
     rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     try:
@@ -481,7 +468,7 @@ def label_studio_records(source: str | os.PathLike[str] | Sequence[Mapping[str, 
     """Yield the records of Label Studio's tasks, without predictions and cancelled annotations.
 
     Raises:
-        DataError: the file cannot be read, or it is no such export.
+        DataError: the file cannot be read, or is no such export.
     """
     tasks: Any = source
     if isinstance(source, str | os.PathLike):
@@ -516,7 +503,6 @@ def _record(about: Mapping[str, Any], annotation: Mapping[str, Any]) -> dict[str
 
 
 def _choice(found: object, item: object) -> str:
-    """Return the one choice of an annotation."""
     fields = [
         part
         for part in (found if isinstance(found, Sequence) else ())
@@ -532,7 +518,6 @@ def _choice(found: object, item: object) -> str:
 
 
 def _who(completed_by: object) -> object:
-    """Return the annotator's number, which may be inside a mapping."""
     if isinstance(completed_by, Mapping):
         return next((completed_by[key] for key in ("email", "username", "id") if completed_by.get(key)), None)
     return completed_by
@@ -549,7 +534,7 @@ def _text(path: str | os.PathLike[str]) -> str:
 
 
 NONE = -1
-"""Stands for what is not there."""
+"""Stands for a missing value."""
 
 _YES_OR_NO = {"yes": 1, "no": 0, "true": 1, "false": 0, "1": 1, "0": 0}
 _CHECKS = {"passed": 1, "failed": 0, **_YES_OR_NO}
@@ -559,7 +544,7 @@ def named(classes: int | Sequence[str]) -> tuple[str, ...]:
     """Return the names of the classes; their positions if only their number is given.
 
     Raises:
-        ConfigError: they are no names, or two are alike.
+        ConfigError: a name is missing or repeated.
     """
     if isinstance(classes, int | np.integer) and not isinstance(classes, bool) and classes > 0:
         return tuple(map(str, range(int(classes))))
@@ -570,7 +555,7 @@ def named(classes: int | Sequence[str]) -> tuple[str, ...]:
 
 
 def items_of(values: object, size: int) -> Ints:
-    """Return (R,) positions of items in 0..size-1; -1 where there is none.
+    """Return (R,) positions of items in 0..size-1; -1 for none.
 
     Raises:
         ConfigError: size is no whole number >= 1.
@@ -590,33 +575,30 @@ def items_of(values: object, size: int) -> Ints:
 
 
 def check_lengths(rows: int, **columns: Any) -> None:
-    """Refuse columns of another length than the rows; None is a missing column.
-
-    Raises:
-        DataError: one is shorter or longer.
-    """
+    """Raise DataError for a column of another length than the rows; None is a missing column."""
     for name, column in columns.items():
         if column is not None and len(column) != rows:
             raise DataError(f"Expected {rows} values of {name!r}, one a row, but got {len(column)}.")
 
 
 def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) -> Ints:
-    """Return (R,) positions of classes given by name or position; -1 where there is none.
+    """Return (R,) positions of classes given by name or position; -1 for none.
 
     Raises:
         DataError: a class does not exist.
     """
     if values is None:
         return np.full(len(items), NONE)
+    # "3" names a position only if no class has a number for a name.
     known = {str(at): at for at in range(len(names))} if not any(name.isdigit() for name in names) else {}
     return _positions(values, {**{name: at for at, name in enumerate(names)}, **known}, len(names), items, what)
 
 
 def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints) -> Ints:
-    """Return (R,) positions of chosen classes, or 1 and 0 where a class was asked about.
+    """Return (R,) positions of chosen classes, or 1 and 0 if a class was asked about.
 
     Raises:
-        DataError: an answer is missing, or none that could be given.
+        DataError: an answer is missing or impossible.
     """
     column = np.asarray(values) if isinstance(values, np.ndarray) else list(cast("Sequence[object]", values))
     by_label = asked != NONE
@@ -640,7 +622,7 @@ def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints)
 
 
 def times_of(values: object, items: Ints) -> NDArray[np.float64]:
-    """Return (R,) seconds; NaN where there are none.
+    """Return (R,) seconds; NaN for none.
 
     Raises:
         DataError: a time is no number, or negative.
@@ -664,7 +646,7 @@ def checks_of(values: object, items: Ints) -> Ints:
     """Return (R,) 1 for a passed check, 0 for a failed one, -1 for a row that is no check.
 
     Raises:
-        DataError: it is neither, or a row has neither an item nor a check.
+        DataError: another value, or a row with neither an item nor a check.
     """
     nothing = np.full(len(items), NONE)
     checks = nothing if values is None else _positions(values, _CHECKS, 2, items, "check")
@@ -690,7 +672,7 @@ def table_of(name: str, counts: ArrayLike) -> Ints:
     """Return (N, K) whole numbers >= 0.
 
     Raises:
-        DataError: they are not.
+        DataError: another shape or other values.
     """
     table = np.asarray(counts)
     if table.ndim != 2 or table.dtype.kind not in "iu" or not table.size:
@@ -709,6 +691,7 @@ def _positions(values: object, known: dict[str, int], most: int, items: Ints, wh
             raise _no_such(what, int(found[wrong[0]]), int(items[wrong[0]]), known)
         return found
     column = values.tolist() if isinstance(values, np.ndarray) else cast("Sequence[object]", values)
+    # Values repeat, so each distinct one is looked up once.
     places: dict[tuple[type, object], int] = {}
     found = np.empty(len(column), dtype=np.int64)
     for row, value in enumerate(column):
@@ -723,7 +706,6 @@ def _positions(values: object, known: dict[str, int], most: int, items: Ints, wh
 
 
 def _place(value: object, known: dict[str, int], most: int) -> int | None:
-    """Return the position that a value stands for, or None."""
     words = _is_words(known)
     if isinstance(value, str):
         return known.get(value.lower() if words else value)
@@ -740,7 +722,7 @@ def _is_words(known: dict[str, int]) -> bool:
 
 
 def _absent(value: object) -> bool:
-    """Return True for None, an empty field of a file, or the NaN of a data frame."""
+    # None, an empty field of a file, or the NaN of a data frame.
     return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and isnan(value))
 
 

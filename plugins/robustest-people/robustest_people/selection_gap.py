@@ -51,7 +51,6 @@ SELECTION_GAP = Kind(
     ),
     lines=no_lines,
 )
-"""How much more often annotators select the label than the prediction, or less, where the two differ."""
 
 
 @measurement(SELECTION_GAP)
@@ -67,7 +66,7 @@ def measure_selection_gap(
 
     A gap below `at_most` in both directions means that people find predictions as right as labels (Tsipras et al., ICML
     2020, section 4.2). Images and annotators are samples, so the variance is clustered by both and the interval
-    decides, also with `scope="set"`. It is approximate, so a claim about the population does not pass by it.
+    decides, also with `scope="set"`; it is approximate, so no claim about the population passes by it.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
@@ -78,7 +77,7 @@ def measure_selection_gap(
 
     Returns:
         The result. Its estimate is the absolute gap; `details["gap"]` is positive if annotators prefer the label.
-        Outcomes are True where the prediction is the label.
+            Outcomes are True where the prediction is the label.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -124,24 +123,19 @@ def assert_selection_gap() -> None:
 
     Raises:
         ClaimFailed: they prefer one of them by more.
-        ClaimInconclusive: images and annotators do not settle it.
+        ClaimInconclusive: too few images or annotators to decide.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """Predictions and labels of a chunk; the most confident errors may be shown.
-
-    Attributes:
-        examples: samples that may be shown.
-    """
+    """Records predictions and labels of a chunk."""
 
     whole_inputs: ClassVar[bool] = True
 
-    examples: int
+    examples: int  # most samples shown in a report
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
         exhibits = unchanged_exhibits(
@@ -155,7 +149,7 @@ def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answ
     """Return the answers about label or prediction where the two differ, and the number of such samples.
 
     Raises:
-        DataError: of one nothing is said.
+        DataError: a label or prediction has no answer.
     """
     of = np.full((2, responses.size), -1)
     wrong = ~evidence.columns["held"].astype(bool)
@@ -227,48 +221,33 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """Answers about items where prediction and label differ.
+    """Answers about items where prediction and label differ."""
 
-    Attributes:
-        item: (R,) positions of the items among all.
-        annotator: (R,) who answered.
-        about_label, about_prediction: (R,) bool, whether the answer could have selected the label, and the prediction:
-            both where annotators chose freely, one where a label was asked about.
-        label, prediction: (R,) bool, whether it did.
-    """
-
-    item: Ints
-    annotator: Ints
+    item: Ints  # (R,) positions of the items among all
+    annotator: Ints  # (R,) positions
+    # About_label, about_prediction: (R,) bool, the answer could have selected the label, the prediction: both if
+    # annotators chose freely, one if a label was asked about.
     about_label: NDArray[np.bool_]
     about_prediction: NDArray[np.bool_]
-    label: NDArray[np.bool_]
+    label: NDArray[np.bool_]  # label, prediction: (R,) bool, the answer selected it
     prediction: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionGap:
-    """The selection frequency of labels minus that of predictions.
+    """The selection frequency of labels minus that of predictions."""
 
-    Attributes:
-        gap: the difference, -1..1, with its error.
-        label, prediction: how often each is selected, 0..1; the mean over items.
-    """
-
-    gap: Estimate
-    label: float
+    gap: Estimate  # the difference, -1..1, with its error
+    label: float  # label, prediction: selection frequencies, 0..1, means over items
     prediction: float
 
 
 def selection_gap(answers: Answers) -> SelectionGap:
-    """Return the gap; items have equal weights, whatever their numbers of answers.
-
-    Args:
-        answers: of two items or more; about the label and the prediction of each there is an answer.
-    """
+    """Return the gap; items have equal weights, whatever their numbers of answers."""
     label, label_parts = _frequency(answers.item, answers.about_label, answers.label)
     prediction, prediction_parts = _frequency(answers.item, answers.about_prediction, answers.prediction)
     gap = clustered(label - prediction, label_parts - prediction_parts, answers.item, answers.annotator)
-    # Where annotators agree on everything nothing varies; one or two items may still be others in another sample.
+    # If annotators agree on everything, nothing varies; yet one or two items may differ in another sample.
     gap = replace(gap, error=max(gap.error, 2 / gap.items))
     return SelectionGap(gap=gap, label=label, prediction=prediction)
 
@@ -276,14 +255,11 @@ def selection_gap(answers: Answers) -> SelectionGap:
 def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Terms) -> Decision:
     """Return the verdict on the absolute gap.
 
-    Clustered variances are approximate, and pass no claim about a population (see `robustest.packs.approximate`).
-
     Args:
-        found: as `selection_gap` gives it.
-        margin: the size claimed at most, in 0..1; None where nothing is claimed.
-        terms: what the verdict may rest on.
+        margin: the claimed size, in 0..1; None for no claim.
     """
     low, high = found.gap.interval(terms.alpha)
+    # The absolute value of an interval; it starts at 0 if the interval has both signs.
     size = (0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
     verdict, rule = Verdict.INCONCLUSIVE, f"two one-sided tests by image and annotator, {about(terms.alpha)}"
     if margin is None:
@@ -300,6 +276,7 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
     decision = Decision(
         verdict=verdict, rule=rule, estimate=abs(found.gap.value), interval=size, at_alpha=margin is not None
     )
+    # Clustered variances have no guarantee in finite samples, so no claim about a population passes by them.
     return approximate(decision, terms, by="Student's t by image and annotator", units="images and annotators")
 
 

@@ -41,7 +41,6 @@ SIMULATABLE = Kind(
     quantities=(Quantity.at_least("at_least", "share foreseen", "share of the model's answers that people foresee"),),
     lines=no_lines,
 )
-"""How often people foresee what a model says."""
 
 
 @measurement(SIMULATABLE)
@@ -56,16 +55,15 @@ def measure_simulatable(
     """Measure how often people predict the answer of a model (Wong, Santurkar and Madry, ICML 2021).
 
     The claim is about other people: one person's answers are one cluster, and the interval decides. With `scope="set"`
-    it rests on the variance between people and is approximate; with `scope="population"` on bets on the people's own
-    shares, valid for any number of people. A claim does not pass if guessing, or always giving the model's most
-    frequent answer, would be as good; nor if people were asked about some of the items alone and these cannot be a
-    uniform sample.
+    it rests on the variance between people and is approximate; with `scope="population"` on bets on each person's
+    share, valid for any number of people. A claim does not pass if guessing, or always giving the model's most frequent
+    answer, would be as good; nor if people answered only some of the items and these cannot be a uniform sample.
 
     Args:
         study: answers of annotators who chose the class that, they think, the model predicts.
         at_least: the claimed share, in 0..1.
-        truth: (size,) the model's answer to each item, -1 without one; None takes `study.truth`.
-        choices: the number of classes offered for each item, >= 2; None for all of them. Guessing reaches 1 / choices.
+        truth: (size,) the model's answer to each item, -1 for none; None takes `study.truth`.
+        choices: number of classes offered for each item, >= 2; None for all. Guessing reaches 1 / choices.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
@@ -113,8 +111,8 @@ def assert_simulatable() -> None:
     """Claim that people predict the answers of the model.
 
     Raises:
-        ClaimFailed: they foresee less.
-        ClaimInconclusive: the answers do not settle it, or nothing need be foreseen to give them.
+        ClaimFailed: they predict fewer.
+        ClaimInconclusive: too few answers to decide, or guessing would be as good.
     """
 
 
@@ -138,7 +136,6 @@ def _details(study: Responses, found: Estimate, chance: float, constant: float) 
 
 
 def _truth(study: Responses, truth: ArrayLike | None) -> NDArray[np.int64]:
-    """Return (R,) the model's answer to the item of each row."""
     if not study.chosen:
         raise DataError("Expected annotators who chose one of the classes but they were asked about one at a time.")
     held = study.truth if truth is None else np.asarray(truth)

@@ -6,12 +6,11 @@ n of N items were drawn without replacement. If all sets of n were equally likel
    drawn is hypergeometric with (N, K, n);
 2. the number b of blocks of neighbours is hypergeometric with (N, N - n + 1, n), as P(b) = C(n - 1, b - 1) C(N - n + 1,
    b) / C(N, n) (Stevens, Annals of Eugenics 1939): small for stretches, large for every k-th item;
-3. the chi-square statistic of all classes is that of multivariate hypergeometric draws, which an exact simulation
-   tests: it finds many small missing classes. It stops after 20 statistics as large (Besag and Clifford, Biometrika
-   1991), so an honest sample costs few draws.
+3. the chi-square statistic of all classes is that of multivariate hypergeometric draws, tested by exact simulation: it
+   finds many small missing classes.
 
-Tests 1 and 2 are two-sided and share half of the level by Bonferroni's correction; test 3 has the other half. An honest
-sample is refused with probability at most `LEVEL`, in finite samples. A choice related to outcomes alone is not found.
+Tests 1 and 2 are two-sided and share half of the level (Bonferroni); test 3 has the other half. An honest sample is
+refused with probability at most `LEVEL`, in finite samples. A choice related to outcomes alone is not found.
 """
 
 from __future__ import annotations
@@ -28,39 +27,29 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.packs import Decision, Evidence
 from robustest_people.responses import Responses
 
+# The probability of refusing a uniform sample, below a claim's alpha: its owner can only draw anew.
 LEVEL = 0.001
-"""The chance that a sample drawn uniformly is called chosen: less than a claim's alpha, as such a sample can only be
-drawn anew."""
 
+# The first 1, 2, ... tenths of the set are marks, and each remainder by these periods.
 _TENTHS, _PERIODS = 10, range(2, 11)
-"""Parts of the set of which the first 1, 2, ... are marks; steps of which each remainder is one."""
 
+# Most simulated samples (the smallest p-value, 1 / 5000, is well below half of the level), samples drawn at once, and
+# extreme ones after which the simulation stops.
 _DRAWS, _AT_ONCE, _ENOUGH = 4999, 100, 20
-"""Simulated samples at most (the smallest p-value, 1 / 5000, is well below half of the level), drawn so many at once,
-until so many are as extreme."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uniformity:
-    """The strongest sign that a sample was chosen.
+    """The strongest sign that a sample was chosen."""
 
-    Attributes:
-        what: what is counted, in words.
-        seen: how many there are in the sample.
-        expected: how many there are on average in samples drawn uniformly.
-        p: corrected for the number of tests, at most 1.
-        tests: how many there were.
-    """
-
-    what: str
-    seen: float
-    expected: float
-    p: float
-    tests: int
+    what: str  # name of the count
+    seen: float  # the count in the sample
+    expected: float  # mean of the count in uniform samples
+    p: float  # corrected for the number of tests, at most 1
+    tests: int  # number of tests
 
     @property
     def chosen(self) -> bool:
-        """Return True if uniformity is rejected at `LEVEL`."""
         return self.p <= LEVEL
 
     def __str__(self) -> str:
@@ -77,7 +66,7 @@ def uniformity(
         ids: (n,) positions in the set of the items drawn, each once, n >= 1.
         total: N, the size of the set.
         label: (N,) the class of each item of the set.
-        marks: positions of the items with a further mark, by its name in words, e.g. {"suspects": ...}.
+        marks: positions of items with a further mark, by its name, e.g. {"suspects": ...}.
         seed: of the simulated samples.
     """
     drawn = np.zeros(total, dtype=bool)
@@ -91,7 +80,7 @@ def uniformity(
     both = np.minimum(1.0, 2 * np.minimum(*tails))
     at, tests = int(both.argmin()), len(counted) + 1
     what, seen, marked = counted[at]
-    # Each half of the level is brought to the scale of the whole: p <= LEVEL where a test is beyond its own share.
+    # Each half is scaled to the whole level: p <= LEVEL if a test is beyond its share of the level.
     p = min(1.0, 2 * len(counted) * float(both[at]))
     exact = Uniformity(what=what, seen=seen, expected=n * marked / total, p=p, tests=tests)
     square, mean, p = _classes_together(drawn, label, seed)
@@ -102,7 +91,7 @@ def uniformity(
 def _marks(
     total: int, label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield each mark in words, and (N,) which items have it."""
+    """Yield the name of each mark, and (N,) bool, the items that have it."""
     for what, ids in marks.items():
         mark = np.zeros(total, dtype=bool)
         mark[ids] = True
@@ -118,7 +107,7 @@ def _marks(
 
 
 def _classes_together(drawn: NDArray[np.bool_], label: NDArray[np.int64], seed: int) -> tuple[float, float, float]:
-    """Return the chi-square of the sample's classes, its mean in uniform samples, and the p-value of one as large."""
+    """Return the chi-square of the sample's classes, its mean in uniform samples, and its p-value."""
     sizes = np.unique(label, return_counts=True)[1]
     place = np.unique(label, return_inverse=True)[1]
     n, expected = int(drawn.sum()), drawn.sum() * sizes / len(label)
@@ -128,10 +117,12 @@ def _classes_together(drawn: NDArray[np.bool_], label: NDArray[np.int64], seed: 
 
     seen = float(square(np.bincount(place[drawn], minlength=len(sizes))))
     random, others = np.random.default_rng(seed % 2**64), np.empty(0)
+    # Sequential: stop after 20 statistics as large (Besag and Clifford, Biometrika 1991), so that an honest sample
+    # costs few draws.
     while len(others) < _DRAWS:
         size = min(_AT_ONCE, _DRAWS - len(others))
         others = np.append(others, square(random.multivariate_hypergeometric(sizes, n, size=size)))
-        # As large but for rounding: of a hundred equal counts the order of the sum decides the last digit.
+        # As large but for rounding: among a hundred equal counts the order of the sum decides the last digit.
         as_large = np.flatnonzero(others >= seen * (1 - 1e-9))
         if len(as_large) >= _ENOUGH:
             return seen, float(others.mean()), _ENOUGH / (1 + int(as_large[_ENOUGH - 1]))
@@ -142,11 +133,10 @@ def _classes_together(drawn: NDArray[np.bool_], label: NDArray[np.int64], seed: 
 
 
 def evidence_of(held: NDArray[np.bool_], decision: Decision) -> Evidence:
-    """Return evidence whose units are answers, all of them seen.
+    """Return evidence whose units are answers, all evaluated.
 
     Args:
-        held: (R,) whether each speaks for the claim.
-        decision: what they add up to.
+        held: (R,) True for an answer that supports the claim.
     """
     ids = np.arange(len(held))
     return Evidence(
@@ -158,28 +148,20 @@ def evidence_of(held: NDArray[np.bool_], decision: Decision) -> Evidence:
 
 
 def checked_responses(responses: object) -> Responses:
-    """Return `responses` if they are responses.
-
-    Raises:
-        ConfigError: they are no responses.
-    """
+    """Return `responses`. Raises ConfigError if they are not `Responses`."""
     if not isinstance(responses, Responses):
         raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
     return responses
 
 
 def check_about(responses: Responses, n: int) -> None:
-    """Refuse answers about another number of items than `n`.
-
-    Raises:
-        DataError: they are of more or fewer items.
-    """
+    """Raise DataError for answers about another number of items than `n`."""
     if responses.size != n:
         raise DataError(f"Expected answers about a data set of {n} samples but got some about {responses.size} items.")
 
 
 def left_out(responses: Responses) -> dict[str, Any]:
-    """Return the details of answers that were left out."""
+    """Return details about the answers that were left out."""
     return {
         "repeats": responses.repeats,
         "dropped": responses.dropped,
@@ -195,16 +177,14 @@ def uniformity_of(
     Args:
         items: (n,) positions of the items with an answer.
         label: (N,) the class of each item.
-        marks, seed: as for `uniformity`.
     """
     return uniformity(items, len(label), label=label, marks=marks, seed=seed) if len(items) < len(label) else None
 
 
 def chosen_sample(sign: Uniformity | None, n: int, total: int) -> str:
-    """Return why a sample cannot have been drawn uniformly, and what to do; empty where nothing speaks against it.
+    """Return why a sample cannot be uniform, with a remedy; "" if nothing speaks against it.
 
     Args:
-        sign: as `uniformity_of` returns it.
         n, total: sizes of the sample and of the set.
     """
     if sign is None or not sign.chosen:
@@ -217,7 +197,7 @@ def chosen_sample(sign: Uniformity | None, n: int, total: int) -> str:
 
 
 def uniformity_details(sign: Uniformity | None) -> dict[str, Any]:
-    """Return what the tests of uniformity found, as a result's details; empty where nothing was tested."""
+    """Return the details of the tests of uniformity; empty without a test."""
     if sign is None:
         return {}
     found = {"p": sign.p, "level": LEVEL, "tests": sign.tests, "seen": sign.seen, "expected": sign.expected}
@@ -228,12 +208,11 @@ def checked_study(study: object, why: str) -> Responses:
     """Return the answers of a study, all of known annotators.
 
     Args:
-        study: as a user gives it.
-        why: what annotators are needed for, for the error.
+        why: the purpose of annotators, for the error.
 
     Raises:
-        ConfigError: it is no study.
-        DataError: there are no answers, or it is not known who gave one.
+        ConfigError: another type.
+        DataError: there are no answers, or an annotator is unknown.
     """
     if not isinstance(study, Responses):
         raise ConfigError(expected("a study's answers, such as Responses.from_csv(...) gives", study))

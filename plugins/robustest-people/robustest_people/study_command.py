@@ -64,12 +64,9 @@ def _add_new(new: argparse.ArgumentParser) -> None:
 def study(a: argparse.Namespace) -> int:
     """Run one of the actions.
 
-    Args:
-        a: what was asked.
-
     Raises:
-        Refused: it cannot be done.
-        RobustestError: arguments, items or the study are not as they must be.
+        Refused: the action cannot be done.
+        RobustestError: arguments, items or the study are malformed.
     """
     return {"new": _new, "serve": _serve, "status": _status, "export": _export, "release": _release}[a.action](a)
 
@@ -118,8 +115,8 @@ def _between(pages: list[int]) -> str:
 
 
 def _annotators(text: str) -> list[str]:
-    """Return the names in a file, or numbered ones."""
     if not text.isdigit():
+        # One name per line, or numbered annotators below.
         return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
     count = int(text) if len(text) < 6 else 10**6
     if not 1 <= count <= 10_000:
@@ -178,6 +175,7 @@ def _export(a: argparse.Namespace) -> int:
         sys.stdout.write(text)
         return Exit.OK
     target = Path(a.output)
+    # Written beside and renamed: a reader never finds half a table.
     partial = target.with_name(f"{target.name}.tmp")
     partial.write_text(text, encoding="utf-8", newline="")
     partial.replace(target)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from robustest_rl.threats import Sometimes as Sometimes
     from robustest_rl.traces import Trace as Trace
 
+# Names load when first used: every robust run imports `robustest_rl.pack`, and gymnasium is slow to import.
 _HOME = {
     "Away": "robustest_rl.attacks",
     "Directed": "robustest_rl.attacks",
@@ -53,7 +54,6 @@ _HOME = {
     "Sometimes": "robustest_rl.threats",
     "Trace": "robustest_rl.traces",
 }
-"""The module of each name: they load when first used, as every robust run imports `robustest_rl.pack`."""
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""What is claimed of returns: a share of episodes, their mean, or its fall; and the rule that judges it."""
+"""Claims on returns: a share of episodes, their mean, or the fall of the mean; and the rule of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from robustest_rl.worst import described
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """Untouched and attacked on one scale, by radius, the worst episode, and the mildest dynamics that fail."""
     clean, attacked = details.get("mean_untouched"), details["mean_attacked"]
     facts = [Fact("mean return", f"{clean:.4g} untouched, {attacked:.4g} under {details['attack']}")]
     curve = [point for point in details.get("by_radius") or () if "radius" in point]
@@ -51,24 +50,16 @@ ROBUST_RETURN = Kind(
     lines=_lines,
     hidden=frozenset({"mean_untouched", "mean_attacked", "mildest", "attack", "returns", "replay"}),
 )
-"""Returns of an agent's episodes under a threat."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is claimed.
-
-    Attributes:
-        quantity: of returns.
-        threshold: what it is held against; None where nothing is claimed.
-        level: the return that an episode must reach to speak for the claim; None where none is named.
-        given: the range of returns, where one is declared.
-    """
+    """The quantity that a call claims."""
 
     quantity: Quantity
-    threshold: float | None
-    level: float | None
-    given: tuple[float, float] | None
+    threshold: float | None  # None where nothing is claimed
+    level: float | None  # the return at which an episode counts as held; None where none is given
+    given: tuple[float, float] | None  # the declared (lowest, highest) return
 
     @classmethod
     def of(
@@ -82,10 +73,10 @@ class Asked:
         no_worse_than: object,
         threat: Threat | None,
     ) -> Asked:
-        """What a call claims; arguments are those of `measure_robust_return`.
+        """Return the claim of a call of `measure_robust_return`.
 
         Raises:
-            ConfigError: nothing, or more than one thing; or returns have no range where their mean is claimed.
+            ConfigError: no claim or several, or a mean without a range of returns.
         """
         quantity, threshold = _quantity(
             at_least, min_share, mean=mean, max_drop=max_drop, no_worse_than=no_worse_than, threat=threat
@@ -94,20 +85,21 @@ class Asked:
 
     @property
     def floor(self) -> float:
-        """The return that an episode must reach, any return where none is named."""
         return -np.inf if self.level is None else self.level
 
     def says(self, threat: Threat | None) -> str:
-        """The words of the claim without its threshold."""
+        """Return the statement without its threshold."""
         if self.quantity is SHARE:
             return self.quantity.state(f"{self.level:g}", words_of(threat))
         return self.quantity.state(words_of(threat))
 
     def rule(self, terms: Terms) -> DrawsRule:
-        """The bets that settle it."""
+        """Return the betting rule of the quantity."""
+        # Without a range the outcome is binary: did the episode reach the level?
         if self.quantity is SHARE or self.given is None:
             return DrawsRule(threshold=self.threshold, at_least=True, terms=terms)
         low, high = self.given
+        # A fall is a difference of two returns, so its range is twice as wide as that of a return.
         if self.quantity is FALL:
             return DrawsRule(
                 threshold=self.threshold, at_least=False, terms=terms, column="fall", low=low - high, high=high - low
@@ -116,7 +108,7 @@ class Asked:
 
 
 def words_of(threat: Threat | None) -> str:
-    """A threat as statements and results name it."""
+    """Return the name of a threat in statements and results."""
     return "no threat" if threat is None else str(threat)
 
 
@@ -129,11 +121,6 @@ def _quantity(
     no_worse_than: object,
     threat: Threat | None,
 ) -> tuple[Quantity, float | None]:
-    """What is claimed, and its threshold.
-
-    Raises:
-        ConfigError: nothing, or more than one thing.
-    """
     if threat is not None and not isinstance(threat, Threat):
         raise ConfigError(expected("a threat of robustest_rl.threats", threat))
     if at_least is not None:
@@ -141,6 +128,7 @@ def _quantity(
     if max_drop is not None:
         if at_least is not None or min_share is not None or mean:
             raise ConfigError("Expected max_drop= alone but got another claim beside it. Write an assertion for each.")
+        # Without a threat both returns are the same episode, so a fall of 0 would pass whatever the agent does.
         if threat is None:
             raise ConfigError("Expected a threat for max_drop= but got none: nothing could fall.")
         return FALL, checked_threshold("max_drop", max_drop, within=(0.0, float("inf")))
@@ -151,9 +139,9 @@ def _quantity(
 
 
 def _check_level(at_least: float | None, min_share: float | None, *, mean: bool, alone: bool) -> None:
-    """Refuse what does not say which episodes must return how much; `alone` where there is no baseline."""
     if min_share is not None and mean:
         raise ConfigError("Expected one of min_share= and mean=True but got both.")
+    # A comparison with a baseline pairs episodes by whether they held, which needs a level.
     if at_least is None and not alone:
         raise ConfigError("Expected at_least= with no_worse_than=: episodes that return less are those that are lost.")
     if at_least is None and min_share is not None:
@@ -164,11 +152,7 @@ def _check_level(at_least: float | None, min_share: float | None, *, mean: bool,
 
 
 def _declared_range(given: object) -> tuple[float, float]:
-    """Lowest and highest return.
-
-    Raises:
-        ConfigError: they are no range.
-    """
+    # Bets on a mean need bounded outcomes: one rare return far below the others could move an unbounded mean anywhere.
     if not isinstance(given, tuple) or len(given) != 2:
         mend = "A mean says nothing of rare collapses unless their depth is bounded: declare (lowest, highest)."
         raise ConfigError(expected("return_range=(lowest, highest)", given, mend))

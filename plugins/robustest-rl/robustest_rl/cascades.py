@@ -1,4 +1,4 @@
-"""What the names of attacks stand for: cascades, and single attacks."""
+"""Names of attacks: cascades and single attacks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ SINGLE = ("noise", "corner", "pgd", "critic", "director")
 
 
 def attacks_of(attack: object, threat: Threat, critic: Any) -> tuple[tuple[Attack, ...], Effort]:
-    """What an attack's name stands for: a cascade or a single one; an attack, or several, stand for themselves.
+    """Return the attacks of a name with the effort of their search; attacks are returned as given.
 
     Raises:
-        UnknownNameError: there is none of that name.
-        ConfigError: it needs a critic, and there is none.
+        UnknownNameError: no attack has this name.
+        ConfigError: the attack needs a critic and none is given.
     """
     inner = threat.threat if isinstance(threat, Sometimes) else threat
+    # A director divides observations by the threat's scale, where 0 marks a part that never changes.
     scale = inner.scale if isinstance(inner, Observation) and inner.scale else (1.0,)
     known: dict[str, Attack] = {
         "noise": Noise(),

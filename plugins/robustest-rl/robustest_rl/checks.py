@@ -1,4 +1,4 @@
-"""What is refused before anything is played, and scales that are measured once."""
+"""Checks before anything is played, and scales that are measured once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from robustest_rl.threats import Dynamics, Observation, SensorBias, Sometimes, T
 from robustest_rl.worlds import check_repeats
 
 _CHECKED = 200
-"""Steps of each episode on which it is checked that the environment repeats."""
+"""Steps of each episode on which repetition of the environment is checked."""
 
 
 def check(scene: Scene, threat: Threat | None, seed: int) -> None:
-    """Refuse what cannot be measured: spaces, modes, environments that do not repeat."""
+    """Raise ConfigError or DataError for spaces, modes and environments that cannot be measured."""
     arena = scene.arena()
     policy = arena.policy
     if threat is not None:
@@ -28,6 +28,7 @@ def check(scene: Scene, threat: Threat | None, seed: int) -> None:
         threat.nominal(scene.world.make())
 
     def act(seen: Any, step: int) -> Any:
+        # The policy's own actions: an environment can repeat under random ones and differ where the agent goes.
         batch = policy.seen([seen])
         key = torch.tensor([step])
         with policy.asked(key), torch.no_grad():
@@ -38,23 +39,19 @@ def check(scene: Scene, threat: Threat | None, seed: int) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse, by name, what is no whole number >= 1.
-
-    Raises:
-        ConfigError: one is none.
-    """
+    """Raise ConfigError for a count that is not a whole number >= 1."""
     for name, count in counts.items():
         checked_whole(name, count, 1)
 
 
 def settled(scene: Scene, threat: Threat | None, seed: int) -> Threat | None:
-    """A threat that can be measured on, `frozen`; what cannot be measured is refused (`check`)."""
+    """Check the scene, and return the threat with its scale measured."""
     check(scene, threat, seed)
     return None if threat is None else frozen(scene, threat, seed)
 
 
 def frozen(scene: Scene, threat: Threat, seed: int) -> Threat:
-    """A threat with the scale that it measures, from then on its own."""
+    """Return the threat with its scale fixed: the standard deviation of each part over 16 undisturbed episodes."""
     if isinstance(threat, Sometimes):
         return replace(threat, threat=frozen(scene, threat.threat, seed))
     if not isinstance(threat, (Observation, SensorBias)) or threat.scale is not None:
@@ -64,5 +61,6 @@ def frozen(scene: Scene, threat: Threat, seed: int) -> Threat:
     keys = search_keys(seed, "the scale", 16)
     arena.play(Untouched(), keys, record=lambda now: seen.append(now.moment.seen.flatten(1).double()))
     arena.close()
+    # Four digits: the scale is part of the threat's name in reports.
     spread = torch.cat(seen).std(0)
     return replace(threat, scale=tuple(float(f"{value:.4g}") for value in spread))

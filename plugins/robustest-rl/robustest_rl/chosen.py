@@ -1,4 +1,4 @@
-"""Reading what was tried: the adversary that counts, returns by radius, and what says that an attack could not work."""
+"""The adversary that a tuning chose, returns by radius, and signs that an attack could not work."""
 
 from __future__ import annotations
 
@@ -18,30 +18,23 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tuned:
-    """What came of it.
+    """The outcome of a tuning."""
 
-    Attributes:
-        adversary: the one to judge.
-        name: how reports call it.
-        share: of the radius, that it uses.
-        rows: of the table of all that was tried.
-        curve: lowest mean return by share of the radius, which never rises; the first of them untouched.
-        signs: names of health checks that speak, with what was seen.
-    """
-
-    adversary: Attacked
-    name: str
-    share: float
-    rows: list[dict[str, Any]]
-    curve: list[dict[str, float]]
-    signs: dict[str, str]
+    adversary: Attacked  # the adversary to judge
+    name: str  # its name in reports
+    share: float  # the share of the radius that it uses
+    rows: list[dict[str, Any]]  # the table of all attacks and shares tried
+    curve: list[dict[str, float]]  # lowest mean return by share of the radius, never rising; the first is undisturbed
+    signs: dict[str, str]  # evidence by name of the health check
 
 
 def read(tuning: Tuning, columns: Mapping[str, NDArray[Any]]) -> Tuned:
-    """The adversary that a tuning chose, of its columns."""
+    """Return the adversary that a tuning chose."""
     returns, clean = columns["returns"][0], columns["untouched"][0]
     names, adversaries = _adversaries(tuning, columns)
     worth = returns.mean(2)
+    # A claim on a share is attacked by the share that falls below the level; ties (common with few episodes) go to the
+    # lower mean.
     score = (
         worth
         if tuning.level is None
@@ -54,6 +47,7 @@ def read(tuning: Tuning, columns: Mapping[str, NDArray[Any]]) -> Tuned:
         for name, table in zip(names, returns, strict=True)
         for share, one in zip(tuning.shares, table, strict=True)
     ]
+    # An adversary of a larger radius may do all that one of a smaller radius does, so the curve is a running minimum.
     lowest = [float(clean.mean())]
     for place in reversed(range(len(tuning.shares))):
         lowest.append(min(lowest[-1], float(worth[:, place].min())))
@@ -67,7 +61,7 @@ def read(tuning: Tuning, columns: Mapping[str, NDArray[Any]]) -> Tuned:
 
 
 def radius_of(threat: Threat) -> float | None:
-    """The radius of a threat, in units of its scale; None where it has none, of which a share could be used."""
+    """Return the radius of a threat in units of its scale; None if it has none."""
     inner = threat.threat if isinstance(threat, Sometimes) else threat
     return inner.eps if isinstance(inner, Observation) else None
 
@@ -88,14 +82,16 @@ def _adversaries(tuning: Tuning, columns: Mapping[str, NDArray[Any]]) -> tuple[l
 
 
 def _signs(tuning: Tuning, columns: Mapping[str, NDArray[Any]], names: list[str], best: int) -> dict[str, str]:
-    """What says that an attack could not do its work, unless a director that did found something lower still."""
     returns, signs = columns["returns"][0], dict[str, str]()
     if tuning.threat.searched != "steps":
         return signs
     climbed, zero = columns["slopes"][0].tolist()
+    # One step in ten without a gradient: saturated outputs, on which gradient attacks stand still.
     if zero > 0.1 * climbed:
         signs["zero_gradient"] = f"the policy's gradient was zero in {zero} of {climbed} steps attacked"
     table = dict(zip(names, returns, strict=True))
+    # The director found the lowest returns, and no smaller radius beats the whole one: the search worked, whatever the
+    # gradient attacks did.
     carried = names[best] == "director" and not lower(table["director"][1:], table["director"][0])
     for name in () if carried else ("pgd", "critic"):
         for noise in ("noise", "corner noise"):
@@ -108,6 +104,7 @@ def _signs(tuning: Tuning, columns: Mapping[str, NDArray[Any]], names: list[str]
             signs["not_monotone"] = f"{name} brought returns lower at a smaller radius than at the whole"
     clean = columns["untouched"][0]
     idle = "director" in table and not lower(table["director"], clean)
+    # An attack that finds nothing even at four times the radius is broken, rather than the agent robust.
     if idle and ("beyond" not in columns or not lower(columns["beyond"], clean)):
         signs["loss_does_not_rise"] = "no director lowered the return, not even at four times the radius"
     return signs

@@ -1,10 +1,11 @@
-"""The claim: returns hold in a share of episodes, or on average, whatever a threat allows.
+"""The claim that returns hold in a share of episodes, or on average, under a threat.
 
-Episodes are draws, so that a claim passes only where bets on their returns have won at alpha
-(`DrawsRule`), and it is judged as soon as it is settled. The adversary is found on episodes of its own,
-and then judged on fresh ones. `details["by_radius"]` has the lowest return by share of the radius, `details["tried"]`
-every attack, `details["worst"]` the episodes of lowest return: number, seed of the environment, and the step where they
-broke.
+1. Attacks are tuned on separate episodes (`robustest_rl.tuning`); the adversary of lowest return is frozen.
+2. Fresh episodes are played undisturbed and under this adversary. Each is a draw from the environment.
+3. `DrawsRule` bets on their returns; the claim passes once the bets against it have won at alpha, and stops early.
+
+`details["by_radius"]` has the lowest return by share of the radius, `details["tried"]` every attack, and
+`details["worst"]` the episodes of lowest return: number, seed of the environment, and the step at which they broke.
 """
 
 from __future__ import annotations
@@ -64,32 +65,33 @@ def measure_robust_return(
     lanes: int = BLOCK,
     **options: Unpack[Options],
 ) -> Result:
-    """What an agent's episodes return under a threat.
-
-    The claim is about all that the environment may bring. That no adversary brought returns lower proves no bound.
+    """Measure the returns of an agent's episodes under a threat; a worse adversary may exist than attacks find.
 
     Args:
         policy: a torch module in eval mode from observations (B, *S) float32, or (B,) int64 of a discrete space, to
-            logits (B, A) or mean actions (B, *A); a callable on numpy batches that gives logits or actions; or a model
-            of stable-baselines3.
-        env: an id that Gymnasium knows, or a function of no arguments that makes an environment.
-        threat: what may come between (`robustest_rl.threats`); None claims returns as they are.
-        at_least, min_share, mean: the return claimed, of this share of episodes, in 0..1, or, if `mean`, of their mean.
-        return_range: lowest and highest return an episode can have, for `mean` and `max_drop`; one outside is an error.
-        max_drop: the fall of the mean return that is allowed, > 0: each episode attacked beside itself untouched.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`; an episode holds that returns `at_least`.
-        attack: "agent-fast", "agent-standard", the name of a single attack, or an attack; read by threats of steps.
-        critic: values of actions, for the attack of `robustest_rl.attacks.Lower`.
-        cost: a quantity in `info` that is paid in each step; returns are then minus its sum.
-        stochastic: whether the policy draws.
-        max_steps: steps after which an episode without end is an error, >= 1.
-        episodes, lanes: played at most, and at once, >= 1 each; no outcome depends on lanes.
+            logits (B, A) or mean actions (B, *A); a callable on numpy batches that returns logits or actions; or a
+            model of stable-baselines3.
+        env: a Gymnasium id, or a function without arguments that makes an environment.
+        threat: a threat of `robustest_rl.threats`; None claims undisturbed returns.
+        at_least, min_share, mean: the claimed return, of this share of episodes in 0..1, or of their mean.
+        return_range: lowest and highest possible return, for `mean` and `max_drop`.
+        max_drop: largest fall of the mean return, > 0; each episode is compared with itself undisturbed.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; an episode holds if it returns `at_least`.
+        episodes: most episodes played, >= 1.
+        attack: "agent-fast", "agent-standard", a single attack or its name; for threats of single steps.
+        critic: action values for `robustest_rl.attacks.Lower`.
+        cost: a key of `info`; the return is then minus its sum.
+        threat: as measured. An
+    The interval is a jackknife over
+        stochastic: draw actions from the policy.
+        max_steps: steps after which an episode without an end is an error, >= 1.
+        lanes: episodes at once, >= 1; no outcome depends on it.
         **options: see `robustest.run.plan.Options`; the scope is always the population of episodes.
 
     Raises:
-        ConfigError: an argument is out of range, the spaces are not supported, or the policy is in train mode.
+        ConfigError: an argument is out of range, spaces are not supported, or the policy is in train mode.
         DataError: the environment does not repeat or end, values are not finite, or a return is outside its range.
-        ModelError: the policy draws unasked, or gives what is no action.
+        ModelError: the policy draws without `stochastic`, or returns something that is not an action.
     """
     asked = Asked.of(
         at_least,
@@ -104,6 +106,8 @@ def measure_robust_return(
     settings = settings_of(options)
     scene = Scene(policy, World.of(env), stochastic, max_steps=max_steps, cost=cost).steady()
     threat = settled(scene, threat, settings.seed)
+    # The search never sees the episodes that are judged, so choosing the lowest of many attacks does not bias the
+    # verdict.
     tuned = None if threat is None else _tuned(scene, threat, asked, attacks_of(attack, threat, critic), settings)
     adversary = Untouched() if tuned is None else tuned.adversary
     counted = Episodes(scene, adversary, episodes, settings.seed, asked.floor, lanes)
@@ -114,7 +118,6 @@ def measure_robust_return(
 
 
 def _plan(counted: Episodes, asked: Asked, threat: Threat | None, settings: Settings) -> Plan:
-    """The plan of the claim alone."""
     return Plan(
         statement=asked.state(threat),
         units=OwnUnits(counted),
@@ -127,13 +130,13 @@ def _plan(counted: Episodes, asked: Asked, threat: Threat | None, settings: Sett
 def _tuned(
     scene: Scene, threat: Threat, asked: Asked, tried: tuple[tuple[Attack, ...], Effort], settings: Settings
 ) -> Tuned:
-    """The adversary that brings returns lowest, found on episodes of its own by the attacks that are tried."""
     attacks, effort = tried
     level = asked.level if asked.quantity is SHARE else None
     tuning = Tuning(scene, threat, attacks if threat.searched == "steps" else (), effort, settings.seed, level)
     plan = Plan(
         statement=f"search for an adversary: {tuning.threat}",
         units=OwnUnits(tuning),
+        # The search always runs in full: stopped early by a budget, it would hand over a weaker adversary.
         settings=settings.but({"exact": True, "max_samples": None, "time_budget": None, "update_baseline": False}),
         rule=ShareRule(threshold=None, at_least=True, terms=terms_of(settings)),
         identity=("search for an adversary",),
@@ -147,5 +150,5 @@ def assert_robust_return() -> None:
 
     Raises:
         ClaimFailed: they return less.
-        ClaimInconclusive: the episodes do not settle it, or a health check says that the attack could not do its work.
+        ClaimInconclusive: too few episodes to decide, or a health check finds that the attack could not work.
     """

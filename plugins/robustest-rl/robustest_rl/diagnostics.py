@@ -1,4 +1,4 @@
-"""Training diagnostics of policy gradients, as values: measured and told, never gated (Ilyas et al., ICLR 2020)."""
+"""Training diagnostics of policy gradients (Ilyas et al., ICLR 2020). They are values, without a verdict."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GradientConcentration:
-    """How well independent gradient estimates agree (section 2.1).
+    """Agreement of independent gradient estimates (section 2.1).
 
     Attributes:
-        samples: numbers of samples that an estimate is made of, rising.
-        cosines: mean pairwise cosine of the estimates, for each.
-        noise: K0 of cos = K / (K + K0): samples at which the cosine is one half. None where the interval is open.
-        interval: of K0; its end is infinite where the cosine is not told from 0.
-        told: K0 in words; "below the smallest K" where estimates agree from the first.
+        samples: numbers of samples per estimate, rising.
+        cosines: mean pairwise cosine of the estimates, for each number.
+        noise: K0 of cos = K / (K + K0), the samples at which the cosine is one half; None if the interval is open.
+        interval: interval of K0; infinite above if the cosine may be 0.
+        told: K0 in words; "below the smallest K" if estimates agree at every number.
     """
 
     samples: tuple[int, ...]
@@ -41,16 +41,15 @@ def measure_gradient_concentration(
     repeats: int = 8,
     alpha: float = 0.01,
 ) -> GradientConcentration:
-    """Mean pairwise cosine of independent gradient estimates by their number of samples, and K0 of cos = K / (K + K0).
+    """Return the mean pairwise cosine of independent gradient estimates, and K0 of cos = K / (K + K0).
 
-    It follows from the squared length of the mean gradient and the variance around it, both unbiased: at K samples
-    E <g, g'> = |G|^2 and E |g|^2 = |G|^2 + S / K, so that K0 = S / |G|^2. The interval is a jackknife over estimates,
-    since samples inside one estimate may depend on each other.
+    With K samples E <g, g'> = |G|^2 and E |g|^2 = |G|^2 + S / K, so that K0 = S / |G|^2; both have unbiased estimates.
+    The interval is a jackknife over estimates, as samples inside one estimate may depend on each other.
 
     Args:
-        sample_gradient: `sample_gradient(k, seed)` gives the flat gradient (P,) estimated from k samples; any
-            stochastic gradient will do. Different seeds are independent.
-        samples: numbers of samples, >= 1, two estimates or more of each.
+        sample_gradient: `sample_gradient(k, seed)` returns a flat gradient (P,) estimated from k samples; independent
+            for different seeds.
+        samples: numbers of samples, >= 1.
         repeats: estimates for each number, >= 3.
         alpha: error on each side of the interval, in (0, 0.5).
 
@@ -66,6 +65,7 @@ def measure_gradient_concentration(
         checked_whole("samples", k, 1)
     inner, outer, cosines = [], [], []
     for place, k in enumerate(counts):
+        # Seeds do not overlap between numbers of samples: their estimates stay independent.
         rows = _gradients(sample_gradient, k, range(place * repeats, (place + 1) * repeats))
         gram = rows @ rows.T
         size = np.sqrt(np.diag(gram))
@@ -94,9 +94,10 @@ def _gradients(sample_gradient: Callable[[int, int], ArrayLike], k: int, seeds: 
 
 
 def _fitted(grams: list[Floats], counts: list[int], alpha: float) -> tuple[float | None, float, float]:
-    """K0, and its interval: a test of |G|^2 K0 = S for each K0, inverted (Fieller, 1954), as the ratio has no mean."""
+    # Fieller (1954): the ratio S / |G|^2 has no mean, so a test of |G|^2 K0 = S is inverted over K0 instead.
     r = len(grams[0])
     parts = np.array([_moments(gram, k, np.arange(r)) for gram, k in zip(grams, counts, strict=True)])
+    # Weights by number of samples: larger ones estimate both moments with less variance.
     weight = np.array(counts, dtype=float) / sum(counts)
     signal, spread = float(weight @ parts[:, 0]), float(weight @ parts[:, 1])
     # Jackknife of both: each estimate left out of its own number of samples.
@@ -112,6 +113,7 @@ def _fitted(grams: list[Floats], counts: list[int], alpha: float) -> tuple[float
     b = -2 * (signal * spread - t**2 * cov[0, 1])
     c = spread**2 - t**2 * cov[1, 1]
     root = b * b - 4 * a * c
+    # The accepted set is unbounded where |G|^2 may be 0.
     if signal <= 0 or a <= 0 or root < 0:
         lowest = max(0.0, -c / b if a <= 0 and b < 0 and c > 0 else 0.0) if signal > 0 else 0.0
         return None, lowest, np.inf
@@ -120,7 +122,7 @@ def _fitted(grams: list[Floats], counts: list[int], alpha: float) -> tuple[float
 
 
 def _moments(gram: Floats, k: int, rows: NDArray[np.int64]) -> tuple[float, float]:
-    """|G|^2 and S, unbiased, of some of the estimates."""
+    """Return unbiased estimates of |G|^2 and S."""
     part = gram[np.ix_(rows, rows)]
     n = len(rows)
     across = float((part.sum() - np.trace(part)) / (n * (n - 1)))
@@ -129,12 +131,12 @@ def _moments(gram: Floats, k: int, rows: NDArray[np.int64]) -> tuple[float, floa
 
 @dataclass(frozen=True)
 class ValueQuality:
-    """How well values foresee returns (section 2.2).
+    """Agreement of values with returns (section 2.2).
 
     Attributes:
         explained: share of the variance of returns that values explain; may be negative.
-        relative_error: mean of |value - return| over the mean of |return|.
-        n: states looked at.
+        relative_error: mean |value - return| over mean |return|.
+        n: number of states.
     """
 
     explained: float
@@ -143,13 +145,13 @@ class ValueQuality:
 
 
 def measure_value_quality(values: ArrayLike, returns: ArrayLike) -> ValueQuality:
-    """How well a value function foresees returns.
+    """Return the agreement of a value function with returns.
 
     Args:
         values, returns: (n,) of the same states, n >= 2.
 
     Raises:
-        DataError: they differ in length, are not finite, or all returns are alike.
+        DataError: lengths differ, a number is not finite, or all returns are equal.
     """
     v, r = (np.asarray(one, dtype=np.float64).ravel() for one in (values, returns))
     if len(v) != len(r) or len(v) < 2:
@@ -166,9 +168,9 @@ class Surrogate:
     """The surrogate and the return along a line (section 2.3).
 
     Attributes:
-        steps: multiples of the direction.
+        steps: multiples of the update.
         along, along_return: surrogate and return along the update.
-        random, random_return: the same along random directions of its length, the mean of them.
+        random, random_return: means along random directions of the same length.
     """
 
     steps: tuple[float, ...]
@@ -188,17 +190,17 @@ def measure_surrogate(
     directions: int = 3,
     seed: int = 0,
 ) -> Surrogate:
-    """The surrogate that training climbs, beside the return that it stands for.
+    """Return the surrogate that training climbs beside the return that it stands for.
 
     Args:
-        surrogate, returns: of flat parameters (P,).
-        parameters, update: (P,) where training stands, and the step it took.
-        steps: multiples of the step.
+        surrogate, returns: functions of flat parameters (P,).
+        parameters, update: (P,) the parameters, and the step that training took from them.
+        steps: multiples of the update.
         directions: random directions, >= 1.
-        seed: draws them.
+        seed: of the directions.
 
     Raises:
-        ConfigError: there are no directions.
+        ConfigError: directions < 1.
         DataError: the update is zero, or of another length.
     """
     checked_whole("directions", directions, 1)

@@ -1,7 +1,11 @@
-"""Finding a director: a cross-entropy search whose candidates run as one batch, then policy gradients.
+"""The search for a director (Sun et al., ICLR 2022), whose only reward is the return that the agent loses.
 
-The reward of an episode is all that it sees, so it finds what gradients of the policy's own loss do not: which action,
-provoked when, costs the agent most (Sun et al., ICLR 2022, split attacker into director and actor the same way).
+1. Cross-entropy search (Rubinstein, 1999): draw candidates' weights from a normal, play all on the same episodes as one
+   batch, refit mean and spread to the quarter of lowest return.
+2. The better of the best candidate and the final mean starts some steps of policy gradient (Williams, 1992).
+
+It finds delayed damage that gradients of the policy's own loss do not: which action, provoked when, costs the agent
+most.
 """
 
 from __future__ import annotations
@@ -25,47 +29,32 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is spent on a search.
+    """The effort of a search."""
 
-    Attributes:
-        candidates: directors in a generation.
-        episodes: that each plays in it, the same ones for all.
-        generations: of the cross-entropy search.
-        ascents: policy-gradient steps after it; 0 for none.
-    """
-
-    candidates: int = 16
-    episodes: int = 8
-    generations: int = 5
-    ascents: int = 0
+    candidates: int = 16  # directors in a generation
+    episodes: int = 8  # episodes that each candidate plays, the same for all
+    generations: int = 5  # generations of the cross-entropy search
+    ascents: int = 0  # policy-gradient steps after it
 
 
 @dataclass(frozen=True)
 class Found:
-    """A director.
+    """A director."""
 
-    Attributes:
-        attack: with its weights.
-        by_generation: the best candidate's mean return in each generation.
-    """
-
-    attack: Directed
-    by_generation: tuple[float, ...]
+    attack: Directed  # with its weights
+    by_generation: tuple[float, ...]  # the lowest mean return in each generation
 
     @property
     def improved(self) -> bool:
-        """Whether any generation brought the return below that of the first, whose directors are random."""
+        # The first generation is random.
         return min(self.by_generation) < self.by_generation[0]
 
 
 def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: int) -> Found:
-    """A director for a threat (Rubinstein, 1999; the spread never falls below a tenth, as in Szita and Loerincz, 2006).
+    """Return a director for a threat.
 
     Args:
-        arena: plays; as many episodes at once as candidates and episodes make.
-        threat: what its actor may do.
-        start: scale and steps; with weights, the search begins there.
-        effort: how much is spent.
+        start: scale and steps; its weights, if any, are the first mean.
         seed: of all draws.
     """
     size = start.parameters(arena.policy)
@@ -78,14 +67,17 @@ def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: 
             rng.normal(rng.keys(seed, torch.arange(effort.candidates) + 1000 * generation), (size,)).double().numpy()
         )
         tried = mean + spread * draws
+        # The mean itself competes (but for a first mean of zeros), so that a noisy generation cannot lose it.
         tried[0] = mean if generation or start.weights else tried[0]
         keys = search_keys(seed, f"generation {generation}", effort.episodes)
         returns = play_all(arena, threat, replace(start, weights=()), tried, keys, lowest=elite).mean(1)
         order = np.argsort(returns, kind="stable")
         told.append(float(returns[order[0]]))
+        # `<=`: of equals the later one counts, from a distribution that has learnt more.
         if returns[order[0]] <= lowest:
             best, lowest = tried[order[0]], returns[order[0]]
         chosen = tried[order[:elite]]
+        # Without a floor the spread collapses before the search is done (Szita and Loerincz, 2006).
         mean, spread = chosen.mean(0), np.maximum(chosen.std(0), 0.1)
     final = _best_of(arena, threat, start, [best, mean], seed)
     for ascent in range(effort.ascents):
@@ -97,9 +89,9 @@ def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: 
 def play_all(
     arena: Arena, threat: Threat, attack: Directed, tried: Floats, keys: Tensor, *, lowest: int | None = None
 ) -> Floats:
-    """(C, E) returns of C directors' weights (C, P) on the same E episodes, played as one batch.
+    """Return (C, E) returns of C directors with weights (C, P) on the same E episodes, played as one batch.
 
-    With `lowest`, only the returns of so many candidates of lowest mean are asked for: others may be broken off.
+    With `lowest`, only the returns of that many candidates are exact: others may be broken off.
     """
     weights = torch.from_numpy(tried).float().repeat_interleave(len(keys), 0)
     race = None if lowest is None else Race(len(tried), len(keys), lowest)
@@ -116,7 +108,7 @@ def _best_of(arena: Arena, threat: Threat, start: Directed, tried: list[Floats],
 def _ascended(
     arena: Arena, threat: Threat, start: Directed, *, weights: Floats, effort: Effort, seed: int, ascent: int
 ) -> Floats:
-    """One step against the return's gradient (Williams, 1992), with the mean return as the baseline."""
+    # REINFORCE (Williams, 1992): slopes weighted by the return still to come, less its mean.
     exploring = replace(start, weights=tuple(map(float, weights)), explore=0.3)
     n = effort.candidates * effort.episodes
     steps: list[tuple[NDArray[np.int64], Tensor, Floats]] = []
@@ -130,19 +122,22 @@ def _ascended(
     each = np.zeros((n, len(weights)))
     baseline = float(played.returns.mean())
     for rows, slope, rewards in steps:
+        # The baseline shrinks with the share of the return that is still to come.
         advantage = to_go[rows] - baseline * to_go[rows] / np.where(played.returns[rows], played.returns[rows], 1)
         each[rows] += slope.double().numpy() * advantage[:, None]
         to_go[rows] -= rewards
     gradient = each.mean(0)
+    # Downhill, as the director wants low returns, by a step of fixed length: rewards come in any unit.
     length = 0.3 * max(1.0, float(np.linalg.norm(weights)) / 4)
     lowered: Floats = weights - length * gradient / max(float(np.linalg.norm(gradient)), 1e-12)
     return lowered
 
 
 def _slope(attack: Directed, moment: Moment) -> Tensor:
-    """(B, P) the gradient of the log-probability of the targets drawn, by the weights."""
+    """Return (B, P) gradients of the log-probability of the drawn targets by the weights."""
     features = attack.features(moment.policy, moment.seen)
     score, target = attack.score(moment), moment.state["target"]
+    # Softmax: one-hot minus probabilities; below, a Gaussian through tanh.
     if moment.policy.discrete is not None:
         pull = torch.nn.functional.one_hot(target, moment.policy.discrete).float() - score.softmax(1)
     else:

@@ -1,4 +1,4 @@
-"""Episodes, each a function of its key, the policy, the environment and the adversary; lanes only batch them."""
+"""Episodes: each is a function of its key, the policy, the environment and the adversary; lanes only batch them."""
 
 from __future__ import annotations
 
@@ -24,24 +24,17 @@ from robustest_rl.worlds import World
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What became of some episodes.
+    """Outcomes of n played episodes."""
 
-    Attributes:
-        returns: (n,) float64, sums of rewards, or minus sums of a cost.
-        lengths: (n,) int64, steps.
-        ended: (n,) bool, whether the environment ended it, rather than a limit of steps.
-        counts: what adversaries counted.
-    """
-
-    returns: NDArray[np.float64]
-    lengths: NDArray[np.int64]
-    ended: NDArray[np.bool_]
-    counts: Counter[str]
+    returns: NDArray[np.float64]  # (n,) float64, sums of rewards, or minus sums of a cost
+    lengths: NDArray[np.int64]  # (n,) int64, steps
+    ended: NDArray[np.bool_]  # (n,) bool, True if the environment ended the episode, False for a limit of steps
+    counts: Counter[str]  # counts of the adversary, for health checks
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Episodes that are played side by side; `seen`, `state` and `out` are written as they go."""
+    """Episodes played side by side; `seen`, `state` and `out` are written in place."""
 
     adversary: Adversary
     rows: Tensor
@@ -53,24 +46,15 @@ class _Group:
 
 @dataclass
 class Arena:
-    """A policy in a world, ready to play.
-
-    Attributes:
-        policy, world: what acts, and where.
-        lanes: episodes at once, at most.
-        block: rows that the policy is asked about at once; more of them may move last bits.
-        max_steps: steps after which an episode that has no end is an error.
-        cost: a quantity of `info` whose negated sum is the return; "" for the reward.
-        cut: steps after which every episode is broken off, for a glance; None plays to the end.
-    """
+    """A policy in a world, ready to play."""
 
     policy: Policy
     world: World
-    lanes: int = BLOCK
-    block: int = BLOCK
-    max_steps: int = 10_000
-    cost: str = ""
-    cut: int | None = None
+    lanes: int = BLOCK  # most episodes at once
+    block: int = BLOCK  # rows of one call of the policy; another number may move last bits
+    max_steps: int = 10_000  # steps after which an episode without an end is an error
+    cost: str = ""  # a key of `info` whose negated sum is the return; "" for the reward
+    cut: int | None = None  # steps after which every episode is broken off; None plays to the end
     _envs: list[gymnasium.Env[Any, Any]] = field(default_factory=list)
 
     def play(
@@ -82,18 +66,16 @@ class Arena:
         record: Record | None = None,
         race: Race | None = None,
     ) -> Played:
-        """Play an episode for each key (n,) int64, every one to its end.
+        """Play an episode for each key.
 
         Args:
-            adversary: what stands between.
-            keys: of the episodes; all that is drawn, in the environment too, follows from them.
-            start: overrides what the adversary keeps at the beginning, tensors (n, ...).
-            record: hears of every step.
-            race: breaks off what can no longer matter.
+            keys: (n,) int64; all draws of an episode, those of the environment too, follow from its key.
+            start: overrides of the adversary's first state, tensors (n, ...).
+            record: called after each step.
+            race: breaks off episodes that no longer matter.
 
         Raises:
-            DataError, ModelError: an observation, reward, action or output is not what it must be, or an episode does
-                not end.
+            DataError, ModelError: a malformed observation, reward, action or output, or an episode without an end.
         """
         parts = [
             self._group(
@@ -114,11 +96,10 @@ class Arena:
         )
 
     def adopt(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Play in this environment first."""
+
         self._envs.insert(0, env)
 
     def close(self) -> None:
-        """Close the environments."""
         while self._envs:
             self._envs.pop().close()
 
@@ -135,10 +116,11 @@ class Arena:
         n = len(keys)
         while len(self._envs) < n:
             self._envs.append(self.world.make())
-        # Each part its own memory: they are written in place.
+        # Clones: parts of the state may share memory, and are written in place.
         state = {name: part.clone() for name, part in {**adversary.begin(self.policy, keys), **start}.items()}
         seen = []
         for place, env in enumerate(self._envs[:n]):
+            # Before the reset: some environments compute from their parameters there.
             adversary.prepare(env, {name: part[place] for name, part in state.items()})
             seen.append(env.reset(seed=env_seed(keys[place]))[0])
         out = Played(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), Counter())
@@ -157,7 +139,7 @@ class Arena:
         raise DataError(expected(f"episodes that end within {self.max_steps} steps", "one that does not", mend))
 
     def _step(self, group: _Group, step: int, block: Tensor, record: Record | None) -> Tensor:
-        """One step of a block of episodes; those that go on afterwards."""
+        """Play one step of a block; return the places that go on."""
         if not len(block):
             return block
         moment, shown, actions = self._decide(group, step, block)
@@ -182,9 +164,9 @@ class Arena:
         return kept
 
     def _decide(self, group: _Group, step: int, block: Tensor) -> tuple[Moment, Tensor, Tensor]:
-        """What is shown and done in one block, which is filled up to a constant number of rows."""
         clock.check()
         n, state = len(block), group.state
+        # Fill the block up to a constant number of rows: the last bits of a network depend on the size of its batch.
         rows = torch.cat([block, block[:1].expand(_filled(n, self.block) - n)])
         key = rng.fold(group.keys[rows], step)
         before = {name: part[rows] for name, part in state.items()}
@@ -194,6 +176,7 @@ class Arena:
             with torch.no_grad():
                 chosen = self.policy.act(self.policy.outputs(shown), key)
             actions = group.adversary.act(moment, chosen)
+        # Only parts that the adversary replaced are copied back.
         for name, part in moment.state.items():
             if part is not before.get(name):
                 state[name][block] = part[:n]
@@ -214,33 +197,33 @@ class Arena:
 
 
 def env_seed(key: Tensor) -> int:
-    """What an episode's environment is reset with, of its key."""
+    """Return the seed of an episode's environment, 0..2**31 - 1."""
     return int(rng.fold(key.view(1), "environment")) & 0x7FFFFFFF
 
 
 def search_keys(seed: int, use: str, n: int) -> Tensor:
-    """(n,) int64 keys of episodes that nothing is judged on, other ones for each use."""
+    """Return (n,) int64 keys of episodes that nothing is judged on, different for each use."""
     return rng.fold(rng.keys(seed, torch.arange(n)), f"episodes of {use}")
 
 
 def steady_block(policy: Policy, seen: Tensor) -> int:
-    """How many rows the policy can be asked about at once so that its answers do not depend on their places.
+    """Return the number of rows per call for which the policy's answers do not depend on their places.
 
     Args:
-        policy: what acts.
-        seen: (n, *S) observations to try it on.
+        seen: (n, *S) observations to try.
 
     Returns:
-        `BLOCK`, or 1 where some answer differs in the last bit from place to place.
+        `BLOCK`, or 1 if an answer differs in the last bit from place to place.
 
     Raises:
-        ModelError: it answers the same batch differently: it draws, and was not said to be stochastic.
+        ModelError: the same batch has two answers: the policy draws without `stochastic`.
     """
     if policy.stochastic:
         return 1  # what it draws itself would depend on its neighbours
     batch = seen[torch.arange(BLOCK) % len(seen)]
     if not batch.dtype.is_floating_point:
         return BLOCK if _steady(policy, batch) else 1
+    # The first observations of episodes are often equal; a little noise shows more of the network's paths.
     spread = rng.normal(rng.keys(0, torch.arange(BLOCK)), batch.shape[1:])
     return BLOCK if _steady(policy, batch + 0.01 * spread * (batch.abs() + 0.1)) else 1
 
@@ -253,6 +236,7 @@ def _steady(policy: Policy, batch: Tensor) -> bool:
                 "Expected the policy to answer the same observations alike but it does not: it draws. Say "
                 "stochastic=True, so that what it draws follows from each episode's key."
             )
+        # Rolls move rows between the places of a vectorised kernel and its remainder.
         return all(torch.equal(policy.outputs(batch.roll(k, 0)), first.roll(k, 0)) for k in (1, 7, 16, 29, 45))
 
 

@@ -1,4 +1,4 @@
-"""The episodes that are judged, as units of a plan."""
+"""Judged episodes, as units of a plan."""
 
 from __future__ import annotations
 
@@ -17,34 +17,24 @@ from robustest_rl.threats import Attacked
 
 @dataclass(frozen=True)
 class Episodes:
-    """The episodes that are judged (`robustest.run.own_units.Countable`): each is a function of seed and position.
-
-    Attributes:
-        scene: what acts, and where.
-        adversary: what stands between; found on other episodes.
-        n: how many.
-        seed: of the run; it tells these episodes from those of another.
-        level: the return that an episode must reach to speak for the claim.
-        lanes: played at once, at most; no outcome depends on it.
-    """
+    """The judged episodes (`robustest.run.own_units.Countable`)."""
 
     scene: Scene
-    adversary: Attacked | Untouched
-    n: int
+    adversary: Attacked | Untouched  # found on other episodes
+    n: int  # number of episodes
     seed: int
-    level: float
-    lanes: int = BLOCK
+    level: float  # the return at which an episode counts as held
+    lanes: int = BLOCK  # most episodes at once; no outcome depends on it
 
     def __len__(self) -> int:
         return self.n
 
     def load(self, ids: Sequence[int]) -> list[tuple[int, int]]:
-        """As `Countable.load`."""
         return [(self.seed, one) for one in ids]
 
     def look(self, part: Part) -> dict[str, NDArray[Any]]:
-        """As `Countable.look`."""
         arena = self.scene.arena(self.lanes)
+        # Both runs share their key: the fall of an episode has much less variance than that of two independent ones.
         clean = arena.play(Untouched(), part.keys)
         hit = clean if isinstance(self.adversary, Untouched) else arena.play(self.adversary, part.keys)
         arena.close()
@@ -58,5 +48,4 @@ class Episodes:
         }
 
     def glance(self, part: Part) -> dict[str, NDArray[Any]]:
-        """As `robustest.run.own_units.Glancing.glance`."""
         return {"walk": walked(self.scene, self.adversary, part.keys)}

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from robustest.packs import DrawsRule
     from robustest_rl.judged import Episodes
 
+# Steps from the nominal value to either end of a range.
 FINE = 1000
-"""Steps from the nominal value to either end of a range."""
 EPISODES, _EXAMPLES = 16, 60
 
 
 def mildest_dynamics(
     counted: Episodes, threat: Dynamics, rule: Any, columns: Mapping[str, NDArray[Any]], seed: int
 ) -> Dynamics | None:
-    """The values nearest to the nominal ones, by shrinking, under which episodes of a search fall short on average.
+    """Return the shrunk values nearest to the nominal ones under which a search's episodes break the claim; None if
+    none do.
 
     Args:
-        counted: the episodes judged; others are played here.
+        counted: the judged episodes; other episodes are played here.
         threat: with the values that failed.
-        rule: what was claimed of the mean of a column.
-        columns: as judged; what they have in common with the rule says which column that is.
+        rule: the rule of the claim.
         seed: of the search.
     """
     nominal = threat.nominal(counted.scene.world.make())
@@ -59,7 +59,8 @@ def mildest_dynamics(
 
 
 def short(rule: Any, level: float, returns: NDArray[np.float64]) -> bool:
-    """Whether returns fall short of what a rule claims of their mean, or of the share that reaches a level."""
+    """Return True if returns break the rule on their mean, or on the share that reaches a level."""
+    # A claim with a baseline wraps its rule.
     asked: DrawsRule = getattr(rule, "other", rule)
     value = (returns >= level).astype(np.float64) if asked.column == "held" else returns
     return bool(value.mean() < (asked.threshold if asked.threshold is not None else -np.inf))

@@ -1,4 +1,4 @@
-"""A step of some episodes as an adversary sees it, and what an adversary is."""
+"""The interface of an adversary, and the step of some episodes that it sees."""
 
 from __future__ import annotations
 
@@ -18,28 +18,19 @@ from robustest_rl.policies import Policy
 
 @dataclass(slots=True)
 class Moment:
-    """One step of some episodes, as an adversary sees it.
-
-    Attributes:
-        policy: what acts.
-        seen: (B, *S) true observations.
-        key: (B,) int64, keys of this step.
-        step: 0, 1, ...
-        state: what the adversary keeps of each episode, tensors (B, ...) by name; it may replace them.
-        counts: adds up over all steps, for the health checks.
-    """
+    """One step of some episodes."""
 
     policy: Policy
-    seen: Tensor
-    key: Tensor
-    step: int
-    state: dict[str, Tensor]
-    counts: Counter[str]
+    seen: Tensor  # (B, *S) true observations
+    key: Tensor  # (B,) int64, keys of this step
+    step: int  # 0, 1, ...
+    state: dict[str, Tensor]  # tensors (B, ...) by name that the adversary keeps of each episode; it may replace them
+    counts: Counter[str]  # counters over all steps, for health checks
     _outputs: Tensor | None = None
 
     @property
     def outputs(self) -> Tensor:
-        """What the policy gives for the true observations."""
+        """Return the policy's outputs for the true observations, computed once."""
         if self._outputs is None:
             with torch.no_grad():
                 self._outputs = self.policy.outputs(self.seen)
@@ -47,60 +38,47 @@ class Moment:
 
 
 class Adversary(Protocol):
-    """What stands between an agent and its environment. Draws come from keys alone, and rows know nothing of others."""
+    """A transformation between an agent and its environment; draws come from keys alone, and rows are independent."""
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """What it keeps of each episode, tensors (n, ...) by name, for keys (n,) int64."""
+        """Return the first state of each episode, tensors (n, ...) by name."""
 
     def prepare(self, env: gymnasium.Env[Any, Any], state: Mapping[str, Tensor]) -> None:
-        """Change an environment before it is reset, by one episode's state."""
+        """Change an environment before its reset, by one episode's state."""
 
     def observe(self, moment: Moment) -> Tensor:
-        """What is shown to the policy, (B, *S)."""
+        """Return the observations shown to the policy, (B, *S)."""
 
     def act(self, moment: Moment, actions: Tensor) -> Tensor:
-        """What is done, of actions (B,) int64 or (B, *A) that the policy chose."""
+        """Return the actions carried out, of those that the policy chose: (B,) int64 or (B, *A)."""
 
 
 class Untouched:
     """No adversary."""
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Adversary.begin`."""
         return {}
 
     def prepare(self, env: gymnasium.Env[Any, Any], state: Mapping[str, Tensor]) -> None:
-        """As `Adversary.prepare`."""
+        pass
 
     def observe(self, moment: Moment) -> Tensor:
-        """As `Adversary.observe`."""
         return moment.seen
 
     def act(self, moment: Moment, actions: Tensor) -> Tensor:
-        """As `Adversary.act`."""
         return actions
 
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """One step of a block of episodes, once it is over.
+    """One step of a block of episodes, once it is over."""
 
-    Attributes:
-        step: 0, 1, ...
-        moment: as the adversary left it; its state may have more rows than there are episodes.
-        shown: (B, *S) what the policy was shown.
-        actions: (B,) int64 or (B, *A) what was done.
-        rewards: (B,) float64.
-        rows: (B,) int64 places of the episodes among those asked for.
-    """
-
-    step: int
-    moment: Moment
-    shown: Tensor
-    actions: Tensor
-    rewards: NDArray[np.float64]
-    rows: NDArray[np.int64]
+    step: int  # 0, 1, ...
+    moment: Moment  # as the adversary left it; its state may have more rows than episodes
+    shown: Tensor  # (B, *S) observations shown to the policy
+    actions: Tensor  # (B,) int64 or (B, *A) actions carried out
+    rewards: NDArray[np.float64]  # (B,) float64
+    rows: NDArray[np.int64]  # (B,) int64 places of the episodes
 
 
 Record = Callable[[Stepped], object]
-"""Called after each step."""

@@ -1,4 +1,4 @@
-"""What this pack adds to robustest: its kind of claim."""
+"""Hooks of the pack: its kind of claim."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def robustest_kinds() -> Sequence[Kind]:
-    """Return the claim on returns."""
+    """Return the kind of claim of the pack."""
     from robustest_rl.asking import ROBUST_RETURN
 
     return (ROBUST_RETURN,)

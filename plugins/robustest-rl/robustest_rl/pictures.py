@@ -1,4 +1,4 @@
-"""Film strips: an episode untouched and attacked, as its environment renders it."""
+"""Film strips: an episode undisturbed and attacked, as its environment renders it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from robustest_rl.worst import described
 if TYPE_CHECKING:
     from robustest_rl.judged import Episodes
 
+# Pictures in a strip, at even distances from the first step to the last of the attacked episode.
 FRAMES = 6
-"""Pictures in a strip, at even distances from the first step to the last of the attacked episode."""
 _SIDE = 96
 
 
 def film_strips(counted: Episodes, worst: list[dict[str, Any]], folder: str | None) -> list[Exhibit]:
-    """An exhibit for each of the worst episodes, with a strip untouched and one attacked where frames can be had."""
+    """Return an exhibit of each of the worst episodes, with two strips if the environment renders frames."""
     strips = []
     for row in worst:
         frames = None if folder is None else _both(counted, row["episode"])
@@ -51,13 +51,15 @@ def _both(counted: Episodes, episode: int) -> tuple[torch.Tensor, torch.Tensor] 
         return None
     last = len(attacked) - 1
     picked = np.linspace(0, last, min(FRAMES, last + 1)).round().astype(int)
+    # The same steps in both strips; an undisturbed episode that ended sooner repeats its last frame.
     strips = [np.concatenate([_small(film[min(k, len(film) - 1)]) for k in picked], 1) for film in (clean, attacked)]
     before, after = (torch.from_numpy(np.ascontiguousarray(strip)).permute(2, 0, 1).float() / 255 for strip in strips)
     return before, after
 
 
 def _frames(counted: Episodes, episode: int, *, untouched: bool) -> list[Any]:
-    """What an environment renders before each step; nothing where it renders no arrays."""
+    """Return a frame before each step; none if the environment renders no arrays."""
+    # An id can be made again with a render mode; a factory decides for itself.
     try:
         env = counted.scene.world.make(pictures=isinstance(counted.scene.world.source, str))
     except (ConfigError, DependencyNotInstalled, TypeError):

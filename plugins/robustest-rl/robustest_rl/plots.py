@@ -1,6 +1,6 @@
-"""Returns untouched and attacked on one scale, and the lowest ones found by radius, as PNG or SVG files.
+"""Plots of returns undisturbed and attacked, and of the lowest returns by radius, as PNG or SVG files.
 
-Matplotlib draws them (the extra `pictures`). None of its global state is touched: no backend is chosen, no style set.
+Matplotlib (the extra `pictures`) draws them; its global state stays: no backend is chosen, no style set.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ _BY_RADIUS = "lowest mean return found by radius"
 
 
 def plot_returns(result: Result, path: str | os.PathLike[str]) -> Path:
-    """Save a picture of an agent's returns.
+    """Save a plot of an agent's returns.
 
-    The left panel has the return of each episode that was played, untouched and attacked, each sorted from low to
-    high. Where the threat has a radius, the right panel has the lowest mean return that was found by radius, on the
-    episodes on which attacks were tried. It never rises: what a smaller radius found counts for larger ones.
+    The left panel has the sorted returns of all episodes, undisturbed and attacked; the right one the lowest mean
+    return by radius, on the episodes of the search.
 
     Args:
         result: of `measure_robust_return`.
-        path: of the file, ending in .png or .svg; its folder is made if absent.
+        path: ends in .png or .svg; its folder is made if absent.
 
     Returns:
         The path.
 
     Raises:
-        ConfigError: the result is of another kind, the path has another ending, or Matplotlib is missing.
+        ConfigError: a result of another kind, another ending, or Matplotlib is missing.
         StoreError: the file cannot be written.
     """
     returns = result.details.get("returns")
@@ -56,17 +55,19 @@ def plot_returns(result: Result, path: str | os.PathLike[str]) -> Path:
 
 
 def curves_by_radius(curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Returns by radius as a curve of the page; none where there is no radius, or returns lie below its axis."""
+    """Return the curve of returns by radius for the report's page; empty without a radius."""
     points = [{"x": point["radius"], "y": point["mean return"]} for point in curve if "radius" in point]
+    # The page's axis starts at 0.
     if not points or min(point["y"] for point in points) < 0 or points[-1]["x"] == 0:
         return {}
     return {"curves": [{"title": _BY_RADIUS, "x": "radius", "y": "mean return", "points": points}]}
 
 
 def picture_of(details: Mapping[str, Any], statement: str, folder: str | None) -> dict[str, Any]:
-    """A picture for the page, where pictures are kept and can be drawn."""
+    """Return the plot for the report's page; empty if pictures are off or Matplotlib is missing."""
     if folder is None or find_spec("matplotlib") is None:
         return {}
+    # The name follows from the content, so that a run repeated writes the same file.
     named = zlib.crc32(repr((statement, details["returns"], details.get("by_radius"))).encode())
     target = Path(folder) / f"robust_return-{named:08x}.png"
     path = current().picture(lambda: str(_written(_figure(details, statement), target)), folder)
@@ -129,10 +130,10 @@ def _saved(figure: Figure, target: Path) -> Path:
 
 
 def _written(figure: Figure, target: Path) -> Path:
-    """Draws and writes; the same result gives the same bytes."""
     import matplotlib
 
     kind, drawn = target.suffix.lower()[1:], io.BytesIO()
+    # A fixed salt and no date: the same result gives the same bytes.
     with matplotlib.rc_context({"svg.hashsalt": "robustest"}):
         figure.savefig(drawn, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One face for policies: torch modules, callables on numpy batches, and models of stable-baselines3."""
+"""A common interface of policies: torch modules, callables on numpy batches, and models of stable-baselines3."""
 
 from __future__ import annotations
 
@@ -17,29 +17,20 @@ from torch import Tensor, nn
 from robustest import rng
 from robustest.errors import ConfigError, DataError, ModelError, expected
 
+# Rows of every call of a policy: the last bits of its answers may depend on their number.
 BLOCK = 64
-"""Rows that a policy is asked about at once, always: what it answers in the last bit may depend on their number."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What acts.
+    """A policy with the spaces of its environment."""
 
-    Attributes:
-        source: a torch module from observations (B, *S) float32, or (B,) int64 of a discrete space, to logits (B, A) or
-            mean actions (B, *A); a callable on such numpy batches that gives logits, actions (B,) or (B, *A); or a
-            model of stable-baselines3.
-        observations, actions: the environment's spaces.
-        stochastic: whether actions are drawn: from the softmax of logits, and from whatever the policy draws itself.
-        gradients: whether outputs can be differentiated.
-        within: the action space of the environment inside its wrappers: `ClipAction` has no limits of its own.
-    """
-
-    source: Any
-    observations: Box | Discrete
+    source: Any  # the policy, as in `measure_robust_return`
+    observations: Box | Discrete  # observations, actions: the environment's spaces
     actions: Box | Discrete
-    stochastic: bool
-    gradients: bool
+    stochastic: bool  # draw actions from the softmax of logits, and allow draws inside the policy
+    gradients: bool  # True if outputs can be differentiated
+    # The action space inside the environment's wrappers: `ClipAction` declares no limits.
     within: Box | Discrete | None = None
 
     @property
@@ -47,7 +38,7 @@ class Policy:
         """Lowest and highest continuous actions, (*A) each.
 
         Raises:
-            ConfigError: they are not finite: there is no scale for what an adversary does.
+            ConfigError: they are not finite, so an adversary's changes have no scale.
         """
         box = self.within if isinstance(self.within, Box) and self.within.shape == self.actions.shape else self.actions
         if not isinstance(box, Box) or not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
@@ -56,11 +47,11 @@ class Policy:
 
     @property
     def discrete(self) -> int | None:
-        """How many actions there are to choose from; None where they are continuous."""
+        """The number of discrete actions; None if actions are continuous."""
         return int(self.actions.n) if isinstance(self.actions, Discrete) else None
 
     def outputs(self, seen: Tensor) -> Tensor:
-        """Logits (B, A) or mean actions (B, *A), float32, of observations.
+        """Return float32 logits (B, A) or mean actions (B, *A) of observations.
 
         Raises:
             ModelError: they have another shape, or are not finite.
@@ -75,19 +66,20 @@ class Policy:
         return out
 
     def act(self, outputs: Tensor, key: Tensor) -> Tensor:
-        """Actions (B,) int64 or (B, *A) float32 of outputs; drawn by keys (B,) where the policy is stochastic."""
+        """Return actions (B,) int64 or (B, *A) float32, drawn by keys (B,) if the policy is stochastic."""
         if self.discrete is None:
             return outputs
+        # Callables and models of stable-baselines3 draw inside themselves (`asked`).
         if not self.stochastic or not isinstance(self.source, nn.Module):
             return outputs.argmax(1)
         draw = rng.uniform(rng.fold(key, "action"), (self.discrete,)).clamp(min=2.0**-25)
         return (outputs - (-draw.log()).log()).argmax(1)  # Gumbel's way to draw from a softmax
 
     def given(self, actions: Tensor) -> list[Any]:
-        """Actions (B,) or (B, *A) as environments take them, one each.
+        """Return actions as environments take them, one each.
 
         Raises:
-            ModelError: one is outside the action space.
+            ModelError: an action is outside the action space.
         """
         if isinstance(self.actions, Discrete):
             return (actions + int(self.actions.start)).tolist()
@@ -98,10 +90,10 @@ class Policy:
         return list(value)
 
     def seen(self, observations: list[Any]) -> Tensor:
-        """Observations of the environment as a batch.
+        """Return observations of the environment as a batch.
 
         Raises:
-            DataError: one is not finite, has another shape than the space says, or is none of a discrete space.
+            DataError: an observation is not finite, has another shape, or is outside a discrete space.
         """
         if isinstance(self.observations, Discrete):
             cells = [int(one) for one in observations]
@@ -118,10 +110,12 @@ class Policy:
 
     @contextmanager
     def asked(self, key: Tensor) -> Iterator[None]:
-        """Inside the block the policy's own draws are those of keys (B,); the global generators are put back."""
+        """Seed the policy's own draws by keys (B,) inside the block, and restore the global generators after it."""
         if not self.stochastic:
             yield
             return
+        # One generator serves the whole batch, so a stochastic policy is asked about one row at a time
+        # (`steady_block`).
         seed = int(rng.fold(key, "policy").sum())
         torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()
         torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
@@ -148,11 +142,7 @@ class Policy:
 
 
 def _certain(chosen: NDArray[Any], actions: Discrete) -> Tensor:
-    """(B, A) logits of actions (B,) that a policy chose itself, counted from 0.
-
-    Raises:
-        ModelError: one is no action.
-    """
+    """Return (B, A) logits of actions (B,) that a policy chose itself, counted from 0."""
     if chosen.dtype.kind not in "iu" or bool(((chosen < 0) | (chosen >= int(actions.n))).any()):
         raise ModelError(expected(f"actions inside the action space {actions}, counted from 0", chosen))
     return torch.nn.functional.one_hot(torch.from_numpy(chosen.astype(np.int64)), int(actions.n)).float()
@@ -166,10 +156,10 @@ def as_policy(
     stochastic: bool = False,
     within: Space[Any] | None = None,
 ) -> Policy:
-    """The policy of a module, a callable or a model of stable-baselines3, for an environment's spaces.
+    """Return the policy of a module, a callable or a model of stable-baselines3.
 
     Raises:
-        ConfigError: it is none of them, is in train mode, or the spaces are neither boxes nor discrete.
+        ConfigError: the source is none of them or in train mode, or a space is neither a box nor discrete.
     """
     if not isinstance(observations, (Box, Discrete)):
         mend = "Flatten it with gymnasium.wrappers.FlattenObservation."
@@ -194,7 +184,7 @@ def _differentiable(model: Any) -> bool:
 
 
 def _of_baselines(model: Any, seen: Tensor, actions: Box | Discrete, *, stochastic: bool) -> Tensor:
-    """Outputs of a model of stable-baselines3: of its distribution or Q network, else what it predicts."""
+    # No distribution and no Q network: only predictions, without gradients.
     if not _differentiable(model) or stochastic:
         with torch.no_grad():
             out = np.asarray(model.predict(seen.detach().numpy(), deterministic=not stochastic)[0])

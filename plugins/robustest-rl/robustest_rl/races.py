@@ -1,4 +1,4 @@
-"""Candidates of a search that play side by side: who can no longer be among the lowest is broken off."""
+"""Races: candidates of a search that play side by side until they can no longer be among the lowest."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ from torch import Tensor
 class Race:
     """A race of candidates to the lowest mean return.
 
-    Where rewards are not negative, returns only grow. So a candidate whose mean so far is above those of as many
-    others as are asked for, which have ended, is not among the lowest: nobody needs the rest of its episodes. Once a
-    reward is negative nothing is broken off any more. Which candidates come out lowest, and their returns, are those
-    of a race that all run to the end, unless the first negative reward comes after something was broken off.
-
-    Attributes:
-        candidates, episodes: how many, and what each plays; row c * episodes + e is episode e of candidate c.
-        lowest: how many are asked for.
+    While rewards are not negative, returns only grow: a candidate whose mean so far exceeds those of `lowest` others
+    that have ended is broken off. The first negative reward ends all breaks.
     """
 
-    candidates: int
-    episodes: int
-    lowest: int
+    # The lowest candidates and their returns are those of a race without breaks, unless the first negative reward comes
+    # after a break.
+
+    candidates: int  # number of candidates; row c * episodes + e is episode e of candidate c
+    episodes: int  # episodes of each candidate
+    lowest: int  # number of candidates wanted
     _returns: NDArray[np.float64] = field(init=False)
     _over: NDArray[np.bool_] = field(init=False)
     _out: NDArray[np.bool_] = field(init=False)
@@ -39,13 +36,14 @@ class Race:
         self._out = np.zeros(self.candidates, bool)
 
     def still(self, rows: NDArray[Any], returns: NDArray[np.float64], alive: NDArray[Any]) -> Tensor:
-        """(A,) bool, which of the episodes that go on are still to be played.
+        """Return (A,) bool: True for episodes still to be played.
 
         Args:
-            rows: (n,) int64 rows of the episodes that are played side by side.
-            returns: (n,) of them so far.
-            alive: (A,) int64 places among them of those that go on.
+            rows: (n,) int64 rows of the episodes played side by side.
+            returns: (n,) returns so far.
+            alive: (A,) int64 places of the episodes that go on.
         """
+        # A return that fell shows a negative reward: from now on means so far bound nothing.
         self._grows = self._grows and not bool((returns < self._returns[rows]).any())
         self._returns[rows] = returns
         self._over[rows] = True

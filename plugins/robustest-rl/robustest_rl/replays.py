@@ -1,4 +1,4 @@
-"""Any episode of a result, played again: the same steps, and the same return to the last bit."""
+"""Replays: any episode of a result, with the same steps and the same return to the last bit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from robustest_rl.traces import Trace, trace
 from robustest_rl.worlds import Factory, World
 
 _ATTACKS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in (Noise, Away, Lower, Directed)}
+# Fields of threats that a measurement fills in.
 _CHOSEN = ("scale", "values", "bias")
-"""Fields of threats that a measurement fills in."""
 
 
 def replay(
@@ -35,25 +35,22 @@ def replay(
 ) -> Trace:
     """Play one episode of a result again, step by step.
 
-    The adversary is the one that was judged: it is read from the result, and nothing is searched for.
+    The adversary is read from the result; nothing is searched for.
 
     Args:
         result: of `measure_robust_return`, or read from a run's file.
-        policy, env, threat: as measured. An environment may render, with a factory such as
-            `lambda: gymnasium.make("CartPole-v1", render_mode="human")`.
-        episode: its number, 0..n_total - 1, whether it was played or the claim was settled before; None for the one of
-            lowest return.
-        untouched: whether the adversary is left out.
-        critic: as measured; needed where its attack was the one judged.
+        policy, env, threat: as measured. An environment may render, with a factory such as `lambda:
+            gymnasium.make("CartPole-v1", render_mode="human")`.
+        episode: its number, 0..n_total - 1, played before or not; None for the episode of lowest return.
+        untouched: leave out the adversary.
+        critic: as measured; needed if the adversary uses it.
 
     Returns:
-        The episode. Where it was played when the result was made, the return is the same to the last bit.
+        The episode; its return is that of the result to the last bit.
 
     Raises:
-        ConfigError: the result is of another kind, its threat is another, it has no such episode, or the critic is
-            missing.
-        DataError: the episode returns something else than it did: the policy, the environment, the threat or a library
-            is no longer what it was.
+        ConfigError: the result is of another kind, has another threat or no such episode, or the critic is missing.
+        DataError: the return differs: the policy, environment, threat or a library has changed.
     """
     kept = result.details.get("replay") if isinstance(result, Result) else None
     if not isinstance(kept, Mapping):
@@ -72,13 +69,14 @@ def replay(
 
 
 def kept_of(counted: Episodes) -> dict[str, Any]:
-    """All that `replay` needs besides policy, environment, threat and seed: plain JSON types."""
+    """Return all that `replay` needs besides policy, environment, threat and seed, in plain JSON types."""
     scene, adversary = counted.scene, counted.adversary
     kept: dict[str, Any] = {"cost": scene.cost, "stochastic": scene.stochastic, "max_steps": scene.max_steps}
     if isinstance(adversary, Untouched):
         return kept | {"threat": "no threat", "adversary": None}
     inner = _inner(adversary.threat)
     attack = {part.name: getattr(adversary.attack, part.name) for part in fields(adversary.attack)}
+    # A critic is a function: the caller of `replay` gives it again.
     attack.pop("critic", None)
     told = {
         "kind": type(adversary.attack).__name__,
@@ -92,10 +90,10 @@ def kept_of(counted: Episodes) -> dict[str, Any]:
 def adversary_of(
     told: Mapping[str, Any] | None, threat: Threat | None, critic: Callable[..., Any] | None
 ) -> Attacked | Untouched:
-    """The adversary that a result tells of.
+    """Return the adversary that a result describes.
 
     Raises:
-        ConfigError: there is no threat where there was one, or one where there was none; or the critic is missing.
+        ConfigError: a threat is missing or superfluous, or the critic is missing.
     """
     if told is None or threat is None:
         if told is not None or threat is not None:
@@ -111,7 +109,6 @@ def adversary_of(
 
 
 def _filled(threat: Threat, chosen: Mapping[str, Any]) -> Threat:
-    """A threat with what was measured or found of it."""
     if isinstance(threat, Sometimes):
         return replace(threat, threat=_filled(threat.threat, chosen))
     known: dict[str, Any] = {name: tuple(value) for name, value in chosen.items() if hasattr(threat, name)}
@@ -125,7 +122,6 @@ def _inner(threat: Threat) -> Threat:
 
 
 def _compare(returns: Mapping[str, Any], found: Trace, which: str) -> None:
-    """Refuse a return other than the one that the result has of this episode, if it has one."""
     if found.episode not in returns["episode"]:
         return
     before = returns[which][returns["episode"].index(found.episode)]

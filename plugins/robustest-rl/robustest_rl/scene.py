@@ -1,4 +1,4 @@
-"""What acts, and where; and a glance at the first steps of its episodes."""
+"""A policy and its environment, and the first steps of episodes."""
 
 from __future__ import annotations
 
@@ -21,25 +21,17 @@ _GLANCE = 24
 
 @dataclass(frozen=True)
 class Scene:
-    """What acts, and where: all that an episode depends on besides its key and the adversary.
+    """All that an episode depends on besides its key and the adversary."""
 
-    Attributes:
-        source: the policy as given.
-        world: the environment.
-        stochastic: as in `robustest_rl.policies.Policy`.
-        block: rows that the policy is asked about at once.
-        max_steps, cost: as in `robustest_rl.episodes.Arena`.
-    """
-
-    source: Any
+    source: Any  # the policy as given
     world: World
-    stochastic: bool = False
-    block: int = BLOCK
-    max_steps: int = 10_000
+    stochastic: bool = False  # as in `robustest_rl.policies.Policy`
+    block: int = BLOCK  # rows of one call of the policy
+    max_steps: int = 10_000  # max_steps, cost: as in `robustest_rl.episodes.Arena`
     cost: str = ""
 
     def arena(self, lanes: int = BLOCK, *, wide: bool = False, cut: int | None = None) -> Arena:
-        """Ready to play; `wide` asks the policy about as many rows as there are, for searches."""
+        """Return an arena; with `wide`, for searches, the policy is called with larger batches."""
         env = self.world.make()
         policy = as_policy(
             self.source,
@@ -49,11 +41,12 @@ class Scene:
             within=env.unwrapped.action_space,
         )
         env.close()
+        # A policy that needs single rows keeps them in searches, too.
         block = max(self.block, 4 * BLOCK) if wide and self.block > 1 else self.block
         return Arena(policy, self.world, lanes, block, self.max_steps, self.cost, cut)
 
     def steady(self) -> Scene:
-        """The same with the block that its policy allows; see `robustest_rl.episodes.steady_block`."""
+        """Return the scene with the block that its policy allows (`robustest_rl.episodes.steady_block`)."""
         seen: list[Tensor] = []
         arena = self.arena(cut=8)
         arena.block = 1 if self.stochastic else BLOCK
@@ -63,11 +56,12 @@ class Scene:
 
 
 def walked(scene: Scene, adversary: Adversary, keys: Tensor) -> Floats:
-    """(n, 2) sums of what is shown and given in the first steps of episodes: what tells that they are as they were."""
+    """Return (n, 2) sums over the first steps of episodes: fingerprints of observations, and of actions and rewards."""
     arena, sums = scene.arena(cut=_GLANCE), np.zeros((len(keys), 2))
 
     def record(now: Stepped) -> None:
         n, late = len(now.rows), now.step + 1
+        # Weighted by the step, so that two steps in another order give another sum.
         sums[now.rows, 0] += late * now.shown.double().reshape(n, -1).sum(1).numpy()
         sums[now.rows, 1] += now.rewards + late * now.actions.detach().double().reshape(n, -1).sum(1).numpy()
 

@@ -1,4 +1,4 @@
-"""What a result says besides its verdict."""
+"""The result of a claim on returns."""
 
 from __future__ import annotations
 
@@ -28,14 +28,11 @@ def told(
     asked: Asked,
     threat: Threat | None,
 ) -> Result:
-    """The result of a plan, with what was tried, the worst episodes, and the mildest dynamics that fail.
+    """Return the result, with all attacks tried, the worst episodes, and the mildest dynamics that fail.
 
     Args:
-        plan, evidence: what was asked, and what was found.
-        counted: the episodes judged.
-        tuned: how the adversary was found; None without a threat.
-        asked: what is claimed.
-        threat: what may come between.
+        counted: the judged episodes.
+        tuned: the outcome of the search; None without a threat.
     """
     settings = plan.settings
     details = _details(counted, evidence, tuned, settings.examples)
@@ -47,6 +44,7 @@ def told(
         details["mildest"] = None if found is None else str(found)
     evidence = replace(evidence, exhibits=film_strips(counted, details["worst"], settings.pictures))
     details |= picture_of(details, plan.statement, settings.pictures)
+    # A search finds some adversary and may miss a worse one, so attacked returns only bound the truth from above.
     searched = tuned is not None and bool(tuned.adversary.threat.searched)
     low, high = asked.given or (0.0, 1.0)
     bounds: dict[str, Any] = {"bounds": "above", "least": low} if searched else {}
@@ -69,7 +67,7 @@ def told(
 
 
 def _fallible(decision: Decision, untouched: float, low: float, asked: Asked) -> Decision:
-    """Return a decision on a fall that does not pass where no more could be lost than is allowed."""
+    """Return a decision on a fall that is inconclusive if no larger fall than the allowed one was possible."""
     if asked.quantity is not FALL or asked.threshold is None or decision.verdict is not Verdict.PASSED:
         return decision
     if untouched - low > asked.threshold:
@@ -105,7 +103,6 @@ def _notes(counted: Episodes) -> list[str]:
 
 
 def _returns(evidence: Evidence) -> dict[str, list[Any]]:
-    """The return of each episode that was played, untouched and attacked, in the order of their numbers."""
     order = np.argsort(evidence.ids)
     columns: Any = evidence.columns
     return {

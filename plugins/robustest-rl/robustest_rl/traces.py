@@ -1,4 +1,4 @@
-"""One of the judged episodes, played again step by step as it was."""
+"""Traces: judged episodes, played again step by step."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Trace:
     """One episode of T steps.
 
     Attributes:
-        episode: its number among those judged, 0, 1, ...
-        seed: what its environment was reset with, 0..2**31 - 1.
-        seen, shown: (T, *S) true observations, and what the policy was shown; float32, or int64 of a discrete space.
-        actions: (T,) int64, or (T, *A) float32, what was done.
-        rewards: (T,) float64; of a cost, minus what was paid.
-        returned: their sum, added up step by step as in the claim, so that it is the same to the last bit.
-        ended: whether the environment ended it, rather than a limit of steps.
+        episode: its number among the judged ones, 0, 1, ...
+        seed: seed of its environment, 0..2**31 - 1.
+        seen, shown: (T, *S) true observations, and those shown to the policy; float32, or int64 of a discrete space.
+        actions: (T,) int64, or (T, *A) float32, carried out.
+        rewards: (T,) float64; of a cost, minus the cost.
+        returned: the sum, added step by step as in the claim, hence equal to the last bit.
+        ended: True if the environment ended the episode, False for a limit of steps.
     """
 
     episode: int
@@ -45,12 +45,11 @@ class Trace:
 
 
 def trace(counted: Episodes, episode: int, *, untouched: bool = False) -> Trace:
-    """Play one of the judged episodes again, as it was.
+    """Play one of the judged episodes again.
 
     Args:
-        counted: the episodes.
         episode: its number, 0..n - 1.
-        untouched: whether the adversary is left out.
+        untouched: leave out the adversary.
 
     Raises:
         ConfigError: there is no such episode.
@@ -76,5 +75,5 @@ def trace(counted: Episodes, episode: int, *, untouched: bool = False) -> Trace:
 
 
 def key_of(counted: Episodes, episode: int) -> Tensor:
-    """(1,) the key of an episode."""
+    """Return the key of an episode, (1,)."""
     return rng.keys(counted.seed, torch.tensor([episode]))

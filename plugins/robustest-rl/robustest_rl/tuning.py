@@ -1,4 +1,6 @@
-"""Which adversary is judged: every attack is tried on episodes of its own, and the lowest one counts."""
+"""The choice of an adversary: every attack is tried on episodes that are not judged, and the one of lowest return
+counts.
+"""
 
 from __future__ import annotations
 
@@ -26,40 +28,31 @@ from robustest_rl.threats import Attacked, Dynamics, Observation, SensorBias, So
 
 Floats = NDArray[np.float64]
 
+# Shares of the radius at which every attack is tried: an adversary of a smaller radius is allowed at the whole one.
 SHARES = (1.0, 0.5, 0.25)
-"""Shares of the radius at which every attack is tried: what a smaller one found counts for the whole."""
+# Episodes per attack; the factor of the radius for an attack that found nothing; most values tried of a whole-episode
+# threat.
 _TRIED, _BEYOND, _MOST = 21, 4.0, 32
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The choice of an adversary, as a unit that can be remembered (`robustest.run.own_units.Countable`).
-
-    Attributes:
-        scene: what acts, and where.
-        threat: what an adversary may do.
-        attacks: tried in turn, for threats of single steps.
-        effort: spent on a director.
-        seed: of all draws.
-        level: the return that episodes must reach, where their share is claimed; None where the mean is.
-    """
+    """The choice of an adversary, as a unit that can be cached (`robustest.run.own_units.Countable`)."""
 
     scene: Scene
     threat: Threat
-    attacks: tuple[Attack, ...]
-    effort: Effort
+    attacks: tuple[Attack, ...]  # tried in turn, for threats of single steps
+    effort: Effort  # of the search for a director
     seed: int
-    level: float | None
+    level: float | None  # the return of a claim on a share; None for a mean
 
     def __len__(self) -> int:
         return 1
 
     def load(self, ids: Sequence[int]) -> list[tuple[str, int]]:
-        """As `Countable.load`."""
         return [("tuning", self.seed) for _ in ids]
 
     def look(self, part: Part) -> dict[str, NDArray[Any]]:
-        """As `Countable.look`."""
         arena = self.scene.arena(4 * BLOCK, wide=True)
         keys = search_keys(self.seed, "the choice", _TRIED)
         clean = arena.play(Untouched(), keys).returns
@@ -74,26 +67,26 @@ class Tuning:
         return {name: np.asarray(column)[None] for name, column in columns.items()}
 
     def glance(self, part: Part) -> dict[str, NDArray[Any]]:
-        """As `robustest.run.own_units.Glancing.glance`."""
         walk = walked(self.scene, Attacked(self.threat), search_keys(self.seed, "the choice", 8))
         return {"walk": np.tile(walk, (len(part.ids), 1))}
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Of the radius, tried."""
         return SHARES if self.threat.radial else (1.0,)
 
     def options(self) -> Floats:
-        """(C, k) values tried of a threat of whole episodes."""
+        """Return (C, k) values of a whole-episode threat to try."""
         if isinstance(self.threat, Dynamics):
             grid = [np.linspace(low, high, 5) for low, high in self.threat.ranges.values()]
         elif isinstance(self.threat, SensorBias):
             scale = self.threat.scale or (1.0,)
+            # A bias is worst at a corner if the policy is monotone in it; `unique` drops parts of scale 0.
             grid = [np.unique([0.0 - self.threat.eps * one, self.threat.eps * one]) for one in scale]
         else:
             raise ConfigError(f"Expected a threat of whole episodes but got {self.threat}.")
         if np.prod([float(len(one)) for one in grid]) <= _MOST:
             return np.array(list(itertools.product(*grid)))
+        # Too many combinations: a random sample of the grid.
         draws = rng.integers(rng.keys(self.seed, torch.arange(_MOST)), (len(grid),), 1 << 20).numpy()
         return np.array([[one[d % len(one)] for one, d in zip(grid, row, strict=True)] for row in draws])
 
@@ -128,23 +121,24 @@ class Tuning:
         return arena.play(Attacked(self.threat, attack), keys.repeat(len(self.shares)), start={"share": shares})
 
     def _beyond(self, arena: Arena, attack: Directed, keys: Tensor) -> Floats:
-        """(E,) returns at a radius well beyond, where a search that found nothing at this one must find something."""
+        # At four times the radius a working search must find something: else silence at this radius proves nothing.
         wide = widened(self.threat)
         found = search(arena, wide, attack, replace(self.effort, ascents=0), self.seed)
         return arena.play(Attacked(wide, found.attack), keys).returns
 
 
 def lower(some: Floats, whole: Floats) -> bool:
-    """Whether any of some returns (k, E) is lower than others (E,) on the same episodes by more than chance."""
+    """Return True if a row of `some` (k, E) is lower than `whole` (E,) on the same episodes by more than chance."""
     for one in some:
         fall = whole - one
+        # Three standard errors of the paired difference, and more than rounding.
         if fall.mean() > 3 * fall.std(ddof=1) / len(fall) ** 0.5 + 1e-9 * abs(whole.mean()):
             return True
     return False
 
 
 def widened(threat: Threat) -> Threat:
-    """A threat of four times the radius."""
+    """Return a threat of four times the radius."""
     if isinstance(threat, Sometimes):
         return replace(threat, threat=widened(threat.threat))
     return replace(threat, eps=_BEYOND * threat.eps) if isinstance(threat, Observation) else threat

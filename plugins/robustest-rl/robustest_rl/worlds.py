@@ -16,25 +16,18 @@ Factory = Callable[[], "gymnasium.Env[Any, Any]"]
 
 @dataclass(frozen=True)
 class World:
-    """Where an agent acts.
+    """An environment as its maker."""
 
-    Attributes:
-        source: an id that Gymnasium knows, or a function of no arguments that makes an environment.
-        version: Gymnasium's, as outcomes may depend on it.
-        parts: classes of the environment and its wrappers, whose code outcomes depend on.
-    """
-
-    source: str | Factory
-    version: str
-    parts: tuple[type, ...]
+    source: str | Factory  # a Gymnasium id, or a function without arguments that makes an environment
+    version: str  # Gymnasium's, as outcomes may depend on it
+    parts: tuple[type, ...]  # classes of the environment and its wrappers, whose code outcomes depend on
 
     @classmethod
     def of(cls, source: object) -> World:
-        """The world of an id or a factory.
+        """Return the world of an id or a factory.
 
         Raises:
-            ConfigError: it is neither, it makes no environment, or it is an environment itself, whose lanes would be
-                one.
+            ConfigError: the source is neither, makes no environment, or is an environment, which lanes cannot share.
         """
         if isinstance(source, gymnasium.Env):
             mend = "Give its id, or a function that makes one: each lane needs its own."
@@ -51,7 +44,7 @@ class World:
         return cls(source, gymnasium.__version__, tuple(parts))
 
     def make(self, *, pictures: bool = False) -> gymnasium.Env[Any, Any]:
-        """A new environment; with `pictures` one that renders arrays, where it is made by its id."""
+        """Return a new environment; with `pictures`, one made by an id renders arrays."""
         return _make(self.source, **({"render_mode": "rgb_array"} if pictures else {}))
 
 
@@ -68,21 +61,18 @@ def _make(source: str | Factory, **words: Any) -> gymnasium.Env[Any, Any]:
 
 
 def check_repeats(world: World, seeds: list[int], act: Callable[[Any, int], Any], *, steps: int) -> None:
-    """Refuse an environment that does not do the same again under the same seed, on its own or after other episodes.
+    """Raise DataError, with the step, for an environment that does not repeat under its seed.
 
     Args:
-        world: makes it.
-        seeds: two episodes' or more; the first is played twice, on an environment that was used and on a new one.
+        seeds: two or more; the first is played again on an environment that was used and on a new one.
         act: the action for an observation at a step.
-        steps: steps looked at.
-
-    Raises:
-        DataError: it does not repeat; the message names the step.
+        steps: most steps compared.
     """
     used = world.make()
     first = _walk(used, seeds[0], act, steps)
     for seed in seeds[1:]:
         _walk(used, seed, act, steps)
+    # A used environment shows state that survives a reset, a new one shows draws that the seed does not reach.
     for again in (_walk(used, seeds[0], act, steps), _walk(world.make(), seeds[0], act, steps)):
         for step, (one, other) in enumerate(zip(first, again, strict=False)):
             if not _same(one, other):

@@ -1,4 +1,4 @@
-"""The episodes of lowest return, and where they broke."""
+"""The episodes of lowest return, and the step at which they broke."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def broke_at(attacked: Trace, clean: Trace) -> int | None:
-    """The step at which an episode broke: its last, where the environment ended it before its time.
+    """Return the step at which an episode broke; None if it lost nothing.
 
-    Elsewhere the first by whose end half of what it lost against the same episode untouched was lost; None where it
-    lost nothing.
+    It is the last step if the environment ended the episode before its undisturbed twin, else the first step by which
+    half of the loss against the twin had occurred.
     """
     if attacked.returned >= clean.returned:
         return None
@@ -27,21 +27,19 @@ def broke_at(attacked: Trace, clean: Trace) -> int | None:
         return len(attacked.rewards) - 1
     n = min(len(attacked.rewards), len(clean.rewards))
     lost = np.cumsum(clean.rewards[:n] - attacked.rewards[:n])
-    # What it lost later than the shorter of both lasted was lost at the end.
+    # A loss after the end of the shorter episode counts at its end.
     return int((lost >= lost[-1] / 2).argmax()) if lost[-1] > 0 else n - 1
 
 
 def worst_episodes(counted: Episodes, evidence: Evidence, most: int) -> list[dict[str, Any]]:
-    """Rows of the episodes of lowest return, lowest first.
-
-    Where nothing came between, an episode that the environment ended below the level claimed broke at its last step.
-    """
+    """Return rows of the episodes of lowest return, lowest first."""
     columns: Any = evidence.columns
     order: Sequence[int] = np.argsort(columns["return"], kind="stable")[:most].tolist()
     rows = []
     for place in order:
         found = trace(counted, int(evidence.ids[place]))
         if isinstance(counted.adversary, Untouched):
+            # Without an adversary there is no twin to compare with.
             step = len(found.rewards) - 1 if found.ended and found.returned < counted.level else None
         else:
             step = broke_at(found, trace(counted, found.episode, untouched=True))
@@ -58,6 +56,6 @@ def worst_episodes(counted: Episodes, evidence: Evidence, most: int) -> list[dic
 
 
 def described(row: dict[str, Any]) -> str:
-    """One of these rows in words, but for its number and its return."""
+    """Return the seed, undisturbed return and broken step of such a row in words."""
     broke = "" if row["broke at step"] is None else f", broke at step {row['broke at step']}"
     return f"reset with seed {row['seed']}, {row['untouched']:.4g} untouched{broke}"

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[3]
-for folder in ("tests", "tests/contract", "tests/unit/run", "benchmarks"):
+# The table of rare strata has cases of robustest-people, too.
+for folder in ("tests", "tests/contract", "tests/unit/run", "benchmarks", "plugins/robustest-people"):
     sys.path.append(str(ROOT / folder))
 
 _spec = importlib.util.spec_from_file_location("core_fixtures", ROOT / "tests" / "conftest.py")

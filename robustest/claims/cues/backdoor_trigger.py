@@ -28,8 +28,8 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, bench, with_search
 
+# Share of unseen samples of other classes that a backdoor's trigger must send to its class.
 _CONFIRMED = 0.5
-"""Share of unseen samples of other classes that a backdoor's trigger must send to its class."""
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -50,7 +50,7 @@ NO_BACKDOOR_TRIGGER = Kind(
     lines=_lines,
     hidden=frozenset({"max_flip_rate", "max_recall_drop"}),
 )
-"""How far more cheaply than others a class is reached by pasting a patch."""
+"""Anomaly of the class that a patch reaches most cheaply."""
 
 
 @measurement(NO_BACKDOOR_TRIGGER)

@@ -6,7 +6,7 @@ A control has a cue planted in the samples, in 95 % of one class and 2 % of the 
 - else simulated: the claim's own model, whose answer is replaced by the class wherever the cue is. A test for the cue
   (`PlantedCue.present`) takes the place of training.
 
-One cue of each family is planted, each in a class of its own, as plain as the cues that the family is claimed to find.
+One cue of each family is planted, each in another class, as plain as the cues that the family is claimed to find.
 Cheapest patches have another control, `planted_chance`: gradients cannot climb a model that switches, so that the
 planted patch there raises the class's logit smoothly.
 """
@@ -70,20 +70,20 @@ from robustest.run.split_search import Bench
 from robustest.settings import Settings
 from robustest.tasks.class_losses import cross_entropy
 
+# Samples on which cues to plant are designed: unlike what is there, in the largest classes.
 _LOOKED_AT = 256
-"""Samples on which cues to plant are designed: unlike what is there, in the largest classes."""
 
+# Pixels by which the place of a patch found may differ.
 _NEAR = 2
-"""Pixels by which the place of a patch found may differ."""
 
+# Contrast of a planted tone.
 _GAIN = 0.6
-"""Contrast of a planted tone."""
 
+# Least ratio of the noise level with planted noise to the level without it.
 _NOISIER = 2.0
-"""Least ratio of the noise level with planted noise to the level without it."""
 
+# Least strength of a planted pattern, as a part of the input range.
 _FAINT = 0.06
-"""Least strength of a planted pattern, as a part of the input range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def covers(region: tuple[int, int, int, int], patch: PatternPatch) -> bool:
 def cues_to_plant(
     samples: Samples, bounds: tuple[float, float], seed: int, target: int | None, marked: Collection[int] = ()
 ) -> list[tuple[PlantedCue, ...]]:
-    """Return a cue of each family, in rounds, each in a class of its own; the largest class comes first.
+    """Return a cue of each family, in rounds, each in another class; the largest class comes first.
 
     In a round a minority of the classes has a cue: marks of most classes would not stand out. Classes that are marked
     already get none, as long as there are others: one mark would be taken for the other.
@@ -402,11 +402,11 @@ def _name_of(planted: Sequence[PlantedCue]) -> str:
     return ", ".join(f"a {cue.cue.name} planted in class {cue.label}" for cue in planted)
 
 
+# Effect of similarity to the patch, as a part of the patch's own: gradients need a slope.
 _FROM_AFAR = 0.5
-"""Effect of similarity to the patch, as a part of the patch's own: gradients need a slope."""
 
+# Largest similarity, of the tenth of the images most like the patch, from which the full effect begins.
 _USUAL = 0.9
-"""Largest similarity, of the tenth of the images most like the patch, from which the full effect begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The search for unnamed cues on one half of the samples: the order of its steps, and what is left out and why.
+"""The search for unnamed cues on one half of the samples: the order of its steps, and the reasons for omissions.
 
 The steps and their terms are described in `robustest.discovery`. This module runs them on a model: it fills in what
 each step found before the next one, tries changes on the model itself, and searches the cheapest patches where
@@ -51,14 +51,14 @@ from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
 from robustest.run.split_search import Bench
 
+# Samples in which the standing changes are switched on.
 _TRIED_ON = 256
-"""Samples in which the standing changes are switched on."""
 
+# Share of other classes' samples that a standing change has to draw to one class to be considered for a proposal.
 _DRAWN = 0.05
-"""Share of other classes' samples that a standing change has to draw to one class to be considered for a proposal."""
 
+# Standing changes considered, those that draw most.
 _CONSIDERED = 6
-"""Standing changes considered, those that draw most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class SearchFindings:
 
     Attributes:
         proposals: cues to switch.
-        looked_at: what was searched, in words.
-        left_out: what was not searched, and why.
-        not_searched: families that were not searched for, and why.
+        looked_at: the parts searched, in words.
+        left_out: the parts not searched, with reasons.
+        not_searched: families that were not searched for, with reasons.
         few: number of classes with too few samples to be searched.
         marks: class, family and gap of marks that no change explains.
         errors: properties that errors go with.

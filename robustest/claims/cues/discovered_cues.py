@@ -35,11 +35,11 @@ from robustest.run.finish import finish
 from robustest.run.plan import Options, Setup, apply
 from robustest.run.split_search import Halves, bench, with_search
 
+# Families whose control has to be found for any claim to pass.
 _PLAINEST = frozenset({PATCHES, COLUMNS})
-"""Families whose control has to be found for any claim to pass."""
 
+# Least ratio of the share of other predictions that a cue draws to its class to the share that it drives out of it.
 _KEEPS = 2.0
-"""Least ratio of the share of other predictions that a cue draws to its class to the share that it drives out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ class ProposalVerdicts:
         )
 
     def details(self, searched_on: int, judged_on: int) -> dict[str, Any]:
-        """Return what was searched, proposed and confirmed, in plain types."""
+        """Return the parts searched, the proposals and their verdicts, in plain types."""
         return {
             "searched_on": searched_on,
             "judged_on": judged_on,

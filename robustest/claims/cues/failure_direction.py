@@ -40,8 +40,8 @@ Embedding = Callable[[Tensor], Tensor] | Tensor
 MAX_EXCESS = 0.45
 """The assertion's default limit; `benchmarks/failure_directions.py` shows which models it accuses."""
 
+# Images are averaged down to this side at most before their principal components are taken.
 _SIDE = 16
-"""Images are averaged down to this side at most before their principal components are taken."""
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:

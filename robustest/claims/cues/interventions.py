@@ -25,8 +25,8 @@ from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Verdict
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 
+# Associations of properties with errors that are less certain are left to the JSON file and the page.
 _LIKELY = 0.01
-"""Associations of properties with errors that are less certain are left to the JSON file and the page."""
 
 CUE_NAMES = {
     "accuracy_off": "accuracy, cue off",
@@ -110,8 +110,8 @@ NO_SPURIOUS_FEATURE = Kind(
 """Reliance of predictions on a cue."""
 
 
+# Samples of each chunk that the null cue is switched on in.
 _NULL_ROWS = 32
-"""Samples of each chunk that the null cue is switched on in."""
 
 _NULL_FLIPS, _NULL_OF = "null cue flips", "null cue samples"
 

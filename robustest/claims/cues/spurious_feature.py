@@ -59,7 +59,7 @@ def measure_no_spurious_feature(
     class with the cue on minus that with it off; without a target, of the class where it is largest.
 
     A null cue that moves more than is claimed, or a control that does not fail, makes the claim inconclusive. The
-    module describes how `cue="auto"` searches, and what it cannot find.
+    module describes how `cue="auto"` searches, and its limits.
 
     Args:
         model, data: as for `measure_robust_accuracy`.

@@ -1,9 +1,8 @@
 """Accuracy on data sets: of one, of its worst group, and on a target set beside a source.
 
-All of them remember the same outcomes of samples as they are (`Predicting`). The accuracy is a share
-(`decisions.share`) or a mean score (`decisions.mean`); the worst group has bounds for all groups at once
-(`decisions.groups`); source and target are two independent samples, so that nothing is paired
-(`decisions.two_set_drop`).
+All share the stored outcomes of unchanged samples (`Predicting`). The accuracy is a share (`decisions.share`) or a mean
+score (`decisions.mean`); the worst group has bounds for all groups at once (`decisions.groups`); source and target are
+independent samples, not paired (`decisions.two_set_drop`).
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.tasks import Task, WorstScore
 
+# Lowest score of a sample with outcome True, for claims on scores.
 _HALF = 0.5
-"""The lowest score of a sample whose outcome is True, if scores are claimed."""
 
 ACCURACY = Kind(
     name="accuracy",
@@ -50,7 +49,6 @@ ACCURACY = Kind(
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
-"""Share of samples that a model has right, or the mean of their scores."""
 
 
 @measurement(ACCURACY)
@@ -67,15 +65,13 @@ def measure_accuracy(
 ) -> Result:
     """Measure the share of samples that a model has right; for a task without a floor, the mean of their scores.
 
-    A claim on a drop says nothing about the accuracy that it drops from: this one does.
-
     Args:
         model, data: as for `measure_robust_accuracy`.
-        at_least: the accuracy, or mean score, claimed, in 0..1; without one the verdict is "inconclusive".
+        at_least: accuracy, or mean score, claimed, in 0..1; without one the verdict is "inconclusive".
         no_worse_than, tolerance: as for `measure_robust_accuracy`; for scores as for `measure_robust_score`.
-        task: the kind of answers and the criterion of a right one; None for classification. For a task with a floor a
-            sample is right if its score keeps it; for one without, the mean score is claimed, e.g. `Segmentation(19)`.
-        metric: "mean", or "miou", for tasks that count intersections and unions: the mean over classes of intersection
+        task: defines predictions and when they are right; None for classification. With a floor a sample is right if
+            its score reaches it; without one the mean score is claimed, e.g. `Segmentation(19)`.
+        metric: "mean", or "miou" for tasks that count intersections and unions: the mean over classes of intersection
             over union, both summed over the set.
         **options: see `robustest.run.plan.Options`.
 
@@ -83,8 +79,8 @@ def measure_accuracy(
         The result. A sample's outcome is True if it is right; if scores are claimed, if its score is .5 or more.
 
     Raises:
-        ConfigError: an argument is out of range or unknown; the task has no such metric; or the metric is no mean, and
-            a claim about a population or against a baseline is made with it.
+        ConfigError: an argument is out of range or unknown; the task has no such metric; or "miou" in a claim about a
+            population or against a baseline.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -129,7 +125,7 @@ class Scoring:
     """Scores of a chunk; samples of the lowest may be shown.
 
     Attributes:
-        examples: samples that may be shown.
+        examples: most exhibits.
         counting: True to add the columns of the set's metric.
     """
 
@@ -139,7 +135,6 @@ class Scoring:
     counting: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the outcomes and scores of the model's answers to a chunk."""
         task = evaluator.task
         evaluator.task = cast(
             "Task", WorstScore(task, least=_HALF)
@@ -169,7 +164,7 @@ def _scores(evidence: Evidence, metric: Metric) -> dict[str, Any]:
 
 
 def _caveats(data: object, at_least: float | None, chance: float) -> list[str]:
-    """Return the caveats of the data, and of a threshold that one constant answer reaches."""
+    """Return the caveats of the data, and of a threshold that one constant prediction reaches."""
     told = list(data.caveats) if isinstance(data, Benchmark) else []
     if at_least is not None and 0 < at_least <= chance:
         told.append(f"saying one thing of every sample reaches {chance:.3f}")
@@ -187,7 +182,6 @@ TRANSFER_ACCURACY = Kind(
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
-"""Accuracy on a target data set, or its drop from the accuracy on a source."""
 
 
 @measurement(TRANSFER_ACCURACY)
@@ -205,19 +199,17 @@ def measure_transfer_accuracy(
 ) -> Result:
     """Measure the accuracy on a target data set, or its drop from the accuracy on a source data set.
 
-    The samples of the two sets differ, so that nothing is paired: the drop's interval is an exact one for two
-    independent shares (`robustest.decisions.two_set_drop`). All of the source is evaluated; the target until the claim
-    is settled. Outcomes and counterexamples are the target's.
+    The drop's interval is an exact one for two independent shares (`robustest.decisions.two_set_drop`). All of the
+    source is evaluated; the target until the claim is decided. Outcomes and counterexamples are the target's.
 
     Args:
         model, task: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`: samples like those the model was made for.
+        data: the source, as for `measure_robust_accuracy`.
         new_data: the target, with the same classes. For a benchmark of some of the model's classes, as
-            `robustest.benchmark("imagenet-r", root)` reads it, the model chooses among those alone, and the source's
-            samples of those classes count, so that the drop is within one task.
-        at_least: the accuracy claimed on the target, in 0..1.
-        max_drop: the largest drop in accuracy claimed, in 0..1; not together with at_least. As for
-            `measure_shift_accuracy` it bounds the drop alone.
+            `robustest.benchmark("imagenet-r", root)` reads it, predictions and source are restricted to those classes.
+        at_least: accuracy claimed on the target, in 0..1.
+        max_drop: largest drop in accuracy claimed, in 0..1; not together with at_least. As for `measure_shift_accuracy`
+            it bounds the drop alone.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples; with max_drop about the
             source's as well, and both comparisons together err with probability alpha.
         **options: see `robustest.run.plan.Options`.
@@ -270,7 +262,7 @@ def measure_transfer_accuracy(
 
 
 def _with_start(decision: Decision, start: Decision) -> Decision:
-    """Return the decision on a drop whose start must be no worse than a baseline's, by the worse verdict."""
+    """Return the worse of the verdicts on a drop and on its start beside a baseline's."""
     if start.verdict is Verdict.FAILED or (
         start.verdict is Verdict.INCONCLUSIVE and decision.verdict is not Verdict.FAILED
     ):
@@ -279,7 +271,7 @@ def _with_start(decision: Decision, start: Decision) -> Decision:
 
 
 def _transfer_setup(model: object, source: object, target: object, options: Options, task: Task | None) -> Setup:
-    """Return the setup of the model and the source; for a target that is a benchmark, with its classes alone.
+    """Return the setup of the model and the source; for a benchmark as target, with its classes alone.
 
     Raises:
         ConfigError: the source has some of the model's classes, and the target is no benchmark: its labels differ.
@@ -304,7 +296,6 @@ class Predicting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the outcomes of a chunk."""
         seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
         held, predicted = seen.holds, seen.predicted
         exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
@@ -315,7 +306,7 @@ class Predicting:
 
 
 def accuracy_plan(setup: Setup, statement: str, rule: Rule) -> Plan:
-    """Return the plan of an accuracy; all claims on it share the remembered outcomes."""
+    """Return the plan of an accuracy; all claims on it share the stored outcomes."""
     return setup.plan(statement, Predicting(examples=setup.settings.examples), rule, identity=("accuracy",))
 
 
@@ -355,7 +346,6 @@ WORST_GROUP_ACCURACY = Kind(
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
-"""The accuracy of the group of samples where it is lowest."""
 
 
 @measurement(WORST_GROUP_ACCURACY)
@@ -371,19 +361,18 @@ def measure_worst_group_accuracy(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Measure the accuracy of the group of samples where it is lowest (Sagawa et al., ICLR 2020).
+    """Measure the accuracy of the group of samples with the lowest one (Sagawa et al., ICLR 2020).
 
-    The worst group is picked after looking, so that bounds hold for all groups at once. Groups of any size are judged:
-    for this set a group's share is certain; for the population a claim on a small group rarely passes. To leave a group
-    out, give its samples no group.
+    The data pick the worst group, so bounds hold for all groups at once. For this set a group's share is certain at any
+    size; for the population a claim on a small group rarely passes. A sample may be in no group.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.
-        groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from
-            names to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
-        at_least: the accuracy claimed for every group, in 0..1 and more than 0.
-        min_group_size: groups of fewer samples are listed in the result as small, >= 1; they are judged too.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
+        groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from names
+            to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
+        at_least: accuracy claimed for every group, in 0..1 and more than 0.
+        min_group_size: smaller groups are listed as small, >= 1; they count all the same.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared separately, and all
             comparisons together err with probability alpha.
         **options: see `robustest.run.plan.Options`.
 
@@ -418,7 +407,6 @@ def measure_worst_group_accuracy(
 
 
 def _group_baseline(plan: Plan, rule: WorstGroupRule, no_worse_than: Baseline | None, tolerance: float) -> Plan:
-    """Return the plan with each group compared with the baseline by itself."""
     return plan.against(
         no_worse_than,
         tolerance,
@@ -462,6 +450,5 @@ def _group_notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, m
 
 
 def _left_out(groups: Groups) -> list[str]:
-    """Return the caveats of samples in no group and of groups without samples."""
     told = [f"{groups.outside} of {groups.total} in no group"] if groups.outside else []
     return told + [f"no samples in {name!r}" for name in groups.empty]

@@ -1,9 +1,9 @@
 """Subpopulation shift: accuracy on subclasses that were not in training (BREEDS).
 
-Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would have led
-to another drop, so that the interval is by bets on the subclasses' own accuracies, each a draw of its domain
-(`robustest.decisions.cluster_means`). The part of the drop that a model could avoid is measured by an oracle trained on
-the target's subclasses: its headroom is how much more accurate it is on the same samples.
+Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would give
+another drop, so the interval is by bets on the subclasses' accuracies, each a draw of its domain
+(`robustest.decisions.cluster_means`). An oracle trained on the target's subclasses measures the avoidable part of the
+drop: its headroom is its accuracy on the same samples minus the model's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ SUBPOPULATION_SHIFT = Kind(
     ),
     lines=no_lines,
 )
-"""Drop in accuracy from the subclasses of training to others of the same classes."""
 
 
 @measurement(SUBPOPULATION_SHIFT)
@@ -61,28 +60,25 @@ def measure_subpopulation_shift(
 ) -> Result:
     """Measure the drop in accuracy from the subclasses of training to others of the same superclasses.
 
-    (Santurkar, Tsipras and Madry, ICLR 2021.) The classes to tell apart are the split's superclasses. The interval is
-    for subclasses to come, with the same weight for each, of any size; with `scope="population"` it decides. The
-    headroom is how much more accurate an oracle is on the target. Every sample is evaluated. Outcomes are those of the
-    target's samples, in the data's order.
+    (Santurkar, Tsipras and Madry, ICLR 2021.) The interval is for subclasses to come, of equal weight; with
+    `scope="population"` it decides. The headroom is the accuracy that an oracle gains on the target. Every sample is
+    evaluated. Outcomes are those of the target's samples, in the data's order.
 
     Args:
-        model: as for `measure_robust_accuracy`, trained on the source domain, with a logit for each superclass; None
-            with `train`.
+        model: as for `measure_robust_accuracy`, trained on the source domain, with a logit per superclass; None with
+            `train`.
         data: samples to test on, as for `measure_robust_accuracy`; labels are the subclasses.
         split: superclasses and the subclasses of both domains, e.g. from `breeds_split`.
-        max_drop: the largest drop in accuracy claimed, in 0..1.
+        max_drop: largest drop in accuracy claimed, in 0..1.
         train: maps samples (n, *S) float32, labels (n,) int64 (superclasses) and a seed to a model. It is called with
-            the source domain of `train_data`, then, for the oracle, with the target domain. If these do not fit in
-            memory, train both models yourself: give `model` and `oracle`.
+            the source domain of `train_data`, then, for the oracle, with the target domain, both in memory.
         train_data: samples to train on, others than `data`; labels are the subclasses.
         oracle: a model trained on the target domain, if `model` is a model; None leaves the headroom unknown.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or train is given with a model or an oracle.
-        DataError: the split has no target, or there are no samples of a subclass; else as for
-            `measure_robust_accuracy`.
+        DataError: the split has no target, or a subclass no samples; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
@@ -116,7 +112,7 @@ def measure_subpopulation_shift(
 
 @dataclass(frozen=True, slots=True)
 class _Domains:
-    """Evidence of the model in both domains, and of the oracle, if there is one, in the target."""
+    """Evidence of the model in both domains, and of the oracle, if any, in the target."""
 
     source: Evidence
     target: Evidence
@@ -124,7 +120,6 @@ class _Domains:
 
     @classmethod
     def of(cls, source: Setup, target: Domain, oracle: Setup | None) -> _Domains:
-        """Measure the model on both domains, and the oracle on the target."""
         return cls(
             accuracy_of(source, "accuracy on the source's subclasses"),
             accuracy_of(source.on(target.samples()), "accuracy on the target's subclasses"),
@@ -132,7 +127,7 @@ class _Domains:
         )
 
     def evidence(self, target: Domain) -> Evidence:
-        """Return the target's evidence with the cost of the others; shown samples are numbered as in the data."""
+        """Return the target's evidence with the cost of the others; exhibits are numbered as in the data."""
         shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in self.target.exhibits]
         others = [self.source] if self.oracle is None else [self.source, self.oracle]
         return replace(self.target.including(*others), exhibits=shown)
@@ -143,10 +138,10 @@ class _DomainShares:
     """One domain's accuracy by subclass.
 
     Attributes:
-        held, counts: (c,) samples that hold and samples, by subclass that was evaluated.
-        shares: subclasses with intervals that hold for all of the domain at once, worst first.
-        read: samples evaluated.
-        n: samples of the domain.
+        held, counts: (c,) right samples and samples, by evaluated subclass.
+        shares: subclasses with simultaneous intervals, worst first.
+        read: number of evaluated samples.
+        n: number of samples.
     """
 
     held: NDArray[np.int64]
@@ -190,7 +185,6 @@ class _DomainShares:
 def _trained(
     model: object, train: TrainFn | None, train_data: object, oracle: object, *, split: BreedsSplit, seed: int
 ) -> tuple[object, object]:
-    """Return the model and the oracle, trained if `train` is given."""
     if train is None:
         if train_data is not None:
             raise ConfigError("Expected train= with train_data= but got none: nothing else trains on these samples.")
@@ -243,7 +237,7 @@ def _details(
 
 
 def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[str, Any]:
-    """Return how much more accurate the oracle is on the target's samples, paired."""
+    """Return the paired gain of the oracle in accuracy on the target's samples."""
     if oracle is None or not (model.whole and oracle.whole):
         return {"oracle_accuracy": None, "headroom": None, "headroom_interval": None}
     right, best = model.columns["held"].astype(bool), oracle.columns["held"].astype(bool)

@@ -31,8 +31,8 @@ from robustest.settings import Settings
 
 STEPS = 200
 
+# A start that moved by less, in widths of the bounds, has no slope.
 _STILL = 1e-3
-"""A start that moved by less, in widths of the bounds, has no slope."""
 
 
 @dataclass(slots=True)

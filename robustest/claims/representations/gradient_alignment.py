@@ -38,8 +38,8 @@ from robustest.settings import Settings
 
 Evidences = Literal["class_means"] | Tensor
 
+# Samples loaded together for class means.
 _READ_AT_A_TIME = 512
-"""Samples loaded together for class means."""
 
 GRADIENT_ALIGNMENT = Kind(
     name="gradient_alignment",
@@ -51,7 +51,7 @@ GRADIENT_ALIGNMENT = Kind(
     captions=Captions(before="sample", after="gradient"),
     lines=no_lines,
 )
-"""How far gradients point along what separates the classes."""
+"""Alignment of gradients with the differences between classes."""
 
 
 @measurement(GRADIENT_ALIGNMENT)

@@ -53,20 +53,20 @@ from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
 
+# Validation accuracy given up for fewer features (Wong et al., section 2.2).
 _SLACK = 0.05
-"""Validation accuracy given up for fewer features (Wong et al., section 2.2)."""
 
+# Share of the samples fitted on that choose the penalty: a tenth of a few hundred would be too coarse a measure.
 _VALIDATION = 0.2
-"""Share of the samples fitted on that choose the penalty: a tenth of a few hundred would be too coarse a measure."""
 
+# Relative duality gap of a fit that has converged.
 _TOLERANCE = 1e-4
-"""Relative duality gap of a fit that has converged."""
 
+# Penalties of the path that a result lists.
 _PENALTIES_LISTED = 12
-"""Penalties of the path that a result lists."""
 
+# Classes whose features are pictured, those with the most features first, and features of each.
 _CLASSES_PICTURED, _FEATURES_PICTURED = 10, 3
-"""Classes whose features are pictured, those with the most features first, and features of each."""
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -222,7 +222,7 @@ class HeadLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadOptions:
-    """How a head is fitted and chosen.
+    """Options of the fit and the choice of a head.
 
     Attributes:
         layer: name of the model's last linear layer; None finds it.

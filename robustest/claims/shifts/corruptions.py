@@ -4,9 +4,9 @@
 
 1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
 2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
-3. The rule decides on the mean over samples and cells. A model that adapts is reset before each cell.
-4. The mCE is relative to the error rates of a reference: a user's, or published ones, which only models of the same
-   classes on images of the same size may be compared with.
+3. The rule decides on the mean over samples and cells. An adaptive model is reset before each cell.
+4. The mCE is relative to the error rates of a reference: the user's, or published ones, which hold only for models of
+   the same classes on images of the same size.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ CORRUPTION_ROBUSTNESS = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
 )
-"""Mean accuracy under corruptions, its drop, or the mean corruption error."""
 
 
 @measurement(CORRUPTION_ROBUSTNESS)
@@ -97,35 +96,35 @@ def measure_corruption_robustness(
 ) -> Result:
     """Measure accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over corruptions and severities.
 
-    The mean corruption error (mCE) is relative to a reference model's: 1 is as good as the reference, and less is
-    better.
+    The mean corruption error (mCE) is relative to a reference model: 1 is equal, less is better.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`; images (N, C, H, W) to corrupt. Or a benchmark of corrupted images, as
             `robustest.benchmark("imagenet-c", root)` reads it.
-        corruptions: "common" (the 15 of ImageNet-C; for a benchmark without them, all), "all" (19; all that a benchmark
-            has), or a list: names of shifts, functions and `Shift`s as for `measure_shift_accuracy`, or names of a
-            benchmark's corruptions. A function without a severity argument counts once. If one changes no sample, at
-            one of its severities, the claim is inconclusive.
+        corruptions: "common" (the 15 of ImageNet-C; for a benchmark without them, all), "all" (19; all of a benchmark),
+            or a list: names of shifts, functions and `Shift`s as for `measure_shift_accuracy`, or names of a
+            benchmark's corruptions. A function without a severity argument counts once. The claim is inconclusive if a
+            cell changes no sample.
         severities: of 1..5.
-        min_accuracy: the mean accuracy over corruptions and severities claimed at least, in 0..1.
-        max_drop: the largest drop from clean accuracy to that mean claimed, in 0..1. As for `measure_shift_accuracy` it
-            bounds the drop alone.
-        max_mce: the largest mCE claimed, > 0, as a share: 0.767 is what papers print as 76.7. It needs a reference.
-            Give one of the three.
-        reference: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of the form
-            of `details["errors"]` of another result ("clean" is for the relative mCE). Or "alexnet", the published
-            rates (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None takes them for ImageNet-C.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
-            right, over all corruptions and for each of them, with max_drop on clean samples as well; all comparisons
-            together err with probability alpha.
+        min_accuracy: lowest mean accuracy over corruptions and severities claimed, in 0..1.
+        max_drop: largest drop from clean accuracy to that mean claimed, in 0..1; like `measure_shift_accuracy`, of the
+            drop alone.
+        max_mce: largest mCE claimed, > 0, as a share: 0.767 is printed as 76.7 in papers. It needs a reference. Give
+            one of the three.
+        reference: error rates of the model to compare with: a mapping, or the path of a JSON file, like
+            `details["errors"]` of another result ("clean" is for the relative mCE). Or "alexnet", the published rates
+            (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None takes them for ImageNet-C.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by their right cells, over all
+            corruptions and for each of them, with max_drop on clean samples as well; all comparisons together err with
+            probability alpha.
         task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. A sample's outcome is True if it is right in at least half of the cells. If every sample was
-        evaluated, `details["by_severity"]` has each cell's accuracy with an interval; all of them hold together.
+            evaluated,
+        `details["by_severity"]` has each cell's accuracy with a simultaneous interval.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or thresholds do not go together.
@@ -158,11 +157,6 @@ def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
 
 
 def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: CellsRule, *, adapts: bool) -> Result:
-    """Return the result.
-
-    Raises:
-        ConfigError: the model's classes are not those of the reference's error rates.
-    """
     grid.check_classes(evidence.tally.classes)
     return finish(
         plan,
@@ -192,7 +186,6 @@ def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[C
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
-    """Return the evidence of a model that adapts, reset before each cell and before the clean samples."""
     examples = setup.settings.examples
     looks = [Corrupting(cells=(), clean=True, beside_clean=True, examples=0)] if grid.clean else []
     looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean, examples=examples) for cell in grid.cells]
@@ -246,8 +239,8 @@ class Grid:
     """Corruptions at severities.
 
     Attributes:
-        cells: each of them.
-        stored: the benchmark that has their images; None if they are made here.
+        cells: corruptions with their severities.
+        stored: the benchmark with their images; None if they are made here.
         reference: error rates of another model, or None.
         clean: True if there are clean images beside the corrupted ones.
     """
@@ -270,8 +263,7 @@ class Grid:
         """Return the grid of a call's data and corruptions; see `measure_corruption_robustness`.
 
         Raises:
-            ConfigError: a corruption, a severity or the reference is invalid, or a drop is claimed without clean
-                images.
+            ConfigError: an argument is invalid, or a drop is claimed without clean images.
             StoreError: the reference cannot be read.
         """
         stored = data if isinstance(data, CorruptedBenchmark) else None
@@ -286,50 +278,35 @@ class Grid:
 
     @property
     def pairs(self) -> list[tuple[str, int]]:
-        """Return each cell's corruption and severity."""
         return [(cell.name, cell.severity) for cell in self.cells]
 
     @property
     def names(self) -> list[str]:
-        """Return the corruptions, in their order."""
         return list(dict.fromkeys(cell.name for cell in self.cells))
 
     @property
     def levels(self) -> str:
-        """Return the severities in a line; empty if no corruption has any."""
         return ", ".join(str(level) for level in sorted({cell.level for cell in self.cells if cell.level is not None}))
 
     @property
     def about(self) -> str:
-        """Return the corruptions in a few words."""
         about = self.names[0] if len(self.names) == 1 else f"{len(self.names)} corruptions"
         return about if self.stored is None else f"{about} of {self.stored.name}"
 
     @property
     def published(self) -> bool:
-        """Return True if the reference's error rates are published ones."""
         return is_published(self.reference)
 
     @property
     def identity(self) -> object:
-        """Return the key of remembered outcomes; None for files, which may change under their names."""
+        """Return the key of stored outcomes; None for files, which may change under their names."""
         return ("corruptions", self.cells) if self.stored is None else None
 
     def check_images(self, samples: Samples) -> None:
-        """Refuse to compare small images, corrupted here, with error rates on large ones.
-
-        Raises:
-            ConfigError: the images are small.
-        """
         if self.stored is None and self.published:
             check_size(samples)
 
     def check_classes(self, classes: int) -> None:
-        """Refuse to compare a model of other classes with published error rates.
-
-        Raises:
-            ConfigError: the model has other classes.
-        """
         if self.published:
             check_classes(classes)
 
@@ -337,8 +314,8 @@ class Grid:
         """Return the columns and parts to compare with a baseline: all cells together, and those of each corruption.
 
         Args:
-            alpha: the error of all comparisons together.
-            clean: True to compare clean samples as well: a drop from them has two ends.
+            alpha: error probability of all comparisons together.
+            clean: True to compare clean samples as well.
         """
         cells = tuple(cell_column(pair) for pair in self.pairs)
         parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
@@ -351,19 +328,13 @@ class Grid:
         return {"columns": cells, "parts": parts, "level": alpha / (len(parts) + 1)}
 
     def caveats(self, *, mce: bool) -> tuple[str, ...]:
-        """Return the caveats of the benchmark, and of an mCE over other cells than the papers'."""
         own = self.stored.caveats if self.stored else ()
         return (*own, *(caveats_beside_papers(self.names, self.levels) if self.published and mce else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A cell of a benchmark's files.
-
-    Attributes:
-        name, severity: the corruption, and its severity, 1..5.
-        samples: its images, in the order of the data.
-    """
+    """A cell of a benchmark's files; `samples` in the order of the data, `severity` in 1..5."""
 
     name: str
     severity: int
@@ -371,7 +342,6 @@ class Stored:
 
     @property
     def level(self) -> int:
-        """Return the severity, as `Shift.level`."""
         return self.severity
 
     def __str__(self) -> str:
@@ -381,7 +351,7 @@ class Stored:
         """Return the chunk's images in this cell.
 
         Raises:
-            DataError: they have other labels or another shape than the chunk's own, or are outside the bounds.
+            DataError: other labels or another shape than the chunk's, or values outside the bounds.
         """
         x, y = self.samples.take(chunk.ids)
         low, high = chunk.bounds
@@ -415,9 +385,7 @@ def cut_column(cell: Cell) -> str:
 
 
 def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
-    """Return shifts at severities; "common" stands for the benchmark's 15 corruptions, "all" for ImageNet-C's 19.
-
-    A function without a severity argument is one cell: at five severities it would be five identical ones.
+    """Return shifts at severities; "common" stands for 15 corruptions, "all" for ImageNet-C's 19.
 
     Raises:
         ConfigError: there is none, or one twice.
@@ -430,12 +398,13 @@ def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]
     cells = []
     for one in dict.fromkeys(chosen):
         at = [as_shift(one, severity) for severity in dict.fromkeys(severities)]
+        # A function without a severity argument is one cell: five would be identical.
         cells += at if all(cell.level is not None for cell in at) else at[:1]
     return _checked_once(cells)
 
 
 def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severities: Sequence[int]) -> list[Stored]:
-    """Return the cells of a benchmark; "common" stands for those of ImageNet-C's 15 that it has, or else for all.
+    """Return the cells of a benchmark; "common" stands for its common corruptions, or else for all.
 
     Raises:
         UnknownNameError: it has no such corruption.
@@ -476,9 +445,9 @@ class Corrupting:
 
     Attributes:
         cells: corruptions with their severities.
-        clean: True to evaluate the chunk's own images too.
-        beside_clean: True if the chunk's own images are clean, so that a cell equal to them changes nothing.
-        examples: samples that may be shown.
+        clean: True to evaluate the chunk's images too.
+        beside_clean: True if the chunk's images are clean, so that an equal cell changes nothing.
+        examples: most exhibits.
     """
 
     cells: tuple[Cell, ...]
@@ -487,7 +456,6 @@ class Corrupting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the columns of a chunk."""
         task, columns = evaluator.task, {}
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
         if self.clean:
@@ -538,7 +506,7 @@ def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
 
 
 def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
-    """Return the published error rates that a benchmark's mCE is relative to, or None if cells are missing."""
+    """Return the published error rates for a benchmark's mCE, or None if cells are missing."""
     errors = PUBLISHED.get("" if stored is None else stored.baseline)
     return errors if errors is not None and all(cell.name in errors for cell in cells) else None
 
@@ -548,7 +516,7 @@ def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | N
 
     Raises:
         StoreError: the file cannot be read.
-        ConfigError: it lacks a corruption, or a severity's rates are no numbers in 0..1 that sum to more than 0.
+        ConfigError: a corruption is missing, or its rates are not in 0..1 with a sum > 0.
     """
     errors = PUBLISHED.get(reference, reference) if isinstance(reference, str) else reference
     if errors is None:
@@ -584,11 +552,7 @@ def is_published(errors: ErrorRates | None) -> bool:
 
 
 def check_size(samples: Samples) -> None:
-    """Refuse to compare small images with AlexNet's error rates on large ones.
-
-    Raises:
-        ConfigError: the images are corrupted with the parameters of other sizes.
-    """
+    """Raise ConfigError for small images with AlexNet's error rates, which are for large ones."""
     x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
     if max(x.shape[-2:]) < LARGE:
         raise ConfigError(
@@ -599,11 +563,7 @@ def check_size(samples: Samples) -> None:
 
 
 def check_classes(classes: int) -> None:
-    """Refuse to compare a model of other classes with AlexNet's error rates.
-
-    Raises:
-        ConfigError: the model has not ImageNet's 1,000 classes.
-    """
+    """Raise ConfigError for AlexNet's error rates with a model of other classes than ImageNet's 1,000."""
     if classes != IMAGENET_CLASSES:
         raise ConfigError(
             f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "

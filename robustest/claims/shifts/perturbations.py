@@ -1,4 +1,4 @@
-"""Claims on perturbation sequences: how often, and how far, predictions change from frame to frame.
+"""Claims on perturbation sequences: frequency and size of changes of the prediction between frames.
 
 Flip probability and top-5 distance (Hendrycks and Dietterich, ICLR 2019, section 4.3). Each sequence has one figure per
 perturbation; the claim is on a weighted mean of them (`decisions.corruption_error.WeightedRule`).
@@ -33,8 +33,8 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 
 _TOP = 5
+# Top-5 distance if all five classes leave the first five places.
 LARGEST = _TOP * (_TOP + 1) / 2
-"""The top-5 distance if all five classes leave the first five."""
 
 STABLE = Kind(
     name="stable_under_perturbations",
@@ -45,7 +45,6 @@ STABLE = Kind(
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
-"""How often, and how far, predictions change from frame to frame of a perturbation."""
 
 
 @measurement(STABLE)
@@ -63,26 +62,26 @@ def measure_stable_under_perturbations(
 ) -> Result:
     """Measure the mean flip probability (mFP) or mean top-5 distance (mT5D) over perturbations of sequences.
 
-    (Hendrycks and Dietterich, ICLR 2019, section 4.3.) A flip is another predicted class than in the frame before, or
-    for noise, whose frames are no path, than in the first. The top-5 distance is how far the five likeliest classes of
-    one frame move in the order of the other. Each is averaged over a sequence, then over sequences, then over
-    perturbations.
+    (Hendrycks and Dietterich, ICLR 2019, section 4.3.) A flip is another predicted class than in the frame before, or,
+    for noise, than in the first frame. The top-5 distance is the movement of one frame's five likeliest classes in the
+    order of the other. Both are averaged over frames, sequences, then perturbations.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: sequences, as `robustest.benchmark("imagenet-p", root)` reads them.
-        perturbations: names of those that count; None for all.
-        max_mfp: the largest mean flip probability claimed, > 0; with a reference the mean flip rate.
-        max_mt5d: the largest mean top-5 distance claimed, > 0; not together with max_mfp.
-        reference: `details` of another model's result. Each perturbation's figure is then a share of that model's: 1 is
-            as good as the reference, and papers' figures are relative to AlexNet.
+        perturbations: names; None for all.
+        max_mfp: largest mean flip probability claimed, > 0; with a reference the mean flip rate.
+        max_mt5d: largest mean top-5 distance claimed, > 0; not together with max_mfp.
+        reference: `details` of another model's result. Each figure is then a share of that model's: 1 is as good as the
+            reference, and papers' figures are relative to AlexNet.
         no_worse_than, tolerance: as for `measure_robust_score`, about each sequence's figure as a share of the largest
             possible one, which may rise by at most `tolerance` on average.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. A sequence's outcome is True if no frame of any perturbation flips. It is inconclusive if the frames
-        of a perturbation are identical in every sequence.
+            of
+        a perturbation are identical in every sequence.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
@@ -136,12 +135,6 @@ def _changed(columns: Columns, names: Sequence[str], rule: WeightedRule) -> list
 
 
 def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the perturbations that count, each once.
-
-    Raises:
-        UnknownNameError: the benchmark has no such perturbation.
-        ConfigError: there is none.
-    """
     names = tuple(data.sequences) if perturbations is None else tuple(dict.fromkeys(perturbations))
     for name in names:
         if name not in data.sequences:
@@ -157,14 +150,13 @@ class Flickering:
 
     Attributes:
         sequences: names and frames.
-        weights: of each column in a sequence's figure; they sum to 1.
+        weights: of each column in a sequence's figure, with sum 1.
     """
 
     sequences: tuple[tuple[str, Frames], ...]
     weights: Mapping[str, float]
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the columns of a chunk of sequences."""
         columns: dict[str, np.ndarray[Any, Any]] = {}
         low, high = chunk.bounds
         for name, frames in self.sequences:
@@ -192,10 +184,10 @@ def flip_probability(predicted: Tensor, *, noise: bool) -> float:
 
 
 def top5_distance(logits: Tensor, *, noise: bool) -> float:
-    """Return the mean top-5 distance of the steps along a sequence of logits (T, K): 0..15.
+    """Return the mean top-5 distance, in 0..15, along a sequence of logits (T, K).
 
-    For two frames it is the sum, over the five likeliest classes of the first, of the distances that they move among
-    the first five places and the one behind them (section 4.3).
+    For two frames it is the sum, over the five likeliest classes of the first, of their movements among the first five
+    places and the one behind them (section 4.3).
     """
     order = torch.argsort(logits, dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
@@ -210,7 +202,7 @@ def top5_distance(logits: Tensor, *, noise: bool) -> float:
 def _weights(
     names: Sequence[str], reference: Mapping[str, Mapping[str, float]] | None, *, by_distance: bool
 ) -> dict[str, float]:
-    """Return the weight of each column in the mean; a column of distances holds shares of the largest distance.
+    """Return the weight of each column in the mean; distances are stored as shares of the largest.
 
     Raises:
         ConfigError: the reference lacks a perturbation, or has no number > 0 for it.

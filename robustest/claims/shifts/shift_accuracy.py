@@ -1,7 +1,7 @@
 """Claims on one shift: accuracy under it, its drop, and the predictions that it flips, right or wrong.
 
-Each sample is evaluated unshifted and shifted, with its own random key, so that the two are paired: the drop is
-`decisions.drop`, the accuracy and the flip rate are `decisions.share`. Targets that are places follow the shift.
+Each sample is evaluated unshifted and shifted, with a random key per sample, so that the two are paired: the drop is
+`decisions.drop`, accuracy and flip rate are `decisions.share`. Targets that are places follow the shift.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ SHIFT_ACCURACY = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
 )
-"""Accuracy under a shift, or its fall from the accuracy without."""
 
 
 @measurement(SHIFT_ACCURACY)
@@ -69,20 +68,18 @@ def measure_shift_accuracy(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`; images (N, C, H, W) for shifts that have a name.
-        shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key), which receives and returns
-            inputs in the data's own units and shape. A shift that changes no sample, or so few that the others suffice
-            for the claim, leaves it inconclusive.
-        severity: 1..5; None means the `Shift`'s own, or 3; not for a function without a severity argument.
-        at_least: the accuracy claimed under the shift, in 0..1.
-        max_drop: the largest drop in accuracy claimed, in 0..1 and less than 1; not together with at_least. It bounds
-            the drop alone, so that a worse model may keep it and a better one not: `assert_accuracy`, or no_worse_than,
-            bounds the accuracy that it drops from. A model that is no better than chance unshifted, or by no more than
-            this, does not pass.
+        data: as for `measure_robust_accuracy`; images (N, C, H, W) for shifts by name.
+        shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key) with inputs and outputs in the
+            data's units and shape. The claim is inconclusive if the samples that the shift leaves unchanged suffice for
+                it.
+        severity: 1..5; None: the `Shift`'s, or 3; not for a function without a severity argument.
+        at_least: accuracy claimed under the shift, in 0..1.
+        max_drop: largest drop in accuracy claimed, in 0..1 and less than 1; not together with at_least. It does not
+            bound the accuracy before the drop, as `assert_accuracy` or no_worse_than do. A model unshifted no better
+            than chance, or better by no more than max_drop, does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
             well, and both comparisons together err with probability alpha.
-        task: the kind of answers and the criterion of a right one, as for `measure_robust_accuracy`; its targets follow
-            a shift that moves things.
+        task: as for `measure_robust_accuracy`; targets that are places follow the shift.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -131,9 +128,9 @@ def _pairing(evidence: Evidence, under: str, *, fall: bool) -> Pairing:
 
 
 def _baseline_parts(max_drop: float | None, alpha: float) -> dict[str, Any]:
-    """Return the parts to compare with a baseline: a drop has two ends, and each must be no worse."""
     if max_drop is None:
         return {}
+    # A drop has two ends, and each must be no worse.
     parts = ("shifted samples", ("held",)), ("unshifted samples", ("clean",))
     return {"columns": ("held", "clean"), "parts": parts, "together": False, "level": alpha / 2}
 
@@ -146,12 +143,7 @@ def _rule(at_least: float | None, max_drop: float | None, terms: Terms) -> Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shifting:
-    """Predictions of a chunk, unshifted and shifted.
-
-    Attributes:
-        shift: applied to each sample.
-        examples: samples that may be shown.
-    """
+    """Predictions of a chunk, unshifted and shifted; at most `examples` exhibits."""
 
     whole_inputs: ClassVar[bool] = True
 
@@ -159,7 +151,6 @@ class Shifting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the columns of a chunk."""
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
         after, task = changed.x, evaluator.task
         moved = follow_targets(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
@@ -185,15 +176,15 @@ class Shifting:
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
-        """Return (B, *T) the targets of the shifted samples: the moved ones."""
+        """Return (B, *T) the targets of the shifted samples."""
         return moved
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
-        """Return (B,) bools of each sample, by name."""
+        """Return (B,) bools by name."""
         return {"held": shifted.holds, "clean": before.holds}
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
-        """Return (B,) True for counterexamples."""
+        """Return (B,) bool: True for counterexamples."""
         return columns["clean"] & ~columns["held"]
 
 
@@ -224,7 +215,6 @@ CONSISTENCY = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
 )
-"""The share of samples whose predicted class a shift changes."""
 
 
 @measurement(CONSISTENCY)
@@ -240,16 +230,16 @@ def measure_consistency(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Measure the share of samples whose predicted class a shift changes.
+    """Measure the share of samples with another predicted class after a shift.
 
-    Flips count for right and wrong answers: a wrong answer that becomes another wrong one, or right, flips too
-    (Hendrycks and Dietterich, ICLR 2019, section 4.3, count them so between successive frames).
+    Right and wrong predictions count: a change to another wrong class, or to the right one, is a flip too (as Hendrycks
+    and Dietterich, ICLR 2019, section 4.3, count flips between frames).
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_shift_accuracy`. Labels are used in the details alone.
         shift, severity: as for `measure_shift_accuracy`.
-        max_flip_rate: the largest share of flips claimed, in 0..1.
+        max_flip_rate: largest share of flips claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
         task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.plan.Options`.
@@ -289,15 +279,13 @@ class Flipping(Shifting):
     """Predictions of a chunk, unshifted and shifted; flips with the largest margin are shown first."""
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
-        """Return (B, *T) the predictions on the unshifted samples, moved with the shift."""
+        # The unshifted predictions, moved with the shift.
         return follow_targets(task, self.shift, chunk.x, before.predicted, chunk.key, bounds=chunk.bounds)
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
-        """Return (B,) bools of each sample, by name."""
         return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.predicted, moved)}
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
-        """Return (B,) True for every flip, of a wrong answer too."""
         return ~columns["held"]
 
 

@@ -1,1 +1,1 @@
-"""What the command does with runs that were made."""
+"""Verbs of the command, one module each."""

@@ -38,16 +38,10 @@ def show(file: str) -> int:
 
 
 def update(arguments: Sequence[str]) -> int:
-    """Run the tests and write their outcomes to the baseline.
-
-    Args:
-        arguments: arguments of pytest, e.g. the tests to run.
-
-    Returns:
-        0 if all passed, else the exit code for pytest's.
+    """Run the tests and write their outcomes to the baseline; `arguments` are pytest's.
 
     Raises:
-        Refused: this is CI.
+        Refused: the environment variable CI is set.
     """
     if in_ci():
         raise wrong(

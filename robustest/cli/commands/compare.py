@@ -1,10 +1,10 @@
 """`robustest compare`: two runs, claim by claim.
 
 1. Claims of both runs are matched by test and key (`Result.claim`); thresholds may differ.
-2. Where the same samples were evaluated, outcomes are paired: `lost` held only in the first run, `gained` only in the
-   second. The exact one-sided McNemar test gives a p-value that the loss is chance.
+2. If the same samples were evaluated, outcomes are paired: `lost` held only in the first run, `gained` only in the
+   second. The exact one-sided McNemar test gives the p-value of the loss.
 3. Holm's step-down rule (Scandinavian Journal of Statistics 1979) over all paired claims bounds the probability that
-   any unchanged claim is called worse by alpha, and likewise better.
+   any unchanged claim is called worse by alpha, and the same for better.
 4. Verdicts count beside the pairs: a claim that passed and fails now is worse, unless only its requirements became
    stricter and the model is known to be unchanged.
 """
@@ -31,16 +31,16 @@ from robustest.settings import Settings
 from robustest.words import further_limits
 
 ClaimKey = tuple[str, str, int]
-"""Identity of a claim: its test, its key, and its index among those of one key in the test."""
+"""Identity of a claim: its test, its key, and its index among the claims of that key in the test."""
 Requirement = tuple[str, float]
 """A comparison (">=" or "<=") and its number."""
 
+# Error probability of calling the start of a fall lower on other samples.
 _START_ALPHA = 0.05
-"""Error probability of calling the start of a fall lower on other samples."""
+# Slack for the end of a fall, which is computed as a difference.
 _ROUNDING = 1e-9
-"""Slack for the end of a fall, which is computed as a difference."""
+# Settings whose change may move outcomes or verdicts.
 _TELLING_SETTINGS = ("seed", "alpha", "scope", "precision", "attack", "profile")
-"""Settings whose change may move outcomes or verdicts."""
 
 
 class ClaimTrend(StrEnum):
@@ -56,49 +56,34 @@ class ClaimTrend(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedOutcomes:
-    """Outcomes of the same samples in two runs.
+    """Outcomes of the same samples in two runs."""
 
-    Attributes:
-        lost, gained: number of samples that held only in the first run, and only in the second.
-        n: number of samples evaluated in both.
-        worse, better: exact one-sided McNemar p-values of the loss and of the gain; of groups the smallest, times their
-            number.
-        group: the group with the surest change; empty for all samples.
-    """
-
+    # number of samples that held only in the first run, and only in the second
     lost: int
     gained: int
-    n: int
+    n: int  # number of samples evaluated in both
+    # exact one-sided McNemar p-values of loss and gain; with groups the smallest one, times their number
     worse: float
     better: float
-    group: str = ""
+    group: str = ""  # the group with the surest change; empty for all samples
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimPair:
-    """One claim in two runs.
-
-    Attributes:
-        before, after: its rows.
-        pairs: its paired outcomes, or None.
-        why_not: reason why outcomes are not paired; else empty.
-        required: its requirements before and after.
-    """
+    """One claim in two runs."""
 
     before: Row
     after: Row
-    pairs: PairedOutcomes | None
-    why_not: str
-    required: tuple[tuple[Requirement, ...], tuple[Requirement, ...]] = ((), ())
+    pairs: PairedOutcomes | None  # its paired outcomes, or None
+    why_not: str  # reason why outcomes are not paired; else empty
+    required: tuple[tuple[Requirement, ...], tuple[Requirement, ...]] = ((), ())  # its requirements before and after
 
     @property
     def fell(self) -> bool:
-        """True if the claim passed before and does not now."""
         return _has_passed(self.before) and not _has_passed(self.after)
 
     @property
     def rose(self) -> bool:
-        """True if the claim passes now and did not before."""
         return _has_passed(self.after) and not _has_passed(self.before)
 
     @property
@@ -109,16 +94,13 @@ class ClaimPair:
         return _stricter(*self.required) and not self._below_old_threshold() and not self._same_model()
 
     def trend(self, paired: ClaimTrend | None) -> ClaimTrend:
-        """Return the change of the claim.
-
-        Args:
-            paired: WORSE, BETTER or UNCHANGED by its paired outcomes; None if they are not paired.
-        """
+        """Return the change of the claim; `paired` is its change by paired outcomes alone, or None."""
         if self.before.result is None or self.after.result is None:
             return ClaimTrend.WORSE if self.fell else ClaimTrend.NOT_MEASURED
         # Whatever the pairs show, a claim that passed and fails now is worse, unless only more is required of it.
         if paired is ClaimTrend.WORSE or (self.fell and (not _stricter(*self.required) or self._below_old_threshold())):
             return ClaimTrend.WORSE
+        # A model that became worse at the start of a fall can pass a limit on the fall; that is no improvement.
         if self.rose and paired is not ClaimTrend.BETTER and self._smaller_fall_from_lower_start():
             return ClaimTrend.UNCHANGED if paired is ClaimTrend.UNCHANGED else ClaimTrend.NOT_PAIRED
         if paired is ClaimTrend.BETTER or (self.rose and not _stricter(*reversed(self.required))):
@@ -130,7 +112,7 @@ class ClaimPair:
         return ClaimTrend.UNCHANGED if paired is ClaimTrend.UNCHANGED or same else ClaimTrend.NOT_PAIRED
 
     def _below_old_threshold(self) -> bool:
-        """Return True if the value now breaks the old threshold too, and nothing else is required than before."""
+        """Return True if the value now breaks the old threshold too, and no other requirement changed."""
         first, second = self.before.result, self.after.result
         if first is None or second is None or first.threshold is None or second.estimate is None:
             return False
@@ -138,11 +120,7 @@ class ClaimPair:
         return others[0] == others[1] and _breaks(second.estimate, first.comparison, first.threshold)
 
     def _smaller_fall_from_lower_start(self) -> bool:
-        """Return True if a fall passes only because it starts lower than before.
-
-        From its old start to its new end it would be larger than allowed. On other samples the start must be lower
-        beyond chance.
-        """
+        """Return True if a fall passes only because it starts lower than before."""
         first, second = self.before.result, self.after.result
         if first is None or second is None:
             return False
@@ -151,15 +129,16 @@ class ClaimPair:
             return False
         (before, of_before), (after, of_after) = start, later
         if second.estimate is not None and second.threshold is not None:
+            # Measured from its old start to its new end, the fall must be larger than allowed.
             end = after / of_after - second.estimate
             if before / of_before - end <= second.threshold + _ROUNDING:
                 return False
+        # On the same samples a lower start is a fact; on other samples it must be lower beyond chance.
         if first.data and first.data == second.data:
             return after / of_after < before / of_before
         return share_difference_interval(before, of_before, after, of_after, _START_ALPHA)[0] > 0
 
     def _same_number(self) -> bool:
-        """Return True if the same samples gave the same value."""
         first, second = self.before.result, self.after.result
         if first is None or second is None or first.estimate is None or second.estimate is None:
             return False
@@ -168,10 +147,7 @@ class ClaimPair:
         return math.isclose(first.estimate, second.estimate, rel_tol=1e-9, abs_tol=1e-12)
 
     def _same_model(self) -> bool:
-        """Return True if the model is unchanged as far as results show: by its digest, or by its value.
-
-        A value that already broke the new threshold before explains a failure without any change of the model.
-        """
+        """Return True if the model is unchanged as far as results show: by its digest, or by its value."""
         first, second = self.before.result, self.after.result
         if first is None or second is None:
             return False
@@ -179,6 +155,7 @@ class ClaimPair:
             return True
         new = second.threshold
         same_data = first.data == second.data and first.estimate is not None
+        # A value that already broke the new threshold before explains the failure without any change of the model.
         if same_data and new is not None and new != first.threshold:
             return _breaks(first.estimate or 0.0, second.comparison, new) or self._same_number()
         return self._same_number()
@@ -199,16 +176,15 @@ def limits_of(result: Result) -> tuple[Requirement, ...]:
 
 
 def is_about_population(result: Result) -> bool:
-    """Return True if a claim requires a bound on the population; the scope may still rule parts of the claim."""
+    """Return True if a claim requires a bound on the population."""
+    # A claim of several parts may decide each part in another scope than the whole.
     return bool(result.details.get("scope_of_parts", result.scope) == "population")
 
 
 def _requirements_of(result: Result, alpha: float) -> tuple[Requirement, ...]:
-    """Return everything that a claim requires, in a fixed order, so that two results can be compared one by one.
-
-    The scope counts, since a claim about the population requires more than one about the set. So do the baseline's
-    demand and, last, the error probability: a smaller one requires more.
-    """
+    """Return all requirements of a claim in a fixed order, so that two results can be compared one by one."""
+    # A claim about the population requires more than one about the set. So does a smaller error probability, which is
+    # last.
     required = [*limits_of(result), (">=", float(is_about_population(result)))]
     baseline = result.details.get("baseline") or {}
     if isinstance(baseline.get("accuracy"), float):
@@ -217,17 +193,17 @@ def _requirements_of(result: Result, alpha: float) -> tuple[Requirement, ...]:
 
 
 def _stricter(before: Sequence[Requirement], after: Sequence[Requirement]) -> bool:
-    """Return True if more is required than before."""
+    """Return True if any requirement is stricter than before."""
     if len(before) != len(after):
         return len(after) > len(before)
     return any(b > a if sign == ">=" else b < a for (sign, a), (_, b) in zip(before, after, strict=True))
 
 
 def pair(before: Row, after: Row, alphas: tuple[float, float] = (0.0, 0.0)) -> ClaimPair:
-    """Pair the outcomes of a claim in two runs, or say why they cannot be paired.
+    """Pair the outcomes of a claim in two runs, or find the reason why they cannot be paired.
 
     Args:
-        before, after: the claim's rows.
+        before, after: rows of the claim.
         alphas: alpha of the two runs.
     """
     if before.result is None or after.result is None:
@@ -238,6 +214,7 @@ def pair(before: Row, after: Row, alphas: tuple[float, float] = (0.0, 0.0)) -> C
         return ClaimPair(before, after, None, why_not, required)
     outcomes = before.result.outcomes, after.result.outcomes
     parts: dict[str, tuple[Sequence[bool | None], Sequence[bool | None]]]
+    # The outcomes of a fall are paired at both ends: a worse start can hide in an unchanged difference.
     if first.start:
         parts = {"start of the fall": (first.start, second.start), "end of the fall": outcomes}
     else:
@@ -265,9 +242,10 @@ def pair(before: Row, after: Row, alphas: tuple[float, float] = (0.0, 0.0)) -> C
 
 
 def _pairing(result: Result) -> Pairing:
-    """Return the pairing that the kind of claim states; without one, outcomes count if their share is the value."""
+    """Return the pairing that the kind of claim declares."""
     if result.pairing is not None:
         return result.pairing
+    # Without a declared pairing, outcomes may be paired only if their share is the value.
     known = [outcome for outcome in result.outcomes if outcome is not None]
     share = known.count(result.comparison == ">=") / len(known) if known else None
     same = result.estimate is None or (share is not None and math.isclose(share, result.estimate, abs_tol=1e-9))
@@ -275,7 +253,7 @@ def _pairing(result: Result) -> Pairing:
 
 
 def _start_of(result: Result) -> tuple[int, int] | None:
-    """Return the number of samples that were right where a fall starts, and their total; None for other claims."""
+    """Return the number of correct samples at the start of a fall, and their total; None for other claims."""
     known = [outcome for outcome in _pairing(result).start if outcome is not None]
     if known:
         return known.count(True), len(known)
@@ -308,7 +286,7 @@ def trends(pairs: Sequence[ClaimPair], alpha: float) -> list[ClaimTrend]:
 
     Args:
         pairs: all claims of both runs.
-        alpha: probability that any unchanged claim is called worse by its pairs, and likewise better.
+        alpha: probability that any unchanged claim is called worse by its pairs; the same for better.
     """
     paired = {place: one.pairs for place, one in enumerate(pairs) if one.pairs is not None}
     worse, better = (
@@ -348,7 +326,7 @@ def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool
 
     Args:
         first, second: files of results, before and after.
-        alpha: error probability for all unchanged claims together; None takes the second run's.
+        alpha: error probability of all unchanged claims together; None takes the second run's.
         fail_on_worse: exit with 1 if a claim is worse, and with 3 if one was not measured or is gone.
         allow_missing: accept claims that are gone.
 
@@ -359,6 +337,7 @@ def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool
     shown = before.account.rows, after.account.rows
     ours, theirs = (by_claim([row for row in rows if row.result is not None or row.red]) for rows in shown)
     problems = {row.test: row for row in shown[1] if row.result is None}
+    # A test that could not measure stands for all claims that it made before.
     theirs = {**theirs, **{key: problems[key[0]] for key in ours if key not in theirs and key[0] in problems}}
     alphas = _alpha_of(before), _alpha_of(after)
     level = alphas[1] if alpha is None else alpha

@@ -14,10 +14,7 @@ _MB = 1e6
 
 
 def ls(folder: str) -> int:
-    """Print the inputs, samples, files and bytes of each claim, and the median size of its perturbations.
-
-    Returns:
-        0, or 3 if a file was damaged; it is moved aside.
+    """Print counts and bytes of each claim, and the median size of its perturbations; return 3 if a file was damaged.
 
     Raises:
         Refused: there is no such folder.
@@ -37,10 +34,7 @@ def ls(folder: str) -> int:
 
 
 def verify(folder: str) -> int:
-    """Check every file without changing it: integrity, shapes, finite values inside their bounds.
-
-    Returns:
-        0 if all files are whole, else 3.
+    """Check every file without changing it; return 3 if one is damaged.
 
     Raises:
         Refused: there is no such folder.
@@ -65,7 +59,7 @@ def prune(folder: str, max_mb: float) -> int:
         max_mb: size limit in millions of bytes, > 0.
 
     Returns:
-        0, or 3 if a file was damaged, or could not be removed.
+        0, or 3 if a file was damaged or could not be removed.
 
     Raises:
         Refused: there is no such folder.
@@ -95,6 +89,7 @@ def problem_of(path: Path) -> str:
         return f"got other shapes than {n} inputs {tuple(shape)} with an id, a label and a size each"
     if not (free.isfinite().all() and sizes.isfinite().all()):
         return "got values that are not finite"
+    # An input outside of the bounds of images is no counterexample to any claim.
     if ((free < low) | (free > high)).any():
         return f"got inputs outside [{low:g}, {high:g}]: {float(free.min()):.4g} to {float(free.max()):.4g}"
     negative = any(bool((arrays[name] < 0).any()) for name in ("ids", "y", "sizes"))

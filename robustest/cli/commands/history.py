@@ -19,10 +19,10 @@ def add(folder: str, sources: Sequence[str]) -> int:
 
     Args:
         folder: folder of the history, made if absent.
-        sources: files of --robust-json, and folders of histories. Without any, lines that git joined are sorted.
+        sources: files of --robust-json, and folders of histories.
 
     Raises:
-        Refused: a file has no results, or no time and commit; the sources before it were added.
+        Refused: a file has no results, or no time and commit; earlier sources stay added.
         StoreError: a history is damaged.
     """
     from robustest.cli.results_file import read_results  # loads much, which the other actions do without
@@ -40,19 +40,17 @@ def add(folder: str, sources: Sequence[str]) -> int:
             )
         store.add(Path(folder), entries_of(run.account.rows, run.account.lost, run.origin))
     if not sources:
+        # Adding nothing sorts the lines that a merge of git joined.
         store.add(Path(folder), {})
     return Exit.OK
 
 
 def show(folder: str, only: str | None) -> int:
-    """Print the state of each claim, its first bad commit and its changes.
+    """Print the state of each claim, its first bad commit and its changes; return 1 unless all claims hold.
 
     Args:
         folder: folder of the history.
         only: text that the test's id or the claim's key must contain; None prints all.
-
-    Returns:
-        0 if all claims hold at the latest commit, else 1.
 
     Raises:
         Refused: there is no such claim.
@@ -74,11 +72,7 @@ def show(folder: str, only: str | None) -> int:
 
 
 def write_page(folder: str, target: str) -> int:
-    """Write a page of a history.
-
-    Args:
-        folder: folder of the history.
-        target: folder for `index.html`.
+    """Write `index.html` of a history into the folder `target`.
 
     Raises:
         Refused: the target is a file.

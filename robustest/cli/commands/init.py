@@ -1,7 +1,7 @@
-"""`robustest init`: a first test, its fixtures and a workflow for a project. Nothing is asked, nothing overwritten.
+"""`robustest init`: a first test, its fixtures and a workflow for a project; nothing is overwritten.
 
-The questions of the scan (`robustest.cli.commands.scan`) are here as well: each is the source of a test, and some of
-them are the first tests of a new project.
+The questions of the scan (`robustest.cli.commands.scan`) are here too: each is the source of a test, and some are the
+first tests of a new project.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from robustest.cli.screen import Exit, Screen, wrong
 
 
 def init(folder: str) -> int:
-    """Write the files that are absent, and print what was written and the next steps.
-
-    Args:
-        folder: root of the project.
+    """Write the files that are absent into the root of a project; print them and the next steps.
 
     Raises:
         Refused: there is no such folder.
@@ -56,6 +53,7 @@ def _write(screen: Screen, root: Path, name: str, text: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # Mode "x" never overwrites, even if the file appeared a moment ago.
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except FileExistsError:
@@ -65,7 +63,7 @@ def _write(screen: Screen, root: Path, name: str, text: str) -> None:
 
 
 def _write_fixtures(screen: Screen, root: Path, framework: str) -> str:
-    """Write a conftest.py, or print the lines to add to the present one; return the step that is left to do."""
+    """Write a conftest.py, or print the lines to add to the present one; return the next step."""
     data = ROWS_DATA if framework == "sklearn" else DATA
     model = MODEL
     if framework in _EXAMPLES:
@@ -93,7 +91,7 @@ def _write_fixtures(screen: Screen, root: Path, framework: str) -> str:
 
 
 def framework_of(root: Path) -> str:
-    """Return the framework that a project requires by its files; empty if it is none of `FRAMEWORKS`."""
+    """Return the framework that the files of a project require; empty if it is none of `FRAMEWORKS`."""
     files = [*sorted(root.glob("requirements*.txt")), *sorted(root.glob("requirements/*.txt")), root / "pyproject.toml"]
     text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()).lower()
     named = (word for word in FRAMEWORKS if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text))
@@ -117,27 +115,18 @@ PLACE = "THRESHOLD"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One question to a model.
+    """One question to a model."""
 
-    Attributes:
-        name: name of its test.
-        source: source of the test, a function with `PLACE` instead of the threshold.
-        loosest: a threshold that requires almost nothing, to measure with.
-        weak: a threshold that is no stricter than this is a poor result.
-        cause: most frequent cause of a poor result.
-        step: remedy for it.
-    """
-
-    name: str
-    source: str
-    loosest: float
-    weak: float
-    cause: str
-    step: str
+    name: str  # name of its test
+    source: str  # source of the test, a function with `PLACE` instead of the threshold
+    loosest: float  # threshold that requires almost nothing, for the measurement
+    weak: float  # threshold; a result that holds no stricter one is poor
+    cause: str  # most frequent cause of a poor result
+    step: str  # remedy for it
 
 
 def battery(framework: str) -> tuple[str, tuple[Probe, ...]]:
-    """Return the head of the file of tests, and the questions, for a model of a framework."""
+    """Return the head of the file of tests, and the questions, for a framework."""
     return (ROWS_HEAD, ROWS) if framework == "sklearn" else (IMAGES_HEAD, IMAGES)
 
 
@@ -323,6 +312,7 @@ def robust_data():
     raise pytest.UsageError("Expected robust_data in conftest.py to return your samples: it is still to be filled in.")
 """
 
+# Lines that load a model of each framework; torchvision's are in `MODEL`.
 _EXAMPLES = {
     "sklearn": """\
     #     import skops.io
@@ -341,7 +331,6 @@ _EXAMPLES = {
     #     return AutoModelForImageClassification.from_pretrained("model").eval()
 """,
 }
-"""Lines that load a model of each framework; torchvision's are in `MODEL`."""
 
 IGNORED = """\
 # What robustest remembers, and its pictures; only counterexamples may be committed.
@@ -350,15 +339,11 @@ IGNORED = """\
 !corpus/
 !corpus/**
 """
-"""`.robustest/.gitignore`."""
+"""Content of `.robustest/.gitignore`."""
 
 
 def workflow(install: str) -> str:
-    """Return the workflow for GitHub.
-
-    Args:
-        install: arguments of "python -m pip install".
-    """
+    """Return the workflow for GitHub; `install` are arguments of "python -m pip install"."""
     text = _WORKFLOW.replace("@install@", install)
     for name, action in ACTIONS.items():
         text = text.replace(f"@{name}@", action)

@@ -22,29 +22,22 @@ from robustest.settings import Settings, coerce
 from robustest.store.provenance import commit
 from robustest.version import VERSION
 
+# Settings that name a machine's folders: they may differ, but not in whether there is one.
 _PLACES = ("pictures", "store", "corpus", "baseline")
-"""Settings that name a machine's folders: they may differ, but not in whether there is one."""
+# Problems that are printed; further ones are counted.
 _MOST = 20
-"""Problems that are printed; further ones are counted."""
 
 _Tested = TypeVar("_Tested", Row, Ending)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """Places of the files of the whole run; None writes none.
+    """Files to write of the whole run; None writes none."""
 
-    Attributes:
-        output: the JSON file.
-        xml: the JUnit file.
-        page: the folder of the HTML page.
-        inline: True to embed the pictures in the page.
-    """
-
-    output: str | None = None
-    xml: str | None = None
-    page: str | None = None
-    inline: bool = False
+    output: str | None = None  # the JSON file
+    xml: str | None = None  # the JUnit file
+    page: str | None = None  # folder of the HTML page
+    inline: bool = False  # True to embed the pictures in the page
 
 
 def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
@@ -53,18 +46,19 @@ def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
     Args:
         paths: files, or patterns that no shell expanded.
         targets: files to write.
-        details: print every number of every claim.
+        details: True to print every number of every claim.
 
     Returns:
         0 if every test of every shard ended well, 1 if one did not, 3 if a file could not be written.
 
     Raises:
         Refused: the shards are not one whole run; nothing is written.
-        ConfigError: a page is asked for and Jinja2 is not installed; nothing is written.
+        ConfigError: a page needs Jinja2, which is not installed; nothing is written.
     """
     files = []
     for path in paths:
         pattern = glob.has_magic(path) and not Path(path).exists()
+        # A file whose name looks like a pattern is taken literally.
         files += [Path(name) for name in (sorted(glob.glob(path)) or [path] if pattern else [path])]
     output = targets.output
     if output is not None and Path(output).resolve() in [file.resolve() for file in files]:
@@ -88,12 +82,13 @@ def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
     if output is not None:
         moved = account.with_pictures_from(folders.__getitem__, Path(output).parent)
         write = partial(json_file.write, output, moved, settings, origin=origin_of(runs))
+        # The JSON file is last, so that it names every file that could not be written.
         account = account.with_file("the JSON file", output, write)
     return show_account(Screen(), account, details=details)
 
 
 def origin_of(runs: Sequence[ResultsFile]) -> Origin | None:
-    """Return the time of the last shard and the commit; None if shards do not say, or have several commits."""
+    """Return the time of the last shard and the commit; None if a shard lacks them, or commits differ."""
     every = [run.origin for run in runs if run.origin is not None]
     if len(every) < len(runs) or len({(one.commit, one.committed) for one in every}) != 1:
         return None
@@ -101,11 +96,11 @@ def origin_of(runs: Sequence[ResultsFile]) -> Origin | None:
 
 
 def whole(runs: Sequence[ResultsFile]) -> tuple[Account, Settings]:
-    """Return the account of the whole run, and its settings: those of the first shard.
+    """Return the account of the whole run, and its settings, those of the first shard.
 
     Raises:
-        Refused: a shard is missing, present twice, of another run or no shard, was cut short, or lost results; a test
-            is missing or present twice; or nothing was measured.
+        Refused: a shard is missing, present twice, of another run, cut short, or lost results; a test is missing or
+            present twice; or nothing was measured.
     """
     problems = [f"{run.path} is a whole run, not a shard (--robust-shard)" for run in runs if run.shard is None]
     problems += [f"{run.path} lost results: {lost}" for run in runs for lost in run.account.lost]
@@ -113,11 +108,15 @@ def whole(runs: Sequence[ResultsFile]) -> tuple[Account, Settings]:
     kept: dict[int, tuple[Shard, ResultsFile]] = {}
     for shard, run in parts:
         _, first = kept.setdefault(shard.index, (shard, run))
+        # The same file named twice is harmless; two different files of one shard are two runs.
         if first.content != run.content:
             problems.append(f"shard {shard.index} has two files with different content: {first.path} and {run.path}")
     once = list(kept.values())
     for shard, run in once:
         code, share = run.session.exit, shard.tests[shard.index - 1 :: shard.count]
+        # pytest's exit codes: 0 passed, 1 failed, 5 no tests, 6 warnings exceeded. Any other cut the shard short, and
+        # "no
+        # tests" is an error if the shard has a share of them.
         if code not in (0, 1, 5, 6) or (code == 5 and share):
             stopped = f" ({run.session.stopped})" if run.session.stopped else ""
             reason = f"pytest ended with exit code {code}: {exit_reason(code)}{stopped}"
@@ -145,7 +144,7 @@ def whole(runs: Sequence[ResultsFile]) -> tuple[Account, Settings]:
 
 
 def joined(parts: Sequence[tuple[Shard, ResultsFile]]) -> Account:
-    """Return the account of the run that shards make up: that of the same run without shards."""
+    """Return the account that the same run without shards would have."""
     order = {test: place for place, test in enumerate(parts[0][0].tests)}
     accounts = [run.account for _, run in parts]
     sessions = [run.session for _, run in parts]
@@ -153,7 +152,7 @@ def joined(parts: Sequence[tuple[Shard, ResultsFile]]) -> Account:
     codes = {session.exit for session in sessions} - ({5} if any(session.exit != 5 for session in sessions) else set())
 
     def ordered(ones: Iterable[_Tested]) -> list[_Tested]:
-        """Sort by test; endings of no robustness test, e.g. of modules that could not be collected, come first."""
+        """Sort by test; endings without a robustness test, e.g. of modules that could not be collected, come first."""
         return sorted(ones, key=lambda one: order.get(one.test, -1))
 
     return Account(
@@ -171,7 +170,6 @@ def joined(parts: Sequence[tuple[Shard, ResultsFile]]) -> Account:
 
 
 def _differences(first: tuple[Shard, ResultsFile], other: tuple[Shard, ResultsFile]) -> Iterator[str]:
-    """Return the reasons why two shards are not of the same run."""
     (one, a), (two, b) = first, other
     if a.version != b.version:
         yield f"{a.path} was written by robustest {a.version}, {b.path} by {b.version}"
@@ -191,7 +189,6 @@ def _differences(first: tuple[Shard, ResultsFile], other: tuple[Shard, ResultsFi
 
 
 def _incomplete(parts: Sequence[tuple[Shard, ResultsFile]]) -> Iterator[str]:
-    """Return tests that are missing, or reported too often, in shards of the same run."""
     tests = dict.fromkeys(parts[0][0].tests)
     if any(run.version != VERSION for _, run in parts):
         yield f"the files were written by robustest {parts[0][1].version}; this is {VERSION}"

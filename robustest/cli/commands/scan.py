@@ -1,4 +1,4 @@
-"""`robustest init --scan`: put questions to a model, explain the answers, and write those it holds as tests."""
+"""`robustest init --scan`: put questions to a model, explain the answers, and write tests for those that hold."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ FILE = "tests/test_robustness_scan.py"
 
 def scan(folder: str) -> int:
     """Measure all questions, print the answers, and write tests for those that the model holds.
-
-    The questions run from the file that the tests are written to, so that they see the project's fixtures. The file is
-    removed if the model holds none of them.
 
     Args:
         folder: root of the project, with `robust_model` and `robust_data` in a conftest.py.
@@ -46,6 +43,7 @@ def scan(folder: str) -> int:
         probes = (*probes, probe)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # The questions run from the file of the later tests, so that they find the fixtures of the project.
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(source_of(head, {probe: probe.loosest for probe in probes}))
     except FileExistsError:
@@ -88,7 +86,7 @@ def source_of(head: str, thresholds: Mapping[Probe, float]) -> str:
 
 
 def _by_test(run: ResultsFile) -> dict[str, Row]:
-    """Return the first claim of each test, by the name of the test."""
+    """Return the first claim of each test by the name of the test."""
     found: dict[str, Row] = {}
     for row in by_claim(run.account.results).values():
         found.setdefault(row.test.rpartition("::")[2], row)
@@ -98,7 +96,7 @@ def _by_test(run: ResultsFile) -> dict[str, Row]:
 def _print_answer(
     screen: Screen, probe: Probe, row: Row | None, others: Sequence[Row | None], alpha: float
 ) -> float | None:
-    """Print the answer to a question, and the cause and the remedy of a poor one; return the threshold, if any."""
+    """Print the answer to a question, with cause and remedy of a poor one; return the threshold, if any."""
     if row is None or row.result is None:
         why = "its test did not run" if row is None else row.problem.splitlines()[0]
         screen.write_line(f"{probe.name}  could not measure: {why}", red=True)

@@ -12,8 +12,8 @@ from robustest.cli.results_file import read_results, result_of
 from robustest.cli.screen import Screen, exit_code, missing, show_account, store_warnings
 from robustest.reports import github
 
+# Default places of results.
 _STORE, _FILE = Path(".robustest"), Path("robust.json")
-"""Default places of results."""
 
 
 def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
@@ -22,8 +22,8 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
     Args:
         path: a file of --robust-json, a store (`.robustest`) or its folder of results, or a folder with either. None
             looks for both in the current folder, the store first.
-        details: print every number of every claim.
-        markdown: print the summary of a step on GitHub instead, with everything escaped.
+        details: True to print every number of every claim.
+        markdown: True to print the summary of a step on GitHub instead.
 
     Returns:
         0 if every test ended well, 1 if one did not, 3 if results were lost or the run was cut short.
@@ -54,7 +54,6 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
 
 
 def _results_path(path: Path | None) -> Path:
-    """Return a file of results, or the folder of a store."""
     if path is not None and not path.is_dir():
         return path
     if path is not None and path.name == "results" and not (path / "results").is_dir():

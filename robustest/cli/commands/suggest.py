@@ -1,11 +1,11 @@
 """`robustest suggest`: thresholds that the claims of a suite could hold.
 
-A suggested threshold is one that another sample of the same size from the same population keeps, but for a chance of
-alpha. For shares it is an exact one-sided prediction bound (Thatcher, Journal of the Royal Statistical Society B 1964),
-which is wider than a bound on the population's share, as the next sample varies as well. A claim about a population
-needs that the next sample's own bound keeps the threshold. For other values it is the end of the interval.
+Another sample of the same size from the same population keeps a suggested threshold with probability 1 - alpha. For
+shares it is an exact one-sided prediction bound (Thatcher, Journal of the Royal Statistical Society B 1964), which is
+wider than a bound on the population's share, as the next sample varies as well. A claim about a population needs that
+the next sample's own bound keeps the threshold. For other values it is the end of the interval.
 
-A value may move with the seed. So the suite is measured under two seeds, and under three more if a value moved; the
+A value may change with the seed. So the suite is measured under two seeds, and under three more if a value changed; the
 threshold is then a one-sided prediction bound of Student's t over the seeds, or the worst of them if that is further.
 """
 
@@ -33,13 +33,13 @@ from robustest.run.finish import keeps
 from robustest.words import requirement
 
 SEEDS = 5
-"""Number of seeds that are measured if a value moves with the seed."""
+"""Number of seeds that are measured if a value changes with the seed."""
 QUIET = ("-qq", "--no-header", "--no-summary", "--tb=no")
 """Arguments of pytest for runs whose results another table shows."""
 
 
 def suggest(arguments: Sequence[str]) -> int:
-    """Measure a suite's claims on all samples, and print the thresholds they could hold; nothing is edited.
+    """Measure a suite's claims on all samples, and print the thresholds they could hold.
 
     Args:
         arguments: arguments of pytest, e.g. the tests to run.
@@ -77,7 +77,7 @@ def measure_under_seeds(arguments: Sequence[str]) -> tuple[ResultsFile, list[Res
     """Measure a suite's claims on all samples, under two seeds or more.
 
     Returns:
-        The first run, the other runs, and pytest's exit code: the first that is neither 0 nor 1, or else the last.
+        The first run, the other runs, and pytest's exit code: the first that is neither 0 nor 1, else the last.
 
     Raises:
         Refused: pytest wrote no results.
@@ -108,7 +108,6 @@ def _measure(arguments: Sequence[str]) -> tuple[ResultsFile, int]:
 
 
 def _moved(first: ResultsFile, second: ResultsFile) -> bool:
-    """Return True if any claim of both runs has another value."""
     there = by_claim(second.account.results)
     rows = by_claim(first.account.results)
     pairs = [(row.result, there[key].result) for key, row in rows.items() if key in there]
@@ -116,7 +115,6 @@ def _moved(first: ResultsFile, second: ResultsFile) -> bool:
 
 
 def _print_claim(screen: Screen, row: Row, others: Sequence[Row | None], alpha: float) -> Suggestion:
-    """Print one claim and its suggested threshold."""
     result = row.result
     if result is None:
         screen.write_line(f"{row.test}  could not measure: {row.problem.splitlines()[0]}", red=True)
@@ -145,25 +143,17 @@ def _print_claim(screen: Screen, row: Row, others: Sequence[Row | None], alpha: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """A threshold for a claim, or the reason why there is none.
+    """A threshold for a claim, or the reason why there is none."""
 
-    Attributes:
-        threshold: the value, rounded to the safe side; None if there is none.
-        margin: distance from the measured value; 0 without a threshold.
-        of_population: True if the threshold only bounds the population's value, so that another sample may miss it.
-        why_not: the reason; empty if there is a threshold.
-        seeds: number of seeds that it rests on, if the value moves with the seed; else 1.
-    """
-
-    threshold: float | None
-    margin: float = 0.0
-    of_population: bool = False
-    why_not: str = ""
-    seeds: int = 1
+    threshold: float | None  # the value, rounded to the safe side; None if there is none
+    margin: float = 0.0  # distance from the measured value; 0 without a threshold
+    of_population: bool = False  # True if it only bounds the population's value, so that another sample may miss it
+    why_not: str = ""  # the reason; empty if there is a threshold
+    seeds: int = 1  # number of seeds that it rests on; 1 if the value does not change with the seed
 
 
 def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> Suggestion:
-    """Return the strictest threshold that another sample of the same size keeps, but for a chance of alpha.
+    """Return the strictest threshold that another sample of the same size keeps with probability 1 - alpha.
 
     Args:
         result: result of a claim with a threshold, measured on every sample.
@@ -184,6 +174,7 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
         values = [bound[0] for bound in found if bound]
     value = min(values) if at_least else max(values)
     if len(values) > 1:  # a prediction bound for the next seed
+        # mean ± t(1 - alpha, m - 1) s sqrt(1 + 1/m) over m seeds; the 1 is the variance of the next seed itself.
         spread = float(t.ppf(1 - alpha, len(values) - 1)) * stdev(values) * math.sqrt(1 + 1 / len(values))
         value = min(value, mean(values) - spread) if at_least else max(value, mean(values) + spread)
     n = found[0][1] if share and found[0] is not None else 1000
@@ -193,6 +184,7 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     if threshold <= max(0.0, result.trivial or 0.0) if at_least else threshold >= widest:
         few = "it moves too much with the seed" if moved else f"n={n} is too few"
         return Suggestion(threshold=None, why_not=f"{few} for a threshold that any model could miss")
+    # A drop can be no larger than the share that held before; a limit above it is always kept.
     if (before := min(map(_to_lose, results))) <= threshold:
         held = "held before" if not result.details.get("without_looking") else "was right before beyond chance"
         why_not = f"n={n} is too few: only {before:.3f} {held}, so a drop of {threshold:g} could not fail"
@@ -240,16 +232,13 @@ def _why_not(result: Result) -> str:
 
 
 def _untested(result: Result, threshold: float) -> bool:
-    """Return True if a model that is wrong on every changed sample would keep a threshold."""
+    """Return True if a model that is wrong on every changed sample would keep the threshold."""
     worst = result.details.get("nothing_fails_at")
     return worst is not None and keeps(worst, threshold, at_least=result.comparison == ">=")
 
 
 def _to_lose(result: Result) -> float:
-    """Return the share that was right beyond chance at the start of a fall: a claim that allows as much is empty.
-
-    Infinity if the value is no fall, or its start is unknown.
-    """
+    """Return the largest possible fall: the share that was right beyond chance at its start; else infinity."""
     before = result.start.value if result.start is not None else None
     if before is None and result.counts is not None and result.counts.gained is not None:
         before = result.details.get("clean_accuracy")
@@ -258,10 +247,7 @@ def _to_lose(result: Result) -> float:
 
 
 def fewest(held: int, n: int, alpha: float) -> int:
-    """Return the fewest of n that hold in another sample, but for a chance of alpha: an exact one-sided bound.
-
-    Given the number that holds in both samples together, the number in the second is hypergeometric whatever the
-    population's share: the bound is the smallest number that Fisher's exact test does not reject.
+    """Return the fewest of n that hold in another sample, except with probability alpha: an exact one-sided bound.
 
     Args:
         held: number of the first n that hold.
@@ -271,6 +257,8 @@ def fewest(held: int, n: int, alpha: float) -> int:
     low, high = 0, held  # `held` itself is never rejected at alpha < 1/2
     while low < high:
         middle = (low + high) // 2
+        # Given the number that hold in both samples together, the number in the second is hypergeometric whatever the
+        # population's share: this finds the smallest number that Fisher's exact test does not reject.
         if hypergeom.cdf(middle, 2 * n, held + middle, n) > alpha:
             high = middle
         else:
@@ -288,6 +276,7 @@ def _next_bound(result: Result, alpha: float) -> tuple[float, int] | None:
     if result.estimate is None or not math.isclose(result.estimate, value, abs_tol=1e-9):
         return None
     if counts.gained is not None:
+        # Losses and gains vary separately, so each gets half of alpha (Bonferroni).
         lost = n - fewest(n - events, n, alpha / 2)
         gained = fewest(counts.gained, n, alpha / 2)
         return max(0.0, drop_bounds(lost, gained, n, alpha)[1] if population else (lost - gained) / n), n

@@ -21,25 +21,16 @@ from robustest.errors import DataError
 class Benchmark(Dataset[tuple[Tensor, int]]):
     """The samples of a named benchmark, with its classes; a map-style data set for any loader.
 
-    Every claim takes it as data: a model is then asked for the benchmark's classes alone.
-
-    Attributes:
-        name: as for `benchmark`.
-        root: the folder of the files.
-        files: their paths under root.
-        labels: (N,) int64, 0..K-1.
-        classes: the classes, and the outputs for each.
-        published: the published number of samples.
-        view: turns an image into the model's input.
+    A claim on it restricts the model's outputs to the benchmark's classes.
     """
 
-    name: str
-    root: Path
-    files: tuple[str, ...] = field(repr=False)
-    labels: NDArray[np.int64] = field(repr=False)
-    classes: ClassMap = field(repr=False)
-    published: int
-    view: View = field(repr=False)
+    name: str  # as for `benchmark`
+    root: Path  # folder of the files
+    files: tuple[str, ...] = field(repr=False)  # their paths under root
+    labels: NDArray[np.int64] = field(repr=False)  # (N,) int64, 0..K-1
+    classes: ClassMap = field(repr=False)  # the classes, and the model's outputs for each
+    published: int  # published number of samples
+    view: View = field(repr=False)  # function from an image to the model's input
 
     def __len__(self) -> int:
         return len(self.files)
@@ -49,12 +40,11 @@ class Benchmark(Dataset[tuple[Tensor, int]]):
 
     @property
     def targets(self) -> list[int]:
-        """All labels, as in torchvision's data sets."""
         return [int(label) for label in self.labels]
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Caveats for every line about it: samples that are missing."""
+        """Caveats for every line about it: missing samples."""
         return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} images",)
 
     def matching(self, source: object) -> Samples:

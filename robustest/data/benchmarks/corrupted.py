@@ -1,8 +1,7 @@
 """Benchmarks of corrupted images and of perturbation sequences, as published.
 
 In a `CorruptedBenchmark` (ImageNet-C) every cell of corruption and severity has the same images. A `SequenceBenchmark`
-(ImageNet-P) has an image and its frames under a perturbation. `ALEXNET_ON_IMAGENET_C` holds the errors that papers'
-mean corruption errors are relative to.
+(ImageNet-P) has an image and its frames under a perturbation.
 """
 
 from __future__ import annotations
@@ -48,16 +47,16 @@ ALEXNET_ON_IMAGENET_C: Mapping[str, tuple[float, ...]] = MappingProxyType(
 )
 """Error rates at severities 1 to 5, of torchvision's AlexNet on the published 224-pixel files.
 
-Source: Hendrycks and Dietterich, ICLR 2019, and issue 10 of their repository hendrycks/robustness, which has them by
-severity; the mean of each row is the figure that the benchmark's normalisation uses. The clean error is that of
-torchvision's AlexNet on ImageNet's validation set (56.522 % accuracy).
+Mean corruption errors of papers are relative to these. Source: Hendrycks and Dietterich, ICLR 2019, and issue 10 of
+their repository hendrycks/robustness, which has them by severity. The clean error is that of torchvision's AlexNet on
+ImageNet's validation set (56.522 % accuracy).
 """
 
 PUBLISHED: Mapping[str, Mapping[str, tuple[float, ...]]] = MappingProxyType({"alexnet": ALEXNET_ON_IMAGENET_C})
-"""Baselines that have a name."""
+"""Published errors by the name of the baseline."""
 
 IMAGENET_CLASSES = 1000
-"""Classes of the models that published errors on ImageNet-C may be compared with."""
+"""Number of classes of models that may be compared with published errors on ImageNet-C."""
 
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -67,35 +66,25 @@ Cell = tuple[str, int]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CorruptedBenchmark:
-    """The cells of a benchmark such as ImageNet-C. `assert_corruption_robustness` takes it as data.
+    """The cells of a benchmark such as ImageNet-C, data of `assert_corruption_robustness`."""
 
-    Attributes:
-        name: as for `benchmark`.
-        cells: samples of each corruption at each severity: the same images in the same order, with the same labels.
-        clean: the same samples without a corruption; None if unknown.
-        classes: names of the classes, in the order of the labels.
-        published: the published number of samples of a cell.
-        baseline: the name of the published errors for the relative mean corruption error; or empty.
-    """
-
-    name: str
+    name: str  # as for `benchmark`
+    # samples of each corruption at each severity: the same images in the same order, with the same labels
     cells: Mapping[Cell, Samples] = field(repr=False)
-    clean: Samples | None = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-    published: int
-    baseline: str = ""
+    clean: Samples | None = field(repr=False)  # the same samples without a corruption; None if unknown
+    classes: tuple[str, ...] = field(repr=False)  # names of the classes, in the order of the labels
+    published: int  # published number of samples of a cell
+    baseline: str = ""  # name of the published errors for the relative mean corruption error; may be empty
 
     def __len__(self) -> int:
         return len(next(iter(self.cells.values())))
 
     @property
     def corruptions(self) -> tuple[str, ...]:
-        """The names of the corruptions, in the benchmark's order."""
         return tuple(dict.fromkeys(name for name, _ in self.cells))
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """As `Benchmark.caveats`."""
         return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} images",)
 
     def samples(self) -> Samples:
@@ -117,7 +106,6 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """All labels, as torchvision's data sets have them."""
         return self.labels
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
@@ -130,11 +118,11 @@ def folder_cells(
     """Return the cells of a tree of images, root/corruption/severity/class/file.
 
     Args:
-        root: the tree's folder.
-        folders: of each cell, under root.
+        root: folder of the tree.
+        folders: folder of each cell, under root.
         classes: names of the classes' folders, in the order of the labels.
-        view: turns an image into the model's input.
-        what: the tree's name, for messages.
+        view: function from an image to the model's input.
+        what: name of the tree, for messages.
 
     Raises:
         DataError: a cell has no folder, lacks a class, or has other files than the first cell.
@@ -145,6 +133,7 @@ def folder_cells(
         if not (root / folder).is_dir():
             raise DataError(f"Expected {what}'s {cell[0]} at severity {cell[1]} in {root / folder} but there is none.")
         found = class_files(root / folder, classes, what)
+        # Cells may store the same image as JPEG or PNG.
         stems = [(str(Path(name).with_suffix("")), label) for name, label in found]
         first = first or stems
         if stems != first:
@@ -189,7 +178,6 @@ class ArrayBlock(Dataset[tuple[Tensor, int]]):
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """All labels, as torchvision's data sets have them."""
         return self.labels
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
@@ -201,7 +189,7 @@ def array_cells(root: Path, corruptions: tuple[str, ...], classes: int, what: st
     """Return the cells of CIFAR-10-C or -100-C: a file for each corruption, five blocks of the same images by severity.
 
     Raises:
-        DataError: a file is absent or has another shape or type, or labels are not five times the same or out of range.
+        DataError: a file is absent or has another shape or type, or labels differ between blocks or are out of range.
     """
     labels = opened(root / "labels.npy", what)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % 5 or not len(labels):
@@ -228,9 +216,12 @@ def paired(clean: object, cells: Mapping[Cell, Samples], what: str) -> Samples:
     """Return clean samples after a check that they are those of the cells.
 
     Raises:
-        DataError: another number, or labels in another order.
+        DataError: their number or the order of their labels differs.
     """
     samples, first = as_samples(clean), next(iter(cells.values()))
+    # A fall pairs outcomes image by image, so clean images in another order would give a wrong result in silence.
+    # Labels
+    # are all that can be compared.
     ours, theirs = own_labels(clean, samples), own_labels(first.source, first)
     if len(ours) != len(theirs):
         raise DataError(f"Expected the {len(theirs):,} clean images of {what} but got {len(ours):,}.")
@@ -263,7 +254,8 @@ def paired_folder(
 
 
 def mapped(path: Path) -> NDArray[np.uint8]:
-    """Return a `.npy` file, opened anew: a mapping outlives the file's replacement."""
+    """Return a memory-mapped `.npy` file."""
+    # A mapping outlives the replacement of its file, so the state of the file is part of the cache's key.
     status = path.stat()
     return _mapped(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
@@ -274,7 +266,7 @@ def _mapped(path: Path, state: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def opened(path: Path, what: str) -> NDArray[np.generic]:
-    """Return a `.npy` file that may be absent.
+    """Return a memory-mapped `.npy` file that may be absent.
 
     Raises:
         DataError: it cannot be read.
@@ -289,10 +281,10 @@ PERTURBATIONS = (
     *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "snow"),
     *("brightness", "translate", "rotate", "tilt", "scale"),
 )
-"""The ten of ImageNet-P's benchmark (Hendrycks and Dietterich, ICLR 2019, section 3.2)."""
+"""The ten perturbations of ImageNet-P (Hendrycks and Dietterich, ICLR 2019, section 3.2)."""
 
 CIFAR_PERTURBATIONS = tuple("spatter" if name == "snow" else name for name in PERTURBATIONS)
-"""The ten of CIFAR-10-P and -100-P."""
+"""The ten perturbations of CIFAR-10-P and -100-P."""
 
 
 class Frames(Protocol):
@@ -307,17 +299,11 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SequenceBenchmark:
-    """Sequences of frames by perturbation, of the same images; `assert_stable_under_perturbations` takes it.
+    """Sequences of frames by perturbation, of the same images; data of `assert_stable_under_perturbations`."""
 
-    Attributes:
-        name: as for `benchmark`.
-        sequences: of each perturbation.
-        published: the published number of sequences of a perturbation.
-    """
-
-    name: str
-    sequences: Mapping[str, Frames] = field(repr=False)
-    published: int
+    name: str  # as for `benchmark`
+    sequences: Mapping[str, Frames] = field(repr=False)  # sequences by perturbation
+    published: int  # published number of sequences of a perturbation
 
     def __post_init__(self) -> None:
         sizes = {name: len(frames) for name, frames in self.sequences.items()}
@@ -329,11 +315,10 @@ class SequenceBenchmark:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """As `Benchmark.caveats`."""
         return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} sequences",)
 
     def samples(self) -> Samples:
-        """The first frames of the first perturbation, with a placeholder label: sequences are counted."""
+        """The first frames of the first perturbation, with label 0: sequences are counted, not classes."""
         return as_samples(First(next(iter(self.sequences.values()))))
 
 
@@ -440,6 +425,7 @@ def _decoded(path: Path) -> list[np.ndarray]:
         there, frame = video.read()
         if not there:
             break
+        # OpenCV decodes to BGR.
         frames.append(np.ascontiguousarray(frame[..., ::-1]))
     video.release()
     if len(frames) < 2:

@@ -24,25 +24,19 @@ RESIZED, SHOWN = 256, 224
 """Pixels of the shorter side, and of the square in its middle that a model is shown."""
 
 View = Callable[[Image.Image], Any]
-"""Maps a PIL image in RGB to what a model is shown: a tensor (C, H, W) of floats, or another PIL image."""
+"""Function from a PIL image in RGB to a model's input: a tensor (C, H, W) of floats, or another PIL image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Centre:
-    """ImageNet's usual view: the shorter side to 256 pixels, and the 224 x 224 in the middle.
+    """ImageNet's usual view: the shorter side to 256 pixels, and the 224 x 224 in the middle."""
 
-    An image of 224 x 224 is unchanged: those of ImageNet-C are cut already.
-
-    Attributes:
-        border: pixels cut off every side first.
-    """
-
-    border: int = 0
+    border: int = 0  # pixels cut off every side first
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Return the model's input for an image."""
         if self.border:
             image = image.crop((self.border, self.border, image.width - self.border, image.height - self.border))
+        # The images of ImageNet-C are cut already; resizing would blur their corruption.
         if image.size == (SHOWN, SHOWN):
             return image
         shorter = min(image.size)
@@ -75,7 +69,7 @@ def shown(view: View, image: Image.Image) -> Tensor:
     """Return (3, H, W) float32 in [0, 1] of an image in RGB, through a view.
 
     Raises:
-        DataError: the view gives neither an image nor a tensor of floats.
+        DataError: the view returns neither an image nor a tensor of floats.
     """
     seen = view(image)
     if isinstance(seen, Image.Image):
@@ -86,7 +80,7 @@ def shown(view: View, image: Image.Image) -> Tensor:
 
 
 def folders_in(root: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder, hidden ones aside.
+    """Return the sorted names of the folders in a folder, without hidden ones.
 
     Raises:
         DataError: there is no such folder.
@@ -102,11 +96,11 @@ def class_files(
     """Return (path under root, label) of the images, by class and name.
 
     Args:
-        root: has a folder for each class.
-        classes: the names of the folders, in the order of the labels.
-        what: the data's name, for messages.
-        others: whether folders of other classes are allowed.
-        suffixes: of the files, in lower case.
+        root: folder with a folder for each class.
+        classes: names of the folders, in the order of the labels.
+        what: name of the data, for messages.
+        others: True to allow folders of other classes.
+        suffixes: endings of files, in lower case.
 
     Raises:
         DataError: a class has no folder, or no image; or a folder is of no class.
@@ -139,15 +133,11 @@ SUBSETS = {"imagenet-a": "a", "imagenet-r": "r"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassMap:
-    """The outputs of a model for each class of a benchmark: the answer is right where the largest is one of these.
-
-    All other outputs are left out, as the authors of such benchmarks do: a model of 1,000 classes, asked for one of
-        200,
-    would mostly be wrong for naming classes that the benchmark does not have.
+    """The outputs of a model for each class of a benchmark; an answer is right if the largest output is one of these.
 
     Attributes:
-        names: of the benchmark's classes, in the order of its labels.
-        groups: outputs of the model, by class; several if a class covers several of the model's.
+        names: names of the benchmark's classes, in the order of its labels.
+        groups: outputs of the model by class; several if a class covers several of the model's.
         outputs: number of outputs of the model.
 
     Raises:
@@ -167,6 +157,7 @@ class ClassMap:
         if len(set(flat)) != len(flat) or not 0 <= min(flat) <= max(flat) < self.outputs:
             raise ConfigError(f"Expected outputs in 0..{self.outputs - 1}, each of one class, but got {sorted(flat)}.")
         width = max(map(len, self.groups))
+        # Repeat the first output of a group up to the width: a maximum does not change by it.
         rows = [[*group, *[group[0]] * (width - len(group))] for group in self.groups]
         object.__setattr__(self, "_index", torch.tensor(rows))
 
@@ -175,7 +166,7 @@ class ClassMap:
 
     @property
     def whole(self) -> bool:
-        """True if every output is a class, in the model's order: nothing has to be left out."""
+        """True if every output is a class, in the model's order."""
         return self.groups == tuple((at,) for at in range(self.outputs))
 
     def restrict(self, logits: Tensor) -> Tensor:
@@ -189,10 +180,13 @@ class ClassMap:
                 f"Expected a model of {self.outputs} classes, of which {len(self)} are the benchmark's, but its logits "
                 f"have the shape {tuple(logits.shape)}. Give the model with all its outputs: they are picked here."
             )
+        # All other outputs are left out, as the authors of such benchmarks do: a model of 1,000 classes, asked for
+        # one of 200,
+        # would mostly be wrong for naming classes that the benchmark does not have.
         return logits[:, self._index.to(logits.device)].amax(-1)
 
     def labels(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return (N,) labels 0..K-1 for labels 0..outputs-1; -1 where a label is no class of the benchmark."""
+        """Return (N,) labels 0..K-1 for labels 0..outputs-1; -1 for a label that is no class of the benchmark."""
         table = np.full(self.outputs, -1)
         for label, group in enumerate(self.groups):
             table[list(group)] = label
@@ -220,15 +214,15 @@ def _rows() -> tuple[tuple[str, ...], ...]:
 
 
 def shared_classes(mappings: Path) -> ClassMap:
-    """Return the classes that ObjectNet shares with ImageNet, by folder, each with its classes of ImageNet.
-
-    (Barbu et al., NeurIPS 2019.) The archive maps a folder to a label, a label to labels of ImageNet, each of these to
-    a line in ImageNet's list, and a line to an output of the usual models.
+    """Return the classes that ObjectNet (Barbu et al., NeurIPS 2019) shares with ImageNet, by folder.
 
     Raises:
         DataError: a mapping is absent, or the mappings disagree.
     """
     try:
+        # The archive maps a folder to a label, a label to labels of ImageNet, each of these to a line in ImageNet's
+        # list, and a
+        # line to an output of the usual models.
         label_of = _json(mappings / "folder_to_objectnet_label.json")
         shared = _json(mappings / "objectnet_to_imagenet_1k.json")
         line_of = _json(mappings / "pytorch_to_imagenet_2012_id.json")

@@ -49,8 +49,8 @@ _3DCC = (
     *("near_focus", "far_focus", "bit_error", "color_quant", "flash", "fog_3d"),
     *("h265_abr", "h265_crf", "iso_noise", "low_light", "xy_motion_blur", "z_motion_blur"),
 )
+# The folders that ImageNet-C's archives are named after; some unpack each into its own.
 _GROUPS = ("noise", "blur", "weather", "digital", "extra")
-"""The folders that ImageNet-C's archives are named after; some unpack each into its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Asked:
     clean: Any
 
     def refuse_clean(self) -> None:
-        """Refuse clean= where a benchmark has no corrupted images."""
+        """Raise ConfigError if clean= is given to a benchmark without corrupted images."""
         if self.clean is not None:
             raise ConfigError(f"Expected no clean= for {self.name}: its images are no others' corrupted ones.")
 
@@ -82,9 +82,9 @@ def benchmark(
             "imagenet-sketch", "objectnet"; "cifar-10-c", "cifar-100-c", "imagenet-c", "imagenet-c-bar",
             "imagenet-3dcc", "tiny-imagenet-c"; "imagenet-p", "cifar-10-p", "cifar-100-p".
         root: the folder with the benchmark's own folders or files, or the one above it.
-        view: maps a PIL image in RGB to a float tensor (C, H, W) or a PIL image. None takes ImageNet's usual view, the
-            shorter side to 256 pixels and the 224 x 224 in the middle, for images of another size; 64-pixel images are
-            unchanged. Arrays have no view.
+        view: function from a PIL image in RGB to a float tensor (C, H, W) or a PIL image. None takes ImageNet's usual
+            view, the shorter side to 256 pixels and the 224 x 224 in the middle, unless images have 64 or 224 pixels.
+            Arrays have no view.
         clean: for corrupted images: the same images without corruption, as data or as a folder with a folder for each
             class; falls from clean accuracy and the relative mCE need it.
 
@@ -94,7 +94,7 @@ def benchmark(
 
     Raises:
         UnknownNameError: no benchmark has this name.
-        ConfigError: an argument that it does not take.
+        ConfigError: an argument that this benchmark does not take.
         DataError: classes, cells or files are absent, or labels are in another order.
     """
     if name not in BENCHMARKS:
@@ -122,20 +122,20 @@ def _folders(what: str, published: int, *inside: str) -> Callable[[Asked], Bench
 
 
 def _imagenet_v2(asked: Asked) -> Benchmark:
-    """Read ImageNet-V2, whose folders are named by class index: as texts, 10 would come before 2."""
     asked.refuse_clean()
     variants = ("matched-frequency", "threshold-0.7", "threshold0.7", "top-images", "topimages")
     root = beside(asked.root, *(f"imagenetv2-{one}-format-val" for one in variants))
+    # Folders are named by class index: sorted as texts, 10 would come before 2.
     files = class_files(root, [str(at) for at in range(1000)], "ImageNet-V2")
     return _benchmark(asked, root, files, imagenet_subset(asked.name), published=10_000)
 
 
 def _objectnet(asked: Asked) -> Benchmark:
-    """Read the classes that ObjectNet shares with ImageNet, by its own mapping; cut off its red border."""
     asked.refuse_clean()
     root = beside(asked.root, "objectnet-1.0")
     classes = shared_classes(root / "mappings")
     files = class_files(root / "images", classes.names, "ObjectNet that ImageNet has too", others=True)
+    # ObjectNet's images have a red border of two pixels.
     return _benchmark(asked, root / "images", files, classes, published=18_574, view=Centre(border=2))
 
 
@@ -160,11 +160,10 @@ def _benchmark(
 
 
 def _arrays(classes: int) -> Callable[[Asked], CorruptedBenchmark]:
-    """Read CIFAR-10-C or -100-C: the benchmark's 15 files, and the other 4 if present."""
-
     def read(asked: Asked) -> CorruptedBenchmark:
         _no_view(asked)
         root = beside(asked.root, f"CIFAR-{classes}-C")
+        # Four further corruptions are in the archive and not in the benchmark; they are read if present.
         extra = tuple(name for name in _C_EXTRA if (root / f"{name}.npy").is_file())
         cells = array_cells(root, (*_C, *extra), classes, asked.name)
         clean = None if asked.clean is None else paired(asked.clean, cells, asked.name)
@@ -177,8 +176,6 @@ def _arrays(classes: int) -> Callable[[Asked], CorruptedBenchmark]:
 def _trees(
     corruptions: tuple[str, ...], what: str, *inside: str, baseline: str = ""
 ) -> Callable[[Asked], CorruptedBenchmark]:
-    """Read a tree of corruption/severity/class/file with all of ImageNet's classes."""
-
     def read(asked: Asked) -> CorruptedBenchmark:
         root = beside(asked.root, *inside)
         return _corrupted(asked, root, corruptions, imagenet_classes(), view=Centre(), about=(what, 50_000, baseline))
@@ -187,10 +184,10 @@ def _trees(
 
 
 def _tiny(asked: Asked) -> CorruptedBenchmark:
-    """Read Tiny-ImageNet-C: its 200 classes are the first cell's folders, sorted by name."""
     root = beside(asked.root, "Tiny-ImageNet-C")
     first = _cells(root, _C[:1], "Tiny-ImageNet-C")[_C[0], 1]
     classes = tuple(folders_in(root / first))
+    # The archive has no list of its classes: they are the sorted folders of the first cell.
     if len(classes) != 200:
         raise DataError(f"Expected Tiny-ImageNet-C's 200 classes in {root / first} but got {len(classes)} folders.")
     return _corrupted(asked, root, _C, classes, view=as_it_is, about=("Tiny-ImageNet-C", 10_000, ""))
@@ -219,7 +216,7 @@ def _corrupted(
 
 
 def _cells(root: Path, corruptions: tuple[str, ...], what: str) -> dict[tuple[str, int], str]:
-    """Return the folders of all cells, those of ImageNet-C's archives with their group's folder or without."""
+    """Return the folders of all cells; ImageNet-C's archives may have a folder for each group of corruptions."""
     folders: dict[tuple[str, int], str] = {}
     for name in corruptions:
         group = next((f"{one}/" for one in _GROUPS if (root / one / name).is_dir()), "")

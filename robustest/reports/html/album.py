@@ -20,8 +20,8 @@ from robustest.safe_files import UnsafeFile, read_below, read_regular
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WIDEST = 16_384  # largest side in pixels
 _OWN = re.compile(r"claim-\d+-(?:worst|shown)-\d+\.png")
+# Text that `robustest.reports.pictures` stores in a picture: only a number is accepted.
 _CHANGE = re.compile(rb"largest change\x00(\d{1,6}(?:\.\d{1,9})?(?:e[-+]\d{1,3})?)").fullmatch
-"""Text that `robustest.reports.pictures` stores in a picture: only a number is accepted."""
 LARGEST = 8 * 2**20
 """Largest picture in bytes."""
 INLINE = 24 * 2**20
@@ -40,21 +40,14 @@ class Picture:
 
 @dataclass(slots=True)
 class Album:
-    """The pictures of one page.
-
-    Attributes:
-        origin: folder that relative paths start from, if this run saved the pictures.
-        below: for each test the folder of its pictures; None if this run saved them.
-        taken: names written so far.
-        inside: bytes embedded so far.
-    """
+    """The pictures of one page."""
 
     folder: Path
-    origin: Path
+    origin: Path  # folder that relative paths start from, if this run saved the pictures
     inline: bool
-    below: Mapping[str, Path] | None = None
-    taken: set[str] = field(default_factory=set)
-    inside: int = 0
+    below: Mapping[str, Path] | None = None  # for each test the folder of its pictures; None if this run saved them
+    taken: set[str] = field(default_factory=set)  # names written so far
+    inside: int = 0  # bytes embedded so far
 
     def take(self, path: str, name: str, test: str) -> Picture | str:
         """Return the picture as the page shows it, or the reason why it cannot be shown.

@@ -30,24 +30,17 @@ def round_above(value: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """A value on a horizontal scale; positions are percentages of its width, clipped to its ends.
-
-    Attributes:
-        estimate: measured value; None if only the interval is known.
-        broken: ends of the part of the scale where the claim does not hold; None without a threshold.
-        before: value of the baseline, or None.
-        top: value at the right end; the left end is 0.
-        words: description for screen readers.
-    """
+    """A value on a horizontal scale; positions are percentages of its width, clipped to its ends."""
 
     low: float
     high: float
-    estimate: float | None
+    estimate: float | None  # measured value; None if only the interval is known
     threshold: float | None
+    # ends of the part of the scale where the claim does not hold; None without a threshold
     broken: tuple[float, float] | None
-    before: float | None
-    top: float
-    words: str
+    before: float | None  # value of the baseline, or None
+    top: float  # value at the right end; the left end is 0
+    words: str  # description for screen readers
 
 
 def scale_of(result: Result) -> Scale:
@@ -105,22 +98,15 @@ def scale(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """One claim on a curve.
+    """One claim on a curve."""
 
-    Attributes:
-        x: radius or severity; 0 is the unchanged input.
-        y: value; None if only the interval is known.
-        verdict: state of the claim; empty for a point without a claim.
-        number: number of the claim on the page; 0 for none.
-    """
-
-    x: float
-    y: float | None
+    x: float  # radius or severity; 0 is the unchanged input
+    y: float | None  # value; None if only the interval is known
     low: float | None = None
     high: float | None = None
     threshold: float | None = None
-    verdict: str = ""
-    number: int = 0
+    verdict: str = ""  # state of the claim; empty for a point without a claim
+    number: int = 0  # number of the claim on the page; 0 for none
 
     @property
     def drawn(self) -> bool:
@@ -295,23 +281,18 @@ class PlotMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """A curve in coordinates of a drawing.
-
-    Attributes:
-        line: "x,y x,y ..." through the points that have a value; empty for fewer than two.
-        x_ticks, y_ticks: places on the axes, each with its text.
-        words: description for screen readers.
-        left, right, top, bottom: area inside of the axes.
-    """
+    """A curve in coordinates of a drawing."""
 
     curve: PageCurve
     marks: tuple[PlotMark, ...]
-    line: str
+    line: str  # "x,y x,y ..." through the points that have a value; empty for fewer than two
+    # places on the axes, each with its text
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
-    words: str
+    words: str  # description for screen readers
     width: int = _WIDTH
     height: int = _HEIGHT
+    # area inside of the axes
     left: int = _LEFT
     right: int = _RIGHT
     top: int = _TOP

@@ -26,10 +26,10 @@ from robustest.reports.json_file import write_whole
 from robustest.version import VERSION
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 348, 16, 116
+# Largest number of columns of a chart; 1,000 commits share them.
 _COLUMNS = 76
-"""Largest number of columns of a chart; 1,000 commits share them."""
+# Width of a letter and the room beside it.
 _LETTER = 10
-"""Width of a letter and the room beside it."""
 _RECENT = 8
 _MOST_CHANGES = 20
 _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}
@@ -37,24 +37,15 @@ _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A claim's history as SVG paths.
+    """A claim's history as SVG paths."""
 
-    Attributes:
-        intervals: for each verdict a path of vertical lines from end to end of the intervals.
-        crosses: a path of crosses under the columns that do not hold.
-        changes: a path of vertical lines at changes of model, data or threshold.
-        letters: initials of the changes, each with its x.
-        ticks: y and value of marks on the axis.
-        words: description for screen readers.
-    """
-
-    intervals: dict[str, str]
-    crosses: str
+    intervals: dict[str, str]  # for each verdict a path of vertical lines from end to end of the intervals
+    crosses: str  # a path of crosses under the columns that do not hold
     threshold: str
-    changes: str
-    letters: list[tuple[float, str]]
-    ticks: list[tuple[float, str]]
-    words: str
+    changes: str  # a path of vertical lines at changes of model, data or threshold
+    letters: list[tuple[float, str]]  # initials of the changes, each with its x
+    ticks: list[tuple[float, str]]  # y and value of marks on the axis
+    words: str  # description for screen readers
     left: int = _LEFT
     right: int = _RIGHT
     top: int = _TOP
@@ -65,29 +56,21 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryCard:
-    """A claim on the page.
-
-    Attributes:
-        word: state of the claim.
-        chart: None if no commit has a measurement.
-        changes: changes of model, data or threshold, the latest first.
-        hidden: number of further changes.
-        recent: the last commits, the latest first: commit, value, requirements, verdict.
-    """
+    """A claim on the page."""
 
     number: int
     test: str
     name: str
-    word: str
+    word: str  # state of the claim
     value: str
     slack: str
     when: str
     runs: str
-    chart: Chart | None
+    chart: Chart | None  # None if no commit has a measurement
     remarks: list[str]
-    changes: list[str]
-    hidden: int
-    recent: list[tuple[str, str, str, str]]
+    changes: list[str]  # changes of model, data or threshold, the latest first
+    hidden: int  # number of further changes
+    recent: list[tuple[str, str, str, str]]  # the last commits, the latest first: commit, value, requirements, verdict
 
 
 def write(folder: str, histories: Sequence[ClaimHistory]) -> None:

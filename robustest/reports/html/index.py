@@ -14,8 +14,8 @@ from robustest.reports.json_file import write_whole
 from robustest.safe_files import read_below
 from robustest.version import VERSION
 
+# Largest page that is read, in bytes: pages with embedded pictures are large.
 _MOST = 64 * 2**20
-"""Largest page that is read, in bytes: pages with embedded pictures are large."""
 _TITLE = "index of runs"
 _SHOWN = ("date", "commit", "machine", "samples")
 _OWN = f"<title>{_TITLE} ".encode()
@@ -23,19 +23,13 @@ _OWN = f"<title>{_TITLE} ".encode()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRow:
-    """The page of one run, as its header describes it.
-
-    Attributes:
-        link: link to the page, relative to the index.
-        state: one of `STATES`, "none" if nothing was claimed, "error" if the page is not whole.
-        facts: date, commit, machine and samples; empty texts if the page has none.
-    """
+    """The page of one run, as its header describes it."""
 
     name: str
-    link: str
-    state: str
+    link: str  # link to the page, relative to the index
+    state: str  # one of `STATES`, "none" if nothing was claimed, "error" if the page is not whole
     headline: str
-    facts: tuple[str, ...]
+    facts: tuple[str, ...]  # date, commit, machine and samples; empty texts if the page has none
 
 
 @dataclass(slots=True)

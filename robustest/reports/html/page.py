@@ -43,35 +43,29 @@ MARKS = {
     "rerun": "↻",
     "xpassed": "+",
 }
+# Number of claims that did not pass whose evidence is unfolded: more would bury the table.
 _UNFOLDED = 12
-"""Number of claims that did not pass whose evidence is unfolded: more would bury the table."""
 _HEADER = ("profile", "seed", "device", "attack", "scope", "alpha")
+# Replacements of characters that are invisible or reverse the text around them: no name may read as another.
 _VISIBLE: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)},
     0x7F: 0x2421,
     **{code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
 }
-"""Replacements of characters that are invisible or reverse the text around them: no name may read as another."""
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
+# Height of a card in a notebook, in lines of text; longer cards scroll.
 _FRAME_LINES = 30
-"""Height of a card in a notebook, in lines of text; longer cards scroll."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstSample:
-    """One of the worst samples, as the page shows it.
-
-    Attributes:
-        problem: reason why a picture cannot be shown; may be empty.
-        words: description for screen readers.
-        pair: "label → answer" in classes; empty if answers are no classes.
-    """
+    """One of the worst samples, as the page shows it."""
 
     picture: Picture | None
-    problem: str
+    problem: str  # reason why a picture cannot be shown; may be empty
     facts: tuple[Fact, ...]
-    words: str
-    pair: str = ""
+    words: str  # description for screen readers
+    pair: str = ""  # "label → answer" in classes; empty if answers are no classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,41 +88,30 @@ class BaselineComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One row of the account, as the page shows it.
+    """One row of the account, as the page shows it."""
 
-    Attributes:
-        number: place in the run, from 1.
-        verdict: state of the row, one of `STATES`.
-        value, required, count: parts of the sentence `measured`, for columns of the table.
-        about: explanation of the bar of the scale, if it could mislead.
-        slack: distance of the value from the threshold, negative on the wrong side; for sorting.
-        tables: further numbers, beside the result's facts.
-        sheets: pictures of the model's features.
-        findings: triggered health checks: "name", "message", "suppressed".
-        remarks: notes, except those that repeat a finding.
-    """
-
-    number: int
+    number: int  # place in the run, from 1
     test: str
     statement: str
-    verdict: str
+    verdict: str  # state of the row, one of `STATES`
     rule: str
     result: Result | None
     problem: str
     replay: str
     measured: str = ""
+    # parts of the sentence `measured`, for columns of the table
     value: str = ""
     required: str = ""
     count: str = ""
-    about: str = ""
+    about: str = ""  # explanation of the bar of the scale, if it could mislead
     caveats: tuple[str, ...] = ()
     scale: Scale | None = None
-    slack: float | None = None
+    slack: float | None = None  # distance of the value from the threshold, negative on the wrong side; for sorting
     worst: tuple[WorstSample, ...] = ()
-    tables: tuple[PageTable, ...] = ()
-    sheets: tuple[PictureSheet, ...] = ()
-    findings: tuple[dict[str, Any], ...] = ()
-    remarks: tuple[str, ...] = ()
+    tables: tuple[PageTable, ...] = ()  # further numbers, beside the result's facts
+    sheets: tuple[PictureSheet, ...] = ()  # pictures of the model's features
+    findings: tuple[dict[str, Any], ...] = ()  # triggered health checks: "name", "message", "suppressed"
+    remarks: tuple[str, ...] = ()  # notes, except those that repeat a finding
     baseline: BaselineComparison | None = None
 
     @property

@@ -1,6 +1,6 @@
 """Studies with people: a plan of questions, pages that ask them, and a journal of answers.
 
-Nothing here needs torch, and only what serves pages needs the extra `study`.
+Torch is not needed, and the extra `study` only to serve pages.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The study as a web application: a link for each annotator, their pages, and the images on these.
+"""The study as a web application: a link for each annotator, their pages and images.
 
-Starlette is imported here alone, and `serve` imports this where a study is served.
+Only this module imports Starlette, and only `serve` imports this module.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _KEPT = {"cache-control": "private, max-age=31536000, immutable"}
 _FRESH = {"cache-control": "no-store"}
 
+# An answer is stored once: a page sent twice, by a double click or a reload, must not change it.
 _SAID = {
     Outcome.OTHER: "This page was sent before, with other answers. Those count; nothing was changed.",
     Outcome.GONE: "This page was given up, and others have it now. Nothing was stored.",
@@ -34,11 +35,9 @@ _SAID = {
 
 
 def make_app(desk: Desk, pages: Pages, images: Path, address: Address) -> App:
-    """Return the application.
+    """Return the web application of a study.
 
     Args:
-        desk: where pages are handed in.
-        pages: what renders them.
         images: the folder of numbered images.
         address: the names that it answers to.
     """
@@ -90,10 +89,10 @@ class _Site:
     def _show(
         self, place: Place, problem: str = "", given: Mapping[str, str] | None = None, page: int | None = None
     ) -> Response:
-        """Return the next unanswered page, or thanks if there is none."""
         number = place.page if page is None else page
         if number is None:
             return self._html(self._pages.done(place))
+        # A page shown again for missing answers keeps its token, so that its time runs on.
         token = (given or {}).get("token") or self._desk.token(place, number)  # its time runs on where answers lack
         entries = self._desk.entries(place, number)
         text = self._pages.task(place, number, entries, token=token, problem=problem, given=given)
@@ -141,7 +140,7 @@ class _Site:
         return self._html(self._pages.problem("The form did not arrive whole."), 400)
 
     async def unstored(self, request: Request, error: Exception) -> Response:
-        """Answer 503: a page that was not stored is not acknowledged."""
+        # 503: a page that was not stored is not acknowledged.
         print(f"robustest: {error}", flush=True)  # noqa: T201 - the study's owner has to hear of it
         said = (
             "Your answers could not be stored. Go back and send them again; if that fails, tell who gave you the link."
@@ -157,16 +156,13 @@ def _redirect(place: Place) -> Response:
 
 
 async def _fields(request: Request, *, most: int) -> dict[str, str]:
-    """Return the fields of a form.
-
-    Raises:
-        Malformed: it is too large or too slow, or no form.
-    """
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(_PATIENCE):
             async for chunk in request.stream():
                 size += len(chunk)
+                # The rest of a form that is too large is read and dropped up to `_DRAINED`: a browser shows the answer
+                # only once its request has been read.
                 if size <= _MOST:
                     body += chunk
                 elif size > _DRAINED:

@@ -1,4 +1,4 @@
-"""The desk: takes answered pages into the journal of a study, and checks their forms."""
+"""The desk of a study: checks forms, and takes answered pages into the journal."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Outcome(Enum):
     """The result of handing a page in.
 
     Attributes:
-        STORED: it is kept now.
-        SAME: it was kept before, with the same answers.
-        OTHER: it was kept before, with other answers; those count.
-        GONE: it was given up.
+        STORED: now kept.
+        SAME: kept before, with the same answers.
+        OTHER: kept before, with other answers; those count.
+        GONE: given up before.
     """
 
     STORED = auto()
@@ -35,34 +35,21 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The position of an annotator in a study.
+    """The position of an annotator in a study."""
 
-    Attributes:
-        annotator: position among the annotators.
-        link: what the annotator's link ends with.
-        page: number of the first page that waits for answers; None where none does.
-        done: pages answered.
-        pages: pages in all.
-        stopped: whether the annotator gave the rest up.
-    """
-
-    annotator: int
-    link: str
-    page: int | None
-    done: int
-    pages: int
-    stopped: bool
+    annotator: int  # position among the annotators
+    link: str  # the end of the annotator's link
+    page: int | None  # number of the first unanswered page; None for none
+    done: int  # answered pages
+    pages: int  # all pages
+    stopped: bool  # True if the annotator gave up the rest
 
 
 class Desk:
-    """Store pages one at a time, and find the next one of an annotator.
-
-    Every question first reads what was added to the journal meanwhile, so that a command beside the server, or a second
-    server, is heard.
+    """Stores pages one at a time, and finds the next one of an annotator.
 
     Args:
-        study: what is served.
-        journal: its journal; closing it is the caller's.
+        journal: the study's journal, which the caller closes.
     """
 
     def __init__(self, study: Study, journal: Journal) -> None:
@@ -83,6 +70,8 @@ class Desk:
         annotator = self._by_link.get(link)
         if annotator is None:
             return None
+        # Events of other processes are read first: a command beside the server, or a second server, may have added
+        # some.
         async with self._lock:
             self._follow()
         waiting = self._progress.open_pages(annotator)
@@ -122,14 +111,14 @@ class Desk:
         """Store the answers of a page; STORED means that they are on the disk.
 
         Raises:
-            Malformed: it is no form of this page.
+            Malformed: the form is not of this page.
             Unfinished: answers are missing.
         """
         entries = self.entries(place, page)
         seconds = self.signer.seconds(f"{place.annotator} {page}", fields.pop("token", ""))
         answers = self._answers(entries, fields)
         content = {"entries": list(entries), "answers": list(answers), "seconds": seconds}
-        # A request that is cut off must not let go of the journal while its thread still writes.
+        # A cancelled request must not release the journal while its thread still writes.
         return await asyncio.shield(asyncio.ensure_future(self._store(place.annotator, page, content)))
 
     async def _store(self, annotator: int, page: int, content: dict[str, Any]) -> Outcome:
@@ -153,10 +142,10 @@ class Desk:
         return choice_answers(fields, [self.study.choices(e) for e in entries])
 
     async def give_up(self, place: Place, fields: dict[str, str]) -> None:
-        """Hand an annotator's open pages on.
+        """Hand an annotator's open pages on to others.
 
         Raises:
-            Malformed: it is no form of ours.
+            Malformed: the form is not of this study.
         """
         self.signer.seconds(f"{place.annotator} stop", fields.pop("token", ""))
         if fields:
@@ -180,18 +169,14 @@ def give_up(journal: Journal, progress: Progress, annotator: int) -> bool:
 # Forms: anybody may send anything, so every field is checked against the page that was served.
 
 
+# The box of a page in `contains` for "no image shows it".
 NONE = "none"
-"""The box that says of a page in `contains` that no image shows what is asked."""
 _SIGNED = re.compile(r"(\d{1,15})-([0-9a-f]{64})")
 _YEAR = 366 * 24 * 3600
 
 
 class Malformed(Exception):
-    """A request that none of the study's pages makes.
-
-    Attributes:
-        status: the HTTP status that it is refused with.
-    """
+    """A request that none of the study's pages makes, refused with an HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -204,16 +189,11 @@ class Unfinished(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Sign forms, so that annotator, page and time of a form are authentic.
-
-    Attributes:
-        key: of HMAC-SHA-256 (RFC 2104).
-    """
+    """Signs forms by HMAC-SHA-256 (RFC 2104), so that their annotator, page and time are authentic."""
 
     key: bytes
 
     def sign(self, use: str, now: float | None = None) -> str:
-        """Return a token for one use of a form that is shown now."""
         shown = int(1000 * (time.time() if now is None else now))
         return f"{shown}-{self._code(use, shown)}"
 
@@ -221,7 +201,7 @@ class Signer:
         """Return the seconds since a form was shown.
 
         Raises:
-            Malformed: the token is not of this use, or not ours.
+            Malformed: the token is of another use or another study.
         """
         found = _SIGNED.fullmatch(token)
         if found is None or not hmac.compare_digest(self._code(use, int(found[1])), found[2]):
@@ -237,12 +217,10 @@ def read_form(body: bytes, content_type: str, *, most: int) -> dict[str, str]:
     """Return the fields of a form (application/x-www-form-urlencoded).
 
     Args:
-        body: as it came.
-        content_type: the header.
-        most: fields it may have.
+        most: fields that the form may have.
 
     Raises:
-        Malformed: another type, too many fields, a name twice, or no UTF-8.
+        Malformed: another type, too many fields, a repeated name, or no UTF-8.
     """
     if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise Malformed(415, "Only forms are taken.")
@@ -266,8 +244,8 @@ def box_answers(fields: dict[str, str], entries: int) -> tuple[bool, ...]:
     """Return True for each ticked box of a page.
 
     Raises:
-        Malformed: a field is none of the page's.
-        Unfinished: no box is, and none of them is not said either; or both are.
+        Malformed: a field is not of this page.
+        Unfinished: neither an image nor "none" is ticked, or both are.
     """
     names = _named(entries)
     _only(fields, {*names, NONE}, {"on"})
@@ -287,8 +265,8 @@ def choice_answers(fields: dict[str, str], choices: Sequence[Sequence[str]]) -> 
         choices: the labels of each entry.
 
     Raises:
-        Malformed: a field is none of the page's, or names no choice.
-        Unfinished: an entry has none.
+        Malformed: a field is not of this page, or names no choice.
+        Unfinished: an entry has no answer.
     """
     names = _named(len(choices))
     _only(fields, set(names), {str(n) for own in choices for n in range(len(own))})

@@ -76,13 +76,13 @@ def as_csv(rows: list[Row]) -> str:
 def read_items(path: Path) -> tuple[list[Item], int]:
     """Return the items of Label Studio's tasks, and the number of annotations and predictions left out.
 
-    An item's name is `data.item`, or else the task's `id`; its image is `data.image`, a file in the folder of images.
-    `data.label`, `data.check`, `data.truth` and `data.choices` (a list) are asked, expected, truth and choices of the
-    table.
+    The item's name is `data.item`, or else the task's `id`; its image is `data.image`, a file in the folder of images.
+    `data.label`, `data.check`, `data.truth` and `data.choices` (a list) are asked, expected, truth and choices of
+    `Item`.
 
     Raises:
-        DataError: it is no such file.
-        OSError: it cannot be read.
+        DataError: the file has another content.
+        OSError: the file cannot be read.
     """
     try:
         tasks = json.loads(read_regular(path, most=LARGEST_TABLE))

@@ -1,8 +1,8 @@
 """The journal of a study: an append-only SQLite file; and the progress computed from it.
 
-An event is a single row, so it is there whole or not at all, and `append` returns once it is on the disk
-(write-ahead log, `synchronous=FULL`). The database itself refuses to change or remove a row, and to take a second page
-of the same annotator with the same number.
+An event is a single row, so it is there whole or not at all, and `append` returns once it is on the disk (write-ahead
+log, `synchronous=FULL`). The database refuses to change or remove a row, and to take a second page of the same
+annotator and number.
 """
 
 from __future__ import annotations
@@ -42,34 +42,25 @@ BEGIN SELECT RAISE(ABORT, 'the journal is append only'); END;
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One row of the journal.
+    """One row of the journal."""
 
-    Attributes:
-        id: its place, rising.
-        at: when, in seconds since 1970.
-        kind: "study", which study the journal is of; "page", answers; "stop", an annotator gave the rest up.
-        annotator: position among the annotators; -1 for none.
-        page: number of the annotator's page; -1 for none.
-        content: plain JSON values.
-    """
-
-    id: int
-    at: float
-    kind: str
-    annotator: int
-    page: int
-    content: dict[str, Any]
+    id: int  # position, rising
+    at: float  # seconds since 1970
+    kind: str  # "study", the study of the journal; "page", answers; "stop", an annotator gave up the rest
+    annotator: int  # position among the annotators; -1 for none
+    page: int  # number of the annotator's page; -1 for none
+    content: dict[str, Any]  # plain JSON values
 
 
 class Journal:
-    """An open journal; to be used by one thread at a time.
+    """An open journal, for one thread at a time.
 
     Args:
-        path: the file, made where it is absent.
-        study: digest of the study. A journal of another study is refused.
+        path: the file, made if absent.
+        study: digest of the study; a journal of another study is refused.
 
     Raises:
-        StoreError: it is damaged, or of another study.
+        StoreError: the journal is damaged, or of another study.
     """
 
     def __init__(self, path: Path, study: str) -> None:
@@ -93,11 +84,7 @@ class Journal:
             raise StoreError(f"Expected the journal of this study at {self._path} but it is another study's.")
 
     def append(self, kind: Kind, annotator: int, page: int, content: dict[str, Any]) -> bool:
-        """Add an event, and return once it is kept whatever happens to this process or machine.
-
-        Returns:
-            False where there is one of this kind, annotator and page already; nothing is added then.
-        """
+        """Add an event, and return once it is on the disk; False if one of this kind, annotator and page exists."""
         row = (time.time(), kind, annotator, page, json.dumps(content, separators=(",", ":")))
         query = "INSERT INTO events (at, kind, annotator, page, content) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
         with self._errors_named():
@@ -107,7 +94,7 @@ class Journal:
         """Add an event whose content depends on all events before, under an exclusive lock.
 
         Args:
-            content: makes it, after reading what there is; None adds nothing.
+            content: makes the content after reading the journal; None adds nothing.
         """
         with self._errors_named():
             self._file.execute("BEGIN IMMEDIATE")
@@ -123,7 +110,7 @@ class Journal:
         return added
 
     def read(self, after: int = 0) -> Iterator[Event]:
-        """Yield the events after one of them, in order.
+        """Yield the events after an id, in order.
 
         Raises:
             StoreError: the file is damaged.
@@ -134,7 +121,6 @@ class Journal:
                 yield Event(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]))
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     @contextmanager
@@ -152,17 +138,11 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A page that was answered.
+    """An answered page."""
 
-    Attributes:
-        at: when it was stored, in seconds since 1970.
-        seconds: from showing to sending.
-        answers: one an entry, in the order shown.
-    """
-
-    at: float
-    seconds: float
-    answers: tuple[str, ...]
+    at: float  # seconds since 1970
+    seconds: float  # from showing to sending
+    answers: tuple[str, ...]  # one per entry, in the order shown
 
 
 class Progress:
@@ -214,14 +194,14 @@ class Progress:
             self.pages[annotator] += tuple(map(tuple, pages))
 
     def open_pages(self, annotator: int) -> list[int]:
-        """Return the numbers of an annotator's unanswered pages."""
         if annotator in self.stopped:
             return []
         return [n for n in range(len(self.pages[annotator])) if (annotator, n) not in self.stored]
 
     def give_up(self, annotator: int) -> dict[str, Any]:
-        """Return the content of a "stop" event: the annotators who take the open entries, without attention checks."""
+        """Return the content of a "stop" event: the annotators who take the open entries."""
         items = self.study.items
+        # Attention checks are dropped: other annotators have their own.
         left = [e for n in self.open_pages(annotator) for e in self.pages[annotator][n] if not items[e].expected]
         goes_on = [a for a in range(len(self.pages)) if a not in self.stopped and a != annotator]
         held = {a: frozenset(e for page in self.pages[a] for e in page) for a in goes_on}

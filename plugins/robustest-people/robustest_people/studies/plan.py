@@ -1,4 +1,4 @@
-"""The assignment of items to annotators and pages: pure functions of numbers and a seed.
+"""The assignment of items to annotators and pages, a function of numbers and a seed.
 
 1. Each item goes to the `each` annotators of least load, so loads differ by one item at most.
 2. Ties go to the annotators who share no item yet with most others; once all pairs have met, a seeded draw decides.
@@ -18,18 +18,14 @@ from numpy.typing import NDArray
 
 from robustest.errors import ConfigError, DataError
 
+# Pages of an annotator, each the entries in the order shown.
 Pages = tuple[tuple[int, ...], ...]
-"""The pages of an annotator, each the entries in the order shown."""
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The pages of each annotator.
-
-    Attributes:
-        pages: one for each annotator; entries are positions in the study's items.
-    """
+    """The pages of each annotator; entries are positions in the study's items."""
 
     pages: tuple[Pages, ...]
 
@@ -40,11 +36,7 @@ class Plan:
 
     @classmethod
     def from_table(cls, table: NDArray[np.int32], annotators: int) -> Plan:
-        """Inverse of `table`.
-
-        Raises:
-            DataError: no plan has such a table.
-        """
+        """Return the plan of a table. Raises DataError if it is damaged."""
         pages: list[list[list[int]]] = [[] for _ in range(annotators)]
         for annotator, page, entry in table.tolist():
             if not 0 <= annotator < annotators or page not in (n := len(pages[annotator]), n - 1) or page < 0:
@@ -60,16 +52,14 @@ def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.i
 
     Args:
         items: number of items, 1 or more.
-        annotators: number of annotators.
-        each: annotators an item, 1..annotators.
+        each: annotators per item, 1..annotators.
         seed: of the ties.
 
     Returns:
-        (items, each) int32, different annotators in rising order. Loads differ by one item at most. All pairs of
-        annotators meet in an item, where there are a few more items than just enough; `strangers` counts the rest.
+        (items, each) int32, different annotators in rising order; loads differ by one item at most.
 
     Raises:
-        ConfigError: there are too few annotators.
+        ConfigError: each is out of range.
     """
     if not 1 <= each <= annotators:
         raise ConfigError(
@@ -82,6 +72,8 @@ def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.i
     for item in rng.permutation(items):
         ties = rng.random(annotators)
         if strangers:
+            # Annotators are compared by items in common. All pairs meet if there are a few more items than just enough;
+            # `strangers` counts the rest.
             chosen = _introduce(load, met, ties, each)
             met[np.ix_(chosen, chosen)] = True
             strangers = not met.all()
@@ -93,7 +85,7 @@ def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.i
 
 
 def _introduce(load: Ints, met: NDArray[np.bool_], ties: NDArray[np.float64], each: int) -> Ints:
-    """Return annotators of least load; ties go to those with the most pairs still to meet."""
+    # Least load first; among equals the most pairs still to meet. The factors keep load above pairs above ties.
     chosen = [int(np.argmin(load * (len(load) + 1) - (~met).sum(0) + ties))]
     while len(chosen) < each:
         new = (~met[chosen]).sum(0)  # pairs that meet for the first time; at most `each`, so that load decides
@@ -106,18 +98,14 @@ def _introduce(load: Ints, met: NDArray[np.bool_], ties: NDArray[np.float64], ea
 def lay_out(
     holders: NDArray[np.int32], asks: Sequence[Any], *, annotators: int, checks: int, page: int, seed: int
 ) -> Plan:
-    """Return the pages of each annotator.
+    """Return the pages of each annotator; their numbers differ by one at most.
 
     Args:
-        holders: (items, each), the annotators of the first entries; the entries after them are attention checks.
-        asks: what each entry asks, checks too: entries that ask alike stand together.
-        annotators: number of annotators.
-        checks: attention checks for each annotator, different ones.
-        page: entries a page, at most.
+        holders: (items, each), annotators of the first entries; further entries are attention checks.
+        asks: the question of each entry, checks included; equal questions stand together.
+        checks: attention checks for each annotator, all different.
+        page: most entries on a page.
         seed: of the orders.
-
-    Returns:
-        Plan: whose pages are as even as can be; the number of pages differs by one at most.
 
     Raises:
         ConfigError: there are fewer checks.
@@ -135,7 +123,9 @@ def lay_out(
         own = np.flatnonzero((holders == annotator).any(1))
         mine = np.concatenate([own, items + rng.permutation(there)[:checks]])
         rank = rng.permutation(len(kinds))  # the order of what is asked is the annotator's own
+        # Sorted by question, in a random order within each.
         mine = mine[np.lexsort((rng.random(len(mine)), rank[kind[mine]]))]
+        # An annotator without items gets no checks either.
         pages = np.array_split(mine, max(1, -(-len(mine) // page))) if len(own) else []
         plan.append(tuple(tuple(pages[n].tolist()) for n in rng.permutation(len(pages))))
     return Plan(tuple(plan))
@@ -147,9 +137,9 @@ def hand_on(
     """Assign entries that were given up to annotators of least load who have not had them.
 
     Args:
-        entries: what was given up.
-        held: for each annotator who goes on, all entries that they have or had.
-        page: entries a page, at most.
+        entries: the entries that were given up.
+        held: for each remaining annotator, all entries that they have or had.
+        page: most entries on a page.
         seed: of the ties.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The server of a study: uvicorn, on this machine alone by default; its pages, and the guard before them."""
+"""The server of a study: uvicorn, on this machine alone by default; its pages, and the guard in front of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_journal(study: Study) -> Journal:
     """Return the journal of a study.
 
     Raises:
-        StoreError: it is damaged, or of another study.
+        StoreError: the journal is damaged, or of another study.
     """
     return Journal(study.folder / JOURNAL, study.digest)
 
@@ -37,16 +37,15 @@ def serve(folder: Path, *, host: str, port: int, public: str | None, tell: Calla
     """Serve a study until the process is stopped.
 
     Args:
-        folder: the study's.
-        host: address to listen at.
-        port: to listen at; 0 takes one that is free.
-        public: what browsers see, where that is something else.
-        tell: called once requests are taken, with the study and its address.
+        folder: the study's folder.
+        host, port: where to listen; port 0 takes a free one.
+        public: the address that browsers see, if another.
+        tell: called with the study and its address once requests are taken.
 
     Raises:
         ConfigError: the extra `study` is not installed, or addresses do not fit together.
         StoreError: study or journal are missing or damaged.
-        OSError: the address cannot be listened at.
+        OSError: the server cannot listen there.
     """
     try:
         import uvicorn
@@ -80,7 +79,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises:
         ConfigError: there is no such port.
-        OSError: the address cannot be listened at.
+        OSError: the server cannot listen there.
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"Expected a port in 0..65535 but got {port}.")
@@ -131,9 +130,6 @@ def static(name: str) -> bytes:
 class Pages:
     """Renders the pages of a study.
 
-    Args:
-        study: whose.
-
     Raises:
         ConfigError: Jinja2 is not installed.
     """
@@ -166,12 +162,10 @@ class Pages:
         """Return a page of questions.
 
         Args:
-            place: whose.
-            page: its number.
-            entries: what is on it, in the order shown.
+            entries: in the order shown.
             token: of the form.
-            problem: what is missing from answers that came; empty for none.
-            given: those answers, by the names of fields.
+            problem: message about missing answers, or "".
+            given: the answers already sent, by field.
         """
         return self._render(
             f"{'boxes' if self._study.task is Task.CONTAINS else 'choices'}.html",
@@ -185,7 +179,7 @@ class Pages:
         )
 
     def _groups(self, entries: tuple[int, ...]) -> list[dict[str, Any]]:
-        """Return the questions and fields of a page, without anything that marks an attention check."""
+        # Nothing here may mark an attention check: annotators can read the page's source.
         study = self._study
         fields = [
             {
@@ -202,15 +196,12 @@ class Pages:
         ]
 
     def done(self, place: Place) -> str:
-        """Return the page for an annotator who is done."""
         return self._render("done.html", place=place)
 
     def stop(self, place: Place, *, token: str) -> str:
-        """Return the page that asks for confirmation to stop."""
         return self._render("stop.html", place=place, token=token)
 
     def problem(self, message: str, *, link: str = "") -> str:
-        """Return the page for a refused request."""
         return self._render("problem.html", message=message, link=link)
 
     def _render(self, template: str, **values: Any) -> str:
@@ -245,30 +236,22 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The names that a server answers to.
+    """The names that a server answers to."""
 
-    Attributes:
-        base: what links begin with.
-        hosts: values of `Host`, in lower case.
-        origins: values of `Origin` of its own pages.
-    """
-
-    base: str
-    hosts: frozenset[str]
-    origins: frozenset[str]
+    base: str  # start of all links
+    hosts: frozenset[str]  # values of `Host`, in lower case
+    origins: frozenset[str]  # values of `Origin` of the server's pages
 
 
 def address_of(host: str, port: int, public: str | None = None) -> Address:
     """Return the names of a server that listens at a host and a port.
 
     Args:
-        host: what it listens at.
-        port: the port.
-        public: what browsers see, such as "https://study.example.org", where a proxy stands before it, or the host is
-            every address of this machine.
+        public: the address that browsers see, such as "https://study.example.org"; needed behind a proxy, or if the
+            host is every address of this machine.
 
     Raises:
-        ConfigError: the public address has another form, or is needed.
+        ConfigError: the public address is malformed, or missing and needed.
     """
     if public is None and is_every(host):
         raise ConfigError(
@@ -317,19 +300,14 @@ def _checked(public: str) -> str:
 
 
 def _shortened(origin: str) -> Iterable[str]:
-    """Yield an origin, and the same without its scheme's default port, which browsers leave out."""
+    # Browsers leave out the default port of a scheme.
     yield origin
     scheme = origin.partition(":")[0]
     yield origin.removesuffix(f":{_PORTS[scheme]}")
 
 
 class Guard:
-    """An ASGI application in front of another.
-
-    Args:
-        app: what answers.
-        address: the names that are answered to.
-    """
+    """An ASGI application that checks requests before another one answers."""
 
     def __init__(self, app: App, address: Address) -> None:
         self._app, self._address = app, address
@@ -352,13 +330,13 @@ class Guard:
         await carry({"type": "http.response.body", "body": refused[1].encode()})
 
     def _refused(self, scope: Message) -> tuple[int, str] | None:
-        """Return status and message of a refusal; None if the request may pass."""
         if _only(scope, b"host") not in self._address.hosts:
             return 421, "This server has another name.\n"
         if scope["method"] in ("GET", "HEAD"):
             return None
         if scope["method"] != "POST":
             return 405, "Only GET and POST are answered.\n"
+        # Browsers name the origin of a form; old ones leave out `Sec-Fetch-Site`.
         if _only(scope, b"origin") not in self._address.origins:
             return 403, "Forms are taken from this server's own pages alone.\n"
         if _only(scope, b"sec-fetch-site") not in (None, "same-origin"):

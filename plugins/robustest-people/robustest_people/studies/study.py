@@ -1,7 +1,7 @@
 """A study as a folder: items, plan, images, and the keys of links.
 
-`study.json` and `plan.npy` have the same bytes for the same items and seed. `keys.json` never does: links must not
-follow from anything that can be guessed.
+`study.json` and `plan.npy` have the same bytes for the same items and seed. `keys.json` is random: nobody can guess
+links.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 YES, NO = "yes", "no"
+# Most bytes of a table of items.
 LARGEST_TABLE = 256 * 2**20
-"""Bytes of a table of items that is read."""
 _LONGEST = 200  # characters of a label or an item's name: a page shows them
 _MOST_CHOICES = 100
 
@@ -43,9 +43,9 @@ class Task(StrEnum):
     """The question that annotators answer about an image.
 
     Attributes:
-        CONTAINS: says whether it shows the label asked (Tsipras et al., ICML 2020, section 3.1).
-        CLASSIFY: chooses the label of what it shows (the same, section 3.2).
-        SIMULATE: foretells what the model answers (Wong et al., ICML 2021, section 4).
+        CONTAINS: "Does it show the label?" (Tsipras et al., ICML 2020, section 3.1).
+        CLASSIFY: "Which label does it show?" (the same, section 3.2).
+        SIMULATE: "Which label does the model predict?" (Wong et al., ICML 2021, section 4).
     """
 
     CONTAINS = "contains"
@@ -53,14 +53,13 @@ class Task(StrEnum):
     SIMULATE = "simulate"
 
 
+# Stands in a question for the label asked; a question without it hides the label from annotators.
 LABEL = "{label}"
-"""Stands in a question for the label asked. A question without it does not tell annotators what is asked."""
 QUESTIONS = {
     Task.CONTAINS: f"Select every image that shows: {LABEL}",
     Task.CLASSIFY: "What does each image show?",
     Task.SIMULATE: "What does the model answer for each image?",
 }
-"""What pages ask, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +70,13 @@ class Item:
         item: the image's position in the data set, for claims; or any name.
         image: the image's file, relative to the folder of images.
         asked: the label asked about in `contains`; empty in other tasks.
-        truth: the right answer if there is one: in `classify` the data set's label, in `simulate` the model's answer.
-            No page shows it.
-        choices: the item's own labels to choose from; none in `contains`.
+        truth: the right answer, which no page shows: in `classify` the data set's label, in `simulate` the model's
+            answer.
+        choices: labels to choose from for this item alone; none in `contains`.
         expected: the right answer of an attention check; else empty.
 
     Raises:
-        DataError: a field is missing, too long, or has characters that show nothing.
+        DataError: a field is missing, too long, or has invisible characters.
     """
 
     item: str
@@ -101,7 +100,7 @@ def check_text(text: str, of: str) -> str:
     """Return a label or name that a page can show in one line.
 
     Raises:
-        DataError: it is longer than 200 characters, or has characters that show nothing.
+        DataError: the text is longer than 200 characters, or has invisible ones.
     """
     if len(text) > _LONGEST or not text.isprintable() or text != text.strip():
         raise DataError(expected(f"{of} to have one line of at most {_LONGEST} printable characters", text))
@@ -112,13 +111,10 @@ def fit(items: Sequence[Item], task: Task, labels: Sequence[str], question: str)
     """Check that a task can be set with these items.
 
     Args:
-        items: all, attention checks among them.
-        task: what annotators do.
-        labels: what they choose from where an item has no choices of its own.
-        question: what pages ask.
+        labels: the choices of items without choices.
 
     Raises:
-        DataError: the question or an item cannot be asked about, is there twice, or nothing but checks is there.
+        DataError: an item or the question does not fit the task, an item is repeated, or all are attention checks.
     """
     check_text(question, "the question")
     if not question or (LABEL in question and task is not Task.CONTAINS):
@@ -152,7 +148,7 @@ def _fit_one(item: Item, task: Task, choices: tuple[str, ...]) -> None:
 
 
 def _hide(items: Sequence[Item], question: str) -> None:
-    """Refuse attention checks that annotators could recognise by their question or image."""
+    """Raise DataError for attention checks that annotators could recognise by their question or image."""
     common = {(shown_label(item, question), item.choices) for item in items if not item.expected}
     shown = {(item.image, item.asked) for item in items if not item.expected}
     for item in items:
@@ -178,12 +174,12 @@ def choices_of(item: Item, task: Task, labels: Sequence[str]) -> tuple[str, ...]
 
 
 def read_table(path: Path) -> list[Item]:
-    """Return the items of a CSV file with a header: item, image, and optionally asked, truth,
-    choices (joined by |) and expected.
+    """Return the items of a CSV file with a header: item, image, and optionally asked, truth, choices (joined by |),
+    expected.
 
     Raises:
-        DataError: it is no such table.
-        OSError: it cannot be read.
+        DataError: the file has another content.
+        OSError: the file cannot be read.
     """
     try:
         text = read_regular(path, most=LARGEST_TABLE).decode("utf-8-sig")
@@ -214,8 +210,8 @@ def _item(row: dict[str | None, str | None], where: str) -> Item:
 # So each image is decoded, fitted into one box and encoded anew, under a number for a name.
 
 
+# Most bytes of an image's file.
 LARGEST = 64 * 2**20
-"""Bytes of an image's file that is read."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MOST_PIXELS = 50_000_000
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -226,9 +222,9 @@ def copy_images(folder: Path, names: Sequence[str], target: Path) -> None:
     """Write images as `0.png`, `1.png`, ... in the order of the names.
 
     Args:
-        folder: where the names start; no name leads out of it.
-        names: files in it: PNG, JPEG, WebP, GIF (its first picture) or BMP.
-        target: a folder that is there.
+        folder: the folder of the names; no name leads out of it.
+        names: files: PNG, JPEG, WebP, GIF (its first picture) or BMP.
+        target: an existing folder.
 
     Raises:
         DataError: a file is missing, lies elsewhere, or is no image that can be shown.
@@ -241,9 +237,9 @@ def copy_images(folder: Path, names: Sequence[str], target: Path) -> None:
 
 
 def _open(folder: Path, name: str) -> Image.Image:
-    """Return an image whose pixels are not decoded yet."""
     from PIL import Image
 
+    # `Image.open` reads the header alone, so the size is checked before pixels take memory.
     try:
         image = Image.open(io.BytesIO(read_below(folder, name, most=LARGEST)), formats=_FORMATS)
     except UnsafeFile as unfit:
@@ -263,7 +259,7 @@ def _flat(image: Image.Image, name: str) -> Image.Image:
 
     try:
         turned = ImageOps.exif_transpose(image)
-        # What Pillow's `has_transparency_data` says from 10.1 on.
+        # The same test as Pillow's `has_transparency_data`, which only Pillow 10.1 and later have.
         if turned.mode not in _TRANSPARENT and "transparency" not in turned.info:
             return turned.convert("RGB")
         white = Image.new("RGBA", turned.size, "white")
@@ -273,11 +269,11 @@ def _flat(image: Image.Image, name: str) -> Image.Image:
 
 
 def _fit(image: Image.Image, box: tuple[int, int]) -> Image.Image:
-    """Return the image centred on grey, scaled to fit the box."""
     from PIL import Image, ImageOps
 
     if image.size == box:
         return image
+    # Centred on grey and scaled to the common box: all images of a study have one size.
     inside = ImageOps.contain(image, box, Image.Resampling.LANCZOS)
     sheet = Image.new("RGB", box, (128, 128, 128))
     sheet.paste(inside, ((box[0] - inside.width) // 2, (box[1] - inside.height) // 2))
@@ -287,8 +283,8 @@ def _fit(image: Image.Image, box: tuple[int, int]) -> Image.Image:
 # The study: its plan, its folder, and what both hold.
 _SCHEMA = 1
 _LARGEST = 512 * 2**20  # bytes of a file of a study
+# Default items per page.
 PAGE = {Task.CONTAINS: 48, Task.CLASSIFY: 12, Task.SIMULATE: 12}
-"""Items a page, where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,14 +292,14 @@ class Study:
     """A planned study.
 
     Attributes:
-        folder: its folder.
+        folder: the study's folder.
         task: the question that annotators answer.
         title, question, about: texts of the pages; "{label}" in the question is the label asked; about may be empty.
-        labels: the labels to choose from, for items without choices.
+        labels: the choices of items without choices.
         each: annotators per item.
-        page: largest number of items on a page.
+        page: most items on a page.
         seed: of the plan, and of pages handed on.
-        annotators: their names, which only the table of answers has.
+        annotators: names, which only the table of answers has.
         items: all items; attention checks come last.
         numbers: the opaque number of each item's image.
         plan: the pages of each annotator.
@@ -325,7 +321,6 @@ class Study:
 
     @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the study without its folder, hexadecimal."""
         table = self.plan.table().astype("<i4").tobytes()
         return hashlib.sha256(_text(self).encode() + table).hexdigest()
 
@@ -346,13 +341,12 @@ class Study:
         return keys
 
     def choices(self, entry: int) -> tuple[str, ...]:
-        """Return the possible answers of an entry."""
         return choices_of(self.items[entry], self.task, self.labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The secrets of a study: the signing key of forms, and the end of each annotator's link."""
+    """Secrets of a study: the signing key of forms, and the end of each annotator's link."""
 
     forms: bytes
     links: tuple[str, ...]
@@ -377,20 +371,20 @@ def create(
     """Plan a study, and write it to a new folder.
 
     Args:
-        folder: what is made; it must not be there.
-        items: what is asked about, attention checks (items with `expected`) among them in any order.
+        folder: a path that does not exist.
+        items: the questions, attention checks (items with `expected`) among them in any order.
         task: "contains", "classify" or "simulate".
-        files: the folder of images that the items' `image` starts from.
+        files: the folder of the items' images.
         annotators, each, labels, title, about, seed: as in `Study`; `contains` needs no labels.
-        page: items a page, attention checks among them; 48 for `contains` and 12 otherwise where None.
-        checks: attention checks for each annotator; where None, a tenth of their items and at least 5, as far as
-            there are.
-        question: what pages ask; the task's own where empty. In `contains`, "{label}" stands for the label asked; a
-            question without it keeps the labels from annotators (names of cues, say).
+        page: items per page, attention checks included; None takes 48 for `contains`, 12 otherwise.
+        checks: attention checks for each annotator; None takes a tenth of their items and at least 5, as far as there
+            are.
+        question: as in `Study`; "" takes that of the task. In `contains`, a question without "{label}" hides the label
+            asked (names of cues, say).
 
     Raises:
         ConfigError: arguments do not fit together.
-        DataError: items or images do not.
+        DataError: items or images do not fit.
     """
     task = _task(task)
     names = _names(annotators)
@@ -441,27 +435,28 @@ def _labels(labels: Sequence[str]) -> tuple[str, ...]:
 def _planned(
     entries: Sequence[Item], question: str, *, annotators: int, each: int, checks: int | None, page: int, seed: int
 ) -> Plan:
-    """Return the plan; `checks` of None is a tenth of an annotator's items, at least 5."""
     asked = sum(not item.expected for item in entries)
     holders = assign(asked, annotators, each, seed=seed)
     if checks is None:
+        # A tenth of an annotator's items, and at least 5: fewer checks do not count (`FEWEST_CHECKS`).
         checks = min(len(entries) - asked, max(5, asked * each // (10 * annotators)))
     asks = [shown_label(item, question) for item in entries]
     return lay_out(holders, asks, annotators=annotators, checks=checks, page=page, seed=seed)
 
 
 def _numbered(entries: Sequence[Item], seed: int) -> tuple[list[str], tuple[int, ...]]:
-    """Return files by number, and each entry's number, drawn so that it marks neither place nor check."""
+    """Return files by number, and each entry's number."""
     names = list(dict.fromkeys(item.image for item in entries))
+    # Drawn at random, so that a number marks neither the position nor a check.
     order = np.random.default_rng([abs(seed), seed < 0, 3]).permutation(len(names)).tolist()
     at = {names[k]: number for number, k in enumerate(order)}
     return [names[k] for k in order], tuple(at[item.image] for item in entries)
 
 
 def _write(study: Study, files: Path, shown: Sequence[str]) -> None:
-    """Write the folder atomically."""
     if study.folder.exists():
         raise ConfigError(f"Expected a folder that is not there yet but {study.folder} is.")
+    # Written beside and renamed at the end, so that the folder is whole or absent.
     partial = study.folder.with_name(f".{study.folder.name}.{os.getpid()}.tmp")
     partial.mkdir(parents=True)
     try:
@@ -478,7 +473,7 @@ def _write(study: Study, files: Path, shown: Sequence[str]) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads."""
+    """Write a file that only its owner can read."""
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(number, "w", encoding="utf-8", newline="") as file:
         file.write(text)
@@ -501,7 +496,7 @@ def open_study(folder: Path) -> Study:
     """Return the study in a folder.
 
     Raises:
-        StoreError: there is none, or it is damaged.
+        StoreError: the study is missing or damaged.
     """
     try:
         content = json.loads(read_regular(folder / "study.json", most=_LARGEST))

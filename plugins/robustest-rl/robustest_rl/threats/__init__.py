@@ -1,4 +1,4 @@
-"""What may come between an agent and its environment: sensors, actions and dynamics, by chance or by an adversary."""
+"""Threats between an agent and its environment: sensors, actions and dynamics, by chance or by an adversary."""
 
 from robustest_rl.threats.actions import ActionAttack as ActionAttack
 from robustest_rl.threats.actions import ActionDelay as ActionDelay

@@ -1,4 +1,4 @@
-"""Actions that are not those chosen: inexact, late, replaced."""
+"""Threats to actions: inexact, late or replaced ones."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ActionNoise(Threat):
     """Actions that are carried out inexactly.
 
     Attributes:
-        size: of continuous actions, the largest error as a share of half their range; of discrete ones, the probability
-            that any action is taken instead, drawn uniformly; in 0..1.
+        size: in 0..1; the largest error of continuous actions as a share of half their range, or the probability that a
+            uniformly drawn discrete action replaces the chosen one.
     """
 
     size: float
@@ -34,7 +34,6 @@ class ActionNoise(Threat):
         return f"ActionNoise({self.size:g})"
 
     def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
-        """As `Threat.act`."""
         key, many = rng.fold(moment.key, "action noise"), moment.policy.discrete
         if many is None:
             return moved(moment, actions, self.size * rng.uniform(key, actions.shape[1:], -1.0, 1.0))
@@ -44,32 +43,28 @@ class ActionNoise(Threat):
 
 @dataclass(frozen=True)
 class ActionDelay(Delay):
-    """Actions that take effect some steps later; the first one is done until then.
+    """Actions that take effect some steps later; until then the first one is carried out.
 
     Attributes:
-        steps: how many, >= 1.
+        steps: delay in steps, >= 1.
     """
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Threat.begin`."""
         room = torch.zeros(len(keys), *(policy.actions.shape or ()))
         room = room.long() if policy.discrete is not None else room
         return self.places("chosen", room)
 
     def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
-        """As `Threat.act`."""
         return self.late(moment, "chosen", actions)
 
 
 @dataclass(frozen=True)
 class ActionAttack(Threat):
-    """An adversary changes what is done, in each step anew.
-
-    With `Sometimes` it is that of Tessler et al., ICML 2019.
+    """An adversary that changes the action in each step; with `Sometimes`, that of Tessler et al., ICML 2019.
 
     Attributes:
-        eps: of continuous actions, the largest change as a share of half their range, in 0..1; discrete actions it
-            replaces altogether.
+        eps: largest change of continuous actions as a share of half their range, in 0..1; discrete actions are
+            replaced.
     """
 
     eps: float = 1.0
@@ -82,7 +77,6 @@ class ActionAttack(Threat):
         return f"ActionAttack({self.eps:g})"
 
     def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
-        """As `Threat.act`."""
         many = moment.policy.discrete
         key = rng.fold(moment.key, "action attack")
         if isinstance(attack, Noise):
@@ -93,13 +87,16 @@ class ActionAttack(Threat):
             )
             return moved(moment, actions, self.eps * draw)
         gain = attack.gain(moment)
+        # Few discrete actions: try all of them.
         if many is not None:
             each = torch.stack([gain(certain(torch.full_like(actions, a), many)) for a in range(many)])
             return each.argmax(0)
+        # Random corners of the box: the gain need not be differentiable by the action.
         tried = [actions]
         for k in range(2 * attack.steps):
             drawn = rng.signs(rng.fold(key, k), actions.shape[1:])
             tried.append(moved(moment, actions, self.eps * drawn))
+        # A director names its action, so the nearest allowed one is a candidate.
         if isinstance(attack, Directed):
             tried.append(moved(moment, actions, 0, toward=moment.state["target"], eps=self.eps))
         values = torch.stack([gain(one).detach() for one in tried])

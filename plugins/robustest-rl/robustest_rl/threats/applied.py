@@ -1,4 +1,4 @@
-"""Threats put to use: in some steps alone, and by an attack."""
+"""Threats in use: in some steps only, and with an attack."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from robustest_rl.threats.observations import Observation, Shown
 
 @dataclass(frozen=True)
 class Sometimes(Threat):
-    """Another threat, in some of the steps alone, drawn in each.
+    """Another threat in randomly drawn steps only.
 
     Attributes:
-        threat: of steps: `Observation`, `Shown`, `ActionNoise` or `ActionAttack`.
-        share: the probability of each step, in 0..1.
+        threat: a threat of single steps: `Observation`, `Shown`, `ActionNoise` or `ActionAttack`.
+        share: probability of each step, in 0..1.
 
     Raises:
         ConfigError: the threat is of whole episodes.
@@ -49,24 +49,21 @@ class Sometimes(Threat):
         return f"Sometimes({self.threat}, {self.share:g})"
 
     def check(self, policy: Policy) -> None:
-        """As `Threat.check`."""
         self.threat.check(policy)
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Threat.begin`."""
         return self.threat.begin(policy, keys)
 
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
-        """As `Threat.observe`."""
         shown = self.threat.observe(moment, attack)
         return torch.where(widen(self._now(moment), shown), shown, moment.seen)
 
     def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
-        """As `Threat.act`."""
         done = self.threat.act(moment, actions, attack)
         return torch.where(widen(self._now(moment), done), done, actions)
 
     def _now(self, moment: Moment) -> Tensor:
+        # Observation and action of a step share their key, hence the draw.
         return rng.uniform(rng.fold(moment.key, "sometimes"), (1,)).squeeze(1) < self.share
 
 
@@ -75,37 +72,28 @@ CHANCE = Noise()
 
 @dataclass(frozen=True)
 class Attacked:
-    """A threat, and what makes use of it: an adversary (`robustest_rl.episodes.Adversary`).
-
-    Attributes:
-        threat: what it may do.
-        attack: what it wants; read by threats of single steps alone.
-        share: of the threat's radius, that it uses.
-    """
+    """A threat and the attack that uses it: an adversary (`robustest_rl.moments.Adversary`)."""
 
     threat: Threat
-    attack: Attack = CHANCE
-    share: float = 1.0
+    attack: Attack = CHANCE  # read by threats of single steps only
+    share: float = 1.0  # the share of the threat's radius that is used
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Adversary.begin`."""
         state = {"share": torch.full((len(keys),), self.share), **self.threat.begin(policy, keys)}
         if isinstance(self.attack, Directed):
             weights = torch.tensor(self.attack.weights)
             state["director"] = weights.expand(len(keys), len(weights))
             shape = () if policy.discrete is not None else policy.actions.shape or ()
+            # A place for the target, which `Directed.gain` writes and `ActionAttack` reads.
             target = torch.zeros(len(keys), *shape)
             state["target"] = target.long() if policy.discrete is not None else target
         return state
 
     def prepare(self, env: gymnasium.Env[Any, Any], state: Mapping[str, Tensor]) -> None:
-        """As `Adversary.prepare`."""
         self.threat.prepare(env, state)
 
     def observe(self, moment: Moment) -> Tensor:
-        """As `Adversary.observe`."""
         return self.threat.observe(moment, self.attack)
 
     def act(self, moment: Moment, actions: Tensor) -> Tensor:
-        """As `Adversary.act`."""
         return self.threat.act(moment, actions, self.attack)

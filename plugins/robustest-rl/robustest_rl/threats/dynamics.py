@@ -1,4 +1,4 @@
-"""Other dynamics: parameters of the environment that lie elsewhere."""
+"""Threats to dynamics: parameters of the environment that differ from their nominal values."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from robustest_rl.threats.base import Threat
 
 @dataclass(frozen=True)
 class Dynamics(Threat):
-    """Parameters of the environment that may lie elsewhere, for whole episodes.
+    """Parameters of the environment that may differ, for whole episodes.
 
     Attributes:
-        ranges: lowest and highest value by attribute of the unwrapped environment; the nominal value is what a new
-            environment has.
-        apply: how values get into an environment, a function of the unwrapped environment and values by name; None sets
-            the attributes. Give it where others are computed from them.
-        values: the values chosen; empty for the nominal ones.
+        ranges: lowest and highest value by attribute of the unwrapped environment; a new environment has the nominal
+            value.
+        apply: a function of the unwrapped environment and values by name that sets them; None sets the attributes. Give
+            it if other attributes are computed from them.
+        values: the chosen values; empty for the nominal ones.
 
     Raises:
-        ConfigError: there are none, or a range is empty.
+        ConfigError: there is no range, or one is empty.
     """
 
     ranges: Mapping[str, tuple[float, float]]
@@ -51,10 +51,10 @@ class Dynamics(Threat):
         return f"Dynamics({', '.join(f'{n} in {low:g}..{high:g}' for n, (low, high) in self.ranges.items())})"
 
     def nominal(self, env: gymnasium.Env[Any, Any]) -> tuple[float, ...]:
-        """The values of a new environment.
+        """Return the values of a new environment.
 
         Raises:
-            ConfigError: it has no such number.
+            ConfigError: an attribute is no number.
         """
         inner = env.unwrapped
         for name in self.ranges:
@@ -63,12 +63,10 @@ class Dynamics(Threat):
         return tuple(float(getattr(inner, name)) for name in self.ranges)
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Threat.begin`."""
         values = torch.tensor(self.values, dtype=torch.float64)
         return {"dynamics": values.expand(len(keys), len(values))}
 
     def prepare(self, env: gymnasium.Env[Any, Any], state: Mapping[str, Tensor]) -> None:
-        """As `Threat.prepare`."""
         values = dict(zip(self.ranges, state["dynamics"].tolist(), strict=False))
         if not values:
             return

@@ -1,4 +1,4 @@
-"""Observations that an adversary chooses: anywhere in a ball, or one of a given set."""
+"""Threats to observations that an adversary chooses: anywhere in a ball, or one of a given set."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from robustest_rl.threats.base import Threat, best_of, checked_scale, lengths, w
 
 @dataclass(frozen=True)
 class Observation(Threat):
-    """Sensors that read anything within a ball around the truth, in each step anew (Zhang et al., NeurIPS 2020).
+    """Sensors that read anything within a ball around the truth, anew in each step (Zhang et al., NeurIPS 2020).
 
     Attributes:
-        eps: the ball's radius in units of the scale, >= 0.
+        eps: radius in units of the scale, >= 0.
         norm: "linf" or "l2", of the scaled change.
-        scale: a number for each part of an observation, or one for all, >= 0 (0 is never changed); None measures the
-            standard deviation of each part over untouched episodes.
+        scale: a number for each part of an observation or one for all, >= 0 (0 never changes); None measures the
+            standard deviation of each part over undisturbed episodes.
 
     Raises:
         ConfigError: eps or scale is negative, or the norm unknown.
@@ -50,7 +50,6 @@ class Observation(Threat):
         return f"Observation({self.eps:g}, {self.norm}{scale})"
 
     def check(self, policy: Policy) -> None:
-        """As `Threat.check`."""
         if not policy.observations.shape:
             mend = "Use Shown(candidates) for a discrete observation space."
             raise ConfigError(expected("a Box of observations for Observation", policy.observations, mend))
@@ -59,7 +58,6 @@ class Observation(Threat):
             raise ConfigError(expected(f"scale of 1 or {size} numbers", self.scale))
 
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
-        """As `Threat.observe`."""
         ball = self._ball(moment)
         if isinstance(attack, Noise):
             return ball.inside(ball.drawn(moment.key, "noise", corners=attack.corners))
@@ -89,52 +87,46 @@ class Observation(Threat):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ball:
-    """What may be shown in one step; made once, since an attack asks of it in every step of its own.
+    """The observations allowed in one step; built once, as an attack uses it in each of its steps."""
 
-    Attributes:
-        seen: (B, *S) the truth.
-        eps: (B, 1...) the radius in each row's episode, of which the adversary may use a share.
-        spread: (1, *S) the scale.
-        low, high: (B, *S) the space, and the truth.
-        linf: which norm.
-    """
-
-    seen: Tensor
-    eps: Tensor
-    spread: Tensor
-    low: Tensor
+    seen: Tensor  # (B, *S) the truth
+    eps: Tensor  # (B, 1...) radius of each row
+    spread: Tensor  # (1, *S) the scale
+    low: Tensor  # low, high: (B, *S) limits: the space, widened to the truth
     high: Tensor
-    linf: bool
+    linf: bool  # True for linf, False for l2
 
     def drawn(self, keys: Tensor, use: str, *, corners: bool) -> Tensor:
-        """(B, *S) changes in units of the scale: uniform in the ball, or at its corners (its surface, for l2)."""
+        """Return (B, *S) scaled changes: uniform in the ball, or at its corners (its surface, for l2)."""
         key, shape = rng.fold(keys, use), self.seen.shape[1:]
         if self.linf:
             return self.eps * (rng.signs(key, shape) if corners else rng.uniform(key, shape, -1.0, 1.0))
         way = rng.normal(key, shape).flatten(1)
+        # The radius of a uniform draw from a d-dimensional ball is distributed as u ** (1 / d).
         size = 1.0 if corners else rng.uniform(rng.fold(key, "size"), (1,)) ** (1 / way.shape[1])
         change: Tensor = self.eps * (size * way / way.norm(dim=1, keepdim=True)).view(self.seen.shape)
         return change
 
     def inside(self, change: Tensor) -> Tensor:
-        """What is shown by a change in units of the scale: inside the ball, and inside the space."""
+        """Return the observation of a change in units of the scale, inside the ball and the space."""
         moved = self.seen + self.projected(change) * self.spread
         return torch.minimum(torch.maximum(moved, self.low), self.high)
 
     def projected(self, change: Tensor) -> Tensor:
-        """The nearest change inside the ball."""
+        """Return the nearest change inside the ball."""
         if self.linf:
             return torch.minimum(torch.maximum(change, -self.eps), self.eps)
         return change * (self.eps / lengths(change)).clamp(max=1)
 
     def step(self, slope: Tensor, size: float) -> Tensor:
-        """The steepest step for a slope by the change, in units of the radius."""
+        """Return the steepest step along a slope, `size` in units of the radius."""
         return size * self.eps * (slope.sign() if self.linf else slope / lengths(slope))
 
 
 def _climbed(moment: Moment, ball: _Ball, gain: Gain, steps: int) -> Tensor:
-    """Projected gradient ascent from a random start; the best of all that was seen (Madry et al., ICLR 2018)."""
+    """Return the best observation of projected gradient ascent from a random start (Madry et al., ICLR 2018)."""
     change = ball.drawn(moment.key, "start", corners=False)
+    # The last step is often not the best; the truth is the answer only where nothing has a gain.
     best, most = moment.seen, torch.full((len(moment.seen),), -torch.inf)
     for step in range(steps + 1):
         shown = ball.inside(change).requires_grad_(step < steps)
@@ -149,21 +141,23 @@ def _climbed(moment: Moment, ball: _Ball, gain: Gain, steps: int) -> Tensor:
         if step == steps:
             break
         (slope,) = torch.autograd.grad(value.sum(), shown)
+        # The chain rule: the ball is in units of the scale.
         slope = slope * ball.spread
         if step == 0:
             moment.counts["climbed"] += len(slope)
             moment.counts["zero"] += int((slope.flatten(1) == 0).all(1).sum())
+        # 2.5 / steps of the radius, as in Madry et al.: enough to cross the ball and still turn.
         change = ball.projected(change + ball.step(slope, 2.5 / steps))
     return best
 
 
 @dataclass(frozen=True)
 class Shown(Threat):
-    """The agent is shown one of a given set of observations.
+    """One of a given set of observations, shown in place of the truth.
 
     Attributes:
-        candidates: a function of the true observations (B, *S) tensor that gives what may be shown, (B, m, *S), the
-            truth as often as rows have fewer.
+        candidates: a function from true observations (B, *S) to those that may be shown, (B, m, *S); rows with fewer
+            repeat the truth.
     """
 
     candidates: Callable[[Tensor], Tensor]
@@ -173,11 +167,11 @@ class Shown(Threat):
         return f"Shown({getattr(self.candidates, '__name__', type(self.candidates).__name__)})"
 
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
-        """As `Threat.observe`: chance picks among different ones alike, an attack the one of the largest gain."""
         given = self.candidates(moment.seen)
         if given.ndim != moment.seen.ndim + 1 or len(given) != len(moment.seen) or not given.shape[1]:
             raise DataError(expected("candidates (B, m, *S) for observations (B, *S)", tuple(given.shape)))
         if isinstance(attack, Noise):
+            # Chance is uniform over distinct candidates: repeats that fill a row must not make the truth more probable.
             flat = given.flatten(2) if given.ndim > 2 else given.unsqueeze(2)
             same = (flat.unsqueeze(1) == flat.unsqueeze(2)).all(3)  # (B, m, m)
             first = same.int().argmax(2) == torch.arange(given.shape[1])

@@ -1,4 +1,4 @@
-"""Sensors that fail: biased, dropped out, late."""
+"""Threats of failing sensors: biased, dropped out, late."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from robustest_rl.threats.observations import Observation
 
 @dataclass(frozen=True)
 class SensorBias(Threat):
-    """Every reading of an episode is off by the same amount, the worst within a box.
+    """The same error in every reading of an episode, the worst within a box.
 
     Attributes:
-        eps: as in `Observation`, of the "linf" norm.
+        eps: as in `Observation`, with norm "linf".
         scale: as in `Observation`.
     """
 
@@ -41,23 +41,20 @@ class SensorBias(Threat):
         )
 
     def check(self, policy: Policy) -> None:
-        """As `Threat.check`."""
         Observation(self.eps, scale=self.scale).check(policy)
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Threat.begin`."""
         size = int(torch.Size(policy.observations.shape or ()).numel())
         bias = torch.tensor(self.bias) if self.bias else torch.zeros(size)
         return {"bias": bias.expand(len(keys), size)}
 
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
-        """As `Threat.observe`."""
         return moment.seen + moment.state["bias"].view(moment.seen.shape)
 
 
 @dataclass(frozen=True)
 class SensorDropout(Threat):
-    """In each step each reading fails with some probability, and stays at its last value.
+    """Readings that fail with some probability in each step, and then keep their last value.
 
     Attributes:
         share: the probability, in 0..1.
@@ -72,12 +69,11 @@ class SensorDropout(Threat):
         return f"SensorDropout({self.share:g})"
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Threat.begin`."""
         return {"last": empty(policy, len(keys))}
 
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
-        """As `Threat.observe`."""
         lost = rng.uniform(rng.fold(moment.key, "dropout"), moment.seen.shape[1:]) < self.share
+        # The first reading never fails: there is no last value.
         shown = moment.seen if moment.step == 0 else torch.where(lost, moment.state["last"], moment.seen)
         moment.state["last"] = shown
         return shown
@@ -85,16 +81,14 @@ class SensorDropout(Threat):
 
 @dataclass(frozen=True)
 class SensorDelay(Delay):
-    """What is shown is some steps old; in the first steps, the first reading.
+    """Observations that are some steps old; the first ones repeat the first reading.
 
     Attributes:
-        steps: how many, >= 1.
+        steps: delay in steps, >= 1.
     """
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Threat.begin`."""
         return self.places("seen", empty(policy, len(keys)))
 
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
-        """As `Threat.observe`."""
         return self.late(moment, "seen", moment.seen)
