@@ -1,4 +1,4 @@
-"""Health checks: signs that an attack could not do its work, or that a model's answers are not its own."""
+"""Health checks: signs that an attack could not do its work, or that a model's answers cannot be trusted."""
 
 
 # Each check is one row of `CHECKS`, with counts of its cases and of its failures. The counts of chunks add up, and the
@@ -258,7 +258,7 @@ class Health:
     def findings(self, suppress: Collection[str]) -> tuple[HealthFinding, ...]:
         """Return the checks that stop a claim; those in `suppress` are marked."""
         survivors = self.counts("weak_search")[1]
-        # The claim rests on two searches without gradients: what is wrong with gradients does not matter then.
+        # The claim rests on two searches without gradients: faults of gradients do not matter then.
         carried = 0 < survivors == self.searched_twice and not self.broken_again
         found = []
         for check in CHECKS:

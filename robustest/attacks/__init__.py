@@ -103,7 +103,7 @@ def as_attack(attack: str | Searcher | Cascade, threat: Threat | None = None) ->
         if threat is None:
             return cascade
         added = extensions.all_of("robustest_searches", Stage, threat=threat)
-        # The name says whose stages ran: a verdict must not depend silently on what is installed.
+        # The name says whose stages ran: a verdict must not depend silently on installed packs.
         label = " + ".join([cascade.name, *dict.fromkeys(pack for pack, _ in added)])
         return replace(cascade, name=label, stages=(*cascade.stages, *(stage for _, stage in added)))
     if isinstance(attack, type) or not isinstance(attack, Searcher):

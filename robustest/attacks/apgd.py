@@ -269,7 +269,7 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
     if not plan.outside_in:
         return {**state, "z": stepped}
     now, then = (_factor(plan.steps, state["step"] + ahead) for ahead in (0, 1))
-    # Where the next ball begins: project the best point into it, with its longest step, and forget the best value,
+    # At the start of the next ball: project the best point into it, with its longest step, and forget the best value,
     # which was found in the larger ball.
     closing = now != then
     longest = _longest(problem, then)
@@ -287,7 +287,6 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
 
 
 def _factor(steps: int, step: Tensor) -> Tensor:
-    """Return (B,) the radius at a step (B,), in times eps."""
     factor = torch.full(step.shape, _RADII[0][1], device=step.device)
     for share, value in _RADII[1:]:
         factor = torch.where(step >= math.floor(share * steps), value, factor)
@@ -295,6 +294,6 @@ def _factor(steps: int, step: Tensor) -> Tensor:
 
 
 def _longest(problem: Problem, factor: Tensor) -> Tensor:
-    # Where the bounds leave less room than the radius, a step is no longer than the room.
+    # If the bounds leave less room than the radius, a step is no longer than the room.
     across = problem.region["span"] * (problem.x[0].numel() if len(problem.x) else 1)
     return torch.minimum(factor * problem.threat.radius, across)

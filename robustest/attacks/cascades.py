@@ -1,4 +1,4 @@
-"""The cascades that robustest brings."""
+"""The cascades of robustest."""
 
 # Cheap stages first; only survivors go on, and the expensive stages begin with those of smallest margin. Each cascade
 # holds a searcher of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without
@@ -61,7 +61,7 @@ def _towards(rank: int, steps: int) -> APGD:
 
 
 def _few_features(effort: int) -> tuple[Stage, ...]:
-    """Return stages for samples of a few numbers (tables, toy problems): restarts, and draws that cover the region."""
+    """Return stages for samples of a few numbers (tables, toy problems)."""
     return (
         Stage(searcher=_FACES, rounds=20 * effort, features=_FEW),
         Stage(searcher=_SMALL, rounds=20 * effort, features=_FEW),
@@ -80,7 +80,7 @@ def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
 
 
 def _rest(effort: int) -> tuple[Stage, ...]:
-    """Return stages for spatial and unbounded threats, and for models that give less than gradients."""
+    """Return stages for spatial and unbounded threats, and for models without gradients."""
     few = (Needs.SCORES, Needs.LABELS) if effort == 1 else ()  # the other cascades bring their own draws
     return (
         Stage(searcher=SpatialGrid(), on=(Spatial,)),
@@ -97,7 +97,7 @@ def _rest(effort: int) -> tuple[Stage, ...]:
 
 
 def _of_other_tasks(steps: int) -> tuple[Stage, ...]:
-    """Return stages for answers that are no single class: each way of turning wrong; masks by their right pixels."""
+    """Return stages for answers that are no single class."""
     return (
         Stage(searcher=EachWay(steps_each=steps // 10)),
         Stage(searcher=APGD(steps=steps, loss="segpgd"), on=(Linf, L2)),

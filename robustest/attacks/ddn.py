@@ -112,7 +112,6 @@ class DDN:
         return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}
 
     def _unit(self, problem: Problem) -> Tensor:
-        """Return (B,) the unit of lengths."""
         span = problem.region["span"]
         eps = problem.threat.radius
         across = span * math.sqrt(problem.x[0].numel() if len(problem.x) else 1)

@@ -83,7 +83,7 @@ class EachWay:
         return problem.task.ways(logits, problem.y)
 
     def _way(self, state: Rows, ways: Tensor) -> Tensor:
-        """Return (B,) the way that is taken; it is chosen at its first step, on the sample itself, and then kept."""
+        """Return (B,) the way that is taken, selected at its first step on the sample itself."""
         place = torch.div(state["step"], self.steps_each, rounding_mode="floor").clamp(max=ways.shape[1] - 1)
         order = ways.detach().argsort(dim=1, stable=True)
         fresh = order.gather(1, place.unsqueeze(1)).squeeze(1)

@@ -139,7 +139,6 @@ def to_hyperplane(threat: Threat, at: Tensor, normal: Tensor, gain: Tensor, boun
     Where the box ends before the hyperplane, the step that comes nearest to it.
 
     Args:
-        threat: `Linf`, `L2` or `L1`.
         at: (B, *S) inside the bounds.
         normal: (B, *S) gradient of the linear function; where it is zero there is no step.
         gain: (B,) the wanted growth of the function.

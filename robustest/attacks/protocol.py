@@ -10,9 +10,9 @@
 #     last proposal = searcher.ask(problem, state)                    # evaluated without a gradient
 #
 # The engine projects every proposal into the threat's region before it evaluates it (with `confined = False` it only
-# clips to the bounds: minimum-norm attacks walk outside), and it alone decides what is broken. All tensors of problem
-# and state lead with the batch axis, so the engine may drop rows, add fresh ones and split batches: rows of one batch
-# can be at different rounds, and nothing may depend on a row's neighbours.
+# clips to the bounds: minimum-norm attacks walk outside), and it alone decides that a sample is broken. All tensors of
+# problem and state lead with the batch axis, so the engine may drop rows, add fresh ones and split batches: rows of one
+# batch can be at different rounds, and nothing may depend on a row's neighbours.
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Searcher(Protocol):
         """Return (B,) the value to climb, which the engine differentiates. Unused unless `needs` is GRADIENT."""
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        pass
+        """Return the state after an evaluation."""
 
 
 class Climbing:
@@ -128,7 +128,7 @@ def cosine(first: float, last: float, step: Tensor, steps: int) -> Tensor:
     return last + (first - last) * 0.5 * (1 + torch.cos(math.pi / steps * step.float()))
 
 
-# What a searcher works on, and what its search is worth
+# The threats of a searcher, and the worth of its search
 
 
 def supports(searcher: Searcher, threat: Threat, task: Task = CLASSIFICATION) -> bool:

@@ -94,11 +94,11 @@ def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
     }
 
 
-# How many queries of scores make a search of a ball: measured, and growing with the number of elements, as a search
-# without gradients has to ask about each. On networks that gradients break, random search by scores leaves this many
-# points more of all samples than gradients do (`benchmarks/queries.py`): in L-inf, with 784 features, 14 with 1,000
-# queries, 5 with 5,000 and 2 with 10,000. In L2 and L1, where a length has to be spent in the right places, 5,000 to
-# 10,000 queries left 9 to 19 points more, and no number that was tried was enough. On nets of 4 to 64 features 1,000
+# The number of queries of scores that make a search of a ball is measured, and grows with the number of elements, as a
+# search without gradients has to ask about each. On networks that gradients break, random search by scores leaves this
+# many points more of all samples than gradients do (`benchmarks/queries.py`): in L-inf, with 784 features, 14 with
+# 1,000 queries, 5 with 5,000 and 2 with 10,000. In L2 and L1, where a length has to be spent in the right places, 5,000
+# to 10,000 queries left 9 to 19 points more, and no number that was tried was enough. On nets of 4 to 64 features 1,000
 # left 2 at most, but for 10 in L2 with 4 features: there random draws have to stand beside the search, as in the
 # cascades.
 

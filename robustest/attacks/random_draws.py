@@ -1,4 +1,4 @@
-"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i, whatever came before."""
+"""Uniform draws from the region: proposal i of a sample is drawn with its key folded with i."""
 
 # With few features the draws cover the region; with many they show that gradients are masked where they succeed at all
 # (the baseline that Carlini et al., arXiv 1902.06705, section 5.3, ask for beside every attack).
@@ -35,7 +35,7 @@ class RandomDraws(InRounds):
     needs = Needs.LABELS
 
     def enough_queries(self, threat: Threat, features: int) -> None:
-        pass
+        """Return None: a draw knows nothing of the draws before it."""
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"key": key, "step": torch.zeros_like(key)}

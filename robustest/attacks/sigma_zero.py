@@ -139,8 +139,8 @@ class SigmaZero(Climbing):
         return sparse(z, problem.region, (state["fewest"] - 1).clamp(max=int(threat.radius)))
 
     def _count_slope(self, delta: Tensor) -> Tensor:
-        """Return the gradient of the smooth share of changed pixels."""
         moved = by_pixel(delta)
+        # The gradient of the mean of s / (s + sigma).
         squared = moved.square().sum(1, keepdim=True)
         slope = 2 * self.sigma * moved / (squared + self.sigma).square() / moved.shape[2]
         return slope.reshape(delta.shape)

@@ -1,4 +1,4 @@
-"""Turning, moving and zooming an image: a grid of poses, and gradient steps (Engstrom et al., ICML 2019)."""
+"""Rotated, translated and scaled images: a grid of poses, and gradient steps (Engstrom et al., ICML 2019)."""
 
 # `SpatialGrid` evaluates every pose of a grid, from the largest to the pose that changes nothing. `SpatialGradient`:
 #

@@ -1,12 +1,11 @@
 """SPSA, simultaneous perturbation stochastic approximation (Uesato et al., ICML 2018, algorithm 1)."""
 
-#     g = mean over n pairs of  (L(z + d v_i) - L(z - d v_i)) / (2 d) * v_i,   v_i a random vector of signs (Spall,
-#     1992)
+#     g = mean over n pairs of  (L(z + d v_i) - L(z - d v_i)) / (2 d) * v_i,   v_i a random vector of signs
 #     z = project(z + a * Adam(g))
 #
-# One probe z +- d v a step; after `pairs` pairs their mean moves z. The probes are projected too, so that each may
-# already be a counterexample. L2 takes a step of length a along the running mean of the estimates: Adam's division,
-# coordinate by coordinate, is made for L-inf and weakens it there.
+# (signs: Spall, 1992). One probe z +- d v a step; after `pairs` pairs their mean moves z. The probes are projected too,
+# so that each may already be a counterexample. L2 takes a step of length a along the running mean of the estimates:
+# Adam's division, coordinate by coordinate, is made for L-inf and weakens it there.
 
 from __future__ import annotations
 

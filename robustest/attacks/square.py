@@ -11,8 +11,8 @@
 #      the length that is not spent yet. In L1 the same in that norm's lengths (Croce and Hein, ICML 2021, section 4).
 # 4. z = project(z + delta) if L(z + delta) > L(z); else z stays. Go on with 2 until the queries are spent.
 #
-# The engine projects and judges, and ends earlier what is broken. With `at_once` = A a step tries A windows on the same
-# point and keeps the best of them, if any is better.
+# The engine projects and judges, and drops broken samples earlier. With `at_once` = A a step tries A windows on the
+# same point and keeps the best of them, if any is better.
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     order = _order(problem.threat)
     spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.abs().pow(order), columns)
     # Length available to a channel of the first window: its own, the second's (their overlap counted once), and an
-    # equal share of what the ball has left.
+    # equal share of the ball's unused length.
     reach = problem.threat.stride(problem.region).repeat_interleave(attack.at_once).unsqueeze(1)
     unused = (reach.pow(order) - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
     available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).pow_(1 / order)
@@ -248,7 +248,7 @@ def window_size(share: float, grid: Grid, least: int = 1) -> tuple[int, int]:
     side = max(least, round(math.sqrt(share * height * width)))
     if side <= short:
         return side, side
-    # Where a square does not fit, the window is as long as it takes to keep its area.
+    # If no square fits, the window is as long as it takes to keep its area.
     run = min(long, max(least, round(share * long)))
     return (height, run) if height <= width else (run, width)
 

@@ -36,10 +36,7 @@ def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[n
 
     Args:
         example: (B, *S) inputs; only their shape matters.
-        why: the error of `torch.fx`, for the message.
-
-    Raises:
-        NoBound: no example, or no graph.
+        why: the error of `torch.fx`, for the message of NoBound.
     """
     refusal = f"no bound: its graph cannot be read ({str(why).splitlines()[0][:120]})"
     if example is None:
@@ -98,11 +95,9 @@ class Segment:
     """An affine map of the input (place 0), or of outputs of nonlinearities (from place 1 on).
 
     Attributes:
-        places: of its arguments, ascending.
+        places, cuts: the places of its arguments, ascending, and their nodes.
         nodes: its operations, in order.
-        cuts: the nodes of its arguments.
         end: the node of its output.
-        root: the module with weights and constants.
     """
 
     places: tuple[int, ...]
@@ -158,7 +153,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """An affine map as a matrix: its outputs at zero (E,), and their coefficients of each argument (E, *S)."""
+    """An affine map: its outputs at zero (E,), and their coefficients of each argument (E, *S)."""
 
     height: Tensor
     coefficients: Mapping[int, Tensor]
@@ -182,7 +177,7 @@ class Network:
         return last(*(values[place] for place in last.places))
 
     def is_affine_between(self, x: Tensor) -> bool:
-        """Return True if each segment does what an affine map does, at inputs (B, *S) and their outputs."""
+        """Return True if each segment behaves as an affine map, at inputs (B, *S)."""
         values = [x]
         for depth, segment in enumerate(self.segments):
             args = [values[place] for place in segment.places]
@@ -232,7 +227,7 @@ class _Reader:
         for node in self.graph.nodes:
             if node.op == "placeholder":
                 if self.place:
-                    # One ball is the region of one input; others would need regions of their own.
+                    # One ball is the region of one input; several would need a joint region.
                     raise NoBound("no bound: the model takes several inputs")
                 self.place[node] = 0
                 self.values.add(node)

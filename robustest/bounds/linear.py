@@ -18,22 +18,17 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustest.bounds.nonlinear import Slopes, dots
-from robustest.threats import L1, L2, Bounds, Linf, Threat
-
-if TYPE_CHECKING:
-    pass
-import warnings
-from collections.abc import Sequence
-
 from robustest.bounds.graph import Matrix, Network, Segment
-from robustest.bounds.nonlinear import Lines
+from robustest.bounds.nonlinear import Lines, Slopes, dots
+from robustest.threats import L1, L2, Bounds, Linf, Threat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +112,12 @@ class Windows:
     height: Tensor
 
     def ends(self, lines: Slopes, ball: Ball, sample: int, sizes: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """Return bounds of each output of one sample, without the allowance for rounding.
+        """Return lower bounds, upper bounds and magnitudes (E,) of one sample's outputs, without the allowance for
+        rounding.
 
         Args:
             sample: its row.
             sizes: magnitudes that the first and the second map add up, of all samples.
-
-        Returns:
-            (E,) lower bounds, (E,) upper bounds, and (E,) the magnitudes that were added up for either.
         """
 
         def seen(values: Tensor) -> Tensor:
@@ -149,7 +142,6 @@ class Windows:
         return low, high, size + sizes[1][sample].flatten()
 
     def _placed(self, values: Tensor, count: int) -> Tensor:
-        """Return values (G, C) in the outputs' order (E,)."""
         room = values.new_zeros(count + 1)
         room[self.outputs.flatten()] = values.flatten()
         return room[:count]
@@ -208,11 +200,8 @@ _MATRIX = 2**24
 
 
 class Bounding:
-    """One batch of balls on its way through a network.
-
-    Attributes:
-        lines: of each nonlinearity that was reached.
-        given_up: (B,) bool: samples that would need too many bounds.
+    """One batch of balls on its way through a network; `given_up` (B,) bool are samples that would need too many
+    bounds.
     """
 
     def __init__(self, network: Network, ball: Ball) -> None:
@@ -364,7 +353,6 @@ class Bounding:
         return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
 
     def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (P,) bounds of some elements (P,) of a segment's output, of one sample."""
         rows = self._picked(depth, shape, places)
         height, magnitude, ends = rows.height, self._magnitudes[depth][sample[0]].flatten()[places], []
         for sign in (1, -1):
@@ -374,7 +362,7 @@ class Bounding:
 
 
 def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return (B * (K - 1), K) coefficients of the logits for the margins of labels y (B,), and the sample of each."""
+    """Return (B * (K - 1), K) coefficients of the margins of labels y (B,), and the sample of each."""
     rows = len(y)
     others = torch.arange(classes - 1, device=y.device).expand(rows, -1)
     others = others + (others >= y[:, None]).long()

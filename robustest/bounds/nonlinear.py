@@ -42,7 +42,7 @@ class Nonlinearity(Protocol):
         """Return the outputs (B, *O) of inputs (B, *S)."""
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return (B, *S) bool: inputs whose smaller interval would bring the lines closer together."""
+        """Return (B, *S) bool: inputs whose lines a smaller interval would bring closer together."""
 
     def lines(self, low: Tensor, high: Tensor) -> Lines:
         """Return lines that hold for inputs between low and high (B, *S)."""
@@ -64,7 +64,6 @@ class Slopes:
 
     @staticmethod
     def of(below: Tensor, above: Tensor, start_below: Tensor, start_above: Tensor, reach: Tensor) -> Slopes:
-        """Build from the slopes and heights of the two lines, and the inputs' largest magnitude."""
         steepest = torch.maximum(below.abs(), above.abs())
         return Slopes(
             magnitude=torch.maximum(start_below.abs(), start_above.abs()) + steepest * reach,

@@ -18,8 +18,8 @@ from robustest.decisions import clopper_pearson
 class Smoothed:
     """The classifier that gives a model's most frequent answer under Gaussian noise.
 
-    The certificate is about this classifier, not about the model alone: deploy the majority under noise.
-    `assert_certified_accuracy` takes it in the place of a model.
+    The certificate is about this classifier, not about the model alone. `assert_certified_accuracy` takes it in the
+    place of a model.
 
     Args:
         model: see `measure_robust_accuracy`; best trained under the same noise.
@@ -46,8 +46,7 @@ def certified_radius(votes: int, draws: int, sigma: float, alpha: float) -> floa
     """Return the L2 radius, >= 0, within which the majority stays the same, with error alpha (section 3.2.2).
 
     Args:
-        votes: answers of the class.
-        draws: all answers, drawn after the class was selected.
+        votes: answers of the class, of `draws` drawn after the class was selected.
         sigma: in input units.
         alpha: the largest chance that the radius is too large.
     """

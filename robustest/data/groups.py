@@ -17,19 +17,13 @@ from robustest.errors import DataError, expected
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Named groups of samples; a sample may be in several, or in none.
+    """Named groups of samples; a sample may be in several, or in none."""
 
-    Attributes:
-        names: names of the groups.
-        members: positions (n_g,) int64 of each group's samples in the data, rising; none is empty.
-        total: number of samples in the data.
-        empty: names of given groups without samples.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # names of the groups
+    # positions (n_g,) int64 of each group's samples in the data, rising; none is empty
     members: tuple[NDArray[np.int64], ...]
-    total: int
-    empty: tuple[str, ...] = ()
+    total: int  # number of samples in the data
+    empty: tuple[str, ...] = ()  # names of given groups without samples
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -120,15 +114,10 @@ Scores = Literal["sigmoid", "softmax"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelSets:
-    """Samples with the set of classes that each shows.
+    """Samples with the set of classes that each shows."""
 
-    Attributes:
-        samples: samples, each labelled with the first class of its set, 0 if that is empty.
-        sets: (N, K) bool on the CPU, sample i shows class k.
-    """
-
-    samples: Samples
-    sets: Tensor
+    samples: Samples  # samples, each labelled with the first class of its set, 0 if that is empty
+    sets: Tensor  # (N, K) bool on the CPU, sample i shows class k
 
     @property
     def objects(self) -> Tensor:

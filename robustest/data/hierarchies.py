@@ -36,20 +36,13 @@ class ClassTree:
     """A hierarchy over the classes of a data set; a node may be below several others.
 
     Build it with `from_dict`, `from_json`, `from_edges` or `from_wordnet`, which check it.
-
-    Attributes:
-        root: the node above all others.
-        children: the sorted nodes below each inner node; every path down ends at a class.
-        classes: the data set's class index, >= 0, of each leaf.
-        names: readable names of nodes; other nodes have their ids only.
-        missing: classes of the data set without a place in the hierarchy.
     """
 
-    root: str
-    children: Mapping[str, tuple[str, ...]]
-    classes: Mapping[str, int]
-    names: Mapping[str, str] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
+    root: str  # the node above all others
+    children: Mapping[str, tuple[str, ...]]  # the sorted nodes below each inner node; every path down ends at a class
+    classes: Mapping[str, int]  # the data set's class index, >= 0, of each leaf
+    names: Mapping[str, str] = field(default_factory=dict)  # readable names of nodes; other nodes have their ids only
+    missing: tuple[str, ...] = ()  # classes of the data set without a place in the hierarchy
 
     @classmethod
     def from_dict(cls, nested: Mapping[str, object], *, classes: Sequence[str] | None = None) -> ClassTree:
@@ -315,19 +308,12 @@ Kind = Literal["good", "bad", "rand"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A published benchmark.
+    """A published benchmark."""
 
-    Attributes:
-        superclasses: number of superclasses.
-        level: their level.
-        subclasses: number of classes of each, both domains together.
-        ancestor: WordNet id of the node above them; None for all.
-    """
-
-    superclasses: int
-    level: int
-    subclasses: int
-    ancestor: str | None
+    superclasses: int  # number of superclasses
+    level: int  # their level
+    subclasses: int  # number of classes of each, both domains together
+    ancestor: str | None  # WordNet id of the node above them; None for all
 
 
 BREEDS: Mapping[str, Preset] = {
@@ -343,19 +329,15 @@ BREEDS: Mapping[str, Preset] = {
 class BreedsSplit:
     """Superclasses, each with the data set's classes of its two domains.
 
-    Attributes:
-        superclasses: their ids; the positions are the labels for training.
-        source, target: class indices of the data set, by superclass; target is empty without a split.
-        names: readable names of superclasses, and of subclasses by class index.
-
     Raises:
         ConfigError: the numbers of superclasses and lists differ, or a class is in two lists.
     """
 
-    superclasses: tuple[str, ...]
+    superclasses: tuple[str, ...]  # their ids; the positions are the labels for training
+    # class indices of the data set, by superclass; target is empty without a split
     source: tuple[tuple[int, ...], ...]
     target: tuple[tuple[int, ...], ...] = ()
-    names: Mapping[str | int, str]
+    names: Mapping[str | int, str]  # readable names of superclasses, and of subclasses by class index
 
     def __post_init__(self) -> None:
         sizes = {len(self.source), *([len(self.target)] if self.target else [])}

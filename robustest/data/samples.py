@@ -140,21 +140,15 @@ _LABEL_KEYS = ("label", "labels", "fine_label", "target", "y", "mask", "annotati
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Labelled samples in a fixed order.
+    """Labelled samples in a fixed order."""
 
-    Attributes:
-        take: function from indices (n,) int64 to (x (n, *S), y (n, *T)); x is float32, or int64 for whole numbers; y
-            the task's targets, (n,) int64 labels of classes.
-        size: number of samples.
-        source: the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot make
-            them.
-        task: task that reads their targets.
-    """
-
+    # function from indices (n,) int64 to (x (n, *S), y (n, *T)); x is float32, or int64 for whole numbers; y the
+    # task's targets, (n,) int64 labels of classes
     take: Callable[[Tensor], tuple[Tensor, Tensor]]
-    size: int
+    size: int  # number of samples
+    # the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot make them
     source: Any = None
-    task: Task = CLASSIFICATION
+    task: Task = CLASSIFICATION  # task that reads their targets
 
     def __len__(self) -> int:
         return self.size

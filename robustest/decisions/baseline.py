@@ -37,11 +37,11 @@ class BaselineChange(Protocol):
 
     @property
     def lost(self) -> int:
-        pass
+        """The number of samples or outcomes that are worse now."""
 
     @property
     def gained(self) -> int:
-        pass
+        """The number of samples or outcomes that are better now."""
 
     @property
     def better(self) -> bool:
@@ -120,7 +120,7 @@ class NoWorse(ABC):
 
     @abstractmethod
     def _paired(self, decision: Decision, columns: Columns) -> Decision:
-        pass
+        """Return the decision once every sample has its pair."""
 
     def _rows_before(self) -> NDArray[Any]:
         if self.before is None:

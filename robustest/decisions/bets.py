@@ -1,15 +1,14 @@
-"""Bets: tests and intervals of a mean of values in -1..1, valid at any stopping point.
+"""Bets: tests and intervals of a mean of values in -1..1, valid at any stopping point."""
 
-To refute "the values of all N sum to D or more" (drawn in random order, without replacement), start with a capital of 1
-and bet before each draw. Under the null hypothesis the mean of the values left is at least m_t = (D - sum so far) /
-(values left). With a stake lambda the capital is multiplied by
-
-    1 + lambda (m_t - x_t) / (1 + |m_t|),    0 < lambda < 1,
-
-which is positive, and at most 1 in expectation. So the capital is a supermartingale, and reaches 1 / alpha with
-probability at most alpha (Ville, 1939; Waudby-Smith and Ramdas, JRSS B 2024, section 5). The mean over several stakes
-counts. An interval holds the sums that no bet has ruled out. A population is a set of 2^40 values.
-"""
+# To refute "the values of all N sum to D or more" (drawn in random order, without replacement), start with a capital of
+# 1 and bet before each draw. Under the null hypothesis the mean of the values left is at least m_t = (D - sum so far) /
+# (values left). With a stake lambda the capital is multiplied by
+#
+#     1 + lambda (m_t - x_t) / (1 + |m_t|),    0 < lambda < 1,
+#
+# which is positive, and at most 1 in expectation. So the capital is a supermartingale, and reaches 1 / alpha with
+# probability at most alpha (Ville, 1939; Waudby-Smith and Ramdas, JRSS B 2024, section 5). The mean over several stakes
+# counts. An interval holds the sums that no bet has ruled out. A population is a set of 2^40 values.
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""Calibration: decide if the population's calibration error over B bins of confidence is at most a threshold.
+"""Calibration: decide if the population's calibration error over B bins of confidence is at most a threshold."""
 
-The residual of sample i is r_i = confidence - 1[right], its bin b(i). The error is
-
-    ECE = sum_b |mean over i of r_i 1[b(i) = b]| = max over signs s in {-1, 1}^B of mean_i s_{b(i)} r_i
-
-The population's signs are unknown. Against "ECE >= c" bet (see `bets`) on small s_{b(i)} r_i with the signs that are
-worst for the bet, bin by bin; against "ECE <= c" with the sign of each bin's earlier residuals.
-"""
+# The residual of sample i is r_i = confidence - 1[right], its bin b(i). The error is
+#
+#     ECE = sum_b |mean over i of r_i 1[b(i) = b]| = max over signs s in {-1, 1}^B of mean_i s_{b(i)} r_i
+#
+# The population's signs are unknown. Against "ECE >= c" bet (see `bets`) on small s_{b(i)} r_i with the signs that are
+# worst for the bet, bin by bin; against "ECE <= c" with the sign of each bin's earlier residuals.
 
 from __future__ import annotations
 
@@ -43,6 +42,7 @@ class CalibrationErrorRule:
     seed: int
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        # The error of few samples is mostly bias: wait for every sample.
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:

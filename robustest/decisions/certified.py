@@ -49,7 +49,7 @@ class CertifiedRule:
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         def by(rule: ShareRule, only: Verdict | None) -> Decision:
-            # A column may settle one verdict only: an early verdict of the other kind is dropped.
+            # A column may decide one verdict only: an early verdict of the other kind is dropped.
             settled = rule.settle(columns, n)
             return rule.decide(columns, n, settled if settled is None or only in (None, settled.verdict) else None)
 

@@ -1,14 +1,12 @@
-"""Means over clusters, and differences of two such means, by bets that hold for any number of clusters.
+"""Means over clusters, and differences of two such means, by bets that hold for any number of clusters."""
 
-Samples of one cluster (a subclass, an annotator) depend on each other, and the claim is about clusters to come. The
-share of a cluster's samples that hold is one draw x in 0..1; the mean of the clusters to come is mu.
-
-1. Against mu <= m bet with a stake s in 0..1: the capital is the product over clusters of 1 + s (x - m) / m, at most
-1
-   in expectation under the null. It reaches 1 / alpha with probability at most alpha (Markov).
-2. A difference mu_1 - mu_2 >= d is ruled out if, for every mu_1, the capital against "mu_1 or more" times the capital
-   against "mu_2 <= mu_1 - d" is 1 / alpha or more.
-"""
+# Samples of one cluster (a subclass, an annotator) depend on each other, and the claim is about clusters to come. The
+# share of a cluster's samples that hold is one draw x in 0..1; the mean of the clusters to come is mu.
+#
+# 1. Against mu <= m bet with a stake s in 0..1: the capital is the product over clusters of 1 + s (x - m) / m, at most
+#    1 in expectation under the null. It reaches 1 / alpha with probability at most alpha (Markov).
+# 2. A difference mu_1 - mu_2 >= d is ruled out if, for every mu_1, the capital against "mu_1 or more" times the capital
+#    against "mu_2 <= mu_1 - d" is 1 / alpha or more.
 
 from __future__ import annotations
 
@@ -85,7 +83,7 @@ def _largest_difference(first: Floats, second: Floats, alpha: float) -> float:
     """Return the smallest multiple of 1 / cells above which all differences, first minus second, are ruled out."""
     limit = -np.log(alpha)
     # By the mean that the first has at least. Half of the capital is not staked: a first mean of 1 that no outcome
-    # contradicts must not cost the bets on the second mean what they won.
+    # contradicts must not cost the bets on the second mean their winnings.
     against_first = np.logaddexp(0.0, capital_above(1 - first)[::-1]) - np.log(2)
     against_second = capital_above(second)  # by the mean that the second has at most
     cells = np.arange(_CELLS)

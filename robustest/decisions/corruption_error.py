@@ -68,7 +68,7 @@ class CellsRule:
         max_drop: float | None,
         max_mce: float | None,
     ) -> CellsRule:
-        """Return the claim of a user's thresholds.
+        """Return the claim of the thresholds that are given.
 
         Raises:
             ConfigError: a threshold out of range, two thresholds, or `max_mce` without a reference.
@@ -134,6 +134,7 @@ class CellsRule:
         return self.mean.decide(self._value(columns), n, early)
 
     def doomed(self, broken: int, n: int) -> bool:
+        # A broken sample may hold in any of the cells.
         return False
 
     def for_part(self, terms: Terms) -> CellsRule:

@@ -226,6 +226,7 @@ class CueRule:
         return flips if self.max_recall_drop is None or drop <= self.max_recall_drop else np.inf
 
     def doomed(self, broken: int, n: int) -> bool:
+        # Nothing is known about a cue before it is switched.
         return False
 
     def lead(self, columns: Columns, among: Sequence[int] = ()) -> int:

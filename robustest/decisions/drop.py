@@ -70,6 +70,7 @@ class DropRule:
         return decide_early(self.threshold, interval, read, n, early, at_least=False, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The number of samples that were right before is unknown.
         return False
 
     def for_part(self, terms: Terms) -> DropRule:

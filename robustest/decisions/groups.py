@@ -1,13 +1,12 @@
-"""Worst groups: decide if every group, of any size, has at least a share of its samples that hold.
+"""Worst groups: decide if every group, of any size, has at least a share of its samples that hold."""
 
-The smallest share is selected by the outcomes, so that its bounds must hold for all G groups at once. Alpha on each
-side:
-
-- above: each group's exact bound (Clopper and Pearson, Biometrika 1934) at Sidak's level 1 - (1 - alpha)^(1/G) if
-  groups are disjoint, at Bonferroni's alpha / G else; the smallest of them;
-- below: each group's bound at alpha, the smallest of them. It is too high only if the truly worst group's is (an
-  intersection-union test; Berger, Technometrics 1982).
-"""
+# The smallest share is selected by the outcomes, so that its bounds must hold for all G groups at once. Alpha on each
+# side:
+#
+# - above: each group's exact bound (Clopper and Pearson, Biometrika 1934) at Sidak's level 1 - (1 - alpha)^(1/G) if
+#   groups are disjoint, at Bonferroni's alpha / G else; the smallest of them;
+# - below: each group's bound at alpha, the smallest of them. It is too high only if the truly worst group's is (an
+#   intersection-union test; Berger, Technometrics 1982).
 
 from __future__ import annotations
 
@@ -149,6 +148,7 @@ class WorstGroupRule:
         return replace(decision, rule=f"population, these {len(groups)} groups at once, alpha = {alpha:g} a side")
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The groups of the broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> ShareRule:

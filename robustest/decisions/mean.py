@@ -99,6 +99,7 @@ class MeanRule:
         return replace(decision, interval=shown)
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The values of broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> MeanRule:
@@ -131,6 +132,7 @@ class ScoreRule:
         return replace(decision, estimate=estimate, interval=(low, high))
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The scores of broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> ScoreRule:
@@ -143,7 +145,7 @@ class ScoreRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawsRule:
-    """A claim that the mean of a column of independent draws is at least, or at most, a threshold, whatever the scope.
+    """A claim that the mean of a column of independent draws is at least, or at most, a threshold, for either scope.
 
     Attributes:
         threshold: in the range of the draws.
@@ -196,6 +198,7 @@ class DrawsRule:
         return Decision(verdict=verdict, rule=rule, estimate=mean, interval=interval, at_alpha=True)
 
     def doomed(self, broken: int, n: int) -> bool:
+        # Draws belong to no finite set.
         return False
 
     def _values(self, columns: Columns) -> NDArray[np.float64]:

@@ -47,7 +47,7 @@ class MeanIoURule:
             interval = _reachable(columns, n)
             return decide_early(self.threshold, interval, len(counts), n, early, at_least=True, terms=self.terms)
         value = float(mean_iou(counts.sum(0)))
-        # The bootstrap holds only about, and so it decides nothing: no claim is about a population.
+        # The bootstrap's level is approximate, so that it decides nothing: no claim is about a population.
         interval = bootstrap_interval(counts, alpha=self.terms.alpha, seed=self.seed)
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None:
@@ -56,6 +56,7 @@ class MeanIoURule:
         return Decision(verdict=verdict, rule=f"{rule}; the interval is a bootstrap", estimate=value, interval=interval)
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The pixels of broken samples are unknown.
         return False
 
     def for_part(self, terms: Terms) -> ScoreRule:

@@ -1,13 +1,12 @@
-"""Rates: decide if the share of events among the samples that count is at most a threshold.
+"""Rates: decide if the share of events among the samples that count is at most a threshold."""
 
-The number of samples that count is unknown before the end. Over a set of n samples with events e_i in {-1, 0, 1} and
-counts c_i in {0, 1}, e_i = 0 where c_i = 0:
-
-    sum e_i / sum c_i <= r    is the same as    mean of (e_i - r c_i) <= 0
-
-a claim on a mean over all samples, which bets decide (see `bets`). An interval holds the rates r that they do not rule
-out.
-"""
+# The number of samples that count is unknown before the end. Over a set of n samples with events e_i in {-1, 0, 1} and
+# counts c_i in {0, 1}, e_i = 0 where c_i = 0:
+#
+#     sum e_i / sum c_i <= r    is the same as    mean of (e_i - r c_i) <= 0
+#
+# a claim on a mean over all samples, which bets decide (see `bets`). An interval holds the rates r that they do not
+# rule out.
 
 from __future__ import annotations
 
@@ -158,6 +157,7 @@ class AgreementRule:
         return decide_early(self.threshold, interval, read, n, early, at_least=True, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The number of samples that count is unknown.
         return False
 
 

@@ -234,7 +234,7 @@ def decide_early(
     if threshold is None:
         rule = f"no threshold given; {rule}"
     elif terms.scope != "set":
-        # A sample of the population of any size gives a fixed-sample bound; of a set, only `early` may settle it.
+        # A sample of the population of any size gives a fixed-sample bound; of a set, only `early` may decide it.
         verdict = judge_interval(interval, threshold, at_least=at_least)
         rule = f"population, alpha = {terms.alpha:g} a side; {rule}"
     return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=terms.scope != "set")

@@ -1,9 +1,8 @@
-"""Selections by a score: accuracy on the samples that a model is surest of, and the share of other data it accepts.
+"""Selections by a score: accuracy on the samples that a model is surest of, and the share of other data it accepts."""
 
-The score's quantile is itself estimated. The number k of samples beyond a population's quantile is binomial; given k,
-these samples are draws from the population beyond the quantile. So the union of Clopper-Pearson intervals over all
-likely k covers, exactly for any n: alpha / 2 goes to k being unlikely, alpha / 2 to the interval.
-"""
+# The score's quantile is itself estimated. The number k of samples beyond a population's quantile is binomial; given k,
+# these samples are draws from the population beyond the quantile. So the union of Clopper-Pearson intervals over all
+# likely k covers, exactly for any n: alpha / 2 goes to k being unlikely, alpha / 2 to the interval.
 
 from __future__ import annotations
 
@@ -37,6 +36,7 @@ class SelectiveRule:
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        # The selection depends on the scores of all samples.
         return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
@@ -70,6 +70,7 @@ class SelectiveRule:
         return decision
 
     def doomed(self, broken: int, n: int) -> bool:
+        # The confidence in broken samples is unknown.
         return False
 
 

@@ -1,14 +1,13 @@
-"""Shares: decide if the share of samples that hold is at least a threshold, or the share that does not at most one.
+"""Shares: decide if the share of samples that hold is at least a threshold, or the share that does not at most one."""
 
-Every sample evaluated: exact for the set; for the population the Clopper-Pearson bound (Biometrika 1934) at alpha.
-Before that, for the set of N samples of which K hold, drawn in random order without replacement: let L_t(K) be the
-likelihood of the first t outcomes. Against the nearest false value K0 of "at least `need` hold" the mixture
-
-    M_t = mean over offsets d of L_t(K0 + d N) / L_t(K0)
-
-is a non-negative martingale of mean at most 1 for any K on the null's side. It reaches 1 / alpha with probability at
-most alpha (Ville, 1939; Waudby-Smith and Ramdas, NeurIPS 2020), so that it may be looked at after every sample.
-"""
+# Every sample evaluated: exact for the set; for the population the Clopper-Pearson bound (Biometrika 1934) at alpha.
+# Before that, for the set of N samples of which K hold, drawn in random order without replacement: let L_t(K) be the
+# likelihood of the first t outcomes. Against the nearest false value K0 of "at least `need` hold" the mixture
+#
+#     M_t = mean over offsets d of L_t(K0 + d N) / L_t(K0)
+#
+# is a non-negative martingale of mean at most 1 for any K on the null's side. It reaches 1 / alpha with probability at
+# most alpha (Ville, 1939; Waudby-Smith and Ramdas, NeurIPS 2020), so that it may be looked at after every sample.
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""Strata: decide if a claim on a mean over all samples holds in each part of them, too.
+"""Strata: decide if a claim on a mean over all samples holds in each part of them, too."""
 
-Samples of a task differ in difficulty: an image shows one object or four. Tsipras et al. (ICML 2020, section 4) find
-accuracies far lower where an image shows several objects; as most show one, the mean hardly moves. So:
-
-1. Group the evaluated samples by a count that the task takes of their targets (strata).
-2. Apply the claim's own rule to each stratum alone, as a claim about a population, at a level that all strata share
-   (Sidak, JASA 1967: strata are disjoint). A stratum is beyond the threshold if that rule fails it.
-3. A pass of the whole is inconclusive if a stratum is beyond, unless the user claimed the mean over all alone.
-4. An early pass waits until each stratum that is not rare has enough samples to be found beyond at all.
-"""
+# Samples of a task differ in difficulty: an image shows one object or four. Tsipras et al. (ICML 2020, section 4) find
+# accuracies far lower where an image shows several objects; as most show one, the mean hardly moves. So:
+#
+# 1. Group the evaluated samples by a count that the task takes of their targets (strata).
+# 2. Apply the claim's own rule to each stratum alone, as a claim about a population, at a level that all strata share
+#    (Sidak, JASA 1967: strata are disjoint). A stratum is beyond the threshold if that rule fails it.
+# 3. A pass of the whole is inconclusive if a stratum is beyond, unless the user claimed the mean over all alone.
+# 4. An early pass waits until each stratum that is not rare has enough samples to be found beyond at all.
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from robustest.decisions.share import ShareRule
 from robustest.results import Verdict
 
 STRATUM = "stratum"
-"""The column of the count that a task takes of each sample's target."""
+"""The column of each target's count of things, such as objects or classes."""
 
 # More different counts than this are grouped into quarters of the samples.
 _EACH = 8

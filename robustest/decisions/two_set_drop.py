@@ -1,14 +1,13 @@
-"""Drops between two sets: decide if a share is lower on one set of samples than on another by at most a threshold.
+"""Drops between two sets: decide if a share is lower on one set of samples than on another by at most a threshold."""
 
-For these two sets: exact. For the two populations: an exact interval of p1 - p2, alpha on each side.
-
-1. Newcombe's lower end (Statistics in Medicine 1998, method 10, with exact bounds of each share) orders outcomes
-   (k1, k2): S(k1, k2) = p1 - p2 - hypot(p1 - low1, high2 - p2).
-2. "p1 - p2 <= d" is rejected if P(S >= observed S) < alpha, summed exactly over binomial counts (Buehler, JASA 1957).
-3. That probability depends on both shares. Its supremum is taken over p1 = p2 + d with p2 in an interval of p2; the
-   probability that p2 lies outside is added (Berger and Boos, JASA 1994).
-4. The end of the interval is found by bisection over d.
-"""
+# For these two sets: exact. For the two populations: an exact interval of p1 - p2, alpha on each side.
+#
+# 1. Newcombe's lower end (Statistics in Medicine 1998, method 10, with exact bounds of each share) orders outcomes
+#    (k1, k2): S(k1, k2) = p1 - p2 - hypot(p1 - low1, high2 - p2).
+# 2. "p1 - p2 <= d" is rejected if P(S >= observed S) < alpha, summed exactly over binomial counts (Buehler, JASA 1957).
+# 3. That probability depends on both shares. Its supremum is taken over p1 = p2 + d with p2 in an interval of p2; the
+#    probability that p2 lies outside is added (Berger and Boos, JASA 1994).
+# 4. The end of the interval is found by bisection over d.
 
 from __future__ import annotations
 

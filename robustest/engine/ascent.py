@@ -5,6 +5,7 @@
 #
 # Nothing ends early: a training example that is misclassified already is made worse still. Claims use
 # `robustest.engine.search` instead.
+#
 # Pictures (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, sections 4 and 5)
 # start from grey with a little noise and may go anywhere inside the bounds. Nothing but the network's gradient keeps
 # the result natural, so a standard network's pictures look like noise, and a robust one's like the input.

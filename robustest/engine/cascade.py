@@ -2,13 +2,13 @@
 
 # The algorithm:
 #
-# 1. `serving`: the stages that work on the threat, with what the model gives and within its budget of queries. Where
-#    gradients mislead, the stages without gradients get every survivor and more queries.
+# 1. `serving`: the stages that work on the threat, with the outputs that the model gives and within its budget of
+#    queries. Where gradients mislead, the stages without gradients get every survivor and more queries.
 # 2. For each stage and round: attack the survivors, those of smallest margin first. Where the stage breaks enough of
 #    them (`Stage.go_on`), the next ones get it too: a stage that fits the model is worth its price.
 # 3. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `near` ones where
 #    an earlier run of the same searcher stayed far off everywhere.
-# 4. `Coverage`: a survivor that no search looked at which counts for the threat was not shown to be safe
+# 4. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
 #    (`weak_search`). Where scores say no more than labels, only searches by labels count.
 #
 # Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch
@@ -77,7 +77,7 @@ def run_cascade(
         attempts: keep the best attempt on samples that are never broken.
 
     Raises:
-        ConfigError: no stage works on this threat with what the model gives.
+        ConfigError: no stage works on this threat with the outputs that the model gives.
     """
     health = evaluator.health
     suspect = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
@@ -158,7 +158,7 @@ def run_cascade(
                         health.count("loss_does_not_rise", failed=flat, tried=len(rows))
                     if not climbs and after_gradients:
                         health.count("black_box_beats_white_box", failed=broke, tried=len(rows))
-                    # How near the round came at best: its margins over the smallest known; 0 where it broke a sample.
+                    # The round's least distance: its margins over the smallest known; 0 where it broke a sample.
                     near = torch.where(part.broken, 0.0, part.margin / found.margin[rows].clamp(min=1e-30))
                     ratio[name] = min(ratio[name], max(0.0, float(near.nan_to_num(nan=1.0).amin())))
                     found.merge(part, rows, attempts=attempts)
@@ -265,7 +265,7 @@ def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
     return tuple(wide)
 
 
-# Coverage: what a claim that survivors are safe rests on
+# Coverage: the searches behind a claim that survivors are safe
 
 _NO_SCORES = (
     "weak_search: the model's scores say no more than its labels, so that no search that follows scores or gradients "

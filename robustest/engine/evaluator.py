@@ -2,7 +2,7 @@
 
 # Attacks, probes and claims never call the model themselves. A pass of N rows goes to the model in parts of at most
 # `batch_size` rows; a part that does not fit into memory halves the batch size and is passed again. Logits and
-# gradients that are NaN or infinite raise `ModelError`. Whatever is judged is judged in float32: bfloat16 is used for
+# gradients that are NaN or infinite raise `ModelError`. Answers are judged in float32: bfloat16 is used for
 # gradients alone, and only where that is faster.
 
 from __future__ import annotations

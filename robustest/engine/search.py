@@ -100,7 +100,7 @@ def search(
     sizes = torch.full((n,), torch.inf, dtype=torch.float64, device=x.device)
     margins = torch.full((n,), torch.inf, device=x.device)
     # The extra row at the end takes the gradients of all samples that are not followed, so that the device never has
-    # to be asked which rows are.
+    # to say which rows are.
     follow = followed and climbs and best.shape == x.shape
     alive = torch.zeros((followed + 1, *x.shape[1:]), dtype=torch.bool, device=x.device) if follow else None
 
@@ -182,7 +182,7 @@ def search(
                         lane = torch.arange(len(z), device=z.device), task.margin(logits, problem.y).argmin(1)
                         shown = [(z[lane], logits[lane])]
 
-            # Keep what the evaluations showed: new successes, smaller ones, better attempts.
+            # Keep the results of the evaluations: new successes, smaller ones, better attempts.
             for point, output in shown:
                 margin = task.margin(output, problem.y)
                 quiet = eager and margin.amin().item() > 0  # no row is misclassified
@@ -236,7 +236,7 @@ def search(
         kept = left if eager else bucket(left)
         if kept <= _KEEP * len(batch.alive):
             margins[batch.position] = batch.margin
-            # Where shapes shall repeat, the first of the broken rows fill up the bucket.
+            # To repeat shapes, the first of the broken rows fill up the bucket.
             fill = batch.alive if eager else batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:kept]
             batch = batch.pick(fill)
 

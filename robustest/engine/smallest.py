@@ -52,7 +52,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     """Return the smallest misclassified inputs that any stage finds for each sample, in a ball as wide as the bounds.
 
     Raises:
-        ConfigError: no stage works on this threat with what the model gives.
+        ConfigError: no stage works on this threat with the outputs that the model gives.
     """
     logits = evaluator.logits(chunk.x)
     clean, holds = evaluator.task.predictions(logits), evaluator.task.holds(logits, chunk.y)

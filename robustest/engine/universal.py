@@ -1,4 +1,4 @@
-"""One perturbation for many samples: learned from several starts, the best two of which go on."""
+"""One perturbation for many samples: learned from several starts, of which the best two are refined."""
 
 # With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
 #
@@ -118,7 +118,7 @@ def _climb(
         done = step / max(1, steps - 1)
         width = lead.median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
         fooled = _Fooled(task, answers, target, width.clamp(min=torch.finfo(lead.dtype).tiny))
-        # Where a sample is clipped too, so that the perturbation can grow out of the clipped side again.
+        # In clipped elements too, so that the perturbation can grow out of the clipped side again.
         point = threat.project(batch.x + delta, region)
         each = evaluator.gradient(point, lambda z, _: z, fooled)[1]
         alive |= (each != 0).any(0, keepdim=True)

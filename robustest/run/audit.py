@@ -1,17 +1,11 @@
-"""Audit of an attack: before a claim passes, a few of the samples that the attack left are attacked by other means.
-
-An attack can miss a counterexample: gradients do not reach a part of the input, a chunk holds too few samples for the
-stages without gradients, a start lies on a plateau. So a pass is audited:
+"""Audit of an attack: before a claim passes, some samples that the attack left are attacked by other means.
 
 1. Draw a few of the samples that held (`_LOOKS`, at first 5) with the claim's seed, and attack them by the stages of
    the cascade's audit. A sample that the audit breaks is broken, and the claim is decided anew.
-2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %). If the claim passes even when
-   that share of the other samples does not hold, it passes.
-3. If the audit broke none of `FEW` samples, the claim passes too: had the attack left .15 of its samples wrongly, none
-   of them would be among these with a chance of .85^19 = .046.
+2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %). The claim passes if it passes
+   even when that share of the other samples does not hold,
+3. or if the audit broke none of `FEW` samples: with .15 left wrongly, all 19 hold with a chance of .85^19 = .046.
 4. Else draw twice as many. Once every sample that held was audited, the outcomes decide.
-
-The share that the audit broke is an input of the health check `weak_attack`.
 """
 
 from __future__ import annotations
@@ -31,24 +25,17 @@ from robustest.run.memory import Memory
 from robustest.run.units import Units
 from robustest.settings import Settings
 
+# Audited samples that must all hold: a gap of .15 breaks at least one with a chance of 95 %.
 FEW = 19
-"""Audited samples of which none may break: a gap of .15 shows in at least one of them with a chance of 95 %."""
+# Samples audited by the first looks; each further look doubles them.
 _LOOKS = (5, 10, FEW)
-"""Samples audited by the first looks; each further one doubles them."""
+# Error of the bound on the share that the attack left wrongly.
 _ALPHA = 0.05
-"""Error of the bound on the share that the attack left wrongly."""
 
 
 @dataclass(slots=True)
 class Audit:
-    """The audit of one measurement.
-
-    Attributes:
-        units: attack chunks by other means.
-        memory: stores the audited outcomes.
-        settings: seed, and number of examples.
-        audited: positions of the samples audited so far, with True where the audit broke them.
-    """
+    """The audit of one measurement; `audited` has the samples audited so far, with True for broken ones."""
 
     units: Units
     memory: Memory
@@ -56,15 +43,12 @@ class Audit:
     audited: dict[int, bool] = field(default_factory=dict)
 
     def take(self, stream: Stream, passing: Callable[[Columns], int], confirmed: Callable[[Columns], bool]) -> bool:
-        """Audit samples that a pass rests on, until none is left, the pass is confirmed, or the claim does not pass.
+        """Audit samples until none is left, the pass is confirmed, or the claim does not pass; False if time ran out.
 
         Args:
-            stream: the outcomes so far; outcomes of the audit are entered.
+            stream: the outcomes so far, which the audit updates.
             passing: number of outcomes, from the first, on which a pass on such columns rests; 0 for no pass.
             confirmed: True if the claim passes on these columns, were they all the data.
-
-        Returns:
-            False where the time budget ended the audit.
         """
         while rests_on := passing(stream.columns):
             columns = stream.columns
@@ -95,7 +79,7 @@ class Audit:
         return True
 
     def _audit(self, stream: Stream, rows: list[int]) -> bool:
-        """Audit the samples at these rows of the stream, and enter their outcomes; False where there is no audit."""
+        """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit."""
         ids = torch.from_numpy(stream.columns["id"][rows])
         attack = self.units.audit(ids)
         if attack is None:

@@ -1,8 +1,4 @@
-"""Comparison of a claim's outcomes with a baseline file or another model, sample by sample.
-
-A baseline file holds the outcomes of a claim, its data's digest, and how they were measured. With `update_baseline` the
-outcomes of this run become the entry instead; `robustest.pytest_plugin.reports` writes it after the run.
-"""
+"""Comparison of a claim's outcomes with a baseline file or another model, sample by sample."""
 
 from __future__ import annotations
 
@@ -19,10 +15,10 @@ from robustest.store.baselines import BaselineEntry, packed, packed_scores
 from robustest.store.baselines import read as read_baseline
 
 Baseline: TypeAlias = object
-"""The path of a baseline's file, or another model: anything that stands for a classifier."""
+"""The path of a baseline's file, or another model."""
 
+# Characters shown of two descriptions: before they differ, and in all.
 _BEFORE, _SHOWN = 30, 80
-"""Characters shown of how two baselines were measured: before they differ, and in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +26,9 @@ class Comparison:
     """The comparison of a claim with a baseline or another model.
 
     Attributes:
-        rule: decides on the comparison.
-        file: the baseline's file; None where the claim is compared with a model.
-        key: name of the claim's entry in it.
-        entry: the entry; None while it is being made.
+        key, entry: name and value of the claim's entry in the file; None while it is being made.
         measured_by: as `measured_by` returns it, for an entry that is being made.
-        other: the same units, put to the model that the claim is compared with; None where that is a file.
+        other: the same units with the other model; None for a file.
     """
 
     rule: NoWorse
@@ -83,7 +76,7 @@ class Comparison:
 
 
 def _paired(rule: NoWorse, evidence: Evidence) -> dict[str, Any]:
-    """Return the changes from the baseline, of all samples and of each group that is compared by itself."""
+    """Return the changes from the baseline, of all samples and of each separate group."""
     columns = {**evidence.columns, "id": evidence.ids}
     about = {**rule.compare(columns).details(), "accuracy": float(rule.share_before)}
     if isinstance(rule, BaselineRule) and (rule.groups or rule.parts):
@@ -98,15 +91,12 @@ def entry_in(file: Path, key: str, n: int, each: int, *, scored: bool, by: str) 
     """Return a claim's entry in a baseline file.
 
     Args:
-        file: the baseline's file.
-        key: name of the entry.
-        n: number of samples.
-        each: outcomes of each sample.
+        each: outcomes per sample.
         scored: True for scores, False for outcomes.
-        by: as `measured_by` returns it; must be that of the entry, unless one of them is "".
+        by: as `measured_by` returns it; must equal the entry's, unless one of them is "".
 
     Raises:
-        StoreError: there is no such file or entry, or it is of other samples or was measured otherwise.
+        StoreError: there is no such entry, or it is of other samples or was measured otherwise.
     """
     if not file.is_file():
         raise StoreError(f"Expected a baseline at {file} but there is none. Make it and commit it: {update_command()}")
@@ -147,24 +137,18 @@ def _apart(was: str, now: str) -> tuple[str, str]:
 
 
 def update_command() -> str:
-    """Return the command that makes the running test's baseline anew."""
+    """Return the command that writes the running test's baseline."""
     running = context.current()
     seed = running.settings.seed
     return f"{running.replay(seed)} --robust-update-baseline" if running.test else "pytest --robust-update-baseline"
 
 
 def measured_by(identity: object, task: object) -> str:
-    """Return in words all that outcomes depend on besides model, samples and seed; "" where a part has no words.
-
-    The statement of a claim names its attack but not the steps, and its task but not every cut. With fewer steps, or an
-    easier cut, a worse model looks as good as it was. Values that are the default are left out, so that a field that a
-    later version adds changes nothing.
-
-    Args:
-        identity: as `Plan.identity`.
-        task: defines answers.
-    """
+    """Return in words all that outcomes depend on besides model, samples and seed; "" if a part has no words."""
     try:
+        # Default values are left out, so that a field that a later version adds changes nothing.
+        # The statement of a claim names its attack without the steps; with fewer steps a worse model looks as good as
+        # before.
         return "" if identity is None else _in_words((identity, task))
     except _WordlessError:
         return ""

@@ -1,16 +1,13 @@
-"""From a plan to its evidence: the units in seeded order, chunk by chunk, until the claim is settled.
+"""From a plan to its evidence: the units in seeded order, chunk by chunk, until the claim is decided.
 
-The algorithm:
-
-1. Put the units into an order that the seed draws, and cut it into chunks.
-2. Ask the model about the first chunk. While it answers as before, remembered chunks count.
-3. Replay known counterexamples once, before the first chunk that has to be measured: they may refute the claim alone.
-4. Read the chunks in their order, remembered, or measured here or by workers (`in_order`). After each one, ask the rule
-   whether the claim is settled, and look at the clock.
+1. Put the units into an order drawn with the seed, and cut it into chunks.
+2. Ask the model about the first chunk. If its logits are the stored ones, stored chunks count.
+3. Replay known counterexamples before the first chunk that has to be measured: they may refute the claim alone.
+4. Read the chunks in order (`in_order`). After each one, ask the rule for a verdict, and check the clock.
 5. Before a pass, audit some of the samples that the attack left (`robustest.run.audit`).
-6. If the claim is compared with another model, measure that one too, on every unit. Then try the counterexamples of
-   each model on the other: an input that breaks both is no loss.
-7. Decide. If the claim failed, make the counterexamples that are shown smaller, and keep them to be replayed.
+6. For a comparison with another model, measure that one too, on every unit. Then try the counterexamples of each model
+   on the other: an input that breaks both is no loss.
+7. Decide. If the claim failed, shrink the counterexamples that are shown, and keep them to be replayed.
 """
 
 from __future__ import annotations
@@ -40,18 +37,16 @@ from robustest.run.workers import ChunkResult, Engine, InProcess, Mapper, Work, 
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION
 
+# Count of samples that counterexamples of the other model broke.
 OF_OTHER = "other model"
-"""Name of the count of samples that counterexamples of the other model broke."""
 
 
 def observe(plan: Plan) -> Evidence:
-    """Measure chunks of a plan's units until the claim is settled or every unit was measured.
-
-    Outcomes are read in the seeded order, never as they finish: broken samples finish first.
+    """Measure chunks of a plan's units until the claim is decided or every unit was measured.
 
     Raises:
         RobustestError: something could not be measured; the model is restored.
-        NotSearched: with `replay_only`, where known counterexamples do not refute the claim.
+        NotSearched: with `replay_only`, if known counterexamples do not refute the claim.
     """
     with _opened(plan) as run:
         decision = run.decide()
@@ -71,13 +66,12 @@ def _opened(plan: Plan) -> Iterator[_Run]:
 
 @dataclass(slots=True)
 class _Begun:
-    """A chunk that was looked up and has no result yet.
+    """A chunk without a result yet.
 
     Attributes:
-        ids: (n,) int64, positions in the data.
-        marks: digests of its units; None where they were not read here.
-        loaded: its units, until this process has measured them; None where workers read them.
-        remembered: the stored outcomes that the new ones must agree with, or None.
+        marks: digests of its units; None if they were not read here.
+        loaded: its units, until they are measured here; None if workers read them.
+        remembered: stored outcomes that the new ones must equal, or None.
     """
 
     ids: Tensor
@@ -91,12 +85,9 @@ class _Run:
     """One measurement.
 
     Attributes:
-        plan, memory, engine: of the measurement.
-        stream: the outcomes so far.
         broken: number of units that known counterexamples break.
-        refuted: the verdict, where known counterexamples alone refute the claim.
-        other, beside: evidence and outcomes of the model in `no_worse_than=`, once it was measured.
-        kept: counterexamples found.
+        refuted: the verdict, if known counterexamples alone refute the claim.
+        other, beside: evidence and outcomes of the model in `no_worse_than=`.
     """
 
     plan: Plan
@@ -113,7 +104,7 @@ class _Run:
     _sent: object = None
 
     def decide(self) -> Decision:
-        """Measure until the claim is settled, and decide."""
+        """Measure until the claim is decided."""
         settings, rule, stream, total = self.plan.settings, self.plan.rule, self.stream, self.stream.total
         if settings.replay_only:
             # Remembered chunks do not count either: such a run must try every known counterexample.
@@ -141,6 +132,7 @@ class _Run:
             return own_rule.decide(columns, len(columns["id"]), None).verdict is Verdict.PASSED
 
         try:
+            # In the seeded order, never as chunks finish: broken samples finish first, and would bias an early stop.
             results = in_order(partition(order), self.engine, self.look_up, self.begin, self.take)
             with closing(results):
                 for result in results:
@@ -185,7 +177,6 @@ class _Run:
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
 
     def evidence(self, decision: Decision) -> Evidence:
-        """Return the evidence, with the cost and the findings of the other model."""
         units, memory = self.plan.units, self.memory
         evidence = self.stream.evidence(
             decision,
@@ -200,7 +191,7 @@ class _Run:
     # Chunks, as `in_order` asks for them
 
     def look_up(self, place: int, ids: Tensor) -> ChunkResult | Work:
-        """Return the remembered result of a chunk, or the work to measure it."""
+        """Return the stored result of a chunk, or the work to measure it."""
         units, chunk = self.plan.units, _Begun(ids)
         # Without a memory, workers read the units, and reading them here as well would be a waste.
         if not self.engine.remote or self.memory.remembers:
@@ -220,11 +211,9 @@ class _Run:
         return Work(place, ids, compared=chunk.remembered is not None, until=clock.until())
 
     def begin(self, first: Work) -> object | None:
-        """Return the engine's reference to this measurement; None where known counterexamples refute the claim.
-
-        They are replayed once, and only if something has to be measured: where all is remembered, no model is needed.
-        A chunk that is compared is measured without them, as it was when it was remembered.
-        """
+        """Return the engine's reference to this measurement; None if known counterexamples refute the claim."""
+        # Replay once, and only if something has to be measured: without that, no model is needed. A chunk that is only
+        # compared is measured without counterexamples, as when it was stored.
         if not self._was_replayed and not first.compared:
             self._was_replayed = True
             self.refuted = self._replay()
@@ -237,7 +226,6 @@ class _Run:
         return self._sent
 
     def start(self, device: str) -> Mapper:
-        """Return the function that measures a chunk in this process: as `Job.start`."""
         return self._measure
 
     def _measure(self, work: Work) -> ChunkResult:
@@ -250,7 +238,7 @@ class _Run:
         return ChunkResult(place=work.place, observation=observation, tally=tally, marks=chunk.marks or [])
 
     def take(self, result: ChunkResult) -> ChunkResult:
-        """Check and remember a measured chunk.
+        """Check and store a measured chunk.
 
         Raises:
             RobustestError: it could not be measured, or differs from the samples read or the outcomes stored here.
@@ -284,7 +272,7 @@ class _Run:
     # Known counterexamples
 
     def _replay(self) -> Decision | None:
-        """Replay known counterexamples; return the verdict where they alone refute the claim, and add them then."""
+        """Replay known counterexamples; if they alone refute the claim, add them and return the verdict."""
         units, stream, settings = self.plan.units, self.stream, self.plan.settings
         known = set() if units.replay is None else units.still_broken()
         read = stream.columns["id"].tolist() if stream.n else []
@@ -319,10 +307,7 @@ class _Run:
     # The model in no_worse_than=
 
     def _with_other_model(self, rule: Rule) -> Rule:
-        """Return the rule with the outcomes of the other model, if the claim is compared with one.
-
-        That model is measured only when nothing but the comparison is left to decide. Without all of its outcomes the
-        rule passes nothing.
+        """Return the rule with the outcomes of the other model, if any; without all of them it passes nothing.
 
         Raises:
             ConfigError: it has another number of classes.
@@ -356,10 +341,10 @@ class _Run:
         return rule
 
     def _try(self, kept: Sequence[Kept]) -> int:
-        """Try counterexamples of the other model on the samples that are left; return how many became worse.
+        """Try counterexamples of the other model on the samples that are left; return the number that became worse.
 
         Raises:
-            ModelError: one of them breaks a sample that is proven.
+            ModelError: one of them breaks a proven sample.
         """
         stream, count = self.stream, 0
         marked = len(stream.marks) == stream.n
@@ -386,13 +371,11 @@ class _Run:
     # The clock
 
     def _stopped(self, decision: Decision) -> Decision:
-        """Return the decision of a run that the clock ended before anything was settled: it is inconclusive.
-
-        Broken samples are quicker than others, so the number read by then depends on their outcomes, and bounds at a
-        number of samples do not hold for it. A claim about the set has a verdict only where it is settled anyway.
-        """
+        """Return the decision of a run that the clock ended before anything was decided: it is inconclusive."""
         if decision.verdict is Verdict.INCONCLUSIVE:
             return decision
+        # Broken samples are quicker than others, so the number evaluated by then depends on outcomes, and bounds at a
+        # number of samples do not hold for it.
         rule = self._progress
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, at_alpha=False, reasons=("budget",))
 
@@ -411,17 +394,15 @@ def in_order(
     """Yield the result of every chunk in the order of the chunks; closing the generator ends its chunks.
 
     1. Take the next chunk as soon as a worker is free, and look it up.
-    2. A remembered result waits until everything under way has come in; other chunks go to the engine.
+    2. A stored result waits until everything under way has come in; other chunks go to the engine.
     3. After a chunk that is measured only to be compared with its stored outcomes, wait for its result.
     4. A result that comes in is taken, and waits until every chunk before it was yielded.
-
-    So little is measured beyond the chunk at which the reader stops, and as many results wait as there are workers.
 
     Args:
         chunks: (n,) int64 positions of each chunk.
         engine: measures them.
-        look_up: returns the remembered result of a chunk, by its place and positions, or the work to measure it.
-        begin: returns the engine's reference to the job, called before the first of some work; None ends the generator.
+        look_up: returns the stored result of a chunk, by place and positions, or the work to measure it.
+        begin: returns the engine's reference to the job; None ends the generator.
         take: checks each measured result as it comes in, in any order.
     """
     places = enumerate(chunks)

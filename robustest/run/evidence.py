@@ -1,7 +1,7 @@
 """Outcomes of chunks, and their sum.
 
-A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the order in which they were drawn,
-and `Stream.evidence` sorts the sum into the order of the data. Rules and results read that `Evidence` alone.
+A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the seeded order; its `Evidence`, in
+the order of the data, is all that rules and results read.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from robustest.tasks import CLASSIFICATION, Task
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
+# Scores that fall by less have not become worse.
 _ROUNDING = 1e-4
-"""Scores that fall by less have not become worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,12 @@ class Exhibit:
 
     Attributes:
         index: position in the user's data.
-        label, clean, predicted: classes: of the data, of the unchanged and of the changed sample.
-        size: size of the change, or None.
-        before, after: (*S) arrays, unchanged and changed.
+        label, clean, predicted: class in the data, and predictions on the unchanged and the changed sample.
+        before, after: (*S) unchanged and changed.
         badness: the samples with the largest are shown.
         pixels: number of changed pixels of an image, or None.
-        told: the answers in words, where they are not classes (which are -1 then).
-        answers: (4, *T) target and answer of the unchanged sample, then of the changed one, where they are not classes.
+        told: predictions in words, for tasks without classes (which are -1 then).
+        answers: (4, *T) target and prediction, of the unchanged and the changed sample, for tasks without classes.
     """
 
     index: int
@@ -64,9 +63,9 @@ class Observation:
     """The outcomes of one chunk.
 
     Attributes:
-        columns: arrays (n, ...) by name, with a row for each sample; "held" (bool) is always there.
+        columns: arrays (n, ...) by name, a row per sample; "held" (bool) is required.
         exhibits: samples that speak against the claim.
-        counts: numbers that add up over chunks, by name; `REPLAYED` counts samples that known counterexamples decided.
+        counts: numbers that add up over chunks.
         kept: counterexamples to replay on later models, or None.
     """
 
@@ -77,20 +76,12 @@ class Observation:
 
 
 Look = Callable[[Evaluator, Chunk], Observation]
-"""Measures a chunk. A look without gradients may set `whole_inputs = True`: samples may then be integers (tokens)."""
+"""Measures a chunk. A look without gradients may set `whole_inputs = True`, for integer samples (tokens)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """The cost of measuring, and the counts and notes that came up on the way.
-
-    Attributes:
-        forward, backward: samples passed.
-        seconds: wall-clock time.
-        classes: number of classes; 0 before the first pass.
-        health: counts for the health checks.
-        notes: sentences for the reader.
-    """
+    """Cost, counts and notes of a measurement: samples passed forward and backward, wall-clock seconds."""
 
     forward: int = 0
     backward: int = 0
@@ -101,7 +92,7 @@ class Tally:
 
     @classmethod
     def of(cls, evaluator: Evaluator) -> Tally:
-        """Return everything that an evaluator has counted so far."""
+        """Return an evaluator's counts so far."""
         return cls(
             forward=evaluator.forward,
             backward=evaluator.backward,
@@ -122,7 +113,6 @@ class Tally:
         )
 
     def plus(self, other: Tally) -> Tally:
-        """Return the sum of two tallies."""
         return Tally(
             forward=self.forward + other.forward,
             backward=self.backward + other.backward,
@@ -134,19 +124,12 @@ class Tally:
 
     @property
     def cost(self) -> Cost:
-        """Return the cost as a result has it."""
         return Cost(forward=self.forward, backward=self.backward, seconds=self.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherModel:
-    """The outcomes of the model in `no_worse_than=`.
-
-    Attributes:
-        model: its digest, or "".
-        outcomes: (n, ...) the compared outcomes in the data's order; None where some samples were not measured.
-        counts: as in `Observation`, over all chunks.
-    """
+    """The outcomes of the model in `no_worse_than=`: (n, ...) in the data's order, None if some were not measured."""
 
     model: str
     outcomes: NDArray[Any] | None
@@ -155,20 +138,17 @@ class OtherModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything that a result is made of.
+    """All data of a result.
 
     Attributes:
-        decision: the verdict.
-        columns: arrays by name, with a row for each measured sample, in the order of the data.
+        columns: arrays by name, a row per measured sample, in the order of the data.
         ids: (n,) positions of these samples in the data, rising.
         total: number of samples in the data.
         exhibits: the worst samples, worst first.
         tally: the whole cost, also of chunks that were measured earlier or elsewhere.
-        counts: as in `Observation`, over all chunks.
         bounds: of the input.
-        findings: the health checks that found something.
-        cached: date of the measurement, where nothing had to be measured now; else "".
-        data: digest of all samples and labels in the data's order; "" where some were not measured.
+        cached: date of the measurement if nothing had to be measured now; else "".
+        data: digest of all samples and labels in the data's order; "" if some were not measured.
         model: digest of the model, or "".
         beside: the model in `no_worse_than=`, or None.
     """
@@ -189,24 +169,20 @@ class Evidence:
 
     @property
     def n(self) -> int:
-        """Return the number of samples that were measured."""
+        """Number of measured samples."""
         return len(self.ids)
 
     @property
     def whole(self) -> bool:
-        """Return True if every sample was measured; a share of some samples is not the share of all."""
+        """True if every sample was measured; a share of some samples is not the share of all."""
         return self.n == self.total
 
     def share(self, column: NDArray[np.bool_]) -> float | None:
-        """Return the share of True in a column; None where some samples were not measured."""
+        """Return the share of True in a column; None if some samples were not measured."""
         return float(column.mean()) if self.whole else None
 
     def including(self, *others: Evidence) -> Evidence:
-        """Return this evidence with the cost and the health findings of others on which it rests.
-
-        Args:
-            others: of this model or of another. Their samples and columns are left out.
-        """
+        """Return this evidence with the cost and the health findings of others, without their samples."""
         parts = (self, *others)
         tally, dates = self.tally, [part.cached for part in parts]
         for other in others:
@@ -233,16 +209,7 @@ class Evidence:
 
 @dataclass(slots=True)
 class Stream:
-    """The sum of the chunks so far, in the order in which they were drawn.
-
-    Attributes:
-        total: number of samples in the data.
-        columns: arrays by name; "id" has the positions in the data.
-        exhibits: the worst samples, worst first.
-        counts: as in `Observation`, over all chunks.
-        tally: over all chunks.
-        marks: digests of the samples.
-    """
+    """The sum of the chunks so far, in the seeded order; the column "id" has the positions in the data."""
 
     total: int
     columns: Columns = field(default_factory=dict)
@@ -253,7 +220,6 @@ class Stream:
 
     @property
     def n(self) -> int:
-        """Return the number of samples so far."""
         return len(self.columns["id"]) if self.columns else 0
 
     def add(self, ids: Tensor, observation: Observation, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
@@ -272,16 +238,13 @@ class Stream:
         return {name: column[back] for name, column in self.columns.items()}
 
     def worsen(self, ids: Tensor, observation: Observation, tally: Tally, *, examples: int) -> NDArray[np.bool_]:
-        """Replace outcomes of samples that were measured again by other means, wherever the new outcome is worse.
+        """Replace outcomes of samples that were measured again and are worse now; return (m,) bool, True for these.
 
         Args:
             ids: (m,) int64, their positions in the data.
-            observation: with "held", or "score" where scores count, and the columns that belong to it.
+            observation: with "held", or "score" for claims on scores, and the columns that belong to it.
             tally: the cost.
-            examples: number of exhibits that are kept.
-
-        Returns:
-            (m,) bool: the samples whose outcome is worse.
+            examples: most exhibits.
         """
         # Rows of these samples in the stream, whose positions are in the seeded order.
         order = np.argsort(self.columns["id"])
@@ -346,10 +309,7 @@ def exhibits_of(
     task: Task = CLASSIFICATION,
     moved: Tensor | None = None,
 ) -> list[Exhibit]:
-    """Return the worst `most` of the rows of a chunk that `which` (n,) marks.
-
-    All tensors have a row for each sample of the chunk; `moved` are targets that followed the change.
-    """
+    """Return the worst `most` rows of those that `which` (n,) marks; `moved` are targets that followed the change."""
     rows = which.nonzero().squeeze(1)
     # A stable order, so that equally bad samples are shown in the same order on every device.
     rows = rows[badness[rows].argsort(descending=True, stable=True)][:most]
@@ -369,13 +329,13 @@ def exhibits_of(
 def unchanged_exhibits(
     chunk: Chunk, which: Tensor, predicted: Tensor, margin: Tensor, *, most: int, task: Task = CLASSIFICATION
 ) -> list[Exhibit]:
-    """Return exhibits of unchanged samples, as `exhibits_of`; the one with the lowest margin comes first."""
+    """Return exhibits of unchanged samples, as `exhibits_of`, lowest margin first."""
     same = {"clean": predicted, "predicted": predicted, "before": chunk.x, "after": chunk.x}
     return exhibits_of(chunk, which, **same, badness=-margin, size=None, most=most, task=task)
 
 
 def answers_of(task: Task, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, Any]:
-    """Return the fields of an exhibit that hold answers: classes, or words and the answers (*T) to be drawn."""
+    """Return an exhibit's predictions: classes, or words and the values (*T) to be drawn."""
     described = task.describe(y, clean, predicted, moved)
     if task.one_class:
         return described

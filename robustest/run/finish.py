@@ -1,20 +1,12 @@
 """From evidence and a decision to a result: the last checks of a pass, details, caveats, and pictures.
 
-`finish` makes the result of a plan; `result_of` makes one of several measurements. No claim passes if
+No claim passes if a health check stops it (`apply_findings`), or if its change (a shift, a cue, a corruption) tested
+nothing (`require_changes`):
 
-1. a health check found something (`apply_findings`), or
-2. a change of the claim changed no sample, or so few that nothing could have failed the claim (`require_changes`).
-
-A claim under a change (a shift, a cue, a corruption) is tested only by the samples that changed:
-
-- A change that changes no sample tests nothing. In a list (corruptions, cues) each change counts by itself, since one
-  that changes nothing would otherwise stand for robustness.
-- If the claim would hold even though the model were wrong on every sample that changed, nothing could have failed it: a
-  shift of 5 in 100 samples cannot refute an accuracy of at least 0.9.
-- If everything that a user's function changed was cut off at the bounds, in every sample that it changed, its values
-  are most likely in other units than the inputs.
-
-Otherwise the number of samples that changed is reported wherever it is not all of them.
+- A change changes no sample. In a list each change counts separately, since an idle one would stand for robustness.
+- The claim would hold even with a model that is wrong on every changed sample: a shift of 5 in 100 samples cannot
+  refute an accuracy of at least 0.9.
+- Everything that a user's function changed was cut off at the bounds, most likely because of other units.
 """
 
 from __future__ import annotations
@@ -43,10 +35,10 @@ from robustest.run.plan import Plan
 from robustest.settings import Settings
 from robustest.threats import Threat
 
+# Fewer samples are a caveat.
 _FEW = 10
-"""Fewer samples than this are a caveat."""
+# Most changes that a reason names.
 _NAMED = 3
-"""Changes of a list that a reason names."""
 _SLACK = 1e-9
 
 
@@ -54,14 +46,11 @@ class About(TypedDict, total=False):
     """The part of a result that a claim gives beside its plan and evidence; see `Result` for the other keys.
 
     Keys:
-        kind: of the claim.
-        quantity: the measured one of the kind's quantities; the first where None.
-        least: the smallest possible value, where the value is bounded from above.
-        widest: the largest possible value, where the value is bounded from below; None for no largest.
-        trivial: the threshold that any model keeps, where this measurement has another than its kind.
+        quantity: one of the kind's; None for the first.
+        least: smallest possible value, for a value bounded from above.
+        widest: largest possible value, for a value bounded from below; None for no largest.
+        trivial: threshold that any model keeps, if not that of the kind.
         scope: None for the settings' scope.
-        changed: the effect of each change of the claim.
-        notes: sentences for the reader, after those of the evidence.
     """
 
     kind: Required[Kind]
@@ -91,9 +80,7 @@ def finish(
     """Return the result of a plan, with the comparison with its baseline.
 
     Args:
-        plan: as measured.
-        evidence: its outcomes.
-        threshold: the value claimed; None where nothing is.
+        threshold: the value claimed, or None.
         decision: None for that of the evidence.
         **about: see `About`.
 
@@ -126,13 +113,12 @@ def result_of(
     compared: tuple[dict[str, Any], tuple[str, ...]] | None = None,
     **about: Unpack[About],
 ) -> Result:
-    """Return the result of a measurement. Where a claim did not pass, its worst samples are pictured.
+    """Return the result of a measurement; unless it passed, its worst samples are pictured.
 
     Args:
-        evidence, decision, settings: of the measurement.
         statement: the claim in words, without its threshold.
-        threshold: the value claimed; None where nothing is.
-        compared: as `Comparison.details_of` returns it; None without a comparison.
+        threshold: the value claimed, or None.
+        compared: as `Comparison.details_of` returns it, or None.
         **about: see `About`.
     """
     kind, details = about["kind"], about["details"]
@@ -224,7 +210,7 @@ def result_of(
 def _counterexamples(
     evidence: Evidence, folder: str | None, name: str, class_names: Sequence[str]
 ) -> tuple[Counterexample, ...]:
-    """Return the worst samples, each with a picture where there is a folder; `name` is part of the files' names."""
+    """Return the worst samples, with pictures in `folder`; `name` is part of the files' names."""
     found = []
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
@@ -250,7 +236,7 @@ def _counterexamples(
 
 
 def shown_path(path: str) -> str:
-    """Return a path as a person would type it from here."""
+    """Return a path relative to the working folder, if it lies below."""
     here = Path(path)
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else path
 
@@ -267,10 +253,8 @@ def nothing_allowed(threat: Threat) -> tuple[str, ...]:
 
 
 def apply_findings(decision: Decision, findings: Sequence[HealthFinding]) -> Decision:
-    """Return a decision that does not pass where a health check found something.
-
-    A proof does not rest on a search, so that only findings about the model's own answers keep it from passing.
-    """
+    """Return a decision that does not pass if a health check found something."""
+    # A proof does not rest on a search: only findings about the model's predictions stop it.
     stopping = [f.name for f in findings if f.stops and (not decision.proven or f.name in OF_ANSWERS)]
     if not stopping or decision.verdict is not Verdict.PASSED:
         return decision
@@ -283,31 +267,23 @@ def apply_findings(decision: Decision, findings: Sequence[HealthFinding]) -> Dec
 
 
 def fallible(decision: Decision, start: Evidence, threshold: float | None, *, alpha: float) -> Decision:
-    """Return a decision on a fall that does not pass where the fall starts too low to prove anything.
-
-    `AboveChanceRule` does the same for falls within the same samples.
+    """Return a decision on a fall between two sets that does not pass if the fall starts too low to prove anything.
 
     Args:
-        decision: on the fall of a share from one set of samples to another.
-        start: the samples that it starts from.
-        threshold: the fall claimed at most; None where nothing is claimed.
+        start: evidence of the first set.
+        threshold: the largest fall claimed, or None.
         alpha: as for `doubt_of_start`.
     """
     if threshold is None or decision.verdict is not Verdict.PASSED:
         return decision
     held, chance = start.columns["held"], share_of_largest_class(start.columns)
+    # `AboveChanceRule` does the same for falls within the same samples.
     doubt = doubt_of_start(int(held.sum()), len(held), chance, threshold, alpha=alpha)
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("no_fall",)) if doubt else decision
 
 
 def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
-    """Return the pairing of a claim on a fall: both ends are paired.
-
-    Args:
-        start: the samples that the fall starts from.
-        column: name of their outcomes.
-        under: as `Pairing.under`.
-    """
+    """Return the pairing of a claim on a fall from `column` of `start`: both ends are paired."""
     return Pairing(share=False, under=under, start=start.outcomes_of(column), start_data=start.data)
 
 
@@ -317,9 +293,9 @@ class Changed:
 
     Attributes:
         by: the change in words, e.g. "the shift fog, severity 3".
-        moved: (n,) bool of the measured samples, True where a sample was changed by more than rounding.
-        cut: (n,) bool, True where nothing of the change is left inside the bounds; None where units are known.
-        worst: the claim's value were the model wrong on every changed sample; None where nothing bounds it.
+        moved: (n,) bool, True for samples changed by more than rounding.
+        cut: (n,) bool, True if nothing of the change is left inside the bounds; None if units are known.
+        worst: the claim's value for a model that is wrong on every changed sample; None if nothing bounds it.
     """
 
     by: str
@@ -329,24 +305,21 @@ class Changed:
 
     @property
     def count(self) -> int:
-        """Return the number of changed samples."""
         return int(self.moved.sum())
 
     @property
     def lost(self) -> int:
-        """Return the number of samples with nothing of the change left inside the bounds."""
         return 0 if self.cut is None else int(self.cut.sum())
 
 
 def require_changes(
     decision: Decision, changed: Sequence[Changed], threshold: float | None, *, at_least: bool
 ) -> Decision:
-    """Return a decision that does not pass where a change could not have failed the claim.
+    """Return a decision that does not pass if a change could not have failed the claim.
 
     Args:
-        decision: of the claim.
-        changed: the effects of its changes.
-        threshold: the value claimed; None where only a baseline is compared.
+        changed: effects of its changes.
+        threshold: the value claimed; None if only a baseline is compared.
         at_least: True if the value must be at least the threshold, False if at most.
     """
     if decision.verdict is not Verdict.PASSED:
@@ -368,7 +341,7 @@ def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
 
 
 def _nothing_tested(changed: Sequence[Changed]) -> str:
-    """Return why these changes test no threshold, however strict; "" where they test one."""
+    """Return the reason why these changes test no threshold, however strict; "" if they test one."""
     if still := [one for one in changed if not one.count]:
         none = f"none of {len(still[0].moved)} samples"
         return f"nothing was tested: {_names(still)} changes {none}; leave it out, or check its strength and units"
@@ -381,23 +354,19 @@ def _nothing_tested(changed: Sequence[Changed]) -> str:
 
 
 def _change_details(changed: Sequence[Changed], *, at_least: bool) -> dict[str, Any]:
-    """Return details about changes.
-
-    `changed` counts the samples of each change. `nothing_fails_at` is the strictest threshold that holds even if the
-    model is wrong on every changed sample; it is left out where every sample changed. `nothing_tested` is the reason
-    why no threshold would be tested, if there is one.
-    """
+    """Return details about changes."""
     if not changed:
         return {}
     partly = [one for one in changed if one.count < len(one.moved)]
     worst = [one.worst for one in partly if one.worst is not None and math.isfinite(one.worst)]
+    # The strictest threshold that holds even if the model is wrong on every changed sample.
     limit = {"nothing_fails_at": (max if at_least else min)(worst)} if worst else {}
     empty = {"nothing_tested": reason} if (reason := _nothing_tested(changed)) else {}
     return {"changed": {one.by: one.count for one in changed}, **limit, **empty}
 
 
 def _change_caveats(changed: Sequence[Changed]) -> list[str]:
-    """Return caveats about samples that did not change, and about changes that were cut off at the bounds."""
+    """Return caveats about unchanged samples, and about changes that were cut off at the bounds."""
     still = [one for one in changed if not one.count]
     lines = [f"{_names(still)} changes no sample"] if still else []
     partly = [one for one in changed if 0 < one.count < len(one.moved)]

@@ -1,4 +1,4 @@
-"""A model that adapts to its inputs, reset before each of several conditions."""
+"""An adaptive model, reset before each of several conditions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ADAPTS = "the model adapts to what it is shown; it was reset before each conditi
 
 
 def fresh_setup(setup: Setup) -> Setup:
-    """Return the setup of a claim that allows for a model that adapts: about this set, and all of it.
+    """Return the setup of a claim for an adaptive model: about this set, and all of it.
 
     Raises:
         ConfigError: the claim is about a population.
@@ -33,15 +33,12 @@ def fresh_setup(setup: Setup) -> Setup:
 def observe_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Callable[[Columns], Columns]) -> Evidence:
     """Measure a plan's samples under several looks, each with the model reset, and decide on all columns together.
 
-    The check before the first chunk of each look resets the model (`robustest.engine.answer_checks`).
-
     Args:
-        plan: its rule decides.
-        setup: of the plan.
-        looks: one for each condition; their columns have different names, except "held".
+        looks: one per condition; their columns have different names, except "held".
         joined: computes "held" of all columns.
     """
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    # The check before the first chunk of each look resets the model (`robustest.engine.answer_checks`).
     parts = [observe(setup.plan(plan.statement, look, rule, adapts=True)) for look in looks]
     columns = joined({name: column for part in parts for name, column in part.columns.items()})
     whole = replace(parts[-1].including(*parts[:-1]), columns=columns)

@@ -18,23 +18,16 @@ from robustest.run.plan import Options
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Attribute of a measurement with its kind of claim.
 _KIND = "__robustest_kind__"
-"""Attribute of a measurement that holds its kind of claim."""
 
 
 def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that makes a measurement of a function.
-
-    The running test knows of each measurement once it has ended: a test that neither claims nor measures anything does
-    not pass, and the report names each measured threshold that was not asserted (`robustest.pytest_plugin.claims`).
-
-    All of it runs in full float32, also the user's functions: so precision and default type of the process change no
-    outcome and no key in the store. Both are restored at the end.
+    """Return a decorator that makes a measurement of a function, and notifies the running test of each call.
 
     Args:
-        kind: the kind of claim, which `kind_of` gives back. The result gets the name of its claim, and the facts and
-            captions of the kind; they are made last, so that they agree with the details. None for a function that
-            measures no claim.
+        kind: of claim, for `kind_of`, and for name, facts and captions of the result. None for a function that measures
+            no claim.
 
     Raises:
         ConfigError: the kind names an argument that the function does not take.
@@ -50,6 +43,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
         @wraps(measure)
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
             __tracebackhide__ = True
+            # Also around the user's functions: precision and default dtype of the process change no outcome and no key.
             with unchanged_process(), full_float32():
                 if kind is None:
                     return note(measure(*args, **kwargs))
@@ -64,6 +58,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                 try:
                     with named(name), clock.budget(seconds if isinstance(seconds, (int, float)) else None):
                         found = cast("Any", measure(*args, **kwargs))
+                    # Last, so that facts agree with the details.
                     result = kind.describe(found, **name.fields(found.threshold))
                 except clock.OutOfTime as over:
                     given = {**call.arguments, **call.arguments.get("options", {})}
@@ -80,7 +75,9 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
 
 
 def note(found: R) -> R:
-    """Tell the running test of a measurement that has ended; return its value."""
+    """Notify the running test of a measurement that has ended; return its value."""
+    # A test that neither claims nor measures anything does not pass, and the report names each measured threshold that
+    # was not asserted (`robustest.pytest_plugin.claims`).
     context.current().note(found if isinstance(found, Result) else None)
     return found
 
@@ -95,18 +92,12 @@ def check_unique(kind: Kind) -> None:
 
 @cache
 def _kinds_of_packs(manager: object) -> list[tuple[str, Kind]]:
-    """Return the kinds of all packs of a plugin manager, asked once, as this comes before every measurement."""
+    """Return the kinds of all packs; cached, as this comes before every measurement."""
     return extensions.all_of("robustest_kinds", Kind)
 
 
 def _undecided(kind: Kind, name: ClaimName, given: Mapping[str, Any], reason: str) -> Result:
-    """Return the result of a claim whose time was up before anything could be decided.
-
-    Args:
-        kind, name: of the claim.
-        given: its arguments.
-        reason: how far it had come, or "".
-    """
+    """Return the result of a claim that ran out of time; `reason` may be ""."""
     quantity = next((one for one in kind.quantities if given.get(one.threshold) is not None), kind.quantities[0])
     threshold = given.get(quantity.threshold)
     return Result(
@@ -145,7 +136,7 @@ def kind_of(measure: Callable[..., Result]) -> Kind:
 
 
 def check_keywords(measure: Callable[..., object], given: Iterable[str]) -> None:
-    """Raise UnknownNameError for a keyword that a measurement does not take; the nearest known one is named."""
+    """Raise UnknownNameError, with the nearest name, for a keyword that a measurement does not take."""
     for name in given:
         if name not in (known := _keywords(measure)):
             raise unknown("option", name, known)

@@ -1,17 +1,14 @@
-"""Memory of measured chunks: each is kept under everything that its outcomes depend on.
+"""Memory of measured chunks: each is stored under everything that its outcomes depend on.
 
-The key of a chunk has two parts. One is what can be read: the model's code and weights, settings, samples, the look. It
-cannot show everything that answers depend on (files, the clock, the environment, patched packages). The other part is
-therefore the model's answers:
+The key of a chunk has two parts. The first can be read: the model's code and weights, settings, samples, the look. It
+cannot show everything (files, the clock, patched packages), so the second is the model's behaviour:
 
-1. Before anything is recalled, the claim's own look runs on a few of its first samples. All that goes into the model
-   and comes out of it is noted, including the first gradient, until there are enough notes (`listen`).
-2. If the notes are those of the last measurement under the same readable key, its chunks count.
-3. Before anything is measured, the model is asked a second time. Notes of both times must be equal, up to the first
-   gradient at least, or nothing is remembered.
-4. After each measured chunk four samples are asked once more, before the chunk is kept.
-
-Asking is not part of a result's cost.
+1. Before anything is recalled, the claim's look runs on a few of its first samples. All inputs and outputs of the model
+   are noted, including the first gradient (`listen`).
+2. If the notes equal those of the last measurement under the same readable key, its chunks count.
+3. Before anything is measured, the model is asked a second time. Both notes must be equal, up to the first gradient at
+   least, or nothing is stored.
+4. After each measured chunk four samples are asked once more, before the chunk is stored.
 """
 
 from __future__ import annotations
@@ -44,15 +41,15 @@ from robustest.tasks import Task
 if TYPE_CHECKING:
     from robustest.run.units import Units
 
+# Fields of an exhibit that are stored as arrays.
 _ARRAYS = ("before", "after", "answers")
-"""Fields of an exhibit that are stored as arrays."""
+# (samples, most calls of the model): many samples through the first calls; then, if these reached neither the end of
+# the look nor a gradient (a claim on many corruptions, say), two samples through more of it.
 FULL = ((32, 8), (2, 96))
-"""(samples, most calls of the model): many samples through the first calls; then, if these reached neither the end of
-the look nor a gradient (a claim on many corruptions, say), two samples through more of it."""
+# For a model with queries that may cost money: eight in all.
 ENDPOINT = ((8, 1),)
-"""The same for a model whose queries may cost money: eight queries in all."""
+# After each chunk.
 WATCHED = ((4, 1),)
-"""The same after each chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +57,34 @@ class Notes:
     """Digests of inputs, logits and gradients, in the order of their calls.
 
     Attributes:
-        digests: the notes.
-        gradient: place of the first gradient among them; their number where there is none.
+        gradient: place of the first gradient among them; their number if there is none.
     """
 
     digests: tuple[bytes, ...]
     gradient: int
 
     def digest(self, length: int | None = None) -> str:
-        """Return the digest of the first `length` notes, 64 hex digits."""
         return sha256(b"".join(self.digests[:length])).hexdigest()
 
     def common(self, other: Notes) -> Notes | None:
-        """Return the common beginning; None where the two differ before the first gradient.
-
-        Gradients need not repeat to the last bit on every device: notes from the first that differs on do not count.
-        """
+        """Return the common beginning; None if the two differ before the first gradient."""
         pairs = zip(self.digests, other.digests, strict=False)
         shorter = min(len(self.digests), len(other.digests))
         same = next((place for place, (a, b) in enumerate(pairs) if a != b), shorter)
+        # Gradients need not repeat to the last bit on every device: notes from the first different one on do not count.
         if same < min(self.gradient, other.gradient):
             return None
         return Notes(self.digests[:same], min(self.gradient, same))
 
 
 class Memory:
-    """The chunks that the store remembers of one model and one look.
+    """The stored chunks of one model and one look.
 
     Attributes:
         model: digest of the model, or "".
-        self_declared: True if the model returned that digest itself (`robustest_fingerprint`).
-        remembers: True while anything is recalled and kept.
-        why_not: the reason why nothing is remembered, or "".
+        self_declared: True if the digest is the model's `robustest_fingerprint`.
+        remembers: True while anything is recalled and stored.
+        why_not: the reason why nothing is stored, or "".
     """
 
     def __init__(
@@ -116,13 +109,11 @@ class Memory:
 
     @classmethod
     def of(cls, units: Units, settings: Settings, device: torch.device | str, identity: object) -> Memory:
-        """Return the memory of a measurement; it remembers nothing where its key cannot be computed.
+        """Return the memory of a measurement; it stores nothing if its key cannot be computed.
 
         Args:
-            units: of the measurement.
-            settings: with the store's folder.
-            device: where it is measured: a device of this process, or the hardware of an engine's workers.
-            identity: as `Plan.identity`; None remembers nothing.
+            device: of this process, or the hardware of an engine's workers.
+            identity: as `Plan.identity`; None stores nothing.
         """
         if settings.store is None or (store := Store.of(settings)) is None:
             return cls(None, None)
@@ -150,12 +141,11 @@ class Memory:
         return cls(store, key, model=fingerprint.digest, self_declared=fingerprint.declared)
 
     def ask(self, hear: Callable[[bool], Notes | None], marks: list[bytes], *, costly: bool = False) -> None:
-        """Ask the model, before anything is recalled or kept.
+        """Ask the model, before anything is recalled or stored.
 
         Args:
-            hear: asks the model about the first samples: all that is asked before a recall (True), or the few samples
-                that are asked after each chunk (False). It returns None where the model cannot be asked; the
-                measurement then raises the error.
+            hear: asks the model about the first samples: all of them before a recall (True), or the few after each
+                chunk (False). It returns None if the model cannot be asked; the measurement then raises the error.
             marks: digests of these samples.
             costly: True if the model must not be asked a second time.
         """
@@ -184,10 +174,7 @@ class Memory:
             self._unwritten = Entry({}, about)
 
     def recall(self, what: object) -> tuple[Observation, Tally] | None:
-        """Return the stored outcomes of `what` (the samples of a chunk, say); None where there are none.
-
-        The model must have been asked before.
-        """
+        """Return the stored outcomes of `what` (the samples of a chunk, say), or None; call `ask` first."""
         entry = self._load(self._answers, what) if self.remembers else None
         if entry is None:
             self._fresh = True
@@ -206,14 +193,14 @@ class Memory:
             yield
 
     def doubted(self) -> bool:
-        """Return True, now and then at random, if a remembered chunk has to be measured again and must agree."""
+        """Return True, now and then at random, if a stored chunk has to be measured again and compared."""
         doubted = self._store is not None and self._store.doubted()
         if doubted:
             self._confirm()
         return doubted
 
     def keep(self, what: object, observation: Observation, tally: Tally) -> None:
-        """Store outcomes, unless the model's answers have changed since it was asked."""
+        """Store outcomes, unless the model's logits have changed since it was asked."""
         self._fresh = True
         # Without answers there is no second part of the key.
         if self._store is None or self._key is None or self._hear is None or not self.remembers:
@@ -228,7 +215,7 @@ class Memory:
         self._store.save(self._key.part(self._answers, what), entry_of(observation, tally))
 
     def once(self, what: object, measure: Callable[[], tuple[Observation, Tally]]) -> tuple[Observation, Tally]:
-        """Return the stored outcomes of `what`, or measure and keep them."""
+        """Return the stored outcomes of `what`, or measure and store them."""
         found = self.recall(what)
         if found is None:
             with self.listening():
@@ -238,13 +225,13 @@ class Memory:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return why nothing is remembered or recalled, and problems of the store."""
+        """Return the reason why nothing is stored or recalled, and problems of the store."""
         changed = f"measured anew: {self._changed}" if self._changed and self._fresh and not self._dates else ""
         return (*filter(None, [self.why_not, changed]), *(() if self._store is None else self._store.notices))
 
     @property
     def when(self) -> str:
-        """Return date and commit of the oldest chunk where all were recalled, else ""."""
+        """Return date and commit of the oldest chunk if all were recalled, else ""."""
         return "" if self._fresh or not self._dates else min(self._dates)
 
     def _confirm(self) -> Notes | None:
@@ -276,7 +263,7 @@ class Memory:
 
 
 def entry_of(observation: Observation, tally: Tally) -> Entry:
-    """Return outcomes and cost as an entry of the store; `outcomes_in` is the inverse."""
+    """Return outcomes and cost as an entry of the store."""
     arrays = {f"column.{name}": torch.from_numpy(np.ascontiguousarray(c)) for name, c in observation.columns.items()}
     shown = []
     for place, exhibit in enumerate(observation.exhibits):
@@ -296,7 +283,7 @@ def entry_of(observation: Observation, tally: Tally) -> Entry:
 
 
 def outcomes_in(entry: Entry) -> tuple[Observation, Tally]:
-    """Return the outcomes and the cost in an entry that `entry_of` made."""
+    """Inverse of `entry_of`."""
     meta: Mapping[str, Any] = entry.meta
     columns = {
         name.removeprefix("column."): array.numpy()
@@ -322,21 +309,16 @@ def outcomes_in(entry: Entry) -> tuple[Observation, Tally]:
 def listen(
     model: Classifier, look: Look, chunk: Chunk, settings: Settings, *, task: Task, plan: tuple[tuple[int, int], ...]
 ) -> tuple[Notes | None, tuple[Tensor, Tensor] | None]:
-    """Run a look on the first samples of a chunk, and note all that goes into the model and comes out of it.
-
-    Shifts, cues and preprocessing change what goes in, so that they are noted too. The model must be frozen, as it is
-    measured; draws of a model that answers at random have the same seed each time.
+    """Run a look on the first samples of a chunk, and note all inputs and outputs of the model.
 
     Args:
-        model: on its device.
-        look: of the claim.
+        model: on its device, frozen, as it is measured.
         chunk: the claim's first chunk.
         settings: batch size, and suppressed health checks.
-        task: of the model's answers.
         plan: (samples, most calls of the model), tried in order until one reaches the end of the look or a gradient.
 
     Returns:
-        The notes, None where the look raised or asked nothing; and the first input with its logits.
+        The notes, None if the look raised or asked nothing; and the first input with its logits.
     """
     listener, x = _Listener(model.call), chunk.x
     try:
@@ -373,7 +355,7 @@ class _EnoughError(BaseException):
 
 
 class _Listener:
-    """Stands before a model, and notes inputs, logits and the first gradient."""
+    """A model that notes inputs, logits and the first gradient."""
 
     def __init__(self, call: Callable[[Tensor], Any]) -> None:
         self.digests: list[bytes] = []
@@ -405,19 +387,13 @@ class _Listener:
 
 
 class Answered:
-    """Stands before a model whose queries are counted, and repeats one answer once, so that no query is wasted.
-
-    Args:
-        call: the model's.
-        answered: an input and its logits.
-    """
+    """A model with counted queries that repeats one known output, an input and its logits, once: no query is wasted."""
 
     def __init__(self, call: Callable[[Tensor], Any], answered: tuple[Tensor, Tensor]) -> None:
         self._call = call
         self._answered: tuple[Tensor, Tensor] | None = answered
 
     def __call__(self, x: Tensor) -> Any:
-        """Return the model's answer to x (B, *S)."""
         if self._answered is not None and torch.equal(x.detach().cpu(), self._answered[0].cpu()):
             logits, self._answered = self._answered[1].to(x.device), None
             return logits

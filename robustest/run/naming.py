@@ -1,15 +1,14 @@
 """The name of a claim: a key that is the same in every run, with the claim's variations and limits as data.
 
-The key is made of the arguments of the call that define the claim, never of words about it:
+The key, e.g. `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`, is made of the arguments that define the claim:
 
-1. the kind of claim, e.g. `robust_accuracy`;
+1. the kind of claim;
 2. each threat, shift, cue or strategy, as a `Variation` with its parameters;
 3. further choices: the attack, the task, a score, the names of the data sets, and the numbers in `Kind.parameters`;
-4. the argument that bounds the quantity, e.g. `at_least`, given or not, without its value.
+4. the argument that bounds the quantity, without its value.
 
-Together: `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`. Left out are arguments about effort and running
-(steps, seeds, draws, batch sizes), since a claim that is tried harder is the same claim; models, functions and tensors,
-which have no name; and the values of thresholds, which may be moved.
+Left out are arguments about effort and running (steps, seeds, draws, batch sizes): a claim with a stronger search is
+the same claim.
 """
 
 from __future__ import annotations
@@ -38,29 +37,20 @@ from robustest.words import exactly
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+# Arguments that are samples or annotations: only their names are part of a key, e.g. that of a benchmark.
 _DATA = words(
     "data new_data outside synthetic train_data test_data fit_data study env responses annotations groups split "
     "perturbations evidence truth suspects"
 )
-"""Arguments that are samples or annotations: only their names are part of a key, e.g. that of a benchmark."""
+# Other models and tables, and arguments about effort: no part of a key.
 _NOT_NAMED = words("control no_worse_than tolerance options certify reference judge oracle embedding loss train")
-"""Arguments that are no part of a key: other models and tables, and arguments about effort."""
+# Most characters of a key; a digest stands for the rest.
 _LONGEST = 400
-"""Most characters of a key; a digest stands for the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimName:
-    """The name of a claim, with its parts.
-
-    Attributes:
-        claim: the key, as `Result.claim`.
-        family: as `Result.family`.
-        threshold_name: the argument that bounds the quantity.
-        varied: as `Result.varied`.
-        axis, at: as of `Result`.
-        limits: as `Result.limits`.
-    """
+    """The name of a claim; see `Result` for its fields."""
 
     claim: str
     family: str
@@ -74,12 +64,8 @@ class ClaimName:
     def of(cls, kind: Kind, call: BoundArguments) -> ClaimName:
         """Return the name of the claim that a call makes.
 
-        Args:
-            kind: of the claim.
-            call: the measurement's signature with the arguments of the call.
-
         Raises:
-            ConfigError: an attack or a shift is unknown, or is none.
+            ConfigError: an attack or a shift is unknown.
         """
         call.apply_defaults()
         arguments, signature = call.arguments, call.signature.parameters
@@ -130,11 +116,7 @@ class ClaimName:
         )
 
     def fields(self, threshold: float | None) -> dict[str, Any]:
-        """Return the fields of a result of this claim that hold its name.
-
-        Args:
-            threshold: the value claimed, or None.
-        """
+        """Return the fields of a result that hold its name."""
         return {
             "claim": self.claim,
             "family": self.family,
@@ -151,7 +133,7 @@ _CURRENT: ContextVar[ClaimName | None] = ContextVar("robustest_claim_name", defa
 
 @contextmanager
 def named(name: ClaimName) -> Iterator[None]:
-    """Make this the name of the claim that is measured inside the block; baselines' entries have it."""
+    """Set the name of the claim that is measured inside the block, for entries of baselines."""
     token = _CURRENT.set(name)
     try:
         yield
@@ -166,10 +148,7 @@ def current_claim() -> str:
 
 
 def variation_of(value: object) -> Variation:
-    """Return a threat, shift, cue or strategy as data: its `variation`, or the fields of a dataclass.
-
-    A value without fields has its `name`, or else the name of its type.
-    """
+    """Return a threat, shift, cue or strategy as data: its `variation`, or its fields; else its name or type."""
     own = getattr(value, "variation", None)
     if isinstance(own, Variation):
         return own
@@ -193,7 +172,7 @@ def variation_of(value: object) -> Variation:
 
 
 def _is_strategy(value: object) -> TypeGuard[SearchStrategy[Any]]:
-    """Return True for a strategy of hypothesis, without importing it."""
+    # Without an import of hypothesis.
     strategies = sys.modules.get("hypothesis.strategies")
     return strategies is not None and isinstance(value, strategies.SearchStrategy)
 
@@ -206,7 +185,7 @@ def _written(kind: str, parts: Sequence[object]) -> str:
 
 
 def _same(value: object, default: object) -> bool:
-    """Return True if a value is the default: the same object, or equal to it and plain."""
+    """Return True if a value is the default: the same object, or equal and plain."""
     return value is default or (type(value) is type(default) and is_plain(value) and bool(value == default))
 
 
@@ -229,7 +208,7 @@ def _plain(value: object) -> Any:
 
 
 def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | str]:
-    """Return the parts of a key that an argument makes; none where it does not define the claim."""
+    """Return the parts of a key that an argument makes; none if it does not define the claim."""
     if isinstance(value, Task):
         # Its type, and the score from which on an answer holds; baselines compare its other parameters.
         held = {key: exactly(float(cut)) for key in ("floor", "tolerance") if (cut := getattr(value, key, None))}
@@ -257,7 +236,7 @@ def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | s
 
 
 def _comparison(kind: Kind, name: str) -> str:
-    """Return ">=" or "<=", how a value must relate to the argument of this name."""
+    """Return the required relation, ">=" or "<=", of a value to the argument of this name."""
     if name.startswith(("max_", "min_", "at_")):
         return "<=" if name.startswith("max_") or name == "at_most" else ">="
     return next((one.comparison for one in kind.quantities if one.threshold == name), ">=")

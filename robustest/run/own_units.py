@@ -1,8 +1,7 @@
-"""A plugin's own units: games, episodes, pages of annotations. Positions go in, one outcome for each comes out.
+"""Units of a plugin: games, episodes, pages of annotations. Positions go in, one outcome for each comes out.
 
-With this a package measures other things than labelled tensors, with the seeded order, early verdicts, memory, shards,
-workers and reports of robustest's claims. It writes a `Countable`, and hands `OwnUnits` of it to a
-`robustest.run.plan.Plan`.
+A `Countable` in `OwnUnits` gets seeded order, early verdicts, memory, shards, workers and reports as robustest's
+claims.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from robustest.run.units import Units
 from robustest.run.workers import Station, check_versions, versions
 from robustest.settings import Settings
 
+# Units that are read twice, and must be the same.
 _READ_TWICE = 16
-"""Units that are read twice, and must be the same."""
+# Units measured twice before anything is recalled, and once more after each chunk.
 _ASKED, _WATCHED = 8, 4
-"""Units that are measured twice before anything is recalled, and once more after each chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +39,10 @@ class Part:
     """A chunk of units.
 
     Attributes:
-        ids: (n,) int64, their positions.
+        ids: (n,) int64 positions.
         units: (n) the loaded values.
-        keys: (n,) int64, keys of their randomness (`robustest.rng`), made of the seed and the position alone.
-        device: where to compute.
+        keys: (n,) int64, keys of their randomness (`robustest.rng`), from seed and position alone.
+        device: for the computation.
     """
 
     ids: Tensor
@@ -55,57 +54,45 @@ class Part:
 class Countable(Protocol):
     """Units of a plugin: best a frozen dataclass in a module that can be imported.
 
-    Its class and its fields must hold all that outcomes depend on: outcomes are stored under a digest of both, and are
-    forgotten where code or values change. It is pickled, with its fields, to be measured in other processes. The
-    outcome of a unit must be a function of the unit, its key and the fields, never of its neighbours in the part or of
-    earlier parts; draws come from the keys.
+    Class and fields must hold all that outcomes depend on: outcomes are stored under a digest of both. It is pickled
+    for other processes. The outcome of a unit must be a function of the unit, its key and the fields, never of other
+    units; draws come from the keys.
     """
 
     def __len__(self) -> int:
         """Return the number of units, >= 1."""
 
     def load(self, ids: Sequence[int]) -> Sequence[Any]:
-        """Return the units at these positions, in 0..len - 1: one value for each, the same whenever it is read.
+        """Return the units at these positions, in 0..len - 1, the same at every read.
 
-        A value consists of numbers, texts, bytes, tensors, arrays, and tuples, lists and dicts of them, so that it has
-        a digest.
+        A value consists of numbers, texts, bytes, tensors, arrays, and tuples, lists and dicts of them.
         """
 
     def look(self, part: Part) -> Mapping[str, NDArray[Any]] | Observation:
         """Return outcomes of some units: arrays (n, ...) of numbers or bools by name, rows as in the part.
 
-        The column "held" (n,) of bools is always there: True where the unit speaks for the claim. Rules read others by
-        name. An `Observation` may also have exhibits, and counts that add up over parts.
+        The column "held" (n,) of bools is required: True for units that support the claim. Rules read others by name.
+        An `Observation` may also have exhibits, and counts that add up over parts.
         """
 
 
 @runtime_checkable
 class Glancing(Protocol):
-    """An optional method of a countable whose look takes long.
+    """An optional method of a countable with a slow look.
 
-    Before anything is recalled, and after each chunk, a few units are measured again, to see whether they answer as
-    before. Where there is a `glance`, it is used for that.
+    Before anything is recalled, and after each chunk, a few units are measured again and compared, by `glance` if there
+    is one.
     """
 
     def glance(self, part: Part) -> Mapping[str, NDArray[Any]]:
-        """Return arrays by name, at little cost, that change whenever the outcomes of a look would.
-
-        A change that moves a look and no glance is missed, unless the class, its code or its fields show it.
-        """
+        """Return arrays by name, at little cost, that change whenever the outcomes of a look would."""
 
 
 class OwnUnits(Units):
     """Countable things as the units of a plan. Their counterexamples are not kept, and nothing attacks them.
 
     If outcomes are stored, eight of the first units are measured twice before anything is recalled, and four again
-    after each measured chunk; where they answer otherwise than before, all are measured anew. This is not part of a
-    result's cost.
-
-    Args:
-        countable: the units.
-
-    Raises:
-        ConfigError: there are no units.
+    after each measured chunk; if they differ, all are measured anew.
     """
 
     def __init__(self, countable: Countable) -> None:
@@ -119,7 +106,6 @@ class OwnUnits(Units):
         return len(self.countable)
 
     def check(self, ids: Tensor) -> None:
-        """As `Units.check`."""
         few = ids[:_READ_TWICE].tolist()
         first, second = ([_digest(unit) for unit in self._read(few)] for _ in range(2))
         if first != second:
@@ -129,32 +115,26 @@ class OwnUnits(Units):
             )
 
     def device(self, settings: Settings) -> torch.device:
-        """As `Units.device`."""
         return resolve(settings.device, None)
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
-        """As `Units.fingerprint`: of the countable's class, its code, and its fields."""
         try:
             return Fingerprint(digest(self.countable), "class and fields")
         except Unhashable as error:
             return Fingerprint(None, str(error))
 
     def about(self) -> Mapping[str, object]:
-        """As `Units.about`."""
         return {"units": "own"}
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[OwnUnits]:
-        """As `Units.open`."""
         self.begin(settings, self.device(settings))
         yield self
 
     def begin(self, settings: Settings, device: torch.device) -> None:
-        """Measure with these settings on this device from now on."""
         self._settings, self._on = settings, device
 
     def load(self, ids: Tensor) -> Part:
-        """As `Units.load`."""
         return Part(ids, self._read(ids.tolist()), rng.keys(self._settings.seed, ids), self._on)
 
     def _read(self, ids: list[int]) -> Sequence[Any]:
@@ -164,11 +144,10 @@ class OwnUnits(Units):
         return units
 
     def digests(self, chunk: Part) -> list[bytes]:
-        """As `Units.digests`."""
         return [_digest(unit) for unit in chunk.units]
 
     def measure(self, chunk: Part, *, first: bool) -> tuple[Observation, Tally]:
-        """As `Units.measure`.
+        """Measure a chunk.
 
         Raises:
             DataError: "held" is missing or not (n,) bools, or a column is no array with a row for each unit.
@@ -186,14 +165,11 @@ class OwnUnits(Units):
         return observation, Tally(seconds=time.perf_counter() - started)
 
     def glance(self, chunk: Part) -> Mapping[str, NDArray[Any]]:
-        """Return arrays that show whether units answer as before: of a glance, where there is one, else of a look."""
         if isinstance(self.countable, Glancing):
             return self.countable.glance(chunk)
         return self.measure(chunk, first=False)[0].columns
 
     def ask(self, memory: Memory, chunk: Part, marks: list[bytes]) -> None:
-        """As `Units.ask`."""
-
         def hear(every: bool) -> Notes | None:
             try:
                 with warnings.catch_warnings():
@@ -206,21 +182,13 @@ class OwnUnits(Units):
         memory.ask(hear, marks)
 
     def job(self) -> PartJob:
-        """As `Units.job`."""
         identity = self.fingerprint(self._settings, exported=False).digest or ""
         return PartJob(self.countable, identity, self._settings, versions())
 
 
 @dataclass(frozen=True, slots=True)
 class PartJob:
-    """A measurement of a plugin's own units, for a worker in another process.
-
-    Attributes:
-        countable: the units.
-        digest: their identity in the process that sent the job, or "".
-        settings: as measured with.
-        versions: of robustest and torch, in that process.
-    """
+    """A measurement of a plugin's units, for a worker; `digest` and `versions` are those of the sending process."""
 
     countable: Countable
     digest: str

@@ -1,8 +1,7 @@
 """From the arguments of a call to a plan: units, look, settings, and the rule that decides.
 
-`Setup.of` turns a call's model, data and options into a classifier, samples and settings. `Setup.plan` adds the look
-and the rule of a claim. `Plan.against` adds the comparison with a baseline file or another model. A plan is one value,
-which `robustest.run.driver.observe` measures.
+`Setup.of` takes a call's model, data and options, `Setup.plan` the look and the rule of a claim, `Plan.against` a
+baseline file or another model.
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detectio
 
 
 class Options(TypedDict, total=False):
-    """Keyword options of every `assert_` and `measure_` function. An option that is not given comes from the settings.
+    """Keyword options of every `assert_` and `measure_` function; the settings give the others.
 
     Keys:
-        seed: seeds the order of the samples and every random draw.
+        seed: of the order of the samples and every random draw.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         batch_size: most samples in one model pass.
         precision: "fp32", "bf16" or "auto", for gradients alone.
@@ -58,15 +57,15 @@ class Options(TypedDict, total=False):
         family_size: claims that share the error of wrong early failures, >= 1.
         examples: counterexamples kept.
         suppress: names of health checks that only add notes.
-        exact: True to measure every sample, even where the verdict is settled before.
+        exact: True to measure every sample, even if the verdict is decided before.
         max_samples: most samples to measure.
-        time_budget: seconds after which a claim ends, within the pass of the model that is under way.
-        inconclusive: "fail" or "skip": the effect of an unsettled claim on its test.
+        time_budget: seconds after which a claim ends, within a model pass.
+        inconclusive: "fail" or "skip" a test with an inconclusive claim.
         cache: True to use the stored chunks.
-        recheck: share of stored chunks that is measured again and must agree, in 0..1.
+        recheck: share of stored chunks that is measured again and compared, in 0..1.
         bounds: smallest and largest input value; (0, 1) unless given.
         preprocessing: (mean, std) per channel, or a function of a batch, applied before the model.
-        classes: names of the classes, in their order, for messages, page and pictures; data sets bring theirs.
+        classes: names of the classes, in order; data sets bring theirs.
     """
 
     seed: int
@@ -108,7 +107,7 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
 
 
 def settings_of(options: Options) -> Settings:
-    """Return the running test's settings with a call's options, where no classifier is measured.
+    """Return the running test's settings with a call's options, without a classifier.
 
     Raises:
         ConfigError: an option is unknown, out of range, or about a classifier's inputs.
@@ -134,13 +133,10 @@ def terms_of(settings: Settings) -> Terms:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A model, data, and how they are measured.
+    """A model, data, settings and task.
 
     Attributes:
-        model: the classifier.
-        samples: the data.
         settings: the running test's, with the call's options.
-        task: defines answers, and when they hold.
         classifier_of: prepares any model as `model` was prepared: bounds, preprocessing, a detector's adapter, the
             classes of a benchmark.
     """
@@ -153,9 +149,7 @@ class Setup:
 
     @classmethod
     def of(cls, model: object, data: object, options: Options, task: Task | str | None = None) -> Setup:
-        """Return the setup of a call; the task is classification where None is given.
-
-        With samples of a benchmark, the model answers among the benchmark's classes.
+        """Return the setup of a call; a task of None is classification.
 
         Raises:
             ConfigError: an option is unknown or out of range, or the model is none.
@@ -182,16 +176,13 @@ class Setup:
         return replace(self, settings=self.settings.but(values))
 
     def unpictured(self) -> Setup:
-        """Return this setup without pictures of counterexamples."""
         return replace(self, settings=replace(self.settings, pictures=None))
 
     def on(self, samples: Samples) -> Setup:
-        """Return this setup with other samples."""
         return replace(self, samples=samples)
 
     @property
     def terms(self) -> Terms:
-        """Return the scope and the error levels of the claim."""
         return terms_of(self.settings)
 
     @property
@@ -242,11 +233,9 @@ class Plan:
     Attributes:
         statement: the claim in words, without its threshold.
         units: samples with their model and look, or a plugin's units.
-        settings: device, seed, batch size, examples, budgets, store, engine.
-        rule: says when outcomes settle the claim, and decides.
-        identity: all that outcomes depend on besides units, model and seed, made of plain values and attacks, threats,
-            shifts or cues: part of the key in the store. None where nothing may be stored.
-        here: True if state is kept from chunk to chunk, so that all are measured in this process on any engine.
+        identity: all that outcomes depend on besides units, model and seed: plain values, attacks, threats, shifts or
+            cues; part of the key in the store. None: nothing may be stored.
+        here: True if state is kept from chunk to chunk, so that this process measures all of them.
         baseline: the comparison with a baseline or another model, or None.
     """
 
@@ -274,17 +263,15 @@ class Plan:
         """Return this plan compared with a baseline or another model.
 
         Args:
-            no_worse_than: the baseline's file, or another model; None compares with nothing.
-            tolerance: the fall from it that is allowed, in 0..1.
-            has_threshold: True if the number itself has a threshold.
+            no_worse_than: the baseline's file, or another model; None for no comparison.
+            tolerance: allowed fall, in 0..1.
+            has_threshold: True if the number has a threshold too.
             groups, columns, parts, together, level: as in `robustest.decisions.BaselineRule`.
-            scored: the name of the mean of the column "score", e.g. "mean score", to compare that instead of outcomes
-                (`robustest.decisions.ScoreBaselineRule`); "" for outcomes.
+            scored: name of the mean of the column "score", to compare scores; "" for outcomes.
 
         Raises:
-            ConfigError: an argument is out of range, the tolerance is as large as the baseline's share, or the other
-                model cannot be compared with this one.
-            StoreError: the baseline is missing, damaged, of another number of samples, or was measured otherwise.
+            ConfigError: an argument is out of range, or the models cannot be compared.
+            StoreError: the baseline is missing, damaged, of other samples, or was measured otherwise.
         """
         tolerance = checked_threshold("tolerance", tolerance, trivial=1)
         if no_worse_than is None:
@@ -331,7 +318,7 @@ class Plan:
         return replace(self, rule=rule, baseline=Comparison(rule=rule, file=file, key=key, entry=entry))
 
     def of_other(self) -> Plan | None:
-        """Return the plan that measures the other model of the comparison on every sample; None without one."""
+        """Return the plan that measures the other model of the comparison on every sample, or None."""
         if self.baseline is None or self.baseline.other is None:
             return None
         return replace(
@@ -344,10 +331,10 @@ class Plan:
 
 
 def deciding(task: Task | str | None) -> Task | None:
-    """Return the task of a call that must decide which answers hold, or None.
+    """Return the task of a call that must decide which predictions hold, or None.
 
     Raises:
-        ConfigError: the task gives scores, and has no floor for them.
+        ConfigError: the task has scores without a floor.
     """
     checked = None if task is None else checked_task(task)
     if checked is not None and getattr(checked, "floor", 1.0) is None:
@@ -364,7 +351,7 @@ def of_task(task: Task) -> str:
 
 
 def adapt_detector(model: Classifier, task: Detection) -> Classifier:
-    """Return a detector that answers in rows, by the task's adapter.
+    """Return a detector with outputs in rows, by the task's adapter.
 
     Raises:
         ConfigError: the adapter does not fit the detector.
@@ -382,10 +369,10 @@ def adapt_detector(model: Classifier, task: Detection) -> Classifier:
 
 
 def restrict_to(model: Classifier, classes: ClassMap) -> Classifier:
-    """Return a classifier that answers among a benchmark's classes.
+    """Return a classifier restricted to a benchmark's classes.
 
     Raises:
-        ConfigError: the model gives labels alone, which do not say which of those classes it would name.
+        ConfigError: the model gives labels alone, which show no second choice.
     """
     if classes.whole:
         return model
@@ -421,5 +408,4 @@ class _RestrictedModule(nn.Module):
         self.training = inner.training  # the wrapper has no mode of its own
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (B, K) of the benchmark's classes."""
         return self.classes.restrict(logits_of(self.inner(x)).float())

@@ -1,4 +1,4 @@
-"""Replay of known counterexamples, before any search: they may break a sample, and never show one to be robust."""
+"""Replay of known counterexamples, before any search: they may break a sample, never support a claim."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import Threat, per_row, within
 
 _BATCH = 512
+# Part of the corpus that one claim may fill.
 _SHARE = 0.25
-"""Part of the corpus that one claim may fill."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayedInput:
-    """A known counterexample that still breaks its sample: input (*S), size, margin, and the model's answer (*T)."""
+    """A known counterexample that still breaks its sample: input (*S), size, margin, and prediction (*T)."""
 
     x: Tensor
     size: float
@@ -36,17 +36,15 @@ class ReplayedInput:
 
 
 class Replay:
-    """The counterexamples of one claim: known ones, and those that are found now.
+    """The counterexamples of one claim: known ones, and those found now.
 
     Args:
         threat: must contain them.
         settings: with the corpus.
-        task: of the model's answers.
         certifies: True if the claim also proves samples; a replayed sample is then not proven.
 
     Attributes:
-        threat: as given.
-        known: those that still break, by position in the data; filled by `replay`.
+        known: counterexamples that still break, by position in the data; filled by `replay`.
     """
 
     def __init__(
@@ -65,23 +63,19 @@ class Replay:
         self._name = f"{context.current().claimant} {type(threat).__name__}{of}"
 
     def anew(self) -> Replay:
-        """Return a replay of the same claim for another model."""
         return Replay(self.threat, self._settings, self._task, certifies=self._certifies)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return problems of the corpus."""
         return () if self._corpus is None else self._corpus.notices
 
     def replay(self, evaluator: Evaluator, samples: Samples, bounds: tuple[float, float]) -> set[int]:
-        """Return the positions of samples that still break, with one forward pass for each counterexample.
-
-        Each is checked against the current data and threat: its sample has the same label, the input lies inside the
-        bounds and the threat, and the model's answer to it is wrong.
-        """
+        """Return the positions of samples that still break, with one forward pass for each counterexample."""
         kept = None if self._corpus is None else self._corpus.load(self._name)
         if kept is None:
             return set()
+        # Each is checked against the current data and threat: same label, inside bounds and threat, and a wrong
+        # prediction.
         fits = (kept.ids < len(samples)) & (kept.ids >= 0)
         # The corpus may be of other data by now: positions beyond its end are skipped, labels are compared below.
         for rows in torch.split(fits.nonzero().squeeze(1), _BATCH):
@@ -116,7 +110,7 @@ class Replay:
                 self.known[index] = one
 
     def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observation:
-        """Return the outcomes of samples that known counterexamples break; one more pass gives the clean answers."""
+        """Return the outcomes of samples that known counterexamples break, with one more pass for clean predictions."""
         judged = evaluator.judged(chunk.x, chunk.y)
         clean, right = judged.predicted, judged.holds
         known = [self.known[index] for index in chunk.ids.tolist()]
@@ -220,11 +214,9 @@ def marks(y: Tensor) -> Tensor:
 
 
 def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Round counterexamples to the 256 grey levels between the bounds, where they still break their samples.
+    """Round counterexamples to 256 grey levels between the bounds, if they still break their samples.
 
     Args:
-        evaluator: makes the model's passes.
-        threat: must contain them.
         part: the samples (m).
         found: (m, *S) inputs that break them.
         size: (m,) their sizes.

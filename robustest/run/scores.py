@@ -1,4 +1,4 @@
-"""Claims on scores instead of right answers: the rule of a metric, its words, and its counts."""
+"""Claims on scores instead of right predictions: the rule of a metric, its words, and its counts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,7 @@ Metric = Literal["mean", "miou"]
 
 
 def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
-    """Return the rule of a claim on a metric.
-
-    Args:
-        metric: "mean" or "miou".
-        at_least: the value claimed, in 0..1, or None.
-        setup: with the task and the settings.
+    """Return the rule of a claim on a metric; at_least in 0..1, or None.
 
     Raises:
         ConfigError: the metric is unknown, the task has no counts for it, or it is claimed of a population.
@@ -57,23 +52,17 @@ def check_paired(metric: str, no_worse_than: Baseline | None) -> None:
 
 
 def mean_of(task: Task, metric: str) -> str:
-    """Return the noun that a metric is the mean of."""
+    """Return the noun of a metric's mean."""
     return "IoU over classes" if metric == "miou" else f"score by {str(task).partition(' of at ')[0]}"
 
 
 def pixel_counts(task: Task, said: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Return the columns of the mean IoU: intersections and unions by class, and pixels.
-
-    Args:
-        task: one that counts them.
-        said: (B, *T) answers.
-        y: (B, *T) targets.
-    """
+    """Return intersections and unions by class, and pixels, of predictions and targets (B, *T)."""
     pixels = torch.full((len(y),), y[0].numel(), dtype=torch.int64, device=y.device)
     return {COUNTS: cast("Counting", task).counts(said, y), PIXELS: pixels}
 
 
 def iou_by_class(columns: Columns) -> dict[str, Any]:
-    """Return the intersection over union of each class from `pixel_counts`; None where the class does not occur."""
+    """Return the intersection over union of each class from `pixel_counts`; None for a class that does not occur."""
     both, union = np.split(columns[COUNTS].sum(0), 2)
     return {str(k): float(both[k] / union[k]) if union[k] else None for k in range(len(union))}

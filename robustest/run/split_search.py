@@ -1,8 +1,4 @@
-"""A search on one half of the samples that is judged on the other, and a second model beside the measured one.
-
-Both make passes outside the chunks of a plan: `with_search` and `with_second` add their cost and their health findings
-to the evidence.
-"""
+"""A search on one half of the samples that is evaluated on the other, and a second model beside the measured one."""
 
 from __future__ import annotations
 
@@ -31,12 +27,11 @@ from robustest.tasks.class_losses import cross_entropy
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """The samples of a search, and the samples that judge its result.
+    """The samples of a search, and the samples that evaluate its result.
 
     Attributes:
-        samples: all samples.
-        searched: (m,) int64 positions of those of the search, in the seeded order.
-        unseen: (n,) int64 positions of the others, rising.
+        searched: (m,) int64 positions, in the seeded order.
+        unseen: (n,) int64 positions, rising.
     """
 
     samples: Samples
@@ -45,7 +40,7 @@ class Halves:
 
     @classmethod
     def of(cls, samples: Samples, seed: int, most: int) -> Halves:
-        """Return half of the samples in the seeded order, at most `most`, to search on; all others judge.
+        """Return half of the samples, at most `most`, to search on; all others evaluate.
 
         Raises:
             DataError: there are fewer than two samples.
@@ -59,11 +54,11 @@ class Halves:
 
     @property
     def view(self) -> Samples:
-        """Return the samples that judge, with positions from 0."""
+        """Return the samples that evaluate, with positions from 0."""
         return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen))
 
     def whole(self, result: Result) -> Result:
-        """Return a result on the samples that judge as one on all; the samples of the search have no outcome."""
+        """Return a result as one on all samples; the samples of the search have no outcome."""
         outcomes: list[bool | None] = [None] * len(self.samples)
         for at, outcome in zip(self.unseen.tolist(), result.outcomes, strict=True):
             outcomes[at] = outcome
@@ -75,7 +70,6 @@ class Bench:
     """A model ready to be searched.
 
     Attributes:
-        evaluator: makes the model's passes.
         chunk: the samples of the search, (m, *S).
         tally: cost of the search; complete after the block of `bench`.
     """
@@ -95,7 +89,7 @@ class Bench:
 
 @contextmanager
 def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Bench]:
-    """Return a block with the frozen model and the samples of the search; the model is restored at its end.
+    """Return a block with the frozen model and the samples of the search.
 
     Raises:
         RobustestError: something could not be measured.
@@ -116,13 +110,7 @@ def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Ben
 
 
 def with_search(evidence: Evidence, tally: Tally, settings: Settings) -> Evidence:
-    """Return evidence with the cost and the health findings of a search, or of another model.
-
-    Args:
-        evidence: of the samples that judge.
-        tally: of the search.
-        settings: with the suppressed health checks.
-    """
+    """Return evidence with the cost and the health findings of a search, or of another model."""
     both = evidence.tally.plus(tally)
     both = replace(both, notes=evidence.tally.notes, classes=evidence.tally.classes)
     return replace(evidence, tally=both, findings=both.health.findings(settings.suppress))
@@ -130,17 +118,15 @@ def with_search(evidence: Evidence, tally: Tally, settings: Settings) -> Evidenc
 
 @contextmanager
 def beside(model: object, first: Classifier, settings: Settings, options: Options, name: str) -> Iterator[Evaluator]:
-    """Return a block with an evaluator of a second model, frozen; the model is restored at its end.
+    """Return a block with an evaluator of a second model, frozen.
 
     Args:
-        model: as for `measure_robust_accuracy`.
         first: the measured model.
-        settings: device and batch size.
         options: bounds and preprocessing of both models.
         name: the argument that gave the model.
 
     Raises:
-        ConfigError: it is the first model itself, or no model.
+        ConfigError: it is the first model, or no model.
     """
     second = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
     same = second.call is first.call or (second.module is not None and second.module is first.module)

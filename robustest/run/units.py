@@ -1,9 +1,7 @@
-"""Units: the things that a claim counts, how they are read, and how a chunk of them is measured.
+"""Units: the things that a claim counts, their identity, and the measurement of a chunk of them.
 
-The driver knows a unit by its position and its digest alone. `Units` is everything else that it needs: the identity of
-model and look, chunks and their outcomes, known counterexamples, audits, and the job for workers of other processes.
-Two kinds exist: labelled samples that a look puts to a classifier (`ModelUnits`), and a plugin's own units
-(`robustest.run.own_units.OwnUnits`).
+The driver uses only positions and digests of units; `Units` is everything else. There are labelled samples that a look
+puts to a classifier (`ModelUnits`), and units of plugins (`robustest.run.own_units.OwnUnits`).
 """
 
 from __future__ import annotations
@@ -37,17 +35,17 @@ from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION, Stratified, Task
 
+# Samples of the first chunk, and of later ones, with gradients compared with the model's change.
 _ROWS, _ROWS_LATER = 8, 4
-"""Samples of the first chunk, and of later ones, whose gradients are compared with the model's change."""
 
 
 class Units:
     """The things that a claim counts, in a fixed order.
 
     Attributes:
-        replay: known counterexamples; None where units are not searched for any.
+        replay: known counterexamples; None without a search.
         bounds: least and largest value of the units, for pictures.
-        notes: sentences for the reader about how they were measured.
+        notes: sentences for the reader about the measurement.
     """
 
     replay: Replay | None = None
@@ -57,14 +55,10 @@ class Units:
     # Identity
 
     def __len__(self) -> int:
-        """Return the number of units."""
         raise NotImplementedError
 
     def check(self, ids: Tensor) -> None:
-        """Refuse units that change when they are read again.
-
-        Args:
-            ids: (n,) int64 positions, in the order in which they will be measured.
+        """Refuse units that change when they are read again; ids (n,) int64, in the order of measurement.
 
         Raises:
             DataError: a unit differs between two reads.
@@ -72,20 +66,14 @@ class Units:
         raise NotImplementedError
 
     def device(self, settings: Settings) -> torch.device:
-        """Return the device on which they are measured in this process."""
         raise NotImplementedError
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
-        """Return the identity of the measurement, without the units themselves.
-
-        Args:
-            settings: as measured with.
-            exported: True if a model whose code cannot be read may be exported, which takes seconds.
-        """
+        """Return the identity of the measurement, without the units; `exported` allows a slow export."""
         raise NotImplementedError
 
     def about(self) -> Mapping[str, object]:
-        """Return what else outcomes depend on: plain values by name."""
+        """Return the other dependencies of outcomes: plain values by name."""
         raise NotImplementedError
 
     # Measuring
@@ -103,16 +91,14 @@ class Units:
         raise NotImplementedError
 
     def digests(self, chunk: Any) -> list[bytes]:
-        """Return a digest of each unit of a chunk."""
         raise NotImplementedError
 
     def measure(self, chunk: Any, *, first: bool) -> tuple[Observation, Tally]:
         """Measure a chunk.
 
         Args:
-            chunk: as loaded.
-            first: True for the first chunk of the order. The cost of what comes before it is counted with it alone, so
-                that a run that is resumed, or shared by workers, has the same cost.
+            first: True for the first chunk of the order, which alone has the cost of the checks before it, so that a
+                resumed or shared run has the same cost.
 
         Raises:
             RobustestError: the chunk cannot be measured.
@@ -120,7 +106,7 @@ class Units:
         raise NotImplementedError
 
     def ask(self, memory: Memory, chunk: Any, marks: list[bytes]) -> None:
-        """Ask the model about the first chunk, so that the memory knows whether it answers as before."""
+        """Ask the model about the first chunk, and give the memory its notes."""
         raise NotImplementedError
 
     def cost(self) -> Tally:
@@ -156,7 +142,7 @@ class Units:
         raise NotImplementedError
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
-        """Write counterexamples to the corpus, those that are shown in their smaller form."""
+        """Write counterexamples to the corpus."""
 
 
 @runtime_checkable
@@ -167,7 +153,7 @@ class Searching(Protocol):
         """Return the same look, with every counterexample in `Observation.kept`."""
 
     def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        """Return the outcomes of a chunk at inputs that a search on another model has found, row by row."""
+        """Return the outcomes of a chunk at inputs found by a search on another model, row by row."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -175,17 +161,13 @@ class ModelUnits(Units):
     """Labelled samples, and the look that puts each chunk of them to a classifier.
 
     Attributes:
-        model: the classifier.
-        samples: the data.
-        look: measures a chunk; where there is a replay, a frozen dataclass whose field `replay` holds it.
-        replay: known counterexamples, or None.
-        adapts: True if the look shows a model one condition only, so that a model that adapts is measured fresh.
-        task: defines answers, and when they hold.
-        classifier_of: prepares another model as this one was; None where the look fits this model alone.
+        look: measures a chunk; with a replay, a frozen dataclass with it as the field `replay`.
+        adapts: True if the look has one condition only, so that an adaptive model can be reset before it.
+        classifier_of: prepares another model as this one was; None if the look fits this model alone.
         evaluator: makes the model's passes, inside `open`.
 
     Raises:
-        ConfigError: the model adapts to its inputs, and the look does not allow for it.
+        ConfigError: an adaptive model with another look.
     """
 
     model: Classifier
@@ -214,15 +196,12 @@ class ModelUnits(Units):
         return len(self.samples)
 
     def check(self, ids: Tensor) -> None:
-        """As `Units.check`."""
         check_data(self.samples, ids)
 
     def device(self, settings: Settings) -> torch.device:
-        """As `Units.device`."""
         return resolve(settings.device, self.model.device)
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
-        """As `Units.fingerprint`: of the model."""
         model = self.model
         found = fingerprint(model.call, model.module, model.preprocessing)
         if not exported or found.digest is not None or model.module is None or model.call is not model.module:
@@ -232,14 +211,12 @@ class ModelUnits(Units):
         return fingerprint(model.call, model.module, model.preprocessing, example=example)
 
     def about(self) -> Mapping[str, object]:
-        """As `Units.about`."""
         model = self.model
         about = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
         return about if self.task == CLASSIFICATION else {**about, "task": self.task}
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[None]:
-        """As `Units.open`: with the model frozen, in eval mode."""
         with torch.inference_mode(False), frozen(self.model.module) as notes:
             evaluator = Evaluator(
                 self.model,
@@ -255,12 +232,10 @@ class ModelUnits(Units):
             yield
 
     def begin(self, evaluator: Evaluator, settings: Settings) -> None:
-        """Measure with this evaluator from now on."""
         self.evaluator, self._settings = evaluator, settings
         self._early, self._busy, self._answered = None, False, None
 
     def load(self, ids: Tensor) -> Chunk:
-        """As `Units.load`."""
         evaluator, bounds = self.evaluator, self.evaluator.model.bounds
         whole = bool(getattr(self.look, "whole_inputs", False))
         chunk = load(self.samples, ids, bounds=bounds, seed=self._settings.seed, device=evaluator.device, whole=whole)
@@ -269,7 +244,6 @@ class ModelUnits(Units):
         return chunk
 
     def digests(self, chunk: Chunk) -> list[bytes]:
-        """As `Units.digests`: of each sample and its target, by shape, type and values."""
         # The type and the shape belong to the digest: other arrays may have the same bytes.
         x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
         shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
@@ -277,7 +251,6 @@ class ModelUnits(Units):
         return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
-        """As `Units.measure`: the checks of the model, the look, and the checks that need its passes."""
         evaluator, settings = self.evaluator, self._settings
         started, before = time.perf_counter(), Tally.of(evaluator) if self._busy else Tally()
         # Draws of a random model depend on the chunk alone, not on the chunks before it or on the worker.
@@ -302,7 +275,7 @@ class ModelUnits(Units):
         return observation, Tally.of(evaluator).since(before, time.perf_counter() - started)
 
     def ask(self, memory: Memory, chunk: Chunk, marks: list[bytes]) -> None:
-        """As `Units.ask`: on every engine, it is this process's copy of the model that is asked."""
+        # On every engine, this process's copy of the model is asked.
         look: Any = self.look
         if self.replay is not None:  # what is known of some samples must not decide what is asked
             look = replace(look, replay=None)
@@ -324,11 +297,9 @@ class ModelUnits(Units):
             self.evaluator.model = replace(model, call=Answered(model.call, answered))
 
     def cost(self) -> Tally:
-        """As `Units.cost`."""
         return Tally.of(self.evaluator)
 
     def job(self) -> ModelJob:
-        """As `Units.job`: the model as a factory with its weights, or exported."""
         model, samples = self.model, self.samples
         identity = None if model.recipe is None else fingerprint(model.call, model.module, model.preprocessing).digest
         # Two samples, since `torch.export` specialises on a batch size of 1.
@@ -345,7 +316,6 @@ class ModelUnits(Units):
         )
 
     def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
-        """As `Units.audit`: by the look that the claim's look names as its auditor."""
         auditor = getattr(self.look, "auditor", None)
         # A model with a budget of queries per sample has none left for an audit.
         if auditor is None or self.model.max_queries is not None:
@@ -357,7 +327,6 @@ class ModelUnits(Units):
         return None if look is None else lambda: self._counted(lambda evaluator: look(evaluator, chunk))
 
     def trial(self, kept: Kept) -> Callable[[], tuple[Observation, Tally]] | None:
-        """As `Units.trial`: by the claim's look, where it searches."""
         look: Any = self.look
         if not isinstance(look, Searching):
             return None
@@ -365,22 +334,18 @@ class ModelUnits(Units):
         return lambda: self._counted(lambda evaluator: look.tried(evaluator, chunk, kept))
 
     def still_broken(self) -> set[int]:
-        """As `Units.still_broken`."""
         bounds = self.evaluator.model.bounds
         return set() if self.replay is None else self.replay.replay(self.evaluator, self.samples, bounds)
 
     def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
-        """As `Units.replayed`."""
         chunk, replay = self.load(ids), cast("Replay", self.replay)
         return self._counted(lambda one: with_strata(replay.observed(one, chunk, examples), one.task, chunk))
 
     def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
-        """As `Units.shrunk`."""
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
         return self._counted(lambda evaluator: Observation({}, replay.polish(evaluator, exhibits, bounds)))
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
-        """As `Units.remember`."""
         if self.replay is not None:
             for part in found:
                 self.replay.keep(part)
@@ -393,15 +358,11 @@ class ModelUnits(Units):
         return observation, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
 
     def beside(self, model: object, *, has_threshold: bool) -> tuple[ModelUnits, ModelUnits]:
-        """Return these units, and the same units put to another model, ready to be compared.
-
-        Both models are asked for what both can give, with the smaller budget of queries: a search that could use the
-        gradients of one model alone would find more in that one. Searches hand over every counterexample, to be tried
-        on the other model.
+        """Return these units, and the same units with another model, ready to be compared.
 
         Args:
-            model: the other model, anything that stands for a classifier.
-            has_threshold: True if the number itself has a threshold, and so must not be measured by a weaker search.
+            model: the other model.
+            has_threshold: True if the number has a threshold too, and so must not be measured by a weaker search.
 
         Raises:
             ConfigError: the models cannot be compared.
@@ -427,6 +388,7 @@ class ModelUnits(Units):
                 "Expected two models that answer alike each time but one of them adapts to what it is shown. Compare "
                 "it with a baseline file."
             )
+        # A search with the gradients, or the larger budget, of one model alone would find more in that one.
         queries = min((one.max_queries for one in (own, other) if one.max_queries is not None), default=None)
         # The weaker access of both: gradients, scores or labels.
         gives = min(own.gives, other.gives)
@@ -452,10 +414,8 @@ class ModelJob:
     """A measurement of samples on a classifier, for a worker in another process.
 
     Attributes:
-        model: the classifier.
-        digest: identity of a model with a recipe, frozen in eval mode as on the worker; "" for others.
-        samples, settings, look, task: as measured with.
-        versions: of robustest and torch, in the process that sent the job.
+        digest: identity of a model with a recipe, as on the worker; "" for others.
+        versions: of robustest and torch, in the sending process.
         answered: an input with its logits that the model need not be asked for again, or None.
     """
 
@@ -472,7 +432,7 @@ class ModelJob:
         """Return the function that measures chunks in the worker's process, which it takes over until the end.
 
         Raises:
-            ConfigError: the model that its recipe builds here is another one.
+            ConfigError: the recipe builds another model here.
         """
         check_versions(self.versions)
         model = self.model.open()
@@ -505,10 +465,8 @@ class ModelJob:
 
 
 def with_strata(observation: Observation, task: Task, chunk: Chunk) -> Observation:
-    """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`).
-
-    All rows of a run must have the same columns, also those of replayed counterexamples.
-    """
+    """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`)."""
+    # All rows of a run must have the same columns, also those of replayed counterexamples.
     if not isinstance(task, Stratified):
         return observation
     return replace(observation, columns={**observation.columns, STRATUM: task.strata(chunk.y).cpu().numpy()})

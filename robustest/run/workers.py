@@ -1,13 +1,13 @@
-"""Engines: where chunks are measured, in this process, in processes of this machine, or on an engine of a pack.
+"""Engines: chunks are measured in this process, in processes of this machine, or on an engine of a pack.
 
-Workers map tasks to results and decide nothing. The order of the chunks, verdicts, early stops and everything that is
-remembered belong to the driver alone, so they are the same on every engine:
+Workers map tasks to results and decide nothing: order, verdicts, early stops and the store belong to the driver, so
+they are the same on every engine.
 
-1. The driver hands a job to the engine once. A job is plain: the model as a factory with its weights or as an exported
-   program, the data, and the look.
+1. The driver hands a job to the engine once: the model as a factory with its weights or as an exported program, the
+   data, and the look.
 2. Each worker starts the job once (`Job.start`) and keeps its `Mapper`, here a `Station`.
 3. A worker takes a task (`Work`, a chunk by its positions) only when it is free, and returns a `ChunkResult`, in any
-   order. The samples are read where they are measured; their digests must be those that were read here.
+   order, with digests of the samples, which must equal the driver's.
 4. A worker that is lost costs time: another one measures its chunk.
 """
 
@@ -37,13 +37,12 @@ from robustest.version import VERSION
 if TYPE_CHECKING:
     from robustest.run.units import Units
 
+# Lost workers after which a task fails.
 RETRIES = 3
-"""Number of lost workers after which a task fails."""
+# Known engines, and the packages that bring them.
 _PACKS = {"ray": "robustest-ray"}
-"""Known engines, and the packages that bring them."""
 
 Mapper = Callable[[Any], Any]
-"""Maps one task to its result."""
 
 
 class Job(Protocol):
@@ -53,7 +52,7 @@ class Job(Protocol):
         """Return the function that maps this job's tasks; called once in each worker.
 
         Args:
-            device: of the worker; "" where the job may choose.
+            device: of the worker; "" if the job may choose.
 
         Raises:
             RobustestError: this worker cannot do the job.
@@ -64,9 +63,9 @@ class Engine(Protocol):
     """Maps tasks on workers.
 
     Attributes:
-        kind: hardware of the workers ("cpu", or the name of a GPU), on which outcomes may depend; "" where they compute
-            where the driver does.
-        remote: True if jobs, tasks and results travel to other processes.
+        kind: hardware of the workers ("cpu", or the name of a GPU), on which outcomes may depend; "" for that of the
+            driver.
+        remote: True if jobs, tasks and results go to other processes.
     """
 
     kind: str
@@ -82,14 +81,14 @@ class Engine(Protocol):
     def imap_unordered(self, job: object, tasks: Iterable[Any]) -> Iterator[Any]:
         """Yield each result once, as it comes; take a task only when a worker is free.
 
-        The task of a lost worker is done again. Tasks that have not begun are dropped when the iterator is closed.
+        The task of a lost worker is done again. Closing the iterator drops tasks that have not begun.
 
         Raises:
             RobustestError: a worker could not measure, or too many workers were lost.
         """
 
     def cancel(self) -> None:
-        """Drop tasks that have not begun, and forget those that have."""
+        """Drop tasks that have not begun."""
 
     def close(self) -> None:
         """Let the workers go."""
@@ -102,15 +101,13 @@ class InProcess:
     remote = False
 
     def put(self, job: Job) -> object:
-        """Return the job's mapper."""
         return job.start("")
 
     def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
-        """Map each task when its result is asked for."""
         return map(job, tasks)
 
     def cancel(self) -> None:
-        """Do nothing: nothing runs ahead."""
+        """Do nothing: no task runs ahead."""
 
     def close(self) -> None:
         """Do nothing: there are no workers."""
@@ -120,10 +117,10 @@ _open: dict[tuple[Any, ...], Engine] = {}
 
 
 def engine_for(settings: Settings) -> Engine:
-    """Return the engine that settings name. It is opened once in a process and closed after the last test.
+    """Return the engine of some settings, opened once in a process and closed after the last test.
 
     Raises:
-        UnknownNameError: there is no engine of this name; the message names the package that brings it, if known.
+        UnknownNameError: there is no engine of this name.
         RobustestError: the engine cannot be opened.
     """
     if settings.engine == "local" and settings.workers is None and not settings.device.endswith(":all"):
@@ -156,10 +153,10 @@ class Work:
     """A chunk to measure.
 
     Attributes:
-        place: its place in the order of chunks, from 0.
+        place: place in the order of chunks, from 0.
         ids: (n,) int64, positions in the data.
-        compared: True if the chunk is remembered, and is measured only to see that both agree.
-        until: end of the claim's time by the wall clock; None without a limit.
+        compared: True for a stored chunk that is measured again for a comparison.
+        until: end of the claim's time by the wall clock, or None.
     """
 
     place: int
@@ -170,15 +167,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkResult:
-    """The result of one chunk.
+    """The result of one chunk; empty if it has an error or its time was over.
 
     Attributes:
-        place: its place in the order of chunks.
-        observation, tally: its outcomes, and their cost.
-        marks: digests of its samples.
-        warned: category and text of each warning that was given meanwhile.
-        error: the reason why it could not be measured; the rest is empty then.
-        over: True if the claim's time was up before the end; the rest is empty then.
+        place: place in the order of chunks.
+        marks: digests of the samples.
+        warned: category and text of each warning.
     """
 
     place: int
@@ -191,25 +185,20 @@ class ChunkResult:
 
 
 class Station:
-    """Measures chunks in a worker's process.
-
-    Args:
-        units: open for measuring.
-        blocks: kept open: the process measures one model at a time.
-    """
+    """Measures chunks in a worker's process; `blocks` stay open: the process measures one model at a time."""
 
     def __init__(self, units: Units, blocks: ExitStack | None = None) -> None:
         self._units = units
         self._blocks = blocks
 
     def __call__(self, work: Work) -> ChunkResult:
-        """Measure a chunk. An error is part of the result: the driver raises it in the chunk's place in the order."""
         try:
             # Warnings would be lost in this process: they travel with the result, and the driver gives them.
             with clock.budget_until(work.until), warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 chunk = self._units.load(work.ids)
                 observation, tally = self._units.measure(chunk, first=work.place == 0)
+        # The driver raises the error in the chunk's place in the order.
         except RobustestError as error:
             return ChunkResult(place=work.place, error=error)
         except clock.OutOfTime:
@@ -230,21 +219,12 @@ def check_versions(expected: tuple[str, str]) -> None:
 
 
 def versions() -> tuple[str, str]:
-    """Return the versions of robustest and torch.
-
-    That of robustest has a digest of its code, since two checkouts of one version differ; that of torch is without its
-    build.
-    """
+    """Return the versions of robustest, with a digest of its code, and of torch, without its build."""
     return f"{VERSION} (code {own_code()[:12]})", torch.__version__.split("+")[0]
 
 
 class Processes:
-    """Maps tasks on worker processes, each with a device to itself.
-
-    Attributes:
-        kind: hardware of the workers.
-        remote: True.
-    """
+    """Maps tasks on worker processes, each with a device to itself."""
 
     remote = True
 
@@ -274,16 +254,10 @@ class Processes:
         return cls(each, kind, threads_of(len(each)))
 
     def put(self, job: Job) -> object:
-        """Return the job as bytes; each worker reads it once.
-
-        Raises:
-            ConfigError: something in it cannot be pickled.
-        """
         self._jobs += 1
         return self._jobs, pickle_job(job)
 
     def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
-        """As `Engine.imap_unordered`, one task at a time for each worker."""
         queue = iter(tasks)
         running: dict[Future[Any], tuple[_Worker, Any, int]] = {}
         idle = list(self._workers)
@@ -321,13 +295,12 @@ class Processes:
         """Do nothing: a worker has one task at a time."""
 
     def close(self) -> None:
-        """End the worker processes."""
         for worker in self._workers:
             worker.close()
 
 
 def threads_of(workers: int) -> int:
-    """Return the threads of each worker: together at most as many as this process has, which may be a worker itself."""
+    """Return the threads of each worker: together at most those of this process, which may be a worker too."""
     return max(1, torch.get_num_threads() // workers)
 
 
@@ -372,9 +345,8 @@ class _Worker:
             self.pool = None
 
 
+# In a worker: number and mapper of the job. A run has one job at a time: only the newest is kept.
 _started: tuple[int, Mapper] | None = None
-"""In a worker: the number of the job that was read, and its mapper. A run has one job at a time: only the newest is
-kept."""
 
 
 def _run(number: int, job: bytes, device: str, task: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Tasks: the kinds of answers that models give, when an answer is right, and the losses that searches climb."""
+"""Tasks: the kinds of answers that models give, their correctness, and the losses that searches climb."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from robustest.tasks.segmentation import Segmentation as Segmentation
 from robustest.tasks.several_labels import MultiLabel as MultiLabel
 
 TASKS: dict[str, Callable[[], Task]] = {"classification": Classification, "multilabel": MultiLabel}
-"""The tasks robustest brings that need no settings, by name."""
+"""The tasks of robustest that need no settings, by name."""
 
 
 def checked_task(task: object) -> Task:

@@ -14,16 +14,16 @@ from torch import Tensor
 
 NONE, IGNORED = -1, -2
 """Classes of rows that hold no box, and of targets that need not be found and make no answer on them false."""
+# An answer of which at least this share lies on an ignored target is not counted, as on a crowd in COCO.
 _COVERED = 0.5
-"""An answer of which at least this share lies on an ignored target is not counted, as on a crowd in COCO."""
+# A target of which less than this share is left inside the image is ignored.
 _SEEN = 0.5
-"""A target of which less than this share is left inside the image is ignored."""
+# Pixels that a shift may depart from a stretch and a move along the axes before boxes would no longer fit.
 _STRAIGHT = 0.5
-"""Pixels that a shift may depart from a stretch and a move along the axes before boxes would no longer fit."""
+# Answers further than so many usual leads from turning have little say in the margin loss.
 _NEAR = 0.2
-"""Answers further than so many usual leads from turning have little say in the margin loss."""
+# The same of overlap.
 _NEAR_EDGE = 0.1
-"""The same of overlap."""
 _TINY = 1e-6
 
 
@@ -36,7 +36,7 @@ def overlaps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def iou(one: Tensor, other: Tensor) -> Tensor:
-    """Return (B, R, M) intersection over union of boxes (B, R, 4) and (B, M, 4); 0 where both are empty."""
+    """Return (B, R, M) intersection over union of boxes (B, R, 4) and (B, M, 4); 0 if both are empty."""
     both, first, second = overlaps(one, other)
     union = first.unsqueeze(2) + second.unsqueeze(1) - both
     return both / union.clamp(min=_TINY)
@@ -44,9 +44,6 @@ def iou(one: Tensor, other: Tensor) -> Tensor:
 
 def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return (B,) int64 numbers of found targets, missed targets and false answers.
-
-    As in COCO's evaluation: answers choose in falling order of confidence, each the free target of its class with the
-    largest overlap, if that is `least` or more.
 
     Args:
         said: (B, R, 6) answers, the most confident first.
@@ -59,6 +56,9 @@ def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tens
     meets = torch.where(meets >= least, meets, 0.0)
     excused = ((both >= _COVERED * area.unsqueeze(2)) & (y[:, None, :, 4] == IGNORED)).any(2)
     free, hit = real.clone(), torch.zeros_like(there)
+    # As in COCO's evaluation: answers choose in falling order of confidence, each the free target of its class with
+    # the
+    # largest overlap.
     for row in range(int(there.sum(1).max()) if there.numel() else 0):
         best = (meets[:, row] * free).max(1)
         hit[:, row] = there[:, row] & (best.values > 0)
@@ -68,31 +68,20 @@ def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tens
 
 
 def f1(said: Tensor, y: Tensor, least: float) -> Tensor:
-    """Return (B,) float64: twice the found targets over targets and answers; 1 where there are neither.
-
-    Arguments are those of `matched`.
-    """
+    """Return (B,) float64: twice the found targets over targets and answers; 1 if there are neither."""
     found, missed, false = (count.double() for count in matched(said, y, least))
     errors = missed + false
     return torch.where(errors == 0, 1.0, 2 * found / (2 * found + errors).clamp(min=1))
 
 
 class Stand(NamedTuple):
-    """Relations of differentiable answers to targets.
+    """Relations of differentiable answers to targets."""
 
-    Attributes:
-        odds: (B, M) log-odds, for the target's class, of the most confident answer on each target.
-        overlap: (B, M) of that answer.
-        met: (B, M) bool, whether there is one.
-        stray: (B, R) log-odds of each answer's likeliest class.
-        lost: (B, R) bool, whether the answer is on no target of that class.
-    """
-
-    odds: Tensor
-    overlap: Tensor
-    met: Tensor
-    stray: Tensor
-    lost: Tensor
+    odds: Tensor  # (B, M) log-odds, for the target's class, of the most confident answer on each target
+    overlap: Tensor  # (B, M) of that answer
+    met: Tensor  # (B, M) bool, True if there is one
+    stray: Tensor  # (B, R) log-odds of each answer's likeliest class
+    lost: Tensor  # (B, R) bool, True if the answer is on no target of that class
 
 
 def standing(rows: Tensor, y: Tensor, least: float) -> Stand:
@@ -124,7 +113,7 @@ def cross_entropy(rows: Tensor, y: Tensor, least: float) -> Tensor:
 
 
 def log_odds(rows: Tensor, y: Tensor, least: float) -> Tensor:
-    """Return (B,) cross-entropy with the log-odds of targets instead of their softplus, which is flat if sure."""
+    """Return (B,) cross-entropy with the log-odds of targets instead of their softplus, whose slope vanishes."""
     stand = standing(rows, y, least)
     hidden = -stand.odds - stand.overlap.clamp(min=_TINY).log()
     return _per_target(hidden, F.softplus(stand.stray), stand, y)
@@ -134,26 +123,30 @@ def turning(rows: Tensor, y: Tensor, least: float, confidence: float) -> Tensor:
     """Return (B,) the softplus of each negated lead: targets that are far from turning weigh little.
 
     A target's leads are its odds above the confidence and its overlap above `least`; a stray's is its distance below
-    the confidence. Odds are divided by the image's usual ones, so that their scale does not matter.
+    the confidence.
     """
     stand, cut = standing(rows, y, least), _log_odds(torch.tensor(confidence)).item()
     sure, quiet = stand.odds - cut, cut - stand.stray
     leads, counts = torch.cat([sure, quiet], 1).detach().abs(), torch.cat([stand.met, stand.lost], 1)
     usual = (leads * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)
+    # Dividing by the image's mean lead removes the scale of the odds.
     scale = _NEAR * usual.clamp(min=_TINY)
     hidden = F.softplus(-sure / scale) + F.softplus((least - stand.overlap) / _NEAR_EDGE)
     return _per_target(hidden, F.softplus(-quiet / scale), stand, y)
 
 
 def moved(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Return targets (B, M, 6) of moved images, and (B,) bool whether boxes fit; arguments as for `Task.moved`.
+    """Return targets (B, M, 6) of moved images, and (B,) bool, True if boxes fit; arguments as for `Task.moved`.
 
-    Boxes fit where the image was stretched and moved along its axes: a box around a turned box is too large for its
-    contents. They are cut at the image's edge, and ignored where less than half remains.
+    Boxes are cut at the image's edge, and ignored if less than half remains.
     """
     height, width = source.shape[-2:]
     lines = [torch.arange(n, dtype=torch.float64, device=y.device) for n in (height, width)]
     grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(len(y), -1, -1, -1)
+    # Boxes fit if the image was only stretched and moved along its axes: a box around a turned box is too large for
+    # its
+    # contents. So fit source = slope * grid + offset for rows and columns by least squares, and reject large
+    # residuals.
     weight, seen = inside.unsqueeze(1).double(), source.double()
     count = weight.sum((2, 3), keepdim=True).clamp(min=1)
     middle, target = ((weight * v).sum((2, 3), keepdim=True) / count for v in (grid, seen))
@@ -164,6 +157,7 @@ def moved(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     slope = torch.where(slope.abs() > _TINY, slope, 1.0)
     # a pixel's centre is half a pixel from its edge; rows come before columns, and in boxes after them
     step, at, back = (v.flatten(1).flip(1)[:, None, None] for v in (slope, middle + 0.5, target + 0.5))
+    # Inverse of the fitted map; a negative slope (a flip) exchanges the corners, so they are sorted.
     corners = ((y[..., :4].double().view(len(y), -1, 2, 2) - back) / step + at).sort(2).values
     whole = (corners[:, :, 1] - corners[:, :, 0]).prod(-1)
     kept = corners.clamp(min=0).minimum(torch.tensor([width, height], device=y.device, dtype=corners.dtype))

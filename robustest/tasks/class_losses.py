@@ -1,7 +1,7 @@
 """Losses that attacks on classes climb: pure functions of logits (B, K) and labels (B,), K >= 2.
 
 They return (B,) values that grow as the label loses. "Shift" is a number added to a sample's logits, "scale" a positive
-factor; neither changes predictions, and large or small logits starve attacks whose loss depends on the scale.
+factor; neither changes predictions, but an attack whose loss depends on the scale fails on large or small logits.
 """
 
 from __future__ import annotations
@@ -10,51 +10,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Scales are never below this, so that equal logits give zero rather than NaN.
 _TINY = 1e-12
-"""Scales are never below this, so that equal logits give zero rather than NaN."""
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Return -log softmax of the label's logit; invariant to shift, not to scale.
-
-    Args:
-        logits: (B, K) float.
-        y: (B,) int64 labels.
-    """
+    """Return -log softmax of the label's logit; invariant to shift, not to scale."""
     return F.cross_entropy(logits, y, reduction="none")
 
 
 def linear(logits: Tensor, weights: Tensor) -> Tensor:
-    """Return the linear form of the logits whose gradient is the weights.
-
-    Where the gradient of a loss is known, climbing this costs two operations instead of a graph of the loss.
-
-    Args:
-        logits: (B, K) float.
-        weights: (B, K) of the same type; no gradient goes through them.
-    """
+    """Return the linear form of logits (B, K) whose gradient is the weights (B, K)."""
+    # With a known gradient of a loss, climbing this costs two operations instead of a graph of the loss.
     return (weights * logits).sum(1)
 
 
 def log_odds_tangent(logits: Tensor, y: Tensor) -> Tensor:
     """Return a linear form with the gradient of the log-odds against the label, which PGD climbs.
 
-    The log-odds are the log-sum-exp of the other logits minus the label's, so that their gradient is the softmax of the
-    other logits, and -1 at the label. The cross-entropy is their softplus, with the same directions of ascent. In
-    float32 its gradient loses the label's part once the label's probability rounds to 1, from a gap of 17 on, and is
-    zero from 104 on; this one does not.
-
-    Args:
-        logits: (B, K) float.
-        y: (B,) int64 labels.
+    The log-odds are the log-sum-exp of the other logits minus the label's; the cross-entropy is their softplus, with
+    the same directions of ascent.
     """
     at = y.unsqueeze(1)
     others = logits.detach().scatter(1, at, -torch.inf)
+    # The gradient is the softmax of the other logits, and -1 at the label. In float32 that of the cross-entropy loses
+    # the
+    # label's part once the label's probability rounds to 1, from a gap of 17 on, and is zero from 104 on.
     return (others.softmax(1).scatter_(1, at, -1.0) * logits).sum(1)
 
 
 def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the largest other logit minus the label's: positive where misclassified; invariant to shift, not to scale.
+    """Return the largest other logit minus the label's: positive if misclassified; invariant to shift, not to scale.
 
     Args:
         logits: (..., K) float, led by the batch axis.
@@ -75,7 +61,7 @@ def lead(target: Tensor, y: Tensor, logits: Tensor) -> Tensor:
     Args:
         target: (B,) int64 classes other than the label.
         y: (B,) int64 labels.
-        logits: (B, K), of the same type and device as the weights.
+        logits: (B, K), for type and device.
     """
     weights = torch.zeros_like(logits, requires_grad=False)
     return weights.scatter_(1, target.unsqueeze(1), 1.0).scatter_(1, y.unsqueeze(1), -1.0)
@@ -84,15 +70,11 @@ def lead(target: Tensor, y: Tensor, logits: Tensor) -> Tensor:
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
     """Return the difference of logits ratio: the margin loss over the gap between largest and third largest logit.
 
-    Croce and Hein, ICML 2020, section 4, equation 6. Invariant to shift and scale for K >= 3. For K = 2 nothing
-    differentiable is invariant to both, and this is the margin loss.
-
-    Args:
-        logits: (B, K) float.
-        y: (B,) int64 labels.
+    Croce and Hein, ICML 2020, section 4, equation 6; invariant to shift and scale for K >= 3.
     """
     if logits.shape[1] == 2:
         return margin_loss(logits, y)
+    # For K = 2 nothing differentiable is invariant to both, so there it is the margin loss.
     first, _, third = logits.topk(3, 1).values.unbind(1)
     return margin_loss(logits, y) / (first - third).clamp(min=_TINY)
 
@@ -100,19 +82,15 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     """Return the target's logit minus the label's, over the largest minus the mean of third and fourth largest logit.
 
-    Croce and Hein, ICML 2020, section 4, equation 7. Invariant to shift and scale for K >= 3. With three classes the
-    mean is that of second and third: the third alone would make this -1, without a gradient, wherever the label is
-        first
-    and the target last. With two classes it is the margin loss, as for `dlr`.
-
-    Args:
-        logits: (B, K) float.
-        y: (B,) int64 labels.
-        target: (B,) int64 classes other than the label.
+    Croce and Hein, ICML 2020, section 4, equation 7; invariant to shift and scale for K >= 3. `target` (B,) are classes
+    other than the label.
     """
     gain = (logits.gather(1, target.unsqueeze(1)) - logits.gather(1, y.unsqueeze(1))).squeeze(1)
     if logits.shape[1] == 2:
         return gain
+    # With three classes this is the mean of second and third: the third alone would make the ratio -1, without a
+    # gradient,
+    # wherever the label is first and the target last.
     top = logits.topk(min(4, logits.shape[1]), 1).values
     return gain / (top[:, 0] - top[:, -2:].mean(1)).clamp(min=_TINY)
 

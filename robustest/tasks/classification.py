@@ -1,4 +1,4 @@
-"""Classification: one class a sample."""
+"""Classification: one class per sample."""
 
 from __future__ import annotations
 
@@ -52,11 +52,7 @@ class Classification:
         return labels.to(torch.int64)
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Refuse labels (B,) outside 0..width-1.
-
-        Raises:
-            DataError: a label is no class of the model.
-        """
+        """Raise DataError for labels (B,) outside 0..width-1."""
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= width:
             raise DataError(f"Expected labels in 0..{width - 1}, the model's {width} classes, but got {low}..{high}.")
@@ -77,38 +73,32 @@ class Classification:
 
     @staticmethod
     def predictions(output: Tensor) -> Tensor:
-        """Return (...) int64, the class of the largest logit of (..., K), the first of those that tie."""
         return output.argmax(-1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool: the label's class is predicted; (B, A) of logits (B, A, K)."""
+        """Return (B,) bool: the label's class is predicted; (B, A) for logits (B, A, K)."""
         predicted = output.argmax(-1)
         return predicted == (y if predicted.ndim == 1 else y.view(-1, *[1] * (predicted.ndim - 1)))
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) the label's logit minus the largest other; (B, A) of logits (B, A, K)."""
+        """Return (B,) the label's logit minus the largest other; (B, A) for logits (B, A, K)."""
         return -class_losses.margin_loss(output, y)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64: 1 where the label's class is predicted, else 0; (B, A) of logits (B, A, K)."""
         return self.holds(output, y).double()
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) float64: 1 where two predicted classes (B,) are equal, else 0."""
         return (said == other).double()
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) bool: two predicted classes (B,) are equal."""
         return said == other
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Return the labels unchanged: they are no places."""
         return y
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Return the label, and the classes predicted before and after."""
         return {"label": int(y), "clean": int(clean), "predicted": int(predicted)}
 
 
 CLASSIFICATION = Classification()
-"""The task where none is named."""
+"""The default task."""

@@ -27,18 +27,14 @@ class Adapter(Protocol):
 
     @property
     def classes(self) -> int:
-        """The number of class indices, a background's included."""
+        """The number of class indices, including a background's."""
 
     @property
     def gradient(self) -> bool:
         """True if answers have a gradient in the images, which attacks follow."""
 
     def check(self, detector: Any, confidence: float) -> None:
-        """Refuse a detector that does not fit, or that withholds answers of this confidence.
-
-        Raises:
-            ConfigError: it does.
-        """
+        """Raise ConfigError for a detector that does not fit, or that withholds answers of this confidence."""
 
     def answers(self, detector: Any, x: Tensor) -> Tensor:
         """Return (B, R, 4 + K) for images x (B, C, H, W): boxes in pixels, then a score in [0, 1] for each class.
@@ -54,13 +50,10 @@ class Adapter(Protocol):
 class TorchvisionDetector:
     """Detectors as torchvision's: a module that maps images to dicts of `boxes`, `labels` and `scores`.
 
-    Answers down to the score `least` are read, below the detector's own threshold, so that an attack sees those that it
-    could raise; only answers above the task's confidence count. The threshold is restored after each pass.
-
     Args:
         classes: number of class indices, as the detector was built with: Faster R-CNN and SSD count the background as
             class 0.
-        least: the smallest score that is read, in (0, 1).
+        least: smallest score that is read, in (0, 1).
 
     Raises:
         ConfigError: an argument is out of range.
@@ -76,7 +69,6 @@ class TorchvisionDetector:
         checked_real("least", self.least, 0.0, 1.0)
 
     def check(self, detector: Any, confidence: float) -> None:
-        """As `Adapter.check`."""
         threshold = _head(detector).score_thresh
         if threshold > confidence:
             raise ConfigError(
@@ -85,8 +77,11 @@ class TorchvisionDetector:
             )
 
     def answers(self, detector: Any, x: Tensor) -> Tensor:
-        """As `Adapter.answers`; R is the detector's `detections_per_img`."""
+        """Return rows as `Adapter.answers`; R is the detector's `detections_per_img`."""
         head = _head(detector)
+        # Read answers below the detector's own threshold too, so that an attack has a gradient to raise them; only
+        # answers
+        # above the task's confidence count.
         with _lower_threshold(head, self.least):
             said = detector(list(x))
         return padded(said, x, rows=int(head.detections_per_img), classes=self.classes)
@@ -98,8 +93,8 @@ class MaiteDetector:
 
     Args:
         classes: number of class indices.
-        rows: the largest number of boxes for an image.
-        gradient: whether answers are tensors with a gradient in the images. Without, only attacks by scores run.
+        rows: largest number of boxes of an image.
+        gradient: True if answers are tensors with a gradient in the images; otherwise only attacks by scores run.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -114,10 +109,9 @@ class MaiteDetector:
         checked_whole("rows", self.rows, 1)
 
     def check(self, detector: Any, confidence: float) -> None:
-        """As `Adapter.check`; nothing is known of such a detector."""
+        """Accept any detector: the protocol has no threshold to check."""
 
     def answers(self, detector: Any, x: Tensor) -> Tensor:
-        """As `Adapter.answers`."""
         return padded(detector(list(x)), x, rows=self.rows, classes=self.classes)
 
 
@@ -127,7 +121,7 @@ def padded(said: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
     Args:
         said: B mappings or objects; scores are (n,), of the label, or (n, classes).
         x: (B, C, H, W) the images.
-        rows: the largest number of boxes.
+        rows: largest number of boxes.
         classes: number of classes.
 
     Raises:
@@ -173,7 +167,7 @@ def _rows(answer: Any, x: Tensor, rows: int, classes: int) -> Tensor:
 
 
 def _check_likeliest(scores: Tensor, labels: Tensor) -> None:
-    """Refuse labels (n,) that are not the likeliest classes by scores (n, K), since the answer would be ambiguous."""
+    # A label that is not the likeliest class by its scores would make the answer ambiguous.
     off = scores.gather(1, labels.unsqueeze(1)).squeeze(1) < scores.amax(1)
     if bool(off.any()):
         at = int(off.nonzero()[0, 0])
@@ -184,7 +178,7 @@ def _check_likeliest(scores: Tensor, labels: Tensor) -> None:
 
 
 class AdaptedModule(nn.Module):
-    """A detector that is a module, answering in rows."""
+    """A detector that is a module, answering in rows (B, R, 4 + K) for images (B, C, H, W)."""
 
     def __init__(self, detector: nn.Module, adapter: Adapter) -> None:
         super().__init__()
@@ -193,19 +187,17 @@ class AdaptedModule(nn.Module):
         self.training = detector.training
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, R, 4 + K) for images (B, C, H, W)."""
         return self.adapter.answers(self.detector, x)
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptedCall:
-    """A detector that is a function, answering in rows."""
+    """A detector that is a function, answering in rows (B, R, 4 + K) for images (B, C, H, W)."""
 
     detector: Callable[..., Any]
     adapter: Adapter
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, R, 4 + K) for images (B, C, H, W)."""
         return self.adapter.answers(self.detector, x)
 
 
@@ -238,16 +230,15 @@ class Detection:
     """Targets are lists of boxes (B, most, 6), outputs rows (B, R, 4 + K) of the adapter.
 
     An answer of `confidence` or more counts, as its likeliest class. The score of an image is F1: twice the found
-    targets over targets and answers; 1 where there are neither.
+    targets over targets and answers; 1 if there are neither.
 
     Args:
         adapter: e.g. `TorchvisionDetector(classes)` or `MaiteDetector(classes)`.
         iou: smallest intersection over union of an answer and a target of its class, in (0, 1).
         score: "f1".
         confidence: smallest score of answers that count, in (0, 1).
-        floor: the least score of an image that holds, in (0, 1]; None if only scores are needed.
-        most: the most boxes of an image, targets or answers, >= 1; of more answers the most confident count, as in
-            COCO.
+        floor: smallest score of an image that holds, in (0, 1]; None if only scores are needed.
+        most: largest number of boxes of an image, >= 1; of more answers the most confident count, as in COCO.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -265,7 +256,7 @@ class Detection:
     placed = True
     nouns = ("box", "boxes")
     listed = True
-    """Outputs are in no fixed order: what a row says at one input, another may say at the next."""
+    """Outputs are in no fixed order: a row may be another object's at the next input."""
 
     def __init__(
         self,
@@ -301,10 +292,8 @@ class Detection:
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """Losses of the surest answer on each target and of stray answers; "margin" climbs the nearest to turning.
-
-        Scores that round to 1 have no log-odds left: then no loss has a slope.
-        """
+        """Losses of the surest answer on each target and of stray answers; "margin" climbs the nearest to turning."""
+        # Scores that round to 1 have no log-odds left: then no loss has a slope.
         near = partial(boxes.turning, least=self.iou, confidence=self.confidence)
         ce, odds = (partial(loss, least=self.iou) for loss in (boxes.cross_entropy, boxes.log_odds))
         return {"ce": _Rowwise(ce), "log_odds": _Rowwise(odds), "margin": _Rowwise(near)}
@@ -347,11 +336,7 @@ class Detection:
         return torch.cat([row, _nothing(row).expand(self.most - len(row), 6)])
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Refuse labels that the adapter has no class for.
-
-        Raises:
-            DataError: there is one.
-        """
+        """Raise DataError for labels that the adapter has no class for."""
         kinds, classes = y[..., 4], self.adapter.classes
         if len(y) and (int(kinds.max()) >= classes or int(kinds.min()) < boxes.IGNORED):
             raise DataError(f"Expected labels in 0..{classes - 1}, the adapter's classes, but got {int(kinds.max())}.")
@@ -390,7 +375,6 @@ class Detection:
         return by_row(lambda rows, targets: boxes.f1(self.predictions(rows), targets, self.iou), output, y, 2)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool: the score is the floor or more."""
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
@@ -402,15 +386,10 @@ class Detection:
         return boxes.f1(said, other, self.iou)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) bool: the agreement is the floor or more."""
         return kept(self.agreement(said, other), self.floor)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Return moved boxes, as `Task.moved`; see `boxes.moved`.
-
-        Raises:
-            ConfigError: the image was turned or bent.
-        """
+        """Return moved boxes, as `Task.moved`; raise ConfigError if the image was turned or bent."""
         after, fit = boxes.moved(y, source, inside)
         if not bool(fit.all()):
             raise ConfigError(
@@ -421,7 +400,6 @@ class Detection:
         return after
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Return the scores before and after, and the missed and false answers after."""
         after = y if moved is None else moved
         pairs = [(clean[None].to(y), y[None]), (predicted[None].to(y), after[None])]
         before, now = (float(boxes.f1(said, target, self.iou)) for said, target in pairs)

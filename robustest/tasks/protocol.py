@@ -1,8 +1,7 @@
 """The task: everything that depends on the kind of a model's answers.
 
-A search climbs a loss of the task, and the engine judges by `holds`; neither knows the meaning of an answer. The task
-travels as `Evaluator.task` and `Problem.task`. Targets and answers are tensors led by the batch axis: targets (B, *T),
-outputs (B, *O), as the model returns them.
+A search climbs a loss of the task, and the engine judges by `holds`; neither knows the meaning of an answer. Targets
+and answers are tensors led by the batch axis: targets (B, *T), outputs (B, *O), as the model returns them.
 
 Below the protocol are helpers of tasks: reading targets, scores with a floor, several answers a row, `WorstScore`.
 """
@@ -23,20 +22,21 @@ from robustest.errors import ConfigError, DataError, expected
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (B, *O) and targets (B, *T) to (B,) values that grow as the answers get worse; has a gradient."""
 Describing = dict[str, Any]
-"""What a counterexample says of its sample, plain JSON types: classes as `label`, `clean` and `predicted` where an
-answer is one; else a line of text as `told`."""
+"""Fields of a counterexample, plain JSON types: classes as `label`, `clean` and `predicted` if an answer is a class;
+else a line of text as `told`.
+"""
 
 
 @runtime_checkable
 class Task(Protocol):
     """A frozen value of settings, with pure functions that are called in every round and build nothing.
 
-    Where a row has A answers, outputs (B, A, *O) and targets (B, *T), `holds`, `margin` and the losses return (B, A).
+    If a row has A answers, outputs (B, A, *O) and targets (B, *T), `holds`, `margin` and the losses return (B, A).
     """
 
     @property
     def name(self) -> str:
-        """The task's name, e.g. "classification"."""
+        """Name of the task, e.g. "classification"."""
 
     @property
     def one_class(self) -> bool:
@@ -50,8 +50,8 @@ class Task(Protocol):
     def losses(self) -> Mapping[str, Loss]:
         """Losses to climb, by the names that searchers use.
 
-        "margin" is always there: the negated margin, or a smooth loss where the margin has steps; so is "log_odds",
-        whose slope never rounds to zero.
+        "margin" is always there: the negated margin, or a smooth loss if the margin has steps; so is "log_odds", whose
+        slope never rounds to zero.
         """
 
     def targets(self, given: object) -> Tensor:
@@ -62,19 +62,15 @@ class Task(Protocol):
         """
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Refuse targets (B, *T) that a model with outputs of this width cannot reach.
-
-        Raises:
-            DataError: a target is out of range.
-        """
+        """Raise DataError for targets (B, *T) that a model with outputs of this width cannot reach."""
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
         """Return the width of a model's output, which all its outputs share, e.g. the number of classes.
 
         Args:
-            output: of the model.
+            output: output of the model.
             rows: number of samples in the batch.
-            width: of earlier outputs; 0 for the first.
+            width: width of earlier outputs; 0 for the first.
 
         Raises:
             ModelError: the output has another shape than this task's, or than before.
@@ -87,10 +83,10 @@ class Task(Protocol):
         """Return (B,) bool: the answers are right. The engine judges by this alone."""
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) the distance of answers from turning: positive where they hold, negative elsewhere.
+        """Return (B,) the distance of answers from turning: positive if they hold, negative otherwise.
 
-        Zero is a tie, which `holds` decides. The margin orders the samples for the next attack, and a search that sees
-        only positive ones need not call `holds`; it never makes a sample count as broken.
+        Zero is a tie, which `holds` decides. The margin orders the samples for the next attack; it never makes a sample
+        count as broken.
         """
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
@@ -103,24 +99,24 @@ class Task(Protocol):
         """Return (B,) bool: predictions (B, *T) hold by targets, or by other predictions."""
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Return targets (B, *T) of moved images; unchanged where targets are no places.
+        """Return targets (B, *T) of moved images; unchanged if targets are no places.
 
         Args:
             y: (B, *T) targets of the unmoved images.
             source: (B, 2, H, W) row and column, from 0 on, from which each pixel came.
-            inside: (B, H, W) bool, whether that is inside the image.
+            inside: (B, H, W) bool, True if that is inside the image.
 
         Raises:
-            ConfigError: they cannot follow.
+            ConfigError: targets cannot follow.
         """
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
         """Return a counterexample's target, and the model's answers before and after.
 
         Args:
-            y: (*T) one sample's target.
+            y: (*T) target of one sample.
             clean, predicted: (*T) predictions of the unchanged, and of the changed sample.
-            moved: (*T) the target of the changed sample; None if unchanged.
+            moved: (*T) target of the changed sample; None if unchanged.
         """
 
 
@@ -137,15 +133,15 @@ class Sided(Protocol):
     """A task whose answers can turn wrong in several ways, each of which a search has to try."""
 
     def ways(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B, F) the distance of an answer from turning in each way: it holds where all are positive."""
+        """Return (B, F) the distance of an answer from turning in each way: it holds if all are positive."""
 
 
 @runtime_checkable
 class Stratified(Protocol):
     """A task whose samples differ in the number of things to get right, which a mean over all may hide.
 
-    A task may have a field `by`: with "objects", a claim passes only where no stratum is surely beyond its threshold;
-    see `robustest.decisions.strata`.
+    A task may have a field `by`: with "objects", a claim passes only if no stratum is surely beyond its threshold; see
+    `robustest.decisions.strata`.
     """
 
     @property
@@ -162,7 +158,7 @@ def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
     Args:
         given: integers in a tensor, an array, or a sequence of them or of images.
         what: their name, for messages.
-        shape: the required shape in words.
+        shape: required shape in words.
         axes: its number of axes.
 
     Raises:
@@ -182,7 +178,7 @@ def reals(given: object, what: str, *, within: float | None = None) -> Tensor:
     Args:
         given: numbers in a tensor, an array, or a sequence of them.
         what: their name, for messages.
-        within: the largest change by rounding to float32; None for any.
+        within: largest change by rounding to float32; None for any.
 
     Raises:
         DataError: no numbers, some are NaN or infinite, or float32 is too coarse for them.
@@ -214,17 +210,17 @@ def _tensor(given: object, what: str) -> Tensor:
         raise DataError(expected(f"{what}, all of one shape", given)) from None
 
 
+# A score is a share of two counts: what float64 rounds off it decides nothing.
 _ROUNDING = 1e-9
-"""A score is a share of two counts: what float64 rounds off it decides nothing."""
+# What a loss may say between scores that are nearly equal, at most; less would be rounded off in float32.
 _TIE = 5e-4
-"""What a loss may say between scores that are nearly equal, at most; less would be rounded off in float32."""
 
 
 def checked_floor(floor: object) -> float | None:
     """Return a floor in (0, 1], or None.
 
     Raises:
-        ConfigError: it is no such number. Every answer keeps a floor of 0.
+        ConfigError: any other value; every answer keeps a floor of 0.
     """
     if floor is None:
         return None
@@ -234,11 +230,7 @@ def checked_floor(floor: object) -> float | None:
 
 
 def positive(name: str, value: object) -> float:
-    """Return a number > 0.
-
-    Raises:
-        ConfigError: it is none.
-    """
+    """Return a number > 0, or raise ConfigError."""
     checked_real(name, value, 0.0)
     if not value > 0:  # type: ignore[operator]
         raise ConfigError(expected(f"{name} > 0", value))
@@ -260,17 +252,17 @@ def kept(score: Tensor, floor: float | None) -> Tensor:
 
 
 def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
-    """Return (...) float32: the height of scores above the floor; positive where they keep it, negative elsewhere.
-
-    Between nearly equal scores the loss decides, so that a search sees progress while a score, a share of counts,
-    stands still.
+    """Return (...) float32: the height of scores above the floor; positive if they keep it, negative otherwise.
 
     Args:
-        score: in [0, 1].
+        score: scores in [0, 1].
         floor: as for `kept`.
-        loss: of the search, on any scale.
+        loss: loss of the search, on any scale.
     """
     holds = kept(score, floor)
+    # Between nearly equal scores the loss decides, so that a search makes progress while a score, a share of counts,
+    # stands
+    # still.
     eased = 0.5 * (1 - loss / (1 + loss.abs()))  # in (0, 1), falling as the loss rises
     return (score - (floor or 0.0) + _TIE * torch.where(holds, eased.clamp(min=1e-3), eased - 1)).float()
 
@@ -279,8 +271,8 @@ def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, 
     """Return `work` of each answer: (B,) of outputs (B, *O), (B, A) of outputs (B, A, *O).
 
     Args:
-        work: maps outputs (b, *O) and targets (b, *T) to (b,).
-        output: of a model.
+        work: function from outputs (b, *O) and targets (b, *T) to (b,).
+        output: outputs of a model.
         y: (B, *T) targets.
         axes: number of axes of *O.
     """
@@ -290,8 +282,8 @@ def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, 
     return work(output.flatten(0, 1), y.repeat_interleave(lanes, 0)).view(rows, lanes)
 
 
+# Less than any share of counts: what is at it is at 0.
 _NOTHING = 1e-7
-"""Less than any share of counts: what is at it is at 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,10 +291,6 @@ class WorstScore:
     """The same task, in which an answer holds while its score is above `least`.
 
     A search then continues below any floor, and for a row that never "breaks" it keeps the lowest score.
-
-    Attributes:
-        of: the task.
-        least: the smallest score of an answer that holds.
     """
 
     of: Task
@@ -314,9 +302,7 @@ class WorstScore:
         return getattr(self.of, name)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool: the score is above the least."""
         return self.of.score(output, y) >= self.least - _ROUNDING
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) the score, with a little of the log-odds, which orders equal ones."""
         return above(self.of.score(output, y), self.least, self.of.losses["log_odds"](output, y))

@@ -11,8 +11,8 @@ from torch import Tensor
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.protocol import Describing, Loss, by_row, positive, reals
 
+# Of the tolerance, what targets may lose in float32.
 _ROUNDED_OFF = 0.01
-"""Of the tolerance, what targets may lose in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Regression:
     """Targets are numbers (B,) or (B, D), outputs (B, D); the error is the largest of the D.
 
     Args:
-        tolerance: the largest error of an answer that holds, > 0, in the target's units.
-        scale: the error at which the score is 0, > 0; the score falls linearly from 1. None: the tolerance.
-        still: whether targets stay the same when an image is turned or moved, as an age does and an angle does not.
-            Without it geometric shifts are refused.
+        tolerance: largest error of an answer that holds, > 0, in the target's units.
+        scale: error at which the score is 0, > 0; the score falls linearly from 1. None: the tolerance.
+        still: True if targets stay the same when an image is turned or moved, as an age does and an angle does not.
+            Otherwise geometric shifts are refused.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -49,7 +49,6 @@ class Regression:
 
     @property
     def placed(self) -> bool:
-        """True if targets may depend on places in the image."""
         return not self.still
 
     @property
@@ -71,11 +70,7 @@ class Regression:
         return values
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Refuse targets (B, D) of another D than the model's.
-
-        Raises:
-            DataError: D differs.
-        """
+        """Raise DataError for targets (B, D) of another D than the model's."""
         if y.shape[1] != width:
             raise DataError(f"Expected {width} targets a sample, as many as the model predicts, but got {y.shape[1]}.")
 
@@ -98,7 +93,6 @@ class Regression:
 
     @staticmethod
     def predictions(output: Tensor) -> Tensor:
-        """Return the outputs (B, D)."""
         return output
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
@@ -111,7 +105,6 @@ class Regression:
         return (1 - worst / (self.scale or self.tolerance)).clamp(0, 1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool: every error is within the tolerance."""
         return by_row(self.right, output, y, 1)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
@@ -124,7 +117,6 @@ class Regression:
         return torch.cat([1 - error, 1 + error], 1)
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) float64, the score of predictions (B, D) by other ones."""
         return self.graded(said, other)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
@@ -132,11 +124,7 @@ class Regression:
         return ((said - other).abs() <= self.tolerance).all(1)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Refuse to move targets, since it is unknown how they change.
-
-        Raises:
-            ConfigError: always.
-        """
+        """Raise ConfigError: the change of targets under a move is unknown."""
         raise ConfigError(
             "Expected targets that stay what they are where an image is moved, or a shift that moves none. If they do, "
             "as an age does, say so: Regression(tolerance, still=True)."

@@ -1,4 +1,4 @@
-"""Semantic segmentation: one class a pixel, and the losses that attacks on masks climb.
+"""Semantic segmentation: one class per pixel, and the losses that attacks on masks climb.
 
 The losses return (B,) means over the pixels that count, which grow as labels lose. A lost pixel need not be pushed
 further, at the expense of other pixels (Gu et al., ECCV 2022, section 3; Croce, Singh and Hein, ECCV 2024, section 3).
@@ -18,15 +18,15 @@ from robustest.checks import checked_whole
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_floor, integers, kept
 
+# SegPGD's weight of lost pixels, which rises from 0 to 1/2 over its steps, as its mean.
 _EARLY = 0.25
-"""SegPGD's weight of lost pixels, which rises from 0 to 1/2 over its steps, as its mean."""
+# Pixels right by more than so many usual leads have little say in the margin loss.
 _NEAR = 0.2
-"""Pixels right by more than so many usual leads have little say in the margin loss."""
 _TINY = 1e-12
 
 
 def leads(logits: Tensor, y: Tensor) -> Tensor:
-    """Return (B, H, W) the label's logit minus the largest other: positive where a pixel is right.
+    """Return (B, H, W) the label's logit minus the largest other: positive if a pixel is right.
 
     Args:
         logits: (B, C, H, W) float, C >= 2.
@@ -37,7 +37,7 @@ def leads(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def mean(values: Tensor, counts: Tensor) -> Tensor:
-    """Return (B,) means of values (B, H, W) over the pixels that count (B, H, W) bool; 0 where none does."""
+    """Return (B,) means of values (B, H, W) over the pixels that count (B, H, W) bool; 0 if none does."""
     return (values * counts).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
 
 
@@ -70,11 +70,9 @@ def masked(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def turning(logits: Tensor, y: Tensor) -> Tensor:
-    """Return (B, H, W) the softplus of each pixel's negated lead: pixels far from turning weigh little.
-
-    Leads are divided by the image's usual ones, so that the scale of logits does not matter.
-    """
+    """Return (B, H, W) the softplus of each pixel's negated lead: pixels far from turning weigh little."""
     lead = leads(logits, y)
+    # Dividing by the image's mean lead removes the scale of the logits.
     usual = lead.detach().abs().flatten(1).mean(1).clamp(min=_TINY).view(-1, 1, 1)
     return F.softplus(lead / (-_NEAR * usual))
 
@@ -88,11 +86,11 @@ class Segmentation:
 
     Args:
         classes: number of classes, >= 2.
-        ignore: the mask's value of pixels that do not count, e.g. 255; None if all count. Geometric shifts need it, for
-            pixels from outside the image.
+        ignore: value of pixels that do not count, e.g. 255; None if all count. Geometric shifts need it, for pixels
+            from outside the image.
         score: "pixel", the share of right pixels, or "iou", intersection over union of this image alone, averaged over
             the classes in the mask or in the answer.
-        floor: the least score of an image that holds, in (0, 1]; None if only scores are needed.
+        floor: smallest score of an image that holds, in (0, 1]; None if only scores are needed.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -152,11 +150,7 @@ class Segmentation:
         return masks
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Refuse masks (B, H, W) with values that are no class.
-
-        Raises:
-            DataError: a value is neither a class nor `ignore`.
-        """
+        """Raise DataError for masks (B, H, W) with a value that is neither a class nor `ignore`."""
         outside = (y < 0) | (y >= self.classes)
         if self.ignore is not None:
             outside &= y != self.ignore
@@ -187,7 +181,6 @@ class Segmentation:
 
     @staticmethod
     def predictions(output: Tensor) -> Tensor:
-        """Return (B, H, W) int64, the class of the largest logit of each pixel."""
         return output.argmax(-3)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
@@ -195,7 +188,7 @@ class Segmentation:
         return by_row(lambda rows, masks: self.graded(self.predictions(rows), masks), output, y, 3)
 
     def graded(self, said: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 scores of predicted masks (B, H, W); 0 where no pixel counts.
+        """Return (B,) float64 scores of predicted masks (B, H, W); 0 if no pixel counts.
 
         Raises:
             ModelError: they have another size than the targets.
@@ -221,7 +214,6 @@ class Segmentation:
         return torch.cat([both, pixels(counting, y) + pixels(answered, said.clamp(min=0)) - both], 1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool: the score is the floor or more; (B, A) of logits (B, A, C, H, W)."""
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
@@ -229,11 +221,9 @@ class Segmentation:
         return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) float64, the score of masks (B, H, W) by other ones."""
         return self.graded(said, other)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) bool: the agreement of masks (B, H, W) is the floor or more."""
         return kept(self.agreement(said, other), self.floor)
 
     def counting(self, y: Tensor) -> Tensor:
@@ -258,7 +248,7 @@ class Segmentation:
         return torch.where(inside, moved, self.ignore)
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Return the scores before and after, and the share of pixels whose class changed."""
+        """Return the scores before and after, and the number of pixels whose class changed."""
         after = y if moved is None else moved
         before, now = (float(self.graded(m[None], t[None])) for m, t in ((clean, y), (predicted, after)))
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"

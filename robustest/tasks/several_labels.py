@@ -23,18 +23,17 @@ _TINY = 1e-12
 class MultiLabel:
     """Targets are rows (B, K) of 0 and 1, outputs logits (B, K), one for the presence of each class.
 
-    A class is predicted where its probability, the logistic function of its logit, is above the threshold.
+    A class is predicted if its probability, the logistic function of its logit, is above the threshold.
 
     Args:
         threshold: in (0, 1).
-        score: "exact", 1 where every class is right and 0 elsewhere, or "hamming", the share of right classes.
-        floor: with "hamming", the least score of a sample that holds, in (0, 1]; None if only scores are needed.
-        by: "objects": a claim passes only where it does not surely fail on the samples of some number of labels;
-            "overall": the mean over all samples alone decides. Results have a row for each number of labels in any
-            case.
+        score: "exact", 1 if every class is right, else 0; or "hamming", the share of right classes.
+        floor: with "hamming", the smallest score of a sample that holds, in (0, 1]; None if only scores are needed.
+        by: "objects": a claim passes only if it does not surely fail on the samples of some number of labels;
+            "overall": the mean over all samples alone decides.
 
     Raises:
-        ConfigError: an argument is out of range, or a floor is given to a score that has none between 0 and 1.
+        ConfigError: an argument is out of range, or a floor is given with "exact".
     """
 
     threshold: float
@@ -91,11 +90,7 @@ class MultiLabel:
         return rows
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Refuse rows (B, K) of another length than the model's.
-
-        Raises:
-            DataError: K differs.
-        """
+        """Raise DataError for rows (B, K) of another length than the model's."""
         if y.shape[1] != width:
             raise DataError(f"Expected {width} labels a sample, as the model has logits, but got {y.shape[1]}.")
 
@@ -116,12 +111,11 @@ class MultiLabel:
         return output.shape[1]
 
     def predictions(self, output: Tensor) -> Tensor:
-        """Return (..., K) int64, 1 where a class is predicted."""
+        """Return (..., K) int64, 1 if a class is predicted."""
         return (output > self._logit_threshold).long()
 
     @property
     def _logit_threshold(self) -> float:
-        """The logit of the threshold."""
         return math.log(self.threshold / (1 - self.threshold))
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
@@ -134,11 +128,10 @@ class MultiLabel:
         return right.all(1).double() if self.score_by == "exact" else right.double().mean(1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool: the score is the floor or more; all classes are right for "exact"."""
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) for "exact" the least distance of a logit from its cut, negative beyond it; else as graded."""
+        """Return (B,) for "exact" the smallest distance of a logit from its cut, negative beyond it; else as graded."""
         if self.score_by == "hamming":
             return above(self.score(output, y), self.floor, self._mean_of_ways(output, y))
         least = by_row(lambda rows, labels: self.ways(rows, labels).amin(1), output, y, 1)
@@ -149,19 +142,16 @@ class MultiLabel:
         return (output - self._logit_threshold) * (2 * y - 1)
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) float64, the score of predicted rows (B, K) by other ones."""
         return self.graded(said, other)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) bool: the agreement is the floor or more."""
         return kept(self.agreement(said, other), self.floor)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Return the labels unchanged: they are no places."""
         return y
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Return the labels given, and those that were lost and gained."""
+        """Return the given labels, and the lost and gained ones."""
         lost, new = ((clean > predicted).nonzero(), (clean < predicted).nonzero())
         there = ", ".join(str(k) for k in y.nonzero().squeeze(1).tolist()) or "none"
         changes = [f"-{k}" for k in lost.squeeze(1).tolist()] + [f"+{k}" for k in new.squeeze(1).tolist()]
@@ -169,7 +159,7 @@ class MultiLabel:
         return {"told": f"labels {there}; answered otherwise: {shown or 'nothing'}"}
 
     def _easiest(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) "exact": the margin negated; "hamming": a soft count of errors."""
+        """Return (B,) for "exact" the negated margin; for "hamming" a soft count of errors."""
         return by_row(self._easiest_of, output, y, 1)
 
     def _easiest_of(self, output: Tensor, y: Tensor) -> Tensor:
@@ -177,6 +167,7 @@ class MultiLabel:
         if self.score_by == "exact":
             return -ways.amin(1)
         usual = ways.detach().abs().mean(1, keepdim=True).clamp(min=_TINY)
+        # A label far beyond its cut adds no more than one, so a search turns to the labels near theirs.
         return torch.tanh(-ways / usual).mean(1)
 
     def _mean_of_ways(self, output: Tensor, y: Tensor) -> Tensor:

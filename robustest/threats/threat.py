@@ -35,14 +35,13 @@ Bounds = tuple[float, float]
 class Threat(Protocol):
     """A threat model; all tensors lead with the batch axis.
 
-    A proposal z `(N, *Z)` is the tensor that an attack changes and the engine projects. For norm balls it is the
-    perturbed input itself; for others its parameters (a patch and its place, a pose).
+    A proposal z `(N, *Z)` is the tensor that an attack changes: the input itself for norm balls, else its parameters (a
+    patch and its place, a pose).
     """
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        """Return the tensors that later calls need of the samples x `(N, *S)`, among them "x".
-
-        "low" and "high" broadcast over proposals: no proposal inside the region leaves them.
+        """Return the tensors that later calls need of the samples x `(N, *S)`: "x", and "low" and "high" of
+        proposals.
         """
 
     def origin(self, region: Rows) -> Tensor:
@@ -52,13 +51,13 @@ class Threat(Protocol):
         """Return a random proposal inside the region, by the samples' keys `(N,)` int64."""
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """Return z inside the region: the nearest proposal, where that has a closed form."""
+        """Return z inside the region: the nearest proposal, if that has a closed form."""
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        """Return the unit step along which a linear loss with this gradient grows fastest (the dual norm's)."""
+        """Return the unit step along which a linear loss with this gradient grows fastest."""
 
     def stride(self, region: Rows) -> Tensor:
-        """Return (N,) the finite length, in steps of `ascent`, that crosses the region: eps for a ball, or the bounds'
+        """Return (N,) the length, in steps of `ascent`, that crosses the region: eps for a ball, or the bounds'
         room.
         """
 
@@ -74,12 +73,12 @@ class Threat(Protocol):
 
 
 def within(size: Tensor, threat: Threat) -> Tensor:
-    """Return (N,) bool: sizes (N,) within the radius, with an allowance for storing inputs in float32."""
+    """Return (N,) bool: sizes (N,) within the radius, up to the rounding of stored inputs."""
     return size <= threat.radius * (1 + 1e-6)
 
 
 def box(x: Tensor, bounds: Bounds) -> Rows:
-    """Return the region of inputs inside the bounds: "x", "low" and "high" that broadcast over x, and "span" (N,)."""
+    """Return the region of all inputs inside the bounds, with "span" (N,)."""
     edge = (len(x), *[1] * (x.ndim - 1))
     low, high = x.new_full(edge, bounds[0]), x.new_full(edge, bounds[1])
     return {"x": x, "low": low, "high": high, "span": (high - low).flatten()}
@@ -121,7 +120,7 @@ def clip(z: Tensor, region: Rows) -> Tensor:
 
 
 def per_row(value: Tensor, like: Tensor) -> Tensor:
-    """Return values (N,) or (N, 1) shaped so that they broadcast over `like` (N, *S)."""
+    """Return values (N,) or (N, 1) in a shape that broadcasts over `like` (N, *S)."""
     return value.view(-1, *[1] * (like.ndim - 1))
 
 
@@ -137,21 +136,21 @@ def difference(z: Tensor, region: Rows) -> Tensor:
 
 
 def images(x: Tensor, threat: object) -> tuple[int, int]:
-    """Return height and width of images x (N, C, H, W), or raise ConfigError for another number of axes."""
+    """Return height and width of images x (N, C, H, W); raise ConfigError for another number of axes."""
     if x.ndim != 4:
         raise ConfigError(expected(f"images of shape (N, C, H, W) for {threat}", tuple(x.shape)))
     return x.shape[2], x.shape[3]
 
 
 def number(name: str, value: object, *, largest: float) -> float:
-    """Return a setting as a float, or raise ConfigError if it is not a number in 0..largest."""
+    """Return a setting as a float; raise ConfigError outside 0..largest."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
         raise ConfigError(expected(f"{name} to be a number in 0..{largest:g}", value))
     return float(value)
 
 
 def count(name: str, value: object) -> int:
-    """Return a setting, or raise ConfigError if it is not a whole number >= 0."""
+    """Return a setting; raise ConfigError if it is no whole number >= 0."""
     if type(value) is not int or value < 0:
         raise ConfigError(expected(f"{name} to be a whole number >= 0", value))
     return value
@@ -165,7 +164,7 @@ _BLOCK = 1 << 22
 
 
 def shrunk(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return (N, D) float64 moves `clamp(way - t, 0, room)`, t >= 0 the smallest for which they sum to at most eps."""
+    """Return (N, D) float64 moves `clamp(way - t, 0, room)` for the smallest t >= 0 whose moves sum to at most eps."""
     rows = max(1, _BLOCK // max(1, way.shape[1]))
     parts = zip(*(torch.split(whole, rows) for whole in (way, room, eps)), strict=True)
     t = torch.cat([_threshold(*part) for part in parts])
@@ -192,12 +191,8 @@ def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
 
 def filled(gradient: Tensor, z: Tensor, region: Rows, length: Tensor) -> Tensor:
-    """Return the step of at most this L1 length (N,) that a linear loss climbs most, from z inside the region's box.
-
-    Args:
-        gradient: (N, *S) of the loss.
-        z: (N, *S) inputs inside "low" and "high".
-        length: (N,) >= 0, in input units.
+    """Return the step of at most this L1 length (N,) that a linear loss climbs most, from z inside the region's
+    box.
     """
     room = torch.where(gradient > 0, region["high"] - z, z - region["low"]) * (gradient != 0)
     # The elements of steepest gradient, the first of equals, go to their bounds one after the other until the length is
@@ -341,7 +336,7 @@ class L1(_Ball):
 
 
 def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
-    """Return the nearest point, in the Euclidean sense, of L1 balls of these radii (N,) float64 and of the bounds."""
+    """Return the nearest point, in the Euclidean sense, of L1 balls of radii (N,) float64 and of the bounds."""
     x = region["x"]
     clipped = clip(z, region)
     inside = difference(clipped, region).abs().sum(1) <= radius
@@ -425,7 +420,6 @@ def sparse(z: Tensor, region: Rows, pixels: int | Tensor) -> Tensor:
 
 
 def _at_largest(score: Tensor, pixels: int | Tensor, z: Tensor, x: Tensor) -> Tensor:
-    """Return z at the pixels of largest score (N, P), the first of equals, and x elsewhere."""
     order = score.argsort(dim=1, descending=True, stable=True)
     rank = torch.arange(score.shape[1], device=score.device)
     chosen = rank < (pixels.unsqueeze(1) if isinstance(pixels, Tensor) else pixels)

@@ -1,4 +1,4 @@
-"""What a reply may hold: scores, probabilities or labels, one a sample."""
+"""Checks of a reply's numbers: scores, probabilities or labels, one per sample."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ from robustest.errors import ConfigError, ModelError, expected
 Gives = Literal["scores", "probabilities", "labels"]
 GIVES = ("scores", "probabilities", "labels")
 
+# How far probabilities may add up to something other than 1: servers round them.
 _SUM_OFF = 1e-2
-"""How far probabilities may add up to something other than 1: servers round them."""
 
 
 def check(gives: object, classes: object) -> None:
-    """Refuse what cannot be asked for.
-
-    Raises:
-        ConfigError: gives is not one of GIVES, or classes is missing for labels or given for something else.
-    """
+    """Raise ConfigError if gives is not one of GIVES, or classes is missing for labels or given for something else."""
     if gives not in GIVES:
         raise ConfigError(expected(f"gives to be one of {', '.join(GIVES)}", gives))
     if (gives == "labels") != (classes is not None):
@@ -31,15 +27,15 @@ def check(gives: object, classes: object) -> None:
 
 
 def answers(value: object, n: int, gives: Gives) -> NDArray[Any]:
-    """Scores (n, K) or labels (n,), as the core takes them.
+    """Return scores (n, K) or labels (n,), in the form that robustest takes.
 
     Args:
         value: nested lists or an array of numbers: (n, K) scores or probabilities; (n,) or (n, 1) labels.
-        n: number of samples asked about.
-        gives: what the numbers are. Of probabilities the logarithm is taken, whose margins an attack can climb.
+        n: number of samples in the request.
+        gives: meaning of the numbers.
 
     Raises:
-        ModelError: it is of another shape, no numbers, not finite, no probabilities, or no whole numbers.
+        ModelError: wrong shape, no numbers, not finite, no probabilities, or no whole labels.
     """
     try:
         found = np.asarray(value)
@@ -73,7 +69,7 @@ def classifier(
     preprocessing: Any,
     max_queries: int | None,
 ) -> Classifier:
-    """The core's model of a predictor."""
+    """Return a predictor as a model with scores, or with labels if `classes` is given."""
     if classes is None:
         model = scores_model(predict, bounds=bounds, max_queries=max_queries)
     else:
@@ -85,6 +81,8 @@ def _logarithms(found: NDArray[Any]) -> NDArray[Any]:
     found = found.astype(np.float64)
     if (found < 0).any() or (np.abs(found.sum(1) - 1) > _SUM_OFF).any():
         raise ModelError("probabilities, which are no less than 0 and add up to 1, but got others")
+    # An attack needs margins that it can climb: probabilities near 0 and 1 hardly change. The smallest float32
+    # replaces 0.
     logarithms: NDArray[Any] = np.log(np.maximum(found, np.finfo(np.float32).tiny))
     return logarithms
 

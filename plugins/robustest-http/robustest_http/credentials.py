@@ -1,4 +1,4 @@
-"""A header whose value is a secret: it is read from the environment when it is needed, and kept nowhere."""
+"""A header whose value is a secret: it is read from the environment for each request, and stored nowhere."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import httpx
 from robustest.errors import ConfigError, expected
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# What RFC 9110, section 5, allows in a header; an HTTP library would put what it does not allow into its message.
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-"""What RFC 9110, section 5, allows in a header; an HTTP library would put what it does not allow into its message."""
 
 HIDDEN = "[secret]"
-"""What stands where the secret stood."""
+"""Replacement of the secret in texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class HeaderFromEnv:
     Attributes:
         variable: name of the environment variable; it is read anew for every request.
         header: name of the header.
-        scheme: what stands before the secret, and a space; empty for nothing.
+        scheme: word before the secret; may be empty.
 
     Raises:
-        ConfigError: a name is none.
+        ConfigError: a name is invalid.
     """
 
     variable: str
@@ -45,11 +45,7 @@ class HeaderFromEnv:
             raise ConfigError(expected("scheme to be a word such as Bearer, or empty", self.scheme))
 
     def check(self) -> None:
-        """Refuse an environment without the secret.
-
-        Raises:
-            ConfigError: the variable is not set, or its value cannot stand in a header. The value is not shown.
-        """
+        """Raise ConfigError, without the value, if the variable is not set or its value is no header value."""
         if self.variable not in os.environ:
             raise ConfigError(
                 f"Expected the environment variable {self.variable}, whose value goes into the header {self.header}, "
@@ -62,18 +58,19 @@ class HeaderFromEnv:
             )
 
     def hide(self, text: str) -> str:
-        """A text without the secret, which a server may have sent back."""
+        """Return a text without the secret, which a server may have sent back."""
         return text.replace(os.environ[self.variable], HIDDEN) if os.environ.get(self.variable) else text
 
 
 class Signer(httpx.Auth):
-    """Puts the header on a request as it is sent, so that no variable of ours holds the secret."""
+    """Authentication of httpx that adds the header as a request is sent, so that no object of robustest holds the
+    secret.
+    """
 
     def __init__(self, source: HeaderFromEnv) -> None:
         self._source = source
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign one request."""
         start = f"{self._source.scheme} " if self._source.scheme else ""
         request.headers[self._source.header] = start + os.environ[self._source.variable]
         yield request

@@ -1,4 +1,4 @@
-"""How requests are sent: how many, how fast, and what is done when one gets no answer."""
+"""Settings of requests: number, pace, and retries."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 from robustest.errors import ConfigError, expected
 
+# Seconds between two tries at most, however often they failed.
 _LONGEST_WAIT = 30.0
-"""Seconds between two tries at most, however often they failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How requests are sent. None of it changes what is measured.
+    """Settings of requests. None of them changes the measured values.
 
     Attributes:
-        batch_size: samples in one request at most.
-        concurrency: requests on their way at once, at most.
-        timeout: seconds that a request may take, from its start to the last byte of the reply.
-        retries: how often a request that got no answer, or a server's error, is sent again.
-        backoff: seconds before it is first sent again; doubled every time, up to 30.
-        rate: requests a second at most, retries included; None for as fast as it goes.
-        budget: samples that one model may send in all, retries included; None for any number. It is an error to need
-            more: what was measured until then is remembered where the model has a version.
+        batch_size: largest number of samples in one request.
+        concurrency: largest number of simultaneous requests.
+        timeout: seconds of a request, from its start to the last byte of the reply.
+        retries: number of times that a request without an answer, or with a server's error, is sent again.
+        backoff: seconds before the first retry; doubled every time, up to 30.
+        rate: largest number of requests per second, including retries; or None.
+        budget: largest number of samples that one model may send, including retries; or None. Exceeding it is an error;
+            earlier measurements are remembered if the model has a version.
 
     Raises:
         ConfigError: a value is out of range.
@@ -48,7 +48,7 @@ class Delivery:
                 raise ConfigError(expected(f"{name} to be a number > 0", value))
 
     def wait(self, tries: int) -> float:
-        """Seconds to wait after that many tries, 1 or more, that failed."""
+        """Return the seconds to wait after `tries` >= 1 failed tries."""
         return min(_LONGEST_WAIT, self.backoff * 2.0 ** min(tries - 1, 30))
 
 

@@ -1,4 +1,4 @@
-"""One address: batches sent at once, each again while there is hope, and answers in order."""
+"""One address: batches sent concurrently, each retried while that may help, and answers in order."""
 
 from __future__ import annotations
 
@@ -27,43 +27,37 @@ from robustest_http.pace import Pace
 
 Array = NDArray[Any]
 
+# Statuses below 500 that ask to be tried again (RFC 9110, section 15; RFC 6585, section 4; RFC 8470).
 _AGAIN = frozenset({408, 425, 429})
-"""Statuses below 500 that ask to be tried again (RFC 9110, section 15; RFC 6585, section 4; RFC 8470)."""
 _LARGEST_REPLY = 1 << 28
+# Seconds that a server may ask to wait at most.
 _PATIENCE = 60.0
-"""Seconds that a server may ask to wait at most."""
+# Characters of a reply that a message shows.
 _SHOWN = 200
-"""Characters of a reply that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a request got no usable answer.
+    """Reason why a request got no usable answer."""
 
-    Attributes:
-        what: in words, without secrets.
-        again: whether it may help to ask again.
-        after: seconds that the server asked to wait.
-    """
-
-    what: str
-    again: bool
-    after: float = 0.0
+    what: str  # in words, without secrets
+    again: bool  # True if a retry may help
+    after: float = 0.0  # seconds that the server asked to wait
 
 
 class Endpoint:
-    """Asks one server; safe to use from several threads.
+    """Connection to one server; safe to use from several threads.
 
     Attributes:
-        url: where the server is, without a slash at the end.
-        version: what the user calls what is deployed there; None where nothing may be remembered of it.
+        url: address of the server, without a slash at the end.
+        version: user's name for the deployed model; None if nothing may be remembered of it.
     """
 
     def __init__(self, url: str, *, version: str | None, auth: HeaderFromEnv | None, delivery: Delivery) -> None:
         """Check an address; nothing is sent.
 
         Raises:
-            ConfigError: it is no address, or holds a password, or an argument is of a wrong type.
+            ConfigError: it is no address, or has a password, or an argument is of a wrong type.
         """
         self.url = _checked(url)
         if version is not None and (not isinstance(version, str) or not version):
@@ -82,31 +76,28 @@ class Endpoint:
         self._answered = False
 
     def robustest_fingerprint(self) -> str:
-        """The address and what the user calls the version of what is deployed there.
-
-        Raises:
-            ConfigError: it has no name.
-        """
+        """Return address and version; raise ConfigError without a version."""
         if self.version is None:
             raise ConfigError(
                 f"Expected version=, a name for what is deployed at {shown(self.url)}, to remember what was measured "
                 "of it but got None"
             )
+        # Weights behind an address cannot be read, so only the user's version can notice that the model changed.
         return f"{self.url} {self.version}"
 
     def predict(self, x: Array, path: str, body: Callable[[Array], object], read: Callable[[Any, int], Array]) -> Array:
-        """Answers (B, ...) to samples (B, *S), in their order.
+        """Return answers (B, ...) to samples (B, *S), in their order.
 
         Args:
             x: the samples.
-            path: where to ask, after the address.
-            body: makes the JSON of a request from some samples.
-            read: makes answers, one a sample, from the JSON of a reply and the number of samples; it raises
-                `ModelError` where the reply cannot be judged.
+            path: path after the address.
+            body: function from samples to the JSON of a request.
+            read: function from the JSON of a reply and the number of samples to answers, one per sample; it raises
+                `ModelError` for an invalid reply.
 
         Raises:
             ConfigError: the secret is not in the environment.
-            ModelError: no answer came, or one that cannot be judged; or the budget is spent.
+            ModelError: no answer came, or an invalid one; or the budget is spent.
         """
         stop = threading.Event()
         size, end = self._delivery.batch_size, _end()
@@ -121,11 +112,9 @@ class Endpoint:
         return np.concatenate(_at_once(ask, parts, self._delivery.concurrency, stop))
 
     def get(self, path: str) -> Any:
-        """The JSON of a page; raises as `predict` does."""
         return self._reply("GET", path, b"", 0, stop=threading.Event(), end=_end())
 
     def fault(self, path: str, what: str) -> ModelError:
-        """The error for a reply that came and cannot be judged."""
         return ModelError(self._hide(f"Expected {shown(self.url + path)} to give {what}"))
 
     def _reply(self, method: str, path: str, content: bytes, samples: int, *, stop: threading.Event, end: float) -> Any:
@@ -150,7 +139,6 @@ class Endpoint:
         raise ModelError("called off: another request failed")
 
     def _once(self, method: str, path: str, content: bytes, end: float) -> Any:
-        """The JSON of one reply, or why there is none."""
         now = time.monotonic()
         deadline = min(now + self._delivery.timeout, end)
         timeout = max(0.001, deadline - now)
@@ -178,8 +166,9 @@ class Endpoint:
             return Trouble(f"a reply that is no JSON: {excerpt}", again=True)
 
     def _client(self) -> httpx.Client:
-        """This process's connections: a fork must not use those of its parent."""
+        """Return this process's connections."""
         with self._lock:
+            # A forked process must not use the connections of its parent.
             client = self._clients.get(os.getpid())
             if client is None:
                 limits = httpx.Limits(max_connections=self._delivery.concurrency)
@@ -194,13 +183,13 @@ class Endpoint:
 
 
 def _end() -> float:
-    """When the claim's time is up, by the monotonic clock; the threads that ask cannot look it up."""
+    # The limit is a context variable, which the threads of the pool do not have: read it here.
     left = clock.left()
     return math.inf if left is None else time.monotonic() + left
 
 
 def shown(url: str) -> str:
-    """An address without its query, which may hold a key."""
+    """Return an address without its query, which may contain a key."""
     return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
 
 
@@ -224,7 +213,7 @@ def _checked(url: object) -> str:
 def _at_once(
     ask: Callable[[Array], Array], parts: Sequence[Array], concurrency: int, stop: threading.Event
 ) -> list[Array]:
-    """The answers to all parts, in order; the first error calls the others off."""
+    """Return the answers to all parts, in order; the first error cancels the others."""
     if len(parts) == 1:
         return [ask(parts[0])]
     with ThreadPoolExecutor(min(concurrency, len(parts)), thread_name_prefix="robustest-http") as pool:
@@ -233,6 +222,7 @@ def _at_once(
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = [error for future in done if (error := future.exception()) is not None]
             if failed:
+                # A request that was called off fails with a RobustestError too: prefer the error that caused it.
                 raise next((error for error in failed if not isinstance(error, RobustestError)), failed[0])
         except BaseException:
             stop.set()
@@ -242,12 +232,9 @@ def _at_once(
 
 
 def _read(response: httpx.Response, deadline: float) -> bytes:
-    """The body of a reply.
-
-    Raises:
-        TimeoutError: it takes until after the deadline, or has no end.
-    """
+    """Return the body of a reply; raise TimeoutError after the deadline, or if it is too large."""
     held = bytearray()
+    # httpx limits the time between two bytes, not that of the whole reply.
     for part in response.iter_bytes():
         held += part
         if time.monotonic() > deadline:
@@ -258,6 +245,6 @@ def _read(response: httpx.Response, deadline: float) -> bytes:
 
 
 def _asked_to_wait(response: httpx.Response) -> float:
-    """Seconds that a reply asks to wait, by Retry-After (RFC 9110, section 10.2.3); 0 for a date or nothing."""
+    """Return the seconds of Retry-After (RFC 9110, section 10.2.3); 0 for a date or nothing."""
     asked = response.headers.get("Retry-After", "")
     return min(_PATIENCE, float(asked)) if asked.isascii() and asked.isdigit() else 0.0

@@ -44,7 +44,6 @@ class _OpenInference:
         self._lock = threading.Lock()
 
     def robustest_fingerprint(self) -> str:
-        """Where the model is, what the user calls its version, and how it is asked."""
         how = (self._path, self._input, self._output, self._datatype, self._shape, self._gives)
         return f"open inference {self._endpoint.robustest_fingerprint()} {how}"
 
@@ -57,7 +56,7 @@ class _OpenInference:
         return self._endpoint.predict(x, f"{self._path}/infer", body, self._answers)
 
     def _named(self) -> tuple[str, str]:
-        """Name and datatype of the input: as given, or as the server says."""
+        """Return name and datatype of the input: as given, or from the server's metadata."""
         if self._input is not None:
             return self._input, self._datatype or "FP32"
         with self._lock:
@@ -102,7 +101,6 @@ class _OpenInference:
         raise self._endpoint.fault(f"{self._path}/infer", what)
 
     def _chosen(self, reply: Any) -> NDArray[Any]:
-        """The numbers of one output, in its shape."""
         outputs = reply.get("outputs") if isinstance(reply, dict) else None
         if not isinstance(outputs, list) or not all(isinstance(one, dict) for one in outputs):
             raise ModelError(f"a list of outputs but got {reply!r:.200}")
@@ -135,29 +133,29 @@ def open_inference_model(
     preprocessing: Any = None,
     max_queries: int | None = None,
 ) -> Classifier:
-    """A model on a server that speaks the Open Inference Protocol, version 2, over REST.
+    """Return a model on a server that speaks the Open Inference Protocol, version 2, over REST.
 
     Args:
         url: the server, such as http://localhost:8080.
         model: the model's name there.
-        model_version: which of its versions is asked; None for the one that the server chooses.
-        input: name of its input; None for what the server's metadata say.
-        output: name of the output to read; None where there is one.
-        datatype: the protocol's name for what the input takes, such as FP32; None for what the metadata say, or FP32.
-            Where that is whole numbers, inputs are rounded to the nearest one.
-        shape: sizes of one sample as the model takes it, such as (64,) for flat images; None for as it is.
-        gives: what the output holds: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2),
-            of which the logarithm is taken; "labels" (B,) or (B, 1), whole numbers.
+        model_version: version of it; None lets the server choose.
+        input: name of its input; None takes that of the server's metadata.
+        output: name of the output to read; None if there is one.
+        datatype: the protocol's name for the type of the input, such as FP32; None takes that of the metadata, or FP32.
+            For whole numbers, inputs are rounded to the nearest one.
+        shape: sizes of one sample for the model, such as (64,) for flat images; None keeps the shape.
+        gives: the output: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2), whose
+            logarithm is taken; "labels" (B,) or (B, 1), whole numbers.
         classes: number of classes, for labels.
-        version: a name for what is deployed, which changes when that does. With one, what was measured is remembered.
+        version: a name that changes with the deployed model; with it, measurements are remembered.
         auth: a header with a secret.
-        delivery: how requests are sent; None for the defaults of `Delivery`.
+        delivery: settings of requests; None for the defaults of `Delivery`.
         bounds: smallest and largest input value.
-        preprocessing: (mean, std) per channel, or a function of a batch, applied before it is sent.
-        max_queries: most queries that may be spent on one sample, as for `robustest.scores_model`.
+        preprocessing: (mean, std) per channel, or a function of a batch, applied before sending.
+        max_queries: largest number of queries per sample, as for `robustest.scores_model`.
 
     Raises:
-        ConfigError: an argument makes no sense. Nothing is sent yet.
+        ConfigError: an argument is invalid. Nothing is sent yet.
     """
     check(gives, classes)
     for name, value in {"model": model, "model_version": "1" if model_version is None else model_version}.items():
@@ -180,11 +178,7 @@ def open_inference_model(
 
 
 def _whole(values: NDArray[np.float32], datatype: str) -> NDArray[Any]:
-    """The nearest whole numbers.
-
-    Raises:
-        ModelError: they are not in the datatype's range.
-    """
+    """Return the nearest whole numbers; raise ModelError if they are not in the datatype's range."""
     dtype = np.dtype(datatype.lower())
     limits, whole = np.iinfo(dtype), np.rint(values)
     if len(whole) and (whole.min() < limits.min or whole.max() > limits.max):

@@ -10,7 +10,7 @@ from robustest.errors import ModelError
 
 
 class Pace:
-    """Lets requests go, no more a second than allowed, until the budget is spent."""
+    """Limit of requests per second, and of samples in all."""
 
     def __init__(self, rate: float | None, budget: int | None) -> None:
         self.sent = 0
@@ -20,11 +20,11 @@ class Pace:
         self._lock = threading.Lock()
 
     def turn(self, samples: int, stop: threading.Event, end: float) -> bool:
-        """Wait for the turn of a request; whether it may go, or all was called off.
+        """Wait for the turn of a request; return False if all requests were called off.
 
         Raises:
             OutOfTime: its turn comes after the end, by the monotonic clock.
-            ModelError: its samples are more than is left of the budget.
+            ModelError: its samples exceed the rest of the budget.
         """
         with self._lock:
             if self._budget is not None and self.sent + samples > self._budget:

@@ -22,7 +22,7 @@ Decode = Callable[[Any], object]
 
 @dataclass(frozen=True, slots=True)
 class _Plain:
-    """A function of batches; what `encode` and `decode` do is part of what it is."""
+    """A function of batches; its digest includes `encode` and `decode`."""
 
     endpoint: Endpoint
     encode: Encode
@@ -62,24 +62,24 @@ def json_model(
     preprocessing: Any = None,
     max_queries: int | None = None,
 ) -> Classifier:
-    """The model behind an endpoint that takes JSON by POST and answers with JSON.
+    """Return the model behind an endpoint that takes JSON by POST and answers with JSON.
 
     Args:
         url: the endpoint.
-        encode: makes the body of a request, out of what `json.dumps` takes, from a float32 array (B, *S).
-        decode: makes the answers from the parsed body of a reply: as `gives` says, in the order of the samples.
-        gives: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2), of which the logarithm
-            is taken; "labels" (B,), whole numbers.
+        encode: function from a float32 array (B, *S) to the body of a request, anything that `json.dumps` takes.
+        decode: function from the parsed body of a reply to the answers, in the order of the samples.
+        gives: the answers: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2), whose
+            logarithm is taken; "labels" (B,), whole numbers.
         classes: number of classes, for labels.
-        version: a name for what is deployed, which changes when that does. With one, what was measured is remembered.
+        version: a name that changes with the deployed model; with it, measurements are remembered.
         auth: a header with a secret.
-        delivery: how requests are sent; None for the defaults of `Delivery`.
+        delivery: settings of requests; None for the defaults of `Delivery`.
         bounds: smallest and largest input value.
         preprocessing: (mean, std) per channel, or a function of a batch, applied before encode.
-        max_queries: most queries that may be spent on one sample, as for `robustest.scores_model`.
+        max_queries: largest number of queries per sample, as for `robustest.scores_model`.
 
     Raises:
-        ConfigError: an argument makes no sense. Nothing is sent yet.
+        ConfigError: an argument is invalid. Nothing is sent yet.
     """
     check(gives, classes)
     for name, value in (("encode", encode), ("decode", decode)):

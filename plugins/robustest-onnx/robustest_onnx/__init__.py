@@ -1,4 +1,4 @@
-"""ONNX files as models for robustest: scores by onnxruntime, gradients by a torch graph made of the file."""
+"""ONNX files as models for robustest: scores by onnxruntime, gradients by a converted torch graph."""
 
 from __future__ import annotations
 

@@ -18,17 +18,14 @@ if TYPE_CHECKING:
     from robustest_onnx.scores import OnnxScores
 
 TOLERANCE = 1e-4
-"""How far logits may be apart, in units of the largest logit, or of 1 where that is smaller."""
+"""Largest difference between logits, in units of the largest logit, or of 1 if that is smaller."""
 
+# Versions of ONNX's operators that onnx2torch knows most of.
 _OPSETS = range(18, 12, -1)
-"""Versions of ONNX's operators that onnx2torch knows most of."""
 
 
 class OnnxModule(nn.Module):
-    """A file's logits by onnxruntime; a pass that is differentiated goes through a torch graph instead.
-
-    So an attack climbs the graph's gradient, and whether it succeeded is judged by what will be deployed.
-    """
+    """A file's logits by onnxruntime; differentiated passes go through a torch graph."""
 
     def __init__(self, scores: OnnxScores, graph: nn.Module) -> None:
         super().__init__()
@@ -36,19 +33,19 @@ class OnnxModule(nn.Module):
         self._scores = scores
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, K) logits of inputs (B, *S) as the file takes them."""
+        """Return (B, K) logits of inputs (B, *S) as the file takes them."""
+        # An attack climbs the graph's gradient, and its success is judged by the function that will be deployed.
         if torch.is_grad_enabled() and x.requires_grad:
             out: Tensor = self.graph(x)
             return out
         return torch.from_numpy(self._scores(x.detach().cpu().numpy())).to(x.device)
 
     def robustest_fingerprint(self) -> str:
-        """What tells the file from others; its weights are read from there and never change."""
         return f"{self._scores.robustest_fingerprint()}, gradients by torch"
 
 
 def converted(path: Path) -> nn.Module:
-    """A torch graph of an ONNX file, in eval mode.
+    """Return a torch graph of an ONNX file, in eval mode.
 
     Raises:
         ConfigError: onnx2torch is not installed.
@@ -78,15 +75,12 @@ def converted(path: Path) -> nn.Module:
 
 
 def check(graph: nn.Module, scores: OnnxScores, x: NDArray[np.floating[Any]]) -> None:
-    """Refuse a graph whose logits are not those of onnxruntime.
+    """Raise ModelError if the graph fails, or its logits differ from onnxruntime's by more than TOLERANCE.
 
     Args:
-        graph: what was converted.
+        graph: the converted graph.
         scores: the file by onnxruntime.
         x: inputs (B, *S) as the file takes them.
-
-    Raises:
-        ModelError: the graph fails, or logits differ by more than TOLERANCE.
     """
     truth = scores(x).astype(np.float64)
     try:
@@ -110,8 +104,8 @@ def check(graph: nn.Module, scores: OnnxScores, x: NDArray[np.floating[Any]]) ->
 
 
 def _without_allowzero(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with `allowzero` taken off: it gives a meaning to sizes of 0, which no batch here has."""
     for node in model.graph.node:
+        # onnx2torch refuses `allowzero`, which only matters for sizes of 0, and no batch here has one.
         if node.op_type == "Reshape":
             kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
             del node.attribute[:]

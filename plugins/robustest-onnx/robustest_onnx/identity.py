@@ -1,4 +1,4 @@
-"""What tells one ONNX file from another: its bytes, and those of the files that hold its weights."""
+"""Identity of an ONNX file: its bytes, and those of the files that hold its weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from robustest.packs import UnsafeFile, open_regular, parts_below
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256, as 64 hex digits, of an ONNX file and of the files beside it that its tensors lie in.
+    """Return the SHA-256, as 64 hex digits, of an ONNX file and of the files of its external tensors.
 
     Raises:
-        ConfigError: there is no such file, it is no ONNX, or one of those that it names is missing, no regular file,
-            or not below its folder.
+        ConfigError: there is no such file, it is no ONNX, or a file that it names is missing, not regular, or not below
+            its folder.
     """
     total = hashlib.sha256(_digest(path))
     for name in sorted({ExternalDataInfo(tensor).location for tensor in _tensors(_parsed(path))}):
+        # The digest of the name keeps the boundaries between files: moved bytes give another digest.
         total.update(hashlib.sha256(name.encode()).digest())
         total.update(_digest(_beside(path, name)))
     return total.hexdigest()
@@ -39,11 +40,7 @@ def _digest(path: Path) -> bytes:
 
 
 def _beside(path: Path, location: str) -> Path:
-    """The file of weights that an ONNX file names: below its own folder, and nowhere else on this machine.
-
-    Raises:
-        ConfigError: the location leads elsewhere.
-    """
+    """Return the file of weights that an ONNX file names; raise ConfigError if it is not below the same folder."""
     try:
         return path.parent.joinpath(*parts_below(location))
     except UnsafeFile:
@@ -62,7 +59,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """The tensors anywhere in a file that lie in other files: in graphs, those inside them, functions, training."""
+    """Yield the external tensors anywhere in a file: in graphs, nested graphs, functions, training information."""
     if isinstance(message, onnx.TensorProto):
         if uses_external_data(message):
             yield message

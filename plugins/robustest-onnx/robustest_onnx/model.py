@@ -16,8 +16,8 @@ from robustest.errors import expected
 from robustest_onnx.gradients import OnnxModule, check, converted
 from robustest_onnx.scores import OnnxScores, Provider
 
+# Random inputs that a conversion is checked on; an odd batch besides, for sizes that the graph took for constants.
 _DRAWN = 16
-"""Random inputs that a conversion is checked on; an odd batch besides, for sizes that the graph took for constants."""
 
 
 def onnx_model(
@@ -32,29 +32,29 @@ def onnx_model(
     providers: Sequence[Provider] = ("CPUExecutionProvider",),
     threads: int | None = None,
 ) -> Classifier:
-    """The model in an ONNX file.
+    """Return the model in an ONNX file.
 
-    Its scores are onnxruntime's. With `gradients`, attacks that need gradients get those of a torch graph made of the
-    file; what counts as broken is judged by onnxruntime all the same.
+    Its scores are onnxruntime's. With `gradients`, attacks use the gradients of a torch graph converted from the file,
+    but onnxruntime judges their success.
 
     Args:
-        path: the file. It has one input (B, *S), floating or 8-bit, and gives scores (B, K >= 2).
-        output: name of the output with the scores, larger for likelier classes; needed where there are several.
-        gradients: make a torch graph of the file by onnx2torch (`robustest-onnx[gradients]`), and check that its
-            logits are onnxruntime's within 1e-4 of the largest, or of 1 where that is smaller.
-        examples: inputs (B, *S) inside the bounds to check the graph on besides random ones; needed where the file
-            leaves a size of its input open, and where preprocessing is a function.
+        path: the file, with one input (B, *S), floating or 8-bit, and scores (B, K >= 2).
+        output: name of the output with the scores, larger for likelier classes; needed if there are several.
+        gradients: True to convert the file by onnx2torch (`robustest-onnx[gradients]`), and check that its logits are
+            onnxruntime's within 1e-4 of the largest, or of 1 if that is smaller.
+        examples: inputs (B, *S) inside the bounds to check the graph on besides random ones; needed if the file leaves
+            a size of its input open, or preprocessing is a function.
         bounds: smallest and largest input value.
         preprocessing: (mean, std) per channel, or a function of a batch, applied to inputs first.
         max_queries: as for `robustest.scores_model`; only without gradients.
-        providers: onnxruntime's execution providers, the best first. One that cannot be had is an error.
-        threads: threads of one pass; None for as many as torch uses.
+        providers: onnxruntime's execution providers, the best first; an unavailable one is an error.
+        threads: threads of one pass; None takes torch's number.
 
     Raises:
-        ConfigError: there is no such file, its inputs and outputs are not those of a classifier, an argument makes no
-            sense, or onnx2torch is not installed where it is needed.
-        DeviceError: an execution provider cannot be had.
-        ModelError: the file cannot be loaded or converted, or the graph is not the same function.
+        ConfigError: there is no such file, its inputs and outputs are not those of a classifier, an argument is
+            invalid, or onnx2torch is needed and not installed.
+        DeviceError: an execution provider is unavailable.
+        ModelError: the file cannot be loaded or converted, or the graph is another function.
     """
     if threads is not None and (type(threads) is not int or threads < 1):
         raise ConfigError(expected("threads to be None or a whole number >= 1", threads))
@@ -77,7 +77,7 @@ def onnx_model(
 
 
 def _samples(model: Classifier, scores: OnnxScores, examples: ArrayLike | None) -> list[NDArray[np.floating[Any]]]:
-    """Batches that a conversion is checked on, as the file takes them."""
+    """Return batches for the check of a conversion, as the file takes them."""
     batches = [] if examples is None else [_given(examples)]
     if scores.shape is not None and not callable(model.preprocessing):
         low, high = model.bounds
@@ -87,6 +87,7 @@ def _samples(model: Classifier, scores: OnnxScores, examples: ArrayLike | None) 
         mend = "The file does not tell what an input looks like."
         raise ConfigError(expected("examples=, a batch of inputs to check gradients on", examples, mend))
     whole = [np.asarray(_preprocessed(model, x)) for x in batches]
+    # A second, smaller batch of odd size finds graphs that took the batch size for a constant.
     return [x for batch in whole for x in (batch, batch[: len(batch) // 2 | 1])]
 
 
@@ -98,9 +99,10 @@ def _given(examples: ArrayLike) -> torch.Tensor:
 
 
 def _preprocessed(model: Classifier, x: torch.Tensor) -> torch.Tensor:
-    """What reaches the file of a batch."""
+    """Return the batch that reaches the file."""
     reached: list[torch.Tensor] = []
 
+    # A classifier whose model only records its input: the preprocessing is robustest's own.
     def catch(z: torch.Tensor) -> torch.Tensor:
         reached.append(z)
         return z.flatten(1)

@@ -30,9 +30,9 @@ class OnnxScores:
 
     Attributes:
         path: the file.
-        shape: sizes of one input; None where the file leaves a size open.
-        dtype: what the file takes; where that is whole numbers, inputs are rounded to the nearest one.
-        batch: the only number of inputs that the file takes; None where it takes any.
+        shape: sizes of one input; None if the file leaves a size open.
+        dtype: type of the input; for whole numbers, inputs are rounded to the nearest one.
+        batch: the only batch size that the file takes; None for any.
     """
 
     def __init__(self, path: Path, *, output: str | None, providers: Sequence[Provider], threads: int | None) -> None:
@@ -40,13 +40,13 @@ class OnnxScores:
 
         Args:
             path: the file.
-            output: name of the output that holds the scores; None where the file has one output.
+            output: name of the output with the scores; None if the file has one output.
             providers: onnxruntime's execution providers, the best first.
-            threads: threads of one pass; None for as many as torch uses.
+            threads: threads of one pass; None takes torch's number.
 
         Raises:
             ConfigError: there is no such file, it is no ONNX, or its inputs and outputs are not those of a classifier.
-            DeviceError: an execution provider cannot be had.
+            DeviceError: an execution provider is unavailable.
             ModelError: onnxruntime cannot load the file.
         """
         self.path = path
@@ -67,7 +67,7 @@ class OnnxScores:
         self.shape = tuple(sizes[1:]) if known else None
 
     def __call__(self, x: NDArray[np.floating[Any]]) -> NDArray[Any]:
-        """Scores (B, K) of inputs (B, *S), in the file's own floating type.
+        """Return scores (B, K) of inputs (B, *S), in the file's own floating type.
 
         Raises:
             ModelError: an input is out of the range of the file's whole numbers, or onnxruntime fails.
@@ -76,22 +76,20 @@ class OnnxScores:
         if self.batch is None or len(x) == self.batch:
             return self._run(x)
         parts = [x[start : start + self.batch] for start in range(0, len(x), self.batch)]
+        # Fill up the last batch by repeating its last input; the answers to these are dropped.
         lacking = self.batch - len(parts[-1])
         parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(lacking, 0)])
         return np.concatenate([self._run(part) for part in parts])[: len(x)]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnnxScores:
-        """Itself: a session has no state that a copy could keep apart."""
         return self
 
     def robustest_fingerprint(self) -> str:
-        """The file's bytes, what reads them, and which of its outputs is taken."""
         providers = ", ".join(f"{name} {self._session.get_provider_options()[name]}" for name in self.providers)
         return f"ONNX {self._digest}, output {self._output}, onnxruntime {onnxruntime.__version__}: {providers}"
 
     @property
     def providers(self) -> list[str]:
-        """The execution providers in use, the best first."""
         return list(self._session.get_providers())
 
     def _chosen(self, output: str | None) -> str:
@@ -135,6 +133,7 @@ def _session(path: Path, providers: list[Provider], threads: int) -> onnxruntime
         raise DeviceError(expected(f"execution providers of this onnxruntime ({known})", absent))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # The same inputs must give the same scores, or counterexamples could not be replayed.
     options.use_deterministic_compute = True
     options.log_severity_level = 3
     try:

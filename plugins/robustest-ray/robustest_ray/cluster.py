@@ -1,4 +1,4 @@
-"""The cluster: reached, asked what it has, and checked before any work starts."""
+"""The cluster: connection, resources, and checks before any work starts."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from robustest.errors import ConfigError, DeviceError
 
+# Seconds in which every node has to say what is installed on it.
 _PATIENCE = 120.0
-"""Seconds in which every node has to say what is installed on it."""
+# Seconds in which a cluster has to take a connection.
 _KNOCK = 10.0
-"""Seconds in which a cluster has to take a connection."""
 _NEEDED = ("robustest", "robustest-ray", "torch")
 
 
 def reached(address: str | None) -> bool:
-    """Connect to a cluster, or start one on this machine where no address is known.
+    """Connect to a cluster, or start one on this machine if no address is known.
 
     Args:
-        address: "auto", "host:port", "ray://host:port", or None for what RAY_ADDRESS says.
+        address: "auto", "host:port", "ray://host:port", or None for that of RAY_ADDRESS.
 
     Returns:
-        Whether this process connected, and so has to disconnect; False where it was connected before.
+        True if this process connected, and so has to disconnect; False if it was connected before.
 
     Raises:
-        ConfigError: Ray's client is wanted, and not installed.
+        ConfigError: Ray's client is needed, and not installed.
         DeviceError: the cluster cannot be reached.
     """
     if ray.is_initialized():
@@ -57,18 +57,14 @@ def reached(address: str | None) -> bool:
 
 
 def _knock(address: str | None) -> None:
-    """Find out quickly that nobody answers there: Ray itself tries for minutes.
-
-    Raises:
-        OSError: nobody does.
-    """
+    """Raise OSError quickly if nobody answers at the address: Ray itself tries for minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
 
 
 def accelerators() -> str:
-    """The kinds of GPU that the cluster's nodes have, in words; empty where it has none."""
+    """Return the kinds of GPU of the cluster's nodes, in words; may be empty."""
     kinds = {
         name.removeprefix("accelerator_type:")
         for node in _alive()
@@ -79,10 +75,10 @@ def accelerators() -> str:
 
 
 def check_nodes() -> None:
-    """Ask every node for its versions of robustest, this plugin and torch.
+    """Compare the versions of robustest, this plugin and torch on every node with those here.
 
     Raises:
-        ConfigError: one lacks them, or has others than this machine.
+        ConfigError: a node lacks them, or has others than this machine.
         DeviceError: a node does not answer.
     """
     wanted = {name: _plain(version(name)) for name in _NEEDED} | {"python": _python()}
@@ -113,14 +109,13 @@ def check_nodes() -> None:
 
 
 def _asked(node: str, wanted: Mapping[str, str]) -> Any:
-    """A reference to a node's answer."""
     names = [name for name in wanted if name != "python"]
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
     return ray.remote(_installed()).options(num_cpus=0, scheduling_strategy=strategy).remote(names)
 
 
 def _installed() -> Callable[[list[str]], dict[str, str | None]]:
-    """A function that travels by value, and so runs where this plugin is not installed."""
+    """Return a function that is sent by value, and so runs without this plugin on the node."""
 
     def installed(names: list[str]) -> dict[str, str | None]:
         import platform
@@ -138,7 +133,7 @@ def _installed() -> Callable[[list[str]], dict[str, str | None]]:
 
 
 def resources() -> dict[str, float]:
-    """What the cluster has in all: CPUs, GPUs and what else its nodes offer."""
+    """Return all resources of the cluster: CPUs, GPUs and others of its nodes."""
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
@@ -148,7 +143,7 @@ def _alive() -> list[Any]:
 
 
 def _plain(found: str) -> str:
-    """A version without what it was built for: a CPU build here may drive GPU builds there."""
+    """Return a version without its build: a CPU build here may drive GPU builds there."""
     return found.split("+", maxsplit=1)[0]
 
 

@@ -1,4 +1,4 @@
-"""The engine: an actor for each worker, one task under way in each."""
+"""The engine: an actor for each worker, with one task at a time."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from robustest_ray.cluster import accelerators, check_nodes, reached, resources
 from robustest_ray.pool import Pool, result_of
 
 RETRIES = 3
-"""How often the workers that run a task may be lost before that is an error."""
+"""Number of workers that a task may lose before that is an error."""
 
 
 class RayEngine:
     """Maps tasks on the actors of a Ray cluster.
 
-    A worker or node that is lost is replaced, and its task done again, by whichever worker is free; results are the
-    same, since a chunk's outcome depends on the chunk alone.
+    A lost worker or node is replaced, and any free worker repeats its task; results are the same, since a chunk's
+    outcome depends on the chunk alone.
 
     Args:
         settings: address, device, workers and gpus_per_task.
 
     Raises:
-        DeviceError: the cluster cannot be reached, or has not what was asked for.
+        DeviceError: the cluster cannot be reached, or lacks the requested resources.
         ConfigError: a node lacks robustest, this plugin or torch, or has other versions.
     """
 
@@ -47,10 +47,10 @@ class RayEngine:
         self._jobs = 0
 
     def put(self, job: Job) -> object:
-        """The job in the cluster's object store; each worker fetches it once.
+        """Put the job into the cluster's object store, from which each worker fetches it once.
 
         Raises:
-            ConfigError: something in it cannot travel.
+            ConfigError: a part of it cannot be pickled.
         """
         self._jobs += 1
         try:
@@ -62,7 +62,6 @@ class RayEngine:
             ) from error
 
     def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
-        """As `robustest.run.workers.Engine.imap_unordered`."""
         number, reference = job
         queue = _Queue(tasks)
         running: dict[Any, tuple[int, _Attempt]] = {}
@@ -89,7 +88,7 @@ class RayEngine:
             self._pool.abandon({done: place for done, (place, _) in running.items()})
 
     def cancel(self) -> None:
-        """Nothing waits: a worker has one task at a time, and one that is under way ends by itself."""
+        """Do nothing: a worker has one task at a time, and that ends by itself."""
 
     def close(self) -> None:
         """End the workers, and the connection if it was made here."""
@@ -103,14 +102,14 @@ class RayEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A task, and how many workers were lost over it."""
+    """A task, and the number of workers that were lost over it."""
 
     task: Any
     lost: int = 0
 
 
 class _Queue:
-    """Tasks still to be given to a worker: those that were lost first, then new ones."""
+    """Tasks still to be given to a worker: lost ones first, then new ones."""
 
     def __init__(self, tasks: Iterable[Any]) -> None:
         self.empty = False
@@ -125,26 +124,18 @@ class _Queue:
         return None if task is None else _Attempt(task)
 
     def again(self, attempt: _Attempt, error: Exception) -> None:
-        """Have a task done again.
-
-        Raises:
-            DeviceError: it was lost too often.
-        """
+        """Queue a lost task again; raise DeviceError if it was lost too often."""
         if attempt.lost >= RETRIES:
             raise DeviceError(
                 f"Expected a chunk to be measured but {attempt.lost + 1} workers were lost over it: {error}. If they "
                 "ran out of memory, lower robust_batch_size, or give each worker more of a GPU."
             ) from error
+        # A chunk that needs too much memory would kill one worker after the other, hence the limit above.
         self._lost.append(_Attempt(attempt.task, attempt.lost + 1))
         self.empty = False
 
 
 def _gpus(settings: Settings) -> float:
-    """GPUs for each worker.
-
-    Raises:
-        DeviceError: some are asked for, and the cluster has none.
-    """
     there = resources().get("GPU", 0)
     if settings.device == "cpu":
         return 0

@@ -1,4 +1,4 @@
-"""What this pack adds to robustest: the engine `ray`."""
+"""The hook of this pack: the engine `ray`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The actors: which are up, which are on their way, which are busy."""
+"""The actors: idle, starting, and busy ones."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from robustest.errors import DeviceError, RobustestError
 from robustest_ray.cluster import resources
 from robustest_ray.worker import Worker
 
+# Seconds in which something has to happen: a worker to start, or a chunk to be done.
 _PATIENCE = 600.0
-"""Seconds in which something has to happen: a worker to start, or a chunk to be done."""
 
 
 class Pool:
-    """Actors by place. A task is given only to one that is up, never to one that may not find room.
+    """Actors by place. A task is given only to a running actor, never to one that may not find room.
 
     Args:
-        count: how many; None for as many as the cluster has room for now.
-        gpus: for each.
+        count: number of actors; None for as many as the cluster has room for now.
+        gpus: GPUs of each.
 
     Attributes:
-        idle: places of those that are up and have nothing to do.
+        idle: places of running actors without a task.
     """
 
     def __init__(self, count: int | None, gpus: float) -> None:
@@ -46,11 +46,11 @@ class Pool:
             self.replace(place)
 
     def submit(self, place: int, number: int, job: Any, task: Any) -> Any:
-        """A reference to what a worker makes of a task."""
+        """Return a reference to a worker's result of a task."""
         return self._actors[place].run.remote(number, [job], task)
 
     def next(self, running: Iterable[Any]) -> Any:
-        """The next of the running tasks to end; or a worker's reference that is none, when one has come up.
+        """Return the next reference that ends: a running task's, or that of a worker that has started.
 
         Raises:
             DeviceError: nothing happens for a long time.
@@ -79,17 +79,16 @@ class Pool:
         return done[0]
 
     def replace(self, place: int) -> None:
-        """Start an actor in the place of one that is lost, or of none."""
+        """Start an actor in the place of a lost one, or in an empty place."""
         actor: Any = self._make.remote(self._threads)
         self._actors[place] = actor
         self._coming[actor.up.remote()] = place
 
     def abandon(self, running: Mapping[Any, int]) -> None:
-        """Want nothing any more of the running tasks; their workers have something to do until they end."""
+        """Ignore the results of running tasks; their workers are busy until they end."""
         self._coming |= running
 
     def close(self) -> None:
-        """End every actor."""
         for actor in self._actors.values():
             with suppress(RayError):
                 ray.kill(actor)
@@ -98,10 +97,10 @@ class Pool:
 
 
 def result_of(reference: Any) -> Any:
-    """What a worker made of a task.
+    """Return a worker's result of a task.
 
     Raises:
-        RobustestError: the worker says why it could not measure, or it failed otherwise.
+        RobustestError: the worker could not measure, or it failed otherwise.
         RayActorError: the worker was lost.
     """
     try:

@@ -1,4 +1,4 @@
-"""What runs in an actor: one job at a time, started once, then task after task."""
+"""The program of an actor: one job at a time, started once, then task after task."""
 
 from __future__ import annotations
 
@@ -11,24 +11,20 @@ from robustest.packs import Job, Mapper
 
 
 class Worker:
-    """Measures chunks on what Ray gave this actor: its CPUs, or its share of a GPU.
-
-    Args:
-        threads: of torch.
-    """
+    """Measures chunks on the CPUs, or the share of a GPU, that Ray gave this actor; `threads` are torch's."""
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
         self._job: tuple[int, Mapper] | None = None
 
     def up(self) -> None:
-        """Answers once the actor has found room and started."""
+        """Return once the actor has found room and started."""
 
     def run(self, number: int, job: list[Any], task: Any) -> Any:
-        """What becomes of a task.
+        """Return the result of a task.
 
         Args:
-            number: tells jobs apart.
+            number: number of the job.
             job: one reference to the job, in a list, so that Ray does not fetch it for every task.
             task: the task.
         """

@@ -1,13 +1,9 @@
-"""The looks of claims on robustness: an attack on a chunk of samples, and proofs about the samples that it leaves.
+"""An attack on a chunk of samples, and proofs for the samples that it leaves, for all claims on robustness.
 
-For each sample of a chunk:
-
-1. The model answers it unchanged. A wrong answer is not held, and is not attacked.
-2. A known counterexample that still breaks it (`robustest.run.replay`) takes the place of the attack.
-3. All others are attacked by the stages of the cascade, each stage on the samples that the stages before it left.
-4. With `Certifying`, bounds then try to prove the samples that the model answers right.
-
-`find_adversarial` returns the inputs that an attack finds, for use outside a claim.
+1. The model predicts each sample unchanged. A wrong prediction is not held, and is not attacked.
+2. A known counterexample that still breaks a sample (`robustest.run.replay`) replaces the attack.
+3. All others are attacked by the stages of the cascade, each stage on the samples that earlier stages left.
+4. With `Certifying`, bounds then try to prove the samples that the model has right.
 """
 
 from __future__ import annotations
@@ -40,7 +36,6 @@ from robustest.tasks import Task
 from robustest.threats import Spatial, Threat, per_row
 
 _WAYS = ("auto", "linear")
-"""Values of `certify`."""
 
 
 def check_threat(threat: object) -> None:
@@ -50,7 +45,7 @@ def check_threat(threat: object) -> None:
 
 
 def check_threat_fits_task(task: Task, threat: Threat) -> None:
-    """Raise ConfigError for a threat that moves images whose targets would have to move with them."""
+    """Raise ConfigError for a threat that moves images with targets that would have to move too."""
     if task.placed and isinstance(threat, Spatial):
         raise ConfigError(
             f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of "
@@ -60,11 +55,10 @@ def check_threat_fits_task(task: Task, threat: Threat) -> None:
 
 
 def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:
-    """Return the attack of a call, or that of the settings, with the stages that packs add for its threat.
+    """Return the attack of a call, or of the settings, with the stages that packs add for its threat.
 
     Raises:
-        UnknownNameError: there is no attack of that name.
-        ConfigError: it is no attack.
+        UnknownNameError, ConfigError: there is no such attack.
     """
     return as_attack(context.current().settings.attack if attack is None else attack, threat)
 
@@ -76,10 +70,10 @@ def draws_in(cascade: Cascade) -> int:
 
 
 def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
-    """Return the setup of a claim with this attack: if it averages answers, they may differ from pass to pass.
+    """Return the setup for an attack; if it averages over draws, a model may be random.
 
     Raises:
-        ConfigError: the attack averages answers that are not classes, and have no majority.
+        ConfigError: draws of predictions that are not classes, and have no majority.
     """
     if draws_in(cascade) == 1:
         return setup
@@ -91,10 +85,10 @@ def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
 
 
 def check_certify(how: str | None, draws: int) -> bool:
-    """Return True if samples are to be proven: by the call, or by the settings where it gives None.
+    """Return True if the call, or else the settings, ask for proofs.
 
     Raises:
-        ConfigError: there is no such way, or the attack is on a model that answers at random.
+        ConfigError: there is no such way, or the attack averages over draws.
     """
     how = context.current().settings.certify if how is None else how
     if how is None:
@@ -111,16 +105,14 @@ def check_certify(how: str | None, draws: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attacking:
-    """Clean answers of a chunk, then the attack on the samples that are right.
+    """Clean predictions of a chunk, then the attack on the samples that are right.
 
     Attributes:
-        cascade: the attack.
-        threat: contains all inputs of the attack.
         examples: most exhibits.
-        keep: add the column "x" with the inputs found, or the best attempt where none was.
-        replay: known counterexamples, whose samples are not attacked again; it rounds new ones.
-        probing: make the experiments that feed health checks; an audit leaves them to the attack that it audits.
-        every: return every counterexample, to be tried on another model, not only as many as there is room for.
+        keep: add the column "x" with the inputs found, or the best attempts.
+        replay: known counterexamples; it rounds new ones.
+        probing: make the experiments of health checks; an audit leaves them to the attack under audit.
+        every: return every counterexample, to be tried on another model.
     """
 
     cascade: Cascade
@@ -132,7 +124,6 @@ class Attacking:
     every: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the outcomes of a chunk."""
         cascade, threat = self.cascade, self.threat
         judged, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
         clean, right = judged.predicted, judged.holds
@@ -192,16 +183,14 @@ class Attacking:
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
-        """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
         return None if audit is None else replace(self, cascade=audit, replay=None, probing=False, every=False)
 
     def keeping(self) -> Attacking:
-        """As `Searching.keeping`."""
         return replace(self, every=True)
 
     def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        """As `Searching.tried`: the inputs lie inside the threat, as they were found there for the same samples."""
+        # Inside the threat without a check: the inputs were found there for the same samples.
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)
         judged = evaluator.judged(x, chunk.y)
@@ -228,7 +217,7 @@ class Attacking:
 
 
 def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> Cascade | None:
-    """Return the stages of a cascade's audit that work on a chunk, as a cascade; None where there are none."""
+    """Return the stages of a cascade's audit that fit a chunk, as a cascade; None if there are none."""
     stages = Cascade(name=f"{cascade.name} audit", stages=cascade.audit).serving(
         threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task
     )
@@ -237,20 +226,13 @@ def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certifying:
-    """An attack on a chunk, then bounds of the samples that are right.
-
-    Attributes:
-        attack: gives the columns "held" and "clean".
-        threat: contains all inputs.
-        replay: known counterexamples, for the attack.
-    """
+    """An attack on a chunk, then bounds for the samples that are right."""
 
     attack: Attacking
     threat: Threat
     replay: Replay | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the outcomes of a chunk; the column "proven" marks samples that no attack can break."""
         from robustest.engine.proving import prove_rows  # here, as no other claim needs it
 
         observation = replace(self.attack, replay=self.replay)(evaluator, chunk)
@@ -268,15 +250,13 @@ class Certifying:
         return replace(observation, columns={**observation.columns, "proven": proven})
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Look | None:
-        """Return the attack's auditor: proven samples need none."""
         return self.attack.auditor(evaluator, chunk)
 
     def keeping(self) -> Certifying:
-        """As `Searching.keeping`."""
         return replace(self, attack=self.attack.keeping())
 
     def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        """As `Searching.tried`; the driver refuses an input that breaks a proven sample."""
+        # The driver refuses an input that breaks a proven sample.
         return self.attack.tried(evaluator, chunk, kept)
 
 
@@ -298,11 +278,10 @@ class Adversarial:
     """The inputs that an attack found; rows in the order given.
 
     Attributes:
-        x: like the x given, inside the threat: the input found where `broken`, the best attempt elsewhere
-            (the sample itself where it was misclassified from the start).
-        broken: (N,) bool: the model misclassifies the row of `x`.
-        norms: (N,) float64, the threat's size of each row's change.
-        cost: model passes and seconds.
+        x: like the x given, inside the threat: the input found for `broken` rows, else the best attempt (the sample if
+            it was misclassified from the start).
+        broken: (N,) bool, True for misclassified rows of `x`.
+        norms: (N,) float64, sizes of the changes in the threat's unit.
         stages: number of samples that each stage broke.
         notes: sentences for the reader.
     """
@@ -329,7 +308,7 @@ def find_adversarial(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        x: (N, *S) floats inside the bounds, a tensor or an array; the inputs returned are of the same kind.
+        x: (N, *S) floats inside the bounds, a tensor or an array, like the inputs returned.
         y: (N,) integer labels.
         threat: contains all changes.
         attack: a name, a searcher or a cascade.

@@ -1,8 +1,7 @@
-"""Certified accuracy: the share of samples for which no input inside the threat can be misclassified, by proof.
+"""Certified accuracy: the share of samples without a misclassified input inside the threat, by proof.
 
-The proofs are linear bounds of the samples that an attack left (Zhang et al., NeurIPS 2018, section 3;
-`robustest.bounds`), or, for a classifier that answers by the majority under noise, draws of that noise (Cohen et al.,
-ICML 2019).
+The proofs are linear bounds for the samples that an attack left (Zhang et al., NeurIPS 2018, section 3;
+`robustest.bounds`), or, for a majority vote under noise, draws of that noise (Cohen et al., ICML 2019).
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ from robustest.run.plan import Options, Plan, Setup
 from robustest.run.replay import Replay
 from robustest.threats import L1, L2, Linf, Threat
 
+# The column compared with a baseline: proofs alone pass the claim.
 _PROVEN = ("proven",)
-"""The column that is compared with a baseline: proofs alone pass the claim."""
 
 CERTIFIED_ACCURACY = Kind(
     name="certified_accuracy",
@@ -61,7 +60,6 @@ CERTIFIED_ACCURACY = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy", "certified", "looked_at"}),
 )
-"""Accuracy that no attack inside a threat can lower."""
 
 
 @measurement(CERTIFIED_ACCURACY)
@@ -78,22 +76,21 @@ def measure_certified_accuracy(
 ) -> Result:
     """Measure the accuracy that no attack inside a threat model can lower, by linear bounds.
 
-    An attack comes first, as it is cheap and finds samples that cannot be proven; then bounds of the others. A sample
-    is proven, wrong or broken, or open. The claim passes on proven samples alone, fails once too many are wrong or
-    broken, and is inconclusive between. The estimate is the proven share; the interval goes from there to the share
-    that the attack left. Usually only small or robustly trained networks can be certified; a note says why none could
-    be.
+    First an attack, as it is cheap, finds samples that cannot be proven; then bounds try the others. A sample is
+    proven, wrong or broken, or open. The claim passes on proven samples alone, fails once too many are wrong or broken,
+    and is inconclusive between. The estimate is the proven share, the interval goes from there to the unbroken share.
+    Usually only small or robustly trained networks can be certified.
 
     Args:
         model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; or
             `Smoothed(model, sigma)`, which is certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha
-            over twice the number of samples. The statement is then about the majority under noise.
+            over twice the number of samples; the claim is then about the majority under noise.
         data: as for `measure_robust_accuracy`.
         threat: `Linf`, `L2` or `L1`; eps in input units.
-        at_least: the certified accuracy claimed, in 0..1; without one the verdict is "inconclusive".
-        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that are proven. With
-            `Smoothed(...)` another model is smoothed in the same way.
-        attack: as for `measure_robust_accuracy`; it proves nothing and cannot pass the claim.
+        at_least: certified accuracy claimed, in 0..1; without one the verdict is "inconclusive".
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about proven samples; another model for
+            `Smoothed(...)` is smoothed in the same way.
+        attack: as for `measure_robust_accuracy`; it cannot pass the claim.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -134,11 +131,7 @@ def _smoothed(
     no_worse_than: Baseline | None,
     tolerance: float,
 ) -> Result:
-    """Measure the certified accuracy of the majority under noise.
-
-    All samples of a set share half of alpha, so that their certificates hold together; the verdict on their number has
-    the other half.
-    """
+    """Measure the certified accuracy of the majority under noise."""
     if isinstance(no_worse_than, Smoothed):
         how, other = ((one.sigma, one.draws, one.guesses) for one in (model, no_worse_than))
         if how != other:
@@ -153,6 +146,8 @@ def _smoothed(
         )
     if type(threat) is not L2:
         raise ConfigError(expected("L2, the norm in which smoothing certifies", threat))
+    # All samples share half of alpha, so that their certificates hold together; the verdict on their number has the
+    # other half.
     look = Smoothing(
         sigma=model.sigma,
         draws=model.draws,
@@ -188,12 +183,12 @@ def _finished(plan: Plan, threat: Threat, at_least: float | None, method: str) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smoothing:
-    """Two rounds of noisy answers of each sample of a chunk: the first guesses a class, the second certifies it.
+    """Two rounds of noisy predictions of each sample: the first guesses a class, the second certifies it.
 
     Attributes:
         sigma: the noise's standard deviation.
-        draws, guesses: answers of the second round, and of the first.
-        eps: the L2 radius that counts as proven.
+        draws, guesses: predictions of the second round, and of the first.
+        eps: the L2 radius to prove.
         alpha: most chance of a wrong certificate of one sample, on either side.
     """
 
@@ -206,8 +201,8 @@ class Smoothing:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Return the outcomes of a chunk.
 
-        A sample is "proven" where its label has the majority within eps, and not "held" where another class certainly
-        has the majority at the sample itself; "clean" marks a right answer without noise.
+        A sample is "proven" if its label has the majority within eps, and not "held" if another class certainly has the
+        majority at the sample itself; "clean" marks a right prediction without noise.
         """
         task = evaluator.task
         clean = task.holds(evaluator.logits(chunk.x), chunk.y).cpu().numpy()

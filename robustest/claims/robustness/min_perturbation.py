@@ -1,7 +1,7 @@
 """Minimum perturbation: the smallest change found, for every sample, that makes the model wrong.
 
-The interval's ends are order statistics of the samples: whatever the sizes' distribution, each is beyond the median of
-the population with probability alpha at most (David and Nagaraja, Order Statistics, section 7.1).
+The interval's ends are order statistics: for any distribution of sizes, each is beyond the population's median with
+probability alpha at most (David and Nagaraja, Order Statistics, section 7.1).
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ MIN_PERTURBATION = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
 )
-"""The median of the smallest perturbations that make samples wrong."""
 
 
 @measurement(MIN_PERTURBATION)
@@ -70,28 +69,27 @@ def measure_min_perturbation(
 ) -> Result:
     """Measure the median, over samples, of the smallest perturbation found that makes the model wrong.
 
-    Samples that are wrong unchanged need 0. A found size is an upper bound, as for `measure_robust_accuracy`: a failure
-    is proven by its samples, and a pass is as good as the search. Where nothing is found, the boundary on the way to
-    the nearest sample of another prediction bounds the size; without one, the distance between opposite corners of the
-    bounds is taken. The details count both.
+    Samples that are wrong unchanged need 0. A found size is an upper bound: a failure is proven, a pass is as good as
+    the search. If nothing is found, the boundary on the way to the nearest sample of another prediction bounds the
+    size, or else the distance between opposite corners of the bounds; the details count both.
 
     The estimate is the size that at least half of the samples reach: of two in the middle the larger. A "set" claim
     holds if at least half of the samples need `at_least`.
 
     Args:
-        model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`.
+        model, data, task: as for `measure_robust_accuracy`.
         norm: "l2", "linf" or "l1", or the threat's class, e.g. `L2`.
-        at_least: the median claimed, in input units, > 0; without one the verdict is "inconclusive".
-        attack: as for `measure_robust_accuracy`; every stage searches every sample for the smallest size. None takes
-            that of the norm in `robustest.attacks.cascades.MINIMUM`.
-        task: as for `measure_robust_accuracy`.
+        at_least: median claimed, in input units, > 0; without one the verdict is "inconclusive".
+        attack: as for `measure_robust_accuracy`; every stage searches every sample for the smallest size. None:
+            `robustest.attacks.cascades.MINIMUM` for the norm.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. Its outcomes are True where a sample needs `at_least`, or more than 0 if that is not given; its
-        counterexamples are the smallest perturbations found. `details["quantiles"]` has for each share q the largest
-        size that at least 1 - q of the samples reach; that of .5 is the estimate.
+        The result. A sample's outcome is True if it needs `at_least`, or more than 0 if that is None; counterexamples
+            are
+        the smallest perturbations found. `details["quantiles"]` has for each share q the largest size that at least 1 -
+            q
+        of the samples reach.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -125,24 +123,18 @@ def measure_min_perturbation(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MedianRule:
-    """The rule of a claim on the median of the column "size"; "widest" has the largest possible size.
-
-    Attributes:
-        threshold: the median claimed at least, or None.
-        terms: scope and error levels.
-    """
+    """The rule of a claim on the median of the column "size"; the column "widest" has the largest possible size."""
 
     threshold: float | None
     terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """As `Claim.settled`: half of the samples must hold."""
         if self.threshold is None:
             return None
+        # The median is at least the threshold if half of the samples reach it.
         return ShareRule(threshold=0.5, at_least=True, terms=self.terms).settle(columns, n)
 
     def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
-        """As `Rule.decide`; the interval is that of the population's median, or wider."""
         ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
         if len(ordered) < n and self.terms.scope == "set":
             interval = self._median_interval(ordered, n, settled, widest)
@@ -162,7 +154,6 @@ class MedianRule:
         return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`."""
         return self.threshold is not None and ShareRule(threshold=0.5, at_least=True, terms=self.terms).doomed(
             broken, n
         )
@@ -170,10 +161,8 @@ class MedianRule:
     def _median_interval(
         self, ordered: NDArray[np.float64], n: int, settled: EarlyVerdict | None, widest: float
     ) -> tuple[float, float]:
-        """Return the interval of the set's median, valid wherever the run stopped.
-
-        It holds the thresholds that the test of a claim leaves open (Howard and Ramdas, Bernoulli 2022, section 3).
-        """
+        """Return the interval of the set's median, valid at any stopping time."""
+        # The interval holds the thresholds that the test leaves open (Howard and Ramdas, Bernoulli 2022, section 3).
         half, limit = count_at_least(0.5, n), -np.log(self.terms.alpha)
         below = np.searchsorted(ordered, ordered)
         reach = len(ordered) - below
@@ -193,7 +182,7 @@ def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -
     Args:
         ordered: (n,) rising.
         alpha: most chance that the median is beyond either end.
-        widest: the largest possible value: the end where there are too few samples for a smaller one.
+        widest: the largest possible value: the end for too few samples.
     """
     n = len(ordered)
     # The k-th smallest is above the median with probability P(Binomial(n, 1/2) < k).
@@ -204,14 +193,7 @@ def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searching:
-    """The smallest perturbations of a chunk's samples, in the ball that holds every input.
-
-    Attributes:
-        name: of the norm.
-        cascade: the attack.
-        least: the size claimed at least, or None.
-        examples: most exhibits.
-    """
+    """The smallest perturbations of a chunk's samples, in the ball that contains every input."""
 
     name: str
     cascade: Cascade
@@ -219,7 +201,6 @@ class Searching:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the outcomes of a chunk."""
         widest = _across(self.name, chunk)
         smallest = search_smallest(evaluator, chunk, self.cascade, _THREATS[self.name](2 * widest))
         return _observed(chunk, smallest, self.least, widest=widest, most=self.examples, task=evaluator.task)

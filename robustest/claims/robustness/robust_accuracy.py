@@ -1,12 +1,10 @@
-"""Robust accuracy: the share of samples for which no misclassified input was found inside the threat.
+"""Robust accuracy: the share of samples without a misclassified input, as far as found, inside the threat.
 
-With `certify`, bounds (`robustest.bounds`) also try to prove the samples that the attack left; a proven sample holds
-under every attack. The interval then goes from the proven share to the share that was not broken, and enough proofs
-pass the claim.
+With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then goes from
+the proven share to the unbroken share, and enough proofs pass the claim.
 
-For a model that answers at random, the details give the share of misclassified draws at the inputs found, on fresh
-draws, with a Clopper-Pearson interval: draws whose chances differ from sample to sample spread less than it allows for
-(Hoeffding, Ann. Math. Stat. 1956).
+For a random model, the details give the share of misclassified fresh draws at the inputs found, with a Clopper-Pearson
+interval: it allows for more spread than draws with different chances have (Hoeffding, Ann. Math. Stat. 1956).
 """
 
 from __future__ import annotations
@@ -54,7 +52,6 @@ ROBUST_ACCURACY = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
 )
-"""Accuracy under the worst inputs that an attack finds inside a threat."""
 
 
 @measurement(ROBUST_ACCURACY)
@@ -73,34 +70,31 @@ def measure_robust_accuracy(
 ) -> Result:
     """Measure accuracy under the worst inputs that an attack finds inside a threat model.
 
-    A sample holds if the model classifies it correctly and the attack does not break it. The number is an upper bound
-    on the true robust accuracy: a stronger attack can only lower it. So the interval begins at 0, and
-    `details["left_interval"]` is that of the accuracy under this attack.
+    A sample holds if it is classified correctly and the attack does not break it. A stronger attack can only lower the
+    number, so the interval begins at 0; `details["left_interval"]` is that of the accuracy under this attack.
 
-    A model that answers at random needs an attack that averages its answers, such as `EOT(PGD(), draws=10)`: unchanged
-    and found inputs are then judged by the majority of as many fresh draws.
+    A random model needs an attack that averages over draws, such as `EOT(PGD(), draws=10)`: the majority of as many
+    fresh draws then decides.
 
     Args:
         model: a torch module, TorchScript, or callable mapping images (N, *S) in the bounds to logits (N, K).
         data: `(x, y)`, a data set or a DataLoader; see `robustest.data.as_samples`.
-        threat: the changes that the attacker may make, e.g. `Linf(8 / 255)`; eps in input units.
-        at_least: the accuracy claimed, in 0..1; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file, or another model (anything that `model` may be), which is searched in
-            the same way, with the same draws; each model is also tried at the inputs that broke the other. On the same
-            samples, no more may be lost than `tolerance`, or than chance explains at alpha (exact one-sided McNemar
-            test).
-        tolerance: the fall from the baseline's accuracy that is allowed, in 0..1.
-        attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
+        threat: the allowed changes, e.g. `Linf(8 / 255)`; eps in input units.
+        at_least: accuracy claimed, in 0..1; without one the verdict is "inconclusive".
+        no_worse_than: a baseline file, or another model (as `model`), searched in the same way with the same draws;
+            each model is also tried at the inputs that broke the other. On the same samples, no more may be lost than
+            `tolerance`, or than chance explains at alpha (exact one-sided McNemar test).
+        tolerance: allowed fall from the baseline's accuracy, in 0..1.
+        attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; None: the settings'.
         certify: "auto" or "linear": try to prove the samples that the attack left, for a torch module in L-inf, L2 and
-            L1; the settings' where None.
-        task: defines answers, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where None. A
-            sample whose score is at least the floor holds.
+            L1; None: the settings'.
+        task: defines predictions and when they are right, e.g. `Segmentation(19, floor=0.9)`; None: classification.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the task has no floor, or does not go with the threat.
-        DataError: samples or labels cannot be measured on.
-        ModelError: the model's answers cannot be judged.
+        ConfigError: an argument is out of range or unknown, or the task has no floor or does not fit the threat.
+        DataError: invalid samples or labels.
+        ModelError: invalid outputs of the model.
         DeviceError: the device is absent or out of memory.
         StoreError: the baseline is missing, damaged, or of other samples.
     """

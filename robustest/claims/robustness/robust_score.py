@@ -1,7 +1,7 @@
 """Robust score: the mean of the worst scores that an attack finds inside the threat.
 
-A search does not stop where an answer counts as wrong: it goes on for the lowest score, and the input found is scored
-afresh. The worst input is chosen for each sample by its score; the mean IoU of a set could be slightly worse still.
+A search does not stop at a wrong prediction: it goes on for the lowest score, and the input found is scored afresh. The
+worst input is chosen per sample by its score; the mean IoU of a set could be slightly worse still.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ ROBUST_SCORE = Kind(
     ),
     lines=no_lines,
 )
-"""The mean, over samples, of the lowest score that an attack finds inside a threat."""
 
 
 @measurement(ROBUST_SCORE)
@@ -74,25 +73,24 @@ def measure_robust_score(
 ) -> Result:
     """Measure the mean of the lowest scores that an attack finds inside a threat model.
 
-    The number is an upper bound, as for `measure_robust_accuracy`. With `metric="miou"` it is the mean over classes of
-    intersection over union, both summed over the set.
+    The number is an upper bound, as for `measure_robust_accuracy`.
 
     Args:
         model, data: as for `measure_robust_accuracy`, with the task's outputs and targets.
-        threat: the changes that the attacker may make, e.g. `Linf(4 / 255)`.
-        task: defines answers and their scores, e.g. `Segmentation(19)`.
-        at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file, or another model, as for `measure_robust_accuracy`: on the same samples, the
-            mean score may not fall by more than `tolerance`, unless chance explains it
-            (`robustest.decisions.averages.score_baseline`); not with `metric="miou"`, which is no mean.
-        tolerance: the fall from the baseline's mean score that is allowed, in 0..1.
+        threat: the allowed changes, e.g. `Linf(4 / 255)`.
+        task: defines predictions and their scores, e.g. `Segmentation(19)`.
+        at_least: mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
+        no_worse_than: as for `measure_robust_accuracy`: on the same samples, the mean score may not fall by more than
+            `tolerance`, unless chance explains it (`robustest.decisions.averages.score_baseline`); not with "miou".
+        tolerance: allowed fall from the baseline's mean score, in 0..1.
         attack: as for `measure_robust_accuracy`.
-        metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.
+        metric: "mean" of the samples' scores, or "miou", for tasks that count intersections and unions: the mean over
+            classes of intersection over union, both summed over the set.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown; the task has no such metric, or does not go with the
-            threat; the metric is no mean, and a claim about a population or against a baseline is made of it.
+        ConfigError: an argument is out of range or unknown; the task has no such metric, or does not fit the threat; or
+            "miou" in a claim about a population or against a baseline.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -126,11 +124,9 @@ def measure_robust_score(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worsening:
-    """Scores of a chunk as it is, then the attack on all whose score can fall.
+    """Scores of a chunk as it is, then the attack on all scores that can fall.
 
     Attributes:
-        cascade: the attack.
-        threat: contains all inputs.
         examples: most exhibits.
         counting: add the columns of the mean IoU.
         every: return every input that lowers a score, to be tried on another model.
@@ -143,7 +139,6 @@ class Worsening:
     every: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the outcomes of a chunk."""
         task = evaluator.task
         if task.one_class:
             return self._worst(evaluator, chunk, task)
@@ -194,16 +189,13 @@ class Worsening:
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Worsening | None:
-        """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
         return None if audit is None else replace(self, cascade=audit, every=False)
 
     def keeping(self) -> Worsening:
-        """As `Searching.keeping`."""
         return replace(self, every=True)
 
     def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        """As `Searching.tried`."""
         x, size = kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         before, found = (evaluator.judged(one, chunk.y, scored=True) for one in (chunk.x, x))
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)

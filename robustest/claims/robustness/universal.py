@@ -1,4 +1,4 @@
-"""Universal perturbations: one change that, added to any sample, moves the model's answer.
+"""Universal perturbations: one change that, added to any sample, changes the prediction.
 
 It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3) from several starts, of which the
 best two go on: see `robustest.engine.universal.learn`.
@@ -33,10 +33,10 @@ from robustest.settings import Settings
 from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
+# Samples of one gradient step; fixed, so that memory limits do not change the perturbation.
 _BATCH = 64
-"""Samples whose gradients are averaged in one step; fixed, so that memory limits do not change the perturbation."""
+# Most samples, of the half learned from, that select the best perturbation.
 _JUDGED = 512
-"""Most samples, of those learned from, that select the best perturbation."""
 
 
 UNIVERSAL_PERTURBATION = Kind(
@@ -49,7 +49,6 @@ UNIVERSAL_PERTURBATION = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
 )
-"""The share of samples that one perturbation, learned on others, fools."""
 
 
 @measurement(UNIVERSAL_PERTURBATION)
@@ -63,7 +62,7 @@ def measure_no_universal_perturbation(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Measure the share of samples whose predicted class one and the same perturbation changes.
+    """Measure the share of samples with a predicted class that one and the same perturbation changes.
 
     The perturbation is learned on one half of the samples, drawn with the seed, and measured on the other half: the
     fooling rate of Moosavi-Dezfooli et al. (CVPR 2017, section 2). Labels are not used.
@@ -71,16 +70,16 @@ def measure_no_universal_perturbation(
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`; at least two samples.
-        threat: contains the perturbation, `Linf(eps)` or `L2(eps)` in input units; the changed sample is clipped to the
+        threat: contains the perturbation, `Linf(eps)` or `L2(eps)` in input units; changed samples are clipped to the
             bounds.
-        max_fooling_rate: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
+        max_fooling_rate: largest fooling rate claimed, in 0..1; without one the verdict is "inconclusive".
         iterations: mini-batches of 64 samples, >= 1; each of up to 13 starts uses `iterations // 40` more.
-        task: as for `measure_robust_accuracy`; an answer changes where it no longer holds with the answer to the
-            unchanged sample as its target.
+        task: as for `measure_robust_accuracy`; the target is the prediction on the unchanged sample.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result, `outcomes` None for the half learned from. A better perturbation may fool more: a bound from below.
+        The result, `outcomes` None for the half learned from. The rate is a lower bound: another perturbation may fool
+        more.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -120,13 +119,11 @@ def measure_no_universal_perturbation(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perturbing:
-    """Predictions of a chunk, unchanged and with the perturbation that was learned before the first of them.
+    """Predictions of a chunk, unchanged and with the perturbation, which is learned at the first chunk.
 
     Attributes:
         halves: samples to learn from, and samples to measure on.
-        threat: contains the perturbation.
         iterations: number of mini-batches.
-        settings: seed, and number of exhibits.
         learned: the perturbation (1, *S), after the first chunk.
     """
 
@@ -137,7 +134,6 @@ class Perturbing:
     learned: list[Tensor] = field(default_factory=list)
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the outcomes of a chunk."""
         if not self.learned:
             samples, ids, seed = self.halves.samples, self.halves.searched, self.settings.seed
             few = load(samples, ids[:_JUDGED], bounds=chunk.bounds, seed=seed, device=chunk.x.device)
@@ -174,7 +170,7 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
 
 
 def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) -> Iterator[Chunk]:
-    """Yield mini-batches of these samples, in another order in each round."""
+    """Yield mini-batches, reshuffled in each round."""
     step, lap = 0, 0
     while step < steps:
         key = rng.fold(rng.fold(rng.keys(seed, ids), "universal"), lap)

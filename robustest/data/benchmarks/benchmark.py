@@ -22,24 +22,15 @@ class Benchmark(Dataset[tuple[Tensor, int]]):
     """The samples of a named benchmark, with its classes; a map-style data set for any loader.
 
     A claim on it restricts the model's outputs to the benchmark's classes.
-
-    Attributes:
-        name: as for `benchmark`.
-        root: folder of the files.
-        files: their paths under root.
-        labels: (N,) int64, 0..K-1.
-        classes: the classes, and the model's outputs for each.
-        published: published number of samples.
-        view: function from an image to the model's input.
     """
 
-    name: str
-    root: Path
-    files: tuple[str, ...] = field(repr=False)
-    labels: NDArray[np.int64] = field(repr=False)
-    classes: ClassMap = field(repr=False)
-    published: int
-    view: View = field(repr=False)
+    name: str  # as for `benchmark`
+    root: Path  # folder of the files
+    files: tuple[str, ...] = field(repr=False)  # their paths under root
+    labels: NDArray[np.int64] = field(repr=False)  # (N,) int64, 0..K-1
+    classes: ClassMap = field(repr=False)  # the classes, and the model's outputs for each
+    published: int  # published number of samples
+    view: View = field(repr=False)  # function from an image to the model's input
 
     def __len__(self) -> int:
         return len(self.files)

@@ -66,23 +66,15 @@ Cell = tuple[str, int]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CorruptedBenchmark:
-    """The cells of a benchmark such as ImageNet-C, data of `assert_corruption_robustness`.
+    """The cells of a benchmark such as ImageNet-C, data of `assert_corruption_robustness`."""
 
-    Attributes:
-        name: as for `benchmark`.
-        cells: samples of each corruption at each severity: the same images in the same order, with the same labels.
-        clean: the same samples without a corruption; None if unknown.
-        classes: names of the classes, in the order of the labels.
-        published: published number of samples of a cell.
-        baseline: name of the published errors for the relative mean corruption error; may be empty.
-    """
-
-    name: str
+    name: str  # as for `benchmark`
+    # samples of each corruption at each severity: the same images in the same order, with the same labels
     cells: Mapping[Cell, Samples] = field(repr=False)
-    clean: Samples | None = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-    published: int
-    baseline: str = ""
+    clean: Samples | None = field(repr=False)  # the same samples without a corruption; None if unknown
+    classes: tuple[str, ...] = field(repr=False)  # names of the classes, in the order of the labels
+    published: int  # published number of samples of a cell
+    baseline: str = ""  # name of the published errors for the relative mean corruption error; may be empty
 
     def __len__(self) -> int:
         return len(next(iter(self.cells.values())))
@@ -307,17 +299,11 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SequenceBenchmark:
-    """Sequences of frames by perturbation, of the same images; data of `assert_stable_under_perturbations`.
+    """Sequences of frames by perturbation, of the same images; data of `assert_stable_under_perturbations`."""
 
-    Attributes:
-        name: as for `benchmark`.
-        sequences: sequences by perturbation.
-        published: published number of sequences of a perturbation.
-    """
-
-    name: str
-    sequences: Mapping[str, Frames] = field(repr=False)
-    published: int
+    name: str  # as for `benchmark`
+    sequences: Mapping[str, Frames] = field(repr=False)  # sequences by perturbation
+    published: int  # published number of sequences of a perturbation
 
     def __post_init__(self) -> None:
         sizes = {name: len(frames) for name, frames in self.sequences.items()}

@@ -29,13 +29,9 @@ View = Callable[[Image.Image], Any]
 
 @dataclass(frozen=True, slots=True)
 class Centre:
-    """ImageNet's usual view: the shorter side to 256 pixels, and the 224 x 224 in the middle.
+    """ImageNet's usual view: the shorter side to 256 pixels, and the 224 x 224 in the middle."""
 
-    Attributes:
-        border: pixels cut off every side first.
-    """
-
-    border: int = 0
+    border: int = 0  # pixels cut off every side first
 
     def __call__(self, image: Image.Image) -> Image.Image:
         if self.border:
