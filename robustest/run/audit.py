@@ -1,16 +1,11 @@
 """Audit of an attack: before a claim passes, some samples that the attack left are attacked by other means.
 
-An attack can miss counterexamples: gradients do not reach a part of the input, a start lies on a plateau. So
-
-1. draw a few of the samples that held (`_LOOKS`, at first 5) with the claim's seed, and attack them by the stages of
-   the cascade's audit. A sample that the audit breaks is broken, and the claim is decided anew;
-2. bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %). If the claim passes even when
-   that share of the other samples does not hold, it passes;
-3. if the audit broke none of `FEW` samples, the claim passes too: with .15 of the samples left wrongly, all 19 hold
-   with a chance of .85^19 = .046;
-4. else draw twice as many. Once every sample that held was audited, the outcomes decide.
-
-The share that the audit broke is an input of the health check `weak_attack`.
+1. Draw a few of the samples that held (`_LOOKS`, at first 5) with the claim's seed, and attack them by the stages of
+   the cascade's audit. A sample that the audit breaks is broken, and the claim is decided anew.
+2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %). The claim passes if it passes
+   even when that share of the other samples does not hold,
+3. or if the audit broke none of `FEW` samples: with .15 left wrongly, all 19 hold with a chance of .85^19 = .046.
+4. Else draw twice as many. Once every sample that held was audited, the outcomes decide.
 """
 
 from __future__ import annotations
@@ -48,15 +43,12 @@ class Audit:
     audited: dict[int, bool] = field(default_factory=dict)
 
     def take(self, stream: Stream, passing: Callable[[Columns], int], confirmed: Callable[[Columns], bool]) -> bool:
-        """Audit samples of a pass, until none is left, the pass is confirmed, or the claim does not pass.
+        """Audit samples until none is left, the pass is confirmed, or the claim does not pass; False if time ran out.
 
         Args:
             stream: the outcomes so far, which the audit updates.
             passing: number of outcomes, from the first, on which a pass on such columns rests; 0 for no pass.
             confirmed: True if the claim passes on these columns, were they all the data.
-
-        Returns:
-            False if the time budget ended the audit.
         """
         while rests_on := passing(stream.columns):
             columns = stream.columns

@@ -1,8 +1,4 @@
-"""Comparison of a claim's outcomes with a baseline file or another model, sample by sample.
-
-With `update_baseline` the outcomes of this run become the file's entry; `robustest.pytest_plugin.reports` writes it
-after the run.
-"""
+"""Comparison of a claim's outcomes with a baseline file or another model, sample by sample."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ class Comparison:
     """The comparison of a claim with a baseline or another model.
 
     Attributes:
-        file, key, entry: the baseline's file, and name and value of the claim's entry; an entry of None is being made.
+        key, entry: name and value of the claim's entry in the file; None while it is being made.
         measured_by: as `measured_by` returns it, for an entry that is being made.
         other: the same units with the other model; None for a file.
     """
@@ -95,13 +91,12 @@ def entry_in(file: Path, key: str, n: int, each: int, *, scored: bool, by: str) 
     """Return a claim's entry in a baseline file.
 
     Args:
-        n: number of samples.
-        each: outcomes of each sample.
+        each: outcomes per sample.
         scored: True for scores, False for outcomes.
         by: as `measured_by` returns it; must equal the entry's, unless one of them is "".
 
     Raises:
-        StoreError: there is no such file or entry, or it is of other samples or was measured otherwise.
+        StoreError: there is no such entry, or it is of other samples or was measured otherwise.
     """
     if not file.is_file():
         raise StoreError(f"Expected a baseline at {file} but there is none. Make it and commit it: {update_command()}")
@@ -149,16 +144,11 @@ def update_command() -> str:
 
 
 def measured_by(identity: object, task: object) -> str:
-    """Return in words all that outcomes depend on besides model, samples and seed; "" if a part has no words.
-
-    The statement of a claim names its attack without the steps; with fewer steps a worse model looks as good as before.
-
-    Args:
-        identity: as `Plan.identity`.
-        task: defines predictions.
-    """
+    """Return in words all that outcomes depend on besides model, samples and seed; "" if a part has no words."""
     try:
         # Default values are left out, so that a field that a later version adds changes nothing.
+        # The statement of a claim names its attack without the steps; with fewer steps a worse model looks as good as
+        # before.
         return "" if identity is None else _in_words((identity, task))
     except _WordlessError:
         return ""

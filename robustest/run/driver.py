@@ -2,13 +2,12 @@
 
 1. Put the units into an order drawn with the seed, and cut it into chunks.
 2. Ask the model about the first chunk. If its logits are the stored ones, stored chunks count.
-3. Replay known counterexamples once, before the first chunk that has to be measured: they may refute the claim alone.
-4. Read the chunks in order, stored, or measured here or by workers (`in_order`). After each one, ask the rule whether
-   the claim is decided, and check the clock.
+3. Replay known counterexamples before the first chunk that has to be measured: they may refute the claim alone.
+4. Read the chunks in order (`in_order`). After each one, ask the rule for a verdict, and check the clock.
 5. Before a pass, audit some of the samples that the attack left (`robustest.run.audit`).
 6. For a comparison with another model, measure that one too, on every unit. Then try the counterexamples of each model
    on the other: an input that breaks both is no loss.
-7. Decide. If the claim failed, make the counterexamples that are shown smaller, and keep them to be replayed.
+7. Decide. If the claim failed, shrink the counterexamples that are shown, and keep them to be replayed.
 """
 
 from __future__ import annotations
@@ -67,10 +66,9 @@ def _opened(plan: Plan) -> Iterator[_Run]:
 
 @dataclass(slots=True)
 class _Begun:
-    """A chunk that was looked up and has no result yet.
+    """A chunk without a result yet.
 
     Attributes:
-        ids: (n,) int64, positions in the data.
         marks: digests of its units; None if they were not read here.
         loaded: its units, until they are measured here; None if workers read them.
         remembered: stored outcomes that the new ones must equal, or None.
@@ -89,8 +87,7 @@ class _Run:
     Attributes:
         broken: number of units that known counterexamples break.
         refuted: the verdict, if known counterexamples alone refute the claim.
-        other, beside: evidence and outcomes of the model in `no_worse_than=`, once it was measured.
-        kept: counterexamples found.
+        other, beside: evidence and outcomes of the model in `no_worse_than=`.
     """
 
     plan: Plan
@@ -310,9 +307,7 @@ class _Run:
     # The model in no_worse_than=
 
     def _with_other_model(self, rule: Rule) -> Rule:
-        """Return the rule with the outcomes of the other model, if the claim is compared with one.
-
-        Without all of its outcomes the rule passes nothing.
+        """Return the rule with the outcomes of the other model, if any; without all of them it passes nothing.
 
         Raises:
             ConfigError: it has another number of classes.
@@ -403,13 +398,11 @@ def in_order(
     3. After a chunk that is measured only to be compared with its stored outcomes, wait for its result.
     4. A result that comes in is taken, and waits until every chunk before it was yielded.
 
-    So little is measured beyond the chunk at which the reader stops.
-
     Args:
         chunks: (n,) int64 positions of each chunk.
         engine: measures them.
-        look_up: returns the stored result of a chunk, by its place and positions, or the work to measure it.
-        begin: returns the engine's reference to the job, called before the first of some work; None ends the generator.
+        look_up: returns the stored result of a chunk, by place and positions, or the work to measure it.
+        begin: returns the engine's reference to the job; None ends the generator.
         take: checks each measured result as it comes in, in any order.
     """
     places = enumerate(chunks)

@@ -1,7 +1,7 @@
 """Outcomes of chunks, and their sum.
 
-A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the seeded order, and
-`Stream.evidence` sorts the sum into the order of the data. Rules and results read only that `Evidence`.
+A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the seeded order; its `Evidence`, in
+the order of the data, is all that rules and results read.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ class Exhibit:
     Attributes:
         index: position in the user's data.
         label, clean, predicted: class in the data, and predictions on the unchanged and the changed sample.
-        size: of the change, or None.
         before, after: (*S) unchanged and changed.
         badness: the samples with the largest are shown.
         pixels: number of changed pixels of an image, or None.
         told: predictions in words, for tasks without classes (which are -1 then).
-        answers: (4, *T) target and prediction of the unchanged, then of the changed sample, for tasks without classes.
+        answers: (4, *T) target and prediction, of the unchanged and the changed sample, for tasks without classes.
     """
 
     index: int
@@ -66,7 +65,7 @@ class Observation:
     Attributes:
         columns: arrays (n, ...) by name, a row per sample; "held" (bool) is required.
         exhibits: samples that speak against the claim.
-        counts: numbers that add up over chunks; `REPLAYED` counts samples that known counterexamples decided.
+        counts: numbers that add up over chunks.
         kept: counterexamples to replay on later models, or None.
     """
 
@@ -82,15 +81,7 @@ Look = Callable[[Evaluator, Chunk], Observation]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Cost, counts and notes of a measurement.
-
-    Attributes:
-        forward, backward: samples passed.
-        seconds: wall-clock time.
-        classes: number of classes; 0 before the first pass.
-        health: counts for the health checks.
-        notes: sentences for the reader.
-    """
+    """Cost, counts and notes of a measurement: samples passed forward and backward, wall-clock seconds."""
 
     forward: int = 0
     backward: int = 0
@@ -138,13 +129,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherModel:
-    """The outcomes of the model in `no_worse_than=`.
-
-    Attributes:
-        model: its digest, or "".
-        outcomes: (n, ...) the compared outcomes in the data's order; None if some samples were not measured.
-        counts: as in `Observation`, over all chunks.
-    """
+    """The outcomes of the model in `no_worse_than=`: (n, ...) in the data's order, None if some were not measured."""
 
     model: str
     outcomes: NDArray[Any] | None
@@ -161,9 +146,7 @@ class Evidence:
         total: number of samples in the data.
         exhibits: the worst samples, worst first.
         tally: the whole cost, also of chunks that were measured earlier or elsewhere.
-        counts: as in `Observation`, over all chunks.
         bounds: of the input.
-        findings: of the health checks.
         cached: date of the measurement if nothing had to be measured now; else "".
         data: digest of all samples and labels in the data's order; "" if some were not measured.
         model: digest of the model, or "".
@@ -226,12 +209,7 @@ class Evidence:
 
 @dataclass(slots=True)
 class Stream:
-    """The sum of the chunks so far, in the seeded order; see `Evidence` for the fields.
-
-    Attributes:
-        columns: arrays by name; "id" has the positions in the data.
-        marks: digests of the samples.
-    """
+    """The sum of the chunks so far, in the seeded order; the column "id" has the positions in the data."""
 
     total: int
     columns: Columns = field(default_factory=dict)
@@ -266,7 +244,7 @@ class Stream:
             ids: (m,) int64, their positions in the data.
             observation: with "held", or "score" for claims on scores, and the columns that belong to it.
             tally: the cost.
-            examples: number of exhibits that are kept.
+            examples: most exhibits.
         """
         # Rows of these samples in the stream, whose positions are in the seeded order.
         order = np.argsort(self.columns["id"])

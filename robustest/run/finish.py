@@ -1,7 +1,7 @@
 """From evidence and a decision to a result: the last checks of a pass, details, caveats, and pictures.
 
-`finish` makes the result of a plan; `result_of` makes one of several measurements. No claim passes if a health check
-stops it (`apply_findings`), or if its change (a shift, a cue, a corruption) tested nothing (`require_changes`):
+No claim passes if a health check stops it (`apply_findings`), or if its change (a shift, a cue, a corruption) tested
+nothing (`require_changes`):
 
 - A change changes no sample. In a list each change counts separately, since an idle one would stand for robustness.
 - The claim would hold even with a model that is wrong on every changed sample: a shift of 5 in 100 samples cannot
@@ -51,8 +51,6 @@ class About(TypedDict, total=False):
         widest: largest possible value, for a value bounded from below; None for no largest.
         trivial: threshold that any model keeps, if not that of the kind.
         scope: None for the settings' scope.
-        changed: effect of each change of the claim.
-        notes: sentences for the reader, after those of the evidence.
     """
 
     kind: Required[Kind]
@@ -82,7 +80,6 @@ def finish(
     """Return the result of a plan, with the comparison with its baseline.
 
     Args:
-        plan, evidence: of the measurement.
         threshold: the value claimed, or None.
         decision: None for that of the evidence.
         **about: see `About`.
@@ -119,7 +116,6 @@ def result_of(
     """Return the result of a measurement; unless it passed, its worst samples are pictured.
 
     Args:
-        evidence, decision, settings: of the measurement.
         statement: the claim in words, without its threshold.
         threshold: the value claimed, or None.
         compared: as `Comparison.details_of` returns it, or None.
@@ -271,12 +267,9 @@ def apply_findings(decision: Decision, findings: Sequence[HealthFinding]) -> Dec
 
 
 def fallible(decision: Decision, start: Evidence, threshold: float | None, *, alpha: float) -> Decision:
-    """Return a decision on a fall that does not pass if the fall starts too low to prove anything.
-
-    `AboveChanceRule` does the same for falls within the same samples.
+    """Return a decision on a fall between two sets that does not pass if the fall starts too low to prove anything.
 
     Args:
-        decision: on the fall of a share from one set of samples to another.
         start: evidence of the first set.
         threshold: the largest fall claimed, or None.
         alpha: as for `doubt_of_start`.
@@ -284,18 +277,13 @@ def fallible(decision: Decision, start: Evidence, threshold: float | None, *, al
     if threshold is None or decision.verdict is not Verdict.PASSED:
         return decision
     held, chance = start.columns["held"], share_of_largest_class(start.columns)
+    # `AboveChanceRule` does the same for falls within the same samples.
     doubt = doubt_of_start(int(held.sum()), len(held), chance, threshold, alpha=alpha)
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("no_fall",)) if doubt else decision
 
 
 def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
-    """Return the pairing of a claim on a fall: both ends are paired.
-
-    Args:
-        start: evidence of the start.
-        column: name of its outcomes.
-        under: as `Pairing.under`.
-    """
+    """Return the pairing of a claim on a fall from `column` of `start`: both ends are paired."""
     return Pairing(share=False, under=under, start=start.outcomes_of(column), start_data=start.data)
 
 
@@ -330,7 +318,6 @@ def require_changes(
     """Return a decision that does not pass if a change could not have failed the claim.
 
     Args:
-        decision: of the claim.
         changed: effects of its changes.
         threshold: the value claimed; None if only a baseline is compared.
         at_least: True if the value must be at least the threshold, False if at most.
@@ -367,15 +354,12 @@ def _nothing_tested(changed: Sequence[Changed]) -> str:
 
 
 def _change_details(changed: Sequence[Changed], *, at_least: bool) -> dict[str, Any]:
-    """Return details about changes.
-
-    `changed` counts the samples of each change. `nothing_fails_at` is the strictest threshold that holds even if the
-    model is wrong on every changed sample, unless every sample changed.
-    """
+    """Return details about changes."""
     if not changed:
         return {}
     partly = [one for one in changed if one.count < len(one.moved)]
     worst = [one.worst for one in partly if one.worst is not None and math.isfinite(one.worst)]
+    # The strictest threshold that holds even if the model is wrong on every changed sample.
     limit = {"nothing_fails_at": (max if at_least else min)(worst)} if worst else {}
     empty = {"nothing_tested": reason} if (reason := _nothing_tested(changed)) else {}
     return {"changed": {one.by: one.count for one in changed}, **limit, **empty}

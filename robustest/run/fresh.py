@@ -34,8 +34,6 @@ def observe_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Calla
     """Measure a plan's samples under several looks, each with the model reset, and decide on all columns together.
 
     Args:
-        plan: its rule decides.
-        setup: of the plan.
         looks: one per condition; their columns have different names, except "held".
         joined: computes "held" of all columns.
     """

@@ -23,10 +23,7 @@ _KIND = "__robustest_kind__"
 
 
 def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that makes a measurement of a function.
-
-    The running test is notified of each measurement: a test that neither claims nor measures anything does not pass,
-    and the report names each measured threshold that was not asserted (`robustest.pytest_plugin.claims`).
+    """Return a decorator that makes a measurement of a function, and notifies the running test of each call.
 
     Args:
         kind: of claim, for `kind_of`, and for name, facts and captions of the result. None for a function that measures
@@ -79,6 +76,8 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
 
 def note(found: R) -> R:
     """Notify the running test of a measurement that has ended; return its value."""
+    # A test that neither claims nor measures anything does not pass, and the report names each measured threshold that
+    # was not asserted (`robustest.pytest_plugin.claims`).
     context.current().note(found if isinstance(found, Result) else None)
     return found
 

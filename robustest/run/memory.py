@@ -1,7 +1,7 @@
 """Memory of measured chunks: each is stored under everything that its outcomes depend on.
 
 The key of a chunk has two parts. The first can be read: the model's code and weights, settings, samples, the look. It
-cannot show everything (files, the clock, the environment, patched packages), so the second is the model's behaviour:
+cannot show everything (files, the clock, patched packages), so the second is the model's behaviour:
 
 1. Before anything is recalled, the claim's look runs on a few of its first samples. All inputs and outputs of the model
    are noted, including the first gradient (`listen`).
@@ -9,8 +9,6 @@ cannot show everything (files, the clock, the environment, patched packages), so
 3. Before anything is measured, the model is asked a second time. Both notes must be equal, up to the first gradient at
    least, or nothing is stored.
 4. After each measured chunk four samples are asked once more, before the chunk is stored.
-
-Asking is not part of a result's cost.
 """
 
 from __future__ import annotations
@@ -114,8 +112,6 @@ class Memory:
         """Return the memory of a measurement; it stores nothing if its key cannot be computed.
 
         Args:
-            units: of the measurement.
-            settings: with the store's folder.
             device: of this process, or the hardware of an engine's workers.
             identity: as `Plan.identity`; None stores nothing.
         """
@@ -315,14 +311,10 @@ def listen(
 ) -> tuple[Notes | None, tuple[Tensor, Tensor] | None]:
     """Run a look on the first samples of a chunk, and note all inputs and outputs of the model.
 
-    The model must be frozen, as it is measured; draws of a random model have the same seed each time.
-
     Args:
-        model: on its device.
-        look: of the claim.
+        model: on its device, frozen, as it is measured.
         chunk: the claim's first chunk.
         settings: batch size, and suppressed health checks.
-        task: of the model.
         plan: (samples, most calls of the model), tried in order until one reaches the end of the look or a gradient.
 
     Returns:
@@ -395,12 +387,7 @@ class _Listener:
 
 
 class Answered:
-    """A model with counted queries that repeats one known output once, so that no query is wasted.
-
-    Args:
-        call: the model's.
-        answered: an input and its logits.
-    """
+    """A model with counted queries that repeats one known output, an input and its logits, once: no query is wasted."""
 
     def __init__(self, call: Callable[[Tensor], Any], answered: tuple[Tensor, Tensor]) -> None:
         self._call = call

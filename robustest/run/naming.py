@@ -5,10 +5,10 @@ The key, e.g. `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`, is made 
 1. the kind of claim;
 2. each threat, shift, cue or strategy, as a `Variation` with its parameters;
 3. further choices: the attack, the task, a score, the names of the data sets, and the numbers in `Kind.parameters`;
-4. the argument that bounds the quantity, given or not, without its value.
+4. the argument that bounds the quantity, without its value.
 
 Left out are arguments about effort and running (steps, seeds, draws, batch sizes): a claim with a stronger search is
-the same claim. Models, functions and tensors have no name; values of thresholds may be moved.
+the same claim.
 """
 
 from __future__ import annotations
@@ -63,10 +63,6 @@ class ClaimName:
     @classmethod
     def of(cls, kind: Kind, call: BoundArguments) -> ClaimName:
         """Return the name of the claim that a call makes.
-
-        Args:
-            kind: of the claim.
-            call: the measurement's signature with the arguments of the call.
 
         Raises:
             ConfigError: an attack or a shift is unknown.

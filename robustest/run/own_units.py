@@ -1,7 +1,7 @@
 """Units of a plugin: games, episodes, pages of annotations. Positions go in, one outcome for each comes out.
 
-With a `Countable`, wrapped in `OwnUnits` for a `robustest.run.plan.Plan`, a package measures other things than labelled
-tensors, with the seeded order, early verdicts, memory, shards, workers and reports of robustest's claims.
+A `Countable` in `OwnUnits` gets seeded order, early verdicts, memory, shards, workers and reports as robustest's
+claims.
 """
 
 from __future__ import annotations
@@ -92,10 +92,7 @@ class OwnUnits(Units):
     """Countable things as the units of a plan. Their counterexamples are not kept, and nothing attacks them.
 
     If outcomes are stored, eight of the first units are measured twice before anything is recalled, and four again
-    after each measured chunk; if they differ, all are measured anew. A result's cost does not include this.
-
-    Raises:
-        ConfigError: there are no units.
+    after each measured chunk; if they differ, all are measured anew.
     """
 
     def __init__(self, countable: Countable) -> None:
@@ -191,12 +188,7 @@ class OwnUnits(Units):
 
 @dataclass(frozen=True, slots=True)
 class PartJob:
-    """A measurement of a plugin's units, for a worker in another process.
-
-    Attributes:
-        digest: identity of the units in the process that sent the job, or "".
-        versions: of robustest and torch, in that process.
-    """
+    """A measurement of a plugin's units, for a worker; `digest` and `versions` are those of the sending process."""
 
     countable: Countable
     digest: str

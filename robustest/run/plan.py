@@ -1,8 +1,7 @@
 """From the arguments of a call to a plan: units, look, settings, and the rule that decides.
 
-`Setup.of` turns a call's model, data and options into a classifier, samples and settings. `Setup.plan` adds the look
-and the rule of a claim, `Plan.against` the comparison with a baseline file or another model.
-`robustest.run.driver.observe` measures a plan.
+`Setup.of` takes a call's model, data and options, `Setup.plan` the look and the rule of a claim, `Plan.against` a
+baseline file or another model.
 """
 
 from __future__ import annotations
@@ -60,13 +59,13 @@ class Options(TypedDict, total=False):
         suppress: names of health checks that only add notes.
         exact: True to measure every sample, even if the verdict is decided before.
         max_samples: most samples to measure.
-        time_budget: seconds after which a claim ends, within the model pass that is under way.
+        time_budget: seconds after which a claim ends, within a model pass.
         inconclusive: "fail" or "skip" a test with an inconclusive claim.
         cache: True to use the stored chunks.
         recheck: share of stored chunks that is measured again and compared, in 0..1.
         bounds: smallest and largest input value; (0, 1) unless given.
         preprocessing: (mean, std) per channel, or a function of a batch, applied before the model.
-        classes: names of the classes, in order, for messages, page and pictures; data sets bring theirs.
+        classes: names of the classes, in order; data sets bring theirs.
     """
 
     seed: int
@@ -134,11 +133,10 @@ def terms_of(settings: Settings) -> Terms:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A model, data, and the settings of their measurement.
+    """A model, data, settings and task.
 
     Attributes:
         settings: the running test's, with the call's options.
-        task: defines predictions and when they hold.
         classifier_of: prepares any model as `model` was prepared: bounds, preprocessing, a detector's adapter, the
             classes of a benchmark.
     """
@@ -152,8 +150,6 @@ class Setup:
     @classmethod
     def of(cls, model: object, data: object, options: Options, task: Task | str | None = None) -> Setup:
         """Return the setup of a call; a task of None is classification.
-
-        For samples of a benchmark, the model is restricted to the benchmark's classes.
 
         Raises:
             ConfigError: an option is unknown or out of range, or the model is none.
@@ -237,11 +233,9 @@ class Plan:
     Attributes:
         statement: the claim in words, without its threshold.
         units: samples with their model and look, or a plugin's units.
-        settings: device, seed, batch size, examples, budgets, store, engine.
-        rule: decides.
         identity: all that outcomes depend on besides units, model and seed: plain values, attacks, threats, shifts or
             cues; part of the key in the store. None: nothing may be stored.
-        here: True if state is kept from chunk to chunk, so that this process measures all of them on any engine.
+        here: True if state is kept from chunk to chunk, so that this process measures all of them.
         baseline: the comparison with a baseline or another model, or None.
     """
 
@@ -273,13 +267,11 @@ class Plan:
             tolerance: allowed fall, in 0..1.
             has_threshold: True if the number has a threshold too.
             groups, columns, parts, together, level: as in `robustest.decisions.BaselineRule`.
-            scored: the name of the mean of the column "score", e.g. "mean score", to compare scores
-                (`robustest.decisions.ScoreBaselineRule`); "" for outcomes.
+            scored: name of the mean of the column "score", to compare scores; "" for outcomes.
 
         Raises:
-            ConfigError: an argument is out of range, the tolerance is as large as the baseline's share, or the models
-                cannot be compared.
-            StoreError: the baseline is missing, damaged, of another number of samples, or was measured otherwise.
+            ConfigError: an argument is out of range, or the models cannot be compared.
+            StoreError: the baseline is missing, damaged, of other samples, or was measured otherwise.
         """
         tolerance = checked_threshold("tolerance", tolerance, trivial=1)
         if no_worse_than is None:

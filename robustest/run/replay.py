@@ -41,7 +41,6 @@ class Replay:
     Args:
         threat: must contain them.
         settings: with the corpus.
-        task: of the model.
         certifies: True if the claim also proves samples; a replayed sample is then not proven.
 
     Attributes:
@@ -71,14 +70,12 @@ class Replay:
         return () if self._corpus is None else self._corpus.notices
 
     def replay(self, evaluator: Evaluator, samples: Samples, bounds: tuple[float, float]) -> set[int]:
-        """Return the positions of samples that still break, with one forward pass for each counterexample.
-
-        Each is checked against the current data and threat: the sample has the same label, the input lies inside bounds
-        and threat, and the prediction on it is wrong.
-        """
+        """Return the positions of samples that still break, with one forward pass for each counterexample."""
         kept = None if self._corpus is None else self._corpus.load(self._name)
         if kept is None:
             return set()
+        # Each is checked against the current data and threat: same label, inside bounds and threat, and a wrong
+        # prediction.
         fits = (kept.ids < len(samples)) & (kept.ids >= 0)
         # The corpus may be of other data by now: positions beyond its end are skipped, labels are compared below.
         for rows in torch.split(fits.nonzero().squeeze(1), _BATCH):
@@ -220,8 +217,6 @@ def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, si
     """Round counterexamples to 256 grey levels between the bounds, if they still break their samples.
 
     Args:
-        evaluator: makes the model's passes.
-        threat: must contain them.
         part: the samples (m).
         found: (m, *S) inputs that break them.
         size: (m,) their sizes.

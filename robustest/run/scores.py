@@ -57,13 +57,7 @@ def mean_of(task: Task, metric: str) -> str:
 
 
 def pixel_counts(task: Task, said: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Return the columns of the mean IoU: intersections and unions by class, and pixels.
-
-    Args:
-        task: one that counts them.
-        said: (B, *T) predictions.
-        y: (B, *T) targets.
-    """
+    """Return intersections and unions by class, and pixels, of predictions and targets (B, *T)."""
     pixels = torch.full((len(y),), y[0].numel(), dtype=torch.int64, device=y.device)
     return {COUNTS: cast("Counting", task).counts(said, y), PIXELS: pixels}
 

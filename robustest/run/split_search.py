@@ -1,7 +1,4 @@
-"""A search on one half of the samples that is evaluated on the other, and a second model beside the measured one.
-
-Both make passes outside the chunks of a plan: `with_search` and `with_second` add their cost and health findings.
-"""
+"""A search on one half of the samples that is evaluated on the other, and a second model beside the measured one."""
 
 from __future__ import annotations
 
@@ -33,8 +30,8 @@ class Halves:
     """The samples of a search, and the samples that evaluate its result.
 
     Attributes:
-        searched: (m,) int64 positions of the first, in the seeded order.
-        unseen: (n,) int64 positions of the second, rising.
+        searched: (m,) int64 positions, in the seeded order.
+        unseen: (n,) int64 positions, rising.
     """
 
     samples: Samples
@@ -124,9 +121,7 @@ def beside(model: object, first: Classifier, settings: Settings, options: Option
     """Return a block with an evaluator of a second model, frozen.
 
     Args:
-        model: as for `measure_robust_accuracy`.
         first: the measured model.
-        settings: device and batch size.
         options: bounds and preprocessing of both models.
         name: the argument that gave the model.
 

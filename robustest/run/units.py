@@ -1,8 +1,7 @@
 """Units: the things that a claim counts, their identity, and the measurement of a chunk of them.
 
-The driver uses only positions and digests of units. `Units` is everything else: the identity of model and look, chunks
-and their outcomes, known counterexamples, audits, and the job for workers of other processes. There are labelled
-samples that a look puts to a classifier (`ModelUnits`), and units of plugins (`robustest.run.own_units.OwnUnits`).
+The driver uses only positions and digests of units; `Units` is everything else. There are labelled samples that a look
+puts to a classifier (`ModelUnits`), and units of plugins (`robustest.run.own_units.OwnUnits`).
 """
 
 from __future__ import annotations
@@ -59,10 +58,7 @@ class Units:
         raise NotImplementedError
 
     def check(self, ids: Tensor) -> None:
-        """Refuse units that change when they are read again.
-
-        Args:
-            ids: (n,) int64 positions, in the order of measurement.
+        """Refuse units that change when they are read again; ids (n,) int64, in the order of measurement.
 
         Raises:
             DataError: a unit differs between two reads.
@@ -73,12 +69,7 @@ class Units:
         raise NotImplementedError
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
-        """Return the identity of the measurement, without the units themselves.
-
-        Args:
-            settings: of the measurement.
-            exported: True if a model with unreadable code may be exported, which takes seconds.
-        """
+        """Return the identity of the measurement, without the units; `exported` allows a slow export."""
         raise NotImplementedError
 
     def about(self) -> Mapping[str, object]:
@@ -106,9 +97,8 @@ class Units:
         """Measure a chunk.
 
         Args:
-            chunk: as loaded.
             first: True for the first chunk of the order, which alone has the cost of the checks before it, so that a
-                run that is resumed, or shared by workers, has the same cost.
+                resumed or shared run has the same cost.
 
         Raises:
             RobustestError: the chunk cannot be measured.
@@ -152,7 +142,7 @@ class Units:
         raise NotImplementedError
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
-        """Write counterexamples to the corpus, those that are shown in their smaller form."""
+        """Write counterexamples to the corpus."""
 
 
 @runtime_checkable
@@ -424,8 +414,8 @@ class ModelJob:
     """A measurement of samples on a classifier, for a worker in another process.
 
     Attributes:
-        digest: identity of a model with a recipe, frozen in eval mode as on the worker; "" for others.
-        versions: of robustest and torch, in the process that sent the job.
+        digest: identity of a model with a recipe, as on the worker; "" for others.
+        versions: of robustest and torch, in the sending process.
         answered: an input with its logits that the model need not be asked for again, or None.
     """
 

@@ -1,10 +1,10 @@
 """Engines: chunks are measured in this process, in processes of this machine, or on an engine of a pack.
 
-Workers map tasks to results and decide nothing. The order of the chunks, verdicts, early stops and the store belong to
-the driver, so they are the same on every engine:
+Workers map tasks to results and decide nothing: order, verdicts, early stops and the store belong to the driver, so
+they are the same on every engine.
 
-1. The driver hands a job to the engine once. A job is plain: the model as a factory with its weights or as an exported
-   program, the data, and the look.
+1. The driver hands a job to the engine once: the model as a factory with its weights or as an exported program, the
+   data, and the look.
 2. Each worker starts the job once (`Job.start`) and keeps its `Mapper`, here a `Station`.
 3. A worker takes a task (`Work`, a chunk by its positions) only when it is free, and returns a `ChunkResult`, in any
    order, with digests of the samples, which must equal the driver's.
@@ -88,7 +88,7 @@ class Engine(Protocol):
         """
 
     def cancel(self) -> None:
-        """Drop tasks that have not begun, and forget the others."""
+        """Drop tasks that have not begun."""
 
     def close(self) -> None:
         """Let the workers go."""
@@ -120,7 +120,7 @@ def engine_for(settings: Settings) -> Engine:
     """Return the engine of some settings, opened once in a process and closed after the last test.
 
     Raises:
-        UnknownNameError: there is no engine of this name; the message names its package, if known.
+        UnknownNameError: there is no engine of this name.
         RobustestError: the engine cannot be opened.
     """
     if settings.engine == "local" and settings.workers is None and not settings.device.endswith(":all"):
@@ -153,7 +153,7 @@ class Work:
     """A chunk to measure.
 
     Attributes:
-        place: its place in the order of chunks, from 0.
+        place: place in the order of chunks, from 0.
         ids: (n,) int64, positions in the data.
         compared: True for a stored chunk that is measured again for a comparison.
         until: end of the claim's time by the wall clock, or None.
@@ -167,14 +167,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkResult:
-    """The result of one chunk.
+    """The result of one chunk; empty if it has an error or its time was over.
 
     Attributes:
-        place: its place in the order of chunks.
-        marks: digests of its samples.
+        place: place in the order of chunks.
+        marks: digests of the samples.
         warned: category and text of each warning.
-        error: the reason why it could not be measured; the rest is empty then.
-        over: True if the claim's time was up before the end; the rest is empty then.
     """
 
     place: int
@@ -187,12 +185,7 @@ class ChunkResult:
 
 
 class Station:
-    """Measures chunks in a worker's process.
-
-    Args:
-        units: open for measuring.
-        blocks: kept open: the process measures one model at a time.
-    """
+    """Measures chunks in a worker's process; `blocks` stay open: the process measures one model at a time."""
 
     def __init__(self, units: Units, blocks: ExitStack | None = None) -> None:
         self._units = units
