@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_certified_accuracy as assert_certified_accuracy
     from robustest.assertions import assert_class_evidence as assert_class_evidence
     from robustest.assertions import assert_consistency as assert_consistency
+    from robustest.assertions import assert_consistent_runs as assert_consistent_runs
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
     from robustest.assertions import assert_gradient_alignment as assert_gradient_alignment
     from robustest.assertions import assert_invertible_features as assert_invertible_features
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
     from robustest.assertions import assert_ood_rejected as assert_ood_rejected
+    from robustest.assertions import assert_rate as assert_rate
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_robust_score as assert_robust_score
     from robustest.assertions import assert_selective_accuracy as assert_selective_accuracy
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
     from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
+    from robustest.assertions import assert_worst_group_rate as assert_worst_group_rate
     from robustest.assertions.strategies import assert_robust_to as assert_robust_to
     from robustest.bounds.smoothing import Smoothed as Smoothed
     from robustest.claims.robustness.attacking import Adversarial as Adversarial
@@ -96,6 +99,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "assert_certified_accuracy",
         "assert_class_evidence",
         "assert_consistency",
+        "assert_consistent_runs",
         "assert_corruption_robustness",
         "assert_gradient_alignment",
         "assert_invertible_features",
@@ -105,6 +109,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
         "assert_ood_rejected",
+        "assert_rate",
         "assert_robust_accuracy",
         "assert_robust_score",
         "assert_selective_accuracy",
@@ -114,6 +119,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "assert_subpopulation_shift",
         "assert_transfer_accuracy",
         "assert_worst_group_accuracy",
+        "assert_worst_group_rate",
     ),
     "assertions.strategies": ("assert_robust_to",),
     "bounds.smoothing": ("Smoothed",),

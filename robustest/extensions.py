@@ -41,8 +41,11 @@ from robustest.errors import PackError, RobustestError, expected, unknown
 from robustest.results import Fact, Result
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from robustest.attacks import Cascade, Searcher, Stage
     from robustest.cli.commands.init import Probe
+    from robustest.data.outcomes import Outcomes
     from robustest.kinds import Kind
     from robustest.run.workers import Engine
     from robustest.settings import Settings
@@ -138,6 +141,13 @@ class Hooks:
 
         Args:
             data: the argument of the claim.
+        """
+
+    @hookspec
+    def robustest_outcomes(self) -> Mapping[str, Callable[[Path, Mapping[str, Any]], Outcomes]]:  # type: ignore[empty-body]
+        """Return readers of recorded outcomes by name, each as a function of a path and the keywords of the call.
+
+        Called when `Outcomes.read(path, reader=NAME)` names a reader that robustest does not have.
         """
 
     @hookspec

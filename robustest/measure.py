@@ -1,8 +1,10 @@
 """Measurements: the twins of the assertions. Each returns its `Result` and raises no error over its verdict.
 
-`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Further functions
-compute on results, e.g. effective robustness.
+`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive.
 """
+
+# `measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Further
+# functions compute on results, e.g. effective robustness.
 
 from __future__ import annotations
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from robustest.claims.datasets.accuracy import measure_transfer_accuracy as measure_transfer_accuracy
     from robustest.claims.datasets.accuracy import measure_worst_group_accuracy as measure_worst_group_accuracy
     from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
+    from robustest.claims.outcomes import measure_consistent_runs as measure_consistent_runs
+    from robustest.claims.outcomes import measure_rate as measure_rate
+    from robustest.claims.outcomes import measure_worst_group_rate as measure_worst_group_rate
     from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
     from robustest.claims.representations.gradient_alignment import (
         measure_gradient_alignment as measure_gradient_alignment,
@@ -54,6 +59,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "claims.cues.spurious_feature": ("measure_no_spurious_feature",),
     "claims.datasets.accuracy": ("measure_accuracy", "measure_transfer_accuracy", "measure_worst_group_accuracy"),
     "claims.datasets.subpopulation": ("measure_subpopulation_shift",),
+    "claims.outcomes": ("measure_consistent_runs", "measure_rate", "measure_worst_group_rate"),
     "claims.representations.class_evidence": ("measure_class_evidence",),
     "claims.representations.gradient_alignment": ("measure_gradient_alignment",),
     "claims.representations.invertible_features": ("measure_invertible_features",),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustest.attacks import PGD, Searcher, Stage
+from robustest.data import Outcomes
 from robustest.extensions import Command, Section, hookimpl
 from robustest.kinds import Kind, Quantity
 from robustest.packs import Probe, Result, Settings
@@ -73,6 +75,15 @@ def robustest_kinds() -> Sequence[Kind]:
 @hookimpl
 def robustest_read(data: object) -> object | None:
     return (torch.tensor(data.rows), torch.tensor(data.labels)) if isinstance(data, Table) else None
+
+
+@hookimpl
+def robustest_outcomes() -> Mapping[str, Callable[[Path, Mapping[str, Any]], Outcomes]]:
+    def lines(path: Path, options: Mapping[str, Any]) -> Outcomes:
+        rows = path.read_text(encoding="utf-8").split()
+        return Outcomes.of([{"item": place, "score": row == "right"} for place, row in enumerate(rows)])
+
+    return {"toy-lines": lines}
 
 
 @hookimpl

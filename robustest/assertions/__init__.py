@@ -12,6 +12,7 @@ from robustest.claims.cues.failure_direction import MAX_EXCESS, measure_no_failu
 from robustest.claims.cues.spurious_feature import measure_no_spurious_feature
 from robustest.claims.datasets.accuracy import measure_accuracy, measure_transfer_accuracy, measure_worst_group_accuracy
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
+from robustest.claims.outcomes import measure_consistent_runs, measure_rate, measure_worst_group_rate
 from robustest.claims.representations.class_evidence import measure_class_evidence
 from robustest.claims.representations.gradient_alignment import measure_gradient_alignment
 from robustest.claims.representations.invertible_features import measure_invertible_features
@@ -152,3 +153,18 @@ def assert_class_evidence() -> None:
     Advisory: without `min_transfer` the result is recorded, and nothing is claimed. The judge must be of another family
     and trained on other data, or it shares the model's blind spots.
     """
+
+
+@assertion(measure_rate)
+def assert_rate() -> None:
+    """Claim that the recorded share of right items, or their mean score, is at least `at_least`, or as it was."""
+
+
+@assertion(measure_worst_group_rate)
+def assert_worst_group_rate() -> None:
+    """Claim that the recorded rate is at least `at_least` in every group of items."""
+
+
+@assertion(measure_consistent_runs)
+def assert_consistent_runs() -> None:
+    """Claim that two runs of one item rarely get different scores."""

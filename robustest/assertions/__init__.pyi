@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import os
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.cues.failure_direction import Embedding
+from robustest.claims.outcomes import Missing, Reference
 from robustest.claims.representations.gradient_alignment import Evidences
 from robustest.claims.robustness.min_perturbation import Norm
 from robustest.claims.shifts.corruptions import Corruptions
@@ -630,5 +631,42 @@ def assert_class_evidence(
     min_transfer: float | None = ...,
     iterations: int = ...,
     min_driven: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_rate(
+    outcomes: Reference,
+    *,
+    at_least: float,
+    no_worse_than: Reference | None = ...,
+    tolerance: float = ...,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_rate(
+    outcomes: Reference,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Reference,
+    tolerance: float = ...,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_worst_group_rate(
+    outcomes: Reference,
+    *,
+    at_least: float,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_consistent_runs(
+    outcomes: Reference,
+    *,
+    max_flip_rate: float,
     **options: Unpack[Options],
 ) -> Result: ...

@@ -18,22 +18,17 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustest.bounds.nonlinear import Slopes, dots
-from robustest.threats import L1, L2, Bounds, Linf, Threat
-
-if TYPE_CHECKING:
-    pass
-import warnings
-from collections.abc import Sequence
-
 from robustest.bounds.graph import Matrix, Network, Segment
-from robustest.bounds.nonlinear import Lines
+from robustest.bounds.nonlinear import Lines, Slopes, dots
+from robustest.threats import L1, L2, Bounds, Linf, Threat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,36 @@ def transfer(random: Random, **claim: Any) -> Result:
     return M.measure.measure_transfer_accuracy(LOOKUP, source, target, **claim)
 
 
+def recorded(scores: NDArray[np.bool_], groups: int = 1) -> M.data.Outcomes:
+    """Outcomes of (items, runs) scores."""
+    return M.data.Outcomes.of(
+        [
+            {"item": i, "score": bool(score), "run": k, "group": i % groups}
+            for i, runs in enumerate(scores)
+            for k, score in enumerate(runs)
+        ]
+    )
+
+
+def rate(random: Random, **claim: Any) -> Result:
+    return M.measure.measure_rate(recorded(random.random((N, 1)) < 0.8), **claim)
+
+
+def rate_of_runs(random: Random, **claim: Any) -> Result:
+    """Some items are nearly always right, the others half of the time."""
+    chance = np.where(random.random(N) < 0.75, 0.9, 0.5)
+    return M.measure.measure_rate(recorded(random.random((N, 3)) < chance[:, None]), **claim)
+
+
+def rate_in_groups(random: Random, **claim: Any) -> Result:
+    return M.measure.measure_worst_group_rate(recorded(random.random((2 * N, 1)) < 0.8, 4), **claim)
+
+
+def flips_between_runs(random: Random, **claim: Any) -> Result:
+    """Two runs of an item that is right four times in five differ in 2 x .8 x .2 of the pairs."""
+    return M.measure.measure_consistent_runs(recorded(random.random((N, 3)) < 0.8), **claim)
+
+
 def equal_groups(random: Random, **claim: Any) -> Result:
     """Four of them: chance makes one the worst."""
     data = labelled(drawn(random, 0.8, 2 * N))

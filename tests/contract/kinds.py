@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robustest import Classification, Linf, Result
 from robustest.attacks import DDN, PGD
 from robustest.cues import PixelPatch
-from robustest.data import ClassTree, breeds_split
+from robustest.data import ClassTree, Outcomes, breeds_split
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.measure import (
     measure_accuracy,
@@ -20,6 +21,7 @@ from robustest.measure import (
     measure_certified_accuracy,
     measure_class_evidence,
     measure_consistency,
+    measure_consistent_runs,
     measure_corruption_robustness,
     measure_gradient_alignment,
     measure_invertible_features,
@@ -29,6 +31,7 @@ from robustest.measure import (
     measure_no_spurious_feature,
     measure_no_universal_perturbation,
     measure_ood_rejected,
+    measure_rate,
     measure_robust_accuracy,
     measure_robust_score,
     measure_robust_to,
@@ -39,6 +42,7 @@ from robustest.measure import (
     measure_subpopulation_shift,
     measure_transfer_accuracy,
     measure_worst_group_accuracy,
+    measure_worst_group_rate,
 )
 from robustest.strategies import shifts
 
@@ -257,6 +261,20 @@ def _alignment(good: bool, draw: int, **more: Any) -> Result:
     return measure_gradient_alignment(Net(good=good), samples(draw), **more)
 
 
+def outcomes(good: bool, draw: int, runs: int = 1) -> Outcomes:
+    """Recorded scores of 400 items in two groups: a good system has nearly all right, a bad one fewer of one group."""
+    random = np.random.default_rng(draw)
+    chance = np.where(np.arange(400) % 2 == 0, 0.97, 0.97 if good else 0.6)
+    right = random.random((400, runs)) < chance[:, None]
+    return Outcomes.of(
+        [
+            {"item": f"{draw}-{i}", "score": bool(right[i, k]), "run": k, "group": ["sums", "words"][i % 2]}
+            for i in range(400)
+            for k in range(runs)
+        ]
+    )
+
+
 _CHANGES = shifts(["gaussian_noise", "brightness"], max_severity=3)
 _CORRUPTIONS: dict[str, Any] = {"corruptions": ["gaussian_noise", "brightness"], "severities": [1, 3]}
 _SCORED: dict[str, Any] = {"task": Classification(), "attack": PGD(steps=5)}
@@ -277,6 +295,13 @@ KINDS: dict[str, Kind] = {
     ),
     "min perturbation": Kind(_plain(measure_min_perturbation, "l2", **_DDN), "at_least", 0.1, 0.9),
     "robust to": Kind(_plain(measure_robust_to, _CHANGES, max_examples=10), "at_least", 0.8, 0.99),
+    "rate": Kind(lambda good, draw, **more: measure_rate(outcomes(good, draw), **more), "at_least", 0.9, 0.99),
+    "worst group's rate": Kind(
+        lambda good, draw, **more: measure_worst_group_rate(outcomes(good, draw), **more), "at_least", 0.85, 0.99
+    ),
+    "consistent runs": Kind(
+        lambda good, draw, **more: measure_consistent_runs(outcomes(good, draw, 3), **more), "max_flip_rate", 0.12, 0.01
+    ),
     "worst group": Kind(_worst_group, "at_least", 0.8, 0.99),
     "transfer accuracy": Kind(_transfer, "at_least", 0.8, 0.99),
     "transfer drop": Kind(_transfer, "max_drop", 0.1, 0.001),

@@ -42,6 +42,8 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "selective accuracy",
     "other data rejected",
     "stable",
+    "worst group's rate",
+    "consistent runs",
 }  # fmt: skip
 
 

@@ -71,6 +71,19 @@ def judge(x: Tensor) -> Tensor:
     return OTHER(x) ** 3
 
 
+def recorded(data: Data) -> M.data.Outcomes:
+    """Two runs of each sample, of two models, in groups by class."""
+    x, y = data
+    runs = [(model(x).argmax(1) == y).tolist() for model in (MODEL, OTHER)]
+    return M.data.Outcomes.of(
+        [
+            {"item": f"q{i}", "score": held, "run": k, "group": f"class {label}"}
+            for k, answers in enumerate(runs)
+            for i, (held, label) in enumerate(zip(answers, y.tolist(), strict=True))
+        ]
+    )
+
+
 class Two(nn.Module):
     """Two superclasses of two classes each: the first, and all others."""
 
@@ -171,6 +184,14 @@ KINDS = {
     ),
     "consistency": kind("assert_consistency", "max_flip_rate", 1)(
         lambda d, **o: M.measure.measure_consistency(MODEL, d, halved, **o)
+    ),
+    # These three claim the population unless the call says otherwise.
+    "rate": kind("assert_rate", "at_least", 0, exact=False)(lambda d, **o: M.measure.measure_rate(recorded(d), **o)),
+    "rate in the worst group": kind("assert_worst_group_rate", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_worst_group_rate(recorded(d), **o)
+    ),
+    "consistent runs": kind("assert_consistent_runs", "max_flip_rate", 1, exact=False)(
+        lambda d, **o: M.measure.measure_consistent_runs(recorded(d), **o)
     ),
     "groups": kind("assert_worst_group_accuracy", "at_least", 0)(
         lambda d, **o: M.measure.measure_worst_group_accuracy(MODEL, d, d[1], **o)

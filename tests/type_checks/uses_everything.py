@@ -17,6 +17,7 @@ from robustest import (
     assert_certified_accuracy,
     assert_class_evidence,
     assert_consistency,
+    assert_consistent_runs,
     assert_corruption_robustness,
     assert_gradient_alignment,
     assert_invertible_features,
@@ -26,6 +27,7 @@ from robustest import (
     assert_no_spurious_feature,
     assert_no_universal_perturbation,
     assert_ood_rejected,
+    assert_rate,
     assert_robust_accuracy,
     assert_robust_score,
     assert_robust_to,
@@ -36,6 +38,7 @@ from robustest import (
     assert_subpopulation_shift,
     assert_transfer_accuracy,
     assert_worst_group_accuracy,
+    assert_worst_group_rate,
     cues,
     tasks,
     threats,
@@ -43,7 +46,7 @@ from robustest import (
 from robustest import attacks as a
 from robustest.attacks import PGD
 from robustest.cues import PixelPatch
-from robustest.data import BreedsSplit, SequenceBenchmark
+from robustest.data import BreedsSplit, Outcomes, SequenceBenchmark
 from robustest.strategies import shifts
 
 Data = tuple[Tensor, Tensor]
@@ -106,6 +109,13 @@ def test_cues(model: nn.Module, data: Data, found: Discovery) -> None:
     assert_no_spurious_feature(model, data, "auto", max_flip_rate=0.05, train=train, train_data=data)
     assert_no_backdoor_trigger(model, data)
     assert_no_failure_direction(model, data, max_excess_error=0.3)
+
+
+def test_recorded_outcomes(scores: Outcomes) -> None:
+    assert_rate(scores, at_least=0.9)
+    assert_rate("now.jsonl", no_worse_than=scores, tolerance=0.01, missing="drop")
+    assert_worst_group_rate(scores, at_least=0.8)
+    assert_consistent_runs(scores, max_flip_rate=0.1)
 
 
 def test_representations(model: nn.Module, data: Data) -> None:

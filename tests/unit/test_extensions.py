@@ -31,7 +31,7 @@ from robustest.assertions import kinds
 from robustest.attacks import CASCADES, Cascade, Stage, as_attack
 from robustest.cli import main
 from robustest.cli.commands import scan
-from robustest.data import as_samples
+from robustest.data import Outcomes, as_samples
 from robustest.data.samples import unwrapped
 from robustest.errors import PackError
 from robustest.extensions import Command, Hooks, Section, hookimpl
@@ -69,6 +69,7 @@ def ask(hook: str, toy: Any) -> object:
         "robustest_tasks": lambda: checked_task("toy-classes"),
         "robustest_kinds": lambda: measure_accuracy(toy.model, (x, y)),
         "robustest_read": lambda: as_samples(toy_pack.Table(((0.1, 0.2),), (1,))),
+        "robustest_outcomes": lambda: Outcomes.read(__file__, reader="toy-lines"),
         "robustest_engines": lambda: engine_for(Settings(engine="counted")),
         "robustest_sections": lambda: extensions.all_of("robustest_sections", Section, results=()),
         "robustest_commands": lambda: extensions.all_of("robustest_commands", Command),
@@ -206,7 +207,7 @@ def test_a_hook_that_returns_something_else_is_named_with_its_pack(
 def test_a_hook_that_returns_nothing_adds_nothing(packs: Packs, toy: Any, hook: str) -> None:
     packs(quiet=pack(hook, None))
     assert extensions.names() == ["quiet"]
-    if hook in ("robustest_attacks", "robustest_shifts", "robustest_tasks", "robustest_engines"):
+    if hook in NAMED:
         with pytest.raises(UnknownNameError):
             ask(hook, toy)
     elif hook == "robustest_read":
@@ -221,6 +222,7 @@ NAMED = {
     "robustest_shifts": ("fog", lambda: as_shift("other", None)),
     "robustest_tasks": ("classification", lambda: checked_task("other")),
     "robustest_engines": ("local", lambda: engine_for(Settings(engine="other"))),
+    "robustest_outcomes": ("csv", lambda: Outcomes.read(__file__, reader="other")),
 }
 
 

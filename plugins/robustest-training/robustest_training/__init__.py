@@ -1,4 +1,4 @@
-"""Training and synthetic data for robustest: claims about what is trained, and repairs of models by training."""
+"""Training and synthetic data for robustest: claims about training, and repairs of models by training."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from robustest_training.synthetic_covers import assert_synthetic_covers as assert_synthetic_covers
     from robustest_training.synthetic_covers import measure_synthetic_covers as measure_synthetic_covers
 
+# Names load when first used: every robust run imports `robustest_training.pack`, and training is slow to import.
 _HOME = {
     "assert_nonrobust_reliance": "nonrobust_reliance",
     "assert_robust_generalization": "robust_generalization",
@@ -30,7 +31,6 @@ _HOME = {
     "SampleCount": "sample_counts",
     "samples_for": "sample_counts",
 }
-"""The module of each name: they load when first used, as every robust run imports `robustest_training.pack`."""
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""Models of several sizes and seeds, trained, and attacked on samples of their own and on others."""
+"""Models of several sizes and seeds, trained, and attacked on their training samples and on test samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from robustest_training.trainings import Trainings, announced
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
-    """What is trained, and how it is attacked; see `measure_robust_generalization`."""
+    """Settings of a training study; see `measure_robust_generalization`."""
 
     train: TrainFn
     sets: TrainingSets
@@ -35,7 +35,7 @@ class Study:
     statement: str
 
     def measured(self) -> tuple[list[Size], Trainings]:
-        """Every size, the smallest first."""
+        """Return the sizes, the smallest first, and the trainings."""
         settings, sets = self.settings, self.sets
         if settings.replay_only:
             raise context.current().not_searched(self.statement, "replayed only: nothing was trained")
@@ -53,9 +53,11 @@ class Study:
         return found, trainings
 
     def _one(self, trainings: Trainings, size: int, seed: int) -> tuple[Observation, Tally]:
-        """What is seen of the model of a size and a seed: on its own samples, and on test samples."""
+        """Return the outcomes of the model of a size and a seed, on its training samples and on test samples."""
         sets = self.sets
+        # A prefix of one permutation: the samples of a smaller size are among those of a larger one.
         chosen = rng.permutation(seed, len(sets.y))[:size]
+        # As many training samples as test samples, so that both accuracies are equally precise.
         own = chosen[: len(self.judged)]
 
         def measure(model: object) -> tuple[Observation, Tally]:
@@ -70,39 +72,29 @@ class Study:
 
     @property
     def judged(self) -> Tensor:
-        """The test samples that are attacked, rising."""
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
     def _attacked(self, model: object, x: Tensor, y: Tensor) -> Evidence:
-        """Every sample attacked: a gap needs both accuracies whole."""
         look = Attacking(cascade=self.cascade, threat=self.threat, examples=0)
+        # An attack that averages draws is meant for random models: their noise is no finding.
         suppress = ("random_forward",) if draws_in(self.cascade) > 1 else ()
         return seen_whole(model, x, y, look, statement=self.statement, options=self.options, suppress=suppress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Size:
-    """What the models of one size showed.
+    """Outcomes of the models of one size."""
 
-    Attributes:
-        samples: they were trained on.
-        ids: (S, n) int64, which of its own samples the model of each seed was attacked on.
-        train_held, train_clean: (S, n) whether it holds there under attack, and is right without.
-        test_held, test_clean: (S, m) the same of the test samples.
-        tally: what it took.
-    """
-
-    samples: int
-    ids: NDArray[np.int64]
-    train_held: NDArray[np.bool_]
+    samples: int  # number of training samples
+    ids: NDArray[np.int64]  # (S, n) int64, training samples on which the model of each seed was attacked
+    train_held: NDArray[np.bool_]  # train_held, train_clean: (S, n) bool, right under attack and without, on these
     train_clean: NDArray[np.bool_]
-    test_held: NDArray[np.bool_]
+    test_held: NDArray[np.bool_]  # test_held, test_clean: (S, m) bool, the same on the test samples
     test_clean: NDArray[np.bool_]
     tally: Tally
 
     @classmethod
     def of(cls, samples: int, models: Sequence[tuple[Observation, Tally]]) -> Size:
-        """The models of all seeds together."""
         tally = total(one for _, one in models)
         rows = {name: np.stack([seen.columns[name] for seen, _ in models]) for name in models[0][0].columns}
         ids = rows.pop("train id")
@@ -112,12 +104,12 @@ class Size:
 
     @property
     def alike(self) -> bool:
-        """Whether the models of all seeds answer every test sample alike, right or wrong, attacked or not."""
+        """Return True if the models of all seeds answer every test sample equally, attacked or not."""
         both = np.concatenate([self.test_held, self.test_clean], 1)
         return len(both) > 1 and bool((both == both[:1]).all())
 
     def row(self, alpha: float) -> dict[str, Any]:
-        """This size in the curve."""
+        """Return the row of this size in the curve."""
         row: dict[str, Any] = {"samples": self.samples}
         for name, train, test in (
             ("robust", self.train_held, self.test_held),

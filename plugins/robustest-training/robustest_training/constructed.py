@@ -1,9 +1,9 @@
 """Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features")."""
 
-# `robustified` keeps of each image only the content of a network's features: with a robust network robust features
-# (D_R), with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what
-# else there is towards another class, whose label they get: D_rand and D_det. A network trained on those that does well
-# on the unchanged test set has learned from features that no one sees.
+# `robustified` keeps of each image only the content of a network's features: robust ones of a robust network (D_R), any
+# of a standard one (D_NR). `mislabelled` leaves images as they look, moves other features towards another class, and
+# labels them so: D_rand and D_det. A network trained on these that does well on the unchanged test set has learnt from
+# features that people do not see.
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from robustest.packs import resolve as resolve_device
 from robustest.packs import seen_by as last_layer_of
 from robustest.threats import Threat
 
+# Share of the samples that must reach their target: the labels of the others match nothing in them.
 _REACHED = 0.9
-"""Share of the samples that must be taken for their new labels, or those stand for nothing in the others."""
+# Relative distance of features up to which an image counts as having those of its target.
 _APART = 0.1
-"""Relative distance of features up to which an image has those that were aimed at."""
 
 
 class Constructed(NamedTuple):
     """A constructed data set.
 
     Attributes:
-        x: (N, *S) float32 on the CPU, inside the bounds; rows as in the data given.
+        x: (N, *S) float32 on the CPU, inside the bounds; rows as in the given data.
         y: (N,) int64 labels to train with.
-        reached: (N,) float32: 1 where the network takes the input for its label, 0 where not (`mislabelled`); the
-            relative distance of its features from those aimed at (`robustified`).
+        reached: (N,) float32; for `mislabelled` 1 if the network predicts the label, else 0; for `robustified` the
+            relative distance of the features from their target.
     """
 
     x: Tensor
@@ -67,18 +67,18 @@ def robustified(
     bounds: tuple[float, float] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Constructed:
-    """Return for each image one that starts at another, drawn at random, and ends at the image's features.
+    """Return images that start at other images, drawn at random, and end at the features of each image.
 
-    Normalised gradient descent on the distance of the features (section 3.1, appendix C). With features of few
-    dimensions only: a wide layer can be inverted, and the images come out as they went in, robust features or not.
-    Warns where the features of more than a tenth of the images are further than .1 from those aimed at.
+    Normalised gradient descent on the distance of the features (section 3.1, appendix C). Features need few dimensions:
+    a wide layer can be inverted, and returns the images themselves. Warns if the features of more than a tenth of the
+    images are further than 0.1 from their target.
 
     Args:
         model: a torch module, or a `Classifier` of one: a robust one for D_R, a standard one for D_NR.
         data: as for `measure_robust_accuracy`.
         layer: the linear layer whose inputs are the features; None takes the last.
         steps: gradient steps, >= 1.
-        step_size: Euclidean length of the first, in input units; it falls to 0.
+        step_size: Euclidean length of the first step, in input units; it falls to 0.
         device, seed: as in `Recipe`.
         bounds, preprocessing: as for `robustest.as_classifier`.
 
@@ -123,17 +123,17 @@ def mislabelled(
 ) -> Constructed:
     """Return images moved a little towards another class of the network, and labelled as that class.
 
-    Section 3.2: "random" classes (D_rand) go with robust features by chance, "next" ones (D_det: y + 1) go with the
-    wrong ones always, so that nothing learned from D_det can be robust features that leaked. Warns where the model
-    takes fewer than .9 of the images for their labels.
+    Section 3.2: "random" classes (D_rand) match robust features by chance, "next" ones (D_det: y + 1) always contradict
+    them, so that nothing learnt from D_det can be robust features that leaked. Warns if the model predicts fewer than
+    0.9 of the labels.
 
     Args:
         model: as for `robustified`: a standard one.
         data: as for `measure_robust_accuracy`.
-        threat: how far images may be moved: `L2(0.5)` in the paper.
-        labels: "random", the image's own class among them, or "next".
+        threat: the allowed change: `L2(0.5)` in the paper.
+        labels: "random", the image's class among them, or "next".
         steps: gradient steps, >= 1.
-        step_size: of each, in input units; None means 2 * stride / steps.
+        step_size: length of each step, in input units; None takes 2 * stride / steps.
         device, seed, bounds, preprocessing: as for `robustified`.
 
     Raises:
@@ -148,6 +148,7 @@ def mislabelled(
         place = resolve_device(device, classifier.device)
         evaluator = Evaluator(classifier, place, batch_size=None, suppress=("softmax_outputs",), notes=notes)
         for chunk in in_order(samples, evaluator, seed=seed):
+            # A first batch tells the number of classes, which labels are checked against.
             evaluator.logits(chunk.x[:1])
             evaluator.check_labels(chunk.y)
             made = moved_to_others(evaluator, threat, chunk, labels=labels, steps=steps, step_size=step_size)
@@ -161,7 +162,6 @@ def mislabelled(
 
 
 def _warn_unless(reached: Tensor, what: str) -> None:
-    """Warn where fewer than 0.9 of the samples reached (N,) bool their aim."""
     share = float(reached.double().mean())
     if share < _REACHED:
         warnings.warn(
@@ -180,7 +180,7 @@ def moved_to_others(
     steps: int,
     step_size: float | None = None,
 ) -> Constructed:
-    """Return a chunk as `mislabelled` makes it, on the evaluator's device.
+    """Return a chunk of `mislabelled`, on the evaluator's device.
 
     Args:
         evaluator: of the model, which has seen a batch.

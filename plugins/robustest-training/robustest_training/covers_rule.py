@@ -1,4 +1,4 @@
-"""Verdicts on a synthetic set that is to stand in for real data: one of each part, and of all together."""
+"""The rule on a synthetic set in place of real data: a verdict on each part, and on all together."""
 
 from __future__ import annotations
 
@@ -12,40 +12,31 @@ from robustest_training.label_shift import Counts, Variation
 from robustest_training.learning_curves import at_size, teaches_as
 from robustest_training.training_draws import Trained, difference_interval
 
+# The quantile of held-out real samples' ratios of distances below which a sample counts as a copy.
 UNUSUAL = 0.01
-"""The quantile of held-out real samples' ratios of distances; what is below it is called a copy."""
 
 Interval = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One part of the claim.
-
-    Attributes:
-        name: in words.
-        value: as measured; None where it is not resolved.
-        interval: None for an end that is not known.
-        threshold: what is claimed at most; None where nothing is.
-        verdict: on this part; inconclusive where nothing is claimed.
-        rule: why it is inconclusive, where that is not the interval.
-    """
+    """One part of the claim."""
 
     name: str
-    value: float | None
-    interval: Interval
-    threshold: float | None
-    verdict: Verdict
-    rule: str = ""
+    value: float | None  # the estimate; None if it is not resolved
+    interval: Interval  # None for an unknown end
+    threshold: float | None  # the claimed upper limit; None for no claim
+    verdict: Verdict  # inconclusive for no claim
+    rule: str = ""  # reason for an inconclusive verdict other than the interval
 
     def told(self) -> dict[str, Any]:
-        """As a row of a table."""
+        """Return the row of the table of parts."""
         verdict = "not claimed" if self.threshold is None else str(self.verdict)
         ends = list(self.interval)
         return {"part": self.name, "value": self.value, "interval": ends, "at most": self.threshold, "verdict": verdict}
 
     def why(self) -> str:
-        """What came of it, in words."""
+        """Return the reason of the verdict."""
         if self.rule:
             return f"{self.name}: {self.rule}"
         value = "not resolved" if self.value is None else f"{self.value:.3g}"
@@ -55,39 +46,35 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoversRule:
-    """What of a synthetic set is claimed.
+    """The rule of `measure_synthetic_covers`.
 
-    A part fails where the interval is beyond the threshold, for parts that may each fail at a share of alpha. It passes
-    where the interval keeps the threshold; of labels and copies, which need no other draw to be a fact about this very
-    set, a claim about the set passes where the measured value does. The intervals of the gap and of the factor are
-    approximate, and pass no claim about a population (see `robustest.rules.approximate`).
-
-    Attributes:
-        parts: how many parts are claimed.
-        terms: what verdicts may rest on.
-        seed: of draws that intervals need.
+    A part fails if its interval is beyond the threshold at its share of alpha. It passes if the interval keeps the
+    threshold. Labels and copies are facts about this very set, so a claim about the set passes by their measured value.
+    The intervals of gap and factor are approximate, and pass no claim about a population.
     """
 
-    parts: int
+    parts: int  # number of claimed parts
     terms: Terms
-    seed: int
+    seed: int  # of draws for intervals
 
     @property
     def _fail_alpha(self) -> float:
+        # Bonferroni: each claimed part may fail at an equal share of alpha.
         return self.terms.alpha / max(1, self.parts)
 
     def boundary(self, real: Trained, synthetic: Trained, max_gap: float | None, *, idle: float) -> Part:
-        """Of the accuracy that training on synthetic samples loses.
+        """Return the part on the accuracy lost by training on synthetic samples.
 
         Args:
             real, synthetic: learners of equally many samples, judged on the same ones.
-            max_gap: claimed at most.
-            idle: accuracy without having learned anything: no more of it, and there was nothing to lose.
+            max_gap: the claimed upper limit.
+            idle: accuracy of always answering the largest class.
         """
         alpha = self.terms.alpha
         name, value = "accuracy gap", real.accuracy - synthetic.accuracy
         ends = difference_interval(real, synthetic, alpha)
         verdict, rule = _verdict(ends, max_gap, difference_interval(real, synthetic, self._fail_alpha)[0]), ""
+        # A learner that real samples teach nothing can lose nothing.
         if verdict is Verdict.PASSED and real.interval(alpha)[0] <= idle:
             rule = f"real samples teach the learner no more than always to answer the largest class ({idle:.3f})"
         elif verdict is Verdict.PASSED and max_gap is not None and real.accuracy - idle <= max_gap:
@@ -96,18 +83,18 @@ class CoversRule:
         return self._about(Part(name=name, value=value, interval=ends, threshold=max_gap, verdict=verdict, rule=rule))
 
     def labels(self, synthetic: Counts, real: Counts, max_shift: float | None) -> Part:
-        """Of the total variation of class shares, (K,) counts of both sets."""
+        """Return the part on the total variation of class shares, from (K,) counts of both sets."""
         seen = Variation.of(synthetic, real, seed=self.seed)
         ends, low = seen.interval(self.terms.alpha), seen.interval(self._fail_alpha)[0]
         verdict = _verdict(ends, max_shift, low, exact=seen.value if self.terms.scope == "set" else None)
         return Part(name="label shift", value=seen.value, interval=ends, threshold=max_shift, verdict=verdict)
 
     def copies(self, ratios: Floats, held_out: Floats, max_copies: float | None) -> Part:
-        """Of the share of copies.
+        """Return the part on the share of copies.
 
         Args:
             ratios, held_out: (m,) and (t,) distances to the nearest training sample over those to the second nearest.
-            max_copies: claimed at most.
+            max_copies: the claimed upper limit.
         """
         value, _ = share_below(ratios, held_out, UNUSUAL)
         ends = share_below_interval(ratios, held_out, UNUSUAL, self.terms.alpha)
@@ -120,12 +107,12 @@ class CoversRule:
         return Part(name="copies", value=value, interval=ends, threshold=max_copies, verdict=verdict, rule=rule)
 
     def diversity(self, curve: Sequence[Trained], synthetic: Trained, max_factor: float | None) -> Part:
-        """Of how many times fewer real samples teach as much.
+        """Return the part on the number of synthetic samples to one real sample that teaches as much.
 
         Args:
             curve: learners of real samples, of growing sizes.
-            synthetic: those of the synthetic ones.
-            max_factor: claimed at most.
+            synthetic: learners of synthetic samples.
+            max_factor: the claimed upper limit.
         """
         seen = teaches_as(curve, synthetic, self.terms.alpha)
         value, low, high = (
@@ -133,6 +120,8 @@ class CoversRule:
         )
         verdict, rule = Verdict.INCONCLUSIVE, ""
         if max_factor is not None:
+            # The factor is at most the threshold if learners of size / threshold real samples are no better than those
+            # of the synthetic ones: one comparison, which needs no inversion of the curve.
             there = at_size(curve, synthetic.size / max_factor)
             if there is None:
                 least, most = (synthetic.size / curve[at].size for at in (-1, 0))
@@ -149,7 +138,7 @@ class CoversRule:
         )
 
     def _about(self, part: Part) -> Part:
-        """Make a pass of a population inconclusive: draws of trainings are judged by halves and Student's t."""
+        # Draws of trainings are estimated from halves and Student's t, without a guarantee: no pass of a population.
         if self.terms.scope == "set" or part.verdict is not Verdict.PASSED:
             return part
         rule = (
@@ -159,7 +148,7 @@ class CoversRule:
         return replace(part, verdict=Verdict.INCONCLUSIVE, rule=rule)
 
     def decide(self, parts: Sequence[Part]) -> Decision:
-        """On all of them; the gap comes first, and its value is the claim's."""
+        """Return the decision on all parts; the gap comes first, and its value is the claim's."""
         gap, claimed = parts[0], [part for part in parts if part.threshold is not None]
         low, high = gap.interval
         interval = (-1.0 if low is None else low, 1.0 if high is None else high)
@@ -175,7 +164,7 @@ class CoversRule:
 
 
 def _verdict(ends: tuple[float, float], threshold: float | None, low: float, *, exact: float | None = None) -> Verdict:
-    """Of a value claimed at most: failed by the lower end `low`, passed by the upper one, or by the exact value."""
+    """Return the verdict: failed by the lower end `low`, passed by the upper one, or by the exact value."""
     if threshold is None:
         return Verdict.INCONCLUSIVE
     if low > threshold:

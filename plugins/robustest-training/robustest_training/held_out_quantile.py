@@ -1,4 +1,4 @@
-"""The share of a sample below a low quantile of held-out values: how many are closer than chance puts them."""
+"""The share of a sample below a low quantile of held-out values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Floats = NDArray[np.float64]
 
 
 def fewest_held_out(quantile: float) -> int:
-    """Held-out values that there must be for a quantile to lie among them."""
+    """Return the number of held-out values needed for a quantile to lie among them."""
     return ceil(1 / quantile)
 
 
 def share_below(values: Floats, held_out: Floats, quantile: float) -> tuple[float, float]:
-    """The share of values below a quantile of the held-out ones, and that quantile; zero is always below.
+    """Return the share of values below a quantile of the held-out ones, and the quantile; zero is always below.
 
     Args:
         values: (m,) >= 0.
@@ -31,16 +31,10 @@ def share_below(values: Floats, held_out: Floats, quantile: float) -> tuple[floa
 
 
 def share_below_interval(values: Floats, held_out: Floats, quantile: float, alpha: float) -> tuple[float, float]:
-    """An interval of the share below the quantile of the population that the held-out values were drawn from.
-
-    That quantile lies between two of the held-out values, but for half of alpha on each side, as the share of a
-    population below the k-th of t draws has a beta distribution. Clopper-Pearson bounds of the shares below either,
-    at the other half, are the ends.
-
-    Args:
-        values, held_out, quantile: as for `share_below`.
-        alpha: error on each side.
-    """
+    """Return an interval of the share below the quantile of the population of held-out values, alpha on each side."""
+    # The share of a population below the k-th of t draws has a beta distribution, so the quantile lies between two of
+    # the held-out values but for half of alpha on each side. Clopper-Pearson bounds of the shares below either one, at
+    # the other half, are the ends.
     ordered, t, m = np.sort(held_out), len(held_out), len(values)
     ranks = np.arange(1, t + 1)
     certainly_below = int((beta.sf(quantile, ranks, t + 1 - ranks) <= alpha / 2).sum())
@@ -52,5 +46,6 @@ def share_below_interval(values: Floats, held_out: Floats, quantile: float, alph
 
 
 def _below(values: Floats, cut: float) -> NDArray[np.bool_]:
+    # Exact copies have a ratio of 0, which no quantile of ratios can be below.
     below: NDArray[np.bool_] = (values < cut) | (values == 0)
     return below

@@ -1,12 +1,12 @@
-"""Whether a net's loss is smoother along its training than another's.
+"""The claim that a net's loss is smoother along its training than another's.
 
-Every few steps of training the loss is looked at along the gradient: how far it ranges, how far the gradient turns (its
-least cosine), how fast it changes (the effective beta), and how far a layer's gradient moves once the layers before it
-have moved (internal covariate shift). See Santurkar, Tsipras, Ilyas and Madry, "How Does Batch Normalization Help
-Optimization?", NeurIPS 2018, section 3.
+Every few steps of training the loss is probed along the gradient (Santurkar, Tsipras, Ilyas and Madry, "How Does Batch
+Normalization Help Optimization?", NeurIPS 2018, section 3): its range, the turn of the gradient (its least cosine), its
+rate of change (the effective beta), and the change of a layer's gradient after the layers before it have moved
+(internal covariate shift).
 
-Under a normalisation the absolute beta of one and the same function can be set at will, by rescaling weights: it is
-reported, and decides nothing. A net on its plateau has a smooth landscape: so both nets must learn.
+Rescaling weights under a normalisation sets the absolute beta of one function to any value, so it is only reported. A
+net on a plateau has a smooth landscape, so both nets must learn.
 """
 
 from __future__ import annotations
@@ -62,12 +62,11 @@ LANDSCAPE = Kind(
     advises=True,
     lines=no_lines,
 )
-"""How much the loss varies along the gradient, beside another net's."""
 
+# A net has learnt if its loss ends at most at this share of the best constant answer's.
 _LEARNED = 0.5
-"""A net has learned whose loss is at most this share of what the best constant answer has."""
+# A net is on a plateau while its loss is more than this share of it.
 _PLATEAU = 0.9
-"""A net stands on a plateau, or beyond, whose loss is more than this share of it."""
 _MEASURES = ("loss_range", "cosine", "beta", "absolute_beta", "shift", "shift_cosine")
 
 
@@ -86,38 +85,37 @@ def measure_smooth_landscape(
     etas: Sequence[float] = (0.05, 0.15, 0.4),
     **options: Unpack[Options],
 ) -> Result:
-    """How much the loss varies along the gradient while a net trains, beside a reference that trains alike.
+    """Measure the range of the loss along the gradient while a net trains, beside a reference.
 
-    Both nets are trained by gradient descent on the same batches in the same order, and the loss is looked at along the
-    gradient every few steps (Santurkar et al., NeurIPS 2018, section 3). **Judged is its range on relative steps**, in
-    which each tensor moves in proportion to its own norm. Advisory: without `max_ratio` nothing is claimed. Ratios are
-    to the reference alone, and say nothing of the test accuracy.
+    Both nets are trained by gradient descent on the same batches in the same order, and probed every few steps
+    (Santurkar et al., NeurIPS 2018, section 3). The claim is on the range along relative steps, in which each tensor
+    moves in proportion to its norm. Advisory: without `max_ratio` nothing is claimed. Ratios are relative to the
+    reference, and imply nothing about test accuracy.
 
     Args:
-        model: a function of no arguments, or a `Factory`, that builds the net with weights drawn anew from torch's
-            generator, which is seeded for each run and put back.
-        data: batches to train on: (x, y) tensors, one or more; they are gone through round by round in an order of the
-            run's own.
+        model: a function without arguments, or a `Factory`, that builds the net with weights drawn anew from torch's
+            generator, which is seeded for each run and restored.
+        data: batches to train on, (x, y) tensors, in an order drawn for each run.
         loss: maps outputs and targets to a positive scalar tensor: the mean of a batch.
-        reference: another function that builds a net: what the first one is compared with.
-        max_ratio: the ratio of relative loss ranges claimed at most, > 0.
+        reference: another function that builds a net.
+        max_ratio: largest ratio of relative loss ranges, > 0.
         seeds: runs of each net, >= 2.
-        train_steps: steps of gradient descent a run, >= 1.
+        train_steps: steps of gradient descent per run, >= 1.
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
-        **options: see `robustest.run.plan.Options`. The interval is for runs to come, also with `scope="set"`, and
-            about: no claim about the population passes by it.
+        **options: see `robustest.run.plan.Options`. The interval is about further runs, also with `scope="set"`, and
+            approximate: no claim about the population passes by it.
 
     Returns:
-        The result. The estimate is the geometric mean over runs of the ratio of the median loss ranges; outcomes are
-        whether each run's ratio keeps the threshold. It is inconclusive where a net has not learned: where its loss
-        ends above half of what the best constant answer has, or is no better than 0.9 of that at half of the probes.
+        The result. The estimate is the geometric mean over runs of the ratio of the median loss ranges; an outcome is
+            True if a run's ratio keeps the threshold. It is inconclusive if a net has not learnt: its loss ends above
+            half of the best constant answer's, or is above 0.9 of that at half of the probes.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, a factory builds no net, the same weights each time, or is
+        ConfigError: an argument is out of range or unknown, or a factory builds no net, equal weights each time, or is
             the reference.
-        DataError: a batch is misshapen or not finite, or all targets are one class.
+        DataError: a batch is malformed or not finite, or all targets are one class.
         ModelError: a loss or a gradient is not finite, or the loss is no positive scalar.
     """
     max_ratio = optional_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
@@ -157,12 +155,7 @@ def _result(
 
 @dataclass(frozen=True, slots=True, kw_only=False)
 class Run:
-    """Both nets with one seed.
-
-    Attributes:
-        net, reference: what became of them.
-        constant: the loss of the best constant answer.
-    """
+    """Both nets with one seed; constant is the loss of the best constant answer."""
 
     net: Trace
     reference: Trace
@@ -170,12 +163,12 @@ class Run:
 
     @property
     def ratio(self) -> float:
-        """The net's median loss range over the reference's; NaN where that is 0."""
+        # Medians: a few probes at sharp turns must not decide.
         own, other = (float(trace.column("loss_range").median()) for trace in (self.net, self.reference))
         return own / other if own > 0 and other > 0 else float("nan")
 
     def unlearned(self) -> list[str]:
-        """What speaks against taking the landscapes for those of nets that learn, in words."""
+        """Return reasons why the nets have not learnt, so that their landscapes mean nothing."""
         told = []
         for name, trace in (("net", self.net), ("reference", self.reference)):
             off = float((trace.column("loss") <= _PLATEAU * self.constant).double().mean())
@@ -191,7 +184,6 @@ class Run:
 
 
 def _evidence(runs: list[Run], decision: Decision, threshold: float | None, tally: Tally, data: str) -> Evidence:
-    """All that the runs showed; remembered where every one of them was."""
     traces = [trace for run in runs for trace in (run.net, run.reference)]
     passed = sum(trace.passed for trace in traces)
     return Evidence(
@@ -207,7 +199,6 @@ def _evidence(runs: list[Run], decision: Decision, threshold: float | None, tall
 
 
 def _decision(runs: list[Run], threshold: float | None, alpha: float) -> Decision:
-    """On the ratio, unless a net has not learned."""
     told = [why for run in runs for why in run.unlearned()]
     ratios: NDArray[np.float64] = np.array([run.ratio for run in runs])
     if not told:
@@ -223,11 +214,7 @@ def _decision(runs: list[Run], threshold: float | None, alpha: float) -> Decisio
 
 
 def checked_batches(batches: object) -> None:
-    """Refuse batches that cannot be trained on.
-
-    Raises:
-        DataError: none, misshapen, not finite, or of one class alone.
-    """
+    """Raise DataError for batches that are missing, malformed, not finite, or of one class."""
     if not isinstance(batches, (list, tuple)) or not batches:
         raise DataError(expected("batches as a list of (x, y), one or more", batches))
     for number, batch in enumerate(batches):
@@ -256,7 +243,7 @@ def _course(steps: int, every: int, learning_rate: float, etas: Sequence[float])
 
 
 def _constant(factory: object, loss: Loss, batches: Batches, seed: int) -> float:
-    """The loss of the best constant answer, of the shape that the net's answers have."""
+    """Return the loss of the best constant answer, in the shape of the net's answers."""
     with torch.inference_mode(False), frozen(None):
         seed_draws(keys(seed, torch.tensor([0])))
         net = built(factory)
@@ -270,6 +257,7 @@ def _constant(factory: object, loss: Loss, batches: Batches, seed: int) -> float
 
 def _check_draws(runs: list[Run]) -> None:
     for name, begun in (("factory", [r.net.begun for r in runs]), ("reference", [r.reference.begun for r in runs])):
+        # Equal first weights would make the runs copies of one another, and the interval far too narrow.
         if len(set(begun)) < len(begun):
             raise ConfigError(
                 f"Expected the {name} to draw its weights anew from torch's generator but it gave the same ones twice: "
@@ -302,10 +290,10 @@ def _details(runs: list[Run]) -> dict[str, Any]:
 def assert_smooth_landscape() -> None:
     """Claim that a net's loss ranges less along its training than a reference's, on relative steps.
 
-    Advisory: without `max_ratio` the result is recorded, and nothing is claimed. A smooth landscape is no proof that a
-    net trains faster, or better: a net that learns nothing has one.
+    Advisory: without `max_ratio` the result is recorded, and nothing is claimed. A smooth landscape does not prove
+    faster or better training.
 
     Raises:
         ClaimFailed: it ranges more.
-        ClaimInconclusive: a few runs do not settle it, or one of the nets has not learned.
+        ClaimInconclusive: too few runs to decide, or one of the nets has not learnt.
     """

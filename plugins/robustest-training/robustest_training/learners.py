@@ -1,4 +1,4 @@
-"""What is trained to see what samples teach: a logistic regression, or whatever the user trains."""
+"""Learners of a training set: a logistic regression, or the user's training function."""
 
 from __future__ import annotations
 
@@ -21,49 +21,33 @@ from robustest.packs import resolve as resolve_device
 Predict = Callable[[Tensor], Tensor]
 """Maps inputs (B, *S) to classes (B,) int64."""
 
+# Test samples per call of a user's model: fixed, as last bits may depend on it.
 _ROWS = 1024
-"""Test samples that a model of the user's is put at once: not the settings' number, by which last bits may differ."""
 
 
 class Learner(Protocol):
-    """Learns from samples.
-
-    Attributes:
-        name: in words.
-    """
+    """Learns from samples; has a name for reports."""
 
     @property
     def name(self) -> str: ...
 
     def train(self, x: Tensor, y: Tensor, classes: int, key: Tensor) -> Predict:
-        """Train on samples x (n, *S) float32 with labels y (n,); `key` (1,) int64 is of this training's randomness."""
+        """Train on samples x (n, *S) float32 with labels y (n,); `key` (1,) int64 seeds this training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logistic:
-    """Multinomial logistic regression with an L2 penalty, to its only optimum: it draws nothing.
-
-    Inputs are centred and divided by one number for all, their root mean square: a pixel that hardly ever changes in
-    training is not blown up. The penalty is the one under which digits are told best (MNIST at 7 x 7, 1,500 samples).
-
-    Attributes:
-        penalty: of half the squared weights, in units of one sample's loss.
-        tolerance: the largest gradient of the mean loss that is left.
-        steps: of L-BFGS, at most.
-    """
+    """Multinomial logistic regression with an L2 penalty, at its only optimum: it draws nothing."""
 
     name: ClassVar[str] = "logistic regression"
-    penalty: float = 10.0
-    tolerance: float = 1e-5
-    steps: int = 1000
+    # The best penalty for digits (MNIST at 7 x 7, 1,500 samples).
+    penalty: float = 10.0  # of half the squared weights, in units of one sample's loss
+    tolerance: float = 1e-5  # largest gradient of the mean loss at the end
+    steps: int = 1000  # most steps of L-BFGS
 
     def train(self, x: Tensor, y: Tensor, classes: int, key: Tensor) -> Predict:
-        """As `Learner.train`.
-
-        Raises:
-            ModelError: the optimum was not reached.
-        """
         rows = x.flatten(1).double()
+        # One scale for all inputs: pixels that hardly change in training are not blown up.
         centre = rows.mean(0)
         scale = float((rows - centre).square().mean().sqrt()) or 1.0
         weights, bias = self._fitted(((rows - centre) / scale).numpy(), y.numpy(), classes)
@@ -84,6 +68,7 @@ class Logistic:
             check_clock()
             w, b = flat[: d * classes].reshape(d, classes), flat[d * classes :]
             logits = x @ w + b
+            # Log-sum-exp, shifted by the largest logit.
             top = logits.max(1, keepdims=True)
             odds = np.exp(logits - top)
             total = odds.sum(1, keepdims=True)
@@ -109,31 +94,21 @@ class Logistic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnLearner:
-    """Whatever the user trains.
+    """The user's training function."""
 
-    Attributes:
-        fit: maps samples (n, *S) float32, labels (n,) int64 and a seed to a model.
-        as_model: makes a classifier of the model.
-        device: where it is asked, as settings name it.
-    """
-
-    fit: TrainFn
-    as_model: Callable[[object], Classifier]
-    device: str
+    fit: TrainFn  # maps samples (n, *S) float32, labels (n,) int64 and a seed to a model
+    as_model: Callable[[object], Classifier]  # makes a classifier of the model
+    device: str  # as in settings
 
     @property
     def name(self) -> str:
-        """Of the user's function."""
         return getattr(self.fit, "__name__", type(self.fit).__name__)
 
     def train(self, x: Tensor, y: Tensor, classes: int, key: Tensor) -> Predict:
-        """As `Learner.train`; what it draws from global generators follows from the key, and they are put back.
-
-        Raises:
-            ModelError: it returns no model, or one without a logit for each class.
-        """
+        # Draws from global generators follow from the key, and the generators are restored.
         with torch.inference_mode(False), torch.enable_grad(), frozen(None):
             seed_draws(key)
+            # Copies: the function may write into its arguments.
             model = self.as_model(self.fit(x.clone(), y.clone(), int(key[0]) & 0x7FFFFFFF))
 
         def predict(at: Tensor) -> Tensor:

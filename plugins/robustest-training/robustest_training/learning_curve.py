@@ -1,9 +1,11 @@
-"""How many samples reach an accuracy, from a learning curve: read between its points, and carefully beyond them.
+"""Numbers of samples that reach an accuracy, read from a learning curve between its points and beyond them.
 
-Between two sizes the curve is a straight line in the logarithm of the size. Beyond the largest it goes on as the last
-points do by a power law with a limit, A - B n^-c (Hestness et al., "Deep Learning Scaling is Predictable, Empirically",
-2017, section 3), fitted by least squares, from the largest size's own value on. The interval is that of curves whose
-points are drawn with their standard errors: it covers other seeds and samples, not a law that holds no longer.
+1. Between two sizes the curve is a straight line in the logarithm of the size.
+2. Beyond the largest it follows a power law with a limit, A - B n^-c, fitted to the last points by least squares
+   (Hestness et al., "Deep Learning Scaling is Predictable, Empirically", 2017, section 3), from the largest size's
+   value on.
+3. The interval is that of curves whose points are drawn with their standard errors. It covers other seeds and samples,
+   but no change of the law.
 """
 
 from __future__ import annotations
@@ -17,43 +19,34 @@ Floats = NDArray[np.float64]
 
 _DRAWS = 2000
 _POWERS = np.geomspace(0.05, 3.0, 40)
+# Last points that the power law is fitted to: small sizes may follow another.
 _FITTED = 4
-"""Points that the power law is fitted to, the last ones: small sizes may follow another."""
+# Fewer points determine no law of three parameters.
 _LEAST = 3
-"""Points below which there is no law to be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Accuracies by training samples.
+    """Accuracies by training samples."""
 
-    Attributes:
-        sizes: (k,) rising numbers of samples.
-        accuracy: (k,) in 0..1.
-        by_seed, by_sample: (k,) their standard errors for other seeds and for other samples, as in `Seeded`.
-        seeds: how many the first were computed by, >= 2.
-    """
-
-    sizes: Floats
-    accuracy: Floats
-    by_seed: Floats
+    sizes: Floats  # (k,) rising numbers of samples
+    accuracy: Floats  # (k,) in 0..1
+    by_seed: Floats  # by_seed, by_sample: (k,) standard errors for other seeds and for other samples, as in `Seeded`
     by_sample: Floats
-    seeds: int
+    seeds: int  # number of seeds, >= 2
 
 
 def samples_reaching(curve: Curve, target: float, *, limit: float) -> float:
-    """The fewest samples at which a curve reaches an accuracy; infinite where it does so within no `limit`.
-
-    The smallest size where that reaches it already: what lies below is not known.
-    """
+    """Return the fewest samples at which a curve reaches an accuracy, from its smallest size to `limit`; or inf."""
     return float(_reaching(curve.sizes, curve.accuracy[None], target, limit)[0])
 
 
 def samples_interval(
     curve: Curve, target: float, *, limit: float, alpha: float, random: np.random.Generator
 ) -> tuple[float, float]:
-    """An interval of the samples that reach an accuracy, about alpha on each side; an end may be infinite."""
+    """Return an approximate interval of these samples, alpha on each side; an end may be infinite."""
     shape = (_DRAWS, len(curve.sizes))
+    # Few seeds: their error has the heavy tails of Student's t.
     noise = curve.by_seed * random.standard_t(curve.seeds - 1, shape) + curve.by_sample * random.normal(size=shape)
     drawn = np.clip(curve.accuracy + noise, 0.0, 1.0)
     reached = np.sort(_reaching(curve.sizes, drawn, target, limit))
@@ -62,8 +55,9 @@ def samples_interval(
 
 
 def _reaching(sizes: Floats, accuracy: Floats, target: float, limit: float) -> Floats:
-    """(R,) samples for each of the curves (R, k) over sizes (k,)."""
+    """Return (R,) samples for each of the curves (R, k) over sizes (k,)."""
     logs = np.log(sizes)
+    # Accuracy grows with the data; a dip is noise.
     rising = np.maximum.accumulate(accuracy, axis=1)
     there = rising >= target
     first = np.where(there.any(1), there.argmax(1), -1)
@@ -82,16 +76,18 @@ def _reaching(sizes: Floats, accuracy: Floats, target: float, limit: float) -> F
 
 
 def _continued(logs: Floats, accuracy: Floats, missing: Floats) -> Floats:
-    """(R,) samples at which curves (R, k), continued by a power law, have gained what is missing (R,)."""
+    """Return (R,) samples at which curves (R, k), continued by a power law, have gained `missing` (R,)."""
     best = np.full(len(accuracy), np.inf)
     out = np.full(len(accuracy), np.inf)
     centred = accuracy - accuracy.mean(1, keepdims=True)
+    # For a given power c the fit of A and B is linear: try a grid of powers, keep the least squares.
     for power in _POWERS:
         base = np.exp(-power * (logs - logs[-1]))  # 1 at the largest size
         shape = base - base.mean()
         slope = -(centred @ shape) / (shape @ shape)  # B, in units of the largest size
         top = accuracy.mean(1) + slope * base.mean()
         squares = ((centred + slope[:, None] * shape) ** 2).sum(1)
+        # A curve that falls, or a limit above 1, is no learning curve.
         fits = (squares < best) & (slope > 0) & (top <= 1.0)
         left = 1 - missing / np.where(slope > 0, slope, 1.0)
         reached = np.full(len(out), np.inf)

@@ -1,4 +1,4 @@
-"""Learning curves read backwards: how many real samples teach as much as a set does."""
+"""Learning curves read backwards: the number of real samples that teach as much as another set."""
 
 from __future__ import annotations
 
@@ -14,33 +14,24 @@ from robustest_training.training_draws import Trained, difference_interval
 
 Floats = NDArray[np.float64]
 
+# Sizes compared between two measured ones.
 _STEPS = 24
-"""Sizes that are looked at between two measured ones."""
+# A wider interval of sizes (by this factor) means that the curve is flat there.
 _WIDEST = 16.0
-"""An interval of sizes that spans more than this factor places nothing: the curve is flat where it would be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeachesAs:
-    """How many real samples teach as much.
+    """The number of real samples that teach as much."""
 
-    Attributes:
-        size: as read off the curve; None where the curve is flat there, or ends before.
-        low, high: an interval of it; None where the curve ends before it does.
-    """
-
-    size: float | None
-    low: float | None
+    size: float | None  # read off the curve; None if the curve is flat there, or ends before
+    low: float | None  # low, high: its interval; None if the curve ends before
     high: float | None
 
 
 def rising(values: Floats, weights: Floats) -> Floats:
-    """(n,) the closest values that never fall, by least squares (pool adjacent violators; Ayer et al. 1955).
-
-    Args:
-        values: (n,).
-        weights: (n,) > 0.
-    """
+    """Return the closest values (n,) that never fall, by least squares with weights (n,) > 0."""
+    # Pool adjacent violators (Ayer et al. 1955): merge a value with its predecessors while they are not below it.
     pools: list[tuple[float, float, int]] = []  # mean, weight, members
     for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
         mean, total, members = value, weight, 1
@@ -53,18 +44,14 @@ def rising(values: Floats, weights: Floats) -> Floats:
 
 
 def at_size(curve: Sequence[Trained], size: float) -> Trained | None:
-    """What learners of a size between measured ones would do, along the logarithm of the size; None beyond the curve.
-
-    Args:
-        curve: of growing sizes.
-        size: training samples.
-    """
+    """Return learners of a size between measured ones, along the logarithm of the size; None beyond the curve."""
     for less, more in pairwise(curve):
         if less.size * (1 - 1e-9) <= size <= more.size * (1 + 1e-9):
             share = log(size / less.size) / log(more.size / less.size)
             return Trained(
                 size=round(size),
                 right=(1 - share) * less.right + share * more.right,
+                # The more uncertain neighbour's error: interpolation must not look surer than the points.
                 variance=max(less.variance, more.variance),
                 freedom=min(less.freedom, more.freedom),
                 draws=min(less.draws, more.draws),
@@ -73,16 +60,15 @@ def at_size(curve: Sequence[Trained], size: float) -> Trained | None:
 
 
 def teaches_as(curve: Sequence[Trained], other: Trained, alpha: float) -> TeachesAs:
-    """Where a real learning curve has the accuracy that learners of another set reach.
-
-    The interval holds every size at which real learners are not certainly better or worse.
+    """Return the place of a real learning curve with the accuracy that learners of another set reach.
 
     Args:
         curve: learners of real samples, of growing sizes, two or more.
         other: learners of the set, judged on the same test samples.
-        alpha: error on each side, about.
+        alpha: approximate error on each side.
     """
     sizes = [exp(v) for less, more in pairwise(curve) for v in np.linspace(log(less.size), log(more.size), _STEPS)]
+    # The interval holds every size at which real learners are neither surely better nor surely worse.
     alike = [size for size in sizes if _alike(curve, other, size, alpha)]
     if not alike:
         return _between(curve, other, sizes, alpha)
@@ -102,7 +88,7 @@ def _alike(curve: Sequence[Trained], other: Trained, size: float, alpha: float) 
 
 
 def _between(curve: Sequence[Trained], other: Trained, sizes: list[float], alpha: float) -> TeachesAs:
-    """Where no size fits: all of the curve is above, or below, or it leaps over."""
+    # No size fits: the curve is above the accuracy, below it, or leaps over it.
     if difference_interval(curve[0], other, alpha)[0] > 0:
         return TeachesAs(size=None, low=None, high=sizes[0])
     if difference_interval(curve[-1], other, alpha)[1] < 0:
@@ -112,7 +98,7 @@ def _between(curve: Sequence[Trained], other: Trained, sizes: list[float], alpha
 
 
 def _inverted(curve: Sequence[Trained], accuracy: float) -> float:
-    """The size at which a curve that never falls has an accuracy; its ends for what is beyond them."""
+    """Return the size at which the rising curve has an accuracy; an end for accuracies beyond."""
     means = np.array([one.accuracy for one in curve])
     weights = np.array([1 / (one.variance + 1e-6) for one in curve])
     level = rising(means, weights) + 1e-12 * np.arange(len(curve))  # where it is level, the first size that reaches it

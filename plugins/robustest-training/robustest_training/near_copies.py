@@ -1,29 +1,26 @@
-"""Samples to judge by that are training samples but for rounding: what was learned by heart holds on them."""
+"""Test samples that are training samples but for rounding: memorised samples cannot judge a model."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+# Near: within this share of the distance to the fourth nearest. Of rows spread along one line, one in a thousand is.
 _NEAR = 2.5e-4
-"""Of the distance to the fourth nearest training sample: of rows spread along one line, one in a thousand is nearer."""
+# Share of the compared samples, and two at least, that must be near before it is no chance.
 _SHARE = 0.01
-"""Of the samples looked at that must be so near, and two at least, before it is no chance."""
 _LOOKED_AT = 512
 _KEPT = 4
+# Part of the table of distances that is in memory.
 _ROWS, _COLUMNS = 128, 4096
-"""Of a table of distances that is held at once."""
 
 
 def near_copies(x: Tensor, train: Tensor) -> list[tuple[int, int]]:
-    """Which of some samples are training samples but for rounding; none where they are as few as chance makes.
+    """Return the places, in x and in train, of samples that agree but for rounding; none if they may agree by chance.
 
     Args:
-        x: (m, *S) samples to judge by; of many, some spread evenly are looked at.
-        train: (n, *S) samples that were trained on.
-
-    Returns:
-        Places in x and in train.
+        x: (m, *S) test samples; of many, an even selection is compared.
+        train: (n, *S) training samples.
     """
     rows, among = x.flatten(1), train.flatten(1)
     if len(among) < _KEPT or not len(rows):
@@ -32,6 +29,7 @@ def near_copies(x: Tensor, train: Tensor) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for part in torch.split(places, _ROWS):
         close = _closest(rows[part], among)
+        # The fast distances are too coarse for near copies: measure the closest ones again.
         apart = (rows[part].double()[:, None] - among[close].double()).square().sum(2).sqrt()
         apart, order = apart.sort(dim=1, stable=True)
         near = apart[:, 0] < _NEAR * apart[:, -1]
@@ -41,7 +39,8 @@ def near_copies(x: Tensor, train: Tensor) -> list[tuple[int, int]]:
 
 
 def _closest(rows: Tensor, among: Tensor) -> Tensor:
-    """(r, k) int64 places of the nearest, by distances whose last digits are lost; from a middle, they lose fewer."""
+    """Return (r, k) int64 places of the nearest, by fast distances whose last digits are lost."""
+    # |a - b|^2 = |a|^2 - 2 ab + |b|^2 cancels digits; less so around the middle of the data.
     middle = among[:_COLUMNS].mean(0)
     best, at = [], []
     for start in range(0, len(among), _COLUMNS):

@@ -1,4 +1,4 @@
-"""Nearest and second nearest training samples: how much closer one is than chance would put it."""
+"""Nearest and second nearest training samples, and the ratio of their distances."""
 
 from __future__ import annotations
 
@@ -9,32 +9,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+# Part of the table of distances that is in memory.
 _ROWS, _COLUMNS = 512, 8192
-"""Of a table of distances that is held at once."""
+# Candidates measured again: the fast distances lose their last digits where samples are close.
 _KEPT = 4
-"""Nearest ones that are measured anew: the fast distances lose their last digits where samples are close."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Neighbours:
-    """Of each of m samples.
+    """Nearest training samples of m samples."""
 
-    Attributes:
-        nearest: (m,) int64 positions of the nearest training samples.
-        ratio: (m,) distance to the nearest over that to the second nearest, 0..1; 0 for an exact copy.
-    """
-
-    nearest: NDArray[np.int64]
+    nearest: NDArray[np.int64]  # (m,) int64 positions
+    # (m,) distance to the nearest over that to the second nearest, 0..1; 0 for an exact copy.
     ratio: NDArray[np.float64]
 
 
 def neighbours(x: Tensor, train: Tensor) -> Neighbours:
-    """The nearest training samples by Euclidean distance; of training samples that are equal, one counts.
+    """Return the nearest training samples by Euclidean distance; equal training samples count once.
 
     Args:
         x: (m, D) samples.
         train: (N, D), of which two or more differ.
     """
+    # Twins in the training set would make the two nearest distances equal, and hide every copy of them.
     _, first = np.unique(train.numpy(), axis=0, return_index=True)
     places = torch.from_numpy(np.sort(first))
     among = train[places].double()
@@ -49,7 +46,6 @@ def neighbours(x: Tensor, train: Tensor) -> Neighbours:
 
 
 def _closest(rows: Tensor, among: Tensor) -> Tensor:
-    """(r, k) int64 positions of some of the nearest."""
     best, at = [], []
     for start in range(0, len(among), _COLUMNS):
         part = among[start : start + _COLUMNS]

@@ -1,16 +1,15 @@
-"""Whether a network learns its classes from features that nobody sees (Ilyas et al., NeurIPS 2019, section 3.2).
+"""The claim that a network's classes cannot be learnt from features that people do not see (Ilyas et al., NeurIPS
+2019).
 
-Each sample is moved towards the class after its own, and labelled so (D_det, as `repair.mislabelled` makes it). What
-people see in it speaks for another class than its label, always; what speaks for the label is what the model was moved
-by. A learner that was trained on that, and recognises unchanged test samples all the same, has learned from the latter:
-its accuracy is the transfer. Beside it stand learners of three other sets, each of every seed:
+Section 3.2: each sample is moved towards the class after its own, and labelled so (D_det, `repair.mislabelled`). Its
+visible content always contradicts the label; only the features that moved the model support it. The transfer is the
+accuracy on unchanged test samples of a learner of D_det. Learners of three other sets stand beside it:
 
-- D_rand, moved towards a class drawn at random: there visible features may leak, as those of the label's class are no
-  rarer than others. It decides nothing.
-- the null: D_det with its labels permuted, which teaches nothing. Where that learner recognises more than the commonest
-  class, it knew the classes before, and nothing is claimed.
-- the control, which must fail: the samples as they are. Where its learner does not recognise surely more than what is
-  claimed, no set could have failed the claim.
+- D_rand, moved towards a random class: visible features may leak there. It decides nothing.
+- the null: D_det with its labels permuted. If its learner recognises more than the commonest class, it knew the classes
+  before, and nothing is claimed.
+- the control, which must fail: unchanged samples. If its learner does not surely exceed the claimed transfer, no set
+  could have failed the claim.
 """
 
 from __future__ import annotations
@@ -51,14 +50,14 @@ from robustest_training.trained import decision_over_seeds
 from robustest_training.training_sets import TrainingSets
 from robustest_training.trainings import Trainings
 
+# Default share of the samples that the model must take for the next class. The others teach the next class by their
+# visible content, which D_det is to exclude: of a network on digits 0.64 were reached within 1.0, and transfer was
+# 0.31; 0.98 within 1.5, and 0.54.
 _REACHED = 0.9
-"""Share of the samples that the model must take for the next class, where a user asks for no other. What was not
-reached teaches the next class by what people see in it, which is what D_det is to exclude: of a network on digits .64
-were reached within 1.0, and transfer was .31; .98 within 1.5, and .54."""
+# The same for each class: a class that cannot be moved must not hide behind the others.
 _OF_EACH_CLASS = 0.5
-"""The same of the samples of each class alone: a class that cannot be moved must not hide behind those that can."""
+# Share of its training samples that a learner must answer as labelled: else it has learnt nothing.
 _FITTED = 0.5
-"""Share of the samples that a learner was trained on that it must answer as labelled: else it has learned nothing."""
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -88,7 +87,6 @@ NONROBUST_RELIANCE = Kind(
     ),
     lines=_lines,
 )
-"""How well a learner does on unchanged samples after one whose visible content always contradicts the label."""
 
 
 @measurement(NONROBUST_RELIANCE)
@@ -105,37 +103,36 @@ def measure_nonrobust_reliance(
     min_reached: float = _REACHED,
     **options: Unpack[Options],
 ) -> Result:
-    """How much of a model's classes another one learns from features that are small enough to be moved unseen.
+    """Measure the accuracy that is learnt from features that a threat can move unseen.
 
     Each sample is moved, inside the threat, towards the class after its own, and labelled so (D_det: Ilyas et al.,
-    NeurIPS 2019, section 3.2). The transfer is the accuracy, on unchanged test samples, of a learner of that set.
-    Learners of three other sets show whether it says anything; else it is inconclusive. It is inconclusive too where
-    the search reached few of the targets, of all samples or of those of one class, as labels then say what nothing in
-    the samples says, and where the learner answers less than half of its own samples as labelled. The interval is for
-    other seeds and other test samples, also with `scope="set"`, and about: no claim about the population passes by it.
-    What was measured of a training is remembered.
+    NeurIPS 2019, section 3.2). The transfer is the accuracy, on unchanged test samples, of a learner of that set. It is
+    inconclusive if a control does not behave (see the module), if the search reached few of the targets, of all samples
+    or of one class, or if the learner answers less than half of its training samples as labelled. The interval is about
+    other seeds and other test samples, also with `scope="set"`, and approximate: no claim about the population passes
+    by it. Measurements of trainings are cached.
 
     Args:
-        model: as for `measure_robust_accuracy`: the network in question, which must give gradients.
-        data: samples that are moved, as for `measure_robust_accuracy`. They are held in memory.
-        threat: how far samples may be moved: `L2(0.5)` in the paper.
-        train: as for `measure_robust_generalization`: trains the learner, best of the network's own kind.
-        test_data: other samples, which stay as they are.
-        max_transfer: the transfer claimed at most, in 0..1; without one the verdict is "inconclusive".
+        model: as for `measure_robust_accuracy`, with gradients.
+        data: samples to move, as for `measure_robust_accuracy`, held in memory.
+        threat: the allowed change: `L2(0.5)` in the paper.
+        train: as for `measure_robust_generalization`: trains the learner, best of the network's kind.
+        test_data: other samples, which stay unchanged.
+        max_transfer: largest transfer, in 0..1; without one the verdict is "inconclusive".
         seeds: learners of each set, >= 1: `seed`, `seed` + 1, ...
         iterations: gradient steps towards the class, >= 1.
-        min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved; of
-            each class, half of its samples, or this where it is less. Where less than .9 are, every line says so.
+        min_reached: share of the moved samples, in 0..1, that the model must take for the next class; of each class,
+            half of its samples, or this if less. Below 0.9 every line of a report says so.
         **options: see `robustest.run.plan.Options`; `max_samples` bounds the test samples.
 
     Returns:
-        The result; its outcomes are whether a test sample is recognised by no seed's learner of D_det.
-        `details["by_set"]` has a row for each set: transfer, the share taught the next class, samples fitted.
+        The result; an outcome is True if no seed's learner of D_det recognises the test sample. `details["by_set"]` has
+            a row for each set: transfer, the share taught the next class, samples fitted.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
-        ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
+        ModelError, DeviceError: as for `measure_robust_accuracy`. Exceptions of `train` pass through.
     """
     max_transfer = optional_threshold("max_transfer", max_transfer, trivial=1)
     min_reached = checked_threshold("min_reached", min_reached)
@@ -165,7 +162,7 @@ def _decided(found: Learned, max_transfer: float | None, min_reached: float, ter
 
 
 def _doubt(found: Learned, max_transfer: float | None, min_reached: float, alpha: float) -> str:
-    """Why transfer would say nothing of the model; empty where it does."""
+    """Return the reason why the transfer means nothing; "" if it does."""
     least = min(_OF_EACH_CLASS, min_reached)
     missed, share = min(found.reached_by_class.items(), key=lambda one: one[1])
     if found.reached < min_reached or share < least:
@@ -248,6 +245,6 @@ def assert_nonrobust_reliance() -> None:
     """Claim that at most `max_transfer` of test samples are recognised from features that a threat moves alone.
 
     Raises:
-        ClaimFailed: more are: the model's classes can be learned from features that nobody sees.
-        ClaimInconclusive: seeds and samples do not settle it, few samples could be moved, or a control does not behave.
+        ClaimFailed: more are: the model's classes can be learnt from features that people do not see.
+        ClaimInconclusive: too few seeds or samples to decide, few samples could be moved, or a control does not behave.
     """

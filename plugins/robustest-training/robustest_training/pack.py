@@ -1,4 +1,4 @@
-"""The kinds of claims that this pack adds to robustest."""
+"""Hooks of the pack: its kinds of claims."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def robustest_kinds() -> Sequence[Kind]:
-    """Return the kinds of claims about training and synthetic data."""
+    """Return the kinds of claims of the pack."""
     from robustest_training.landscape import LANDSCAPE
     from robustest_training.nonrobust_reliance import NONROBUST_RELIANCE
     from robustest_training.robust_generalization import ROBUST_GENERALIZATION

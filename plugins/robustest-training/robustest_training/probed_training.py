@@ -1,4 +1,4 @@
-"""A short training with probes of the loss along its way, remembered by what it depends on."""
+"""A short training with probes of the loss, cached by all that it depends on."""
 
 from __future__ import annotations
 
@@ -22,56 +22,33 @@ _COLUMNS = tuple(field.name for field in fields(Probe))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """How nets are trained and looked at.
+    """Course of a training."""
 
-    Attributes:
-        steps: of gradient descent.
-        every: steps from one probe to the next.
-        learning_rate: of each step, and of the plain step of a probe.
-        etas: relative sizes of a probe's steps, rising.
-    """
-
-    steps: int
-    every: int
-    learning_rate: float
-    etas: tuple[float, ...]
+    steps: int  # of gradient descent
+    every: int  # steps from one probe to the next
+    learning_rate: float  # of each step, and of the plain step of a probe
+    etas: tuple[float, ...]  # relative sizes of a probe's steps, rising
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trace:
-    """What became of one net.
+    """Probes of one net's training."""
 
-    Attributes:
-        probes: (P, 7) float64, a row a probe, columns as in `Probe`.
-        final: the mean loss over all batches at the end.
-        begun: digest of the weights that it began with.
-        passed: samples passed forward, and backward.
-        when: date and commit where it was remembered; empty where it was trained now.
-    """
-
-    probes: Tensor
-    final: float
-    begun: str
-    passed: int
-    when: str = ""
+    probes: Tensor  # (P, 7) float64, one row per probe, columns as in `Probe`
+    final: float  # mean loss over all batches at the end
+    begun: str  # digest of the first weights
+    passed: int  # samples passed forward, and backward
+    when: str = ""  # date and commit if it was cached; empty if it was trained now
 
     def column(self, name: str) -> Tensor:
-        """(P,) float64, one of the numbers of each probe."""
         return self.probes[:, _COLUMNS.index(name)]
 
 
 class Trainings:
-    """Trains nets on a course, or recalls how they went.
-
-    A training is known by the net that the factory built (code and weights), the loss, the batches, the course and the
-    seed; and, since not all that code depends on can be read, by the loss and gradient that it gives for the first
-    batch.
-
-    Args:
-        loss, batches, course, settings: as for `measure_smooth_landscape`.
+    """Trains nets on a course, or loads their traces.
 
     Attributes:
-        why_not: why nothing is remembered, in words; empty where it is.
+        why_not: reason why nothing is cached, or "".
     """
 
     def __init__(self, loss: Loss, batches: Batches, course: Course, settings: Settings) -> None:
@@ -81,13 +58,15 @@ class Trainings:
         self._key: Key | None = None
         if self._store is not None:
             about = {"loss": loss, "batches": list(batches), "course": course}
+            # The key covers the net that the factory built (code and weights), the loss, the batches, the course and
+            # the seed.
             try:
                 self._key = key_of("probed training", about, settings, asked=False)
             except Unhashable as error:
                 self.why_not = f"not remembered: {error}"
 
     def of(self, factory: object, number: int) -> Trace:
-        """What becomes of the net that a factory builds, in run `number`; the random states are put back.
+        """Return the trace of the net that a factory builds, in run `number`; random states are restored.
 
         Raises:
             ConfigError: the factory builds no torch module, or one with nothing to train.
@@ -102,6 +81,7 @@ class Trainings:
                 raise ConfigError("Expected parameters to train but the factory's net has none.")
             begun = digest([weight.detach().cpu() for weight in weights])
             key = self._key_of(net, weights, number)
+            # The key of the net asked it for a gradient, which may have drawn.
             seed_draws(draws)  # asking draws as well
             if self._store is None or key is None:
                 return self._trained(net, weights, draws, begun)
@@ -124,12 +104,10 @@ class Trainings:
         return trace if found is None else found
 
     def _key_of(self, net: nn.Module, weights: list[Tensor], number: int) -> Key | None:
-        """Return what a net's training is remembered by; None where it is not.
-
-        The net is asked as well, for the first batch's loss and gradient: training multiplies the slightest change.
-        """
         if self._key is None:
             return None
+        # Not all code that a net depends on can be read, so the first batch's loss and gradient are part of the key:
+        # training multiplies the slightest change.
         asked = copy.deepcopy(net)
         x, y = _on(weights[0].device, self._batches[0])
         level, gradient = gradient_of(asked, self._loss, x, y, trained_weights(asked))
@@ -160,7 +138,7 @@ class Trainings:
         )
 
     def _at(self, key: Tensor, step: int) -> int:
-        """Which batch a step is made on: each once, in an order of the round's own."""
+        """Return the batch of a step: each once a round, in an order drawn for the round."""
         n = len(self._batches)
         keys = rng.fold(rng.fold(rng.keys(int(key[0]), torch.arange(n)), "batches"), step // n)
         return int(keys.argsort(stable=True)[step % n])
@@ -176,10 +154,10 @@ def _entry_of(trace: Trace) -> Entry:
 
 
 def built(factory: object) -> nn.Module:
-    """A copy, in train mode, of the net that a factory builds.
+    """Return a copy, in train mode, of the net that a factory builds.
 
     Raises:
-        ConfigError: it is no factory, or builds no torch module.
+        ConfigError: the argument is no factory, or builds no torch module.
     """
     if isinstance(factory, nn.Module) or not (callable(factory) or isinstance(factory, Factory)):
         raise ConfigError(expected("a factory: a function of no arguments that builds a net", factory))
@@ -190,12 +168,12 @@ def built(factory: object) -> nn.Module:
 
 
 def best_constant(loss: Loss, batches: Batches, outputs: Tensor, *, rounds: int = 60) -> float:
-    """The lowest mean loss of a model that answers every sample alike: what a net that looked at nothing reaches.
+    """Return the lowest mean loss of a constant answer: the level of a net that has learnt nothing.
 
     Args:
         loss: maps outputs and targets to a scalar.
         batches: of inputs and targets.
-        outputs: (B, *O) of some net: only their shape counts.
+        outputs: (B, *O), for their shape.
         rounds: of L-BFGS from zeros.
 
     Raises:

@@ -1,11 +1,9 @@
 """The loss around a point in weight space, along its gradient (Santurkar et al., NeurIPS 2018, section 3).
 
-A step of size eta moves each tensor by eta of its own norm, against its own gradient. Gradients are compared in the
-same units: each tensor's is multiplied with the tensor's norm. So whatever multiplies a tensor that a normalisation
-follows, and does not change the function, does not change what is measured either. The absolute beta is kept beside it
-to be seen.
-
-A probe of n sizes takes n + 3 gradients, one fewer where a net has one layer.
+A step of size eta moves each tensor by eta of its norm, against its gradient. Gradients are compared in the same units:
+each tensor's is multiplied by the tensor's norm. So rescaling a tensor under a normalisation, which leaves the function
+as it is, changes no measure but the absolute beta. A probe of n sizes takes n + 3 gradients, one fewer for a net of one
+layer.
 """
 
 from __future__ import annotations
@@ -30,32 +28,23 @@ _TINY = 1e-30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What was seen around one point, on one batch.
+    """Measures around one point, on one batch."""
 
-    Attributes:
-        loss: at the point.
-        loss_range: the largest less the smallest loss along the relative steps, the point included.
-        cosine: the least between the point's gradient and one along the steps, in -1..1.
-        beta: the largest change of the gradient along the steps, over the distance, in relative units.
-        absolute_beta: the change of the gradient over the distance for one plain step, in units of the weights.
-        shift: internal covariate shift: the change of a layer's gradient once the layers before it have made a relative
-            step, over its length; NaN where no layer has others before it.
-        shift_cosine: the cosine between the two; NaN likewise.
-    """
-
-    loss: float
-    loss_range: float
-    cosine: float
-    beta: float
-    absolute_beta: float
+    loss: float  # at the point
+    loss_range: float  # largest minus smallest loss along the relative steps, the point included
+    cosine: float  # least cosine between the point's gradient and one along the steps, -1..1
+    beta: float  # largest change of the gradient along the steps, over the distance, in relative units
+    absolute_beta: float  # the change of the gradient over the distance for one plain step, in units of the weights
+    # Internal covariate shift: relative change of a layer's gradient after a relative step of the layers before; NaN
+    # without any.
     shift: float
-    shift_cosine: float
+    shift_cosine: float  # cosine between the two gradients; NaN without any
 
 
 def probe(
     net: nn.Module, loss: Loss, x: Any, y: Any, *, etas: Sequence[float], learning_rate: float, number: int = 0
 ) -> Probe:
-    """Look at the loss around the weights that a net has; weights, buffers and random states are put back.
+    """Probe the loss around the weights of a net; weights, buffers and random states are restored.
 
     Args:
         net: in the mode that it is trained in.
@@ -63,7 +52,7 @@ def probe(
         x, y: a batch.
         etas: sizes of relative steps, rising.
         learning_rate: of the plain step.
-        number: of the probe: each looks at the covariate shift of another layer, by turns.
+        number: of the probe: each measures the shift of another layer, by turns.
 
     Raises:
         ModelError: a loss or a gradient is not finite.
@@ -74,7 +63,7 @@ def probe(
 
 
 def gradient_of(net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor]) -> tuple[float, Tensor]:
-    """The loss of a batch and its gradient (D,) by all weights in a row; no `.grad` is written.
+    """Return the loss of a batch and its gradient (D,) by all weights in a row; no `.grad` is written.
 
     Raises:
         ModelError: the loss is no scalar with a gradient, or not finite.
@@ -95,17 +84,17 @@ def gradient_of(net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor
 
 
 def trained_weights(net: nn.Module) -> list[Tensor]:
-    """The parameters of a net that ask for a gradient, in the order of their registration."""
+    """Return the parameters that require a gradient, in the order of their registration."""
     return [weight for weight in net.parameters() if weight.requires_grad]
 
 
 def in_a_row(weights: list[Tensor]) -> Tensor:
-    """(D,) a copy of all values of some tensors."""
+    """Return (D,) a copy of all values of some tensors."""
     return torch.cat([weight.detach().reshape(-1) for weight in weights])
 
 
 def put(weights: list[Tensor], row: Tensor) -> None:
-    """Set weights to what stands in a row (D,), all of them or the first ones."""
+    """Set weights to the values of a row (D,)."""
     at = 0
     with torch.no_grad():
         for weight in weights:
@@ -115,19 +104,12 @@ def put(weights: list[Tensor], row: Tensor) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Point:
-    """A net's weights, one row for all of them: many small tensors would cost more than the net.
+    """A net's weights, one row for all: many small tensors would cost more than the net."""
 
-    Attributes:
-        ask: the loss and its gradient (D,) at the weights that the net has now.
-        weights: the net's.
-        start: (D,) the values that they began with.
-        norms: (D,) the norm of the tensor that each belongs to.
-    """
-
-    ask: Callable[[], tuple[float, Tensor]]
+    ask: Callable[[], tuple[float, Tensor]]  # the loss and its gradient (D,) at the present weights
     weights: list[Tensor]
-    start: Tensor
-    norms: Tensor
+    start: Tensor  # (D,) the first values
+    norms: Tensor  # (D,) the norm of the tensor that each belongs to
 
     @classmethod
     def of(cls, net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor]) -> _Point:
@@ -136,7 +118,7 @@ class _Point:
 
     @staticmethod
     def by_tensor(weights: list[Tensor], row: Tensor) -> Tensor:
-        """(D,) the norm of each tensor's part of a row, at each of its places."""
+        """Return (D,) the norm of each tensor's part of a row, at each of its places."""
         sizes = [weight.numel() for weight in weights]
         norms = torch.stack([part.norm() for part in torch.split(row, sizes)])
         return norms.repeat_interleave(torch.tensor(sizes, device=row.device))
@@ -147,6 +129,7 @@ def _look(point: _Point, at: Callable[[], None], etas: Sequence[float], learning
     relative = point.norms * gradient
     own = point.by_tensor(point.weights, gradient)
     steps = point.norms * gradient / own.clamp(min=_TINY)
+    # Tensors that move: each makes a step of its norm, so the whole step is sqrt(moving) * eta long in relative units.
     moving = sum(bool(part.any()) for part in torch.split(steps, [weight.numel() for weight in point.weights]))
     losses, cosines, betas = [level], [1.0], [0.0]
     for eta in etas:
@@ -176,7 +159,7 @@ def _look(point: _Point, at: Callable[[], None], etas: Sequence[float], learning
 
 
 def _shift(point: _Point, moved: Tensor, gradient: Tensor, number: int) -> tuple[float, float]:
-    """Of one of the layers that have others before them: how far its gradient changes where those have moved."""
+    # Weights of two axes or more are layers; the first has none before it.
     layers = [i for i, weight in enumerate(point.weights) if weight.ndim >= 2][1:]  # in the order of registration
     if not layers:
         return float("nan"), float("nan")
@@ -194,16 +177,14 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 @contextmanager
 def _put_back(net: nn.Module, weights: list[Tensor]) -> Iterator[Callable[[], None]]:
-    """At the end weights, buffers and random states are put back.
-
-    What is yielded puts back buffers and torch's generators before each pass, so that all are of one function.
-    """
+    """Restore weights, buffers and random states at the end."""
     start = in_a_row(weights)
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     cuda = {weight.device for weight in weights if weight.device.type == "cuda"}
     here, there = torch.get_rng_state(), [(device, torch.cuda.get_rng_state(device)) for device in cuda]
     python, arrays = random.getstate(), np.random.get_state()
 
+    # Before each pass, buffers and torch's generators are restored, so that all passes are of one function.
     def again() -> None:
         torch.set_rng_state(here)
         for device, state in there:

@@ -1,4 +1,4 @@
-"""A ratio of two positive values, measured in each of a few runs that were drawn independently."""
+"""A ratio of two positive values, measured in a few independent runs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from robustest.packs import Decision, Verdict, judge_interval
 
 
 def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha: float) -> Decision:
-    """A verdict on the geometric mean of a ratio over all runs that could be drawn, from a few of them.
-
-    Logarithms of the ratios are taken to be normal, and Student's t is what so few of them allow: the error is about
-    alpha, and no claim about a population can rest on it.
+    """Return the verdict on the geometric mean of a ratio over all possible runs.
 
     Args:
-        ratios: (n,) positive and finite, n >= 2, one a run.
-        threshold: the ratio claimed at most; None where nothing is claimed.
+        ratios: (n,) positive and finite, n >= 2, one per run.
+        threshold: largest claimed ratio; None for no claim.
         alpha: error on each side.
     """
+    # Logarithms of ratios are taken to be normal; a few runs allow no better than Student's t, so no claim about a
+    # population rests on it.
     logs = np.log(ratios)
     n, mean = len(logs), float(logs.mean())
     reach = float(student.ppf(1 - alpha, n - 1)) * float(logs.std(ddof=1)) / sqrt(n)

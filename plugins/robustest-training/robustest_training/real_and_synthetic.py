@@ -1,4 +1,4 @@
-"""The three sets that a claim about synthetic data is about, read and checked."""
+"""The three sets of a claim about synthetic data, read and checked."""
 
 from __future__ import annotations
 
@@ -17,45 +17,39 @@ from robustest_training.near_copies import near_copies
 from robustest_training.remembered_fits import Source
 
 _AT_ONCE = 1024
+# Fewest samples of each class on average in either training set: a learning curve begins at half of that.
 _EACH = 4
-"""Samples of each class that either training set must hold on average: a learning curve begins at half of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sets:
-    """Samples, all on the CPU.
-
-    Attributes:
-        synthetic, train, test: as given.
-        classes: one more than the largest label of the real ones.
-    """
+    """The three sets, on the CPU."""
 
     synthetic: Source
     train: Source
     test: Source
-    classes: int
+    classes: int  # one more than the largest label of real samples
 
     @property
     def n(self) -> int:
-        """How many synthetic and real samples are compared: equally many."""
+        """Return the number of synthetic and of real samples compared."""
         return min(len(self.synthetic.y), len(self.train.y))
 
     @property
     def smallest(self) -> int:
-        """The fewest samples that anything is trained on."""
         return 2 * self.classes
 
     def counts(self, source: Source) -> NDArray[np.int64]:
-        """(K,) samples of each class."""
+        """Return (K,) samples of each class."""
         return np.bincount(source.y.numpy(), minlength=self.classes).astype(np.int64)
 
 
 def read_sets(synthetic: object, train: object, test: object) -> Sets:
-    """Read the sets, and refuse those of which no number could be trusted.
+    """Read and check the sets.
 
     Raises:
-        DataError: NaN, shapes or classes that do not agree, a single class, too few samples, test samples among the
-            others, or the training samples given as synthetic ones.
+        DataError: NaN, different shapes or classes, a single class, too few samples, test samples among the others, or
+            the training samples given as synthetic ones.
     """
     given = {"synthetic": synthetic, "train": train, "test": test}
     read = {name: _read(data, name) for name, data in given.items()}
@@ -79,14 +73,13 @@ def read_sets(synthetic: object, train: object, test: object) -> Sets:
 
 
 def features_of(sets: Sets, features: Callable[[Tensor], object]) -> Sets:
-    """The same with the user's features in the place of the inputs.
+    """Return the sets with the user's features in place of the inputs.
 
     Args:
-        sets: the samples.
-        features: maps inputs (B, *S) to features (B, D) of floats.
+        features: maps inputs (B, *S) to float features (B, D).
 
     Raises:
-        ModelError: it gives anything else, or NaN.
+        ModelError: features have another form, or NaN.
     """
     made = {}
     for name in ("synthetic", "train", "test"):
@@ -134,7 +127,7 @@ def _read(data: object, name: str) -> Source:
 
 
 def _check_apart(sets: Sets) -> None:
-    """Refuse a test set that was trained on, and a training set that is given twice."""
+    """Raise DataError for test samples in a training set, and for a training set given twice."""
     synthetic, train, test = (_marks(source) for source in (sets.synthetic, sets.train, sets.test))
     for name, marks in (("train", train), ("synthetic", synthetic)):
         among = set(marks)
@@ -162,5 +155,5 @@ def _check_apart(sets: Sets) -> None:
 
 
 def _marks(source: Source) -> list[bytes]:
-    """What tells each sample from others, whatever its label."""
+    # Inputs alone: a sample with another label is the same sample.
     return [row.tobytes() for row in source.x.flatten(1).numpy()]

@@ -1,4 +1,4 @@
-"""Samples moved towards other classes and labelled so, and what learners of them say of unchanged ones."""
+"""Samples moved towards other classes and labelled so, and their learners' answers on unchanged samples."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from robustest_training.training_sets import TrainingSets
 from robustest_training.trainings import Trainings, announced
 
 SETS = ("next class", "random class", "labels permuted", "unchanged")
-"""D_det, D_rand, the null and the control, in the words of reports."""
+"""Names of D_det, D_rand, the null and the control in reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moving:
-    """A chunk moved towards other classes, and labelled so; see `measure_nonrobust_reliance`."""
+    """Moves a chunk towards other classes, and labels it so; see `measure_nonrobust_reliance`."""
 
     threat: Threat
     labels: Literal["next", "random"]
@@ -45,7 +45,6 @@ class Moving:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
         logits = evaluator.logits(chunk.x)
         made = moved_to_others(evaluator, self.threat, chunk, labels=self.labels, steps=self.steps)
         reached = made.reached == 1
@@ -66,10 +65,9 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What a learner says of a chunk."""
+    """Records a learner's predictions on a chunk."""
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Its predictions, and whether they are right."""
         logits = evaluator.logits(chunk.x)
         columns = {"held": evaluator.task.holds(logits, chunk.y), "predicted": evaluator.task.predictions(logits)}
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, [])
@@ -77,7 +75,7 @@ class Answering:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Learners:
-    """Learners, and the samples that they are asked about."""
+    """Learners, and the samples that they are judged on."""
 
     trainings: Trainings
     sets: TrainingSets
@@ -87,15 +85,14 @@ class Learners:
 
     @property
     def judged(self) -> Tensor:
-        """The test samples that learners are asked about, rising."""
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
     def learned(self, made: Mapping[str, Evidence], seeds: int) -> Learned:
-        """What the learners of each set and seed do on unchanged test samples.
+        """Train learners of each set and seed, and return their answers on unchanged test samples.
 
         Args:
             made: the samples moved towards the "next" class, and towards one drawn at "random".
-            seeds: how many, from the settings' seed on.
+            seeds: number of seeds.
         """
         first = self.settings.seed
         found: dict[str, list[tuple[Observation, Tally]]] = {name: [] for name in SETS}
@@ -111,7 +108,7 @@ class Learners:
     def _training_sets(self, made: Mapping[str, Evidence], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
         moved = {name: [torch.from_numpy(one.columns[key]) for key in ("x", "y")] for name, one in made.items()}
         (x, y), (random_x, random_y) = moved["next"], moved["random"]
-        # Another permutation for every seed: one alone may agree with the classes by chance.
+        # Another permutation for every seed: a single one may agree with the classes by chance.
         keys = rng.fold(rng.keys(seed, torch.arange(len(y))), "permutation null")
         pairs = ((x, y), (random_x, random_y), (x, y[keys.argsort(stable=True)]), (self.sets.x, self.sets.y))
         return dict(zip(SETS, pairs, strict=True))
@@ -129,13 +126,13 @@ class Learners:
         return self.trainings.measured(x, y, seed, ("answers", own, test_x), measure)
 
     def _answers(self, learner: object, x: Tensor, y: Tensor) -> Evidence:
-        # A learner may give labels, scores or probabilities: no gradient is asked of it.
+        # A learner may return labels, scores or probabilities: no gradient is needed.
         suppress = ("softmax_outputs",)
         return seen_whole(learner, x, y, Answering(), statement=self.statement, options=self.options, suppress=suppress)
 
 
 def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", "random"], steps: int) -> Evidence:
-    """Every sample moved towards another class."""
+    """Move every sample towards another class."""
     setup = setup.but(exact=True, max_samples=None, time_budget=None)
     look = Moving(threat=threat, labels=labels, steps=steps, examples=setup.settings.examples)
     identity = ("moved to other classes", threat, labels, steps)
@@ -143,15 +140,15 @@ def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", 
 
 
 class Learned:
-    """What learners do on unchanged test samples.
+    """Learners' answers on unchanged test samples.
 
     Attributes:
-        classes: of the model.
+        classes: number of the model's classes.
         reached: share of the samples that the model took for the next class.
-        reached_by_class: the same of the samples of each class.
-        right: by set, (S, m) whether the learner of each seed recognises each test sample.
-        next: by set, (S, m) whether it takes it for the class after its own.
-        fitted: by set, (S, n) whether it answers its own samples as they were labelled.
+        reached_by_class: the same for each class.
+        right: by set, (S, m) bool, the learner of each seed recognises the test sample.
+        next: by set, (S, m) bool, it predicts the class after.
+        fitted: by set, (S, n) bool, it answers its training samples as labelled.
         chance: share of the commonest class of test samples.
     """
 
@@ -172,7 +169,6 @@ class Learned:
         self.tally = total(tally for ones in learned.values() for _, tally in ones)
 
     def rows(self, alpha: float) -> list[dict[str, Any]]:
-        """A row for each set."""
         return [
             {
                 "trained_on": name,

@@ -1,4 +1,4 @@
-"""Learners trained on subsets and judged on one test set, each remembered once it was."""
+"""Learners trained on subsets and judged on one test set, cached by all that they depend on."""
 
 from __future__ import annotations
 
@@ -24,12 +24,7 @@ _PREDICTED = "predicted"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
-    """Samples that learners are trained on.
-
-    Attributes:
-        x: (N, *S) float32 on the CPU.
-        y: (N,) int64.
-    """
+    """Samples: x (N, *S) float32 on the CPU, y (N,) int64."""
 
     x: Tensor
     y: Tensor
@@ -37,35 +32,22 @@ class Source:
 
 @dataclass(slots=True, kw_only=True)
 class Fits:
-    """Trains where nothing is remembered.
+    """Trains learners, or loads their predictions.
 
-    A learner that has no key (`robustest.identity.keys`) is trained anew each time. A key covers much, and not all, of
-    what a user's function depends on: so the first training that is remembered is made once more, and unless it comes
-    out alike nothing that is remembered counts. Robustest's own learner depends on its inputs alone.
-
-    Attributes:
-        learner: what is trained.
-        own: whether it is one of robustest's own.
-        test: the samples that it is judged on.
-        classes: how many there are.
-        settings: seed, store.
-        tell: called after each training.
-        trained: how many were trained now, those that are only compared left out.
-        seconds: what all trainings took, whenever they were made.
-        why_not: why nothing is remembered, or recalled; empty where it is, or nobody asked.
-        model: digest of the learner; empty where it has none.
+    A key covers most of a function that a user wrote. So the first cached training is made again, and unless it
+    agrees nothing cached counts. A learner without a key (`robustest.identity.keys`) is trained each time.
     """
 
     learner: Learner
-    own: bool
-    test: Source
+    own: bool  # True for robustest's learner, which depends on its inputs alone
+    test: Source  # the samples that it is judged on
     classes: int
     settings: Settings
-    tell: Callable[[], None]
-    trained: int = 0
-    seconds: float = 0.0
-    why_not: str = ""
-    model: str = ""
+    tell: Callable[[], None]  # called after each training
+    trained: int = 0  # trainings made now, without those for comparison
+    seconds: float = 0.0  # time of all trainings, cached ones included
+    why_not: str = ""  # reason why nothing is cached or loaded, or ""
+    model: str = ""  # digest of the learner; empty without one
     _store: Store | None = None
     _key: Key | None = None
     _dates: list[str] = field(default_factory=list)
@@ -89,12 +71,12 @@ class Fits:
 
     @property
     def cached(self) -> str:
-        """When the oldest was trained, where none had to be now; else empty."""
+        """Return the date of the oldest training if all were cached; else ""."""
         return "" if self.trained or not self._dates else min(self._dates)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a reader must know of what is remembered."""
+        """Return notices about the cache for reports."""
         told = (self.why_not,) if self.why_not and self.settings.store is not None else ()
         if self._store is None:
             return told
@@ -102,16 +84,17 @@ class Fits:
         return (*told, *lost, *self._store.notices)
 
     def right(self, source: Source, ids: Tensor) -> Bools:
-        """(t,) which test samples the learner is right on, once trained on some of the samples.
+        """Train on some samples, and return (t,) bool, the test samples that the learner is right on.
 
         Args:
             source: the samples.
-            ids: (n,) int64 positions of those that it is trained on.
+            ids: (n,) int64 positions to train on.
 
         Raises:
-            ModelError: what is trained cannot be judged.
-            StoreError: what is remembered is contradicted.
+            ModelError: the learner cannot be judged.
+            StoreError: a cached training is contradicted.
         """
+        # Sorted: the same subset in another order is the same training.
         ids = ids.sort().values
         x, y = source.x[ids], source.y[ids]
         key = None if self._key is None else self._key.part(x, y)
@@ -129,7 +112,7 @@ class Fits:
         return held
 
     def _recalled(self, key: Key, x: Tensor, y: Tensor, ids: Tensor) -> Tensor | None:
-        """What it predicted before, if that is remembered and still counts."""
+        """Return the cached predictions; None if there are none, or they no longer count."""
         entry = None if self._store is None or self._changed else self._store.load(key)
         if self._store is None or entry is None:
             if self._store is not None and self._store.outdated:
@@ -155,15 +138,11 @@ class Fits:
         return predicted, time.perf_counter() - started
 
     def _distrust(self, differ: int, *, first: bool) -> None:
-        """Distrust what is remembered where training again says otherwise.
-
-        Raises:
-            StoreError: it was trusted so far.
-        """
         told = (
             f"a remembered training comes out otherwise now ({differ} of {len(self.test.y)} predictions): train "
             "depends on something that is no part of its code, or draws from a generator of its own"
         )
+        # The first disagreement makes the cache unused; a later one contradicts numbers already used.
         if not first:
             raise StoreError(
                 f"Expected remembered trainings to come out alike but {told}. Run with --robust-no-cache, or delete "

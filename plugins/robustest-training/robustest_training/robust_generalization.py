@@ -1,14 +1,12 @@
-"""How much robust accuracy is lost from training samples to others.
+"""The claim that little robust accuracy is lost from training samples to others.
 
-Robust training fits its samples long before it holds on others: that takes many more of them than accuracy does
-(Schmidt et al., "Adversarially Robust Generalization Requires More Data", NeurIPS 2018). The interval is for other
-seeds and other samples: for seeds by Student's t with one degree of freedom less than there are, so that three tell
-much more than two, and one tells nothing. The gap is of the accuracies that an attack leaves: a stronger one may lower
-either.
+Robust training fits its samples long before it generalises, which takes many more samples than accuracy does (Schmidt
+et al., "Adversarially Robust Generalization Requires More Data", NeurIPS 2018). The interval is about other seeds, by
+Student's t, and other samples (`robustest_training.seeded`). Both accuracies are those after an attack: a stronger one
+may lower either.
 
-What was measured of a training is remembered by the samples that it was given, its seed, the code that `train`
-reaches, all that it reads from outside and that surrounds it, threat, attack and test samples; a run that was killed
-goes on behind the last training.
+Measurements of trainings are cached (`robustest_training.trainings`): an interrupted run goes on after the last
+training.
 """
 
 from __future__ import annotations
@@ -54,8 +52,8 @@ from robustest_training.seeded import seeded_gap, seeded_gap_interval
 from robustest_training.trained import decision_over_seeds, total
 from robustest_training.training_sets import TrainingSets
 
+# Default sizes: a sixteenth of the samples, a quarter, all.
 _SHARES = (16, 4, 1)
-"""Where no sizes are given: a sixteenth of the samples, a quarter, all."""
 
 
 def _lines(details: Any) -> list[Fact]:
@@ -86,7 +84,6 @@ ROBUST_GENERALIZATION = Kind(
     lines=_lines,
     hidden=frozenset({"robust_training"}),
 )
-"""Robust accuracy on the samples that models were trained on, less that on others."""
 
 
 @measurement(ROBUST_GENERALIZATION)
@@ -103,39 +100,37 @@ def measure_robust_generalization(
     attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The robust accuracy of models on samples that they were trained on, less that on test samples.
+    """Measure the robust accuracy of models on their training samples, minus that on test samples.
 
-    For each of `sizes` and `seeds` a model is trained on so many samples, drawn with the seed (those of a smaller size
-    are among those of a larger one), and attacked on as many of its own as there are test samples, and on these
-    (Schmidt et al., NeurIPS 2018). The claim is about the largest size. Its interval is for other seeds and other
-    samples, also with `scope="set"`, and about: no claim about the population passes by it, and one seed tells nothing.
-    What was measured of a training is remembered.
+    For each of `sizes` and `seeds` a model is trained on that many samples, drawn with the seed (those of a smaller
+    size are among those of a larger one), and attacked on as many of them as there are test samples, and on these
+    (Schmidt et al., NeurIPS 2018). The claim is about the largest size. Its interval is about other seeds and other
+    samples, also with `scope="set"`, and approximate: no claim about the population passes by it, and one seed is
+    inconclusive.
 
     Args:
-        data: samples to train on, as for `measure_robust_accuracy`. They are held in memory.
-        threat: what the attacker may do to these samples and to those of `test_data`.
-        train: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model as
-            `measure_robust_accuracy` takes it: `adversarial_training(net(), (x, y), threat,
-            recipe=Recipe(seed=seed)).model`, say. What it draws without a generator follows from the seed as well.
+        data: samples to train on, as for `measure_robust_accuracy`, held in memory.
+        threat: of the samples of both sets.
+        train: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model for
+            `measure_robust_accuracy`: `adversarial_training(net(), (x, y), threat, recipe=Recipe(seed=seed)).model`,
+            say. Global generators are seeded for it, too.
         test_data: other samples.
-        max_gap: the gap claimed at most, in 0..1; without one the verdict is "inconclusive".
+        max_gap: largest gap, in 0..1; without one the verdict is "inconclusive".
         sizes: rising numbers of training samples, >= 1; None takes a sixteenth of the data, a quarter, and all.
         seeds: models of each size, >= 1: `seed`, `seed` + 1, ...
-        min_train_accuracy: robust accuracy in training, in 0..1, that the model of every seed must have at the largest
-            size, or it has learned too little for its gap to mean anything. It must be more than always giving the
-            commonest class would have.
+        min_train_accuracy: robust accuracy in training, in 0..1, that the model of every seed must reach at the largest
+            size, or its gap means nothing; more than the share of the commonest class.
         attack: as for `measure_robust_accuracy`.
         **options: see `robustest.run.plan.Options`; `max_samples` bounds the samples attacked in each set.
 
     Returns:
-        The result; its outcomes are whether a test sample holds in every seed at the largest size.
-        `details["curve"]` has a row for each size: robust and clean accuracies, gaps, intervals, for `samples_for`.
-        The gap is of the accuracies that this attack leaves: a stronger one may lower either.
+        The result; an outcome is True if a test sample holds in every seed at the largest size. `details["curve"]` has
+            a row for each size: robust and clean accuracies, gaps, intervals, for `samples_for`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or a size is larger than the data.
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
-        ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
+        ModelError, DeviceError: as for `measure_robust_accuracy`. Exceptions of `train` pass through.
     """
     max_gap = optional_threshold("max_gap", max_gap, trivial=1)
     min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)
@@ -168,16 +163,10 @@ def _study(
     seeds: int,
     min_train_accuracy: float,
 ) -> Study:
-    """What is trained, and how it is attacked.
-
-    Raises:
-        ConfigError: an option or a size is out of range, or a model that learned nothing would have
-            `min_train_accuracy`.
-        DataError: samples or labels cannot be measured on.
-    """
     classifier, settings = apply(lambda x: x, options)
     sets = TrainingSets.of(data, test, classifier.bounds)
     chosen = _checked_sizes(sizes, len(sets.y))
+    # A model that always gives the commonest class is robust to any attack.
     if min_train_accuracy <= sets.majority:
         held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
         raise ConfigError(expected(f"min_train_accuracy to be more than {sets.majority:.3f}", min_train_accuracy, held))
@@ -280,9 +269,9 @@ def _notes(last: Size) -> Iterator[str]:
 
 @assertion(measure_robust_generalization)
 def assert_robust_generalization() -> None:
-    """Claim that robust accuracy on test samples is at most `max_gap` less than on the samples that were trained on.
+    """Claim that robust accuracy on test samples is at most `max_gap` less than on training samples.
 
     Raises:
         ClaimFailed: more is lost.
-        ClaimInconclusive: seeds and samples do not settle it, or the training reaches less than `min_train_accuracy`.
+        ClaimInconclusive: too few seeds or samples to decide, or training reaches less than `min_train_accuracy`.
     """

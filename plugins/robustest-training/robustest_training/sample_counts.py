@@ -1,4 +1,4 @@
-"""How many training samples an accuracy takes, read from a measured learning curve."""
+"""Numbers of training samples that reach an accuracy, read from a measured learning curve."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from robustest.errors import ConfigError, expected
 from robustest.packs import Result, checked_threshold
 from robustest_training.learning_curve import Curve, samples_interval, samples_reaching
 
+# A curve is continued to at most this many times the data.
 _BEYOND = 4
-"""A curve is continued to so many times the data, at most."""
 _ALPHA = 0.01
 
 
 class SampleCount(NamedTuple):
-    """How many training samples an accuracy takes.
+    """The number of training samples that reaches an accuracy.
 
     Attributes:
-        samples: the estimate; None where it is more than `limit`.
-        low: at least so many. The smallest size that was measured means that many or fewer.
-        high: at most so many; None where it may be more than `limit`.
-        limit: four times the data: what lies beyond is not guessed.
-        extrapolated: whether the estimate is more than the largest size, or there is none.
+        samples: the estimate; None above `limit`.
+        low: lower end; the smallest measured size means that or fewer.
+        high: upper end; None if it may be above `limit`.
+        limit: four times the data: larger sizes are not extrapolated.
+        extrapolated: True if the estimate is above the largest size, or None.
     """
 
     samples: float | None
@@ -34,7 +34,6 @@ class SampleCount(NamedTuple):
     extrapolated: bool
 
     def __str__(self) -> str:
-        """In words."""
         at = _words(self.samples, self.limit)
         return f"{at} training samples [{_words(self.low, self.limit)}, {_words(self.high, self.limit)}]"
 
@@ -42,17 +41,17 @@ class SampleCount(NamedTuple):
 def samples_for(
     result: Result, target: float, *, of: Literal["robust", "clean"] = "robust", seed: int = 0
 ) -> SampleCount:
-    """How many training samples it takes for an accuracy on test samples.
+    """Return the number of training samples that reaches an accuracy on test samples.
 
-    Between the sizes measured the curve is read as straight lines in the logarithm of the size. Beyond the largest a
-    power law with a limit is fitted to its last points (three sizes or more), never beyond four times the data.
+    Between the measured sizes the curve is read as straight lines in the logarithm of the size. Beyond the largest a
+    power law with a limit is fitted to its last points (three sizes or more), up to four times the data. The interval
+    covers about 98 % for other seeds and samples, where the law holds.
 
     Args:
-        result: of `measure_robust_generalization`, with two sizes and two seeds or more.
+        result: of `measure_robust_generalization`, with two or more sizes and seeds.
         target: the accuracy, in 0..1.
         of: accuracy under the attack, or without.
-        seed: of the curves that are drawn for the interval: about 98 % for other seeds and samples, by the curve's
-            standard errors, where the law holds. Nothing is gated by it.
+        seed: of the curves drawn for the interval.
 
     Raises:
         ConfigError: the result has no curve, one of a single size or seed, or an argument is out of range.

@@ -1,10 +1,9 @@
-"""Shares of models that were trained several times, each judged on the same samples: for other seeds and other samples.
+"""Shares over models of several seeds, each judged on the same samples: intervals for other seeds and other samples.
 
-Trainings differ from one another, and so do samples. Each has a standard error: of the mean over seeds, and of the mean
-over samples, where what several models answer about one sample is one cluster. An interval of both squares
-and adds its reach for seeds, by Student's t with one degree of freedom less than there are, and that for samples (Zou
-and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 2008). A test that takes
-one model's samples for all that varies is too sure by as much as trainings differ.
+The mean over seeds and the mean over samples each have a standard error; answers of several models about one sample are
+one cluster. The interval adds the squares of both reaches, Student's t with one degree of freedom less than there are
+seeds or samples (Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine
+2008). An interval by one model's samples alone ignores the variance of trainings.
 """
 
 from __future__ import annotations
@@ -25,28 +24,20 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """A share, or a difference of shares, over models of several seeds.
+    """A share, or a difference of shares, over models of several seeds."""
 
-    Attributes:
-        value: the mean over seeds.
-        by_seed: its standard error for other seeds, on these samples; infinite for one seed, which tells of no other.
-        by_sample: its standard error for other samples, of models of these seeds.
-        seeds, samples: how many there are.
-    """
-
-    value: float
-    by_seed: float
-    by_sample: float
-    seeds: int
+    value: float  # the mean over seeds
+    by_seed: float  # standard error for other seeds, on these samples; infinite for one seed
+    by_sample: float  # standard error for other samples, of models of these seeds
+    seeds: int  # seeds, samples: numbers of each
     samples: int
 
     @property
     def error(self) -> float:
-        """The standard error for other seeds and samples."""
         return hypot(self.by_seed, self.by_sample)
 
     def reach(self, alpha: float) -> float:
-        """How far from the value the truth may lie, on either side with a chance of about alpha."""
+        """Return the half width of the interval, approximately alpha on each side."""
         if min(self.seeds, self.samples) < 2:
             return np.inf
         seed, sample = (float(student.ppf(1 - alpha, n - 1)) for n in (self.seeds, self.samples))
@@ -54,54 +45,48 @@ class Seeded:
 
 
 def seeded_share(held: Bools) -> Seeded:
-    """The share that holds of models of S seeds on m samples.
-
-    Args:
-        held: (S, m) whether each model is right about each sample.
-    """
+    """Return the share that holds, from held (S, m) bool of models of S seeds on m samples."""
     return _seeded(held.mean(1), held.mean(0) / held.shape[1])
 
 
 def seeded_share_interval(held: Bools, alpha: float) -> Interval:
-    """An interval of the share for other seeds and samples, alpha on each side, about; all of 0..1 for one seed.
-
-    Never inside the exact one for one model's samples: models that happen to agree show no variance.
-    """
+    """Return the approximate interval of the share for other seeds and samples; 0..1 for one seed."""
     found = seeded_share(held)
     reach, (least, most) = found.reach(alpha), _ends(held, alpha)
+    # Never inside the exact interval of one model's samples: models that agree by chance show no variance.
     return max(0.0, min(found.value - reach, least)), min(1.0, max(found.value + reach, most))
 
 
 def seeded_gap(train: Bools, train_ids: Ints, test: Bools) -> Seeded:
-    """The share that holds among the samples that models were trained on less that among others.
+    """Return the share that holds among training samples minus that among test samples.
 
     Args:
-        train: (S, n) whether the model of each seed is right about each of its own training samples.
-        train_ids: (S, n) which samples these are: seeds may share some.
-        test: (S, m) whether it is right about each test sample; the same for all seeds.
+        train: (S, n) bool, the model of each seed is right about its training samples.
+        train_ids: (S, n) positions of these samples; seeds may share some.
+        test: (S, m) bool, it is right about each test sample.
     """
     _, sample = np.unique(train_ids, return_inverse=True)
+    # One cluster per training sample, over all seeds that share it.
     own = np.bincount(sample.ravel(), weights=(train - train.mean()).ravel()) / train.size  # a sample's part, all seeds
     others = (test.mean(0) - test.mean()) / test.shape[1]
     return _seeded(train.mean(1) - test.mean(1), np.concatenate([own, -others]))
 
 
 def seeded_gap_interval(train: Bools, train_ids: Ints, test: Bools, alpha: float) -> Interval:
-    """An interval of the gap for other seeds and samples, alpha on each side, about; (-1, 1) for one seed.
-
-    Never inside Newcombe's interval for one model's samples (Statistics in Medicine 1998, method 10, of exact bounds).
-    """
+    """Return the approximate interval of the gap for other seeds and samples; (-1, 1) for one seed."""
     found = seeded_gap(train, train_ids, test)
     reach = found.reach(alpha)
     (train_low, train_high), (test_low, test_high) = _ends(train, alpha), _ends(test, alpha)
     first, second = float(train.mean()), float(test.mean())
+    # Never inside Newcombe's interval for one model's samples (Statistics in Medicine 1998, method 10, of exact
+    # bounds).
     least = found.value - hypot(first - train_low, test_high - second)
     most = found.value + hypot(train_high - first, second - test_low)
     return max(-1.0, min(found.value - reach, least)), min(1.0, max(found.value + reach, most))
 
 
 def _seeded(by_seed: NDArray[np.float64], parts: NDArray[np.float64]) -> Seeded:
-    """An estimate from its value in each seed (S,), and what each sample adds to the mean over seeds (m,)."""
+    """Return an estimate from its values by seed (S,), and each sample's part of the mean over seeds (m,)."""
     seeds, samples = len(by_seed), len(parts)
     value = float(by_seed.mean())
     apart = parts - parts.mean()
@@ -115,7 +100,8 @@ def _seeded(by_seed: NDArray[np.float64], parts: NDArray[np.float64]) -> Seeded:
 
 
 def _ends(held: Bools, alpha: float) -> Interval:
-    """The exact interval of a share on one model's samples, never inside which the truth is claimed to be."""
+    """Return the exact interval of a share on one model's samples."""
+    # The mean over seeds need not be a whole number of samples: round each end outwards.
     share, n = float(held.mean()), held.shape[1]
     low = clopper_pearson(int(np.floor(share * n)), n, alpha)[0]
     return low, clopper_pearson(int(np.ceil(share * n)), n, alpha)[1]

@@ -1,4 +1,4 @@
-"""Which samples learners are trained on: equally many of both sets, their halves, and a real learning curve."""
+"""Subsets that learners are trained on: equally many of both sets, their halves, and a real learning curve."""
 
 from __future__ import annotations
 
@@ -15,44 +15,34 @@ from robustest_training.real_and_synthetic import Sets
 from robustest_training.remembered_fits import Bools, Fits, Source
 from robustest_training.training_draws import Trained, halves_variance
 
+# Most disjoint sets of the compared size, of either kind.
 _SETS = 4
-"""Disjoint sets of equally many samples that are trained on, at most, where there are more samples of one kind."""
+# Most disjoint subsets of each smaller size.
 _SUBSETS = 8
-"""Disjoint subsets of each smaller size, at most."""
+# The learning curve ends at most at this many times the compared size.
 _BEYOND = 4
-"""How many times more real samples than synthetic ones the learning curve goes up to, at most."""
+# The learning curve begins at least at the compared size over this.
 _BELOW = 64
-"""How many times fewer it begins at, at most."""
+# Fewest subsets whose variance is used; with fewer it is that of the whole set.
 _SPREAD = 3
-"""Subsets whose own variance is looked at; of fewer it is that of the whole set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
-    """Positions of samples, (n,) int64 each.
+    """Positions of samples, (n,) int64 each."""
 
-    Attributes:
-        synthetic, real: disjoint sets of equally many.
-        synthetic_halves, real_halves: both halves of some of these, for each random split.
-        curve: by size, growing, disjoint sets of real samples; the size of `real` is left out.
-    """
-
-    synthetic: list[Tensor]
+    synthetic: list[Tensor]  # synthetic, real: disjoint sets of equally many
     real: list[Tensor]
+    # Synthetic_halves, real_halves: both halves of some of these, for each random split.
     synthetic_halves: list[tuple[Tensor, Tensor]]
     real_halves: list[tuple[Tensor, Tensor]]
-    curve: dict[int, list[Tensor]]
+    curve: dict[int, list[Tensor]]  # by size, growing, disjoint sets of real samples; the size of `real` is left out
 
     @classmethod
     def of(cls, sets: Sets, splits: int, seed: int) -> Draws:
-        """Draw them, each from the seed alone.
-
-        Args:
-            sets: the samples.
-            splits: of each kind into halves.
-            seed: any whole number.
-        """
+        """Draw the subsets, each from the seed alone, with `splits` of each kind into halves."""
         many, fewest = len(sets.train.y), max(sets.smallest, sets.n / _BELOW)
+        # Powers of two around the compared size: half of it is among them, whose learners the halves provide, too.
         doubled = [sets.n * 2.0**power for power in range(-10, 10)]
         sizes = [round(size) for size in doubled if fewest <= size <= min(many, _BEYOND * sets.n)]
         curve = {
@@ -74,33 +64,22 @@ class Draws:
 
     @property
     def trainings(self) -> int:
-        """How many learners that takes."""
+        """Return the number of trainings."""
         halves = 2 * (len(self.synthetic_halves) + len(self.real_halves))
         return len(self.synthetic) + len(self.real) + halves + sum(map(len, self.curve.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Learned:
-    """What learners of all draws came to.
+    """Learners of all draws."""
 
-    Attributes:
-        synthetic, real: trained on equally many samples.
-        curve: of real samples, of growing sizes, `real` among them.
-    """
-
-    synthetic: Trained
+    synthetic: Trained  # synthetic, real: trained on equally many samples
     real: Trained
-    curve: tuple[Trained, ...]
+    curve: tuple[Trained, ...]  # of real samples, of growing sizes, `real` among them
 
 
 def learned(fits: Fits, sets: Sets, draws: Draws) -> Learned:
-    """Train on every draw, the smallest first.
-
-    Args:
-        fits: trains, and remembers.
-        sets: the samples.
-        draws: which of them.
-    """
+    """Train on every draw, the smallest first."""
 
     def right(source: Source, ids: list[Tensor]) -> list[Bools]:
         return [fits.right(source, one) for one in ids]
@@ -113,6 +92,7 @@ def learned(fits: Fits, sets: Sets, draws: Draws) -> Learned:
     above = {size: right(sets.train, ids) for size, ids in draws.curve.items() if size > sets.n}
     points = []
     for size, found in {**below, **above}.items():
+        # Halves of the real set are learners of half its size.
         again = list(chain.from_iterable(halves)) if size == round(sets.n / 2) else []
         points.append(_point(size, found, again, real))
     curve = tuple(sorted([*points, real], key=lambda one: one.size))
@@ -125,22 +105,20 @@ def _whole(right: list[Bools], halves: list[list[Bools]], size: int) -> Trained:
 
 
 def _share(right: list[Bools]) -> NDArray[np.float64]:
-    """(t,) the share of learners that are right."""
     mean: NDArray[np.float64] = np.stack(right).astype(np.float64).mean(0)
     return mean
 
 
 def _point(size: int, apart: list[Bools], again: list[Bools], whole: Trained) -> Trained:
-    """A point of the curve.
-
-    Its variance is at least what the whole set's comes to for as many samples as were trained on in all.
+    """Return a point of the curve.
 
     Args:
         size: of each subset.
-        apart: which test samples learners of disjoint subsets are right on.
+        apart: test samples that learners of disjoint subsets are right on.
         again: the same of subsets that overlap with these.
-        whole: learners of sets of the size that halves were made of.
+        whole: learners of sets of the size that was halved.
     """
+    # Variance is at least that of the whole set, scaled by the number of samples trained on in all.
     shared = whole.variance * whole.draws * whole.size / (len(apart) * size)
     own = float(np.var([one.mean() for one in apart], ddof=1)) / len(apart) if len(apart) >= _SPREAD else 0.0
     right = _share([*apart, *again])
@@ -155,10 +133,8 @@ def _disjoint(many: int, size: int, most: int, seed: int, use: str) -> list[Tens
 
 
 def _halves(sets: list[Tensor], source: Source, splits: int, seed: int, use: str) -> list[tuple[Tensor, Tensor]]:
-    """Random splits, of one set after another.
-
-    Samples that are equal stay together: halves that share them would be more alike than other draws are.
-    """
+    """Return random splits, of one set after another."""
+    # Equal samples stay together: halves that share them would agree more than other draws do.
     _, same = np.unique(source.x.flatten(1).numpy(), axis=0, return_inverse=True)
     groups, made = torch.from_numpy(same.reshape(-1)), []
     for split in range(splits):
@@ -169,7 +145,7 @@ def _halves(sets: list[Tensor], source: Source, splits: int, seed: int, use: str
 
 
 def _cut(ids: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-    """Two parts as nearly equal as groups allow, (n,) in their order; a set that is a single group is halved."""
+    """Return two parts as nearly equal as groups allow, (n,) in their order; a single group is halved."""
     ends = (group[1:] != group[:-1]).nonzero().flatten() + 1
     half = len(ids) // 2
     at = half if not len(ends) else int(ends[(ends - half).abs().argmin()])
@@ -177,5 +153,4 @@ def _cut(ids: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _seed(seed: int, use: str) -> int:
-    """A seed of its own for each use."""
     return int(rng.fold(rng.keys(seed, torch.zeros(1, dtype=torch.int64)), use))

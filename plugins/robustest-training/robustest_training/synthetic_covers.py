@@ -1,19 +1,16 @@
-"""Whether a synthetic set stands in for real data (Santurkar, Schmidt and Madry, ICML 2018).
+"""The claim that a synthetic set stands in for real data (Santurkar, Schmidt and Madry, ICML 2018).
 
 Four parts, of which those with a threshold must all hold:
 
-- *boundary* (section 2.3): the accuracy on real test samples of a learner that was trained on real samples less that of
-  one trained on equally many synthetic ones. The interval is of other draws of both training sets and of the test set;
-  training draws are estimated from random halves.
-- *labels* (section 2.2): the total variation of the class shares of the synthetic and the real set, beside what chance
-  gives at these sizes.
-- *diversity factor*: how many real samples there are to one of the fewest that teach as much, read off the real
-  learning curve. It compares equally many: 3 means that a third as many real samples would do. Where the curve is flat
-  it is not resolved.
-- *copies*: the share of synthetic samples whose distance to the nearest training sample, over that to the second
-  nearest, is below the 1 % quantile of the same ratio of the test samples. About 1 % of real samples are. Distances
-  themselves would accuse a generator that is merely bland. One that repeats near copies which the training set itself
-  holds twice is not told by that ratio.
+- *boundary* (section 2.3): the accuracy on real test samples of a learner of real samples minus that of one of equally
+  many synthetic ones. The interval covers other draws of both training sets, estimated from random halves, and of the
+  test set.
+- *labels* (section 2.2): the total variation of the class shares of both sets, beside its expectation by chance.
+- *diversity factor*: the number of synthetic samples to one real sample that teaches as much, read off the real
+  learning curve; 3 means that a third as many real samples would do. It is not resolved where the curve is flat.
+- *copies*: the share of synthetic samples whose ratio of distances to the nearest and second nearest training sample is
+  below the 1 % quantile of test samples. About 1 % of real samples are. Plain distances would accuse a bland generator.
+  Copies of samples that the training set holds twice, nearly, are not detected.
 """
 
 from __future__ import annotations
@@ -69,7 +66,6 @@ from robustest_training.synthetic_report import (
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """What is claimed beside the gap, and where it is largest."""
     factor, worst = details["diversity_factor"], details["worst_class"]
     return [
         Fact("accuracy", f"{details['real_accuracy']:.3f} real, {details['synthetic_accuracy']:.3f} synthetic"),
@@ -103,7 +99,6 @@ SYNTHETIC_COVERS = Kind(
     lines=_lines,
     hidden=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
 )
-"""The accuracy on real samples that is lost where a learner is trained on as many synthetic ones."""
 
 
 @measurement(SYNTHETIC_COVERS)
@@ -121,39 +116,38 @@ def measure_synthetic_covers(
     splits: int = 8,
     **options: Unpack[Options],
 ) -> Result:
-    """What a learner loses on real data where it is trained on synthetic samples (Santurkar et al., ICML 2018).
+    """Measure the accuracy on real data that a learner loses by training on synthetic samples (Santurkar et al., ICML
+    2018).
 
     Four parts, of which those with a threshold must all hold: the accuracy gap, the shift of labels, the share of
-    copies, and the diversity factor, the real samples to one of the fewest that teach as much.
+    copies, and the diversity factor, the synthetic samples to one real sample that teaches as much.
 
     Args:
-        data: real samples, in a form that `measure_robust_accuracy` takes; best those that the generator was made
-            from, or copies cannot be told.
+        data: real samples, as for `measure_robust_accuracy`; those that the generator was made from, or copies are not
+            detected.
         synthetic: labelled samples that stand in for them.
-        test_data: real samples that neither a generator nor a learner was made from; 100 or more for a claim on copies.
-        max_gap: accuracy lost, claimed at most, in 0..1.
-        max_label_shift: total variation claimed at most, in 0..1; None claims nothing of it, here as below.
-        max_copies: share claimed at most, in 0..1: more than the .01 that real samples have.
-        max_diversity_factor: claimed at most, > 0.
-        train: as for `measure_robust_generalization`: trains the learner. It is called about 60 times; random draws
-            from torch, NumPy and Python are seeded for it and put back. None is a multinomial logistic regression on
-            inputs or features.
-        embedding: maps inputs (B, *S) to (B, D), in which distances are measured, and which the logistic regression is
-            trained on; None takes the inputs themselves.
-        splits: random halvings of each training set that its draws are estimated by, >= 2.
-        **options: see `robustest.run.plan.Options`. The intervals of the gap and the factor are for other draws
-            always, and about: no claim about the population passes by them. `scope="set"` lets labels and copies pass
-            by what this very set holds.
+        test_data: real samples for neither generator nor learner; 100 or more for a claim on copies.
+        max_gap: largest loss of accuracy, in 0..1.
+        max_label_shift: largest total variation, in 0..1; None for no claim, here as below.
+        max_copies: largest share of copies, in 0..1: more than the 0.01 of real samples.
+        max_diversity_factor: largest factor, > 0.
+        train: as for `measure_robust_generalization`: trains the learner, about 60 times; None takes a multinomial
+            logistic regression on inputs or features.
+        embedding: maps inputs (B, *S) to (B, D), for distances and the logistic regression; None takes the inputs.
+        splits: random halvings of each training set, to estimate its draws, >= 2.
+        **options: see `robustest.run.plan.Options`. The intervals of gap and factor always cover other draws, and are
+            approximate: no claim about the population passes by them. With `scope="set"` labels and copies pass by
+            their measured values.
 
     Returns:
-        The result. Its estimate is the gap, its outcomes whether the learner of synthetic samples is right on each test
-        sample; `details` has "parts", "learning_curve" and, with recall, "by_class".
+        The result. Its estimate is the gap; an outcome is True if the learner of synthetic samples is right on a test
+            sample; `details` has "parts", "learning_curve" and, with recall, "by_class".
 
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: NaN, a single class, too few samples, other shapes or classes, or samples of one set in another.
-        ModelError: features or a model of train are not as they must be.
-        StoreError: what is remembered of trainings is contradicted.
+        ModelError: features or a model of `train` are malformed.
+        StoreError: a cached training is contradicted.
     """
     limits = Limits.checked(max_gap, max_label_shift, max_copies, max_diversity_factor)
     checked_whole("splits", splits, 2)
@@ -172,7 +166,7 @@ def measure_synthetic_covers(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is claimed at most, of each part; None where nothing is."""
+    """The claimed upper limits by part; None for no claim."""
 
     gap: float | None
     label_shift: float | None
@@ -181,11 +175,7 @@ class Limits:
 
     @classmethod
     def checked(cls, gap: float | None, shift: float | None, copies: float | None, factor: float | None) -> Limits:
-        """As given by a user.
-
-        Raises:
-            ConfigError: one is out of range.
-        """
+        """Return a user's limits. Raises ConfigError if one is out of range."""
         shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
         checked = [optional_threshold(name, one, trivial=1) for name, one in shares.items()]
         factor = optional_threshold("max_diversity_factor", factor, within=(0.0, inf))
@@ -193,16 +183,10 @@ class Limits:
 
     @property
     def claimed(self) -> int:
-        """How many parts are claimed."""
         return sum(one is not None for one in (self.gap, self.label_shift, self.copies, self.factor))
 
 
 def _learner(train: object, options: Options, settings: Settings) -> Learner:
-    """What is trained.
-
-    Raises:
-        ConfigError: train cannot be called with samples, labels and a seed, or there is a preprocessing and no model.
-    """
     if train is None:
         if options.get("preprocessing") is not None:
             raise ConfigError(
@@ -227,7 +211,6 @@ def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fi
 
 
 def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: Learned) -> Found:
-    """All parts, the gap first."""
     train = mapped.train.x.flatten(1)
     near = neighbours(mapped.synthetic.x.flatten(1), train)
     held_out = neighbours(mapped.test.x.flatten(1), train)
@@ -242,11 +225,8 @@ def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, tau
 
 
 def _evidence(found: Found, decision: Decision, fits: Fits, bounds: tuple[float, float], *, passes: int) -> Evidence:
-    """Whose units are the test samples: whether a learner of synthetic ones is right on them.
-
-    The synthetic set stands where other claims have a model: it is what two runs compare.
-    """
     right = found.learned.synthetic.right > 0.5
+    # The units are test samples. The synthetic set stands in place of a model: it is compared between runs.
     sets, ids = found.sets, np.arange(len(right))
     return Evidence(
         decision=decision,
@@ -281,9 +261,9 @@ def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, met
 
 @assertion(measure_synthetic_covers)
 def assert_synthetic_covers() -> None:
-    """Claim that a synthetic set stands in for real data: what is learned from it, its labels, and that it copies none.
+    """Claim that a synthetic set stands in for real data: in training, in its labels, and without copies.
 
     Raises:
         ClaimFailed: one part does not hold.
-        ClaimInconclusive: the samples do not settle a part, or nothing can be learned from the real ones either.
+        ClaimInconclusive: too few samples to decide a part, or real samples teach nothing either.
     """

@@ -1,4 +1,4 @@
-"""What there is to show of a synthetic set: numbers of all parts, recall by class, the curve, nearest pairs."""
+"""The report on a synthetic set: numbers of all parts, recall by class, the curve, nearest pairs."""
 
 from __future__ import annotations
 
@@ -20,42 +20,34 @@ from robustest_training.neighbours import Neighbours
 from robustest_training.real_and_synthetic import Sets
 from robustest_training.subsets import Learned
 
+# Nearest pairs in the picture.
 _PAIRS = 8
-"""Nearest pairs that are pictured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """All that was measured.
+    """Measurements of all parts."""
 
-    Attributes:
-        sets: the samples, as inputs.
-        learned: what learners came to.
-        near, held_out: nearest training samples of synthetic and of test samples.
-        parts: of the claim: gap, labels, copies, diversity.
-        alpha: error on each side of intervals.
-    """
-
-    sets: Sets
+    sets: Sets  # the samples, as inputs
     learned: Learned
-    near: Neighbours
+    near: Neighbours  # near, held_out: nearest training samples of synthetic and of test samples
     held_out: Neighbours
-    parts: tuple[Part, ...]
-    alpha: float
+    parts: tuple[Part, ...]  # gap, labels, copies, diversity
+    alpha: float  # error on each side of intervals
 
     @property
     def cut(self) -> float:
-        """The ratio of distances below which a sample is called a copy."""
+        """Return the ratio of distances below which a sample counts as a copy."""
         return share_below(self.near.ratio, self.held_out.ratio, UNUSUAL)[1]
 
     @property
     def nearest(self) -> NDArray[np.int64]:
-        """(m,) synthetic samples, the closest to a training sample first."""
+        """Return (m,) positions of synthetic samples, the closest to a training sample first."""
         return np.argsort(self.near.ratio, kind="stable")
 
 
 def details_of(found: Found) -> dict[str, Any]:
-    """The numbers of all parts, and the tables behind them."""
+    """Return the numbers of all parts, and their tables."""
     _, labels, copies, factor = found.parts
     real, synthetic = found.learned.real, found.learned.synthetic
     classes = sorted(_by_class(found), key=lambda row: row["synthetic"] - row["real"])
@@ -83,7 +75,7 @@ def details_of(found: Found) -> dict[str, Any]:
 
 
 def notes_of(found: Found, scope: str) -> Iterator[str]:
-    """What a reader must know."""
+    """Yield notes for the reader."""
     factor, size = found.parts[3], found.learned.synthetic.size
     if factor.value is None:
         low, high = ("?" if end is None else f"{end:.2g}" for end in factor.interval)
@@ -95,7 +87,7 @@ def notes_of(found: Found, scope: str) -> Iterator[str]:
 
 
 def exhibits_of_copies(found: Found, most: int) -> list[Exhibit]:
-    """Synthetic samples that are copies, each beside the training sample, the closest first."""
+    """Return exhibits of copies, each beside its training sample, the closest first."""
     sets, ratio = found.sets, found.near.ratio
     rows = [int(row) for row in found.nearest[:most] if ratio[row] < found.cut or ratio[row] == 0]
     return [
@@ -114,7 +106,7 @@ def exhibits_of_copies(found: Found, most: int) -> list[Exhibit]:
 
 
 def pictures_of(found: Found, settings: Settings, bounds: tuple[float, float]) -> dict[str, Any]:
-    """A sheet of the nearest pairs, where pictures are kept: synthetic above real."""
+    """Return a sheet of the nearest pairs, synthetic above real, if pictures are kept."""
     if settings.pictures is None:
         return {}
     rows = found.nearest[:_PAIRS]
@@ -129,7 +121,7 @@ def pictures_of(found: Found, settings: Settings, bounds: tuple[float, float]) -
 
 
 def _by_class(found: Found) -> Iterator[dict[str, Any]]:
-    """Recall of each class that is tested, and its shares."""
+    """Yield recall of each tested class, and its shares."""
     sets, labels = found.sets, found.sets.test.y.numpy()
     shares = {name: sets.counts(one) / len(one.y) for name, one in (("s", sets.synthetic), ("r", sets.train))}
     for k in np.unique(labels).tolist():
@@ -158,7 +150,7 @@ def _pairs(found: Found) -> Iterator[dict[str, Any]]:
 
 
 def _curve(found: Found) -> dict[str, Any]:
-    """The learning curve, with the synthetic set where real samples would teach as much."""
+    """Return the learning curve, with the synthetic set at the size of real samples that teach as much."""
     factor, synthetic = found.parts[3].value, found.learned.synthetic
     points = [{"x": row["samples"], "y": row["accuracy"], "interval": row["interval"]} for row in _points(found)]
     if factor is not None:

@@ -1,4 +1,4 @@
-"""What claims about trainings have in common: models seen on whole sets, and verdicts over seeds."""
+"""Shared parts of claims about trainings: observation of whole sets, and verdicts over seeds."""
 
 from __future__ import annotations
 
@@ -35,27 +35,26 @@ def seen_whole(
     options: Options,
     suppress: tuple[str, ...] = (),
 ) -> Evidence:
-    """What a look shows of every sample of a set, whatever it shows; nothing is pictured, and nothing decided.
-
-    Nor is it remembered but with the training it is of: the model itself need not be told from others.
+    """Observe every sample of a set: no early stop, no pictures, no cache entry.
 
     Args:
         model: as for `measure_robust_accuracy`.
         x, y: samples (n, *S) and labels (n,).
-        look: what is done with a chunk of them.
-        statement: of the claim, in words.
+        look: evaluates a chunk.
+        statement: of the claim.
         options: of the call.
-        suppress: health checks that have nothing to say of this look.
+        suppress: health checks that do not apply.
     """
     setup = Setup.of(model, (x, y), options)
     suppressed = (*setup.settings.suppress, *suppress)
     setup = setup.but(exact=True, max_samples=None, time_budget=None, suppress=suppressed).unpictured()
+    # The outcomes are cached with the training that they belong to.
     setup = replace(setup, settings=replace(setup.settings, store=None, corpus=None))
     return observe(setup.plan(statement, look, look_only_rule(setup.settings), here=True))
 
 
 def look_only_rule(settings: Settings) -> ShareRule:
-    """A rule that asks for every outcome and decides nothing."""
+    """Return a rule that needs every outcome and decides nothing."""
     terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha)
     return ShareRule(threshold=None, at_least=True, terms=terms)
 
@@ -63,15 +62,13 @@ def look_only_rule(settings: Settings) -> ShareRule:
 def decision_over_seeds(
     estimate: float, interval: tuple[float, float], most: float | None, seeds: int, terms: Terms, *, doubt: str = ""
 ) -> Decision:
-    """Return the decision on a value of other seeds and samples, claimed to be at most so much.
+    """Return the decision on a value over seeds and samples with an upper limit.
 
     Args:
-        estimate: of these seeds and samples.
-        interval: by Student's t over seeds, which a few of them allow only about: no claim about a population passes.
-        most: the value claimed at most; None where nothing is.
-        seeds: how many there are.
-        terms: what the verdict may rest on.
-        doubt: why the value says nothing, which makes it inconclusive; empty where it does.
+        interval: by Student's t over seeds.
+        most: largest claimed value; None for no claim.
+        seeds: number of seeds.
+        doubt: reason why the value means nothing, hence inconclusive, or "".
     """
     verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     if most is not None:
@@ -82,12 +79,13 @@ def decision_over_seeds(
     if doubt:
         verdict, rule = Verdict.INCONCLUSIVE, doubt
     decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=most is not None)
+    # Student's t over a few seeds is approximate: no claim about a population passes.
     instead = 'claim the robust accuracy of a model that was trained (scope="population")'
     return approximate(decision, terms, by="Student's t over seeds", units="seeds", instead=instead)
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
-    """All together."""
+    """Return the sum of the tallies."""
     whole = Tally()
     for tally in tallies:
         whole = whole.plus(tally)

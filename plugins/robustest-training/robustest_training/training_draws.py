@@ -1,8 +1,8 @@
-"""Accuracies of learners, which depend on the draw of their training samples as well as on that of the test samples.
+"""Accuracies of learners, with their variance over draws of training samples and of test samples.
 
-Of one training set the draws that it might have been are not there to see. They are estimated from its halves: what a
-statistic of the whole varies by is half of what those of two halves are apart, as of a sample's mean (balanced
-repeated replication; McCarthy, Review of the International Statistical Institute 1969).
+Other draws of one training set are not available. They are estimated from its halves: with accuracies a and b of two
+halves, the variance of the whole is the mean of (a - b)^2 / 4, as for a mean (balanced repeated replication; McCarthy,
+Review of the International Statistical Institute 1969).
 """
 
 from __future__ import annotations
@@ -19,61 +19,48 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """How often learners that were trained on as many samples are right, each on another draw.
+    """Learners of equally many samples, each on another draw."""
 
-    Attributes:
-        size: training samples of each.
-        right: (t,) for each test sample the share of the learners that are right, 0..1.
-        variance: of their mean accuracy over draws of the training samples.
-        freedom: degrees of freedom of that variance.
-        draws: how many learners.
-    """
-
-    size: int
-    right: Floats
-    variance: float
-    freedom: float
-    draws: int
+    size: int  # training samples of each
+    right: Floats  # (t,) share of learners that are right on each test sample, 0..1
+    variance: float  # of their mean accuracy over draws of the training samples
+    freedom: float  # degrees of freedom of that variance
+    draws: int  # number of learners
 
     @property
     def accuracy(self) -> float:
-        """Over learners and test samples, 0..1."""
         return float(self.right.mean())
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """Of the accuracy, for other training samples and other test samples; alpha on each side, about."""
+        """Return the approximate interval of the accuracy for other training and test samples, alpha on each side."""
         low, high = _interval(self.right, [(self.variance, self.freedom)], alpha)
         return max(0.0, low), min(1.0, high)
 
 
 def halves_variance(pairs: ArrayLike) -> float:
-    """The variance of a whole's accuracy over draws, from the accuracies on its halves.
-
-    Args:
-        pairs: (r, 2) accuracies on both halves of each of r random splits.
-    """
+    """Return the variance of a whole's accuracy over draws, from accuracies (r, 2) on the halves of r random splits."""
     both = np.asarray(pairs, dtype=np.float64)
     return float((((both[:, 0] - both[:, 1]) / 2) ** 2).mean())
 
 
 def difference_interval(first: Trained, second: Trained, alpha: float) -> tuple[float, float]:
-    """An interval of the difference of two accuracies, for other draws of both training sets and of the test set.
-
-    Student's t, with Welch's degrees of freedom (Biometrika 1947). The test samples are paired.
+    """Return the interval of the difference of two accuracies, for other draws of both training sets and of the test
+    set.
 
     Args:
         first, second: learners judged on the same test samples.
-        alpha: error on each side, about.
+        alpha: approximate error on each side.
     """
+    # Student's t with Welch's degrees of freedom (Biometrika 1947); the test samples are paired.
     sides = [(first.variance, first.freedom), (second.variance, second.freedom)]
     low, high = _interval(first.right - second.right, sides, alpha)
     return max(-1.0, low), min(1.0, high)
 
 
 def _interval(values: Floats, others: list[tuple[float, float]], alpha: float) -> tuple[float, float]:
-    """Of the mean of (t,) values in -1..1, with further variances and their degrees of freedom."""
+    """Return the interval of the mean of (t,) values in -1..1, with further variances and their degrees of freedom."""
     t, value = len(values), float(values.mean())
-    # As many pairs more as Agresti and Coull (1998) add to a share: values that are all alike prove nothing of others.
+    # Pseudo-observations as for a share (Agresti and Coull 1998): equal values prove nothing about others.
     more = float(ndtri(alpha)) ** 2
     spread = (float(((values - value) ** 2).sum()) + more) / (t * (t + more))
     parts = [(spread, max(1.0, t - 1.0)), *others]

@@ -1,4 +1,4 @@
-"""Samples to train on and samples to judge by, read whole and checked: a training needs them as tensors."""
+"""Training and test samples, read whole and checked: a training needs them as tensors."""
 
 from __future__ import annotations
 
@@ -20,16 +20,11 @@ _ROWS = 512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSets:
-    """Samples, on the CPU.
+    """Training and test samples, on the CPU."""
 
-    Attributes:
-        x, y: (N, *S) float32 inside the bounds and (N,) int64 labels to train on.
-        test_x, test_y: (M, *S) and (M,), to judge by.
-    """
-
-    x: Tensor
+    x: Tensor  # x, y: (N, *S) float32 inside the bounds and (N,) int64 labels to train on
     y: Tensor
-    test_x: Tensor
+    test_x: Tensor  # test_x, test_y: (M, *S) and (M,), to judge by
     test_y: Tensor
 
     @classmethod
@@ -41,9 +36,8 @@ class TrainingSets:
             bounds: smallest and largest input value.
 
         Raises:
-            DataError: a set is empty, has NaN or values outside the bounds, changes when it is read again, or has
-                labels of one class alone; the two are of other shapes; a test sample is among those to train on, or
-                several are but for rounding.
+            DataError: a set is empty, of one class, outside the bounds, has NaN, or changes when it is read again;
+                shapes differ; or test samples are trained on, exactly or but for rounding.
         """
         x, y = _read(data, bounds, "data")
         test_x, test_y = _read(test, bounds, "test")
@@ -56,12 +50,12 @@ class TrainingSets:
         return cls(x, y, test_x, test_y)
 
     def judged(self, seed: int, most: int | None) -> Tensor:
-        """(m,) int64, rising: the test samples that models are judged by, drawn with a seed; all where most is None."""
+        """Return (m,) int64, rising: the test samples to judge by, drawn with a seed; all if `most` is None."""
         return rng.permutation(seed, len(self.test_y))[:most].sort().values
 
     @property
     def majority(self) -> float:
-        """The share of the commonest class among the samples to train on: what a model that has learned nothing has."""
+        """Return the share of the commonest training class: the accuracy of a model that has learnt nothing."""
         return float(torch.bincount(self.y).max()) / len(self.y)
 
 
@@ -84,11 +78,7 @@ def _read(data: object, bounds: tuple[float, float], name: str) -> tuple[Tensor,
 
 
 def _check_apart(x: Tensor, test: Tensor) -> None:
-    """Refuse test samples that models are trained on: of those they show what was learned by heart.
-
-    Raises:
-        DataError: there are some.
-    """
+    """Raise DataError for test samples that models are trained on: memorised samples cannot judge."""
     known = {mark: row for row, mark in enumerate(_marks(x))}
     inside = [(row, known[mark]) for row, mark in enumerate(_marks(test)) if mark in known]
     if inside:

@@ -1,14 +1,11 @@
-"""What a user's training makes of data: models that are trained once, and what was measured of each remembered.
+"""Trainings by a user's function: models are trained once, and their measurements cached.
 
-A model comes out of code that nobody here wrote, as an object that no safe file could hold. So what is remembered of a
-training is what was measured of its model. A training cannot be asked, as a model is, whether it still answers as it
-did. Its key (`robustest.identity.keys`) therefore covers what it was given, all code that the function reaches, and all
-that surrounds it: torch's flags, threads, the processor, every installed version, functions that were replaced. Each
-training is watched while it runs and is measured; of what it read from outside the entry holds stamps, which must hold
-when it is recalled. One that opened a connection or started a process is not kept. One that is recalled is made once
-more now and then (`Settings.recheck`), and must come out alike.
-
-Each training is kept as soon as it has been measured: a run that was killed goes on with the next one.
+The function's code is unknown, and its model an object that no safe file could hold, so the measurements are stored, by
+a key (`robustest.identity.keys`) that covers the arguments, all code that the function reaches, and its surroundings:
+torch's flags, threads, the processor, installed versions, replaced functions. Each training is watched: the entry holds
+stamps of all that it read from outside, which must hold when it is loaded; a training that opened a connection or
+started a process is not stored. A loaded one is made again now and then (`Settings.recheck`), and must agree. Each is
+stored once measured: an interrupted run goes on with the next one.
 """
 
 from __future__ import annotations
@@ -40,16 +37,10 @@ from robustest.packs import (
 
 
 class Trainings:
-    """Trainings by one function, each measured and remembered.
-
-    Attributes:
-        trained: models that were trained now.
-        dates: when each training was measured that is remembered.
+    """Trainings by one function, each measured and cached.
 
     Args:
-        train: as `TrainFn`.
-        settings: where the store is, and what else outcomes depend on.
-        about: all else that what is measured depends on; plain values, threats, attacks, tensors.
+        about: all else that the measurements depend on: plain values, threats, attacks, tensors.
     """
 
     def __init__(self, train: TrainFn, settings: Settings, about: object) -> None:
@@ -61,7 +52,7 @@ class Trainings:
         self._why_not = self._changed = ""
         if self._store is not None:
             try:
-                # Before it is called for the first time: what it counts, or keeps, changes then.
+                # Before its first call, which may change what the function counts or keeps.
                 depends = {"train": train, "device": settings.device, "about": about}
                 self._key = key_of("training", depends, settings, asked=False)
             except Unhashable as error:
@@ -70,18 +61,18 @@ class Trainings:
     def measured(
         self, x: Tensor, y: Tensor, seed: int, what: object, measure: Callable[[object], tuple[Observation, Tally]]
     ) -> tuple[Observation, Tally]:
-        """What is measured of the model that is trained on some samples with a seed.
+        """Return the measurements of the model that is trained on some samples with a seed.
 
         Args:
             x: (n, *S) float32 samples.
             y: (n,) int64 labels.
             seed: of the training.
-            what: tells what is measured of it, beside what the trainings are all about.
-            measure: maps the model to what was seen of it, and what that took.
+            what: identity of the measurement.
+            measure: maps the model to its outcomes and their tally.
 
         Raises:
-            StoreError: a training that is remembered comes out otherwise now.
-            RobustestError: it cannot be measured. Whatever the training raises comes as it is.
+            StoreError: a cached training comes out differently now.
+            RobustestError: the model cannot be measured. Exceptions of the training pass through.
         """
 
         def anew() -> tuple[Observation, Tally]:
@@ -110,15 +101,16 @@ class Trainings:
         return seen
 
     def _agrees(self, remembered: Observation, key: Key, anew: Callable[[], tuple[Observation, Tally]]) -> bool:
-        """Return True if a training that is made again comes out as it is remembered.
+        """Return True if a training that is made again agrees with its cached outcomes.
 
         Raises:
-            StoreError: it comes out otherwise, and does so each time.
+            StoreError: it differs, in the same way each time.
         """
         with key.watching():
             first = anew()[0]
             if not (differ := _differing(remembered, first)):
                 return True
+            # Two new trainings that differ show randomness of the function; two that agree show a stale entry.
             if _differing(first, anew()[0]):
                 self._changed = "measured anew: a training that was made again comes out otherwise each time"
                 return False
@@ -130,33 +122,32 @@ class Trainings:
 
     @property
     def when(self) -> str:
-        """Date and commit of the oldest training, where every one is remembered; else empty."""
+        """Return date and commit of the oldest training if all were cached; else ""."""
         return "" if self.trained or not self.dates else min(self.dates)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a reader must know: why nothing is remembered, or recalled, and what is wrong with the store."""
+        """Return notices about the cache for reports."""
         if self._store is None:
             return ()
         lost = self._store.unknowable and f"trainings are not remembered: train {self._store.unknowable}"
         return (*filter(None, [self._why_not, self._changed, lost]), *self._store.notices)
 
     def _model(self, x: Tensor, y: Tensor, seed: int) -> object:
-        """A model that is trained now; what it draws without a generator follows from the seed, and is put back."""
+        # Draws from global generators follow from the seed, and the generators are restored.
         with torch.inference_mode(False), torch.enable_grad(), frozen(None):
             seed_draws(rng.fold(rng.keys(seed, torch.zeros(1, dtype=torch.int64)), "training"))
             return self._train_fn(x.clone(), y.clone(), seed)  # copies: it may write into them
 
 
 def announced(statement: str, done: int, total: int) -> None:
-    """Tell the running test how many trainings of how many are done."""
+    """Report the progress of trainings to the running test."""
     tell = context.current().progress
     if tell is not None:
         tell(f"{statement}: trainings", done, total, 0)
 
 
 def _differing(one: Observation, other: Observation) -> int:
-    """Return the number of outcomes that differ."""
     return sum(
         int((column != other.columns[name]).sum())
         for name, column in one.columns.items()

@@ -1,6 +1,6 @@
-"""Mending a model that failed a claim: a model and data in, a new model and a log of what was done out.
+"""Repairs of a model that failed a claim: a model and data in, a new model and a log out.
 
-The model that was given stays as it is. What failed is claimed again on the new one: pass `claim=`, or run the test.
+The given model stays unchanged. Claim again on the new one: pass `claim=`, or run the test.
 """
 
 from robustest_training.constructed import Constructed as Constructed

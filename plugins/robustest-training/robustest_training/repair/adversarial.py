@@ -18,8 +18,8 @@ from robustest_training.repair.training import Training, TrainingOptions
 
 Way = Literal["pgd", "fast", "free"]
 _WAYS = ("pgd", "fast", "free")
+# FGSM's step in units of the radius, from a random start (Wong, Rice and Kolter, section 4).
 _FAST_STEP = 1.25
-"""FGSM's step in the ball's radius, from a random start (Wong, Rice and Kolter, section 4)."""
 
 
 def adversarial_training(
@@ -35,29 +35,27 @@ def adversarial_training(
 ) -> Repaired:
     """Train on adversarial examples, from the weights that the model has.
 
-    - "pgd": each batch is moved by projected gradient steps from a random start (Madry et al., ICLR 2018, section 2);
-      costs `steps` + 1 times plain training.
+    - "pgd": projected gradient steps from a random start (Madry et al., ICLR 2018, section 2); costs `steps` + 1 times
+      plain training.
     - "fast": one step of 1.25 eps from a random start (Wong, Rice and Kolter, "Fast is better than free", ICLR 2020);
-      twice plain training. It may overfit to its own step, all of a sudden, in long trainings and large balls: measure
-      the result with an attack of more steps.
-    - "free": each batch is trained on `steps` times, and the gradient of each time moves the inputs as well (Shafahi
-      et al., NeurIPS 2019); an epoch costs `steps` plain ones, so use fewer. The perturbation starts at random with
-      each batch, not at the last batch's.
+      costs twice plain training. It may suddenly overfit to its step in long trainings and large balls: measure the
+      result with an attack of more steps.
+    - "free": each batch is trained on `steps` times, and each gradient moves the inputs as well (Shafahi et al.,
+      NeurIPS 2019); an epoch costs `steps` plain ones, so use fewer.
 
-    Examples are made in eval mode, learned in train mode.
+    Examples are made in eval mode, learnt in train mode.
 
     Args:
-        model: a torch module, or a `Classifier` of one; it stays as it is.
+        model: a torch module, or a `Classifier` of one; it stays unchanged.
         data: samples to train on, as for `measure_robust_accuracy`.
-        threat: what the model shall withstand: any of `robustest`'s, or one of your own.
+        threat: any threat of `robustest`, or a subclass of `Threat`.
         method: as above.
-        steps: gradient steps a batch, >= 1; None means 7, or 4 where free. "fast" takes one.
-        widening: share of the training, in [0, 1), over which the radius of a ball grows from 0; a model learns little
-            from a wide ball at once.
-        cue: a cue that the model shall stop relying on. Adversarial training does that only where the cue fits inside
-            the ball: a larger one is relied on no less afterwards, and often more.
-        options: recipe, claim, checkpoint, progress, bounds, preprocessing, held_out and held_out_groups, as
-            `TrainingOptions` says.
+        steps: gradient steps per batch, >= 1; None takes 7, or 4 for "free"; 1 for "fast".
+        widening: share of the training, in [0, 1), over which the radius grows from 0: a model learns little from a
+            wide ball at once.
+        cue: a cue to unlearn; it must fit inside the ball, as a larger one is relied on no less afterwards, and often
+            more.
+        options: as in `TrainingOptions`.
 
     Returns:
         The new model and the log.
@@ -121,6 +119,7 @@ class Adversarial(Method):
         trainer.descend(worst, batch.y)
 
     def _free(self, trainer: Trainer, batch: Chunk, threat: Threat) -> None:
+        # The perturbation starts at random with each batch; the paper keeps the last batch's.
         region = threat.region(batch.x, batch.bounds)
         z, size = (
             threat.start(region, batch.key),
@@ -134,7 +133,7 @@ class Adversarial(Method):
 
 
 def narrowed(threat: Threat, share: float) -> Threat:
-    """A ball of this share of its radius, at most the whole; threats without a radius as they are."""
+    """Return a ball of this share of its radius, at most the whole; other threats unchanged."""
     if share >= 1 or not isinstance(threat, (Linf, L2, L1)):
         return threat
     return replace(threat, eps=threat.eps * share)

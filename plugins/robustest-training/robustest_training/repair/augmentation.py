@@ -30,16 +30,15 @@ def shift_training(
     share: float = 0.5,
     **options: Unpack[TrainingOptions],
 ) -> Repaired:
-    """Train on shifted samples among unshifted ones: augmentation by the shifts that a model failed under.
+    """Train on shifted samples among unshifted ones.
 
-    It mends what it is shown. Whether it also helps under shifts that it was not shown has to be claimed on its own
-    (Geirhos et al., NeurIPS 2018: training on one noise did not help against another).
+    The repair covers the shifts used in training. Claim other shifts separately (Geirhos et al., NeurIPS 2018: training
+    on one noise did not help against another).
 
     Args:
-        model, data, options: as for `adversarial_training`; images
-            (N, C, H, W).
-        shifts: one or several, as for `measure_shift_accuracy`; a sample gets one of them, drawn anew each epoch.
-        severities: those to draw from, for shifts that are no `Shift` with a severity of its own.
+        model, data, options: as for `adversarial_training`; images (N, C, H, W).
+        shifts: one or several, as for `measure_shift_accuracy`; each sample gets one, drawn anew each epoch.
+        severities: to draw from, for shifts given by name or function.
         share: of samples that are shifted, in (0, 1].
 
     Raises:
@@ -64,15 +63,15 @@ def counterfactual_training(
     cue: Cue,
     **options: Unpack[TrainingOptions],
 ) -> Repaired:
-    """Train with a cue switched on or off by a coin, whatever the label, so that it tells nothing.
+    """Train with a cue switched on or off by a coin, whatever the label.
 
-    Counterfactual augmentation (Kaushik, Hovy and Lipton, ICLR 2020) by an intervention that is known. It needs no
-    labels of who has the cue. A cue whose `off` leaves inputs as they are (a cast, a blur) stays where the data have it
-    already: then the coin thins the correlation and does not end it.
+    Counterfactual augmentation (Kaushik, Hovy and Lipton, ICLR 2020) by a known intervention; labels of the cue are not
+    needed. A cue whose `off` leaves inputs unchanged (a cast, a blur) stays where the data have it already: the coin
+    then weakens the correlation, without ending it.
 
     Args:
         model, data, options: as for `adversarial_training`.
-        cue: what is switched.
+        cue: the cue to switch.
 
     Raises:
         As `adversarial_training`.
@@ -85,7 +84,7 @@ def counterfactual_training(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shifted(Method):
-    """Some samples shifted; see `shift_training`."""
+    """Training on shifted samples; see `shift_training`."""
 
     shifts: tuple[Shift, ...]
     share: float
@@ -113,7 +112,7 @@ class Shifted(Method):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counterfactual(Method):
-    """A cue switched by a coin; see `counterfactual_training`."""
+    """Training with a cue switched by a coin; see `counterfactual_training`."""
 
     cue: Cue
 

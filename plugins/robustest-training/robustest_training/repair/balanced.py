@@ -1,4 +1,4 @@
-"""Training in which every class counts alike, however seldom it occurs."""
+"""Training with equal weight for every class, common or rare."""
 
 from __future__ import annotations
 
@@ -54,16 +54,10 @@ def balanced_training(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Balanced(Method):
-    """Classes of equal weight; see `balanced_training`.
+    """Classes of equal weight; see `balanced_training`."""
 
-    Attributes:
-        labels: (N,) int64.
-        counts: (K,) int64, how often each class occurs, >= 1.
-        by: "weights" or "sampling".
-    """
-
-    labels: Tensor
-    counts: Tensor
+    labels: Tensor  # (N,) int64
+    counts: Tensor  # (K,) int64, samples of each class, >= 1
     by: By
 
     @property
@@ -80,7 +74,7 @@ class Balanced(Method):
 
     @property
     def weights(self) -> Tensor:
-        """(K,) float64, of each class's samples; their mean over the data is 1."""
+        """Return (K,) float64 weights of the classes' samples, of mean 1 over the data."""
         return self.counts.sum() / (len(self.counts) * self.counts.double())
 
     def order(self, epoch: int, n: int, seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training that survives its process: tensors and JSON in one file, written whole or not at all."""
+"""Checkpoints of a training: tensors and JSON in one file, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _KIND = "training"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Where a training keeps its place, and how often.
+    """The file and frequency of checkpoints.
 
     Args:
-        path: a file; it stays when the training is done, so that the same call again only reads it.
-        seconds: between two writes, >= 0; after each epoch there is one anyway.
+        path: a file; it stays after the training, so that the same call again only reads it.
+        seconds: between two writes, >= 0; each epoch ends with one anyway.
 
     Raises:
         ConfigError: seconds is negative or no number.
@@ -40,19 +40,12 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a checkpoint holds.
+    """Content of a checkpoint."""
 
-    Attributes:
-        model: the network's state.
-        optimizer: the optimiser's, per parameter: tensors and numbers by name.
-        method: the training method's own tensors.
-        meta: the place, and the log so far.
-    """
-
-    model: dict[str, Tensor]
-    optimizer: dict[int, dict[str, Any]]
-    method: dict[str, Tensor]
-    meta: dict[str, Any]
+    model: dict[str, Tensor]  # the network's state
+    optimizer: dict[int, dict[str, Any]]  # the optimiser's state, per parameter: tensors and numbers by name
+    method: dict[str, Tensor]  # the training method's tensors
+    meta: dict[str, Any]  # the place, and the log so far
 
 
 def save(path: Path, key: Key, saved: Saved) -> None:
@@ -61,7 +54,6 @@ def save(path: Path, key: Key, saved: Saved) -> None:
     Args:
         path: the file; safetensors, with the JSON in its header.
         key: of the run; `load` refuses the checkpoint of another one.
-        saved: what to keep.
 
     Raises:
         StoreError: the file cannot be written.
@@ -79,7 +71,7 @@ def save(path: Path, key: Key, saved: Saved) -> None:
 
 
 def load(path: Path, key: Key) -> Saved | None:
-    """What a checkpoint holds; None where there is no file.
+    """Return the content of a checkpoint; None without a file.
 
     Raises:
         StoreError: the file is damaged, or of another run.
@@ -114,11 +106,11 @@ def load(path: Path, key: Key) -> Saved | None:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
-    """What an optimiser remembers of each parameter."""
+    """Return an optimiser's state of each parameter."""
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return state
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """Give an optimiser back what it remembered; its settings stay those that it has."""
+    """Restore an optimiser's state; its settings stay."""
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,4 +1,4 @@
-"""The claim that failed, measured again on the model that was repaired."""
+"""The failed claim, measured again on the repaired model."""
 
 from __future__ import annotations
 
@@ -16,13 +16,10 @@ Claim = Callable[[Any], Result]
 
 
 def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
-    """The repair, with the result of a claim in its log; a claim that does not hold is a result like any other.
-
-    The result lists what the repair changed in each class and group, in reports too: a claim that holds again does not
-    say at whose cost.
+    """Return the repair with the result of a claim in its log, whatever the verdict.
 
     Raises:
-        ConfigError: the claim gives no result.
+        ConfigError: the claim returns no result.
     """
     if claim is None:
         return repaired
@@ -36,6 +33,7 @@ def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
         raise ConfigError(
             expected("claim to return a Result", result, "Return what a measure_ or assert_ function returns.")
         )
+    # The result lists changes by class and group, in reports too: a claim that holds again may have its price.
     plain = repaired.log.to_dict()
     rows = {
         "classes_before_and_after_the_repair": plain["by_class"],

@@ -1,4 +1,4 @@
-"""How often each class occurs in data that a model is trained on."""
+"""Class frequencies of training data."""
 
 from __future__ import annotations
 
@@ -18,30 +18,24 @@ _LOOKED_AT = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassShares:
-    """Labels, and how often each class has been given.
+    """Labels and class frequencies."""
 
-    Attributes:
-        labels: (N,) int64.
-        counts: (K,) int64, each >= 1.
-        outputs: (n, K) float32, what the model gives for the first few samples.
-    """
-
-    labels: Tensor
-    counts: Tensor
-    outputs: Tensor
+    labels: Tensor  # (N,) int64
+    counts: Tensor  # (K,) int64, each >= 1
+    outputs: Tensor  # (n, K) float32, the model's outputs for the first few samples
 
     @property
     def log_priors(self) -> Tensor:
-        """(K,) float64, the log of each class's share."""
+        """Return (K,) float64, the log of each class's share."""
         return (self.counts.double() / self.counts.sum()).log()
 
     @classmethod
     def of(cls, classifier: Classifier, samples: Samples) -> ClassShares:
-        """The shares of all classes that a model has.
+        """Return the shares of all classes of a model.
 
         Raises:
             DataError: a label is no class of the model, or the data have no sample of a class.
-            ModelError: the model gives no finite logits.
+            ModelError: the model returns no finite logits.
         """
         labels = labels_of(samples)
         with torch.inference_mode(False), frozen(classifier.module) as notes:
@@ -62,5 +56,6 @@ class ClassShares:
 
 
 def labels_of(samples: Samples) -> Tensor:
-    """(N,) int64 labels, in the order of the data; inputs are read by parts, and not kept."""
+    """Return (N,) int64 labels, in the order of the data."""
+    # By parts: inputs may not fit into memory.
     return torch.cat([samples.take(ids)[1] for ids in torch.split(torch.arange(len(samples)), _READ)])

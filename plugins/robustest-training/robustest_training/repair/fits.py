@@ -1,4 +1,4 @@
-"""Whether a cue is small enough for robust training to be a remedy."""
+"""The size of a cue beside a ball: robust training only removes cues inside the ball."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LOOKED_AT = 512
 
 @dataclass(frozen=True, slots=True)
 class CueFit:
-    """A cue beside a ball.
+    """The size of a cue beside the radius of a ball.
 
     Attributes:
         inside: share of samples, in 0..1, whose pair (cue off, cue on) is no further apart than the radius.
-        median, largest: the distance of pairs, in the threat's norm.
-        radius: the threat's.
+        median, largest: distances of pairs, in the threat's norm.
+        radius: the threat's radius.
     """
 
     inside: float
@@ -33,17 +33,16 @@ class CueFit:
 
     @property
     def fits(self) -> bool:
-        """Whether every pair is inside."""
         return self.inside == 1
 
 
 def cue_fit(cue: Cue, threat: Threat, data: object, *, bounds: tuple[float, float] = (0.0, 1.0)) -> CueFit:
-    """How a cue's size compares with a ball's radius: on 512 samples, or all where there are fewer.
+    """Compare a cue's size with a ball's radius, on at most 512 samples.
 
-    Training for a ball teaches a model to ignore what fits inside it, and gives it no reason to ignore what does not.
+    Training for a ball teaches a model to ignore changes inside it, but gives no reason to ignore others.
 
     Args:
-        cue: what is switched.
+        cue: the cue to switch.
         threat: a norm ball.
         data: samples, as for `measure_robust_accuracy`.
         bounds: smallest and largest input value.
@@ -69,11 +68,7 @@ def cue_fit(cue: Cue, threat: Threat, data: object, *, bounds: tuple[float, floa
 
 
 def check_fit(cue: Cue, threat: Threat, data: object, bounds: tuple[float, float]) -> None:
-    """Refuse robust training as a remedy for a cue that is larger than the ball.
-
-    Raises:
-        ConfigError: some pair is outside, or as for `cue_fit`.
-    """
+    """Raise ConfigError for a cue with a pair outside the ball."""
     fit = cue_fit(cue, threat, data, bounds=bounds)
     if not fit.fits:
         raise ConfigError(

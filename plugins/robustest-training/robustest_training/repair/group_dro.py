@@ -1,4 +1,4 @@
-"""Training for the worst group."""
+"""Training for the group with the largest loss (group DRO)."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def group_dro(
     adjustment: float = 0.0,
     **options: Unpack[TrainingOptions],
 ) -> Repaired:
-    """Train for the group that has the largest loss (Sagawa et al., "Distributionally robust networks", ICLR 2020).
+    """Train for the group with the largest loss (Sagawa et al., "Distributionally robust networks", ICLR 2020).
 
     Batches draw every group equally often; each group's loss counts by a weight that grows as exp(rate * loss). A net
     that can fit every training sample brings all training losses to 0 and gains nothing: regularise it strongly
-    (weight_decay), or train few epochs, as the paper finds (section 3).
+    (weight_decay), or train few epochs (section 3).
 
     Args:
         model, data, options: as for `adversarial_training`.
         groups: as for `assert_worst_group_accuracy`: (N,) values or a mapping; no sample in two, and samples in none
             are left out.
-        rate: by which the weights of groups grow, > 0.
+        rate: growth rate of the weights of groups, > 0.
         adjustment: C >= 0 of the generalisation adjustment: C / sqrt(n_g) is added to a group's loss when weights grow,
-            so that small groups, which generalise worse, get more.
+            for small groups, which generalise worse.
 
     Raises:
         As `adversarial_training`, and DataError: groups overlap, or describe other data.
@@ -55,24 +55,16 @@ def group_dro(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupDRO(Method):
-    """Losses weighted by group; see `group_dro`.
-
-    Attributes:
-        groups: names and members.
-        of: (N,) int64 the group of each sample, -1 for none.
-        weights: (G,) float64, of the groups' losses; sum 1.
-        rate, adjustment: as for `group_dro`.
-    """
+    """Losses weighted by group; see `group_dro`."""
 
     groups: Groups
-    of: Tensor
-    weights: Tensor
+    of: Tensor  # (N,) int64 the group of each sample, -1 for none
+    weights: Tensor  # (G,) float64 weights of the groups' losses; sum 1
     rate: float
     adjustment: float
 
     @classmethod
     def made(cls, groups: Groups, *, rate: float, adjustment: float) -> GroupDRO:
-        """At its beginning: all groups count alike."""
         n = len(groups.names)
         weights = torch.full((n,), 1 / n, dtype=torch.float64)
         return cls(groups=groups, of=_numbers(groups), weights=weights, rate=rate, adjustment=adjustment)
@@ -95,7 +87,7 @@ class GroupDRO(Method):
         return {"group_weights": self.weights}
 
     def order(self, epoch: int, n: int, seed: int) -> Tensor:
-        """As many draws as there are samples in groups: a group, then one of its members."""
+        # An epoch has as many draws as samples are in groups: a group, then one of its members.
         key = rng.fold(rng.fold(rng.keys(seed, torch.arange(sum(self.groups.sizes))), "group order"), epoch)
         members = torch.cat([torch.from_numpy(ids) for ids in self.groups.members])
         return drawn_evenly(key, "group", members, torch.tensor(self.groups.sizes))
@@ -104,6 +96,8 @@ class GroupDRO(Method):
         of = self.of[batch.ids].to(batch.x.device)
 
         def weigh(each: Tensor) -> Tensor:
+            # Algorithm 1 of Sagawa et al.: mean losses of the groups in the batch, weights grown by them, then the
+            # weighted loss.
             count = torch.bincount(of, minlength=len(self.weights))
             loss = torch.zeros(len(self.weights), device=each.device).index_add(0, of, each) / count.clamp(min=1)
             self._grow(loss.detach().cpu().double(), count.cpu())
@@ -114,16 +108,12 @@ class GroupDRO(Method):
 
     def _grow(self, loss: Tensor, count: Tensor) -> None:
         adjusted = loss + self.adjustment / torch.tensor(self.groups.sizes).double().sqrt()
+        # A group that the batch lacks keeps its weight.
         self.weights.mul_(torch.where(count > 0, torch.exp(self.rate * adjusted), 1.0))
         self.weights.div_(self.weights.sum())
 
 
 def _numbers(groups: Groups) -> Tensor:
-    """(N,) int64 the group of each sample, -1 for none.
-
-    Raises:
-        DataError: a sample is in two groups.
-    """
     if not groups.disjoint:
         raise DataError("Expected every sample to be in one group at most but some are in two.")
     out = torch.full((groups.total,), -1)

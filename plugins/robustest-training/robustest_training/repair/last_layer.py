@@ -1,9 +1,11 @@
-"""A new last layer on the features that a network has already, fitted where no group outweighs another.
+"""A new last layer on a network's features, fitted to groups of equal size.
 
 Deep feature reweighting (Kirichenko, Izmailov and Wilson, ICLR 2023): features that serve the smallest group are often
-there, and only weighed too little. Heads are fitted on half of each group. The weakest penalty is chosen whose
-worst-group accuracy on the other half is within a standard error of the best; then heads fitted to balanced draws from
-all of the data are averaged.
+present, but weighed too little.
+
+1. Heads are fitted on a balanced draw from half of each group, along a path of penalties.
+2. The weakest penalty is chosen whose worst-group accuracy on the other half is within a standard error of the best.
+3. Heads fitted to balanced draws from all of the data at this penalty are averaged.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ from robustest_training.repair.log import EpochLog, Repaired, RepairLog
 from robustest_training.repair.part_changes import Judged
 from robustest_training.repair.trainer import handed_back, module_of
 
+# Fewest samples of a group: two to fit on and two to choose the penalty by.
 _LEAST = 4
-"""Samples of a group: two to fit on and two to choose the penalty by."""
 
 
 def last_layer_retraining(
@@ -63,14 +65,14 @@ def last_layer_retraining(
     held_out: object | None = None,
     held_out_groups: object | None = None,
 ) -> Repaired:
-    """Fit the last layer anew on data in which all groups are of one size (Kirichenko, Izmailov and Wilson, ICLR 2023).
+    """Fit the last layer anew on groups of equal size (DFR: Kirichenko, Izmailov and Wilson, ICLR 2023).
 
-    Deep feature reweighting (DFR): the mean of `repeats` heads, each fitted to a balanced draw. Give data that the
-    network was not trained on: on those that it was, its features say too much.
+    The new layer is the mean of `repeats` heads, each fitted to a balanced draw. Give data that the network was not
+    trained on: on training data its features say too much.
 
     Args:
         model, data, claim, bounds, preprocessing, held_out, held_out_groups: as for `adversarial_training`.
-        groups: as for `assert_worst_group_accuracy`, one a sample at most: class and cue, say, as tuples.
+        groups: as for `assert_worst_group_accuracy`, at most one per sample: class and cue, say, as tuples.
         layer: name of the last linear layer; None finds it.
         repeats: balanced draws, >= 1.
         n_lambdas: penalties to choose from, >= 2.
@@ -80,7 +82,7 @@ def last_layer_retraining(
 
     Raises:
         As `adversarial_training`, and ConfigError: the logits are no linear layer's outputs; DataError: groups overlap,
-        have fewer than four samples, or leave a class without any.
+            have fewer than four samples, or leave a class without any.
     """
     checked_whole("repeats", repeats, 1)
     checked_whole("n_lambdas", n_lambdas, 2)
@@ -113,44 +115,30 @@ def last_layer_retraining(
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The penalty that was chosen.
+    """The chosen penalty."""
 
-    Attributes:
-        lambdas: the penalties down to it.
-        worst: worst-group accuracies by penalty, those beyond it included.
-        loss: what the head minimised, where it was chosen.
-    """
-
-    lambdas: tuple[float, ...]
-    worst: list[float]
-    loss: float
+    lambdas: tuple[float, ...]  # the penalties down to it
+    worst: list[float]  # worst-group accuracies of all penalties
+    loss: float  # the head's objective at the chosen penalty
 
     def details(self) -> dict[str, Any]:
-        """As the log has them."""
         accuracy = self.worst[len(self.lambdas) - 1]
         return {"lambda": self.lambdas[-1], "worst_group_accuracy": accuracy, "by_lambda": self.worst}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Heads:
-    """Heads that are fitted to groups of some samples.
+    """Heads fitted to groups of samples."""
 
-    Attributes:
-        features, labels: (N, D) and (N,) of all samples.
-        classes: how many.
-        l1_ratio, n_lambdas: as for `fit_sparse_head`.
-        seed: of splits and draws.
-    """
-
-    features: Tensor
+    features: Tensor  # features, labels: (N, D) and (N,) of all samples
     labels: Tensor
     classes: int
-    l1_ratio: float
+    l1_ratio: float  # l1_ratio, n_lambdas: as for `fit_sparse_head`
     n_lambdas: int
-    seed: int
+    seed: int  # of splits and draws
 
     def chosen(self, members: Sequence[Tensor]) -> _Chosen:
-        """The penalty, by heads fitted on half of each group and judged on the other."""
+        """Choose the penalty by heads fitted on half of each group and judged on the other."""
         firsts, rests = zip(*(_halves(ids, self.seed) for ids in members), strict=True)
         path = self._fitted(_balanced(firsts, self.seed, 0))
         worst = [_worst(path.head(i), self.features, self.labels, rests) for i in range(len(path))]
@@ -166,10 +154,11 @@ class _Heads:
         *,
         like: nn.Linear,
     ) -> tuple[Tensor, Tensor]:
-        """Weights (K, D) and biases (K,) on the features themselves: the mean of heads at the last of the penalties."""
+        """Return weights (K, D) and biases (K,) on raw features: the mean of heads at the last penalty."""
         weight, bias = torch.zeros_like(like.weight), torch.zeros(self.classes, device=like.weight.device)
         for number in range(repeats):
             rows = _balanced(members, self.seed, number + 1)
+            # The whole path down to the penalty: each fit starts at the one before.
             _add(self._fitted(rows, list(lambdas)).head(len(lambdas) - 1), weight, bias, repeats)
             if progress is not None:
                 progress(number + 1, repeats)
@@ -188,34 +177,30 @@ class _Heads:
 
 
 def densest(worst: Sequence[float], n: int) -> int:
-    """The weakest penalty whose worst-group accuracy is within one standard error of the best.
-
-    Groups are small, so that many heads tie by chance, and the sparsest of these lack features that the smallest group
-    needs.
+    """Return the weakest penalty whose worst-group accuracy is within one standard error of the best.
 
     Args:
         worst: worst-group accuracies, the strongest penalty first.
-        n: samples of the smallest group that they are taken on.
+        n: samples of the smallest group that they are measured on.
     """
+    # Groups are small, so many heads tie by chance; the sparsest of these lack features that the smallest group needs.
     top = max(worst)
     error = (max(top * (1 - top), 1 / n**2) / n) ** 0.5
     return max(i for i, one in enumerate(worst) if one >= top - error)
 
 
 def _accuracy(linear: nn.Linear, features: Tensor, labels: Tensor) -> float:
-    """Of a layer on features (N, D), on the CPU."""
     logits = features @ linear.weight.cpu().T + linear.bias.cpu()
     return float(CLASSIFICATION.holds(logits, labels).double().mean())
 
 
 def _add(head: SparseHead, weight: Tensor, bias: Tensor, of: int) -> None:
-    """Add one of `of` heads, which are on standardised features, to a layer (K, D), (K,) on the features themselves."""
+    # Heads are fitted on standardised features: fold mean and scale into the layer.
     weight += (head.weight / head.scale).to(weight) / of
     bias += (head.bias - head.weight @ (head.mean / head.scale)).to(bias) / of
 
 
 def _copied(classifier: Classifier, device: torch.device) -> Classifier:
-    """A copy of a network on a device, in eval mode."""
     module = copy.deepcopy(module_of(classifier)).to(device).eval()
     return replace(classifier, call=module, module=module, device=device)
 
@@ -223,7 +208,7 @@ def _copied(classifier: Classifier, device: torch.device) -> Classifier:
 def _features(
     classifier: Classifier, samples: Samples, device: torch.device, *, layer: str | None, seed: int
 ) -> tuple[Tensor, Tensor, nn.Linear, list[str]]:
-    """Features (N, D) and labels (N,) on the CPU, the layer that they go into, and notes."""
+    """Return features (N, D) and labels (N,) on the CPU, the layer after them, and notes."""
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         evaluator = Evaluator(classifier, device, batch_size=None, suppress=("softmax_outputs",), notes=notes)
         last = last_layer_of(evaluator, samples, layer=layer)
@@ -257,7 +242,7 @@ def _halves(ids: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _balanced(groups: Sequence[Tensor], seed: int, number: int) -> Tensor:
-    """As many of each group as the smallest has, drawn without repeats."""
+    # As many of each group as the smallest has, without replacement.
     least = min(len(ids) for ids in groups)
     draws = [rng.fold(rng.fold(rng.keys(seed, ids), "balanced"), number) for ids in groups]
     chosen = [ids[draw.argsort(stable=True)[:least]] for ids, draw in zip(groups, draws, strict=True)]

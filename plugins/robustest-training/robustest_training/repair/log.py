@@ -1,4 +1,4 @@
-"""What a repair did, as plain values."""
+"""The log of a repair, as plain values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class EpochLog:
     """One pass over the data.
 
     Attributes:
-        loss: mean loss of what was trained on, in nats.
-        accuracy: share of what was trained on (adversarial examples, say) that was right, before each step.
+        loss: mean training loss, in nats.
+        accuracy: share of training inputs (adversarial examples, say) that were right before each step.
         seconds: wall-clock time, over all runs that had a part in it.
     """
 
@@ -26,16 +26,16 @@ class EpochLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartChange:
-    """Change that a repair made in one class, or in one group, of the samples that it was judged on.
+    """The change that a repair made in one class or group.
 
     Attributes:
         part: the class or group.
-        n: its samples.
-        before, after: accuracy on them of the model that was given, and of the one that was made, in 0..1.
+        n: number of samples.
+        before, after: accuracy of the given model, and of the new one, in 0..1.
         lost, gained: samples that were right only before, and only after.
         interval: exact bounds of after - before, alpha = 0.01 on each side.
-        p: exact one-sided p-value that no more is lost than gained but for chance (McNemar).
-        worse: whether that is at most 0.05, shared by all classes, or by all groups (Bonferroni).
+        p: exact one-sided p-value of McNemar's test that no more is lost than gained.
+        worse: True if p is at most 0.05, shared by all classes, or by all groups (Bonferroni).
     """
 
     part: str
@@ -51,23 +51,22 @@ class PartChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairLog:
-    """Log of a repair; `print` it for a table of what it changed.
+    """Log of a repair; `print` it for a table of its changes.
 
     Attributes:
-        method: in words.
+        method: name.
         settings: of method and recipe.
-        epochs: one entry a pass over the data; empty where there was no training by epochs.
-        samples: samples in the data.
-        device: where it ran.
+        epochs: one entry per pass over the data; empty without training by epochs.
+        samples: number of samples.
+        device: as torch names it.
         precision: "fp32" or "bf16".
-        resumed: steps that were taken from a checkpoint.
-        notes: what a reader must know.
+        resumed: steps taken from a checkpoint.
+        notes: warnings for the reader.
         details: further numbers of this kind of repair.
-        claim: the result of the claim measured on the repaired model; None where none was given.
-        by_class: what changed in each class; notes name the classes that surely lost.
-        by_group: what changed in each group, where groups are known, or by the number of objects where samples show
-            several.
-        measured_on: what that was measured on, in words: held-out data, or what the repair was given.
+        claim: the result of the claim on the repaired model; None without a claim.
+        by_class: changes in each class; notes name the classes that surely lost.
+        by_group: changes in each known group, or by the number of objects for samples that show several.
+        measured_on: the data of these changes: held-out data, or the data of the repair.
     """
 
     method: str
@@ -100,7 +99,7 @@ class RepairLog:
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """A sentence for each class and group that surely lost."""
+        """Return a sentence for each class and group that surely lost."""
         return tuple(
             f"{row.part} lost: {row.before:.3f} -> {row.after:.3f} of {row.n} samples ({row.lost} lost, {row.gained} "
             f"gained, McNemar p = {row.p:.2g}), on {self.measured_on}"
@@ -110,15 +109,13 @@ class RepairLog:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of training."""
         return sum(epoch.seconds for epoch in self.epochs)
 
     def but(self, **changes: Any) -> RepairLog:
-        """This log with other values."""
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """This log as plain JSON types."""
+        """Return the log as plain JSON types."""
         plain = asdict(replace(self, claim=None))
         plain["epochs"] = list(plain["epochs"])
         plain["notes"] = list(self.notes)
@@ -129,11 +126,11 @@ class RepairLog:
 
 
 class Repaired(NamedTuple):
-    """A new model, of the type that was given, and what was done to make it.
+    """A new model, of the type that was given, and the log.
 
     Attributes:
-        model: a copy in eval mode, on the device where the given one is.
-        log: what was done.
+        model: a copy in eval mode, on the given model's device.
+        log: of the repair.
     """
 
     model: Any

@@ -1,9 +1,8 @@
-"""Logits less what the class frequencies of the training data put into them (Menon et al., ICLR 2021).
+"""Logits adjusted for the class frequencies of the training data (Menon et al., ICLR 2021).
 
-A network trained on a long tail gives frequent classes more than their evidence: with the cross-entropy its logits hold
-log p(x | y) and the log of the class's share. Without that share the answer is the one with the best mean recall over
-classes. It can be taken off afterwards, or added to the logits while the loss is taken, so that the net need not hold
-it.
+With the cross-entropy, logits estimate log p(x | y) + log pi_y, where pi_y is the share of class y in training. Without
+the second term the largest logit has the best mean recall over classes. It is subtracted afterwards (post hoc), or
+added to the logits inside the loss, so that the net need not learn it.
 """
 
 from __future__ import annotations
@@ -40,25 +39,24 @@ def logit_adjustment(
     held_out: object | None = None,
     held_out_groups: object | None = None,
 ) -> Repaired:
-    """Take tau times the log of each class's share off a model's logits (Menon et al., ICLR 2021, section 4.1).
+    """Subtract tau times the log of each class's share from a model's logits (Menon et al., ICLR 2021, section 4.1).
 
-    Post hoc: nothing is trained, and the features stay what they were. The new model answers with the old one's logits
-    less these numbers. It mends what a frequent class takes from a rare one where the data are like those that the
-    model was trained on but for the shares; where the shares are the same as in training it costs accuracy.
+    Nothing is trained. It restores rare classes on data like the training data but for the class shares; with the
+    training shares it costs accuracy.
 
     Args:
-        model: a torch module that gives logits, or a `Classifier` of one; it stays as it is.
-        data: what the model was trained on, or anything with the same shares of classes.
-        tau: how much of the log share, >= 0; 1 is what theory asks of a calibrated model, 0 changes nothing.
+        model: a torch module that returns logits, or a `Classifier` of one; it stays unchanged.
+        data: the training data, or data with the same class shares.
+        tau: factor of the log share, >= 0; 1 is right for a calibrated model, 0 changes nothing.
         claim, bounds, preprocessing, held_out, held_out_groups: as for `adversarial_training`.
 
     Returns:
-        The new model and the log; `log.details` has counts and offsets, `log.by_class` what each class gained or lost.
+        The new model and the log; `log.details` has counts and offsets, `log.by_class` gains and losses of each class.
 
     Raises:
         ConfigError: an argument is out of range, or the model is no torch module.
         DataError: the data have no sample of a class, or a label that is none.
-        ModelError: the model gives probabilities, from which nothing may be taken off, or no finite logits.
+        ModelError: the model returns probabilities, or no finite logits.
     """
     checked_real("tau", tau, 0.0)
     classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
@@ -76,7 +74,7 @@ def logit_adjustment(
         notes=_notes(shares),
         details={"counts": shares.counts.tolist(), "offsets": module.offset.tolist()},
     )
-    # What built the network does not build this one.
+    # A recipe that built the network would not build this one.
     new = replace(model, call=module, module=module, recipe=None) if isinstance(model, Classifier) else module
     return judged.finished(model, Repaired(new, log), claim=claim, bounds=bounds, preprocessing=preprocessing)
 
@@ -88,17 +86,17 @@ def logit_adjusted_training(
     tau: float = 1.0,
     **options: Unpack[TrainingOptions],
 ) -> Repaired:
-    """Train with tau times the log of each class's share added to the logits in the cross-entropy alone.
+    """Train with tau times the log of each class's share added to the logits inside the cross-entropy.
 
-    Menon et al., ICLR 2021, section 4.2: so the logits themselves, by which the model answers, are free of the shares.
+    Menon et al., ICLR 2021, section 4.2: the logits by which the model answers are then free of the shares.
 
     Args:
         model, data, options: as for `adversarial_training`.
         tau: as for `logit_adjustment`; 0 is plain training.
 
     Raises:
-        As `adversarial_training`, and DataError: the data have no sample of a class; ModelError: the model gives
-        probabilities.
+        As `adversarial_training`, and DataError: the data have no sample of a class; ModelError: the model returns
+            probabilities.
     """
     checked_real("tau", tau, 0.0)
     training = Training.of(options)
@@ -112,12 +110,7 @@ def logit_adjusted_training(
 
 
 class Adjusted(nn.Module):
-    """A network's logits less an offset for each class.
-
-    Args:
-        inner: maps a batch to logits (B, K).
-        offset: (K,) float32.
-    """
+    """A network's logits (B, K) minus an offset (K,) float32 for each class."""
 
     offset: Tensor
 
@@ -127,7 +120,6 @@ class Adjusted(nn.Module):
         self.register_buffer("offset", offset)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, K) logits of a batch."""
         logits = logits_of(self.inner(x))
         return logits - self.offset.to(logits)
 
@@ -160,11 +152,6 @@ class LogitAdjusted(Method):
 
 
 def _shares(classifier: Classifier, data: object) -> ClassShares:
-    """The shares of the data's classes, for a model that gives logits.
-
-    Raises:
-        ModelError: it gives probabilities.
-    """
     shares = ClassShares.of(classifier, as_samples(data))
     outputs = shares.outputs
     if bool((outputs >= 0).all()) and bool(((outputs.sum(1) - 1).abs() < 1e-3).all()):

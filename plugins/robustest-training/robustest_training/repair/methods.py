@@ -1,4 +1,4 @@
-"""What a training method is: what it goes through, and what it does with a batch."""
+"""The interface of a training method: the order of samples, and the steps on a batch."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """What is trained on, and how.
+    """A training method.
 
-    A method that goes through every sample once an epoch, and keeps nothing beside the model, writes name, settings
-    and `learn`, and `identity` where its own fields do not tell all.
+    A method that goes through every sample once an epoch, without state, defines name, settings and `learn`, and
+    `identity` if its fields do not cover all.
     """
 
     __slots__ = ()
 
     @property
     def name(self) -> str:
-        """In words, for the log."""
+        pass
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its settings as JSON types."""
+        pass
 
     @property
     def identity(self) -> object:
-        """What a checkpoint is of: everything that the training depends on besides recipe, model and data."""
+        """Everything that the training depends on besides recipe, model and data, for the key of a checkpoint."""
         return self
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Tensors of its own that change while it trains, changed in place; empty where there are none."""
+        """Tensors that change during training, in place."""
         return {}
 
     def order(self, epoch: int, n: int, seed: int) -> Tensor:
-        """(M,) int64 positions in the data: what an epoch goes through, and in which order."""
+        """Return (M,) int64 positions in the data, in the order of the epoch."""
         return shuffled(epoch, n, seed)
 
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
@@ -51,21 +51,18 @@ class Method(Protocol):
 
 
 def shuffled(epoch: int, n: int, seed: int) -> Tensor:
-    """(n,) int64: every sample once, in an order of the epoch's own."""
+    """Return (n,) int64: every sample once, in an order drawn for the epoch."""
     return torch.argsort(rng.fold(rng.fold(rng.keys(seed, torch.arange(n)), "training order"), epoch), stable=True)
 
 
 def drawn_evenly(key: Tensor, use: str, members: Tensor, sizes: Tensor) -> Tensor:
-    """Draws of a group first, and then of one of its members, with replacement: groups are drawn equally often.
+    """Return (M,) int64 positions: draws of a group, and then of one of its members, with replacement.
 
     Args:
         key: (M, 2) one for each draw.
         use: of the key, for the draw of the group.
-        members: (N,) int64 positions in the data, one group's after the other's.
+        members: (N,) int64 positions in the data, group after group.
         sizes: (G,) int64 of the groups, each >= 1.
-
-    Returns:
-        (M,) int64 positions.
     """
     which = rng.integers(rng.fold(key, use), (1,), len(sizes)).flatten()
     place = rng.integers(rng.fold(key, "member"), (1,), sizes[which].unsqueeze(1)).flatten()

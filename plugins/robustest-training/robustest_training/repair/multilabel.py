@@ -1,4 +1,4 @@
-"""Training on samples that show several objects, or that people see several things in."""
+"""Training on sets of classes, or on distributions over classes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def multilabel_training(
     loss: Loss = "bce",
     **options: Unpack[TrainingOptions],
 ) -> Repaired:
-    """Train on all that a sample shows, in the place of one label of it.
+    """Train on all classes that a sample shows, in place of one label.
 
-    - "bce": a binary cross-entropy for each class, summed over classes; the class is shown where its logit is positive.
-      What `measure_multilabel_accuracy(..., scores="sigmoid")` reads.
-    - "soft": the cross-entropy to a distribution over classes. Of a set it is even over its members. Of annotations the
+    - "bce": a binary cross-entropy for each class, summed over classes; a class is predicted if its logit is positive,
+      as `measure_multilabel_accuracy(..., scores="sigmoid")` reads it.
+    - "soft": the cross-entropy to a distribution over classes: even over the members of a set; with annotations, the
       label has its selection frequency, and all other classes share the rest evenly, since nobody was asked about them.
-      Logits then compete, and more objects have less each: read by `scores="softmax"`.
+      Logits then compete: read by `scores="softmax"`.
 
     Args:
         model, options: as for `adversarial_training`.
@@ -47,9 +47,9 @@ def multilabel_training(
         loss: as above.
 
     Raises:
-        As `adversarial_training`, and ConfigError: annotations are none, or "bce" is asked of them; DataError: sets or
-        annotations do not fit the data, a sample shows nothing ("soft"), the annotations chose the samples, or sets
-        are of other classes than the model's.
+        As `adversarial_training`, and ConfigError: annotations of another type, or with "bce"; DataError: sets or
+            annotations do not fit the data, a sample shows nothing ("soft"), the annotations chose the samples, or sets
+            are of other classes than the model's.
     """
     if loss not in _LOSSES:
         raise ConfigError(expected(f"loss to be one of {', '.join(_LOSSES)}", loss))
@@ -84,18 +84,11 @@ def _of_annotations(data: object, annotations: Selections, loss: Loss) -> tuple[
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MultiLabel(Method):
-    """Targets of several classes; see `multilabel_training`.
+    """Targets of several classes; see `multilabel_training`."""
 
-    Attributes:
-        table: (N, K) float64 in 0..1: whether, or how far, a sample shows a class; (N, 1) how far it shows its label,
-            where there are labels.
-        loss: "bce" or "soft".
-        labels: (N,) int64; None where the table has every class.
-    """
-
-    table: Tensor
+    table: Tensor  # (N, K) float64 in 0..1, the target of each class; (N, 1), that of the label, with labels
     loss: Loss
-    labels: Tensor | None = None
+    labels: Tensor | None = None  # (N,) int64; None if the table has every class
 
     @property
     def name(self) -> str:
@@ -110,10 +103,10 @@ class MultiLabel(Method):
         return (self.loss, self.table, self.labels)
 
     def targets(self, ids: Tensor, classes: int) -> Tensor:
-        """(B, K) float64 targets of the samples at ids.
+        """Return (B, K) float64 targets of the samples at ids.
 
         Raises:
-            DataError: they are of other classes than the model's.
+            DataError: their classes are not the model's.
         """
         rows = self.table[ids]
         if self.labels is not None:
@@ -138,6 +131,6 @@ def _soft(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _most_shown(logits: Tensor, targets: Tensor) -> Tensor:
-    """(B,) whether the class of the largest logit is shown, and none is more so."""
+    """Return (B,) bool: no class has a larger target than that of the largest logit."""
     most = targets.amax(1)
     return (targets.gather(1, logits.argmax(1, keepdim=True)).squeeze(1) >= most) & (most > 0)

@@ -1,15 +1,15 @@
-"""What a repair changed in each class and in each group, as a mean over all samples does not say.
+"""Changes that a repair made in each class and group, which a mean over all samples hides.
 
-What a rare class gains, a frequent one often loses. So each repair asks the model that it was given and the one that it
-made about the same samples, and counts class by class:
+Frequent classes often pay for a rare one. So the given and the new model answer the same samples, and for each
+class are reported:
 
 1. lost (right before, wrong after) and gained (wrong before, right after);
 2. the change after - before, with exact bounds at alpha on each side (`drop_bounds`);
-3. whether losses outnumber gains by more than chance explains: McNemar's exact one-sided test, at a level that all
-   classes share (Bonferroni's, as groups may overlap), and so do all groups. Such a class is named in the log.
+3. McNemar's exact one-sided test that losses outnumber gains, at a level that all classes share (Bonferroni, as groups
+   may overlap), and so do all groups. The log names classes that lost.
 
-Where samples show several objects, a class is judged on the samples that show it (whether the model says so), and the
-exact set by the number of objects: a model that says everything finds every class.
+For samples that show several objects, a class is judged on the samples that show it, and the exact set by the number of
+objects: a model that predicts every class has perfect recall.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from robustest.packs import (
 from robustest_training.repair.claims import Claim, checked_again
 from robustest_training.repair.log import PartChange, Repaired
 
+# Error of each bound of a change.
 _ALPHA = 0.01
-"""The error of each bound of a change."""
+# Probability of naming any class that did not lose, and as much for groups; nothing is gated by it.
 _NAMED = 0.05
-"""The chance that any class is named that did not lose, and as much for any group: nothing is gated by it."""
 
 _READ = 512
 
@@ -57,21 +57,13 @@ HELD_OUT, GIVEN = "held-out data", "the data that the repair was given"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:
-    """Samples on which a model is compared with the one that was made of it.
-
-    Attributes:
-        samples: the data.
-        groups: which of them are in which group; None where that is not known.
-        sets: (N, K) bool, the classes that each sample shows; None where each has one label.
-        scores: which classes a model says, for sets.
-        held_out: whether the repair has not seen them.
-    """
+    """Samples on which a model is compared with its repair."""
 
     samples: Samples
-    groups: Groups | None = None
-    sets: Tensor | None = None
-    scores: Scores = "sigmoid"
-    held_out: bool = False
+    groups: Groups | None = None  # None if unknown
+    sets: Tensor | None = None  # (N, K) bool, the classes that each sample shows; None for single labels
+    scores: Scores = "sigmoid"  # reading of logits as classes, for sets
+    held_out: bool = False  # True if the repair was not given these samples
 
     @classmethod
     def of(
@@ -84,17 +76,16 @@ class Judged:
         sets: Tensor | None = None,
         scores: Scores = "sigmoid",
     ) -> Judged:
-        """The held-out data of a call; where there are none, what the repair itself was given.
+        """Return the held-out data of a call, or else the data of the repair.
 
         Args:
-            held_out: labelled samples, or samples and sets where the repair was given such; None for none.
-            held_out_groups: of these, as `as_groups` takes them, or None.
-            samples, groups, sets, scores: as the repair was given them.
+            held_out: labelled samples, or samples and sets as the repair was given; None for none.
+            held_out_groups: groups of these, as for `as_groups`, or None.
+            samples, groups, sets, scores: of the repair.
 
         Raises:
-            ConfigError: there are groups of held-out data and no such data.
-            DataError: the data, their sets or groups are not as they must be, or a held-out sample was given to the
-                repair as well.
+            ConfigError: groups without held-out data.
+            DataError: the data, sets or groups are malformed, or a held-out sample was given to the repair.
         """
         if held_out is None:
             if held_out_groups is not None:
@@ -123,18 +114,16 @@ class Judged:
         bounds: tuple[float, float] | None,
         preprocessing: Preprocessing | None,
     ) -> Repaired:
-        """Return the repair with what it changed in its log, and in the claim that is measured again.
-
-        Where stderr is a terminal, the log is printed there.
+        """Return the repair with its changes in its log, and in the claim that is measured again.
 
         Args:
-            given: the model that was given to be repaired.
-            repaired: the model that was made, and its log.
-            claim: measured on it; None for none.
+            given: the model before the repair.
+            repaired: the new model, and its log.
+            claim: None for none.
             bounds, preprocessing: as for `robustest.as_classifier`, of both models.
 
         Raises:
-            ConfigError: the claim gives no result.
+            ConfigError: the claim returns no result.
         """
         first, second = (
             as_classifier(model, bounds=bounds, preprocessing=preprocessing) for model in (given, repaired.model)
@@ -161,7 +150,7 @@ class Judged:
     def _by_group(
         self, before: NDArray[np.bool_], after: NDArray[np.bool_]
     ) -> tuple[list[str], list[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]]:
-        """Names of groups and, for each, outcomes before and after, and its members."""
+        """Return names of groups and, for each, outcomes before and after, and its members."""
         names, rows = [], []
         if self.groups is not None:
             for name, ids in zip(self.groups.names, self.groups.members, strict=True):
@@ -177,7 +166,7 @@ class Judged:
         return names, rows
 
     def _answers(self, classifier: Classifier) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """(N, K) whether what a model says of each class is right, and (N,) labels."""
+        """Return (N, K) bool, the answers about each class that are right, and (N,) labels."""
         right, labels = [], []
         with torch.inference_mode(False), frozen(classifier.module) as notes:
             device = classifier.device or torch.device("cpu")
@@ -197,8 +186,8 @@ class Judged:
 
 
 def _marks(samples: Samples) -> Iterator[bytes]:
-    """Return a digest of each sample's input, whatever its label; inputs are read by parts, and not kept."""
     for ids in torch.split(torch.arange(len(samples)), _READ):
+        # Inputs alone, by parts: a sample with another label is the same sample.
         for row in samples.take(ids)[0].cpu().flatten(1).contiguous().numpy():
             yield sha256(row.tobytes()).digest()
 
@@ -209,8 +198,7 @@ def _changes(
     """Return the changes of each part that has samples.
 
     Args:
-        names: of the parts.
-        parts: for each (N,) outcomes before and after, and which samples are in it.
+        parts: for each part (N,) bool outcomes before and after, and members.
     """
     level = group_level(_NAMED, max(1, len(names)), disjoint=False)
     rows = []

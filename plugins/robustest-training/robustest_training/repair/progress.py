@@ -1,4 +1,4 @@
-"""How far a training is, in one line of a terminal."""
+"""Progress of a training, in one line of a terminal."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, mean loss of this epoch so far)."""
 
+# Seconds between two lines.
 _PAUSE = 0.2
-"""Seconds between two lines."""
 
 
 @contextmanager
 def screen(progress: Progress | None, name: str) -> Iterator[Progress]:
-    """The caller's own callback; else a line on stderr where that is a terminal, and nothing where it is not."""
+    """Yield the caller's callback; else one that writes a line on stderr if that is a terminal."""
     if progress is not None:
         yield progress
     elif not sys.stderr.isatty():

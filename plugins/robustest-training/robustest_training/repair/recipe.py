@@ -1,4 +1,4 @@
-"""How a network is trained further: everything that does not depend on what it is to learn."""
+"""Recipes: optimiser, schedule and machine of a training."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Recipe:
 
     Args:
         epochs: passes over the data, >= 1.
-        batch_size: samples a step, >= 1.
+        batch_size: samples per step, >= 1.
         learning_rate: the highest; it rises linearly over the share `warm_up` of the steps, then falls to 0 along a
             cosine.
-        optimizer: "adam", or "sgd" with Nesterov momentum .9.
+        optimizer: "adam", or "sgd" with Nesterov momentum 0.9.
         weight_decay: >= 0, decoupled from the gradient ("adam" is AdamW then).
         warm_up: in [0, 1).
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: "fp32"; "bf16" for forward and backward passes in bfloat16 where the operation has it, weights
-            staying float32; "auto": bf16 on a CUDA device that has it.
-        seed: of order, draws and the model's own randomness.
+        precision: "fp32"; "bf16" for passes in bfloat16 with float32 weights; "auto": bf16 on a CUDA device that has
+            it.
+        seed: of order, draws and the model's randomness.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -61,7 +61,7 @@ class Recipe:
             raise ConfigError(expected(f"precision to be one of {', '.join(_PRECISIONS)}", self.precision))
 
     def optimizer_for(self, module: nn.Module) -> torch.optim.Optimizer:
-        """An optimiser of the parameters that may be trained.
+        """Return an optimiser of the trainable parameters.
 
         Raises:
             ConfigError: there are none.
@@ -74,14 +74,15 @@ class Recipe:
         return torch.optim.SGD(free, self.learning_rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
 
     def rate(self, done: int, total: int) -> float:
-        """The learning rate after `done` of `total` steps: a function of the place alone, so nothing has to be kept."""
+        """Return the learning rate after `done` of `total` steps."""
+        # A function of the place alone: a checkpoint need not keep a schedule's state.
         share = (done + 1) / (total + 1)
         if share < self.warm_up:
             return self.learning_rate * share / self.warm_up
         return self.learning_rate * (1 + math.cos(math.pi * (share - self.warm_up) / (1 - self.warm_up))) / 2
 
     def low(self, device: torch.device) -> bool:
-        """Whether passes are made in bfloat16 on a device."""
+        """Return True if passes are made in bfloat16 on a device."""
         if self.precision == "auto":
             return device.type == "cuda" and torch.cuda.is_bf16_supported()
         return self.precision == "bf16"

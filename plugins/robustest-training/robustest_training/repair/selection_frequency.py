@@ -1,4 +1,4 @@
-"""Training in which a sample counts as often as people select it for its label."""
+"""Training with samples weighted by how often people select them for their label."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from robustest_training.repair.methods import Method
 from robustest_training.repair.trainer import Trainer
 from robustest_training.repair.training import Training, TrainingOptions
 
+# Fewer annotators per item are noted in the log.
 _FEW = 10
-"""Fewer annotators than this an item are told in the log."""
 
 
 @runtime_checkable
@@ -27,8 +27,8 @@ class Selections(Protocol):
     """The answers of annotators on each sample: `robustest_people.Annotations`, or an object with its attributes.
 
     Attributes:
-        frequency: (N,) float64 in 0..1, the share of annotators who selected each sample for its label; NaN where
-            nobody was shown the sample.
+        frequency: (N,) float64 in 0..1, the share of annotators who selected each sample for its label; NaN without
+            any.
         shown: (N,) int64, the number of annotators who were shown each sample.
         independent: False if these answers had a part in choosing the samples.
     """
@@ -53,19 +53,17 @@ def frequency_weighted_training(
 ) -> Repaired:
     """Train with each sample's loss weighted by its selection frequency.
 
-    What nobody takes for its label counts nothing.
-
-    Frequencies by which the samples were chosen are refused. Of samples that were kept for a high frequency the same
-    answers say too much: noise that happened to be in their favour was selected as well (Engstrom et al., ICML 2020).
-    Ask other annotators, or leave out the answers that were used (`Annotations.from_responses(matching=...)`).
+    Frequencies by which the samples were chosen are refused: they overstate the samples that were kept, whose noise was
+    selected as well (Engstrom et al., ICML 2020). Ask other annotators, or leave out the answers that were used
+    (`Annotations.from_responses(matching=...)`).
 
     Args:
         model, data, options: as for `adversarial_training`.
-        annotations: of as many items as there are samples, in their order; `independent` of how they were chosen.
+        annotations: one item per sample, in their order, `independent` of their choice.
 
     Raises:
-        As `adversarial_training`, and ConfigError: annotations are none; DataError: they chose the samples, are of
-        more or fewer items, say nothing of an item, or give every sample a weight of 0.
+        As `adversarial_training`, and ConfigError: annotations of another type; DataError: they chose the samples, are
+            of other items, lack an item, or are all 0.
     """
     samples = as_samples(data)
     frequency = independent_frequency(annotations, len(samples))
@@ -81,11 +79,11 @@ def frequency_weighted_training(
 
 
 def independent_frequency(annotations: object, n: int) -> Tensor:
-    """(N,) float64 selection frequencies in 0..1 that had no part in choosing the samples.
+    """Return (N,) float64 selection frequencies in 0..1 that had no part in choosing the samples.
 
     Raises:
-        ConfigError: they are no annotations.
-        DataError: they chose the samples, are of other items, or say nothing of one.
+        ConfigError: annotations of another type.
+        DataError: they chose the samples, are of other items, or lack one.
     """
     if not isinstance(annotations, Selections):
         raise ConfigError(expected("annotations such as robustest_people.Annotations.of(...) gives", annotations))
@@ -104,22 +102,17 @@ def independent_frequency(annotations: object, n: int) -> Tensor:
 
 
 def few_answers(annotations: Selections) -> tuple[str, ...]:
-    """What a reader must know of frequencies that rest on few answers."""
+    """Return a note about frequencies that rest on few answers."""
     fewest = int(annotations.shown.min())
     return (f"as few as {fewest} annotators a sample: such frequencies are mostly noise",) if fewest < _FEW else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrequencyWeighted(Method):
-    """Samples weighted by selection frequency; see `frequency_weighted_training`.
+    """Samples weighted by selection frequency; see `frequency_weighted_training`."""
 
-    Attributes:
-        frequency: (N,) float64 in 0..1.
-        fewest: annotators of the sample that has the fewest.
-    """
-
-    frequency: Tensor
-    fewest: int
+    frequency: Tensor  # (N,) float64 in 0..1
+    fewest: int  # smallest number of annotators of a sample
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The training loop that all repairs share: a copy of the model, order and draws by counter, checkpoints, a log."""
+"""The training loop of all repairs: a copy of the model, order and draws by counter, checkpoints, a log."""
 
 from __future__ import annotations
 
@@ -28,30 +28,25 @@ from robustest_training.repair.methods import Method
 from robustest_training.repair.progress import Progress, screen
 from robustest_training.repair.recipe import Recipe
 
+# Samples read at once for the digest of a checkpoint's data.
 _READ = 512
-"""Samples read at once where a checkpoint's data are told from others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What a step brings down, and what counts as right in the log.
+    """The loss of a step, and correctness for the log."""
 
-    Attributes:
-        loss: maps logits (B, K) and targets (B, ...) to (B,) values in nats, with a gradient.
-        holds: maps both to (B,) bools.
-    """
-
+    # Maps logits (B, K) and targets (B, ...) to (B,) values in nats, with a gradient.
     loss: Callable[[Tensor, Tensor], Tensor]
-    holds: Callable[[Tensor, Tensor], Tensor]
+    holds: Callable[[Tensor, Tensor], Tensor]  # maps both to (B,) bool
 
 
 class Trainer:
-    """A copy of a model on its way.
+    """A copy of a model in training.
 
     Attributes:
-        evaluator: passes for attacks; the model is in eval mode there.
-        recipe: optimiser, schedule and machine.
-        share: how much of the training is done, in 0..1.
+        evaluator: passes for attacks, in eval mode.
+        share: share of the training that is done, in 0..1.
     """
 
     def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
@@ -77,12 +72,11 @@ class Trainer:
         weigh: Callable[[Tensor], Tensor] | None = None,
         to: Tensor | None = None,
     ) -> Tensor | None:
-        """One step on inputs x (B, *S) with labels y (B,).
+        """Take one step on inputs x (B, *S) with labels y (B,), in train mode.
 
         Args:
-            x: the model is in train mode for them.
-            y: int64 labels, or whatever targets the goal takes, led by the batch axis.
-            goal: what is learned; None for the task's cross-entropy.
+            y: int64 labels, or the goal's targets, led by the batch axis.
+            goal: None for the task's cross-entropy.
             weigh: maps each sample's loss (B,) to the loss; None takes the mean.
             to: a leaf that x was made from; its gradient of the summed loss is returned.
 
@@ -109,7 +103,7 @@ class Trainer:
         return None if to is None or to.grad is None else to.grad * len(y)
 
     def epoch_log(self, seconds: float) -> EpochLog:
-        """What an epoch came to; the counts begin anew."""
+        """Return the log of an epoch, and reset its counts."""
         of = max(1, self.seen)
         log = EpochLog(loss=self.loss / of, accuracy=self.right / of, seconds=seconds)
         self.loss, self.right, self.seen = 0.0, 0, 0
@@ -118,7 +112,7 @@ class Trainer:
 
 @dataclass(slots=True)
 class _Run:
-    """One training: where it is, and what it has seen."""
+    """One training: its place, and its log so far."""
 
     trainer: Trainer
     method: Method
@@ -130,7 +124,7 @@ class _Run:
     spent: float = 0.0  # seconds in this epoch, by earlier runs
 
     def resume(self) -> int:
-        """Take up a checkpoint, if there is one; the steps it spares."""
+        """Load the checkpoint, if there is one; return the steps that it spares."""
         saved = None if self.kept is None else load_checkpoint(*self.kept)
         self.epochs = []
         if saved is None:
@@ -146,7 +140,6 @@ class _Run:
         return int(meta["steps"])
 
     def keep(self, epoch: int, batch: int, steps: int, spent: float) -> None:
-        """Write a checkpoint, where one is wanted."""
         if self.kept is None:
             return
         trainer = self.trainer
@@ -167,18 +160,17 @@ class _Run:
     def batches(self, epoch: int) -> tuple[Tensor, ...]:
         recipe = self.trainer.recipe
         order = self.method.order(epoch, len(self.samples), recipe.seed)
-        # Of nearly equal size: batch norm cannot learn from a last batch of one.
+        # Nearly equal sizes: batch norm cannot learn from a last batch of one.
         return torch.tensor_split(order, -(-len(order) // recipe.batch_size))
 
     def read(self, ids: Tensor, epoch: int) -> Chunk:
-        """A batch, with keys that are this epoch's."""
         trainer = self.trainer
         bounds, seed = trainer.classifier.bounds, trainer.recipe.seed
         batch = load_chunk(self.samples, ids, bounds=bounds, seed=seed, device=trainer.device)
+        # Keys of this epoch: draws by counter make a resumed training equal to one without a break.
         return replace(batch, key=rng.fold(rng.fold(batch.key, "epoch"), epoch))
 
     def walk(self, steps: int, tell: Progress) -> None:
-        """From the place to the end."""
         recipe, written = self.trainer.recipe, time.monotonic()
         for epoch in range(self.place[0], recipe.epochs):
             batches, started = self.batches(epoch), time.monotonic() - self.spent
@@ -225,16 +217,13 @@ def train(
 
     Args:
         model: a torch module, or a `Classifier` of one.
-        samples: the data.
-        method: what is trained on, and how.
-        recipe: optimiser, schedule and machine.
-        checkpoint: where the place is kept, or None.
-        progress: told of each batch; None shows a line where stderr is a terminal.
+        checkpoint: None for none.
+        progress: called after each batch; None shows a line if stderr is a terminal.
         bounds, preprocessing: as for `robustest.as_classifier`.
 
     Raises:
         ConfigError: the model is no torch module, or has nothing to train.
-        DataError, ModelError, DeviceError: a sample, an answer or the machine is not as it must be.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
         StoreError: the checkpoint is of another training, or cannot be written.
     """
     if not isinstance(recipe, Recipe):
@@ -269,18 +258,14 @@ def train(
 
 
 def module_of(classifier: Classifier, wanted: str = "a torch module to copy") -> nn.Module:
-    """The network that a repair makes another of.
-
-    Raises:
-        ConfigError: the model is no torch module; the message says what was wanted.
-    """
+    """Return the network of a classifier. Raises ConfigError, with `wanted`, if it is no torch module."""
     if classifier.module is None or classifier.call is not classifier.module:
         raise ConfigError(expected(wanted, classifier.call))
     return classifier.module
 
 
 def handed_back(given: object, classifier: Classifier) -> Any:
-    """What the caller gets for what was given: a module for a module, where the given one is; else a classifier."""
+    """Return the repaired model in the form and on the device of the given one."""
     assert classifier.module is not None  # noqa: S101 - a trainer has one
     first = as_classifier(given)
     module = classifier.module.to(first.device or classifier.device).eval()
@@ -290,13 +275,10 @@ def handed_back(given: object, classifier: Classifier) -> Any:
 
 
 def _key(trainer: Trainer, samples: Samples, method: Method) -> Key:
-    """Return the key of what a checkpoint is of: the model, its code, every sample, the method and the recipe.
-
-    What comes out is a model, and claims about it are measured: what surrounds the training is no part of the key, so
-    that it may go on on another machine.
-    """
+    """Return the key of a checkpoint: the model, its code, every sample, the method and the recipe."""
     about = {
         "method": (method.name, method.identity),
+        # The device is left out: a training may go on on another machine, as claims measure the model that comes out.
         "recipe": asdict(replace(trainer.recipe, device="auto")),
         "model": trainer.module,
         "preprocessing": trainer.classifier.preprocessing,

@@ -1,4 +1,4 @@
-"""What all repairs by training are asked: how to train, from where to go on, and which claim to measure again."""
+"""Options of all repairs by training."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ class TrainingOptions(TypedDict, total=False):
 
     Keys:
         recipe: optimiser, schedule and machine; None for the defaults.
-        claim: called with the new model: the claim that failed, as a measurement or an assertion. Its result is in the
-            log, whatever it is.
-        checkpoint: a file, or a `Checkpoint`; a run that was killed goes on from there to the weights that it would
-            have come to.
-        progress: called with (steps done, steps in all, loss); None shows a line where stderr is a terminal.
+        claim: the failed claim, a measurement or assertion of the new model. Its result is in the log, whatever the
+            verdict.
+        checkpoint: a file, or a `Checkpoint`; an interrupted run goes on from there, to the same weights.
+        progress: called with (steps done, steps in all, loss); None shows a line if stderr is a terminal.
         bounds, preprocessing: as for `robustest.as_classifier`.
-        held_out: samples that neither model nor repair has seen, in the form of the data: the log has every class's
-            accuracy on them before and after. None measures on the data themselves, and the log says so.
-        held_out_groups: groups of these samples, as for `assert_worst_group_accuracy`; the log has them too.
+        held_out: samples that neither model nor repair has seen, in the form of the data, for accuracies of every class
+            before and after. None measures on the data themselves, and the log says so.
+        held_out_groups: groups of these samples, as for `assert_worst_group_accuracy`.
     """
 
     recipe: Recipe | None
@@ -50,7 +49,7 @@ class TrainingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The options of one repair, each as `TrainingOptions` says."""
+    """Options of one repair, as in `TrainingOptions`."""
 
     recipe: Recipe | None = None
     claim: Claim | None = None
@@ -63,18 +62,13 @@ class Training:
 
     @classmethod
     def of(cls, options: TrainingOptions) -> Training:
-        """Those of a call.
-
-        Raises:
-            ConfigError: there is no such option.
-        """
+        """Return the options of a call. Raises ConfigError for an unknown one."""
         for name in options:
             if name not in TrainingOptions.__annotations__:
                 raise unknown("option", name, TrainingOptions.__annotations__)
         return cls(**options)
 
     def classifier(self, model: object) -> Classifier:
-        """The model that was given, for what a method asks of it before it trains."""
         return as_classifier(model, bounds=self.bounds, preprocessing=self.preprocessing)
 
     def repair(
@@ -92,16 +86,14 @@ class Training:
 
         Args:
             model: a torch module, or a `Classifier` of one.
-            samples: the data.
-            method: what is trained on, and how.
-            notes: what a reader must know of the method on these data; the log has them after its own.
-            groups: of the data, where the method knows them.
-            sets: (N, K) bool, the classes that each sample shows, where the data have sets in the place of labels.
-            scores: which classes the new model says, for sets.
+            notes: of the method, for the log.
+            groups: of the data, if known.
+            sets: (N, K) bool, the classes that each sample shows, if the data have sets.
+            scores: reading of logits as classes, for sets.
 
         Raises:
-            ConfigError: the model is no torch module, or has nothing to train; the claim gives no result.
-            DataError, ModelError, DeviceError: a sample, an answer or the machine is not as it must be.
+            ConfigError: the model is no torch module, or has nothing to train; the claim returns no result.
+            DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
             StoreError: the checkpoint is of another training, or cannot be written.
         """
         judged = Judged.of(

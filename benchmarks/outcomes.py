@@ -1,0 +1,104 @@
+"""How often comparisons of recorded outcomes err: A/A pairs and pairs with a loss, simulated through `measure_rate`.
+
+    python benchmarks/outcomes.py [--pairs 2000] [--items 60 400 2000] [--sizes]
+
+Two runs of one system are compared by `no_worse_than=` (alpha = .01, no tolerance). Each item has a chance of success
+that is drawn once (mostly near 0 or 1, so that many pairs are ties), and `flips` is the chance that a run gives the
+opposite of the item's usual outcome. With `runs` above 1 an item's mean is compared. "red" is the share of A/A pairs
+that do not pass; "power" the share that does not pass where the second system loses 5 points of its items outright,
+beside the exact paired test on the same outcomes (McNemar for single runs, sign flips for means). `--sizes` prints the
+seconds and the memory of a million items instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest import Verdict
+from robustest.claims.outcomes import measure_rate
+from robustest.data.outcomes import Outcomes
+from robustest.decisions.baseline import sign_flip_by_draws
+from robustest.decisions.drop import mcnemar
+
+ALPHA, LOSS = 0.01, 0.05
+
+
+def outcomes(scores: NDArray[np.float64]) -> Outcomes:
+    """Return the outcomes of (items, runs) scores."""
+    n, runs = scores.shape
+    empty = np.full(n * runs, "")
+    return Outcomes(
+        item=np.repeat(np.array([f"{i:07d}" for i in range(n)]), runs),
+        score=scores.ravel(),
+        run=np.tile(np.array([f"r{k}" for k in range(runs)]), n),
+        group=empty,
+        digest=empty,
+    )
+
+
+def drawn(rng: np.random.Generator, right: NDArray[np.bool_], runs: int, flips: float) -> NDArray[np.float64]:
+    """Return (items, runs) scores of a system whose usual outcomes are these."""
+    return (right[:, None] ^ (rng.random((len(right), runs)) < flips)).astype(float)
+
+
+def exact(before: NDArray[np.float64], now: NDArray[np.float64]) -> bool:
+    """Return True if the exact paired test shows a loss at alpha."""
+    if before.shape[1] == 1:
+        lost, gained = int(((before == 1) & (now == 0)).sum()), int(((before == 0) & (now == 1)).sum())
+        return mcnemar(lost, gained) <= ALPHA
+    fall = before.mean(1) - now.mean(1)
+    return fall.sum() > 0 and sign_flip_by_draws(fall, alpha=ALPHA, seed=0) <= ALPHA
+
+
+def simulated(n: int, runs: int, flips: float, pairs: int, seed: int) -> tuple[float, float, float]:
+    """Return the shares of A/A pairs that are red, of losing pairs that are red, and of those that a test shows."""
+    rng, red, caught, shown = np.random.default_rng(seed), 0, 0, 0
+    for _ in range(pairs):
+        right = rng.random(n) < 0.8
+        before, now = drawn(rng, right, runs, flips), drawn(rng, right, runs, flips)
+        worse = drawn(rng, right & (rng.random(n) >= LOSS), runs, flips)
+        red += measure_rate(outcomes(now), no_worse_than=outcomes(before), alpha=ALPHA).verdict is not Verdict.PASSED
+        caught += (
+            measure_rate(outcomes(worse), no_worse_than=outcomes(before), alpha=ALPHA).verdict is not Verdict.PASSED
+        )
+        shown += exact(before, worse)
+    return red / pairs, caught / pairs, shown / pairs
+
+
+def sizes() -> None:
+    """Print the seconds and the memory of `measure_rate` on a million items."""
+    rng = np.random.default_rng(0)
+    found = outcomes((rng.random((1_000_000, 1)) < 0.8).astype(float))
+    begun = time.process_time()
+    result = measure_rate(found, at_least=0.79)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"1,000,000 items: {result.verdict} in {time.process_time() - begun:.1f} CPU s, {used:.2f} GiB")
+
+
+def main() -> None:
+    """Print one row for each number of items, runs and flip rate."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--items", type=int, nargs="+", default=[60, 400, 2000])
+    parser.add_argument("--sizes", action="store_true")
+    given = parser.parse_args()
+    if given.sizes:
+        sizes()
+        return
+    limit = ALPHA + 3 * (ALPHA * (1 - ALPHA) / given.pairs) ** 0.5
+    print(f"A/A red at most {limit:.4f} (alpha + 3 standard errors, {given.pairs} pairs)")
+    print("| items | runs | flips | A/A red | power | exact paired test |\n|---|---|---|---|---|---|")
+    for n in given.items:
+        for runs in (1, 3):
+            for flips in (0.0, 0.02, 0.08, 0.2):
+                red, caught, shown = simulated(n, runs, flips, given.pairs, seed=n + runs)
+                print(f"| {n:,} | {runs} | {flips:.0%} | {red:.4f} | {caught:.3f} | {shown:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,513 @@
+"""Readers of outcomes: the files that evaluation tools write, as rows of items with scores.
+
+Each reader takes a path and returns the rows of `Outcomes.of`. A file is believed whole or not at all: a line that is
+cut off, a log that the tool marks as failed, and a file with fewer items than the tool says it evaluated are errors.
+
+| reader | file | written by |
+|---|---|---|
+| jsonl, csv, parquet | one row for each run of an item | anything |
+| lm-eval | `samples_TASK_TIME.jsonl` | lm-evaluation-harness, `--log_samples` |
+| inspect | `.eval` and `.json` logs | Inspect |
+| promptfoo | `promptfoo eval -o FILE.json` | promptfoo |
+| junit | JUnit XML: a test case passed or not | pytest and other runners |
+| label-studio | JSON export: ratings or choices of annotators | Label Studio |
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from robustest import extensions
+from robustest.data.outcomes import Outcomes, digest_of
+from robustest.errors import ConfigError, DataError, PackError, expected
+
+Reader = Callable[[Path, Mapping[str, Any]], Outcomes]
+"""Reads a file, given the keywords of `Outcomes.read`."""
+
+LARGEST = 1 << 31
+"""Bytes of a file, and of a member of an archive, that are read at most: a small archive may unpack to anything."""
+
+
+def read_file(path: Path, reader: str | None, options: Mapping[str, Any]) -> Outcomes:
+    """Return the outcomes in one file.
+
+    Args:
+        path: the file.
+        reader: name of its format; None recognises it by suffix and content.
+        options: see `Outcomes.read`.
+
+    Raises:
+        ConfigError: no reader has this name, or it takes no such option.
+        DataError: the file is missing, damaged, incomplete or of no known format.
+    """
+    if not path.is_file():
+        raise DataError(f"Expected a file of outcomes at {path} but there is none.")
+    if path.stat().st_size > LARGEST:
+        raise DataError(
+            f"Expected a file of at most {LARGEST >> 30} GiB but {path} is larger. Split it: several files are joined."
+        )
+    name = reader or _recognised(path)
+    try:
+        if name in READERS:
+            return READERS[name](path, options)
+        found = extensions.made("robustest_outcomes", "reader of outcomes", name, READERS, path, options)
+        if not isinstance(found, Outcomes):
+            raise PackError(expected(f"the reader {name!r} to return Outcomes", found))
+        return found
+    except UnicodeDecodeError as error:
+        raise DataError(f"Expected text in UTF-8 in {path} but got byte {error.start} that is none.") from None
+
+
+def _recognised(path: Path) -> str:
+    """Return the name of the reader that a file is for.
+
+    Raises:
+        DataError: neither suffix nor content tells.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        return "lm-eval" if path.name.startswith("samples_") else "jsonl"
+    if suffix in (".csv", ".tsv"):
+        return "csv"
+    if suffix in (".parquet", ".pq"):
+        return "parquet"
+    if suffix == ".eval":
+        return "inspect"
+    if suffix == ".xml":
+        return "junit"
+    if suffix == ".json":
+        data = _json(path)
+        if isinstance(data, dict) and "eval" in data and "samples" in data:
+            return "inspect"
+        if isinstance(data, dict) and isinstance(data.get("results"), dict) and "results" in data["results"]:
+            return "promptfoo"
+        if isinstance(data, list) and data and isinstance(data[0], dict):
+            return "label-studio" if "annotations" in data[0] else "jsonl"
+    raise DataError(
+        f"Expected a file of a known format but cannot tell that of {path}. "
+        f"Name it: reader=, one of {', '.join(READERS)}."
+    )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "its nesting"
+        raise DataError(f"Expected whole JSON in {path} but it is damaged or cut off at {where}.") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a file with one JSON object a line, with their line numbers.
+
+    Raises:
+        DataError: a line is no JSON object.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError):
+                raise DataError(
+                    f"Expected a JSON object in line {number} of {path} but it is damaged or cut off."
+                ) from None
+            if not isinstance(row, dict):
+                raise DataError(expected(f"a JSON object in line {number} of {path}", row))
+            yield number, row
+
+
+def _jsonl(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    data = _json(path) if path.suffix.lower() == ".json" else None
+    rows = data if isinstance(data, list) else [row for _, row in _lines(path)]
+    return _of(rows, path, options)
+
+
+def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        try:
+            rows = list(reader)
+        except csv.Error as error:
+            raise DataError(
+                f"Expected a whole CSV file but {path} is damaged in line {reader.line_num}: {error}."
+            ) from None
+    for place, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataError(
+                f"Expected as many fields in line {place} of {path} as in its header but got another number."
+            )
+    return _of(rows, path, options)
+
+
+def _parquet(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise ConfigError(
+            "Expected pyarrow to read Parquet but it is not installed: pip install 'robustest[outcomes]'."
+        ) from None
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"Expected a whole Parquet file but {path} is damaged: {error}.") from None
+    return _of(table.to_pydict(), path, options)
+
+
+def _of(rows: object, path: Path, options: Mapping[str, Any]) -> Outcomes:
+    try:
+        return Outcomes.of(rows, source=path.name, **options)
+    except TypeError as error:
+        raise ConfigError(f"Expected options of Outcomes.of but got another one: {error}.") from None
+
+
+def _metric(options: Mapping[str, Any], have: Iterable[str], path: Path) -> str:
+    """Return the metric to read: the one asked for, or the only one.
+
+    Raises:
+        ConfigError: there are several and none is named, or the file lacks the one asked for; or an option is unknown.
+    """
+    names = sorted(have)
+    if wrong := sorted(set(options) - {"score"}):
+        raise ConfigError(f"Expected score= alone for the files of this tool but got {', '.join(wrong)}.")
+    asked = options.get("score")
+    if asked is None and len(names) == 1:
+        return names[0]
+    if asked in names:
+        return str(asked)
+    got = "none is named" if asked is None else f"score={asked!r}"
+    raise ConfigError(f"Expected score= to be one of {', '.join(names) or 'no metric at all'} in {path} but {got}.")
+
+
+def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    """Read the samples of one task of lm-evaluation-harness (format of 0.4.13).
+
+    The harness writes a line for each document and each filter of its answers; several filters are several metrics.
+    """
+    rows = list(_lines(path))
+    named: list[tuple[str, dict[str, Any]]] = []
+    filters = sorted({str(row.get("filter", "none")) for _, row in rows})
+    for number, row in rows:
+        if not isinstance(row.get("metrics"), list) or "doc_id" not in row:
+            raise DataError(
+                f"Expected a sample of lm-evaluation-harness in line {number} of {path} but it lacks doc_id or metrics."
+            )
+        suffix = f",{row['filter']}" if len(filters) > 1 else ""
+        named += [(f"{metric}{suffix}", row) for metric in row["metrics"]]
+    metric = _metric(options, {name for name, _ in named}, path)
+    bare = metric.split(",")[0]
+    task = path.stem.removeprefix("samples_").rpartition("_")[0]
+    found = [
+        {
+            "item": f"{task}/{row['doc_id']}",
+            "score": row.get(bare),
+            "digest": f"{row.get('doc_hash', '')[:16]}{row.get('prompt_hash', '')[:16]}",
+            "prompt": _first_argument(row),
+            "answer": _plain(row.get("filtered_resps")),
+            "expected": _plain(row.get("target")),
+        }
+        for name, row in named
+        if name == metric
+    ]
+    return _complete(Outcomes.of(found, source=path.name, announced=_announced_lm_eval(path, task)), path)
+
+
+def _first_argument(row: Mapping[str, Any]) -> str:
+    arguments = row.get("arguments")
+    first: object = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
+    return _plain(first.get("arg_0", "") if isinstance(first, dict) else first)
+
+
+def _announced_lm_eval(path: Path, task: str) -> int | None:
+    """Return the number of documents in the results file beside the samples; None without such a file."""
+    beside = path.with_name(f"results_{path.stem.rpartition('_')[2]}.json")
+    if not beside.is_file():
+        return None
+    data = _json(beside)
+    found = data.get("n-samples", {}).get(task, {}) if isinstance(data, dict) else {}
+    return found.get("effective") if isinstance(found.get("effective"), int) else None
+
+
+_LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+"""Scores of Inspect's own scorers: correct, partial, incorrect, no answer."""
+
+
+def _inspect(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    """Read a log of Inspect (format 2), as JSON or as an archive.
+
+    Raises:
+        DataError: the evaluation did not succeed: samples that ended in an error have no score, and leaving them out
+            would raise the rate.
+    """
+    header, samples = _inspect_archive(path) if zipfile.is_zipfile(path) else _inspect_json(path)
+    if header.get("status") != "success":
+        raise DataError(
+            f"Expected a log of an evaluation that succeeded but {path} has the status {header.get('status')!r}. "
+            "Run it again, or `inspect eval-retry`."
+        )
+    task = str(header.get("eval", {}).get("task", ""))
+    metric = _metric(options, {name for one in samples for name in one.get("scores") or {}}, path)
+    rows = []
+    for one in samples:
+        score = (one.get("scores") or {}).get(metric)
+        value = score.get("value") if isinstance(score, dict) else None
+        rows.append(
+            {
+                "item": f"{task}/{one.get('id')}",
+                "run": f"epoch {one.get('epoch', 1)}",
+                "score": _LETTERS.get(value, value) if isinstance(value, str) else value,
+                "digest": digest_of(json.dumps([one.get("input"), one.get("target")], sort_keys=True)),
+                "prompt": _plain(one.get("input")),
+                "answer": _plain(score.get("answer") if isinstance(score, dict) else None),
+                "expected": _plain(one.get("target")),
+            }
+        )
+    dataset = header.get("eval", {}).get("dataset", {})
+    ids = dataset.get("sample_ids")
+    return _complete(Outcomes.of(rows, source=path.name, announced=len(ids) if isinstance(ids, list) else None), path)
+
+
+def _inspect_json(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    data = _json(path)
+    samples = data.get("samples") if isinstance(data, dict) else None
+    if not isinstance(samples, list) or not all(isinstance(one, dict) for one in samples):
+        raise DataError(f"Expected a log of Inspect with its samples in {path} but it has none.")
+    return data, samples
+
+
+def _inspect_archive(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if "header.json" not in names:
+            raise DataError(f"Expected a finished log of Inspect but {path} has no header: the evaluation did not end.")
+        header = _member(archive, path, "header.json")
+        samples = [_member(archive, path, name) for name in names if name.startswith("samples/")]
+    return header, samples
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any]:
+    """Return a JSON member of an archive, which Inspect compresses by Zstandard."""
+    info = archive.getinfo(name)
+    if info.file_size > LARGEST:
+        raise DataError(f"Expected members of at most {LARGEST >> 30} GiB but {name} in {path} is larger.")
+    try:
+        raw = (
+            archive.read(name)
+            if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            else _zstandard(path, info)
+        )
+        found = json.loads(raw)
+    except (zipfile.BadZipFile, zlib.error, json.JSONDecodeError, OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise DataError(f"Expected a whole log of Inspect but {name} in {path} is damaged.") from None
+    if not isinstance(found, dict):
+        raise DataError(f"Expected a JSON object as {name} in {path} but got another value.")
+    return found
+
+
+def _zstandard(path: Path, info: zipfile.ZipInfo) -> bytes:
+    """Return a member that is compressed by Zstandard, which Python reads itself from 3.14 on."""
+    try:
+        from zstandard import ZstdDecompressor, ZstdError
+    except ImportError:
+        raise ConfigError(
+            "Expected zstandard to read logs of Inspect but it is not installed: pip install 'robustest[outcomes]', "
+            "or write logs with --log-format=json."
+        ) from None
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        # A local header is 30 bytes, then a name and an extra field of the two lengths at its end.
+        name, extra = struct.unpack("<HH", file.read(30)[26:30])
+        file.seek(name + extra, 1)
+        packed = file.read(info.compress_size)
+    try:
+        raw = ZstdDecompressor().decompressobj().decompress(packed)
+    except ZstdError as error:
+        raise OSError(str(error)) from None
+    if zlib.crc32(raw) != info.CRC:
+        raise OSError("its checksum differs")
+    return bytes(raw)
+
+
+def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    """Read the results of `promptfoo eval` (format 3).
+
+    Repeats get numbers of their own in the file, so an item is told by provider, prompt and variables; its repeats are
+    its runs. The score is promptfoo's, in 0..1, or with `score="success"` whether all assertions passed. A file with
+    several providers or prompts compares systems, so `provider=` and `prompt=` (a number from 0) say which one is read.
+    """
+    data = _json(path)
+    results = data.get("results", {}).get("results") if isinstance(data, dict) else None
+    if not isinstance(results, list):
+        raise DataError(f"Expected results of promptfoo in {path} but there are none.")
+    others = {key: value for key, value in options.items() if key not in ("score", "provider", "prompt")}
+    metric = _metric({"score": options.get("score", "score"), **others}, ("score", "success"), path)
+    for place, one in enumerate(results):
+        if not isinstance(one, dict) or not isinstance(one.get(metric), (bool, int, float)):
+            raise DataError(f"Expected a result with {metric!r} in {path} but number {place + 1} has none.")
+    for key, of in (("provider", _provider), ("prompt", lambda one: one.get("promptIdx"))):
+        there = list(dict.fromkeys(map(of, results)))
+        asked = options.get(key, there[0] if len(there) == 1 else None)
+        if there and asked not in there:
+            raise ConfigError(
+                f"Expected {key}= to be one of {', '.join(map(repr, there))} in {path} but got {asked!r}."
+            )
+        results = [one for one in results if of(one) == asked]
+    rows = []
+    for one in results:
+        score = one[metric]
+        if one.get("error") and not isinstance(one.get("gradingResult"), dict):
+            score = None  # the provider failed: there is no answer to score
+        found = one.get("testCase")
+        case: dict[str, Any] = found if isinstance(found, dict) else {}
+        name = [one.get("promptIdx"), one.get("vars"), case.get("assert")]
+        rows.append(
+            {
+                "item": case.get("description") or f"test {digest_of(json.dumps(name, sort_keys=True))}",
+                "score": score,
+                "group": (case.get("metadata") or {}).get("group"),
+                "digest": digest_of(json.dumps(name, sort_keys=True)),
+                "prompt": _plain((one.get("prompt") or {}).get("raw")),
+                "answer": _plain((one.get("response") or {}).get("output")),
+                "expected": _plain([a.get("value") for a in case.get("assert") or [] if isinstance(a, dict)]),
+            }
+        )
+    outcomes = Outcomes.of(rows, source=path.name)
+    stats = data["results"].get("stats", {})
+    said = sum(stats.get(key, 0) for key in ("successes", "failures", "errors") if isinstance(stats.get(key, 0), int))
+    have = len(data["results"]["results"])
+    if said and said != have:
+        raise DataError(f"Expected {said} results in {path}, as its statistics say, but got {have}: it is not whole.")
+    return outcomes
+
+
+def _provider(result: Mapping[str, Any]) -> str:
+    """Return the name of the provider of a result: its label, or its id."""
+    provider = result.get("provider")
+    return str(provider.get("label") or provider.get("id")) if isinstance(provider, dict) else str(provider)
+
+
+def _junit(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    """Read test cases of a JUnit file: 1 for a pass, 0 for a failure or an error; a skipped case has no score."""
+    if options:
+        raise ConfigError(f"Expected no options for JUnit files but got {', '.join(sorted(options))}.")
+    text = path.read_text(encoding="utf-8")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        # Entities may expand to gigabytes, and no test runner writes any.
+        raise DataError(f"Expected JUnit XML without a document type in {path} but it has one.")
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314 - entities are refused above
+    except ElementTree.ParseError as error:
+        raise DataError(f"Expected whole JUnit XML in {path} but it is damaged: {error}.") from None
+    rows = []
+    for suite in root.iter("testsuite"):
+        cases = suite.findall("testcase")
+        announced = suite.get("tests")
+        if (
+            announced is not None
+            and announced.isdigit()
+            and int(announced) > len(cases)
+            and not suite.findall("testsuite")
+        ):
+            raise DataError(
+                f"Expected {announced} test cases in a suite of {path}, as it says, but got {len(cases)}: not whole."
+            )
+        for case in cases:
+            bad = next((child for child in case if child.tag in ("failure", "error")), None)
+            skipped = case.find("skipped") is not None
+            rows.append(
+                {
+                    "item": f"{case.get('classname', '')}::{case.get('name', '')}",
+                    "score": None if skipped else float(bad is None),
+                    "answer": (bad.get("message") or "") if bad is not None else "",
+                }
+            )
+    return Outcomes.of(rows, source=path.name)
+
+
+def _label_studio(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    """Read ratings of annotators from a JSON export of Label Studio: each annotation is a run of its task.
+
+    `score` names the control tag (its `from_name`), `correct` the choice that counts as 1; ratings are read in 0..1 of
+    `low`..`high`, 1 to 5 by default.
+    """
+    tasks = _json(path)
+    wrong = sorted(set(options) - {"score", "correct", "low", "high"})
+    if wrong or not isinstance(tasks, list):
+        raise (
+            ConfigError(f"Expected score=, correct=, low= and high= alone but got {', '.join(wrong)}.")
+            if wrong
+            else DataError(f"Expected a list of tasks in {path} but got another value.")
+        )
+    correct, low, high = options.get("correct"), float(options.get("low", 1)), float(options.get("high", 5))
+    rows: list[dict[str, Any]] = []
+    for place, task in enumerate(tasks):
+        if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
+            raise DataError(f"Expected a task with annotations in {path} but number {place + 1} has none.")
+        for annotation in task["annotations"]:
+            if annotation.get("was_cancelled"):
+                continue
+            for result in annotation.get("result", ()):
+                value = result.get("value", {})
+                if options.get("score") not in (None, result.get("from_name")):
+                    continue
+                score = value.get("rating") if correct is None else float(correct in value.get("choices", ()))
+                rows.append(
+                    {
+                        "item": str(task.get("id", place)),
+                        "run": str(annotation.get("id", annotation.get("completed_by", ""))),
+                        "score": score,
+                        "digest": digest_of(json.dumps(task.get("data"), sort_keys=True)),
+                        "prompt": _plain(task.get("data")),
+                        "answer": _plain(value.get("choices", value.get("rating"))),
+                    }
+                )
+    if correct is None:
+        return Outcomes.of(rows, source=path.name, low=low, high=high)
+    return Outcomes.of(rows, source=path.name)
+
+
+def _complete(found: Outcomes, path: Path) -> Outcomes:
+    """Return outcomes that have every item that the tool says it evaluated.
+
+    Raises:
+        DataError: some are missing: the file was cut off.
+    """
+    have = len(set(found.item.tolist()))
+    if found.announced is not None and have < found.announced:
+        raise DataError(
+            f"Expected {found.announced} items in {path}, as the tool says, but got {have}: it is not whole."
+        )
+    return found
+
+
+def _plain(value: object) -> str:
+    """Return a value as text for reports; anything but text as JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+READERS: dict[str, Reader] = {
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "parquet": _parquet,
+    "lm-eval": _lm_eval,
+    "inspect": _inspect,
+    "promptfoo": _promptfoo,
+    "junit": _junit,
+    "label-studio": _label_studio,
+}
+"""Readers by name; packs add others by the hook `robustest_outcomes`."""

@@ -1,0 +1,378 @@
+"""Recorded outcomes: scores of items that another tool measured, read from its files.
+
+An item is the unit of a claim: a prompt, an image, a simulated scene. Several runs of one item are one cluster. Its
+mean score is one observation, because runs of the same item are not independent draws of items; how much its runs
+differ is reported, and never counted as a larger sample.
+
+Files are read whole or not at all: a damaged line is an error with its number. Rows in another order, or a row that is
+written twice, give the same verdict, because items are sorted by their names and identical rows of one run are merged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robustest.errors import ConfigError, DataError, expected
+
+TEXTS = ("prompt", "answer", "expected")
+"""Texts of a row that reports show, in this order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """Scores of items, one row for each run of an item.
+
+    Make one with `Outcomes.of` from values in memory, or with `Outcomes.read` from a file.
+
+    Attributes:
+        item: (n,) names of the items; rows of one name are runs of one item.
+        score: (n,) float64, each in low..high; NaN where a run has no score (see `missing` of the claims).
+        run: (n,) names of the runs, unique within an item; empty strings where the file names none.
+        group: (n,) names of the groups; empty strings for no group. All rows of an item have one group.
+        digest: (n,) digests of the items' inputs; empty strings where they are not known.
+        low, high: the range of every score.
+        texts: texts for reports, by name (`prompt`, `answer`, `expected`), each with n entries.
+        source: the file or files that the rows come from.
+        announced: the number of items that the tool says it evaluated; None where it does not say.
+    """
+
+    item: NDArray[np.str_]
+    score: NDArray[np.float64]
+    run: NDArray[np.str_]
+    group: NDArray[np.str_]
+    digest: NDArray[np.str_]
+    low: float = 0.0
+    high: float = 1.0
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    source: str = "values in memory"
+    announced: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        rows: object,
+        *,
+        item: str = "item",
+        score: str = "score",
+        run: str | None = "run",
+        group: str | None = "group",
+        digest: str | None = "digest",
+        texts: Mapping[str, str] | None = None,
+        low: float = 0.0,
+        high: float = 1.0,
+        source: str = "values in memory",
+        announced: int | None = None,
+    ) -> Outcomes:
+        """Return the outcomes in records or in a frame.
+
+        Args:
+            rows: a sequence of mappings, a mapping of columns, or a pandas or polars frame.
+            item, score: names of the columns with the item's name and the score. Scores are numbers in low..high or
+                booleans; None and NaN are runs without a score.
+            run, group, digest: names of further columns, used where they exist. Without `digest` the digest is that of
+                the text `prompt`, where there is one.
+            texts: names of the columns with texts for reports, by `prompt`, `answer`, `expected`; by default the
+                columns of these names.
+            low, high: the range of every score.
+            source: name of the origin, for messages and reports.
+            announced: number of items that the tool says it evaluated.
+
+        Raises:
+            ConfigError: the range is empty.
+            DataError: a column is missing, a score is outside the range, an item has two groups or two inputs, or one
+                run of an item has two different rows.
+        """
+        if not low < high:
+            raise ConfigError(expected("a range with low < high", (low, high)))
+        columns = _columns(rows, source)
+        for name in (item, score):
+            if name not in columns:
+                have = ", ".join(sorted(columns)) or "none"
+                raise DataError(
+                    f"Expected a column {name!r} in {source} but got the columns {have}. Name it: item=, score=."
+                )
+        n = len(columns[item])
+        if n == 0:
+            raise DataError(f"Expected at least one row but got none in {source}.")
+        shown = {
+            name: columns[column]
+            for name, column in (texts or dict(zip(TEXTS, TEXTS, strict=True))).items()
+            if column in columns
+        }
+        made = cls(
+            item=_names(columns[item], "items", source),
+            score=_scores(columns[score], low, high, source),
+            run=_optional(columns, run, n),
+            group=_optional(columns, group, n),
+            digest=_optional(columns, digest, n),
+            low=float(low),
+            high=float(high),
+            texts={name: tuple(_text(value) for value in values) for name, values in shown.items()},
+            source=source,
+            announced=announced,
+        )
+        if "prompt" in made.texts and not made.digest.astype(bool).any():
+            made = replace(made, digest=np.array([digest_of(text) for text in made.texts["prompt"]]))
+        return made._checked()
+
+    @classmethod
+    def read(
+        cls, path: str | PathLike[str] | Iterable[str | PathLike[str]], *, reader: str | None = None, **columns: Any
+    ) -> Outcomes:
+        """Return the outcomes in a file, or in several files of one evaluation.
+
+        Args:
+            path: a file, or several: the runs of one evaluation, or its parts.
+            reader: name of the format: "jsonl", "csv", "parquet", "inspect", "lm-eval", "promptfoo", "junit",
+                "label-studio" or one of a pack; by default it is recognised by suffix and content.
+            **columns: for "jsonl", "csv" and "parquet" as for `of`; for tools `score=`, the name of the metric, where
+                the file has several.
+
+        Raises:
+            ConfigError: no reader has this name.
+            DataError: the file is missing, damaged, incomplete or of no known format; see `of`.
+        """
+        from robustest.data.outcome_files import read_file
+
+        paths = [path] if isinstance(path, (str, PathLike)) else list(path)
+        if not paths:
+            raise DataError("Expected at least one file of outcomes but got none.")
+        return joined([read_file(Path(one), reader, columns) for one in paths])
+
+    @cached_property
+    def items(self) -> Items:
+        """Return one entry for each item, sorted by name."""
+        names, first, place = np.unique(self.item, return_index=True, return_inverse=True)
+        share = (self.score - self.low) / (self.high - self.low)
+        scored = ~np.isnan(share)
+        runs = np.bincount(place[scored], minlength=len(names))
+        total = np.bincount(place[scored], weights=share[scored], minlength=len(names))
+        # The sum of the squares of counts of equal scores: pairs of runs of one item that agree, for the flip rate.
+        order = np.lexsort((share[scored], place[scored]))
+        keys = np.stack([place[scored][order].astype(np.float64), share[scored][order]], 1)
+        cut = np.flatnonzero(np.any(np.diff(keys, axis=0) != 0, axis=1)) + 1 if len(keys) else np.array([], dtype=int)
+        starts = np.concatenate([[0], cut]).astype(int) if len(keys) else np.array([], dtype=int)
+        sizes = np.diff(np.concatenate([starts, [len(keys)]])) if len(keys) else np.array([], dtype=int)
+        equal = (
+            np.bincount(keys[starts, 0].astype(int), weights=sizes * (sizes - 1), minlength=len(names))
+            if len(keys)
+            else np.zeros(len(names))
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(runs > 0, total / np.maximum(runs, 1), np.nan)
+            pairs = runs * (runs - 1)
+            flips = np.where(pairs > 0, 1 - equal / np.maximum(pairs, 1), np.nan)
+        return Items(
+            name=names,
+            mean=np.clip(mean, 0.0, 1.0),
+            runs=runs,
+            planned=np.bincount(place, minlength=len(names)),
+            flips=flips,
+            group=self.group[first],
+            digest=self.digest[first],
+            first=first,
+        )
+
+    @property
+    def binary(self) -> bool:
+        """Return True if every score is at an end of the range: right or wrong."""
+        scored = self.score[~np.isnan(self.score)]
+        return bool(np.isin(scored, (self.low, self.high)).all())
+
+    def content(self) -> str:
+        """Return a digest of items, scores, groups and inputs, whatever the order of the rows."""
+        rows = sorted(zip(self.item, self.run, self.score.tolist(), self.group, self.digest, strict=True))
+        return hashlib.sha256(repr([(self.low, self.high), *map(tuple, rows)]).encode()).hexdigest()
+
+    def _checked(self) -> Outcomes:
+        """Merge rows that are written twice, and refuse what contradicts itself."""
+        named = self.run != ""
+        key = np.char.add(np.char.add(self.item.astype(str), "\0"), self.run.astype(str))
+        _, first, place = np.unique(key, return_index=True, return_inverse=True)
+        repeated = np.ones(len(key), dtype=bool)
+        repeated[first] = False
+        repeated &= named
+        original = first[place]
+        same = (self.score == self.score[original]) | (np.isnan(self.score) & np.isnan(self.score[original]))
+        wrong = np.flatnonzero(repeated & ~same)
+        if len(wrong):
+            at = int(wrong[0])
+            raise DataError(
+                f"Expected one score for each run but got {self.score[original[at]]:g} and {self.score[at]:g} for "
+                f"item {str(self.item[at])!r}, run {str(self.run[at])!r}, in {self.source}. Give runs different names."
+            )
+        for what, values in (("group", self.group), ("input", self.digest)):
+            order = np.argsort(self.item, kind="stable")
+            same_item = self.item[order][1:] == self.item[order][:-1]
+            differs = np.flatnonzero(same_item & (values[order][1:] != values[order][:-1]))
+            if len(differs):
+                at = order[differs[0] + 1]
+                raise DataError(
+                    f"Expected one {what} for each item but item {str(self.item[at])!r} in {self.source} has several. "
+                    "Name the items so that equal names are the same item."
+                )
+        return self if not repeated.any() else self.rows(np.flatnonzero(~repeated))
+
+    def rows(self, keep: NDArray[np.int64]) -> Outcomes:
+        """Return the rows at these positions."""
+        return replace(
+            self,
+            item=self.item[keep],
+            score=self.score[keep],
+            run=self.run[keep],
+            group=self.group[keep],
+            digest=self.digest[keep],
+            texts={name: tuple(values[i] for i in keep.tolist()) for name, values in self.texts.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """One entry for each item, sorted by name; arrays of length m.
+
+    Attributes:
+        name: names of the items.
+        mean: mean score over the runs that have one, scaled to 0..1; NaN where none has.
+        runs: number of runs with a score.
+        planned: number of rows, with or without a score.
+        flips: share of pairs of runs whose scores differ, in 0..1; NaN with fewer than two scored runs.
+        group, digest: of each item.
+        first: a row of each item.
+    """
+
+    name: NDArray[np.str_]
+    mean: NDArray[np.float64]
+    runs: NDArray[np.int64]
+    planned: NDArray[np.int64]
+    flips: NDArray[np.float64]
+    group: NDArray[np.str_]
+    digest: NDArray[np.str_]
+    first: NDArray[np.int64]
+
+
+def joined(parts: Sequence[Outcomes]) -> Outcomes:
+    """Return the rows of all parts: runs of the same items, or parts of one evaluation.
+
+    Runs without a name that are in different files are different runs.
+
+    Raises:
+        DataError: the parts have different ranges of scores, or contradict each other.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if len({(one.low, one.high) for one in parts}) > 1:
+        raise DataError(expected("files with one range of scores", [(one.low, one.high) for one in parts]))
+    runs = [
+        np.array([run or f"file {place}" if len(set(one.item)) == len(one.item) else run for run in one.run])
+        for place, one in enumerate(parts)
+    ]
+    names = [name for name in TEXTS if any(name in one.texts for one in parts)]
+    texts = {name: tuple(t for one in parts for t in one.texts.get(name, [""] * len(one.item))) for name in names}
+    announced = [one.announced for one in parts if one.announced is not None]
+    return Outcomes(
+        item=np.concatenate([one.item for one in parts]),
+        score=np.concatenate([one.score for one in parts]),
+        run=np.concatenate(runs),
+        group=np.concatenate([one.group for one in parts]),
+        digest=np.concatenate([one.digest for one in parts]),
+        low=parts[0].low,
+        high=parts[0].high,
+        texts=texts,
+        source=", ".join(one.source for one in parts),
+        announced=max(announced) if announced else None,
+    )._checked()
+
+
+def digest_of(text: str) -> str:
+    """Return a short digest of an item's input."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
+    """Return the columns of records, of a mapping of columns, or of a frame."""
+    if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):  # pandas and polars alike
+        return {str(name): rows[name].to_list() for name in rows.columns}
+    if isinstance(rows, Mapping):
+        columns: dict[str, Sequence[Any]] = {str(name): list(values) for name, values in rows.items()}
+        lengths = {len(values) for values in columns.values()}
+        if len(lengths) > 1:
+            raise DataError(expected(f"columns of one length in {source}", {k: len(v) for k, v in columns.items()}))
+        return columns
+    if isinstance(rows, Iterable) and not isinstance(rows, (str, bytes)):
+        records = list(rows)
+        wrong = next((one for one in records if not isinstance(one, Mapping)), None)
+        if wrong is None:
+            names = {str(name) for one in records for name in one}
+            return {name: [one.get(name) for one in records] for name in names}
+        rows = wrong
+    raise DataError(expected(f"records, columns or a frame in {source}", rows))
+
+
+def _names(values: Sequence[Any], what: str, source: str) -> NDArray[np.str_]:
+    for place, value in enumerate(values):
+        if value is None or (isinstance(value, float) and np.isnan(value)) or value == "":
+            raise DataError(f"Expected names of {what} in {source} but row {place + 1} has none.")
+    return np.array([_text(value) for value in values])
+
+
+def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int) -> NDArray[np.str_]:
+    """Return a column of names; missing values are empty."""
+    values = columns.get(name, [None] * n) if name is not None else [None] * n
+    missing = [one is None or (isinstance(one, float) and np.isnan(one)) for one in values]
+    return np.array(["" if gone else _text(one) for one, gone in zip(values, missing, strict=True)])
+
+
+def _text(value: object) -> str:
+    # 3 and 3.0 are one name: readers of CSV and JSON differ in the type of whole numbers.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDArray[np.float64]:
+    """Return scores as float64; None becomes NaN.
+
+    Raises:
+        DataError: one is neither a number nor a boolean, or lies outside the range.
+    """
+    try:
+        scores: ArrayLike = np.array([np.nan if one is None else _number(one) for one in values], dtype=np.float64)
+    except (TypeError, ValueError):
+        place, got = next((i, v) for i, v in enumerate(values) if not _is_number(v))
+        raise DataError(expected(f"numbers or booleans as scores in {source}, row {place + 1}", got)) from None
+    found = np.asarray(scores)
+    outside = np.flatnonzero((found < low) | (found > high) | np.isinf(found))
+    if len(outside):
+        mend = "Give the range of the scores: low=, high=."
+        raise DataError(
+            expected(
+                f"scores in {low:g}..{high:g} in {source}, row {int(outside[0]) + 1}", float(found[outside[0]]), mend
+            )
+        )
+    return found
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word in ("true", "false"):
+            return float(word == "true")
+        return float(value) if word else np.nan
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        _number(0 if value is None else value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,230 @@
+"""Rates of recorded outcomes: exact for single runs, by bets for repeated ones, paired by the names of items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import beta
+
+from robustest import Verdict
+from robustest.claims.outcomes import measure_consistent_runs, measure_rate, measure_worst_group_rate
+from robustest.data.outcomes import Outcomes
+from robustest.decisions.drop import mcnemar
+from robustest.errors import ConfigError, DataError
+
+
+def rows(scores: dict[str, tuple[float | None, ...]], **more: Any) -> Outcomes:
+    """Return outcomes of items, by name, with the scores of their runs."""
+    return Outcomes.of([{"item": name, "score": s, **more} for name, many in scores.items() for s in many])
+
+
+def right(count: int, of: int, **more: Any) -> Outcomes:
+    """Return single runs of items, the first of which are right."""
+    return Outcomes.of([{"item": f"q{i:04d}", "score": i < count, **more} for i in range(of)])
+
+
+@pytest.mark.parametrize("count", [0, 7, 93, 100])
+def test_a_share_of_single_runs_has_the_exact_interval(count: int) -> None:
+    found = measure_rate(right(count, 100), at_least=0.5, alpha=0.01)
+    low = beta.ppf(0.01, count, 101 - count) if count else 0
+    high = beta.ppf(0.99, count + 1, 100 - count) if count < 100 else 1
+    assert found.estimate == count / 100
+    assert found.interval == pytest.approx((low, high))
+
+
+def test_the_claim_is_about_the_population_unless_the_call_says_otherwise() -> None:
+    outcomes = right(80, 100)
+    assert measure_rate(outcomes, at_least=0.78).verdict is Verdict.INCONCLUSIVE
+    assert measure_rate(outcomes, at_least=0.78).scope == "population"
+    assert measure_rate(outcomes, at_least=0.78, scope="set").verdict is Verdict.PASSED
+    assert measure_rate(outcomes, at_least=0.65).verdict is Verdict.PASSED
+    assert measure_rate(outcomes, at_least=0.95).verdict is Verdict.FAILED
+
+
+def test_runs_of_an_item_are_no_further_samples() -> None:
+    """Ten items with a hundred equal runs each show no more than ten items."""
+    many = Outcomes.of([{"item": f"q{i}", "score": 1.0} for i in range(10) for _ in range(100)])
+    found = measure_rate(many, at_least=0.9)
+    assert found.n == 10
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert (
+        measure_rate(Outcomes.of([{"item": i, "score": 1.0} for i in range(1000)]), at_least=0.9).verdict
+        is Verdict.PASSED
+    )
+
+
+@given(st.permutations(range(40)))
+def test_the_order_of_rows_changes_no_verdict(order: list[int]) -> None:
+    scores = [(i % 5) / 4 for i in range(40)]
+    found = measure_rate(Outcomes.of([{"item": f"q{i}", "score": scores[i]} for i in order]), at_least=0.3)
+    straight = measure_rate(Outcomes.of([{"item": f"q{i}", "score": scores[i]} for i in range(40)]), at_least=0.3)
+    assert (found.verdict, found.interval, found.outcomes) == (straight.verdict, straight.interval, straight.outcomes)
+
+
+def test_a_run_without_a_score_counts_against_the_claim() -> None:
+    crashed = rows({f"q{i}": (1.0,) for i in range(90)} | {f"z{i}": (None,) for i in range(10)})
+    kept, dropped = (measure_rate(crashed, at_least=0.95, scope="set", missing=how) for how in ("fail", "drop"))
+    assert kept.estimate == 0.9
+    assert kept.verdict is Verdict.FAILED
+    assert kept.caveats == ("10 items without a score counted as 0",)
+    assert dropped.estimate == 1
+    assert dropped.caveats == ("10 items without a score left out",)
+    some = rows({"a": (1.0, None, 1.0, None)})
+    assert measure_rate(some, at_least=0.5, scope="set").estimate == 0.5
+
+
+def test_a_loss_is_shown_by_the_pairs() -> None:
+    before, now = right(90, 100), Outcomes.of([{"item": f"q{i:04d}", "score": 8 <= i < 90} for i in range(100)])
+    found = measure_rate(now, no_worse_than=before)
+    assert found.verdict is Verdict.FAILED
+    assert found.details["baseline"]["p"] == pytest.approx(mcnemar(8, 0))
+    assert measure_rate(before, no_worse_than=now).verdict is Verdict.PASSED
+    assert measure_rate(now, no_worse_than=before, tolerance=0.1).verdict is Verdict.PASSED
+
+
+def test_an_item_that_the_candidate_lacks_is_lost() -> None:
+    """A candidate that answers the easy items alone is no better."""
+    before, easy = right(90, 100), right(50, 50)
+    found = measure_rate(easy, no_worse_than=before)
+    assert found.verdict is Verdict.FAILED
+    assert "50 items missing, counted as 0" in found.caveats
+    dropped = measure_rate(easy, no_worse_than=before, missing="drop")
+    assert dropped.verdict is Verdict.PASSED
+    assert "50 items missing, left out" in dropped.caveats
+
+
+def test_new_and_changed_items_are_named_and_not_paired() -> None:
+    before = Outcomes.of([{"item": f"q{i}", "score": 1, "prompt": f"{i}"} for i in range(60)])
+    now = Outcomes.of(
+        [{"item": f"q{i}", "score": i >= 20, "prompt": f"{i}" if i >= 20 else "harder"} for i in range(70)]
+    )
+    found = measure_rate(now, no_worse_than=before)
+    assert found.details["baseline"]["pairs"] == 40
+    assert "10 items new, not compared" in found.caveats
+    assert "20 items of another input, not compared" in found.caveats
+
+
+def test_a_crash_of_the_other_system_makes_it_no_easier_to_match() -> None:
+    before = rows({f"q{i}": (1.0, None) for i in range(100)})
+    now = rows({f"q{i}": (float(i % 10 < 6),) for i in range(100)})
+    found = measure_rate(now, no_worse_than=before)
+    assert found.details["baseline"]["accuracy"] == 1
+    assert found.verdict is Verdict.FAILED
+    assert "100 items with a run that the other outcomes have no score of" in found.caveats
+
+
+def test_other_items_cannot_be_compared() -> None:
+    with pytest.raises(DataError, match="0 share a name"):
+        measure_rate(right(5, 10), no_worse_than=rows({"other": (1.0,)}))
+    changed = [Outcomes.of([{"item": "a", "score": 1, "prompt": text}]) for text in ("x", "y")]
+    with pytest.raises(DataError, match="1 share a name"):
+        measure_rate(changed[0], no_worse_than=changed[1])
+    with pytest.raises(DataError, match="one range"):
+        measure_rate(right(5, 10), no_worse_than=Outcomes.of([{"item": "q0000", "score": 1}], high=2))
+
+
+def test_both_the_rate_and_the_comparison_must_hold() -> None:
+    before, now = right(95, 100), right(85, 100)
+    assert measure_rate(now, at_least=0.7, no_worse_than=before).verdict is Verdict.FAILED
+    assert measure_rate(before, at_least=0.999, no_worse_than=now).verdict is Verdict.FAILED
+    assert measure_rate(before, at_least=0.8, no_worse_than=now).verdict is Verdict.PASSED
+    assert measure_rate(before, at_least=0.94, no_worse_than=now).verdict is Verdict.INCONCLUSIVE
+
+
+def test_repeated_runs_are_compared_by_their_means() -> None:
+    random = np.random.default_rng(0)
+    chance = np.clip(random.normal(0.8, 0.2, 300), 0, 1)
+
+    def system(loss: float) -> Outcomes:
+        runs = random.random((300, 3)) < (chance - loss)[:, None]
+        return Outcomes.of(
+            [{"item": i, "score": bool(one), "run": k} for i, many in enumerate(runs) for k, one in enumerate(many)]
+        )
+
+    assert measure_rate(system(0.0), no_worse_than=system(0.0)).verdict is Verdict.PASSED
+    assert measure_rate(system(0.2), no_worse_than=system(0.0)).verdict is Verdict.FAILED
+
+
+def test_the_worst_group_decides() -> None:
+    good = [{"item": f"a{i}", "score": 1, "group": "a"} for i in range(200)]
+    bad = [{"item": f"b{i}", "score": i % 2, "group": "b"} for i in range(200)]
+    alone = [{"item": f"c{i}", "score": 0} for i in range(5)]
+    found = measure_worst_group_rate(Outcomes.of(good + bad + alone), at_least=0.8)
+    assert found.verdict is Verdict.FAILED
+    assert found.estimate == 0.5
+    assert found.caveats == ("worst group 'b'", "5 items in no group")
+    assert measure_worst_group_rate(Outcomes.of(good), at_least=0.8).verdict is Verdict.PASSED
+    few = Outcomes.of([*good, {"item": "d", "score": 1, "group": "d"}])
+    assert measure_worst_group_rate(few, at_least=0.8).verdict is Verdict.INCONCLUSIVE  # one item shows nothing
+
+
+def test_groups_share_the_error() -> None:
+    """A level that one group would keep by itself is not kept as the worst of twenty."""
+    alone = [{"item": f"{g}-{i}", "score": i >= 1, "group": g} for g in range(20) for i in range(70)]
+    one = [row for row in alone if row["group"] == 0]
+    threshold = measure_rate(Outcomes.of(one), at_least=0.5).interval[0]
+    assert measure_rate(Outcomes.of(one), at_least=threshold).verdict is Verdict.PASSED
+    assert measure_worst_group_rate(Outcomes.of(alone), at_least=threshold).verdict is Verdict.INCONCLUSIVE
+
+
+def test_flips_between_runs_are_counted_by_item() -> None:
+    steady = {f"s{i}": (1.0, 1.0, 1.0) for i in range(300)}
+    shaky = {f"f{i}": (0.0, 1.0, 1.0) for i in range(30)}
+    found = measure_consistent_runs(rows(steady | shaky | {"once": (1.0,)}), max_flip_rate=0.2)
+    assert found.verdict is Verdict.PASSED
+    assert found.estimate == pytest.approx(30 * (2 / 3) / 330)
+    assert found.interval[0] <= found.estimate <= found.interval[1]
+    assert found.details["flipped_items"] == 30
+    assert found.caveats == ("1 item with fewer than two scored runs left out",)
+    assert measure_consistent_runs(rows(steady | shaky), max_flip_rate=0.01).verdict is Verdict.FAILED
+    with pytest.raises(DataError, match="several runs"):
+        measure_consistent_runs(right(3, 5), max_flip_rate=0.1)
+
+
+def test_many_runs_of_one_item_do_not_outweigh_the_others() -> None:
+    shaky = {"one": tuple(float(i % 2) for i in range(1000))}
+    steady = {f"s{i}": (1.0, 1.0) for i in range(99)}
+    assert measure_consistent_runs(rows(shaky | steady)).estimate == pytest.approx(0.005, abs=1e-3)
+
+
+def test_the_worst_items_are_shown_with_their_texts() -> None:
+    outcomes = Outcomes.of(
+        [{"item": f"q{i}", "score": i % 2, "prompt": "<b>\x1b[31m]]>", "answer": "no"} for i in range(20)]
+    )
+    found = measure_rate(outcomes, at_least=0.99)
+    assert found.verdict is Verdict.FAILED
+    assert len(found.counterexamples) == 3
+    assert found.counterexamples[0].told == "item 'q0', score 0; prompt '<b>\\x1b[31m]]>'; answer 'no'"
+
+
+def test_a_path_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "now.jsonl"
+    path.write_text('{"item": "a", "score": 1}\n{"item": "b", "score": 0}\n', encoding="utf-8")
+    assert measure_rate(path, at_least=0.4, scope="set", no_worse_than=str(path)).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"at_least": 0}, "more than 0"),
+        ({"at_least": 1.2}, "0..1"),
+        ({"missing": "skip", "at_least": 0.5}, "missing="),
+        ({"tolerance": 1.0, "no_worse_than": right(1, 2)}, "tolerance"),
+        ({"no_worse_than": 0.5}, "outcomes or the path"),
+    ],
+)
+def test_a_wrong_argument_is_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        measure_rate(right(3, 5), **wrong)
+
+
+def test_outcomes_without_any_score_claim_nothing() -> None:
+    nothing = rows({"a": (None,), "b": (None,)})
+    with pytest.raises(DataError, match="at least one item with a score"):
+        measure_rate(nothing, at_least=0.5, missing="drop")
+    assert measure_rate(nothing, at_least=0.5, scope="set").verdict is Verdict.FAILED

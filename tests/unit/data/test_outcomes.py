@@ -1,0 +1,129 @@
+"""Recorded outcomes: one verdict whatever the order of rows, and no file that is read in part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustest.data.outcomes import Outcomes, joined
+from robustest.errors import ConfigError, DataError
+
+ROWS = [{"item": f"q{i}", "score": float(i % 3 == 0), "run": r} for i in range(6) for r in ("a", "b")]
+
+
+def test_runs_of_an_item_are_one_observation() -> None:
+    items = Outcomes.of([{"item": "a", "score": s} for s in (1, 0, 1, 1)] + [{"item": "b", "score": 0}]).items
+    assert items.name.tolist() == ["a", "b"]
+    assert items.mean.tolist() == [0.75, 0.0]
+    assert items.runs.tolist() == [4, 1]
+
+
+def test_the_flip_rate_of_an_item_is_the_share_of_pairs_that_differ() -> None:
+    scores = {"a": (1, 0, 1, 1), "b": (0.5, 0.5), "c": (0.1,), "d": (0, 0.5, 1)}
+    rows = [{"item": name, "score": s} for name, many in scores.items() for s in many]
+    flips = Outcomes.of(rows).items.flips
+    assert flips[0] == pytest.approx(0.5)  # three of six pairs
+    assert flips[1] == 0
+    assert np.isnan(flips[2])
+    assert flips[3] == 1
+
+
+@given(st.permutations(ROWS))
+def test_the_order_of_rows_changes_nothing(rows: list[dict[str, Any]]) -> None:
+    one, other = Outcomes.of(ROWS), Outcomes.of(rows)
+    assert one.content() == other.content()
+    for name in ("name", "mean", "runs", "flips"):
+        np.testing.assert_array_equal(getattr(one.items, name), getattr(other.items, name))
+
+
+def test_a_row_that_is_written_twice_counts_once() -> None:
+    assert Outcomes.of(ROWS + ROWS[:5]).content() == Outcomes.of(ROWS).content()
+
+
+def test_two_scores_of_one_run_contradict_each_other() -> None:
+    with pytest.raises(DataError, match="one score for each run but got 1 and 0 for item 'q0', run 'a'"):
+        Outcomes.of([*ROWS, {"item": "q0", "score": 0.0, "run": "a"}])
+
+
+@pytest.mark.parametrize("column", ["group", "digest"])
+def test_an_item_has_one_group_and_one_input(column: str) -> None:
+    with pytest.raises(DataError, match="for each item but item 'a'"):
+        Outcomes.of([{"item": "a", "score": 1, column: "x"}, {"item": "a", "score": 1, column: "y"}])
+
+
+@pytest.mark.parametrize("score", [1.5, -0.1, float("inf"), "seven", [1], object()])
+def test_a_score_outside_the_range_is_no_score(score: object) -> None:
+    with pytest.raises(DataError, match="row 2"):
+        Outcomes.of([{"item": "a", "score": 1}, {"item": "b", "score": score}])
+
+
+@pytest.mark.parametrize("score", [None, float("nan")])
+def test_a_run_without_a_score_is_kept_as_one_without(score: object) -> None:
+    found = Outcomes.of([{"item": "a", "score": 1}, {"item": "a", "score": score}, {"item": "b", "score": score}])
+    assert found.items.runs.tolist() == [1, 0]
+    assert found.items.planned.tolist() == [2, 1]
+    assert np.isnan(found.items.mean[1])
+
+
+@pytest.mark.parametrize("item", [None, "", float("nan")])
+def test_every_row_names_its_item(item: object) -> None:
+    with pytest.raises(DataError, match="row 1 has none"):
+        Outcomes.of([{"item": item, "score": 1}])
+
+
+def test_ranges_are_scaled() -> None:
+    found = Outcomes.of([{"item": i, "score": i} for i in range(1, 6)], low=1, high=5)
+    assert found.items.mean.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert not found.binary
+    with pytest.raises(ConfigError, match="low < high"):
+        Outcomes.of([{"item": 1, "score": 1}], low=1, high=1)
+
+
+def test_columns_frames_and_records_are_alike() -> None:
+    pandas = pytest.importorskip("pandas", reason="frames are pandas'")
+    columns = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+    assert {Outcomes.of(one).content() for one in (ROWS, columns, pandas.DataFrame(columns))} == {
+        Outcomes.of(ROWS).content()
+    }
+
+
+def test_whole_numbers_name_one_item_in_every_format() -> None:
+    assert (
+        Outcomes.of([{"item": 3.0, "score": 1}]).item.tolist() == Outcomes.of([{"item": "3", "score": 1}]).item.tolist()
+    )
+
+
+def test_a_missing_column_is_named_with_those_that_are_there() -> None:
+    with pytest.raises(DataError, match=r"column 'score' .* columns item, points"):
+        Outcomes.of([{"item": "a", "points": 1}])
+
+
+def test_the_text_of_the_prompt_tells_inputs_apart() -> None:
+    first, second = (Outcomes.of([{"item": "a", "score": 1, "prompt": text}]) for text in ("2 + 2?", "2 + 3?"))
+    assert first.digest[0] != second.digest[0]
+
+
+def test_files_of_several_runs_are_joined() -> None:
+    files = [Outcomes.of([{"item": f"q{i}", "score": (i + shift) % 2} for i in range(4)]) for shift in (0, 1, 1)]
+    items = joined(files).items
+    assert items.runs.tolist() == [3] * 4
+    assert items.flips.tolist() == [pytest.approx(2 / 3)] * 4
+
+
+def test_parts_of_one_evaluation_are_joined() -> None:
+    parts = [Outcomes.of(ROWS[:6]), Outcomes.of(ROWS[6:])]
+    assert joined(parts).content() == Outcomes.of(ROWS).content()
+    with pytest.raises(DataError, match="one range"):
+        joined([parts[0], Outcomes.of(ROWS, high=2)])
+
+
+def test_the_value_of_a_file_is_that_of_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in ROWS), encoding="utf-8")
+    assert Outcomes.read(path).content() == Outcomes.of(ROWS).content()
