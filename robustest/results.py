@@ -1,8 +1,7 @@
-"""The result of a measurement: frozen, of plain JSON types, and all that reports and other processes get.
+"""The result of a measurement: frozen, of plain JSON types, and all that reports and other processes get."""
 
-Facts, captions, counts, variations and limits are parts of a result beside its value. The kind of claim makes them, so
-that a report prints a result without knowing its kind.
-"""
+# Facts, captions, counts, variations and limits are parts of a result beside its value. The kind of claim makes them,
+# so that a report prints a result without knowing its kind.
 
 from __future__ import annotations
 

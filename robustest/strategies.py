@@ -1,8 +1,8 @@
-"""Hypothesis strategies of changes: shifts, severities, poses, perturbations, and chains of them.
+"""Hypothesis strategies of changes: shifts, severities, poses, perturbations, and chains of them."""
 
-Hypothesis shrinks towards fewer steps, lower severities and shares, smaller poses, and earlier names, and lowers
-severities before it tries other names. The changes are values: they can be printed as code, compared and applied again.
-"""
+# Hypothesis shrinks towards fewer steps, lower severities and shares, smaller poses, and earlier names, and lowers
+# severities before it tries other names. The changes are values: they can be printed as code, compared and applied
+# again.
 
 from __future__ import annotations
 

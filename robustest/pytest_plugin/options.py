@@ -1,7 +1,6 @@
-"""Options and ini keys of the plugin, and the settings of a run and of a test, without loading torch.
+"""Options and ini keys of the plugin, and the settings of a run and of a test, without loading torch."""
 
-A setting comes from the command line, else from the test's marker, the ini file, the profile, or its default.
-"""
+# A setting comes from the command line, else from the test's marker, the ini file, the profile, or its default.
 
 from __future__ import annotations
 

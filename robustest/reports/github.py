@@ -202,8 +202,7 @@ def _short(text: str, most: int) -> str:
 
 def escaped(text: str) -> str:
     """Return text as GitHub's Markdown shows it literally, on one line."""
-    # A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), nor for a table's bar.
-    # So
+    # A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), nor for a table's bar. So
     # every character that may begin markup, a link, a mention, an emoji or a formula becomes a reference.
     line = _UNSEEN.sub("�", " ".join(text.split()))
     line = _MARKUP.sub(lambda m: m[0] if m[0] in _PLAIN else f"&#{ord(m[0])};", line)

@@ -1,7 +1,6 @@
-"""JUnit XML through junit-xml: one suite for each test, one case for each claim.
+"""JUnit XML through junit-xml: one suite for each test, one case for each claim."""
 
-The schema is that of Jenkins' xunit plugin (junit-10.xsd), which GitLab and GitHub's test reporters read too.
-"""
+# The schema is that of Jenkins' xunit plugin (junit-10.xsd), which GitLab and GitHub's test reporters read too.
 
 from __future__ import annotations
 
