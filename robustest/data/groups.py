@@ -42,7 +42,7 @@ class Groups:
 
 
 def as_groups(groups: object, total: int) -> Groups:
-    """Return the groups of a user's description.
+    """Return named groups of samples.
 
     Args:
         groups: (N,) integers or strings, as a list, an array or a tensor, the group of each sample (None: no group;

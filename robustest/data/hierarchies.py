@@ -565,7 +565,7 @@ def domains(data: object, split: BreedsSplit) -> tuple[Domain, Domain]:
 def own_labels(data: Any, samples: Samples) -> NDArray[np.int64]:
     """Return (N,) labels of all samples."""
     targets = getattr(data, "targets", None)
-    # `data.targets`, as in torchvision, saves reading every image, but lacks what a target transform would do.
+    # `data.targets`, as in torchvision, saves reading every image, but ignores a target transform.
     if targets is not None and getattr(data, "target_transform", None) is None and len(targets) == len(samples):
         return np.asarray(targets).astype(np.int64)
     blocks = torch.split(torch.arange(len(samples)), _BLOCK)

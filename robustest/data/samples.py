@@ -155,7 +155,7 @@ class Samples:
 
 
 def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
-    """Return the samples of a user's data.
+    """Return the samples of data in any supported form.
 
     Args:
         data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` such as torchvision's `ImageFolder`;

@@ -21,7 +21,7 @@ COMMENT = 60_000
 ANNOTATIONS = 10
 """Largest number of annotations of one kind that GitHub shows."""
 
-_RESERVE = 400  # bytes of the budget for the lines that say what was cut
+_RESERVE = 400  # bytes of the budget for the lines that count the omitted parts
 _CELL = 300  # characters of a name in a table cell
 _FOLDED = 8_000  # characters of one failure's text
 _TABLE_SHARE = 0.6  # share of the budget: a byte of the table says more than one of the details

@@ -19,9 +19,9 @@ _COVERED = 0.5
 _SEEN = 0.5
 # Pixels that a shift may depart from a stretch and a move along the axes before boxes would no longer fit.
 _STRAIGHT = 0.5
-# Answers further than so many usual leads from turning have little say in the margin loss.
+# Answers further from turning than this number of mean leads weigh little in the margin loss.
 _NEAR = 0.2
-# The same of overlap.
+# The same distance in overlap.
 _NEAR_EDGE = 0.1
 _TINY = 1e-6
 

@@ -202,9 +202,9 @@ def _tensor(given: object, what: str) -> Tensor:
         raise DataError(expected(f"{what}, all of one shape", given)) from None
 
 
-# A score is a share of two counts: what float64 rounds off it decides nothing.
+# A score is a share of two counts; rounding in float64 must not decide.
 _ROUNDING = 1e-9
-# What a loss may say between scores that are nearly equal, at most; less would be rounded off in float32.
+# Largest weight of a loss between nearly equal scores; a smaller one would be rounded off in float32.
 _TIE = 5e-4
 
 
@@ -265,7 +265,7 @@ def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, 
     return work(output.flatten(0, 1), y.repeat_interleave(lanes, 0)).view(rows, lanes)
 
 
-# Less than any share of counts: what is at it is at 0.
+# Less than any positive share of counts.
 _NOTHING = 1e-7
 
 

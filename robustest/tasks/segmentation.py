@@ -20,7 +20,7 @@ from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_fl
 
 # SegPGD's weight of lost pixels, which rises from 0 to 1/2 over its steps, as its mean.
 _EARLY = 0.25
-# Pixels right by more than so many usual leads have little say in the margin loss.
+# Pixels that are right by more than this number of mean leads weigh little in the margin loss.
 _NEAR = 0.2
 _TINY = 1e-12
 

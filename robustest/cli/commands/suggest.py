@@ -45,7 +45,7 @@ def suggest(arguments: Sequence[str]) -> int:
         arguments: arguments of pytest, e.g. the tests to run.
 
     Returns:
-        0 if every claim was measured, whether it passed or not.
+        0 if every claim was measured, passed or not.
 
     Raises:
         Refused: the tests could not be run, or none makes a claim with a threshold.
