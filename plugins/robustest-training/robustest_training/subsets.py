@@ -33,7 +33,7 @@ class Draws:
 
     synthetic: list[Tensor]  # synthetic, real: disjoint sets of equally many
     real: list[Tensor]
-    # Synthetic_halves, real_halves: both halves of some of these, for each random split.
+    # synthetic_halves, real_halves: both halves of some of these, for each random split.
     synthetic_halves: list[tuple[Tensor, Tensor]]
     real_halves: list[tuple[Tensor, Tensor]]
     curve: dict[int, list[Tensor]]  # by size, growing, disjoint sets of real samples; the size of `real` is left out

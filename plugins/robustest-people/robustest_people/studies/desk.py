@@ -258,11 +258,7 @@ def box_answers(fields: dict[str, str], entries: int) -> tuple[bool, ...]:
 
 
 def choice_answers(fields: dict[str, str], choices: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the label chosen for each entry of a page.
-
-    Args:
-        fields: numbers of choices, by the names of a page's fields.
-        choices: the labels of each entry.
+    """Return the label chosen for each entry of a page, by numbers of choices in the fields.
 
     Raises:
         Malformed: a field is not of this page, or names no choice.

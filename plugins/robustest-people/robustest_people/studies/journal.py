@@ -1,8 +1,7 @@
 """The journal of a study: an append-only SQLite file; and the progress computed from it.
 
-An event is a single row, so it is there whole or not at all, and `append` returns once it is on the disk (write-ahead
-log, `synchronous=FULL`). The database refuses to change or remove a row, and to take a second page of the same
-annotator and number.
+An event is a single row: it is there whole or not at all, and `append` returns once it is on the disk. The database
+refuses to change or remove a row, and to take a page twice.
 """
 
 from __future__ import annotations
@@ -53,11 +52,7 @@ class Event:
 
 
 class Journal:
-    """An open journal, for one thread at a time.
-
-    Args:
-        path: the file, made if absent.
-        study: digest of the study; a journal of another study is refused.
+    """An open journal, for one thread at a time. A journal of another study (by its digest) is refused.
 
     Raises:
         StoreError: the journal is damaged, or of another study.
