@@ -1,10 +1,9 @@
-"""The account of a run: the ending of each test, the measurement of each claim, and the results that were lost.
+"""The account of a run: the ending of each test, the measurement of each claim, and the results that were lost."""
 
-pytest decides how a test ended; a claim decides what was measured. A `Row` holds both, and its `state` is the one word
-that the terminal, the page, JUnit, the summary, `show` and `merge` print and count. `Account.rows` adds a row for every
-ending that no claim explains. So a report that shows all rows is red if pytest is, and a run that lost a result is
-never green.
-"""
+# pytest decides the outcome of a test, a claim the measured value. A `Row` holds both, and its `state` is the one
+# word that the terminal, the page, JUnit, the summary, `show` and `merge` print and count. `Account.rows` adds a row
+# for every ending that no claim explains. So a report that shows all rows is red if pytest is, and a run that lost a
+# result is never green.
 
 from __future__ import annotations
 

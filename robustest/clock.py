@@ -1,9 +1,8 @@
-"""The clock of a claim: `time_budget` ends it within the pass of the model that is under way.
+"""The clock of a claim: `time_budget` ends it within the pass of the model that is under way."""
 
-Every pass of a model, read of a sample, request to an endpoint and forward call of a training checks the clock first,
-and raises `OutOfTime` after the time is up. The driver catches it and decides on the outcomes so far; elsewhere the
-claim is inconclusive.
-"""
+# Every pass of a model, read of a sample, request to an endpoint and forward call of a training checks the clock first,
+# and raises `OutOfTime` after the time is up. The driver catches it and decides on the outcomes so far; elsewhere the
+# claim is inconclusive.
 
 from __future__ import annotations
 

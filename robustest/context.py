@@ -1,17 +1,16 @@
-"""The context of the running test: its settings, and the record of its results.
+"""The context of the running test: its settings, and the record of its results."""
 
-It is a context variable, so that assertions need no argument for it. Every claim that is made while a test runs is in
-its record, or the test is not green:
-
-1. In the test's own thread an error ends the test. Claims of other threads are recorded with the running test; an error
-   there is kept (`Context.apart`) and ends the test at its end.
-2. A task of an event loop runs in the test's own thread, but perhaps nobody awaits its error: it is kept too, unless
-   somebody did.
-3. Other processes, forked or spawned, write beginning, result and end of their claims into a folder that the
-   environment names. The test reads the folder when it ends.
-4. A claim that has not ended by then is an error of the test. A claim after the test's end belongs to no test: the run
-   reports it as lost, and is not green.
-"""
+# It is a context variable, so that assertions need no argument for it. Every claim that is made while a test runs is in
+# its record, or the test is not green:
+#
+# 1. In the test's own thread an error ends the test. Claims of other threads are recorded with the running test; an
+#    error there is kept (`Context.apart`) and ends the test at its end.
+# 2. A task of an event loop runs in the test's own thread, but perhaps nobody awaits its error: it is kept too, unless
+#    somebody did.
+# 3. Other processes, forked or spawned, write beginning, result and end of their claims into a folder that the
+#    environment names. The test reads the folder when it ends.
+# 4. A claim that has not ended by then is an error of the test. A claim after the test's end belongs to no test: the
+#    run reports it as lost, and is not green.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The errors of robustest: one small hierarchy, each also the builtin that a caller would catch.
+"""The errors of robustest: one small hierarchy, each also the builtin that a caller would catch."""
 
-A failed claim is an `AssertionError`; a claim that could not be measured is a `RobustestError`. Messages have
-expectation, given value and remedy.
-"""
+# A failed claim is an `AssertionError`; a claim that could not be measured is a `RobustestError`. Messages have
+# expectation, given value and remedy.
 
 from __future__ import annotations
 

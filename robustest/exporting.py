@@ -29,7 +29,7 @@ def exported(module: nn.Module, batch: Tensor, size: Any) -> torch.export.Export
     with _silence():
         program = torch.export.export(module, (batch,), dynamic_shapes=({0: size},))
     for node in program.graph.nodes:
-        # Which module a node came from: torch 2.5 cannot read back what it writes of nested ones.
+        # The origin of a node: torch 2.5 cannot read back its own entries of nested modules.
         node.meta.pop("nn_module_stack", None)
     return program
 

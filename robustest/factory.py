@@ -15,7 +15,6 @@ class Factory:
     """A model or a data set by the function that builds it.
 
     `Factory("shop.nets:build", width=64)` stands for `shop.nets.build(width=64)` wherever a model or data are expected.
-    Workers call it themselves, so only a model's weights are sent, and data are read where the worker is.
 
     Args:
         path: "package.module:name" of a function or class that every process can import.
@@ -43,6 +42,7 @@ class Factory:
         """
         module, _, name = self.path.partition(":")
         try:
+            # Workers build it themselves, so only a model's weights are sent, and data are read beside the worker.
             made: Any = import_module(module)
             for part in name.split("."):
                 made = getattr(made, part)

@@ -38,8 +38,8 @@ class HealthCheck:
         share: the share of failures that stops a claim. None lets `unlikely` alone decide.
         least: fewer failures than this do not stop a claim, unless `few` allows it.
         few: "unlikely": fewer stop it where they are `unlikely`; "all": where every case failed.
-        about: "gradients": a claim whose survivors were searched without gradients passes all the same;
-            "answers": the model's answers cannot be trusted under any search.
+        about: "gradients": a claim whose survivors were searched without gradients passes all the same; "answers": the
+            model's answers cannot be trusted under any search.
     """
 
     name: str
@@ -195,8 +195,8 @@ class HealthFinding:
         name: the check's name, one of `HEALTH_CHECKS`.
         message: the finding with its numbers, the remedy, and the way to suppress it.
         suppressed: the user switched the check off.
-        carried: it does not count because the claim does not rest on gradients: a search without gradients went
-            through every sample that is taken to be safe, and a second one broke no more.
+        carried: it does not count because the claim does not rest on gradients: a search without gradients went through
+            every sample that is taken to be safe, and a second one broke no more.
     """
 
     name: str

@@ -1,13 +1,12 @@
-"""Histories of claims: entries of many runs, ordered by commit, and the first bad commit.
+"""Histories of claims: entries of many runs, ordered by commit, and the first bad commit."""
 
-1. Each run adds one `HistoryEntry` to each `ClaimId`, with its verdict, interval and digests of model and data.
-2. Entries are ordered by commit date, not by the date of the run: an old commit may be measured late. Entries of one
-   commit with the same model, data and threshold make a `CommitPoint`.
-3. A point is bad if any of its runs failed, since one counterexample is enough; good if one passed and none failed;
-   otherwise open. Runs of a changed working tree belong to no commit.
-4. The first bad commit is the first bad point after the last good one. Open commits in between may be the first one
-   instead, so their number is given.
-"""
+# 1. Each run adds one `HistoryEntry` to each `ClaimId`, with its verdict, interval and digests of model and data.
+# 2. Entries are ordered by commit date, not by the date of the run: an old commit may be measured late. Entries of one
+#    commit with the same model, data and threshold make a `CommitPoint`.
+# 3. A point is bad if any of its runs failed, since one counterexample is enough; good if one passed and none failed;
+#    otherwise open. Runs of a changed working tree belong to no commit.
+# 4. The first bad commit is the first bad point after the last good one. Open commits in between may be the first one
+#    instead, so their number is given.
 
 from __future__ import annotations
 
@@ -344,8 +343,8 @@ def claim_histories(history: Mapping[ClaimId, Sequence[HistoryEntry]]) -> list[C
             continue
         others = [entry for one in by_test.get(claim.test, history) for entry in history[one]]
         # A test itself is listed only while its last entry is later than those of its claims; for a test without
-        # claims, only
-        # if it is as late as the whole history's. Later measurements of its claims show that it runs again.
+        # claims, only if it is as late as the whole history's. Later measurements of its claims show that it runs
+        # again.
         latest = max(_moment(entry[:3]) for entry in (*entries, *others))
         if max(_moment(entry[:3]) for entry in entries) == latest:
             found.append(claim_history(claim, entries, timeline))

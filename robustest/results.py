@@ -1,8 +1,7 @@
-"""The result of a measurement: frozen, of plain JSON types, and all that reports and other processes get.
+"""The result of a measurement: frozen, of plain JSON types, and all that reports and other processes get."""
 
-Facts, captions, counts, variations and limits are parts of a result beside its value. The kind of claim makes them, so
-that a report prints a result without knowing its kind.
-"""
+# Facts, captions, counts, variations and limits are parts of a result beside its value. The kind of claim makes them,
+# so that a report prints a result without knowing its kind.
 
 from __future__ import annotations
 
@@ -30,22 +29,12 @@ SHOWN_ELSEWHERE = frozenset({"health", "baseline", "changed", "class_names", "cl
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A further number or sentence of a result.
+    """A further number or sentence of a result."""
 
-    Attributes:
-        label: name in a few words.
-        value: a number, a bool, or words.
-        unit: unit of the number; empty for a share, and for words.
-        leads: True if short reports print it too: the terminal, JUnit and the summary.
-
-    Raises:
-        TypeError: a field has another type, or the number is not finite.
-    """
-
-    label: str
-    value: Value
-    unit: str = ""
-    leads: bool = True
+    label: str  # name in a few words
+    value: Value  # a number, a bool, or words
+    unit: str = ""  # unit of the number; empty for a share, and for words
+    leads: bool = True  # True if short reports print it too: the terminal, JUnit and the summary
 
     def __post_init__(self) -> None:
         _check("a fact", {"label": self.label, "unit": self.unit}, str, "text")

@@ -17,75 +17,46 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+|:all)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Settings of measurements.
+    """Settings of measurements."""
 
-    Attributes:
-        profile: name of the profile.
-        device: "auto" (the model's own device, else the first CUDA device, else cpu), "cpu", "cuda", "cuda:N",
-            "cuda:all" (a worker process for each CUDA device) or "mps".
-        seed: seed of the order of samples and of every random draw.
-        attack: attack of claims that name none.
-        certify: method that proves samples in claims on robust accuracy: "auto", "linear" or None.
-        scope: "set" (this test set) or "population" (the one that it was drawn from).
-        alpha: chance of a wrong verdict on each side of a population claim, and at each end of every interval; in (0,
-            0.5).
-        family_size: number of claims that share the error of wrong early failures, alpha / family_size each; >= 1.
-        batch_size: largest number of samples in one model pass; None lets robustest choose.
-        precision: "fp32", "bf16" (gradients in bfloat16 first, then in float32 on the samples that are left; verdicts
-            always in float32) or "auto" (bf16 if a short timing shows that it is faster).
-        examples: counterexamples kept and pictured per failed claim.
-        pictures: folder for pictures of counterexamples, or None.
-        suppress: names of health checks that only add notes.
-        exact: True to measure every sample, even after the verdict is certain.
-        max_samples: largest number of samples that a claim measures, or None.
-        time_budget: seconds after which a claim ends, within the current model pass; or None.
-        inconclusive: effect of an inconclusive claim on its test: "fail" or "skip"; it never passes.
-        attempts: "every" or "majority" of the attempts must hold if another plugin runs a test again.
-        store: folder of the store, or None.
-        cache: True to use stored chunks; False only writes them.
-        recheck: share of stored chunks, drawn at random, that is measured again and must agree; in 0..1.
-        corpus: folder of the counterexamples to replay, or None.
-        corpus_max_mb: its largest size in megabytes, > 0.
-        replay_only: True to replay known counterexamples, and search for none.
-        baseline: file of committed outcomes that `no_worse_than` compares with.
-        update_baseline: True to write outcomes to that file instead of comparing them.
-        engine: engine that measures chunks: "local" (this machine), or an engine of a pack, such as "ray".
-        address: address of that engine's cluster; None lets the engine choose.
-        workers: number of worker processes; None: none besides this one on one device, one for each with cuda:all, and
-            as many as the cluster has room for elsewhere.
-        gpus_per_task: GPUs of one worker of a cluster, > 0 (fractions share a GPU); 0 for the CPU; None: one if the
-            cluster has GPUs.
-    """
-
-    profile: str = "dev"
+    profile: str = "dev"  # name of the profile
+    # "auto" (the model's own device, else the first CUDA device, else cpu), "cpu", "cuda", "cuda:N", "cuda:all" (a
+    # worker process for each CUDA device) or "mps"
     device: str = "auto"
-    seed: int = 0
-    attack: str = "fast"
-    certify: str | None = None
-    scope: str = "set"
+    seed: int = 0  # seed of the order of samples and of every random draw
+    attack: str = "fast"  # attack of claims that name none
+    certify: str | None = None  # method that proves samples in claims on robust accuracy: "auto", "linear" or None
+    scope: str = "set"  # "set" (this test set) or "population" (the one that it was drawn from)
+    # chance of a wrong verdict on each side of a population claim, and at each end of every interval; in (0, 0.5)
     alpha: float = 0.01
+    # number of claims that share the error of wrong early failures, alpha / family_size each; >= 1
     family_size: int = 100
-    batch_size: int | None = None
+    batch_size: int | None = None  # largest number of samples in one model pass; None lets robustest choose
+    # "fp32", "bf16" (gradients in bfloat16 first, then in float32 on the samples that are left; verdicts always in
+    # float32) or "auto" (bf16 if a short timing shows that it is faster)
     precision: str = "fp32"
-    examples: int = 3
-    pictures: str | None = None
-    suppress: tuple[str, ...] = ()
-    exact: bool = False
-    max_samples: int | None = None
-    time_budget: float | None = None
-    inconclusive: str = "fail"
-    attempts: str = "every"
-    store: str | None = None
-    cache: bool = True
-    recheck: float = 0.01
-    corpus: str | None = None
-    corpus_max_mb: float = 20.0
-    replay_only: bool = False
-    baseline: str = "robust-baseline.json"
-    update_baseline: bool = False
-    engine: str = "local"
-    address: str | None = None
+    examples: int = 3  # counterexamples kept and pictured per failed claim
+    pictures: str | None = None  # folder for pictures of counterexamples, or None
+    suppress: tuple[str, ...] = ()  # names of health checks that only add notes
+    exact: bool = False  # True to measure every sample, even after the verdict is certain
+    max_samples: int | None = None  # largest number of samples that a claim measures, or None
+    time_budget: float | None = None  # seconds after which a claim ends, within the current model pass; or None
+    inconclusive: str = "fail"  # effect of an inconclusive claim on its test: "fail" or "skip"; it never passes
+    attempts: str = "every"  # "every" or "majority" of the attempts must hold if another plugin runs a test again
+    store: str | None = None  # folder of the store, or None
+    cache: bool = True  # True to use stored chunks; False only writes them
+    recheck: float = 0.01  # share of stored chunks, drawn at random, that is measured again and must agree; in 0..1
+    corpus: str | None = None  # folder of the counterexamples to replay, or None
+    corpus_max_mb: float = 20.0  # its largest size in megabytes, > 0
+    replay_only: bool = False  # True to replay known counterexamples, and search for none
+    baseline: str = "robust-baseline.json"  # file of committed outcomes that `no_worse_than` compares with
+    update_baseline: bool = False  # True to write outcomes to that file instead of comparing them
+    engine: str = "local"  # engine that measures chunks: "local" (this machine), or an engine of a pack, such as "ray"
+    address: str | None = None  # address of that engine's cluster; None lets the engine choose
+    # number of worker processes; None: none besides this one on one device, one for each with cuda:all, and as many
+    # as the cluster has room for elsewhere
     workers: int | None = None
+    # GPUs of one worker of a cluster, > 0 (fractions share a GPU); 0 for the CPU; None: one if the cluster has GPUs
     gpus_per_task: float | None = None
 
     def __post_init__(self) -> None:
@@ -108,8 +79,7 @@ class Settings:
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     # `ci` decides as `dev` does, so that a red gate can be repeated at the desk, but it rechecks more of a store that
-    # other
-    # machines have written.
+    # other machines have written.
     "dev": {},
     "ci": {"recheck": 0.05},
     "nightly": {"attack": "thorough", "exact": True, "cache": False},

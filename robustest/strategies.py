@@ -1,8 +1,8 @@
-"""Hypothesis strategies of changes: shifts, severities, poses, perturbations, and chains of them.
+"""Hypothesis strategies of changes: shifts, severities, poses, perturbations, and chains of them."""
 
-Hypothesis shrinks towards fewer steps, lower severities and shares, smaller poses, and earlier names, and lowers
-severities before it tries other names. The changes are values: they can be printed as code, compared and applied again.
-"""
+# Hypothesis shrinks towards fewer steps, lower severities and shares, smaller poses, and earlier names, and lowers
+# severities before it tries other names. The changes are values: they can be printed as code, compared and applied
+# again.
 
 from __future__ import annotations
 
@@ -153,9 +153,6 @@ def _hundredths(draw: DrawFn, limit: float) -> float:
 def perturbations(threat: Threat) -> SearchStrategy[Perturbation]:
     """Return a strategy of random places inside a threat, in tenths of the way there; the image is the simplest.
 
-    For chains that add a little of it to a shift: alone, an attack (`assert_robust_accuracy`) finds far more than
-    random places.
-
     Args:
         threat: e.g. Linf(8 / 255); lengths are in input units.
 
@@ -163,6 +160,8 @@ def perturbations(threat: Threat) -> SearchStrategy[Perturbation]:
         ConfigError: this is no threat.
     """
     Perturbation(threat)
+    # A search among random places is weak: alone, an attack (`assert_robust_accuracy`) finds far more. This is for
+    # chains that add a little of it to a shift.
     return _perturbations(threat)
 
 

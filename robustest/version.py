@@ -1,3 +1,3 @@
-"""The version, where everything may read it."""
+"""The version."""
 
 VERSION = "0.1.0"

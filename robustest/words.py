@@ -80,7 +80,7 @@ def value_in_words(
     Args:
         estimate: the value; None for an early verdict.
         interval: interval of the true value.
-        left: interval of the value that a search left; without a search the same as `interval`.
+        left: interval of the value that a search left; else `interval`.
         bounds: "above" or "below" if a search only bounds the value; else empty.
         searched: words that follow the value of a search.
         threshold: the value gets enough decimals to differ from it.

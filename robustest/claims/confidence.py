@@ -1,11 +1,11 @@
 """Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class.
 
-All three evaluate the same columns per sample (`Answering`): the outcome, the probability p of the predicted class, and
-three scores. A p near 1 saturates in floating point, so samples are ordered by its log odds.
+All three evaluate the same columns (`Answering`): outcome, probability p of the predicted class, and three scores. A p
+near 1 saturates in floating point, so samples are ordered by its log odds.
 
 - Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
-- Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy. By chance it comes
-  out too high; estimate and interval are without that bias (`robustest.decisions.calibration`).
+- Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy, without the bias of
+  chance (`robustest.decisions.calibration`).
 - Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives (Hendrycks
   and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's quantile
   (`robustest.decisions.selection`).
@@ -69,12 +69,12 @@ class Answering:
 
     Attributes:
         examples: most exhibits.
-        shift: applied to a sample first, or None.
+        shift: applied first, or None.
         temperature: divisor of the logits.
         probabilities: True if the model outputs probabilities in place of logits.
         marked: add a hash of each sample, to find the sample in other data.
-        whole: add all log probabilities and the labels.
-        beside: samples (M, *S) evaluated together with the first of a chunk, to detect models that score by the batch.
+        whole: add log probabilities and labels.
+        beside: samples (M, *S) evaluated in one batch with others, to detect models that score by the batch.
     """
 
     examples: int
@@ -154,11 +154,7 @@ def marks(x: Tensor) -> NDArray[np.uint64]:
 
 
 def optional_shift(shift: str | Shift | ShiftFunction | None, severity: int | None) -> Shift | None:
-    """Return the shift of a call, or None.
-
-    Raises:
-        ConfigError: a severity without a shift; else as for `requested_shift`.
-    """
+    """Return the shift of a call, or None; ConfigError for a severity without a shift."""
     if shift is None and severity is not None:
         raise ConfigError(f"Expected shift= with severity={severity} but got none.")
     return None if shift is None else requested_shift(shift, severity)
@@ -171,11 +167,7 @@ def check_confidence(model: Classifier) -> None:
 
 
 def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
-    """Return the setup of a claim on confidence.
-
-    Raises:
-        ConfigError: the model outputs labels alone.
-    """
+    """Return the setup of a claim on confidence; ConfigError for a model with labels alone."""
     check_confidence(setup.model)
     if not probabilities:
         return setup
@@ -197,11 +189,7 @@ def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -
 
 
 def checked_temperature(temperature: object, fit_data: object) -> float:
-    """Return the temperature as a float.
-
-    Raises:
-        ConfigError: not a number > 0, or fit_data is given too.
-    """
+    """Return the temperature as a float; ConfigError unless > 0 and without fit_data."""
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < np.inf:
         raise ConfigError(expected("temperature to be a number > 0", temperature))
     if fit_data is not None and temperature != 1:
@@ -223,7 +211,8 @@ def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
 
 
 def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> Plan:
-    """Return the plan of a claim on confidence; all these claims share stored predictions."""
+    """Return the plan of a claim on confidence."""
+    # One identity: all these claims share stored predictions.
     kept = ("answers", look.marked, look.shift, look.temperature, look.probabilities)
     return setup.plan(statement, look, rule, identity=kept if look.beside is None else (*kept, look.beside))
 
@@ -285,23 +274,21 @@ def measure_calibrated(
 
     Args:
         model, data: as for `measure_robust_accuracy`; images (N, C, H, W) for a shift by name.
-        shift, severity: applied to the samples first, as for `measure_shift_accuracy`.
+        shift, severity: applied first, as for `measure_shift_accuracy`.
         max_brier: largest Brier score claimed, in 0..2 and less than 2.
         max_ece: largest calibration error claimed, in 0..1 and less than 1; not together with max_brier.
-        no_worse_than, tolerance: as for `measure_robust_score`, about half of the Brier score, which may rise by at
-            most `tolerance`. Not with max_ece, which is not a mean over samples.
+        no_worse_than, tolerance: as for `measure_robust_score`, about half of the Brier score. Not with max_ece, which
+            is not a mean over samples.
         bins: number of bins of confidence, of equal width, >= 10.
         temperature: divisor of the logits, > 0.
-        fit_data: samples on which a temperature is fitted, none of them in `data`.
+        fit_data: samples for the fit of a temperature, none of them in `data`.
         probabilities: True if the model outputs probabilities in place of logits.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, both thresholds are given, or the claim cannot be compared
-            with a baseline.
-        DataError: evaluated samples are in fit_data; else as for `measure_robust_accuracy`.
-        ModelError: undeclared probabilities, or the reverse; else as for `measure_robust_accuracy`.
-        DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: evaluated samples are in fit_data.
+        ModelError: undeclared probabilities, or the reverse.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     asked = _CalibrationClaim.of(max_brier, max_ece, bins)
     _check_paired(asked, no_worse_than, fit_data)
@@ -333,7 +320,7 @@ def measure_calibrated(
 
 @dataclass(frozen=True, slots=True)
 class _CalibrationClaim:
-    """The quantity claimed and its threshold; None if nothing is claimed."""
+    """The quantity claimed and its threshold, or None."""
 
     quantity: Quantity
     threshold: float | None
@@ -341,11 +328,6 @@ class _CalibrationClaim:
 
     @classmethod
     def of(cls, max_brier: float | None, max_ece: float | None, bins: int) -> _CalibrationClaim:
-        """Return the claim of a call's arguments.
-
-        Raises:
-            ConfigError: an argument is out of range, or both thresholds are given.
-        """
         checked_not_both(max_brier=max_brier, max_ece=max_ece)
         max_brier = optional_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
         max_ece = optional_threshold("max_ece", max_ece, trivial=1)
@@ -380,13 +362,9 @@ class _CalibrationClaim:
 
 
 def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_data: object) -> None:
-    """Refuse a comparison that would not pair one figure of the same samples.
-
-    Raises:
-        ConfigError: the calibration error, or a temperature fitted to one of two models.
-    """
     if no_worse_than is None:
         return
+    # A baseline must pair one figure of the same samples.
     if asked.by_error:
         raise ConfigError(
             "Expected max_brier= with no_worse_than= but got max_ece=: a calibration error is no mean of samples that "
@@ -465,20 +443,15 @@ def measure_selective_accuracy(
 ) -> Result:
     """Measure the accuracy on the share of samples with the highest confidence (Geifman and El-Yaniv, NeurIPS 2017).
 
-    For the population the confidence that this share reaches is unknown too; the interval joins exact ones for each
-    likely number of samples above it (`robustest.decisions.selection`).
-
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_calibrated`.
-        shift, severity, probabilities: as for `measure_calibrated`.
+        data, shift, severity, probabilities: as for `measure_calibrated`.
         coverage: share of samples that is answered, in 0..1 and more than 0.
         at_least: accuracy claimed on them, in 0..1 and more than 0.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
     coverage = checked_threshold("coverage", coverage, trivial=0)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -557,8 +530,7 @@ def measure_ood_rejected(
     """Measure the share of outside samples accepted at the score that 95 % of the inside ones reach.
 
     (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples are evaluated. An outside
-    sample's outcome is True if it is rejected. For the populations the interval allows for the error of that score
-    (`robustest.decisions.selection`).
+    sample's outcome is True if it is rejected.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -570,8 +542,7 @@ def measure_ood_rejected(
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
     most = optional_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:

@@ -6,8 +6,6 @@
    (n - least + 1)-th smallest margin is negative if and only if the claim breaks.
 3. It shrinks a change that breaks the claim, to fewer steps and lower severities.
 4. That change, or else the one with the lowest accuracy, is measured on all samples.
-
-The search (`hunt`) depends on strategy, seed and predicate alone: its database is separate from hypothesis' profiles.
 """
 
 from __future__ import annotations
@@ -86,29 +84,27 @@ def measure_robust_to(
     """Search with hypothesis for the lowest accuracy under a strategy's changes, and the mildest that breaks a claim.
 
     A pass says that no example tried breaks the claim; it is not a proof. The accuracy is that of these samples for
-    either `scope`, since they picked the change. The search depends on strategy, model, samples and the settings' seed
-    alone. Examples are stored in the database of hypothesis' current profile, and tried first.
+    either `scope`, since they picked the change. The search depends on strategy, model, samples and seed alone.
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_shift_accuracy`. The samples of the search are held in memory.
+        data, task: as for `measure_shift_accuracy`. The samples of the search are held in memory.
         strategy: draws changes of `robustest.strategies`, or functions of a batch as for shifts.
         at_least: accuracy claimed under every change, in 0..1.
         max_examples: most examples tried before shrinking; None tries 100.
-        task: as for `measure_shift_accuracy`.
-        **options: see `robustest.run.plan.Options`. `max_samples` limits the search, not the measurement of its result.
-            After `time_budget` seconds the search ends, and only a counterexample is measured on all samples. With
-            `cache=False` hypothesis' database is not used.
+        **options: see `robustest.run.plan.Options`. `max_samples` and `time_budget` limit the search, not the
+            measurement of a counterexample. With `cache=False` hypothesis' database is not used.
 
     Returns:
         The result. `details["mildest"]` is the mildest change that breaks the claim, in words and as code for
         `assert_shift_accuracy`, or None; `details["worst"]` the change of lowest accuracy. Outcomes and counterexamples
-        are those of the mildest, else of the worst. The result is inconclusive if the samples that no example changed
-        suffice for the claim.
+        are those of the mildest, else of the worst. It is inconclusive if the samples that no example changed suffice
+            for
+        the claim.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        ConfigError: the strategy draws no changes.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     if not isinstance(strategy, SearchStrategy):
@@ -134,19 +130,18 @@ def accuracy_under(
 ) -> float:
     """Return the accuracy on changed samples, for use in a hypothesis test.
 
-    Inside a test under `@given`, hypothesis receives the margin (see `measure_robust_to`), and so searches for changes
-    that do more harm. Nothing is recorded for the reports.
+    Under `@given`, hypothesis receives the margin (see `measure_robust_to`), and so searches for changes that do more
+    harm. Nothing is recorded for the reports.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
         change: drawn by a strategy of `robustest.strategies`, or any shift.
-        at_least: accuracy that the test requires, in 0..1; the margin is then that of the sample that decides. None
-            gives the mean margin.
+        at_least: accuracy that the test requires, in 0..1; the margin is then that of the sample that decides. None:
+            the mean margin.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options)
@@ -177,12 +172,6 @@ def _search(
     setting: str,
     statement: str,
 ) -> _SearchEnd:
-    """Run the search of hypothesis.
-
-    Raises:
-        Exception: a change could not be measured.
-        NotSearched: in a replay, no stored example breaks the claim.
-    """
     errors: list[Exception] = []
     broken: list[object] = []
 
@@ -254,7 +243,6 @@ def _changed(trials: Trials, evidence: Evidence) -> Changed:
 
 
 def _idle(trials: Trials) -> tuple[str, ...]:
-    """Return the caveat of examples that changed nothing, beside others that did."""
     if not trials.moved.any():
         return ()
     names, still = trials.idle, sum(not trial.moved.any() for trial in trials.seen.values())
@@ -318,8 +306,7 @@ class Trial:
 
     Attributes:
         right: number of right samples.
-        moved: (n,) bool, True for samples that the change altered, in the order of `Trials.ids`.
-        cut: (n,) bool, as in `ShiftedInputs`.
+        moved, cut: (n,) bool, as in `ShiftedInputs`, in the order of `Trials.ids`.
         margin: of the sample that decides, negative if the claim breaks; the mean if nothing is claimed.
     """
 
@@ -337,7 +324,6 @@ class Trials:
     """Changes tried on the same samples.
 
     Attributes:
-        n: number of samples.
         ids: (n,) int64, positions in the data.
         least: samples that must be right; None if nothing is claimed.
         seen: the trial of each change, by its key.
@@ -368,7 +354,6 @@ class Trials:
 
     @classmethod
     def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
-        """Load the samples, and check the model on the first."""
         classifier, samples, settings = setup.model, setup.samples, setup.settings
         device = resolve(settings.device, classifier.device)
         evaluator = Evaluator(
@@ -417,7 +402,6 @@ class Trials:
         return tuple(name for name, any_moved in moved.items() if not any_moved)
 
     def share(self, change: object) -> float:
-        """Return the accuracy under a change that was tried."""
         return self.seen[_key(change)].right / self.n
 
     @property
@@ -509,15 +493,12 @@ def hunt(
 ) -> object | None:
     """Return the simplest change that hypothesis finds to break a claim, or None.
 
-    Stored changes are tried first; only changes that break are stored.
-
     Args:
         strategy: draws changes.
-        breaks: True if a change breaks the claim, always the same for one change; it may call `hypothesis.target`. An
-            `Exception` from it counts as broken.
+        breaks: True if a change breaks the claim, always the same for one change; an `Exception` counts as broken.
         seeded: seed of the search.
         max_examples: most examples before shrinking; None tries 100.
-        key: of stored examples in the database of hypothesis' current profile.
+        key: of stored examples in the database of hypothesis' current profile; they are tried first.
         remember: True to use that database.
         replay_only: try the stored examples alone.
 

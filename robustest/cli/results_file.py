@@ -1,8 +1,7 @@
-"""Reader of the files that `--robust-json` writes.
+"""Reader of the files that `--robust-json` writes."""
 
-A file may come from another machine, be cut short, or be malicious. So three checks precede any use: sizes, depth and
-numbers of the JSON; types of every field; and whether every report can be made of it.
-"""
+# A file may come from another machine, be cut short, or be malicious. So three checks precede any use: sizes, depth and
+# numbers of the JSON; types of every field; and whether every report can be made of it.
 
 from __future__ import annotations
 
@@ -154,9 +153,8 @@ def parse_json(data: bytes) -> Any:
         value = json.loads(data.decode("utf-8"), parse_constant=no_constant, object_pairs_hook=once)
     except RecursionError:
         raise ValueError(too_deep) from None
-    # A validation library (msgspec, pydantic) would not replace this walk: none limits depth, repeated names and
-    # sizes of
-    # numbers inside of free-form details.
+    # A validation library (msgspec, pydantic) would not replace this walk: none limits depth, repeated names and sizes
+    # of numbers inside of free-form details.
     waiting = [(value, 1)]  # without recursion, so that no depth can break it
     while waiting:
         one, depth = waiting.pop()

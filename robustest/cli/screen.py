@@ -130,7 +130,7 @@ _PYTEST_CODES = {0: Exit.OK, 1: Exit.NOT_PASSED, 3: Exit.MISSING, 5: Exit.MISSIN
 
 
 def run_pytest(arguments: Sequence[str]) -> int:
-    """Run `pytest --robust` in a process of its own; return pytest's exit code."""
+    """Run `pytest --robust` in another process; return pytest's exit code."""
     sys.stdout.flush()
     # The tests of a project may change the process, so they never run in this one.
     command = [sys.executable, "-m", "pytest", "--robust", *arguments]

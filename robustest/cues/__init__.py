@@ -1,4 +1,8 @@
-"""Cues: features that a model should not depend on, as paired interventions with an on and an off state."""
+"""Cues: features that a model should not depend on, as paired interventions with an on and an off state.
+
+Values and colours are in input units: one number, or one per channel. `bounds` is the range of inputs, to which results
+are clipped. `ids` are set by `at`. Arguments out of range raise ConfigError.
+"""
 
 from robustest.cues.backgrounds import BackgroundSwap as BackgroundSwap
 from robustest.cues.backgrounds import ForegroundRemoval as ForegroundRemoval

@@ -17,25 +17,19 @@ from robustest.cues.cue import sample_keys
 from robustest.errors import ConfigError, expected
 
 Masks = Tensor | Callable[[Tensor], Tensor]
-"""Masks (N, 1, H, W) in [0, 1] of the user's samples, 1 on the object; or a function from images to their masks."""
+"""Masks (N, 1, H, W) in [0, 1] of the user's samples, 1 on the object; or a function from images to masks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BackgroundSwap:
     """On shows each object before a background of a pool; off leaves the image unchanged.
 
-    With backgrounds of one class and that class as target, flips are predictions that the background attracts; with
-    backgrounds of all classes they count every effect of the background.
+    With backgrounds of one class and that class as target, flips are predictions that the background attracts.
 
     Args:
-        masks: where the objects are, 1 on the object.
+        masks: 1 on the object.
         backgrounds: (M, C, H, W) the pool, in input units.
         choice: (N,) int64 background of each of the user's samples; None draws it by `seed` and index.
-        seed: draws the backgrounds.
-        ids: (N,) int64 indices of the samples; set by `at`, None means 0..N-1.
-
-    Raises:
-        ConfigError: backgrounds are no images.
     """
 
     masks: Masks
@@ -75,18 +69,12 @@ class BackgroundSwap:
 class ForegroundRemoval:
     """On shows the background alone, with the object filled over; off leaves the image unchanged.
 
-    A model that keeps its prediction recognises the class by the background. So look at the accuracy with the cue on,
-    which should be near chance, and not at the flips.
+    The accuracy with the cue on should be near chance; flips show nothing here.
 
     Args:
-        masks: where the objects are, 1 on the object.
-        fill: value of the object's pixels, in input units; None takes the mean colour of the image's background.
-            Black where images are never black is a cue itself (Jain et al., ICLR 2022).
-        box: fill the mask's bounding box, so that no outline of the object stays.
-        ids: (N,) int64 indices of the samples; set by `at`.
-
-    Raises:
-        ConfigError: fill is not finite.
+        masks: 1 on the object.
+        fill: value of the object's pixels, in input units; None takes the background's mean.
+        box: fill the bounding box, so that no outline stays.
     """
 
     masks: Masks
@@ -111,6 +99,7 @@ class ForegroundRemoval:
             mask = bounding_boxes(mask)
         if self.fill is not None:
             return x + mask * (self.fill - x)
+        # Black where images are never black is a cue itself (Jain et al., ICLR 2022).
         outside = 1 - mask
         share = outside.sum((2, 3), keepdim=True)
         mean = (x * outside).sum((2, 3), keepdim=True) / share.clamp(min=1e-6)
@@ -144,7 +133,7 @@ def object_masks(masks: Masks, x: Tensor, ids: Tensor | None) -> Tensor:
 
 
 def bounding_boxes(mask: Tensor) -> Tensor:
-    """Return the bounding boxes of masks (N, 1, H, W), as masks of 0 and 1; the box of an empty mask is empty."""
+    """Return the bounding boxes of masks (N, 1, H, W), as masks of 0 and 1; empty for an empty mask."""
     inked = mask > 0
     spans = []
     for line in (inked.any(3), inked.any(2)):

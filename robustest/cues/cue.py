@@ -14,7 +14,7 @@ from robustest.checks import checked_real
 from robustest.errors import ConfigError, expected
 
 Colour = float | tuple[float, ...]
-"""A value in input units: one number for all channels, or one number a channel."""
+"""A value in input units: one number for all channels, or one per channel."""
 
 
 @runtime_checkable
@@ -37,21 +37,16 @@ class PerSample(Protocol):
     """A cue that differs from sample to sample, because it has masks or draws."""
 
     def at(self, ids: Tensor) -> Cue:
-        """Return the cue for the samples with indices (N,) int64 in the user's data, in this order."""
+        """Return the cue for the samples with indices (N,) int64 in the user's data."""
 
 
 def for_samples(cue: Cue, ids: Tensor) -> Cue:
-    """Return the cue for the samples with indices (N,); the cue itself if it does not depend on the sample."""
+    """Return the cue for the samples with indices (N,)."""
     return cue.at(ids) if isinstance(cue, PerSample) else cue
 
 
 def switched(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor]:
-    """Return inputs with the cue on, and with the cue off, in float32.
-
-    Args:
-        cue: any cue.
-        x: (N, *S) inside the bounds.
-        bounds: smallest and largest input value.
+    """Return inputs x (N, *S) with the cue on, and off, in float32.
 
     Raises:
         ConfigError: the cue changes the shape of x, or leaves the bounds.
@@ -69,12 +64,9 @@ def switched(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> t
 
 
 class CueSize(NamedTuple):
-    """Distances between the two inputs of each pair, in input units.
+    """Distances (N,) float64 between the two inputs of each pair, in input units.
 
     A cue larger than the ball that a model was trained to withstand is not suppressed by that training.
-
-    Attributes:
-        l2, linf: (N,) float64 Euclidean and largest distances.
     """
 
     l2: Tensor
@@ -92,7 +84,7 @@ class NullCue:
     """A cue that changes nothing: a claim that fails on it shows a fault of the measurement.
 
     Args:
-        like: a cue whose off state both inputs of a pair have; None leaves inputs as they are.
+        like: a cue whose off state both inputs of a pair have.
     """
 
     like: Cue | None = None
@@ -120,12 +112,8 @@ class FunctionCue:
     """A cue made of two functions.
 
     Args:
-        name: its name in reports.
         on: maps inputs (N, *S) to the same inputs with the cue; must not change its argument.
         off: maps inputs to the same inputs without the cue; leaves them unchanged by default.
-
-    Raises:
-        ConfigError: on or off cannot be called, or name is empty or no text.
     """
 
     name: str
@@ -150,7 +138,7 @@ def colour_like(x: Tensor, value: Colour) -> Tensor:
     """Return a colour as a tensor that broadcasts over images (N, C, H, W).
 
     Raises:
-        ConfigError: the colour has neither one number nor one a channel.
+        ConfigError: the colour has neither one number nor one per channel.
     """
     numbers = value if isinstance(value, tuple) else (value,)
     if len(numbers) not in {1, x.shape[1]}:
@@ -170,7 +158,7 @@ def checked_pattern(name: str, given: object, axes: str) -> None:
 
 
 def sample_keys(seed: int, ids: Tensor | None, x: Tensor) -> Tensor:
-    """Return the keys (N,) from which a cue draws for samples x with indices ids; None means 0..N-1."""
+    """Return keys (N,) to draw from for samples x; ids None means 0..N-1."""
     return rng.keys(seed, torch.arange(len(x)) if ids is None else ids.cpu())
 
 
@@ -189,11 +177,8 @@ def planted(
     """Plant a cue that goes with one class: the positive control of a claim about cues.
 
     Args:
-        cue: switched on in the samples drawn, and off in the rest.
         x, y: (N, *S) and (N,) int64.
-        target: the class that has the cue.
-        share, others: shares of the target's samples, and of the other classes' samples, with the cue, in 0..1.
-        seed: draws the samples; each draw depends on the sample's index alone.
+        share, others: shares of the target's samples, and of other classes' samples, with the cue, in 0..1.
 
     Returns:
         The data (N, *S), and (N,) bool: True where the cue is on.
@@ -217,11 +202,7 @@ def planted_at(
     others: float = 0.02,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Plant a cue as `planted` does, in the part of the data with indices ids (N,) int64.
-
-    Raises:
-        ConfigError: a share is not in 0..1.
-    """
+    """Plant a cue as `planted` does, in the part of the data with indices ids (N,) int64."""
     checked_real("share", share, 0.0, 1.0)
     checked_real("others", others, 0.0, 1.0)
     draw = rng.uniform(rng.fold(rng.keys(seed, ids), "planted cue"), (1,)).flatten().to(y.device)

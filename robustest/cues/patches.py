@@ -1,7 +1,7 @@
 """Cues at a place in an image: patches, marks that move, borders, bars, logos and texts.
 
-Most of them replace pixels. Where a cue is off, a plausible value must take its place: black where images are never
-black is a cue itself (Jain et al., "Missingness Bias in Model Debugging", ICLR 2022).
+Where a cue that replaces pixels is off, plausible values must take their place: black where images are never black is a
+cue itself (Jain et al., "Missingness Bias in Model Debugging", ICLR 2022).
 """
 
 from __future__ import annotations
@@ -31,11 +31,7 @@ class PixelPatch:
     Args:
         top, left: first row and column, >= 0.
         height, width: size in pixels, >= 1.
-        value: the value when on, in input units: one number for all channels, or one a channel.
-        off_value: the value when off: the value that inputs without the cue have there.
-
-    Raises:
-        ConfigError: a place or size is negative or not whole, or a value is not finite.
+        value, off_value: the values when on and off; off as in inputs without the cue.
     """
 
     top: int
@@ -77,11 +73,7 @@ class PatternPatch:
 
     Args:
         top, left: first row and column, >= 0.
-        pattern: (C, h, w) the pixels when on, in input units.
-        off_pattern: (C, h, w) the pixels when off; None leaves each input's own.
-
-    Raises:
-        ConfigError: a place is negative or not whole, or a pattern is no finite tensor of the right shape.
+        pattern, off_pattern: (C, h, w) when on and off, in input units; None leaves inputs unchanged.
     """
 
     top: int
@@ -125,13 +117,10 @@ class MaskedPatch:
 
     Args:
         top, left: first row and column of the picture, >= 0.
-        pattern: (C, h, w) the pixels when on, in input units.
-        mask: (h, w) bool, True at the pixels that belong to the picture; at least one.
-        tolerance: off changes only inputs whose pixels there differ from the pattern by at most this, in the mean over
-            pixels and channels, in input units: filling a place that never had the cue is a change too. None fills all.
-
-    Raises:
-        ConfigError: a place is negative or not whole, the pattern is no finite tensor, or the mask does not fit.
+        pattern: (C, h, w) when on, in input units.
+        mask: (h, w) bool, True at the picture's pixels; at least one.
+        tolerance: off changes only inputs whose pixels there differ from the pattern by at most this (mean over pixels
+            and channels); None changes all.
     """
 
     top: int
@@ -165,6 +154,7 @@ class MaskedPatch:
         filled = self._filled(x, mean.view(*mean.shape, 1, 1))
         if self.tolerance is None:
             return filled
+        # Filling a place that never had the cue would be a change too.
         apart = (x[:, :, whole] - self.pattern[:, self.mask].to(x)).abs().mean((1, 2))
         return torch.where((apart <= self.tolerance).view(-1, 1, 1, 1), filled, x)
 
@@ -177,9 +167,9 @@ class MaskedPatch:
         return out
 
     def _whole(self, x: Tensor) -> Tensor:
-        """Return the mask in the size of the image, (H, W) bool."""
         height, width = self.mask.shape
         _check_room(x, self.name, len(self.pattern), self.top + height, self.left + width)
+        # The mask in the size of the image, (H, W).
         whole = torch.zeros(x.shape[2:], dtype=torch.bool, device=x.device)
         whole[self.top : self.top + height, self.left : self.left + width] = self.mask.to(x.device)
         return whole
@@ -191,12 +181,7 @@ class Transplant:
 
     Args:
         top, left: first row and column of the place, >= 0.
-        pool: (M, C, h, w) patches in input units; each sample gets one of them.
-        seed: draws the patch of each sample.
-        ids: (N,) int64 indices of the samples; set by `at`, None means 0..N-1.
-
-    Raises:
-        ConfigError: a place is negative or not whole, or the pool is no finite tensor (M, C, h, w).
+        pool: (M, C, h, w) patches, of which each sample gets one.
     """
 
     top: int
@@ -236,17 +221,12 @@ class MovingMark:
     """A small mark of any outline at another place in every image: a stamp, a logo, a speck.
 
     Args:
-        pool: (M, C, h, w) views of the mark, in input units; each sample gets one of them.
-        mask: (h, w) bool, True at the pixels that belong to the mark; at least one.
-        places: (P, 2) int64 rows and columns of the mark's upper left corner; each sample gets one of them.
-        limit: an image has the mark if its least distance from the mean of the pool (see `least_distances`) is at most
-            this. Off fills the mark's pixels there with the mean of the pixels around. None leaves images unchanged.
-        scale: distances are measured on images reduced by this factor, in height and width.
-        seed: draws view and place.
-        ids: (N,) int64 indices of the samples; set by `at`, None means 0..N-1.
-
-    Raises:
-        ConfigError: the pool, mask or places have another shape or type, or a number is out of range.
+        pool: (M, C, h, w) views of the mark, of which each sample gets one.
+        mask: (h, w) bool, True at the mark's pixels; at least one.
+        places: (P, 2) int64 rows and columns of the upper left corner, of which each sample gets one.
+        limit: off fills the mark where its distance (`least_distances`) from the pool's mean is at most this; None
+            leaves images unchanged.
+        scale: distances are measured on images reduced by this factor.
     """
 
     pool: Tensor
@@ -311,7 +291,7 @@ class MovingMark:
         return out
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the least distance (N,) of images from the mark, and the upper left corner (N, 2) of that place."""
+        """Return the least distance (N,) of images from the mark, and the upper left corner (N, 2) there."""
         pattern, weight = self.pool.mean(0, keepdim=True).to(x), self.mask.to(x).view(1, 1, *self.mask.shape)
         if self.scale > 1:
             x, pattern, weight = (F.avg_pool2d(part, self.scale) for part in (x, pattern, weight))
@@ -331,15 +311,12 @@ _DISTANCES_AT_A_TIME = 1 << 20
 
 
 def least_distances(x: Tensor, patterns: Tensor, weights: Tensor) -> Tensor:
-    """Return the least distance of each image from each pattern, over all places.
+    """Return the least distance (N, M) of each image from each pattern, over all places.
 
     Args:
         x: images (N, C, H, W).
         patterns: (M, C, h, w).
-        weights: (M, h, w) or (1, h, w), >= 0, weights of the pixels; not all 0.
-
-    Returns:
-        (N, M) weighted means of squared differences.
+        weights: (M, h, w) or (1, h, w), >= 0, not all 0.
     """
     return torch.cat([apart.amin(2) for apart in _distances(x, patterns, weights)]).clamp(min=0.0)
 
@@ -352,7 +329,7 @@ def nearest_places(x: Tensor, patterns: Tensor, weights: Tensor) -> tuple[Tensor
 
 
 def _distances(x: Tensor, patterns: Tensor, weights: Tensor) -> Iterator[Tensor]:
-    """Yield distances (n, M, places) for some images after others; rounding may take them below 0."""
+    """Yield distances (n, M, places) for parts of the images; rounding may take them below 0."""
     channels, height, width = patterns.shape[1:]
     weighted = (patterns * weights.unsqueeze(1)).flatten(1)
     each = weights.unsqueeze(1).expand(-1, channels, -1, -1).flatten(1)
@@ -380,11 +357,7 @@ class Border:
 
     Args:
         width: in pixels, >= 1.
-        value: the value when on, in input units: one number, or one a channel.
-        off_value: the value when off; None leaves the image's own border.
-
-    Raises:
-        ConfigError: width is no whole number >= 1, or a value is not finite.
+        value, off_value: the values when on and off; None leaves the image's own border.
     """
 
     width: int = 1
@@ -419,15 +392,11 @@ class Border:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letterbox:
-    """Two bars at opposite ends of the image, as where a film does not fill its screen.
+    """Two bars at opposite ends of the image.
 
     Args:
         height: of each bar in pixels, >= 1.
-        value: the bars' value in input units: one number, or one a channel.
-        ends: bars at the top and bottom ("rows"), or at the left and right ("columns").
-
-    Raises:
-        ConfigError: height is no whole number >= 1, a value is not finite, or ends is neither.
+        ends: "rows" for the top and bottom, "columns" for the left and right.
     """
 
     height: int = 1
@@ -471,15 +440,10 @@ class CornerLogo:
     """A picture with transparency, laid over a corner.
 
     Args:
-        path: an image file that pillow reads, best a PNG with alpha. It is read once, when the cue is made.
-        corner: the corner.
+        path: an image file that pillow reads, best a PNG with alpha; read once.
         height: in pixels, the width in proportion; None takes the file's size.
         margin: pixels between the logo and the image's edges, >= 0.
-        opacity: 0 (invisible) to 1 (as in the file), > 0.
-        bounds: the input values that stand for the file's black and white.
-
-    Raises:
-        ConfigError: an argument is out of range, or the file is no image.
+        opacity: in (0, 1], a factor of the file's opacity.
     """
 
     path: str | os.PathLike[str]
@@ -538,13 +502,8 @@ class TextOverlay:
     """A word in pillow's default font.
 
     Args:
-        text: the word; not blank.
         top, left: first row and column of the ink, >= 0.
         height: rows of the ink, the width in proportion; None takes the font's size.
-        value: the ink's colour in input units: one number, or one a channel.
-
-    Raises:
-        ConfigError: the text is blank, or a number is out of range.
     """
 
     text: str
@@ -590,7 +549,6 @@ class TextOverlay:
 
 
 def _overlaid(x: Tensor, rows: slice, columns: slice, colour: Tensor, alpha: Tensor) -> Tensor:
-    """Blend a colour (C, h, w) or (C, 1, 1) into images (N, C, H, W) at a place, by opacities alpha (h, w)."""
     out = x.clone()
     out[:, :, rows, columns] += alpha * (colour - out[:, :, rows, columns])
     return out

@@ -17,11 +17,7 @@ class ConstantToken:
 
     Args:
         columns: indices on the last axis, >= 0, all different.
-        values: the columns' values when on, in input units: one number for all, or one a column.
-        off_values: the values when off, in the same form; None leaves each row's own.
-
-    Raises:
-        ConfigError: a column is no whole number >= 0 or occurs twice, values do not match, or one is not finite.
+        values, off_values: the values when on and off: one number, or one per column; None leaves rows unchanged.
     """
 
     columns: tuple[int, ...]
@@ -62,17 +58,12 @@ class ConstantToken:
 class ColumnRange:
     """A column with a range of values that has a meaning: a code for missing values, a leak of the label.
 
-    On sets the column to a value of the range. Off sets it to a value outside in the rows that are in the range, and
-    leaves the other rows unchanged.
+    On sets the column to a value of the range. Off replaces values in the range by a value outside.
 
     Args:
         column: index on the last axis, >= 0.
-        value: the value when on, in input units.
-        off_value: the value that replaces values of the range when off.
+        value, off_value: the values when on and off.
         low, high: the range, ends included; contains `value` and not `off_value`.
-
-    Raises:
-        ConfigError: column is no whole number >= 0, a number is not finite, or the range does not fit the values.
     """
 
     column: int
@@ -112,11 +103,7 @@ class TokenAnywhere:
     """A token in rows of token ids: on puts it first in rows that lack it; off replaces it everywhere.
 
     Args:
-        token: id of the token, a whole number.
         instead: id of another token, which replaces it when off.
-
-    Raises:
-        ConfigError: an id is no whole number, or both are the same.
     """
 
     token: int

@@ -1,7 +1,6 @@
 """Cues all over an image: tone, colour, patterns, waves, noise, shading, blur, compression and frequencies.
 
-Each of them changes existing content, so that off leaves the image unchanged: the change cannot be taken out of an
-image that has it already.
+Off leaves the image unchanged: the change cannot be removed from an image that has it already.
 """
 
 from __future__ import annotations
@@ -29,12 +28,7 @@ class Tone:
     A gain of 0 removes a channel; a gain of g with a shift of m (1 - g) changes contrast about m.
 
     Args:
-        gain, shift: one number for all channels, or one a channel; a shift is in input units.
         saturation: factor of each channel's difference from the mean of the channels, >= 0: 0 leaves grey.
-        bounds: smallest and largest input value, to which the result is clipped.
-
-    Raises:
-        ConfigError: a number is out of range or not finite.
     """
 
     gain: Colour = 1.0
@@ -75,11 +69,7 @@ class ColourCast:
     """The image mixed with one colour, as under tinted light.
 
     Args:
-        colour: in input units, one number a channel, or one for all.
-        strength: the colour's share of the mixture, > 0 and <= 1.
-
-    Raises:
-        ConfigError: a number is out of range or not finite.
+        strength: the colour's share of the mixture, in (0, 1].
     """
 
     colour: Colour
@@ -107,12 +97,8 @@ class Texture:
 
     Args:
         period: pixels from one light square to the next, even, >= 2.
-        strength: the pattern's share of the mixture, > 0 and <= 1.
-        dark, light: the pattern's values in input units: one number for all channels, or one a channel.
+        strength: the pattern's share of the mixture, in (0, 1].
         stripes: horizontal lines instead of squares.
-
-    Raises:
-        ConfigError: a number is out of range or not finite.
     """
 
     period: int = 4
@@ -151,11 +137,7 @@ class AddedPattern:
     """A pattern added to every image at the same place: a watermark, a grating, noise of a sensor.
 
     Args:
-        pattern: (C, H, W) added values, in input units.
-        bounds: smallest and largest input value, to which the result is clipped.
-
-    Raises:
-        ConfigError: the pattern is no finite tensor (C, H, W).
+        pattern: (C, H, W) in input units.
     """
 
     pattern: Tensor
@@ -182,14 +164,8 @@ class Grating:
     """Waves added to the whole image, with another phase in every sample.
 
     Args:
-        down, across: cycles a pixel, each in -0.5..0.5; not both 0.
+        down, across: cycles per pixel, each in -0.5..0.5; not both 0.
         strength: amplitude in input units, > 0.
-        bounds: smallest and largest input value, to which the result is clipped.
-        seed: draws the phases.
-        ids: (N,) int64 indices of the samples; set by `at`, None means 0..N-1.
-
-    Raises:
-        ConfigError: a number is out of range or not finite.
     """
 
     down: float
@@ -230,12 +206,6 @@ class AddedNoise:
 
     Args:
         sigma: standard deviation in input units, > 0.
-        bounds: smallest and largest input value, to which the result is clipped.
-        seed: draws the noise of each sample.
-        ids: (N,) int64 indices of the samples; set by `at`, None means 0..N-1.
-
-    Raises:
-        ConfigError: sigma is out of range.
     """
 
     sigma: float
@@ -264,14 +234,10 @@ class AddedNoise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vignette:
-    """Light that falls off from the middle of the image to its corners, with the square of the distance.
+    """Light that falls off to the corners, with the square of the distance from the middle.
 
     Args:
-        strength: share of the light that is missing in the corners, > 0 and <= 1.
-        bounds: smallest and largest input value; the smallest is without light.
-
-    Raises:
-        ConfigError: strength is out of range.
+        strength: share of the light that is missing in the corners, in (0, 1].
     """
 
     strength: float
@@ -301,9 +267,6 @@ class Blur:
 
     Args:
         sigma: standard deviation in pixels, > 0.
-
-    Raises:
-        ConfigError: sigma is out of range, or its kernel larger than the image.
     """
 
     sigma: float = 1.0
@@ -340,11 +303,7 @@ class Compression:
     """The image coded as JPEG and decoded: three channels as one colour picture, else each as a grey picture.
 
     Args:
-        quality: of the codec (Pillow's), in 1..95; lower loses more.
-        bounds: smallest and largest input value, which become black and white.
-
-    Raises:
-        ConfigError: quality is out of range.
+        quality: of Pillow's codec, in 1..95; lower loses more.
     """
 
     quality: int
@@ -382,13 +341,9 @@ class FrequencyBand:
     """A band of spatial frequencies, amplified or removed.
 
     Args:
-        low, high: ends of the band in cycles a pixel, 0 <= low < high; the finest frequency along an axis is 0.5,
-            and the finest diagonal 0.71.
+        low, high: in cycles per pixel, 0 <= low < high; the finest frequency along an axis is 0.5, the finest diagonal
+            0.71.
         gain: factor of the band when on: 0 removes it, 2 doubles it.
-        bounds: smallest and largest input value, to which the result is clipped.
-
-    Raises:
-        ConfigError: a number is out of range or not finite.
     """
 
     low: float

@@ -42,7 +42,7 @@ class Groups:
 
 
 def as_groups(groups: object, total: int) -> Groups:
-    """Return the groups of a user's description.
+    """Return named groups of samples.
 
     Args:
         groups: (N,) integers or strings, as a list, an array or a tensor, the group of each sample (None: no group;
@@ -154,11 +154,7 @@ def as_label_sets(data: object) -> LabelSets:
 
 
 def checked_sets(table: object) -> Tensor:
-    """Return (N, K) bool on the CPU.
-
-    Raises:
-        DataError: not a table of 0 and 1 with two columns or more.
-    """
+    """Return (N, K) bool on the CPU from a table of 0 and 1 with K >= 2, or raise DataError."""
     if not isinstance(table, (Tensor, np.ndarray)) or (
         isinstance(table, np.ndarray) and table.dtype.kind not in "biuf"
     ):

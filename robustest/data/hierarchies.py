@@ -1,13 +1,12 @@
-"""Class hierarchies, and splits of superclasses into subclasses for training and for testing.
+"""Class hierarchies, and splits of superclasses into subclasses for training and for testing."""
 
-`breeds_split` follows Santurkar, Tsipras and Madry (ICLR 2021, "BREEDS: Benchmarks for Subpopulation Shift", section 3
-and appendix A):
-
-1. Superclasses are the nodes at one level of the hierarchy with enough classes below them.
-2. The classes of each are divided between a source and a target domain.
-3. Draws are those of numpy's `RandomState`, whose streams are fixed, so that the published seed gives the published
-   splits.
-"""
+# `breeds_split` follows Santurkar, Tsipras and Madry (ICLR 2021, "BREEDS: Benchmarks for Subpopulation Shift", section
+# 3 and appendix A):
+#
+# 1. Superclasses are the nodes at one level of the hierarchy with enough classes below them.
+# 2. The classes of each are divided between a source and a target domain.
+# 3. Draws are those of numpy's `RandomState`, whose streams are fixed, so that the published seed gives the published
+#    splits.
 
 from __future__ import annotations
 
@@ -68,11 +67,7 @@ class ClassTree:
 
     @classmethod
     def from_json(cls, path: str | Path, *, classes: Sequence[str] | None = None) -> ClassTree:
-        """Return the tree of a JSON file in the form that `from_dict` takes.
-
-        Raises:
-            DataError: there is no such file, it is not JSON, or it has no tree.
-        """
+        """Return the tree of a JSON file in the form that `from_dict` takes."""
         nested = _read_json(Path(path))
         if not isinstance(nested, Mapping):
             raise DataError(expected(f"a class tree as nested objects in {Path(path).name}", nested))
@@ -146,21 +141,13 @@ class ClassTree:
         return self.names.get(node, node)
 
     def below(self, node: str) -> set[str]:
-        """Return a node and all nodes below it.
-
-        Raises:
-            ConfigError: there is no such node.
-        """
+        """Return a node and all nodes below it; raise ConfigError for an unknown node."""
         if node not in self.children and node not in self.classes:
             raise ConfigError(expected("a node of the class tree", node))
         return _reach({node}, self.children)
 
     def leaves(self, node: str) -> list[str]:
-        """Return the classes below a node, or the node itself if it is one; sorted by id.
-
-        Raises:
-            ConfigError: there is no such node.
-        """
+        """Return the classes below a node, or the node itself if it is one; sorted by id."""
         return sorted(self.below(node) & self.classes.keys())
 
     def levels(self) -> dict[str, int]:
@@ -172,11 +159,7 @@ class ClassTree:
         return level
 
     def at_level(self, level: int, *, ancestor: str | None = None) -> list[str]:
-        """Return the nodes at a level (0 is the root) below an ancestor, or all, sorted by id.
-
-        Raises:
-            ConfigError: there is no such ancestor.
-        """
+        """Return the nodes at a level (0 is the root) below an ancestor, or all, sorted by id."""
         within = self.below(self.root if ancestor is None else ancestor)
         return sorted(node for node, at in self.levels().items() if at == level and node in within)
 
@@ -556,26 +539,19 @@ class Domain(Dataset[tuple[Tensor, int]]):
 
 
 def domain(data: object, split: BreedsSplit, which: Literal["source", "target"]) -> Domain:
-    """Return the samples of a domain, in the data's order.
+    """Return the samples of a domain, in the data's order; raise DataError if one of its subclasses has no sample.
 
     Args:
         data: as for `as_samples`; labels are class indices, the subclasses.
         split: the domains.
         which: "source" or "target".
-
-    Raises:
-        DataError: one of the domain's subclasses has no sample.
     """
     samples = as_samples(data)
     return _domain(samples, own_labels(data, samples), split.table(which), which)
 
 
 def domains(data: object, split: BreedsSplit) -> tuple[Domain, Domain]:
-    """Return both domains, source first; labels are read once.
-
-    Raises:
-        DataError: the split has no target, or one of the subclasses has no sample.
-    """
+    """Return both domains, source first; raise DataError without a target or without samples of a subclass."""
     if not split.target:
         raise DataError('Expected a split into source and target but it has one domain. Pass split="rand", say.')
     samples = as_samples(data)
@@ -589,7 +565,7 @@ def domains(data: object, split: BreedsSplit) -> tuple[Domain, Domain]:
 def own_labels(data: Any, samples: Samples) -> NDArray[np.int64]:
     """Return (N,) labels of all samples."""
     targets = getattr(data, "targets", None)
-    # `data.targets`, as in torchvision, saves reading every image, but lacks what a target transform would do.
+    # `data.targets`, as in torchvision, saves reading every image, but ignores a target transform.
     if targets is not None and getattr(data, "target_transform", None) is None and len(targets) == len(samples):
         return np.asarray(targets).astype(np.int64)
     blocks = torch.split(torch.arange(len(samples)), _BLOCK)

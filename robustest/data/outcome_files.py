@@ -1,16 +1,12 @@
 """Readers of outcomes: the files that evaluation tools write, as rows of items with scores.
 
-Each reader takes a path and returns the rows of `Outcomes.of`. A file is believed whole or not at all: a line that is
-cut off, a log that the tool marks as failed, and a file with fewer items than the tool says it evaluated are errors.
+Each reader takes a path and returns the rows of `Outcomes.of`. A file is read whole or not at all: a line that is cut
+off, a log that the tool marks as failed, and a file with fewer items than the tool evaluated are errors.
 
-| reader | file | written by |
-|---|---|---|
-| jsonl, csv, parquet | one row for each run of an item | anything |
-| lm-eval | `samples_TASK_TIME.jsonl` | lm-evaluation-harness, `--log_samples` |
-| inspect | `.eval` and `.json` logs | Inspect |
-| promptfoo | `promptfoo eval -o FILE.json` | promptfoo |
-| junit | JUnit XML: a test case passed or not | pytest and other runners |
-| label-studio | JSON export: ratings or choices of annotators | Label Studio |
+| reader | file | written by | |---|---|---| | jsonl, csv, parquet | one row for each run of an item | anything | |
+lm-eval | `samples_TASK_TIME.jsonl` | lm-evaluation-harness, `--log_samples` | | inspect | `.eval` and `.json` logs |
+Inspect | | promptfoo | `promptfoo eval -o FILE.json` | promptfoo | | junit | JUnit XML: a test case passed or not |
+pytest and other runners | | label-studio | JSON export: ratings or choices of annotators | Label Studio |
 """
 
 from __future__ import annotations
@@ -30,10 +26,10 @@ from robustest.data.outcomes import Outcomes, digest_of
 from robustest.errors import ConfigError, DataError, PackError, expected
 
 Reader = Callable[[Path, Mapping[str, Any]], Outcomes]
-"""Reads a file, given the keywords of `Outcomes.read`."""
+"""Function from a file and the keywords of `Outcomes.read` to its outcomes."""
 
 LARGEST = 1 << 31
-"""Bytes of a file, and of a member of an archive, that are read at most: a small archive may unpack to anything."""
+"""Largest size in bytes of a file, and of a member of an archive: a small archive may unpack to any size."""
 
 
 def read_file(path: Path, reader: str | None, options: Mapping[str, Any]) -> Outcomes:
@@ -67,11 +63,7 @@ def read_file(path: Path, reader: str | None, options: Mapping[str, Any]) -> Out
 
 
 def _recognised(path: Path) -> str:
-    """Return the name of the reader that a file is for.
-
-    Raises:
-        DataError: neither suffix nor content tells.
-    """
+    """Return the name of the reader for a file, by its suffix and content, or raise DataError."""
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
         return "lm-eval" if path.name.startswith("samples_") else "jsonl"
@@ -106,11 +98,7 @@ def _json(path: Path) -> Any:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a file with one JSON object a line, with their line numbers.
-
-    Raises:
-        DataError: a line is no JSON object.
-    """
+    """Yield the objects of a file with one JSON object a line, with their line numbers."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -171,11 +159,7 @@ def _of(rows: object, path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _metric(options: Mapping[str, Any], have: Iterable[str], path: Path) -> str:
-    """Return the metric to read: the one asked for, or the only one.
-
-    Raises:
-        ConfigError: there are several and none is named, or the file lacks the one asked for; or an option is unknown.
-    """
+    """Return the requested metric, or the only one; raise ConfigError if there are several and none is named."""
     names = sorted(have)
     if wrong := sorted(set(options) - {"score"}):
         raise ConfigError(f"Expected score= alone for the files of this tool but got {', '.join(wrong)}.")
@@ -189,10 +173,7 @@ def _metric(options: Mapping[str, Any], have: Iterable[str], path: Path) -> str:
 
 
 def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read the samples of one task of lm-evaluation-harness (format of 0.4.13).
-
-    The harness writes a line for each document and each filter of its answers; several filters are several metrics.
-    """
+    """Read the samples of one task of lm-evaluation-harness (format of 0.4.13)."""
     rows = list(_lines(path))
     named: list[tuple[str, dict[str, Any]]] = []
     filters = sorted({str(row.get("filter", "none")) for _, row in rows})
@@ -202,6 +183,8 @@ def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
                 f"Expected a sample of lm-evaluation-harness in line {number} of {path} but it lacks doc_id or metrics."
             )
         suffix = f",{row['filter']}" if len(filters) > 1 else ""
+        # The harness writes a line for each document and each filter of its answers; several filters are several
+        # metrics.
         named += [(f"{metric}{suffix}", row) for metric in row["metrics"]]
     metric = _metric(options, {name for name, _ in named}, path)
     bare = metric.split(",")[0]
@@ -237,18 +220,14 @@ def _announced_lm_eval(path: Path, task: str) -> int | None:
     return found.get("effective") if isinstance(found.get("effective"), int) else None
 
 
+# Scores of Inspect's own scorers: correct, partial, incorrect, no answer.
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
-"""Scores of Inspect's own scorers: correct, partial, incorrect, no answer."""
 
 
 def _inspect(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read a log of Inspect (format 2), as JSON or as an archive.
-
-    Raises:
-        DataError: the evaluation did not succeed: samples that ended in an error have no score, and leaving them out
-            would raise the rate.
-    """
+    """Read a log of Inspect (format 2), as JSON or as an archive."""
     header, samples = _inspect_archive(path) if zipfile.is_zipfile(path) else _inspect_json(path)
+    # Samples that ended in an error have no score, and leaving them out would raise the rate.
     if header.get("status") != "success":
         raise DataError(
             f"Expected a log of an evaluation that succeeded but {path} has the status {header.get('status')!r}. "
@@ -342,9 +321,8 @@ def _zstandard(path: Path, info: zipfile.ZipInfo) -> bytes:
 def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
     """Read the results of `promptfoo eval` (format 3).
 
-    Repeats get numbers of their own in the file, so an item is told by provider, prompt and variables; its repeats are
-    its runs. The score is promptfoo's, in 0..1, or with `score="success"` whether all assertions passed. A file with
-    several providers or prompts compares systems, so `provider=` and `prompt=` (a number from 0) say which one is read.
+    The score is promptfoo's, in 0..1, or with `score="success"` 1 if all assertions passed. A file with several
+    providers or prompts compares systems, so `provider=` and `prompt=` (a number from 0) select one.
     """
     data = _json(path)
     results = data.get("results", {}).get("results") if isinstance(data, dict) else None
@@ -370,6 +348,8 @@ def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
             score = None  # the provider failed: there is no answer to score
         found = one.get("testCase")
         case: dict[str, Any] = found if isinstance(found, dict) else {}
+        # Repeats have different numbers in the file, so an item is identified by provider, prompt and variables; its
+        # repeats are its runs.
         name = [one.get("promptIdx"), one.get("vars"), case.get("assert")]
         rows.append(
             {
@@ -392,7 +372,7 @@ def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _provider(result: Mapping[str, Any]) -> str:
-    """Return the name of the provider of a result: its label, or its id."""
+    """Return the label of a result's provider, or its id."""
     provider = result.get("provider")
     return str(provider.get("label") or provider.get("id")) if isinstance(provider, dict) else str(provider)
 
@@ -438,7 +418,7 @@ def _junit(path: Path, options: Mapping[str, Any]) -> Outcomes:
 def _label_studio(path: Path, options: Mapping[str, Any]) -> Outcomes:
     """Read ratings of annotators from a JSON export of Label Studio: each annotation is a run of its task.
 
-    `score` names the control tag (its `from_name`), `correct` the choice that counts as 1; ratings are read in 0..1 of
+    `score` names the control tag (its `from_name`), `correct` the choice that counts as 1; ratings are scaled from
     `low`..`high`, 1 to 5 by default.
     """
     tasks = _json(path)
@@ -478,11 +458,7 @@ def _label_studio(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _complete(found: Outcomes, path: Path) -> Outcomes:
-    """Return outcomes that have every item that the tool says it evaluated.
-
-    Raises:
-        DataError: some are missing: the file was cut off.
-    """
+    """Return outcomes that have every item the tool evaluated; raise DataError if the file was cut off."""
     have = len(set(found.item.tolist()))
     if found.announced is not None and have < found.announced:
         raise DataError(
@@ -492,7 +468,6 @@ def _complete(found: Outcomes, path: Path) -> Outcomes:
 
 
 def _plain(value: object) -> str:
-    """Return a value as text for reports; anything but text as JSON."""
     if value is None or isinstance(value, str):
         return value or ""
     while isinstance(value, list) and len(value) == 1:

@@ -1,12 +1,11 @@
-"""Recorded outcomes: scores of items that another tool measured, read from its files.
+"""Recorded outcomes: scores of items that another tool measured, read from its files."""
 
-An item is the unit of a claim: a prompt, an image, a simulated scene. Several runs of one item are one cluster. Its
-mean score is one observation, because runs of the same item are not independent draws of items; how much its runs
-differ is reported, and never counted as a larger sample.
-
-Files are read whole or not at all: a damaged line is an error with its number. Rows in another order, or a row that is
-written twice, give the same verdict, because items are sorted by their names and identical rows of one run are merged.
-"""
+# An item is the unit of a claim: a prompt, an image, a simulated scene. Several runs of one item are one cluster. Its
+# mean score is one observation, because runs of the same item are not independent draws of items; the differences
+# between its runs are reported, and never counted as a larger sample.
+#
+# Files are read whole or not at all: a damaged line is an error with its number. Rows in another order, or a repeated
+# row, give the same verdict, because items are sorted by their names and identical rows of one run are merged.
 
 from __future__ import annotations
 
@@ -32,29 +31,21 @@ class Outcomes:
     """Scores of items, one row for each run of an item.
 
     Make one with `Outcomes.of` from values in memory, or with `Outcomes.read` from a file.
-
-    Attributes:
-        item: (n,) names of the items; rows of one name are runs of one item.
-        score: (n,) float64, each in low..high; NaN where a run has no score (see `missing` of the claims).
-        run: (n,) names of the runs, unique within an item; empty strings where the file names none.
-        group: (n,) names of the groups; empty strings for no group. All rows of an item have one group.
-        digest: (n,) digests of the items' inputs; empty strings where they are not known.
-        low, high: the range of every score.
-        texts: texts for reports, by name (`prompt`, `answer`, `expected`), each with n entries.
-        source: the file or files that the rows come from.
-        announced: the number of items that the tool says it evaluated; None where it does not say.
     """
 
-    item: NDArray[np.str_]
+    item: NDArray[np.str_]  # (n,) names of the items; rows of one name are runs of one item
+    # (n,) float64, each in low..high; NaN for a run without a score (see `missing` of the claims)
     score: NDArray[np.float64]
-    run: NDArray[np.str_]
-    group: NDArray[np.str_]
-    digest: NDArray[np.str_]
+    run: NDArray[np.str_]  # (n,) names of the runs, unique within an item; may be empty
+    group: NDArray[np.str_]  # (n,) names of the groups; empty for no group. All rows of an item have one group.
+    digest: NDArray[np.str_]  # (n,) digests of the items' inputs; empty if unknown
+    # the range of every score
     low: float = 0.0
     high: float = 1.0
+    # texts for reports, by name (`prompt`, `answer`, `expected`), each with n entries
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    source: str = "values in memory"
-    announced: int | None = None
+    source: str = "values in memory"  # file or files of the rows
+    announced: int | None = None  # number of items that the tool evaluated by its own account, or None
 
     @classmethod
     def of(
@@ -78,13 +69,13 @@ class Outcomes:
             rows: a sequence of mappings, a mapping of columns, or a pandas or polars frame.
             item, score: names of the columns with the item's name and the score. Scores are numbers in low..high or
                 booleans; None and NaN are runs without a score.
-            run, group, digest: names of further columns, used where they exist. Without `digest` the digest is that of
-                the text `prompt`, where there is one.
+            run, group, digest: names of further columns, used if they exist. Without `digest` the digest is that of the
+                text `prompt`.
             texts: names of the columns with texts for reports, by `prompt`, `answer`, `expected`; by default the
                 columns of these names.
             low, high: the range of every score.
             source: name of the origin, for messages and reports.
-            announced: number of items that the tool says it evaluated.
+            announced: number of items that the tool evaluated by its own account.
 
         Raises:
             ConfigError: the range is empty.
@@ -134,8 +125,8 @@ class Outcomes:
             path: a file, or several: the runs of one evaluation, or its parts.
             reader: name of the format: "jsonl", "csv", "parquet", "inspect", "lm-eval", "promptfoo", "junit",
                 "label-studio" or one of a pack; by default it is recognised by suffix and content.
-            **columns: for "jsonl", "csv" and "parquet" as for `of`; for tools `score=`, the name of the metric, where
-                the file has several.
+            **columns: for "jsonl", "csv" and "parquet" as for `of`; for tools `score=`, the name of the metric, needed
+                if the file has several.
 
         Raises:
             ConfigError: no reader has this name.
@@ -150,7 +141,7 @@ class Outcomes:
 
     @cached_property
     def items(self) -> Items:
-        """Return one entry for each item, sorted by name."""
+        """One entry for each item, sorted by name."""
         names, first, place = np.unique(self.item, return_index=True, return_inverse=True)
         share = (self.score - self.low) / (self.high - self.low)
         scored = ~np.isnan(share)
@@ -184,17 +175,18 @@ class Outcomes:
 
     @property
     def binary(self) -> bool:
-        """Return True if every score is at an end of the range: right or wrong."""
+        """True if every score is at an end of the range: right or wrong."""
         scored = self.score[~np.isnan(self.score)]
         return bool(np.isin(scored, (self.low, self.high)).all())
 
     def content(self) -> str:
-        """Return a digest of items, scores, groups and inputs, whatever the order of the rows."""
+        """Return a digest of items, scores, groups and inputs, independent of the order of the rows."""
         rows = sorted(zip(self.item, self.run, self.score.tolist(), self.group, self.digest, strict=True))
         return hashlib.sha256(repr([(self.low, self.high), *map(tuple, rows)]).encode()).hexdigest()
 
     def _checked(self) -> Outcomes:
-        """Merge rows that are written twice, and refuse what contradicts itself."""
+        """Merge repeated rows, and raise DataError for contradictions."""
+        # Rows without a name of their run are different runs, even if they are equal.
         named = self.run != ""
         key = np.char.add(np.char.add(self.item.astype(str), "\0"), self.run.astype(str))
         _, first, place = np.unique(key, return_index=True, return_inverse=True)
@@ -223,7 +215,6 @@ class Outcomes:
         return self if not repeated.any() else self.rows(np.flatnonzero(~repeated))
 
     def rows(self, keep: NDArray[np.int64]) -> Outcomes:
-        """Return the rows at these positions."""
         return replace(
             self,
             item=self.item[keep],
@@ -237,32 +228,21 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """One entry for each item, sorted by name; arrays of length m.
-
-    Attributes:
-        name: names of the items.
-        mean: mean score over the runs that have one, scaled to 0..1; NaN where none has.
-        runs: number of runs with a score.
-        planned: number of rows, with or without a score.
-        flips: share of pairs of runs whose scores differ, in 0..1; NaN with fewer than two scored runs.
-        group, digest: of each item.
-        first: a row of each item.
-    """
+    """One entry for each item, sorted by name; arrays of length m."""
 
     name: NDArray[np.str_]
-    mean: NDArray[np.float64]
-    runs: NDArray[np.int64]
-    planned: NDArray[np.int64]
+    mean: NDArray[np.float64]  # mean score over the scored runs, scaled to 0..1; NaN without one
+    runs: NDArray[np.int64]  # number of runs with a score
+    planned: NDArray[np.int64]  # number of rows, with or without a score
+    # share of pairs of runs whose scores differ, in 0..1; NaN with fewer than two scored runs
     flips: NDArray[np.float64]
     group: NDArray[np.str_]
     digest: NDArray[np.str_]
-    first: NDArray[np.int64]
+    first: NDArray[np.int64]  # a row of each item
 
 
 def joined(parts: Sequence[Outcomes]) -> Outcomes:
     """Return the rows of all parts: runs of the same items, or parts of one evaluation.
-
-    Runs without a name that are in different files are different runs.
 
     Raises:
         DataError: the parts have different ranges of scores, or contradict each other.
@@ -271,6 +251,7 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
         return parts[0]
     if len({(one.low, one.high) for one in parts}) > 1:
         raise DataError(expected("files with one range of scores", [(one.low, one.high) for one in parts]))
+    # Runs without a name that are in different files are different runs.
     runs = [
         np.array([run or f"file {place}" if len(set(one.item)) == len(one.item) else run for run in one.run])
         for place, one in enumerate(parts)
@@ -299,7 +280,7 @@ def digest_of(text: str) -> str:
 
 def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
     """Return the columns of records, of a mapping of columns, or of a frame."""
-    if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):  # pandas and polars alike
+    if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):  # pandas and polars
         return {str(name): rows[name].to_list() for name in rows.columns}
     if isinstance(rows, Mapping):
         columns: dict[str, Sequence[Any]] = {str(name): list(values) for name, values in rows.items()}
@@ -342,7 +323,7 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
     """Return scores as float64; None becomes NaN.
 
     Raises:
-        DataError: one is neither a number nor a boolean, or lies outside the range.
+        DataError: a score is neither a number nor a boolean, or outside the range.
     """
     try:
         scores: ArrayLike = np.array([np.nan if one is None else _number(one) for one in values], dtype=np.float64)

@@ -1,7 +1,6 @@
-"""Samples by index, from tensors, arrays, data sets, loaders, frames of pandas and Lightning's data modules.
+"""Samples by index, from tensors, arrays, data sets, loaders, frames of pandas and Lightning's data modules."""
 
-`unwrapped` reduces frames, data modules and types of packs to forms that `as_samples` reads.
-"""
+# `unwrapped` reduces frames, data modules and types of packs to forms that `as_samples` reads.
 
 from __future__ import annotations
 
@@ -46,7 +45,7 @@ def read_by_pack(data: Any) -> Any:
     """Return data as read by the first pack that knows their type; unchanged if none does.
 
     Raises:
-        PackError: a pack is broken, or returned something that samples cannot be read from.
+        PackError: a pack is broken.
     """
     # Forms that robustest itself reads never reach a pack: an installed pack must not change their meaning.
     arrays = isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], (Tensor, np.ndarray))
@@ -112,11 +111,7 @@ def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
 
 
 def class_names(data: Any) -> tuple[str, ...]:
-    """Return the names of a data set's classes; empty if it has none.
-
-    Args:
-        data: a torchvision data set (`classes`), a Hugging Face data set (`ClassLabel`), or a loader or subset of one.
-    """
+    """Return the names of the classes of a torchvision or Hugging Face data set, or of its loader; may be empty."""
     for _ in range(8):  # loaders of subsets of subsets
         names = getattr(data, "classes", None)
         if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
@@ -160,7 +155,7 @@ class Samples:
 
 
 def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
-    """Return the samples of a user's data.
+    """Return the samples of data in any supported form.
 
     Args:
         data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` such as torchvision's `ImageFolder`;

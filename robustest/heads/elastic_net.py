@@ -4,10 +4,8 @@ Minimise over weights W (K, M) and a free bias b (K,), for standardised features
     F(W, b) = f(W, b) + g(W),    f = mean_i cross-entropy(W x_i + b, y_i),
     g = lam * (l1_ratio * sum |W| + (1 - l1_ratio) / 2 * sum W^2),
 by FISTA (Beck and Teboulle, SIAM J. Imaging Sciences 2009): a gradient step of length 1 / L on f from a momentum point,
-then the proximal map of g. L follows the curvature met: it grows until f lies under its quadratic bound, and shrinks a
-little after each step, because the curvature of cross-entropy falls as samples are fitted, and a global bound allows
-far shorter steps. Momentum is dropped whenever it points uphill (O'Donoghue and Candes, Found. Comput. Math. 2015). A
-relative duality gap ends the iteration.
+then the proximal map of g. Momentum is dropped whenever it points uphill (O'Donoghue and Candes, Found. Comput. Math.
+2015). A relative duality gap ends the iteration.
 """
 
 from __future__ import annotations
@@ -38,8 +36,7 @@ class Design:
     Args:
         features: (N, D) floats, on any device, memory-mapped too.
         mean, scale: (D,) mean and standard deviation of the features, on `device`.
-        device, dtype: where and in which floating type products are computed.
-        batch: rows moved to the device at a time; None holds all of them there.
+        batch: rows moved to the device at a time; None holds all there.
         columns: (M,) int64 features that take part; None for all.
     """
 
@@ -64,7 +61,6 @@ class Design:
         return len(self.features)
 
     def restricted(self, columns: Tensor) -> Design:
-        """Return the same rows with only the features (M,)."""
         part = Design.__new__(Design)
         part.__dict__.update(self.__dict__)
         part.columns = columns
@@ -76,7 +72,7 @@ class Design:
         return torch.cat([weight @ part.T for part in self._parts()], 1)
 
     def weight_gradient(self, residual: Tensor) -> Tensor:
-        """Return residuals (K, N) times features, over N: the gradient (K, M) of f by the weights."""
+        """Return the gradient (K, M) of f by the weights, from residuals (K, N)."""
         total, start = torch.zeros((), device=self.device, dtype=self.dtype), 0
         for part in self._parts():
             total = total + residual[:, start : start + len(part)] @ part
@@ -97,14 +93,12 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class ElasticNetFit:
-    """A solution at one penalty.
+    """A solution at one penalty: weight (K, M) and bias (K,).
 
     Attributes:
-        weight, bias: (K, M) and (K,).
         objective: F, in nats.
         gap: a certified bound on the objective minus the smallest one, as a share of the objective.
         curvature: the last estimate, a start for the next penalty.
-        steps: step lengths tried.
     """
 
     weight: Tensor
@@ -116,14 +110,7 @@ class ElasticNetFit:
 
 
 class ElasticNetObjective:
-    """The objective F of one penalty on a design.
-
-    Args:
-        design: N rows, M features.
-        labels: (N,) int64 on the design's device.
-        lam, l1_ratio: strength > 0, and share of absolute values in (0, 1).
-        classes: K.
-    """
+    """The objective F of one penalty on a design, with labels (N,) int64 of K classes on its device."""
 
     def __init__(self, design: Design, labels: Tensor, *, lam: float, l1_ratio: float, classes: int) -> None:
         self.design, self.labels = design, labels
@@ -131,12 +118,11 @@ class ElasticNetObjective:
         self.l1, self.l2 = lam * l1_ratio, lam * (1 - l1_ratio)
 
     def cross_entropy(self, logits: Tensor) -> float:
-        """Return f at logits (K, N), in nats; summed in float64."""
+        """Return f at logits (K, N), in nats."""
         picked = logits.gather(0, self.labels.view(1, -1)).squeeze(0)
         return float((torch.logsumexp(logits, 0) - picked).double().mean())
 
     def penalty(self, weight: Tensor) -> float:
-        """Return g."""
         wide = weight.double()
         return float(self.l1 * wide.abs().sum() + 0.5 * self.l2 * wide.square().sum())
 
@@ -150,7 +136,8 @@ class ElasticNetObjective:
         return size * weight.sign() / (1 + step * self.l2)
 
     def refit_bias(self, scores: Tensor, bias: Tensor) -> Tensor:
-        """Return the bias after two Newton steps with the weights fixed; much cheaper than a product with features."""
+        """Return the bias after two Newton steps with the weights fixed."""
+        # Much cheaper than a product with the features.
         for _ in range(2):
             chance = torch.softmax(scores + bias[:, None], 0).double()
             slope = (chance - self.hot.double()).mean(1)
@@ -162,12 +149,11 @@ class ElasticNetObjective:
         return bias
 
     def gap(self, logits: Tensor, bias: Tensor, gradient: Tensor, objective: float) -> float:
-        """Return a bound on how far `objective` is above the smallest one, as a share of it.
+        """Return a bound on the distance of `objective` from the smallest one, as a share of it.
 
         Args:
             logits, bias: (K, N), (K,) at the solution.
             gradient: (K, M) of f by the weights there.
-            objective: F there.
         """
         # Fenchel's dual of F at a point P (K, N), a distribution over classes for each row, is
         #     mean_i entropy(P_i) - sum (|grad| - l1)_+^2 / (2 l2),    grad = (P - hot) X / N.
@@ -199,11 +185,9 @@ def solve(
     """Return the minimiser, from a warm start.
 
     Args:
-        objective: the function to minimise.
         weight, bias: (K, M), (K,) start.
         tolerance: the relative duality gap to reach, > 0.
         curvature: a first estimate, > 0.
-        max_steps: step lengths to try, about; the fit's gap shows how far they led.
     """
     iteration = _Fista(objective, weight, bias, curvature)
     fit = iteration.fit()
@@ -215,24 +199,22 @@ def solve(
 
 
 def divergence(chance: Tensor, change: Tensor) -> float:
-    """Return how much the mean cross-entropy rises above its tangent when logits change.
-
-    That is the mean of KL(before || after), written so that small changes do not vanish in rounding, as they would in a
-    difference of two cross-entropies.
+    """Return the rise of the mean cross-entropy above its tangent when logits change.
 
     Args:
         chance: (K, N) probabilities before.
-        change: (K, N) added to the logits.
+        change: (K, N) of the logits.
     """
+    # The mean of KL(before || after), written so that small changes do not vanish in rounding, as they would in a
+    # difference of two cross-entropies.
     centred = change - (chance * change).sum(0)
     return float(torch.log1p((chance * (torch.expm1(centred) - centred)).sum(0)).double().mean())
 
 
 class _Fista:
-    """The state of the iteration. Scores are linear in the weights: a momentum point's scores cost no product."""
-
     def __init__(self, objective: ElasticNetObjective, weight: Tensor, bias: Tensor, curvature: float) -> None:
         self.objective, self.curvature, self.steps, self.momentum = objective, curvature, 0, 1.0
+        # Scores are linear in the weights: a momentum point's scores cost no product.
         self.weight, self.bias, self.scores = weight, bias, objective.design.scores(weight)
         self.before = (self.weight, self.bias, self.scores)
 
@@ -263,10 +245,10 @@ class _Fista:
         self.momentum = 1.0 if float(uphill) > 0 else ahead
         self.before = here
         self.weight, self.bias, self.scores = new_weight, new_bias, new_scores
+        # The curvature of cross-entropy falls as samples are fitted. A global bound would allow far shorter steps.
         self.curvature *= _SHRINK
 
     def fit(self) -> ElasticNetFit:
-        """Return the weights reached, with the bias refitted and the gap."""
         objective, bias = self.objective, self.objective.refit_bias(self.scores, self.bias)
         logits = self.scores + bias[:, None]
         # Newton's steps may overshoot far from the optimum (and give NaN): then the bias reached stays.

@@ -4,11 +4,11 @@ Wong, Santurkar and Madry, "Leveraging Sparse Linear Layers for Debuggable Deep 
 elastic net of Zou and Hastie (2005) on standardised features of a frozen network, at penalties lam_1 > lam_2 > ...
 evenly spaced in the logarithm. Each fit starts from the fit before, on the features that the strong rule admits
 (Tibshirani et al., JRSS B 2012): feature j takes part at lam_k if it did before, or if the gradient at lam_(k-1)
-exceeds l1_ratio (2 lam_k - lam_(k-1)). The rule can be wrong: the duality gap that ends a fit counts all features, and
-features whose gradient exceeds l1_ratio lam_k are admitted until it is small.
+exceeds l1_ratio (2 lam_k - lam_(k-1)). The rule can be wrong: features whose gradient exceeds l1_ratio lam_k are
+admitted until the duality gap over all features is small.
 
-A head explains; it is not the deployed model. The choice among correlated features is arbitrary, so confirm a finding
-by an intervention on the model.
+A head explains; it is not the deployed model. The choice among correlated features is arbitrary: confirm a finding by
+an intervention on the model.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ class SparseHead:
     """A linear classifier on standardised features.
 
     Attributes:
-        weight: (K, D), mostly zeros; logits for one standard deviation of the feature.
-        bias: (K,).
+        weight: (K, D), mostly zeros; logits per standard deviation of the feature.
         mean, scale: (D,) mean and standard deviation of the features.
     """
 
@@ -83,8 +82,8 @@ class SparseHead:
     def contributions(self, on: Tensor, off: Tensor) -> Tensor:
         """Return (K, D): the mean change of each class's logit through each feature when a cue is switched on.
 
-        Their sum over features is the shift of the class's logit. The shift separates networks that rely on a cue from
-        networks that do not; the largest weights alone do not.
+        The sum over features separates networks that rely on a cue from networks that do not; the largest weights alone
+        do not.
 
         Args:
             on, off: (N, D) raw features of the same inputs with the cue and without.
@@ -101,12 +100,10 @@ class SparsePath:
         lambdas: L penalties, falling.
         weights: L sparse COO tensors (K, D).
         biases: (L, K).
-        mean, scale: (D,) mean and standard deviation of the features of the training rows.
-        objectives: L values, in nats.
-        gaps: L relative duality gaps; at most the tolerance where the fit converged.
-        accuracies: L accuracies on the validation rows, in 0..1; None without validation rows.
-        l1_ratio: share of absolute values in the penalty.
-        n_train, n_validation: numbers of rows.
+        mean, scale: (D,) of the features of the training rows.
+        objectives: in nats.
+        gaps: relative duality gaps; at most the tolerance where the fit converged.
+        accuracies: on the validation rows, in 0..1; None without validation rows.
     """
 
     lambdas: tuple[float, ...]
@@ -130,22 +127,21 @@ class SparsePath:
         return tuple(weight.values().numel() for weight in self.weights)
 
     def head(self, index: int) -> SparseHead:
-        """Return the head at one penalty."""
         weight = self.weights[index].to_dense()
         return SparseHead(weight=weight, bias=self.biases[index], mean=self.mean, scale=self.scale)
 
     def select(self, *, slack: float = 0.05, reference: float | None = None) -> int:
         """Return the index of the sparsest head whose validation accuracy is within `slack` of a reference.
 
-        Wong et al. (section 2.2) give up 5 points of accuracy for a head that a person can read.
+        If there is none, it is the most accurate head. Wong et al. (section 2.2) give up 5 points of accuracy for a
+        head that a person can read.
 
         Args:
             slack: in 0..1.
-            reference: an accuracy in 0..1, for example that of the deployed model on the same rows; None means that of
-                the densest head. Where no head is near, the most accurate one is taken, the sparsest of equals.
+            reference: an accuracy in 0..1, for example of the deployed model; None means that of the densest head.
 
         Raises:
-            ConfigError: slack or reference is not in 0..1, or there were no validation rows.
+            ConfigError: an argument is not in 0..1, or there were no validation rows.
         """
         if isinstance(slack, bool) or not isinstance(slack, (int, float)) or not 0 <= slack <= 1:
             raise ConfigError(expected("slack in 0..1", slack))
@@ -159,7 +155,6 @@ class SparsePath:
         return min(enough, key=lambda i: (sizes[i], -scores[i]))
 
     def selected(self, *, slack: float = 0.05) -> SparseHead:
-        """Return the head that `select` chooses."""
         return self.head(self.select(slack=slack))
 
 
@@ -185,29 +180,26 @@ def fit_sparse_head(
     """Fit elastic-net multinomial logistic regression along a path of penalties, from the sparsest head to the densest.
 
     At each penalty lam it minimises mean cross-entropy + lam * (l1_ratio * sum |W| + (1 - l1_ratio) / 2 * sum W^2) with
-    a free bias, on features standardised by mean and standard deviation of the training rows.
+    a free bias, on features standardised by the training rows.
 
     Args:
-        features: (N, D) floats, finite. With `batch` they may stay where they are, memory-mapped too.
+        features: (N, D) floats, finite. With `batch` they may be memory-mapped.
         labels: (N,) int64 in 0..K-1, every class present.
         validation: rows that choose the head; None holds out `validation_share` of the rows given.
-        validation_share: of each class, in [0, 1); 0 holds out none, so that no head can be chosen.
+        validation_share: of each class, in [0, 1).
         l1_ratio: share of absolute values in the penalty, in (0, 1).
         n_lambdas: penalties on the path, >= 2, evenly spaced in the logarithm.
         lambda_ratio: the last penalty over the first, in (0, 1). The first is the smallest without any feature.
         lambdas: falling penalties > 0, instead of the two above.
         classes: K; None takes the largest label + 1.
         tolerance: relative duality gap that ends a fit, > 0.
-        max_steps: steps at one penalty at most; the path's `gaps` show how far each fit came.
+        max_steps: most steps at one penalty; the path's `gaps` show the gap reached by each fit.
         batch: rows moved to the device at a time; None holds all there.
-        device: where to compute; None means where the features are.
-        dtype: float32 or float64.
-        seed: draws the rows held out.
         progress: called with the numbers of penalties done, and of all penalties.
 
     Raises:
         ConfigError: an argument is out of range.
-        DataError: features or labels have a wrong shape or type, hold NaN or infinity, or a class has no rows.
+        DataError: features or labels are malformed or not finite, or a class has no rows.
     """
     for name, value in (("l1_ratio", l1_ratio), ("lambda_ratio", lambda_ratio)):
         if not _real(value) or not 0 < value < 1:
@@ -273,12 +265,6 @@ def fit_sparse_head(
 
 
 class _WarmStartPath:
-    """Solutions at falling penalties, each from the one before, on the features admitted so far.
-
-    Attributes:
-        last: the last penalty; at first the smallest one that leaves no feature.
-    """
-
     def __init__(
         self, design: Design, labels: Tensor, *, l1_ratio: float, classes: int, tolerance: float, max_steps: int
     ) -> None:
@@ -289,12 +275,12 @@ class _WarmStartPath:
         self.bias = hot.mean(1).log()
         self.weight = hot.new_zeros(classes, len(design.mean))
         self.gradient = design.weight_gradient(hot.mean(1, keepdim=True) - hot)
+        # The last penalty: at first the smallest one that leaves no feature.
         self.last = max(float(self.gradient.abs().max()) / l1_ratio, 1e-12)
         self.admitted = torch.zeros(len(design.mean), dtype=torch.bool, device=design.device)
         self.part = design.restricted(self.admitted.nonzero().squeeze(1))
 
     def down_to(self, lam: float) -> ElasticNetFit:
-        """Return the solution at the next penalty."""
         self._admit(self.l1_ratio * (2 * lam - self.last))  # the strong rule
         how = {"lam": lam, "l1_ratio": self.l1_ratio}
         whole = ElasticNetObjective(self.design, self.labels, classes=self.classes, **how)
@@ -320,8 +306,8 @@ class _WarmStartPath:
         return ElasticNetFit(self.weight.clone(), fit.bias, fit.objective, gap, fit.curvature, fit.steps)
 
     def _admit(self, threshold: float) -> bool:
-        """Admit the features whose gradient exceeds a threshold; return True if any is new."""
         admitted = self.admitted | (self.gradient.abs().amax(0) > threshold)
+        # False ends the search for features that the rule left out.
         if bool((admitted == self.admitted).all()):
             return False
         self.admitted = admitted
@@ -333,14 +319,12 @@ def checked_rows(features: Tensor, labels: Tensor, classes: int | None = None, *
     """Return the number of classes K of features (N, D) with labels (N,).
 
     Args:
-        features: (N, D) real and finite, N >= 1, D >= 1.
-        labels: (N,) whole numbers in 0..K-1.
         classes: K; None takes the largest label + 1.
         complete: require a row of every class.
 
     Raises:
         ConfigError: classes is no whole number >= 2.
-        DataError: a shape or type is wrong, a value is NaN or infinite, a label is no class, or a class has no rows.
+        DataError: features or labels are malformed or not finite, or a class has no rows.
     """
     if (
         not isinstance(features, Tensor)
@@ -366,28 +350,18 @@ def checked_rows(features: Tensor, labels: Tensor, classes: int | None = None, *
 
 
 def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return rows to train on and rows held out, a share of each class, both (.,) int64 in rising order.
-
-    Args:
-        labels: (N,) int64.
-        share: of each class, rounded, in [0, 1); a class keeps at least one row to train on.
-        seed: draws the rows.
-    """
+    """Return rows to train on and rows held out, a rounded share of each class, both int64 in rising order."""
     order = rng.permutation(seed, len(labels))
     shuffled, out = labels.cpu()[order], torch.zeros(len(labels), dtype=torch.bool)
     for k in torch.unique(shuffled).tolist():
         members = order[shuffled == k]
+        # A class keeps at least one row to train on.
         out[members[: min(len(members) - 1, round(share * len(members)))]] = True
     return (~out).nonzero().squeeze(1), out.nonzero().squeeze(1)
 
 
 def standardisation(features: Tensor, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (D,) over rows (N, D), summed in float64; 1 where a feature is constant.
-
-    Args:
-        features: (N, D) on any device.
-        device, dtype: of the result.
-    """
+    """Return mean and standard deviation (D,) over rows (N, D), summed in float64; 1 where a feature is constant."""
     mean = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     for part in torch.split(features, _ROWS_AT_A_TIME):
         mean += part.double().sum(0) / len(features)
@@ -418,7 +392,6 @@ class Stability:
 
     Attributes:
         positive, negative: (K, D) float32 shares, in 0..1, with a weight above and below 0.
-        subsamples: number of subsamples.
     """
 
     positive: Tensor
@@ -426,12 +399,7 @@ class Stability:
     subsamples: int
 
     def kept(self, class_index: int, *, at_least: float = 0.8) -> tuple[tuple[int, float], ...]:
-        """Return the features selected with one sign in a share of the subsamples, with that share, signed; most first.
-
-        Args:
-            class_index: the class.
-            at_least: the share, in 0..1.
-        """
+        """Return the features selected with one sign in a share of the subsamples, with that signed share."""
         checked_real("at_least", at_least, 0.0, 1.0)
         rise, fall = self.positive[class_index], self.negative[class_index]
         share = torch.where(rise >= fall, rise, -fall)
@@ -454,13 +422,9 @@ def sparse_stability(
     """Fit the head at one penalty on many subsamples, and count the features that are selected.
 
     Args:
-        features: (N, D) floats, finite.
-        labels: (N,) int64 in 0..K-1; a share of every class must leave a row.
         lam: the penalty, > 0, of the head that was selected.
-        l1_ratio, tolerance, device: as for `fit_sparse_head`.
         subsamples: number of subsamples, >= 1.
         share: rows of each class in a subsample, in (0, 1).
-        seed: draws the subsamples.
 
     Raises:
         ConfigError: an argument is out of range.

@@ -1,8 +1,7 @@
-"""The pytest plugin: hooks of the whole run, and the fixtures.
+"""The pytest plugin: hooks of the whole run, and the fixtures."""
 
-Every pytest run loads it, so it imports nothing but pytest; other modules are loaded only once a run or a test is
-robust.
-"""
+# Every pytest run loads it, so it imports nothing but pytest; other modules are loaded only once a run or a test is
+# robust.
 
 from __future__ import annotations
 

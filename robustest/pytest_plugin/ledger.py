@@ -1,9 +1,8 @@
-"""The ledger of a run: results and endings as pytest reports them, in this process or through pytest-xdist.
+"""The ledger of a run: results and endings as pytest reports them, in this process or through pytest-xdist."""
 
-A test announces on its teardown report the number of results it recorded, and a worker does so when it ends. The ledger
-counts the results that arrive against both numbers, and the tests that reported against those that must. A difference
-turns the run red.
-"""
+# A test announces on its teardown report the number of results it recorded, and a worker does so when it ends. The
+# ledger counts the results that arrive against both numbers, and the tests that reported against those that must. A
+# difference turns the run red.
 
 from __future__ import annotations
 
@@ -164,8 +163,7 @@ class Ledger:
             test, last = key[0], self._calls_ended.get(key)
             last = None if last is None else replace(last, attempt=len(attempts))
             # Plugins that repeat tests send the reports of some attempts, of others, or of none; the last report of a
-            # test has all
-            # attempts.
+            # test has all attempts.
             before = self._rows.get(key, [])
             replay = next((row.replay for row in before if row.replay), "") or (last.replay if last else "")
             endings: dict[Ending, None] = {}

@@ -1,7 +1,6 @@
-"""Options and ini keys of the plugin, and the settings of a run and of a test, without loading torch.
+"""Options and ini keys of the plugin, and the settings of a run and of a test, without loading torch."""
 
-A setting comes from the command line, else from the test's marker, the ini file, the profile, or its default.
-"""
+# A setting comes from the command line, else from the test's marker, the ini file, the profile, or its default.
 
 from __future__ import annotations
 
@@ -264,7 +263,7 @@ def unused(config: pytest.Config) -> list[str]:
 
 
 def _relative(config: pytest.Config, path: str | Path) -> str:
-    """Return a path relative to the folder where the run was started."""
+    """Return a path relative to the folder in which the run was started."""
     return Path(os.path.relpath(path, config.invocation_params.dir)).as_posix()
 
 
@@ -322,7 +321,7 @@ def rerun_command(config: pytest.Config, settings: Settings, nodeid: str) -> str
 
 
 def from_here(config: pytest.Config, item: pytest.Item) -> str:
-    """Return a test's node id relative to the folder where the run was started."""
+    """Return a test's node id relative to the folder in which the run was started."""
     # `item.nodeid` ends in `@group` under pytest-xdist's loadgroup, and such a test does not exist.
     above = "" if item.parent is None else item.parent.nodeid
     path, colons, rest = f"{above}::{item.name}".partition("::")

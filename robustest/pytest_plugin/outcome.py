@@ -1,9 +1,8 @@
-"""The outcome of one robustness test, and its report.
+"""The outcome of one robustness test, and its report."""
 
-A test body that ends without an exception is not enough for a pass: the test must have claimed or measured something,
-every earlier attempt counts, and a run that only replays counterexamples passes nothing. Results ride on pytest's
-reports, as only these cross from workers to the process that writes the files.
-"""
+# A test body that ends without an exception is not enough for a pass: the test must have claimed or measured something,
+# every earlier attempt counts, and a run that only replays counterexamples passes nothing. Results ride on pytest's
+# reports, as only these cross from workers to the process that writes the files.
 
 from __future__ import annotations
 
@@ -92,9 +91,8 @@ def require_attempts(context: Context, *, passed: bool) -> None:
     """
     __tracebackhide__ = True
     # Plugins such as pytest-rerunfailures, flaky and pytest-retry run failed tests again. A claim that is repeated
-    # until it
-    # passes finds a lucky draw: with a chance of 1 in 10 to pass, 27 % of all series of three attempts end in a pass.
-    # Attempts that ended in an error measured nothing and do not count.
+    # until it passes finds a lucky draw: with a chance of 1 in 10 to pass, 27 % of all series of three attempts end in
+    # a pass. Attempts that ended in an error measured nothing and do not count.
     failed = [(number, one) for number, one in enumerate(context.attempts, 1) if one.outcome == "failed"]
     held = passed + sum(one.outcome == "passed" for one in context.attempts)
     rule = context.settings.attempts
@@ -120,8 +118,7 @@ def skip_if_only_replayed(context: Context) -> Iterator[None]:
         raise
     except Exception as error:
         # A claim that no known counterexample refutes returned a result without numbers. An exception that these
-        # missing
-        # numbers cause is no failure of the model, so the test is skipped, and the reason names it.
+        # missing numbers cause is no failure of the model, so the test is skipped, and the reason names it.
         if not context.unvouched:
             raise
         further = f"; then the test raised {type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -44,7 +44,7 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
         written = account
         for what, path, write_file in _files(config, written, settings, shard, origin):
             account = account.with_file(what, path, write_file)
-        if history and origin is not None and account is written:  # after the others: it says what was lost
+        if history and origin is not None and account is written:  # after the others: it records their losses
             account = account.with_file("the history", history, partial(_add_to_history, history, written, origin))
         if step and account is written:  # last: it is appended to and cannot be written again
             from robustest.reports import github

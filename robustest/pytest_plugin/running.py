@@ -1,7 +1,6 @@
-"""Hooks of one robustness test: its settings hold while it runs, its end is checked, its results go on its reports.
+"""Hooks of one robustness test: its settings hold while it runs, its end is checked, its results go on its reports."""
 
-Each hook returns at once for any other test, and imports the rest of robustest only for a robustness test.
-"""
+# Each hook returns at once for any other test, and imports the rest of robustest only for a robustness test.
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ COMMENT = 60_000
 ANNOTATIONS = 10
 """Largest number of annotations of one kind that GitHub shows."""
 
-_RESERVE = 400  # bytes of the budget for the lines that say what was cut
+_RESERVE = 400  # bytes of the budget for the lines that count the omitted parts
 _CELL = 300  # characters of a name in a table cell
 _FOLDED = 8_000  # characters of one failure's text
 _TABLE_SHARE = 0.6  # share of the budget: a byte of the table says more than one of the details
@@ -202,8 +202,7 @@ def _short(text: str, most: int) -> str:
 
 def escaped(text: str) -> str:
     """Return text as GitHub's Markdown shows it literally, on one line."""
-    # A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), nor for a table's bar.
-    # So
+    # A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), nor for a table's bar. So
     # every character that may begin markup, a link, a mention, an emoji or a formula becomes a reference.
     line = _UNSEEN.sub("�", " ".join(text.split()))
     line = _MARKUP.sub(lambda m: m[0] if m[0] in _PLAIN else f"&#{ord(m[0])};", line)

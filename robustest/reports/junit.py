@@ -1,7 +1,6 @@
-"""JUnit XML through junit-xml: one suite for each test, one case for each claim.
+"""JUnit XML through junit-xml: one suite for each test, one case for each claim."""
 
-The schema is that of Jenkins' xunit plugin (junit-10.xsd), which GitLab and GitHub's test reporters read too.
-"""
+# The schema is that of Jenkins' xunit plugin (junit-10.xsd), which GitLab and GitHub's test reporters read too.
 
 from __future__ import annotations
 
@@ -107,6 +106,6 @@ def _case(row: Row) -> TestCase:
     elif state in ("xfailed", "skipped", "rerun", "tolerated"):  # neither a failure nor a pass
         case.add_skipped_info(message=_xml(row_remark(row) or row_without_result(row)))
     if ending is not None and ending.attempt:
-        # Attempts of a flaky test are cases of their own; the same name would hide all but one.
+        # Each attempt of a flaky test is another case; the same name would hide all but one.
         case.name = f"{case.name} (attempt {ending.attempt})"
     return case

@@ -1,7 +1,6 @@
-"""Figures of a result as PNG or SVG files: accuracy by severity and by training samples, and the worst images.
+"""Figures of a result as PNG or SVG files: accuracy by severity and by training samples, and the worst images."""
 
-Matplotlib (the extra `pictures`) draws them; none of its global state is changed.
-"""
+# Matplotlib (the extra `pictures`) draws them; none of its global state is changed.
 
 from __future__ import annotations
 

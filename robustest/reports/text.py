@@ -151,10 +151,8 @@ class Chance:
             at_alpha=len(resting),
             levels=(min(levels), max(levels)) if levels else (0.0, 0.0),
             # Before any sample is evaluated, each claim errs with probability at most alpha. So the bound is the sum
-            # over all
-            # claims: a sum over those that came to rest on alpha would be wrong, as the outcomes selected them.
-            # Certain verdicts
-            # are never wrong, so the number of the others bounds it too.
+            # over all claims: a sum over those that came to rest on alpha would be wrong, as the outcomes selected
+            # them. Certain verdicts are never wrong, so the number of the others bounds it too.
             wrong=min(float(len(resting)), sum(claim.alpha for claim in claims)) if resting else 0.0,
             # Alpha bounds false alarms of these comparisons; the size of an undetected loss depends on the number of
             # samples.

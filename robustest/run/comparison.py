@@ -76,7 +76,6 @@ class Comparison:
 
 
 def _paired(rule: NoWorse, evidence: Evidence) -> dict[str, Any]:
-    """Return the changes from the baseline, of all samples and of each separate group."""
     columns = {**evidence.columns, "id": evidence.ids}
     about = {**rule.compare(columns).details(), "accuracy": float(rule.share_before)}
     if isinstance(rule, BaselineRule) and (rule.groups or rule.parts):
@@ -130,7 +129,7 @@ def entry_in(file: Path, key: str, n: int, each: int, *, scored: bool, by: str) 
 
 
 def _apart(was: str, now: str) -> tuple[str, str]:
-    """Return two texts from shortly before the place where they differ."""
+    # Show both texts from shortly before the place where they differ.
     first = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), min(len(was), len(now)))
     at = max(0, first - _BEFORE)
     return was[at : at + _SHOWN], now[at : at + _SHOWN]

@@ -45,7 +45,7 @@ def observe(plan: Plan) -> Evidence:
     """Measure chunks of a plan's units until the claim is decided or every unit was measured.
 
     Raises:
-        RobustestError: something could not be measured; the model is restored.
+        RobustestError: something could not be measured.
         NotSearched: with `replay_only`, if known counterexamples do not refute the claim.
     """
     with _opened(plan) as run:
@@ -104,7 +104,6 @@ class _Run:
     _sent: object = None
 
     def decide(self) -> Decision:
-        """Measure until the claim is decided."""
         settings, rule, stream, total = self.plan.settings, self.plan.rule, self.stream, self.stream.total
         if settings.replay_only:
             # Remembered chunks do not count either: such a run must try every known counterexample.
@@ -191,7 +190,6 @@ class _Run:
     # Chunks, as `in_order` asks for them
 
     def look_up(self, place: int, ids: Tensor) -> ChunkResult | Work:
-        """Return the stored result of a chunk, or the work to measure it."""
         units, chunk = self.plan.units, _Begun(ids)
         # Without a memory, workers read the units, and reading them here as well would be a waste.
         if not self.engine.remote or self.memory.remembers:
@@ -288,7 +286,6 @@ class _Run:
         return Decision(verdict=Verdict.FAILED, rule=rule, estimate=None, interval=(0.0, 1 - broken / stream.total))
 
     def shrink_and_keep(self, decision: Decision) -> None:
-        """Make counterexamples of a failed claim smaller, and write all that were found to the corpus."""
         units, stream = self.plan.units, self.stream
         if units.replay is None:
             return
@@ -307,11 +304,7 @@ class _Run:
     # The model in no_worse_than=
 
     def _with_other_model(self, rule: Rule) -> Rule:
-        """Return the rule with the outcomes of the other model, if any; without all of them it passes nothing.
-
-        Raises:
-            ConfigError: it has another number of classes.
-        """
+        """Return the rule with the outcomes of the other model, if any; without all of them it passes nothing."""
         plan, n = self.plan.of_other(), self.stream.total
         if plan is None or not isinstance(rule, NoWorse) or self.stream.n < n:
             return rule
@@ -341,11 +334,7 @@ class _Run:
         return rule
 
     def _try(self, kept: Sequence[Kept]) -> int:
-        """Try counterexamples of the other model on the samples that are left; return the number that became worse.
-
-        Raises:
-            ModelError: one of them breaks a proven sample.
-        """
+        """Try counterexamples of the other model on the samples that are left; return the number that became worse."""
         stream, count = self.stream, 0
         marked = len(stream.marks) == stream.n
         place = np.argsort(stream.columns["id"])
@@ -371,7 +360,6 @@ class _Run:
     # The clock
 
     def _stopped(self, decision: Decision) -> Decision:
-        """Return the decision of a run that the clock ended before anything was decided: it is inconclusive."""
         if decision.verdict is Verdict.INCONCLUSIVE:
             return decision
         # Broken samples are quicker than others, so the number evaluated by then depends on outcomes, and bounds at a

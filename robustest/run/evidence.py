@@ -92,7 +92,6 @@ class Tally:
 
     @classmethod
     def of(cls, evaluator: Evaluator) -> Tally:
-        """Return an evaluator's counts so far."""
         return cls(
             forward=evaluator.forward,
             backward=evaluator.backward,
@@ -102,7 +101,6 @@ class Tally:
         )
 
     def since(self, earlier: Tally, seconds: float) -> Tally:
-        """Return the difference to an earlier tally of the same evaluator."""
         return Tally(
             forward=self.forward - earlier.forward,
             backward=self.backward - earlier.backward,
@@ -169,7 +167,6 @@ class Evidence:
 
     @property
     def n(self) -> int:
-        """Number of measured samples."""
         return len(self.ids)
 
     @property
@@ -200,7 +197,6 @@ class Evidence:
         return self.outcomes_of("held")
 
     def outcomes_of(self, column: str) -> tuple[bool | None, ...]:
-        """Return the outcomes of another column, as `outcomes`."""
         out: list[bool | None] = [None] * self.total
         for at, held in zip(self.ids.tolist(), self.columns[column], strict=True):
             out[at] = bool(held)
@@ -223,7 +219,6 @@ class Stream:
         return len(self.columns["id"]) if self.columns else 0
 
     def add(self, ids: Tensor, observation: Observation, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
-        """Add a chunk; only the worst `examples` samples are kept as exhibits."""
         for name, part in {**observation.columns, "id": ids.numpy()}.items():
             self.columns[name] = np.concatenate([self.columns[name], part]) if name in self.columns else part
         self.exhibits = sorted([*self.exhibits, *observation.exhibits], key=lambda e: -e.badness)[:examples]
@@ -233,7 +228,6 @@ class Stream:
         self.marks += marks
 
     def ordered(self) -> Columns:
-        """Return the columns in the order of the data."""
         back = np.argsort(self.columns["id"])
         return {name: column[back] for name, column in self.columns.items()}
 
@@ -274,7 +268,6 @@ class Stream:
         model: str,
         notes: tuple[str, ...],
     ) -> Evidence:
-        """Return the sum in the order of the data."""
         columns = self.ordered()
         # Replayed counterexamples are added without digests: then the data were not read as a whole.
         whole = len(self.marks) == self.total

@@ -210,7 +210,6 @@ def result_of(
 def _counterexamples(
     evidence: Evidence, folder: str | None, name: str, class_names: Sequence[str]
 ) -> tuple[Counterexample, ...]:
-    """Return the worst samples, with pictures in `folder`; `name` is part of the files' names."""
     found = []
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
@@ -236,18 +235,18 @@ def _counterexamples(
 
 
 def shown_path(path: str) -> str:
-    """Return a path relative to the working folder, if it lies below."""
+    """Return a path relative to the working folder if it lies below."""
     here = Path(path)
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else path
 
 
 def few(n: int, of: str = "") -> tuple[str, ...]:
-    """Return the caveat of a small number of samples, if it is small."""
+    """Return the caveat of a small number of samples."""
     return (f"{n} {'sample' if n == 1 else 'samples'}{of} alone",) if n < _FEW else ()
 
 
 def nothing_allowed(threat: Threat) -> tuple[str, ...]:
-    """Return the caveat of a threat that allows no change, if it allows none."""
+    """Return the caveat of a threat that allows no change."""
     limits = getattr(threat, "limits", (threat.radius,))  # of a pose: its radius is a share of its limits
     return () if any(limits) else (f"{threat} allows no change",)
 
@@ -334,14 +333,15 @@ def require_changes(
 
 
 def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
-    """Return True if a value keeps a threshold; values are sums of fractions, so rounding must decide nothing."""
+    """Return True if a value keeps a threshold."""
     if threshold is None:
         return False
+    # Values are sums of fractions: rounding must decide nothing.
     return worst >= threshold - _SLACK if at_least else worst <= threshold + _SLACK
 
 
 def _nothing_tested(changed: Sequence[Changed]) -> str:
-    """Return the reason why these changes test no threshold, however strict; "" if they test one."""
+    """Return the reason why these changes test no threshold; "" if they test one."""
     if still := [one for one in changed if not one.count]:
         none = f"none of {len(still[0].moved)} samples"
         return f"nothing was tested: {_names(still)} changes {none}; leave it out, or check its strength and units"
@@ -354,7 +354,6 @@ def _nothing_tested(changed: Sequence[Changed]) -> str:
 
 
 def _change_details(changed: Sequence[Changed], *, at_least: bool) -> dict[str, Any]:
-    """Return details about changes."""
     if not changed:
         return {}
     partly = [one for one in changed if one.count < len(one.moved)]
@@ -366,7 +365,6 @@ def _change_details(changed: Sequence[Changed], *, at_least: bool) -> dict[str, 
 
 
 def _change_caveats(changed: Sequence[Changed]) -> list[str]:
-    """Return caveats about unchanged samples, and about changes that were cut off at the bounds."""
     still = [one for one in changed if not one.count]
     lines = [f"{_names(still)} changes no sample"] if still else []
     partly = [one for one in changed if 0 < one.count < len(one.moved)]

@@ -92,12 +92,11 @@ def check_unique(kind: Kind) -> None:
 
 @cache
 def _kinds_of_packs(manager: object) -> list[tuple[str, Kind]]:
-    """Return the kinds of all packs; cached, as this comes before every measurement."""
+    # Cached, as this comes before every measurement.
     return extensions.all_of("robustest_kinds", Kind)
 
 
 def _undecided(kind: Kind, name: ClaimName, given: Mapping[str, Any], reason: str) -> Result:
-    """Return the result of a claim that ran out of time; `reason` may be ""."""
     quantity = next((one for one in kind.quantities if given.get(one.threshold) is not None), kind.quantities[0])
     threshold = given.get(quantity.threshold)
     return Result(

@@ -185,7 +185,7 @@ class Memory:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Watch the block for reads from outside, which become part of the entry."""
+        """Add the block's reads from outside to the entry."""
         if self._key is None:
             yield
             return
@@ -193,7 +193,7 @@ class Memory:
             yield
 
     def doubted(self) -> bool:
-        """Return True, now and then at random, if a stored chunk has to be measured again and compared."""
+        """Return True, at random, if a stored chunk has to be measured again and compared."""
         doubted = self._store is not None and self._store.doubted()
         if doubted:
             self._confirm()
@@ -215,7 +215,6 @@ class Memory:
         self._store.save(self._key.part(self._answers, what), entry_of(observation, tally))
 
     def once(self, what: object, measure: Callable[[], tuple[Observation, Tally]]) -> tuple[Observation, Tally]:
-        """Return the stored outcomes of `what`, or measure and store them."""
         found = self.recall(what)
         if found is None:
             with self.listening():
@@ -225,7 +224,6 @@ class Memory:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return the reason why nothing is stored or recalled, and problems of the store."""
         changed = f"measured anew: {self._changed}" if self._changed and self._fresh and not self._dates else ""
         return (*filter(None, [self.why_not, changed]), *(() if self._store is None else self._store.notices))
 
@@ -355,8 +353,6 @@ class _EnoughError(BaseException):
 
 
 class _Listener:
-    """A model that notes inputs, logits and the first gradient."""
-
     def __init__(self, call: Callable[[Tensor], Any]) -> None:
         self.digests: list[bytes] = []
         self.gradient: int | None = None

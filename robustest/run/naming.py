@@ -116,7 +116,6 @@ class ClaimName:
         )
 
     def fields(self, threshold: float | None) -> dict[str, Any]:
-        """Return the fields of a result that hold its name."""
         return {
             "claim": self.claim,
             "family": self.family,
@@ -133,7 +132,7 @@ _CURRENT: ContextVar[ClaimName | None] = ContextVar("robustest_claim_name", defa
 
 @contextmanager
 def named(name: ClaimName) -> Iterator[None]:
-    """Set the name of the claim that is measured inside the block, for entries of baselines."""
+    """Set the name of the claim inside the block, for entries of baselines."""
     token = _CURRENT.set(name)
     try:
         yield
@@ -185,7 +184,7 @@ def _written(kind: str, parts: Sequence[object]) -> str:
 
 
 def _same(value: object, default: object) -> bool:
-    """Return True if a value is the default: the same object, or equal and plain."""
+    # Plain values only: others may define == in any way.
     return value is default or (type(value) is type(default) and is_plain(value) and bool(value == default))
 
 
@@ -236,7 +235,6 @@ def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | s
 
 
 def _comparison(kind: Kind, name: str) -> str:
-    """Return the required relation, ">=" or "<=", of a value to the argument of this name."""
     if name.startswith(("max_", "min_", "at_")):
         return "<=" if name.startswith("max_") or name == "at_most" else ">="
     return next((one.comparison for one in kind.quantities if one.threshold == name), ">=")

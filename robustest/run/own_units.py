@@ -40,9 +40,7 @@ class Part:
 
     Attributes:
         ids: (n,) int64 positions.
-        units: (n) the loaded values.
         keys: (n,) int64, keys of their randomness (`robustest.rng`), from seed and position alone.
-        device: for the computation.
     """
 
     ids: Tensor
@@ -147,11 +145,6 @@ class OwnUnits(Units):
         return [_digest(unit) for unit in chunk.units]
 
     def measure(self, chunk: Part, *, first: bool) -> tuple[Observation, Tally]:
-        """Measure a chunk.
-
-        Raises:
-            DataError: "held" is missing or not (n,) bools, or a column is no array with a row for each unit.
-        """
         started, n = time.perf_counter(), len(chunk.ids)
         outcomes = self.countable.look(chunk)
         observation = outcomes if isinstance(outcomes, Observation) else Observation(dict(outcomes), [])

@@ -110,7 +110,7 @@ def settings_of(options: Options) -> Settings:
     """Return the running test's settings with a call's options, without a classifier.
 
     Raises:
-        ConfigError: an option is unknown, out of range, or about a classifier's inputs.
+        ConfigError: an option is unknown, or about a classifier's inputs.
     """
     return _with_options(options, ())
 
@@ -126,7 +126,7 @@ def _with_options(options: Options, others: tuple[str, ...]) -> Settings:
 
 
 def terms_of(settings: Settings) -> Terms:
-    """Return the scope and the error levels of a claim; they depend on the settings alone."""
+    """Return the scope and the error levels of a claim."""
     level = failure_level(settings.alpha, settings.family_size)
     return Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=level)
 
@@ -172,7 +172,6 @@ class Setup:
         return cls(classifier, as_samples(given, checked), settings, checked, lambda one: prepared(one)[0])
 
     def but(self, **values: Any) -> Setup:
-        """Return this setup with other settings, by name."""
         return replace(self, settings=self.settings.but(values))
 
     def unpictured(self) -> Setup:
@@ -202,7 +201,6 @@ class Setup:
         here: bool = False,
         adapts: bool = False,
     ) -> Plan:
-        """Return the plan of one claim; see `Plan` and `ModelUnits` for the arguments."""
         units = ModelUnits(
             model=self.model,
             samples=self.samples,
@@ -318,7 +316,6 @@ class Plan:
         return replace(self, rule=rule, baseline=Comparison(rule=rule, file=file, key=key, entry=entry))
 
     def of_other(self) -> Plan | None:
-        """Return the plan that measures the other model of the comparison on every sample, or None."""
         if self.baseline is None or self.baseline.other is None:
             return None
         return replace(
@@ -390,8 +387,6 @@ def restrict_to(model: Classifier, classes: ClassMap) -> Classifier:
 
 @dataclass(frozen=True, slots=True)
 class _Restricted:
-    """A function's logits of a benchmark's classes."""
-
     call: Callable[[Tensor], Any]
     classes: ClassMap
 
@@ -400,8 +395,6 @@ class _Restricted:
 
 
 class _RestrictedModule(nn.Module):
-    """A module's logits of a benchmark's classes."""
-
     def __init__(self, inner: nn.Module, classes: ClassMap) -> None:
         super().__init__()
         self.inner, self.classes = inner, classes

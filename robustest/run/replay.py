@@ -134,7 +134,7 @@ class Replay:
         return Observation(arrays, exhibits, {REPLAYED: len(right)})
 
     def polish(self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float]) -> list[Exhibit]:
-        """Return the same counterexamples made smaller, in norm balls, for a model without a budget of queries."""
+        """Return the same counterexamples made smaller, in norm balls, without a budget of queries."""
         if not shrinks(self.threat) or evaluator.model.max_queries is not None:  # the budget is for the attack
             return exhibits
         device = evaluator.device
@@ -160,7 +160,7 @@ class Replay:
     def found(
         self, evaluator: Evaluator, chunk: Chunk, x: Tensor, size: Tensor, broken: Tensor, *, every: bool = False
     ) -> Kept | None:
-        """Return the counterexamples of a chunk to be kept: as many as there is room for, or `every` one."""
+        """Return the counterexamples of a chunk, as many as there is room for, or `every` one."""
         room = self._room(x)
         rows = broken.nonzero().squeeze(1)[: None if every else room]
         if len(rows) == 0:
@@ -172,16 +172,15 @@ class Replay:
         return Kept(ids=part.ids, x=inputs.cpu(), y=marks(part.y), sizes=sizes.cpu())
 
     def keep(self, kept: Kept) -> None:
-        """Collect the counterexamples of a chunk, as long as there is room."""
         room = self._room(kept.x) - sum(len(part.ids) for part in self._found)
         if room > 0:
             self._found.append(Kept(**{f.name: getattr(kept, f.name)[:room] for f in fields(Kept)}))
 
     def remember(self, shown: list[Exhibit], bounds: tuple[float, float]) -> None:
-        """Write the collected counterexamples; those that are shown in their smaller form."""
         if self._corpus is None or not self._found:
             return
         found = Kept(**{f.name: torch.cat([getattr(part, f.name) for part in self._found]) for f in fields(Kept)})
+        # Counterexamples that are shown were made smaller: write these.
         x, sizes = found.x.clone(), found.sizes.clone()
         for exhibit in shown:
             for row in (found.ids == exhibit.index).nonzero().squeeze(1).tolist():
@@ -190,7 +189,6 @@ class Replay:
         self._corpus.add(self._name, replace(found, x=x, sizes=sizes), bounds=bounds)
 
     def _room(self, x: Tensor) -> int:
-        """Return the number of samples like those of x (n, *S) that one claim may keep."""
         if self._corpus is None:
             return 0
         return int(_SHARE * self._settings.corpus_max_mb * 1e6 // (x[0].numel() * x.element_size()))

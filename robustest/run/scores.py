@@ -25,7 +25,7 @@ def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
     """Return the rule of a claim on a metric; at_least in 0..1, or None.
 
     Raises:
-        ConfigError: the metric is unknown, the task has no counts for it, or it is claimed of a population.
+        ConfigError: the metric is unknown, needs another task, or is claimed of a population.
     """
     if metric == "mean":
         return ScoreRule(threshold=at_least, terms=setup.terms)

@@ -58,7 +58,6 @@ class Halves:
         return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen))
 
     def whole(self, result: Result) -> Result:
-        """Return a result as one on all samples; the samples of the search have no outcome."""
         outcomes: list[bool | None] = [None] * len(self.samples)
         for at, outcome in zip(self.unseen.tolist(), result.outcomes, strict=True):
             outcomes[at] = outcome
@@ -145,5 +144,6 @@ def beside(model: object, first: Classifier, settings: Settings, options: Option
 
 
 def with_second(evidence: Evidence, second: Evaluator, settings: Settings) -> Evidence:
-    """Return evidence with the passes and the health findings of a second model; the chunks have its time."""
+    """Return evidence with the passes and the health findings of a second model."""
+    # The chunks have its time.
     return with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)

@@ -45,7 +45,6 @@ class Units:
     Attributes:
         replay: known counterexamples; None without a search.
         bounds: least and largest value of the units, for pictures.
-        notes: sentences for the reader about the measurement.
     """
 
     replay: Replay | None = None
@@ -73,7 +72,7 @@ class Units:
         raise NotImplementedError
 
     def about(self) -> Mapping[str, object]:
-        """Return the other dependencies of outcomes: plain values by name."""
+        """Return the other dependencies of outcomes by name."""
         raise NotImplementedError
 
     # Measuring
@@ -110,11 +109,10 @@ class Units:
         raise NotImplementedError
 
     def cost(self) -> Tally:
-        """Return the cost so far in this process."""
         return Tally()
 
     def job(self) -> Job:
-        """Return the same measurement for workers in other processes."""
+        """Return the measurement for workers."""
         raise NotImplementedError
 
     # Searching by other means; None where units are not searched
@@ -130,7 +128,6 @@ class Units:
     # Known counterexamples; called only where there is a replay
 
     def still_broken(self) -> set[int]:
-        """Return the positions of units that known counterexamples still break."""
         return set()
 
     def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
@@ -429,7 +426,7 @@ class ModelJob:
     task: Task = CLASSIFICATION
 
     def start(self, device: str) -> Mapper:
-        """Return the function that measures chunks in the worker's process, which it takes over until the end.
+        """Return the function that measures chunks in the worker's process.
 
         Raises:
             ConfigError: the recipe builds another model here.

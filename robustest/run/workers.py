@@ -46,7 +46,7 @@ Mapper = Callable[[Any], Any]
 
 
 class Job(Protocol):
-    """A job, which a worker starts before its first task."""
+    """A job for workers."""
 
     def start(self, device: str) -> Mapper:
         """Return the function that maps this job's tasks; called once in each worker.
@@ -63,8 +63,7 @@ class Engine(Protocol):
     """Maps tasks on workers.
 
     Attributes:
-        kind: hardware of the workers ("cpu", or the name of a GPU), on which outcomes may depend; "" for that of the
-            driver.
+        kind: hardware of the workers ("cpu", or the name of a GPU); "" for that of the driver.
         remote: True if jobs, tasks and results go to other processes.
     """
 
@@ -143,7 +142,7 @@ def engine_for(settings: Settings) -> Engine:
 
 
 def close_engines() -> None:
-    """Close every engine; the next measurement opens its engine anew."""
+    """Close every engine."""
     while _open:
         _open.popitem()[1].close()
 
@@ -209,7 +208,7 @@ class Station:
 
 
 def check_versions(expected: tuple[str, str]) -> None:
-    """Raise ConfigError unless robustest and torch are those of the process that sent the job."""
+    """Raise ConfigError for other versions than those of the process that sent the job."""
     here = versions()
     if expected != here:
         raise ConfigError(
@@ -300,12 +299,13 @@ class Processes:
 
 
 def threads_of(workers: int) -> int:
-    """Return the threads of each worker: together at most those of this process, which may be a worker too."""
+    """Return the threads of each worker."""
+    # Together at most those of this process, which may be a worker too.
     return max(1, torch.get_num_threads() // workers)
 
 
 def pickle_job(job: Job) -> bytes:
-    """Return a job as bytes for other processes of this machine.
+    """Return a job as bytes for other processes.
 
     Raises:
         ConfigError: something in it cannot be pickled.
@@ -321,7 +321,7 @@ def pickle_job(job: Job) -> bytes:
 
 @dataclass(slots=True)
 class _Worker:
-    """A process that starts with its first task, and starts again after it was lost."""
+    """A process that starts with its first task, and again after it was lost."""
 
     device: str
     threads: int

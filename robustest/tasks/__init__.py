@@ -31,8 +31,7 @@ def checked_task(task: object) -> Task:
     """Return the task of a value or a name.
 
     Raises:
-        UnknownNameError: no task has this name.
-        ConfigError: neither a name nor a task's value.
+        ConfigError: an unknown name, or no task.
         PackError: a pack is broken.
     """
     if isinstance(task, str):

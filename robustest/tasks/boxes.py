@@ -1,8 +1,7 @@
-"""Boxes in images: overlaps, matching of answers to targets, losses for attacks, and moves by shifts.
+"""Boxes in images: overlaps, matching of answers to targets, losses for attacks, and moves by shifts."""
 
-A box is (left, top, right, bottom) in pixels: pixel (row, column) covers column..column + 1 and row..row + 1. A list of
-boxes is (B, M, 6): the box, its class, its confidence; the class is `NONE` in rows that fill up a list.
-"""
+# A box is (left, top, right, bottom) in pixels: pixel (row, column) covers column..column + 1 and row..row + 1. A list
+# of boxes is (B, M, 6): the box, its class, its confidence; the class is `NONE` in rows that fill up a list.
 
 from __future__ import annotations
 
@@ -20,9 +19,9 @@ _COVERED = 0.5
 _SEEN = 0.5
 # Pixels that a shift may depart from a stretch and a move along the axes before boxes would no longer fit.
 _STRAIGHT = 0.5
-# Answers further than so many usual leads from turning have little say in the margin loss.
+# Answers further from turning than this number of mean leads weigh little in the margin loss.
 _NEAR = 0.2
-# The same of overlap.
+# The same distance in overlap.
 _NEAR_EDGE = 0.1
 _TINY = 1e-6
 
@@ -56,8 +55,7 @@ def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tens
     meets = torch.where(meets >= least, meets, 0.0)
     excused = ((both >= _COVERED * area.unsqueeze(2)) & (y[:, None, :, 4] == IGNORED)).any(2)
     free, hit = real.clone(), torch.zeros_like(there)
-    # As in COCO's evaluation: answers choose in falling order of confidence, each the free target of its class with
-    # the
+    # As in COCO's evaluation: answers choose in falling order of confidence, each the free target of its class with the
     # largest overlap.
     for row in range(int(there.sum(1).max()) if there.numel() else 0):
         best = (meets[:, row] * free).max(1)
@@ -143,10 +141,8 @@ def moved(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     height, width = source.shape[-2:]
     lines = [torch.arange(n, dtype=torch.float64, device=y.device) for n in (height, width)]
     grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(len(y), -1, -1, -1)
-    # Boxes fit if the image was only stretched and moved along its axes: a box around a turned box is too large for
-    # its
-    # contents. So fit source = slope * grid + offset for rows and columns by least squares, and reject large
-    # residuals.
+    # Boxes fit if the image was only stretched and moved along its axes: a box around a turned box is too large for its
+    # contents. So fit source = slope * grid + offset for rows and columns by least squares, and reject large residuals.
     weight, seen = inside.unsqueeze(1).double(), source.double()
     count = weight.sum((2, 3), keepdim=True).clamp(min=1)
     middle, target = ((weight * v).sum((2, 3), keepdim=True) / count for v in (grid, seen))

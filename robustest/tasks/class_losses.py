@@ -1,8 +1,8 @@
-"""Losses that attacks on classes climb: pure functions of logits (B, K) and labels (B,), K >= 2.
+"""Losses that attacks on classes climb: pure functions of logits (B, K) and labels (B,), K >= 2."""
 
-They return (B,) values that grow as the label loses. "Shift" is a number added to a sample's logits, "scale" a positive
-factor; neither changes predictions, but an attack whose loss depends on the scale fails on large or small logits.
-"""
+# They return (B,) values that grow as the label loses. "Shift" is a number added to a sample's logits, "scale" a
+# positive factor; neither changes predictions, but an attack whose loss depends on the scale fails on large or small
+# logits.
 
 from __future__ import annotations
 
@@ -26,26 +26,17 @@ def linear(logits: Tensor, weights: Tensor) -> Tensor:
 
 
 def log_odds_tangent(logits: Tensor, y: Tensor) -> Tensor:
-    """Return a linear form with the gradient of the log-odds against the label, which PGD climbs.
-
-    The log-odds are the log-sum-exp of the other logits minus the label's; the cross-entropy is their softplus, with
-    the same directions of ascent.
-    """
+    """Return a linear form with the gradient of the log-odds against the label, which PGD climbs."""
     at = y.unsqueeze(1)
     others = logits.detach().scatter(1, at, -torch.inf)
-    # The gradient is the softmax of the other logits, and -1 at the label. In float32 that of the cross-entropy loses
-    # the
-    # label's part once the label's probability rounds to 1, from a gap of 17 on, and is zero from 104 on.
+    # The log-odds are the log-sum-exp of the other logits minus the label's, so their gradient is the softmax of the
+    # other logits, and -1 at the label. The cross-entropy is their softplus: in float32 its gradient loses the label's
+    # part once the label's probability rounds to 1, from a gap of 17 on, and is zero from 104 on.
     return (others.softmax(1).scatter_(1, at, -1.0) * logits).sum(1)
 
 
 def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the largest other logit minus the label's: positive if misclassified; invariant to shift, not to scale.
-
-    Args:
-        logits: (..., K) float, led by the batch axis.
-        y: (B,) int64 labels.
-    """
+    """Return the largest other logit of (..., K) minus the label's: positive if misclassified."""
     at = y.unsqueeze(1)
     if logits.ndim > 2:
         at = y.view(-1, *[1] * (logits.ndim - 1)).expand(*logits.shape[:-1], 1)
@@ -56,13 +47,7 @@ def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def lead(target: Tensor, y: Tensor, logits: Tensor) -> Tensor:
-    """Return the weights (B, K) that give the target's logit minus the label's.
-
-    Args:
-        target: (B,) int64 classes other than the label.
-        y: (B,) int64 labels.
-        logits: (B, K), for type and device.
-    """
+    """Return the weights, of the type of logits (B, K), that give the target's logit minus the label's."""
     weights = torch.zeros_like(logits, requires_grad=False)
     return weights.scatter_(1, target.unsqueeze(1), 1.0).scatter_(1, y.unsqueeze(1), -1.0)
 
@@ -89,20 +74,13 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     if logits.shape[1] == 2:
         return gain
     # With three classes this is the mean of second and third: the third alone would make the ratio -1, without a
-    # gradient,
-    # wherever the label is first and the target last.
+    # gradient, wherever the label is first and the target last.
     top = logits.topk(min(4, logits.shape[1]), 1).values
     return gain / (top[:, 0] - top[:, -2:].mean(1)).clamp(min=_TINY)
 
 
 def ranked_class(logits: Tensor, y: Tensor, rank: int) -> Tensor:
-    """Return (B,) int64: the class at place `rank` among those other than the label, in falling order of their logits.
-
-    Args:
-        logits: (B, K) float.
-        y: (B,) int64 labels.
-        rank: 0 for the likeliest other class; at most K - 2, the least likely.
-    """
+    """Return (B,) int64: the class at place `rank` (0: the likeliest) among those other than the label."""
     place = min(rank, logits.shape[1] - 2)
     others = logits.detach().scatter(1, y.unsqueeze(1), -torch.inf)
     if place == 0:  # sorting a thousand classes costs

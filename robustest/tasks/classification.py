@@ -16,10 +16,7 @@ from robustest.tasks.protocol import Describing
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """Targets are labels (B,) int64, outputs logits (B, K) of K >= 2 classes; the largest logit is the answer.
-
-    A tie goes to the class of the smallest index, in `predictions` and in `holds`; the margin is zero there.
-    """
+    """Targets are labels (B,) int64, outputs logits (B, K) of K >= 2 classes; the largest logit is the answer."""
 
     name = "classification"
     one_class = True
@@ -34,11 +31,7 @@ class Classification:
     )
 
     def targets(self, given: object) -> Tensor:
-        """Return (B,) int64 labels on the CPU, from integers in a tensor, an array or a sequence.
-
-        Raises:
-            DataError: not integers, or not one for each sample.
-        """
+        """Return (B,) int64 labels on the CPU, from integers in a tensor, an array or a sequence."""
         try:
             labels = torch.as_tensor(np.array(given) if isinstance(given, np.ndarray) else given).detach().cpu()
         except (TypeError, ValueError, RuntimeError):
@@ -52,17 +45,11 @@ class Classification:
         return labels.to(torch.int64)
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Raise DataError for labels (B,) outside 0..width-1."""
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= width:
             raise DataError(f"Expected labels in 0..{width - 1}, the model's {width} classes, but got {low}..{high}.")
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """Return the number of classes K of logits (B, K).
-
-        Raises:
-            ModelError: not (rows, K) with K >= 2, or with K as before.
-        """
         if output.ndim != 2 or output.shape != (rows, width or max(2, output.shape[1])):
             classes = width or "K >= 2"
             raise ModelError(
@@ -73,15 +60,16 @@ class Classification:
 
     @staticmethod
     def predictions(output: Tensor) -> Tensor:
+        # A tie goes to the class of the smallest index, here and in `holds`; the margin is zero there.
         return output.argmax(-1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool: the label's class is predicted; (B, A) for logits (B, A, K)."""
+        """Return (B,) bool, or (B, A) for logits (B, A, K)."""
         predicted = output.argmax(-1)
         return predicted == (y if predicted.ndim == 1 else y.view(-1, *[1] * (predicted.ndim - 1)))
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) the label's logit minus the largest other; (B, A) for logits (B, A, K)."""
+        """Return the label's logit minus the largest other."""
         return -class_losses.margin_loss(output, y)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:

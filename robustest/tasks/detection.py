@@ -1,7 +1,6 @@
-"""Object detection: boxes with their classes, from detectors of torchvision and of MAITE's protocol.
+"""Object detection: boxes with their classes, from detectors of torchvision and of MAITE's protocol."""
 
-An `Adapter` turns a detector's answers into rows of boxes and class scores (B, R, 4 + K), which `Detection` judges.
-"""
+# An `Adapter` turns a detector's answers into rows of boxes and class scores (B, R, 4 + K), which `Detection` judges.
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class Adapter(Protocol):
     def answers(self, detector: Any, x: Tensor) -> Tensor:
         """Return (B, R, 4 + K) for images x (B, C, H, W): boxes in pixels, then a score in [0, 1] for each class.
 
-        Padding rows are 0. R is the same for every batch.
+        R is the same for every batch; padding rows are 0.
 
         Raises:
             ModelError: the detector answers in another form.
@@ -77,11 +76,10 @@ class TorchvisionDetector:
             )
 
     def answers(self, detector: Any, x: Tensor) -> Tensor:
-        """Return rows as `Adapter.answers`; R is the detector's `detections_per_img`."""
+        """Return rows, R of them: the detector's `detections_per_img`."""
         head = _head(detector)
         # Read answers below the detector's own threshold too, so that an attack has a gradient to raise them; only
-        # answers
-        # above the task's confidence count.
+        # answers above the task's confidence count.
         with _lower_threshold(head, self.least):
             said = detector(list(x))
         return padded(said, x, rows=int(head.detections_per_img), classes=self.classes)
@@ -95,9 +93,6 @@ class MaiteDetector:
         classes: number of class indices.
         rows: largest number of boxes of an image.
         gradient: True if answers are tensors with a gradient in the images; otherwise only attacks by scores run.
-
-    Raises:
-        ConfigError: an argument is out of range.
     """
 
     classes: int
@@ -123,9 +118,6 @@ def padded(said: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
         x: (B, C, H, W) the images.
         rows: largest number of boxes.
         classes: number of classes.
-
-    Raises:
-        ModelError: it has another form.
     """
     if not isinstance(said, Sequence) or len(said) != len(x):
         raise ModelError(expected(f"a list of {len(x)} answers, one an image", said))
@@ -302,11 +294,8 @@ class Detection:
         """Return (B, most, 6) float32 on the CPU: box, class, 1.
 
         Args:
-            given: for each image a mapping or an object with `boxes` (n, 4) and `labels` (n,), or a tensor that this
-                method returned.
-
-        Raises:
-            DataError: another form, boxes without area, or more than `most`.
+            given: for each image a mapping or an object with `boxes` (n, 4) and `labels` (n,); or an earlier return
+                value.
         """
         if isinstance(given, (Tensor, np.ndarray)):
             lists = reals(given, "lists of boxes")
@@ -336,21 +325,15 @@ class Detection:
         return torch.cat([row, _nothing(row).expand(self.most - len(row), 6)])
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Raise DataError for labels that the adapter has no class for."""
         kinds, classes = y[..., 4], self.adapter.classes
         if len(y) and (int(kinds.max()) >= classes or int(kinds.min()) < boxes.IGNORED):
             raise DataError(f"Expected labels in 0..{classes - 1}, the adapter's classes, but got {int(kinds.max())}.")
 
     def strata(self, y: Tensor) -> Tensor:
-        """Return (B,) int64, the number of boxes in targets (B, most, 6) that are not ignored."""
+        """Return the number of boxes in targets (B, most, 6) that are not ignored."""
         return (y[..., 4] >= 0).sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """Return the number of rows R of an answer (B, R, 4 + K).
-
-        Raises:
-            ModelError: another shape, or R is not as before.
-        """
         wide = 4 + self.adapter.classes
         if output.ndim != 3 or output.shape != (rows, width or output.shape[1], wide):
             shape = f"({rows}, {width or 'R'}, {wide})"
@@ -378,18 +361,18 @@ class Detection:
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) the score above the floor, with a little of the log-odds, which orders equal scores."""
+        """Return the score above the floor, with a little of the log-odds, which orders equal scores."""
         return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) float64, F1 of answers (B, most, 6) by targets, or by other answers."""
+        """Return F1 of answers (B, most, 6) by targets, or by other answers."""
         return boxes.f1(said, other, self.iou)
 
     def right(self, said: Tensor, other: Tensor) -> Tensor:
         return kept(self.agreement(said, other), self.floor)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Return moved boxes, as `Task.moved`; raise ConfigError if the image was turned or bent."""
+        """Return moved boxes; raise ConfigError if the image was turned or bent."""
         after, fit = boxes.moved(y, source, inside)
         if not bool(fit.all()):
             raise ConfigError(

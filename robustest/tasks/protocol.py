@@ -1,10 +1,9 @@
-"""The task: everything that depends on the kind of a model's answers.
+"""The task: everything that depends on the kind of a model's answers."""
 
-A search climbs a loss of the task, and the engine judges by `holds`; neither knows the meaning of an answer. Targets
-and answers are tensors led by the batch axis: targets (B, *T), outputs (B, *O), as the model returns them.
-
-Below the protocol are helpers of tasks: reading targets, scores with a floor, several answers a row, `WorstScore`.
-"""
+# A search climbs a loss of the task, and the engine judges by `holds`; neither knows the meaning of an answer. Targets
+# and answers are tensors led by the batch axis: targets (B, *T), outputs (B, *O), as the model returns them.
+#
+# Below the protocol are helpers of tasks: reading targets, scores with a floor, several answers a row, `WorstScore`.
 
 from __future__ import annotations
 
@@ -83,10 +82,9 @@ class Task(Protocol):
         """Return (B,) bool: the answers are right. The engine judges by this alone."""
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) the distance of answers from turning: positive if they hold, negative otherwise.
+        """Return (B,) the distance of answers from turning: positive if they hold, negative otherwise, 0 for a tie.
 
-        Zero is a tie, which `holds` decides. The margin orders the samples for the next attack; it never makes a sample
-        count as broken.
+        It orders the samples for the next attack; it never makes a sample count as broken.
         """
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
@@ -153,16 +151,13 @@ class Stratified(Protocol):
 
 
 def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
-    """Return (B, ...) int64 on the CPU.
+    """Return (B, ...) int64 on the CPU, or raise DataError.
 
     Args:
         given: integers in a tensor, an array, or a sequence of them or of images.
         what: their name, for messages.
         shape: required shape in words.
         axes: its number of axes.
-
-    Raises:
-        DataError: no integers, or another shape.
     """
     values = _tensor(given, what)
     if values.is_floating_point() or values.is_complex():
@@ -173,15 +168,12 @@ def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
 
 
 def reals(given: object, what: str, *, within: float | None = None) -> Tensor:
-    """Return (B, ...) float32 on the CPU, finite.
+    """Return (B, ...) float32 on the CPU, finite, or raise DataError.
 
     Args:
         given: numbers in a tensor, an array, or a sequence of them.
         what: their name, for messages.
         within: largest change by rounding to float32; None for any.
-
-    Raises:
-        DataError: no numbers, some are NaN or infinite, or float32 is too coarse for them.
     """
     values = _tensor(given, what)
     if values.is_complex() or values.dtype == torch.bool:
@@ -210,18 +202,14 @@ def _tensor(given: object, what: str) -> Tensor:
         raise DataError(expected(f"{what}, all of one shape", given)) from None
 
 
-# A score is a share of two counts: what float64 rounds off it decides nothing.
+# A score is a share of two counts; rounding in float64 must not decide.
 _ROUNDING = 1e-9
-# What a loss may say between scores that are nearly equal, at most; less would be rounded off in float32.
+# Largest weight of a loss between nearly equal scores; a smaller one would be rounded off in float32.
 _TIE = 5e-4
 
 
 def checked_floor(floor: object) -> float | None:
-    """Return a floor in (0, 1], or None.
-
-    Raises:
-        ConfigError: any other value; every answer keeps a floor of 0.
-    """
+    """Return a floor in (0, 1], or None; raise ConfigError for any other value."""
     if floor is None:
         return None
     if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0 < floor <= 1:
@@ -238,11 +226,7 @@ def positive(name: str, value: object) -> float:
 
 
 def kept(score: Tensor, floor: float | None) -> Tensor:
-    """Return (...) bool: scores are at their floor or above it.
-
-    Raises:
-        ConfigError: there is no floor.
-    """
+    """Return (...) bool: scores are at their floor or above it; raise ConfigError without a floor."""
     if floor is None:
         raise ConfigError(
             "Expected a task that says from which score on an answer holds but its floor is None. Give it one, e.g. "
@@ -261,8 +245,7 @@ def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
     """
     holds = kept(score, floor)
     # Between nearly equal scores the loss decides, so that a search makes progress while a score, a share of counts,
-    # stands
-    # still.
+    # stands still.
     eased = 0.5 * (1 - loss / (1 + loss.abs()))  # in (0, 1), falling as the loss rises
     return (score - (floor or 0.0) + _TIE * torch.where(holds, eased.clamp(min=1e-3), eased - 1)).float()
 
@@ -282,16 +265,13 @@ def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, 
     return work(output.flatten(0, 1), y.repeat_interleave(lanes, 0)).view(rows, lanes)
 
 
-# Less than any share of counts: what is at it is at 0.
+# Less than any positive share of counts.
 _NOTHING = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class WorstScore:
-    """The same task, in which an answer holds while its score is above `least`.
-
-    A search then continues below any floor, and for a row that never "breaks" it keeps the lowest score.
-    """
+    """The same task, in which an answer holds while its score is above `least`."""
 
     of: Task
     least: float = _NOTHING
@@ -302,6 +282,7 @@ class WorstScore:
         return getattr(self.of, name)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
+        # So a search continues below any floor, and for a row that never "breaks" it keeps the lowest score.
         return self.of.score(output, y) >= self.least - _ROUNDING
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:

@@ -57,11 +57,7 @@ class Regression:
         return {"ce": self._squared, "log_odds": self._error, "margin": self._error}
 
     def targets(self, given: object) -> Tensor:
-        """Return (B, D) float32 on the CPU, from numbers (B,) or (B, D).
-
-        Raises:
-            DataError: no finite numbers, or float32 is coarser than the tolerance.
-        """
+        """Return (B, D) float32 on the CPU; raise DataError if float32 is coarser than the tolerance."""
         values = reals(given, "targets", within=_ROUNDED_OFF * min(self.tolerance, self.scale or self.tolerance))
         if values.ndim == 1:
             values = values.unsqueeze(1)
@@ -70,20 +66,14 @@ class Regression:
         return values
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Raise DataError for targets (B, D) of another D than the model's."""
         if y.shape[1] != width:
             raise DataError(f"Expected {width} targets a sample, as many as the model predicts, but got {y.shape[1]}.")
 
     def strata(self, y: Tensor) -> Tensor:
-        """Return (B,) float64, the target (B, 1), or the norm of several numbers (B, D)."""
+        """Return the target (B, 1), or the norm of several numbers (B, D)."""
         return y.double().squeeze(1) if y.shape[1] == 1 else y.double().norm(dim=1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """Return the number of values D that a model predicts.
-
-        Raises:
-            ModelError: not (rows, D), with D as before.
-        """
         if output.ndim != 2 or output.shape != (rows, width or output.shape[1]):
             mend = " Give one prediction an axis: lambda x: model(x).unsqueeze(1)." if output.ndim == 1 else ""
             raise ModelError(
@@ -131,7 +121,6 @@ class Regression:
         )
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Return the target, and the predictions before and after, of the value with the largest error."""
         at = int((predicted - y).abs().argmax())
         which = f" (value {at})" if len(y) > 1 else ""
         return {

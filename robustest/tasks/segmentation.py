@@ -1,8 +1,8 @@
-"""Semantic segmentation: one class per pixel, and the losses that attacks on masks climb.
+"""Semantic segmentation: one class per pixel, and the losses that attacks on masks climb."""
 
-The losses return (B,) means over the pixels that count, which grow as labels lose. A lost pixel need not be pushed
-further, at the expense of other pixels (Gu et al., ECCV 2022, section 3; Croce, Singh and Hein, ECCV 2024, section 3).
-"""
+# The losses return (B,) means over the pixels that count, which grow as labels lose. A lost pixel need not be pushed
+# further, at the expense of other pixels (Gu et al., ECCV 2022, section 3; Croce, Singh and Hein, ECCV 2024, section
+# 3).
 
 from __future__ import annotations
 
@@ -20,18 +20,13 @@ from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_fl
 
 # SegPGD's weight of lost pixels, which rises from 0 to 1/2 over its steps, as its mean.
 _EARLY = 0.25
-# Pixels right by more than so many usual leads have little say in the margin loss.
+# Pixels that are right by more than this number of mean leads weigh little in the margin loss.
 _NEAR = 0.2
 _TINY = 1e-12
 
 
 def leads(logits: Tensor, y: Tensor) -> Tensor:
-    """Return (B, H, W) the label's logit minus the largest other: positive if a pixel is right.
-
-    Args:
-        logits: (B, C, H, W) float, C >= 2.
-        y: (B, H, W) int64 labels in 0..C - 1.
-    """
+    """Return (B, H, W) the label's logit minus the largest other: positive if a pixel is right."""
     at = y.unsqueeze(1)
     return logits.gather(1, at).squeeze(1) - logits.scatter(1, at, -torch.inf).amax(1)
 
@@ -139,18 +134,13 @@ class Segmentation:
         }
 
     def targets(self, given: object) -> Tensor:
-        """Return (B, H, W) int64 masks on the CPU, from integers in tensors, arrays or images.
-
-        Raises:
-            DataError: no integers, masks of several sizes, or a mask in which no pixel counts.
-        """
+        """Return (B, H, W) int64 masks on the CPU; in each of them a pixel must count."""
         masks = integers(given, "masks of class indices", "(N, H, W)", axes=3)
         if self.ignore is not None and len(masks) and bool((masks == self.ignore).flatten(1).all(1).any()):
             raise DataError("Expected a pixel that counts in every mask but one is ignored as a whole. Leave it out.")
         return masks
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Raise DataError for masks (B, H, W) with a value that is neither a class nor `ignore`."""
         outside = (y < 0) | (y >= self.classes)
         if self.ignore is not None:
             outside &= y != self.ignore
@@ -162,16 +152,11 @@ class Segmentation:
             )
 
     def strata(self, y: Tensor) -> Tensor:
-        """Return (B,) int64, the number of classes in masks (B, H, W), among the pixels that count."""
+        """Return the number of classes in masks (B, H, W), among the pixels that count."""
         there = torch.where(self.counting(y), y, -1)
         return (self.counts(there, y)[:, : self.classes] > 0).sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """Return the number of classes of logits (B, C, H, W).
-
-        Raises:
-            ModelError: not (rows, classes, H, W).
-        """
         if output.ndim != 4 or output.shape[:2] != (rows, self.classes):
             raise ModelError(
                 f"Expected logits of shape ({rows}, {self.classes}, H, W) for {rows} images and {self.classes} classes "
@@ -188,11 +173,7 @@ class Segmentation:
         return by_row(lambda rows, masks: self.graded(self.predictions(rows), masks), output, y, 3)
 
     def graded(self, said: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 scores of predicted masks (B, H, W); 0 if no pixel counts.
-
-        Raises:
-            ModelError: they have another size than the targets.
-        """
+        """Return (B,) float64 scores of predicted masks (B, H, W); 0 if no pixel counts."""
         _same_size(said, y)
         if self.score_by == "pixel":
             return mean((said == y).double(), self.counting(y))
@@ -217,7 +198,7 @@ class Segmentation:
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) the score above the floor, with a little of the log-odds, which orders equal scores."""
+        """Return the score above the floor, with a little of the log-odds, which orders equal scores."""
         return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
@@ -231,11 +212,7 @@ class Segmentation:
         return torch.ones_like(y, dtype=torch.bool) if self.ignore is None else y != self.ignore
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Return moved masks, as `Task.moved`: the value of the nearest source pixel; `ignore` from outside.
-
-        Raises:
-            ConfigError: there is no value for pixels from outside.
-        """
+        """Return moved masks: the value of the nearest source pixel; `ignore` from outside."""
         if self.ignore is None:
             raise ConfigError(
                 "Expected a value for pixels that a shift brings in from outside the image but ignore is None. Pass "
@@ -248,7 +225,6 @@ class Segmentation:
         return torch.where(inside, moved, self.ignore)
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Return the scores before and after, and the number of pixels whose class changed."""
         after = y if moved is None else moved
         before, now = (float(self.graded(m[None], t[None])) for m, t in ((clean, y), (predicted, after)))
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"

@@ -75,35 +75,24 @@ class MultiLabel:
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """Losses by name: `ce`, the mean binary cross-entropy; `log_odds`, with a slope that never rounds to 0."""
+        """Losses by name; the slope of "log_odds" never rounds to 0."""
         return {"ce": _cross_entropy, "log_odds": self._mean_of_ways, "margin": self._easiest}
 
     def targets(self, given: object) -> Tensor:
-        """Return (B, K) int64 of 0 and 1 on the CPU, from integers or booleans in a tensor, an array or a sequence.
-
-        Raises:
-            DataError: other values, or another shape.
-        """
+        """Return (B, K) int64 of 0 and 1 on the CPU, from integers or booleans."""
         rows = integers(given, "labels of 0 and 1", "(N, K)", axes=2)
         if bool(((rows != 0) & (rows != 1)).any()):
             raise DataError("Expected a row of 0 and 1 for each sample but got other numbers: give indicators.")
         return rows
 
     def check_targets(self, y: Tensor, width: int) -> None:
-        """Raise DataError for rows (B, K) of another length than the model's."""
         if y.shape[1] != width:
             raise DataError(f"Expected {width} labels a sample, as the model has logits, but got {y.shape[1]}.")
 
     def strata(self, y: Tensor) -> Tensor:
-        """Return (B,) int64, the number of present labels."""
         return y.sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        """Return the number of classes K of logits (B, K).
-
-        Raises:
-            ModelError: not (rows, K) with K as before.
-        """
         if output.ndim != 2 or output.shape != (rows, width or output.shape[1]):
             raise ModelError(
                 f"Expected logits of shape ({rows}, {width or 'K'}), one a label, but got {tuple(output.shape)}."
@@ -131,7 +120,7 @@ class MultiLabel:
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) for "exact" the smallest distance of a logit from its cut, negative beyond it; else as graded."""
+        """Return for "exact" the smallest distance of a logit from its cut, negative beyond it; else as graded."""
         if self.score_by == "hamming":
             return above(self.score(output, y), self.floor, self._mean_of_ways(output, y))
         least = by_row(lambda rows, labels: self.ways(rows, labels).amin(1), output, y, 1)
@@ -151,7 +140,6 @@ class MultiLabel:
         return y
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
-        """Return the given labels, and the lost and gained ones."""
         lost, new = ((clean > predicted).nonzero(), (clean < predicted).nonzero())
         there = ", ".join(str(k) for k in y.nonzero().squeeze(1).tolist()) or "none"
         changes = [f"-{k}" for k in lost.squeeze(1).tolist()] + [f"+{k}" for k in new.squeeze(1).tolist()]

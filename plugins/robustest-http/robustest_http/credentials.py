@@ -12,7 +12,7 @@ import httpx
 from robustest.errors import ConfigError, expected
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# What RFC 9110, section 5, allows in a header; an HTTP library would put what it does not allow into its message.
+# Characters that RFC 9110, section 5, allows in a header; an HTTP library would quote an invalid value in its error.
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 HIDDEN = "[secret]"

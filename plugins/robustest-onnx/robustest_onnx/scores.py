@@ -138,7 +138,7 @@ def _session(path: Path, providers: list[Provider], threads: int) -> onnxruntime
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime has a class of its own for each reason
+    except Exception as error:  # onnxruntime has another class for each reason
         raise ModelError(f"Expected a file that onnxruntime can load but {path.name} was refused: {error}") from error
     if missing := [name for name in wanted if name not in session.get_providers()]:  # it goes on without them
         raise DeviceError(expected(f"onnxruntime to run on {', '.join(missing)}", session.get_providers()))

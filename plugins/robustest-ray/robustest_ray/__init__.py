@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    if name == "RayEngine":  # every robust run finds this pack, and only one with this engine shall wait for Ray
+    if name == "RayEngine":  # every robust run finds this pack; only one with this engine waits for Ray
         from robustest_ray.engine import RayEngine
 
         return RayEngine

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from robustest.errors import ConfigError, DeviceError
 
-# Seconds in which every node has to say what is installed on it.
+# Seconds in which every node has to report its versions.
 _PATIENCE = 120.0
 # Seconds in which a cluster has to take a connection.
 _KNOCK = 10.0

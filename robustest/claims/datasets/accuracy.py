@@ -1,8 +1,7 @@
 """Accuracy on data sets: of one, of its worst group, and on a target set beside a source.
 
-All share the stored outcomes of unchanged samples (`Predicting`). The accuracy is a share (`decisions.share`) or a mean
-score (`decisions.mean`); the worst group has bounds for all groups at once (`decisions.groups`); source and target are
-independent samples, not paired (`decisions.two_set_drop`).
+The accuracy is a share (`decisions.share`) or a mean score (`decisions.mean`); the worst group has bounds for all
+groups at once (`decisions.groups`); source and target are independent samples (`decisions.two_set_drop`).
 """
 
 from __future__ import annotations
@@ -69,19 +68,16 @@ def measure_accuracy(
         model, data: as for `measure_robust_accuracy`.
         at_least: accuracy, or mean score, claimed, in 0..1; without one the verdict is "inconclusive".
         no_worse_than, tolerance: as for `measure_robust_accuracy`; for scores as for `measure_robust_score`.
-        task: defines predictions and when they are right; None for classification. With a floor a sample is right if
-            its score reaches it; without one the mean score is claimed, e.g. `Segmentation(19)`.
-        metric: "mean", or "miou" for tasks that count intersections and unions: the mean over classes of intersection
-            over union, both summed over the set.
+        task: as for `measure_robust_accuracy`; without a floor the mean score is claimed, e.g. `Segmentation(19)`.
+        metric: "mean", or "miou", as for `measure_robust_score`.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. A sample's outcome is True if it is right; if scores are claimed, if its score is .5 or more.
 
     Raises:
-        ConfigError: an argument is out of range or unknown; the task has no such metric; or "miou" in a claim about a
-            population or against a baseline.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options, task)
@@ -122,12 +118,7 @@ def _plan(setup: Setup, asked: Quantity, at_least: float | None, metric: Metric,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """Scores of a chunk; samples of the lowest may be shown.
-
-    Attributes:
-        examples: most exhibits.
-        counting: True to add the columns of the set's metric.
-    """
+    """Scores of a chunk; `counting` adds the columns of the set's metric."""
 
     whole_inputs: ClassVar[bool] = True
 
@@ -199,24 +190,22 @@ def measure_transfer_accuracy(
 ) -> Result:
     """Measure the accuracy on a target data set, or its drop from the accuracy on a source data set.
 
-    The drop's interval is an exact one for two independent shares (`robustest.decisions.two_set_drop`). All of the
-    source is evaluated; the target until the claim is decided. Outcomes and counterexamples are the target's.
+    The drop's interval is an exact one for two independent shares. All of the source is evaluated; the target until the
+    claim is decided. Outcomes and counterexamples are the target's.
 
     Args:
         model, task: as for `measure_robust_accuracy`.
         data: the source, as for `measure_robust_accuracy`.
-        new_data: the target, with the same classes. For a benchmark of some of the model's classes, as
-            `robustest.benchmark("imagenet-r", root)` reads it, predictions and source are restricted to those classes.
+        new_data: the target, with the same classes. For a benchmark of some of them, as
+            `robustest.benchmark("imagenet-r", root)` reads it, predictions and source are restricted to these.
         at_least: accuracy claimed on the target, in 0..1.
-        max_drop: largest drop in accuracy claimed, in 0..1; not together with at_least. As for `measure_shift_accuracy`
-            it bounds the drop alone.
+        max_drop: largest drop in accuracy claimed, in 0..1; not together with at_least.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples; with max_drop about the
             source's as well, and both comparisons together err with probability alpha.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or both thresholds are given.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -271,13 +260,9 @@ def _with_start(decision: Decision, start: Decision) -> Decision:
 
 
 def _transfer_setup(model: object, source: object, target: object, options: Options, task: Task | None) -> Setup:
-    """Return the setup of the model and the source; for a benchmark as target, with its classes alone.
-
-    Raises:
-        ConfigError: the source has some of the model's classes, and the target is no benchmark: its labels differ.
-    """
     if isinstance(target, Benchmark):
         return Setup.of(model, target, options, task).on(target.matching(source))
+    # A source with some of the model's classes and any other target: their labels differ.
     if isinstance(source, Benchmark) and not source.classes.whole:
         raise ConfigError(f"Expected {source.name} as the target but it is the source: the target's labels are others.")
     return Setup.of(model, source, options, task)
@@ -363,8 +348,8 @@ def measure_worst_group_accuracy(
 ) -> Result:
     """Measure the accuracy of the group of samples with the lowest one (Sagawa et al., ICLR 2020).
 
-    The data pick the worst group, so bounds hold for all groups at once. For this set a group's share is certain at any
-    size; for the population a claim on a small group rarely passes. A sample may be in no group.
+    The data pick the worst group, so bounds hold for all groups at once. For the population a claim on a small group
+    rarely passes.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.
@@ -372,14 +357,13 @@ def measure_worst_group_accuracy(
             to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
         at_least: accuracy claimed for every group, in 0..1 and more than 0.
         min_group_size: smaller groups are listed as small, >= 1; they count all the same.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared separately, and all
-            comparisons together err with probability alpha.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, for each group; all comparisons together err with
+            probability alpha.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError: the groups do not fit the data; else as for `measure_robust_accuracy`.
-        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: the groups do not fit the data.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     checked_whole("min_group_size", min_group_size, 1)

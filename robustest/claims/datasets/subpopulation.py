@@ -2,8 +2,8 @@
 
 Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would give
 another drop, so the interval is by bets on the subclasses' accuracies, each a draw of its domain
-(`robustest.decisions.cluster_means`). An oracle trained on the target's subclasses measures the avoidable part of the
-drop: its headroom is its accuracy on the same samples minus the model's.
+(`robustest.decisions.cluster_means`). The headroom is the accuracy that an oracle trained on the target's subclasses
+gains on the same samples.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def measure_subpopulation_shift(
 
     (Santurkar, Tsipras and Madry, ICLR 2021.) The interval is for subclasses to come, of equal weight; with
     `scope="population"` it decides. The headroom is the accuracy that an oracle gains on the target. Every sample is
-    evaluated. Outcomes are those of the target's samples, in the data's order.
+    evaluated; outcomes are the target's.
 
     Args:
         model: as for `measure_robust_accuracy`, trained on the source domain, with a logit per superclass; None with
@@ -70,16 +70,16 @@ def measure_subpopulation_shift(
         data: samples to test on, as for `measure_robust_accuracy`; labels are the subclasses.
         split: superclasses and the subclasses of both domains, e.g. from `breeds_split`.
         max_drop: largest drop in accuracy claimed, in 0..1.
-        train: maps samples (n, *S) float32, labels (n,) int64 (superclasses) and a seed to a model. It is called with
-            the source domain of `train_data`, then, for the oracle, with the target domain, both in memory.
+        train: maps samples (n, *S) float32, labels (n,) int64 (superclasses) and a seed to a model; called with each
+            domain of `train_data`, in memory.
         train_data: samples to train on, others than `data`; labels are the subclasses.
-        oracle: a model trained on the target domain, if `model` is a model; None leaves the headroom unknown.
+        oracle: a model trained on the target domain, if `model` is a model; or None.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or train is given with a model or an oracle.
-        DataError: the split has no target, or a subclass no samples; else as for `measure_robust_accuracy`.
-        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        ConfigError: train is given with a model or an oracle.
+        DataError: the split has no target, or a subclass no samples.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     if not isinstance(split, BreedsSplit):
@@ -112,8 +112,6 @@ def measure_subpopulation_shift(
 
 @dataclass(frozen=True, slots=True)
 class _Domains:
-    """Evidence of the model in both domains, and of the oracle, if any, in the target."""
-
     source: Evidence
     target: Evidence
     oracle: Evidence | None
@@ -140,8 +138,7 @@ class _DomainShares:
     Attributes:
         held, counts: (c,) right samples and samples, by evaluated subclass.
         shares: subclasses with simultaneous intervals, worst first.
-        read: number of evaluated samples.
-        n: number of samples.
+        read, n: number of evaluated samples, and of all.
     """
 
     held: NDArray[np.int64]
@@ -237,7 +234,6 @@ def _details(
 
 
 def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[str, Any]:
-    """Return the paired gain of the oracle in accuracy on the target's samples."""
     if oracle is None or not (model.whole and oracle.whole):
         return {"oracle_accuracy": None, "headroom": None, "headroom_interval": None}
     right, best = model.columns["held"].astype(bool), oracle.columns["held"].astype(bool)

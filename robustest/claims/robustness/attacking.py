@@ -55,11 +55,7 @@ def check_threat_fits_task(task: Task, threat: Threat) -> None:
 
 
 def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:
-    """Return the attack of a call, or of the settings, with the stages that packs add for its threat.
-
-    Raises:
-        UnknownNameError, ConfigError: there is no such attack.
-    """
+    """Return the attack of a call, or of the settings, with the stages that packs add for its threat."""
     return as_attack(context.current().settings.attack if attack is None else attack, threat)
 
 
@@ -73,7 +69,7 @@ def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
     """Return the setup for an attack; if it averages over draws, a model may be random.
 
     Raises:
-        ConfigError: draws of predictions that are not classes, and have no majority.
+        ConfigError: draws without classes have no majority.
     """
     if draws_in(cascade) == 1:
         return setup
@@ -85,11 +81,7 @@ def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
 
 
 def check_certify(how: str | None, draws: int) -> bool:
-    """Return True if the call, or else the settings, ask for proofs.
-
-    Raises:
-        ConfigError: there is no such way, or the attack averages over draws.
-    """
+    """Return True if the call, or else the settings, ask for proofs; ConfigError if there are none."""
     how = context.current().settings.certify if how is None else how
     if how is None:
         return False
@@ -278,8 +270,7 @@ class Adversarial:
     """The inputs that an attack found; rows in the order given.
 
     Attributes:
-        x: like the x given, inside the threat: the input found for `broken` rows, else the best attempt (the sample if
-            it was misclassified from the start).
+        x: like the x given, inside the threat: the input found for `broken` rows, else the best attempt.
         broken: (N,) bool, True for misclassified rows of `x`.
         norms: (N,) float64, sizes of the changes in the threat's unit.
         stages: number of samples that each stage broke.

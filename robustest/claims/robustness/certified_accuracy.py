@@ -76,15 +76,15 @@ def measure_certified_accuracy(
 ) -> Result:
     """Measure the accuracy that no attack inside a threat model can lower, by linear bounds.
 
-    First an attack, as it is cheap, finds samples that cannot be proven; then bounds try the others. A sample is
-    proven, wrong or broken, or open. The claim passes on proven samples alone, fails once too many are wrong or broken,
-    and is inconclusive between. The estimate is the proven share, the interval goes from there to the unbroken share.
-    Usually only small or robustly trained networks can be certified.
+    First an attack, as it is cheap, finds samples that cannot be proven; then bounds try the others. The claim passes
+    on proven samples alone, and fails once too many are wrong or broken. The estimate is the proven share, the interval
+    goes from there to the unbroken share. Usually only small or robustly trained networks can be certified.
 
     Args:
         model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; or
-            `Smoothed(model, sigma)`, which is certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha
-            over twice the number of samples; the claim is then about the majority under noise.
+            `Smoothed(model, sigma)`, certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha over
+                twice
+            the number of samples; the claim is then about the majority under noise.
         data: as for `measure_robust_accuracy`.
         threat: `Linf`, `L2` or `L1`; eps in input units.
         at_least: certified accuracy claimed, in 0..1; without one the verdict is "inconclusive".
@@ -94,9 +94,8 @@ def measure_certified_accuracy(
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the threat is no ball in L-inf, L2 or L1.
-        ModelError: a sample is both proven and broken; else as for `measure_robust_accuracy`.
-        DataError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        ModelError: a sample is both proven and broken.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     check_threat(threat)
@@ -199,11 +198,7 @@ class Smoothing:
     alpha: float
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Return the outcomes of a chunk.
-
-        A sample is "proven" if its label has the majority within eps, and not "held" if another class certainly has the
-        majority at the sample itself; "clean" marks a right prediction without noise.
-        """
+        """Return outcomes: "proven" if the label has the majority within eps, not "held" if another class has it."""
         task = evaluator.task
         clean = task.holds(evaluator.logits(chunk.x), chunk.y).cpu().numpy()
         radius, held = np.zeros(len(chunk.y)), np.ones(len(chunk.y), dtype=bool)

@@ -71,10 +71,8 @@ def measure_min_perturbation(
 
     Samples that are wrong unchanged need 0. A found size is an upper bound: a failure is proven, a pass is as good as
     the search. If nothing is found, the boundary on the way to the nearest sample of another prediction bounds the
-    size, or else the distance between opposite corners of the bounds; the details count both.
-
-    The estimate is the size that at least half of the samples reach: of two in the middle the larger. A "set" claim
-    holds if at least half of the samples need `at_least`.
+    size, or else the distance between opposite corners of the bounds. A "set" claim holds if at least half of the
+    samples need `at_least`.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.
@@ -92,8 +90,7 @@ def measure_min_perturbation(
         of the samples reach.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, within=(0.0, math.inf), trivial=0)
     name = _named(norm)

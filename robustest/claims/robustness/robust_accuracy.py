@@ -2,9 +2,6 @@
 
 With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then goes from
 the proven share to the unbroken share, and enough proofs pass the claim.
-
-For a random model, the details give the share of misclassified fresh draws at the inputs found, with a Clopper-Pearson
-interval: it allows for more spread than draws with different chances have (Hoeffding, Ann. Math. Stat. 1956).
 """
 
 from __future__ import annotations
@@ -81,9 +78,9 @@ def measure_robust_accuracy(
         data: `(x, y)`, a data set or a DataLoader; see `robustest.data.as_samples`.
         threat: the allowed changes, e.g. `Linf(8 / 255)`; eps in input units.
         at_least: accuracy claimed, in 0..1; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file, or another model (as `model`), searched in the same way with the same draws;
-            each model is also tried at the inputs that broke the other. On the same samples, no more may be lost than
-            `tolerance`, or than chance explains at alpha (exact one-sided McNemar test).
+        no_worse_than: a baseline file, or another model (as `model`), searched in the same way; each model is also
+            tried at the inputs that broke the other. No more may be lost than `tolerance`, or than chance explains at
+            alpha (exact one-sided McNemar test).
         tolerance: allowed fall from the baseline's accuracy, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; None: the settings'.
         certify: "auto" or "linear": try to prove the samples that the attack left, for a torch module in L-inf, L2 and
@@ -92,7 +89,7 @@ def measure_robust_accuracy(
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the task has no floor or does not fit the threat.
+        ConfigError: an argument is out of range or unknown, or does not fit the others.
         DataError: invalid samples or labels.
         ModelError: invalid outputs of the model.
         DeviceError: the device is absent or out of memory.
@@ -122,6 +119,8 @@ def measure_robust_accuracy(
     evidence = observe(plan)
     details = _details(evidence, threat)
     if draws > 1:
+        # Clopper-Pearson allows for more spread than draws with different chances have (Hoeffding, Ann. Math. Stat.
+        # 1956).
         missed, of = int(evidence.columns["missed"].sum()), evidence.n * draws
         details |= {
             "draws": draws,

@@ -71,17 +71,15 @@ def measure_robust_score(
     metric: Metric = "mean",
     **options: Unpack[Options],
 ) -> Result:
-    """Measure the mean of the lowest scores that an attack finds inside a threat model.
-
-    The number is an upper bound, as for `measure_robust_accuracy`.
+    """Measure the mean of the lowest scores that an attack finds inside a threat model, an upper bound.
 
     Args:
         model, data: as for `measure_robust_accuracy`, with the task's outputs and targets.
         threat: the allowed changes, e.g. `Linf(4 / 255)`.
         task: defines predictions and their scores, e.g. `Segmentation(19)`.
         at_least: mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
-        no_worse_than: as for `measure_robust_accuracy`: on the same samples, the mean score may not fall by more than
-            `tolerance`, unless chance explains it (`robustest.decisions.averages.score_baseline`); not with "miou".
+        no_worse_than: as for `measure_robust_accuracy`: the mean score may not fall by more than `tolerance`, unless
+            chance explains it (`robustest.decisions.averages.score_baseline`); not with "miou".
         tolerance: allowed fall from the baseline's mean score, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", for tasks that count intersections and unions: the mean over
@@ -89,9 +87,8 @@ def measure_robust_score(
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown; the task has no such metric, or does not fit the threat; or
-            "miou" in a claim about a population or against a baseline.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     check_threat(threat)

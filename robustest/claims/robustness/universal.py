@@ -70,20 +70,17 @@ def measure_no_universal_perturbation(
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`; at least two samples.
-        threat: contains the perturbation, `Linf(eps)` or `L2(eps)` in input units; changed samples are clipped to the
-            bounds.
+        threat: contains the perturbation, `Linf(eps)` or `L2(eps)` in input units.
         max_fooling_rate: largest fooling rate claimed, in 0..1; without one the verdict is "inconclusive".
         iterations: mini-batches of 64 samples, >= 1; each of up to 13 starts uses `iterations // 40` more.
         task: as for `measure_robust_accuracy`; the target is the prediction on the unchanged sample.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result, `outcomes` None for the half learned from. The rate is a lower bound: another perturbation may fool
-        more.
+        The result, `outcomes` None for the half learned from; the rate is a lower bound.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     max_fooling_rate = optional_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
     if not isinstance(threat, (Linf, L2)):
@@ -119,13 +116,7 @@ def measure_no_universal_perturbation(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perturbing:
-    """Predictions of a chunk, unchanged and with the perturbation, which is learned at the first chunk.
-
-    Attributes:
-        halves: samples to learn from, and samples to measure on.
-        iterations: number of mini-batches.
-        learned: the perturbation (1, *S), after the first chunk.
-    """
+    """Predictions of a chunk, unchanged and with the perturbation (1, *S), which is learned at the first chunk."""
 
     halves: Halves
     threat: Linf | L2

@@ -103,13 +103,11 @@ def measure_corruption_robustness(
         data: as for `measure_robust_accuracy`; images (N, C, H, W) to corrupt. Or a benchmark of corrupted images, as
             `robustest.benchmark("imagenet-c", root)` reads it.
         corruptions: "common" (the 15 of ImageNet-C; for a benchmark without them, all), "all" (19; all of a benchmark),
-            or a list: names of shifts, functions and `Shift`s as for `measure_shift_accuracy`, or names of a
-            benchmark's corruptions. A function without a severity argument counts once. The claim is inconclusive if a
-            cell changes no sample.
+            or a list of names, functions and `Shift`s as for `measure_shift_accuracy`. A function without a severity
+            argument counts once. The claim is inconclusive if a cell changes no sample.
         severities: of 1..5.
         min_accuracy: lowest mean accuracy over corruptions and severities claimed, in 0..1.
-        max_drop: largest drop from clean accuracy to that mean claimed, in 0..1; like `measure_shift_accuracy`, of the
-            drop alone.
+        max_drop: largest drop from clean accuracy to that mean claimed, in 0..1.
         max_mce: largest mCE claimed, > 0, as a share: 0.767 is printed as 76.7 in papers. It needs a reference. Give
             one of the three.
         reference: error rates of the model to compare with: a mapping, or the path of a JSON file, like
@@ -127,9 +125,8 @@ def measure_corruption_robustness(
         `details["by_severity"]` has each cell's accuracy with a simultaneous interval.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or thresholds do not go together.
-        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
-        StoreError: the reference or the baseline cannot be read.
+        StoreError: the reference cannot be read.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     grid = Grid.of(data, corruptions, severities, reference=reference, max_drop=max_drop)
     images = data if grid.stored is None else grid.stored.samples()
@@ -239,7 +236,6 @@ class Grid:
     """Corruptions at severities.
 
     Attributes:
-        cells: corruptions with their severities.
         stored: the benchmark with their images; None if they are made here.
         reference: error rates of another model, or None.
         clean: True if there are clean images beside the corrupted ones.
@@ -260,12 +256,6 @@ class Grid:
         reference: object,
         max_drop: float | None,
     ) -> Grid:
-        """Return the grid of a call's data and corruptions; see `measure_corruption_robustness`.
-
-        Raises:
-            ConfigError: an argument is invalid, or a drop is claimed without clean images.
-            StoreError: the reference cannot be read.
-        """
         stored = data if isinstance(data, CorruptedBenchmark) else None
         cells = cells_of(corruptions, severities) if stored is None else stored_cells(stored, corruptions, severities)
         clean = stored is None or stored.clean is not None
@@ -311,12 +301,7 @@ class Grid:
             check_classes(classes)
 
     def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
-        """Return the columns and parts to compare with a baseline: all cells together, and those of each corruption.
-
-        Args:
-            alpha: error probability of all comparisons together.
-            clean: True to compare clean samples as well.
-        """
+        """Return the columns and parts to compare with a baseline; alpha is the error of all comparisons together."""
         cells = tuple(cell_column(pair) for pair in self.pairs)
         parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
         if clean:
@@ -444,10 +429,8 @@ class Corrupting:
     """Predictions of a chunk, clean and in every cell; each right sample's most confident error may be shown.
 
     Attributes:
-        cells: corruptions with their severities.
         clean: True to evaluate the chunk's images too.
         beside_clean: True if the chunk's images are clean, so that an equal cell changes nothing.
-        examples: most exhibits.
     """
 
     cells: tuple[Cell, ...]

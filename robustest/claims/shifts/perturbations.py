@@ -64,7 +64,7 @@ def measure_stable_under_perturbations(
 
     (Hendrycks and Dietterich, ICLR 2019, section 4.3.) A flip is another predicted class than in the frame before, or,
     for noise, than in the first frame. The top-5 distance is the movement of one frame's five likeliest classes in the
-    order of the other. Both are averaged over frames, sequences, then perturbations.
+    order of the other.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -72,10 +72,9 @@ def measure_stable_under_perturbations(
         perturbations: names; None for all.
         max_mfp: largest mean flip probability claimed, > 0; with a reference the mean flip rate.
         max_mt5d: largest mean top-5 distance claimed, > 0; not together with max_mfp.
-        reference: `details` of another model's result. Each figure is then a share of that model's: 1 is as good as the
-            reference, and papers' figures are relative to AlexNet.
+        reference: `details` of another model's result. Each figure is then a share of that model's: 1 is equal.
         no_worse_than, tolerance: as for `measure_robust_score`, about each sequence's figure as a share of the largest
-            possible one, which may rise by at most `tolerance` on average.
+            possible one.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
@@ -84,10 +83,8 @@ def measure_stable_under_perturbations(
         a perturbation are identical in every sequence.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or both thresholds are given.
-        DataError: a sequence has fewer than two frames, or values outside the bounds; else as for
-            `measure_robust_accuracy`.
-        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: a sequence has fewer than two frames, or values outside the bounds.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     if not isinstance(data, SequenceBenchmark):
         raise ConfigError(expected('sequences as benchmark("imagenet-p", root) reads them', data))
@@ -146,12 +143,7 @@ def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flickering:
-    """Changes of predictions along sequences.
-
-    Attributes:
-        sequences: names and frames.
-        weights: of each column in a sequence's figure, with sum 1.
-    """
+    """Changes of predictions along sequences; `weights` of each column in a sequence's figure have the sum 1."""
 
     sequences: tuple[tuple[str, Frames], ...]
     weights: Mapping[str, float]
@@ -202,11 +194,7 @@ def top5_distance(logits: Tensor, *, noise: bool) -> float:
 def _weights(
     names: Sequence[str], reference: Mapping[str, Mapping[str, float]] | None, *, by_distance: bool
 ) -> dict[str, float]:
-    """Return the weight of each column in the mean; distances are stored as shares of the largest.
-
-    Raises:
-        ConfigError: the reference lacks a perturbation, or has no number > 0 for it.
-    """
+    # Distances are stored as shares of the largest.
     key, kind, unit = ("top5_distance", "t5d", LARGEST) if by_distance else ("flip_probability", "fp", 1.0)
     if reference is None:
         return {f"{kind}/{name}": unit / len(names) for name in names}

@@ -1,7 +1,7 @@
 """Claims on one shift: accuracy under it, its drop, and the predictions that it flips, right or wrong.
 
 Each sample is evaluated unshifted and shifted, with a random key per sample, so that the two are paired: the drop is
-`decisions.drop`, accuracy and flip rate are `decisions.share`. Targets that are places follow the shift.
+`decisions.drop`, accuracy and flip rate are `decisions.share`.
 """
 
 from __future__ import annotations
@@ -75,16 +75,14 @@ def measure_shift_accuracy(
         severity: 1..5; None: the `Shift`'s, or 3; not for a function without a severity argument.
         at_least: accuracy claimed under the shift, in 0..1.
         max_drop: largest drop in accuracy claimed, in 0..1 and less than 1; not together with at_least. It does not
-            bound the accuracy before the drop, as `assert_accuracy` or no_worse_than do. A model unshifted no better
-            than chance, or better by no more than max_drop, does not pass.
+            bound the accuracy before the drop, and a model unshifted no better than chance plus max_drop does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
             well, and both comparisons together err with probability alpha.
         task: as for `measure_robust_accuracy`; targets that are places follow the shift.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or both thresholds are given.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -232,21 +230,17 @@ def measure_consistency(
 ) -> Result:
     """Measure the share of samples with another predicted class after a shift.
 
-    Right and wrong predictions count: a change to another wrong class, or to the right one, is a flip too (as Hendrycks
-    and Dietterich, ICLR 2019, section 4.3, count flips between frames).
+    Right and wrong predictions count (as Hendrycks and Dietterich, ICLR 2019, section 4.3, count flips between frames).
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_shift_accuracy`. Labels are used in the details alone.
-        shift, severity: as for `measure_shift_accuracy`.
+        data, shift, severity, task: as for `measure_shift_accuracy`. Labels are used in the details alone.
         max_flip_rate: largest share of flips claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
-        task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
     chosen = requested_shift(shift, severity)

@@ -1,13 +1,12 @@
-"""`robustest compare`: two runs, claim by claim.
+"""`robustest compare`: two runs, claim by claim."""
 
-1. Claims of both runs are matched by test and key (`Result.claim`); thresholds may differ.
-2. If the same samples were evaluated, outcomes are paired: `lost` held only in the first run, `gained` only in the
-   second. The exact one-sided McNemar test gives the p-value of the loss.
-3. Holm's step-down rule (Scandinavian Journal of Statistics 1979) over all paired claims bounds the probability that
-   any unchanged claim is called worse by alpha, and the same for better.
-4. Verdicts count beside the pairs: a claim that passed and fails now is worse, unless only its requirements became
-   stricter and the model is known to be unchanged.
-"""
+# 1. Claims of both runs are matched by test and key (`Result.claim`); thresholds may differ.
+# 2. If the same samples were evaluated, outcomes are paired: `lost` held only in the first run, `gained` only in the
+#    second. The exact one-sided McNemar test gives the p-value of the loss.
+# 3. Holm's step-down rule (Scandinavian Journal of Statistics 1979) over all paired claims bounds the probability that
+#    any unchanged claim is called worse by alpha, and the same for better.
+# 4. Verdicts count beside the pairs: a claim that passed and fails now is worse, unless only its requirements became
+#    stricter and the model is known to be unchanged.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""`robustest init`: a first test, its fixtures and a workflow for a project; nothing is overwritten.
+"""`robustest init`: a first test, its fixtures and a workflow for a project; nothing is overwritten."""
 
-The questions of the scan (`robustest.cli.commands.scan`) are here too: each is the source of a test, and some are the
-first tests of a new project.
-"""
+# The questions of the scan (`robustest.cli.commands.scan`) are here too: each is the source of a test, and some are the
+# first tests of a new project.
 
 from __future__ import annotations
 

@@ -115,8 +115,7 @@ def whole(runs: Sequence[ResultsFile]) -> tuple[Account, Settings]:
     for shard, run in once:
         code, share = run.session.exit, shard.tests[shard.index - 1 :: shard.count]
         # pytest's exit codes: 0 passed, 1 failed, 5 no tests, 6 warnings exceeded. Any other cut the shard short, and
-        # "no
-        # tests" is an error if the shard has a share of them.
+        # "no tests" is an error if the shard has a share of them.
         if code not in (0, 1, 5, 6) or (code == 5 and share):
             stopped = f" ({run.session.stopped})" if run.session.stopped else ""
             reason = f"pytest ended with exit code {code}: {exit_reason(code)}{stopped}"

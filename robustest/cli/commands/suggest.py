@@ -1,13 +1,13 @@
-"""`robustest suggest`: thresholds that the claims of a suite could hold.
+"""`robustest suggest`: thresholds that the claims of a suite could hold."""
 
-Another sample of the same size from the same population keeps a suggested threshold with probability 1 - alpha. For
-shares it is an exact one-sided prediction bound (Thatcher, Journal of the Royal Statistical Society B 1964), which is
-wider than a bound on the population's share, as the next sample varies as well. A claim about a population needs that
-the next sample's own bound keeps the threshold. For other values it is the end of the interval.
-
-A value may change with the seed. So the suite is measured under two seeds, and under three more if a value changed; the
-threshold is then a one-sided prediction bound of Student's t over the seeds, or the worst of them if that is further.
-"""
+# Another sample of the same size from the same population keeps a suggested threshold with probability 1 - alpha. For
+# shares it is an exact one-sided prediction bound (Thatcher, Journal of the Royal Statistical Society B 1964), which is
+# wider than a bound on the population's share, as the next sample varies as well. A claim about a population needs that
+# the next sample's own bound keeps the threshold. For other values it is the end of the interval.
+#
+# A value may change with the seed. So the suite is measured under two seeds, and under three more if a value changed;
+# the threshold is then a one-sided prediction bound of Student's t over the seeds, or the worst of them if that is
+# further.
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def suggest(arguments: Sequence[str]) -> int:
         arguments: arguments of pytest, e.g. the tests to run.
 
     Returns:
-        0 if every claim was measured, whether it passed or not.
+        0 if every claim was measured, passed or not.
 
     Raises:
         Refused: the tests could not be run, or none makes a claim with a threshold.

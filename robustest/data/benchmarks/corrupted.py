@@ -1,8 +1,7 @@
-"""Benchmarks of corrupted images and of perturbation sequences, as published.
+"""Benchmarks of corrupted images and of perturbation sequences, as published."""
 
-In a `CorruptedBenchmark` (ImageNet-C) every cell of corruption and severity has the same images. A `SequenceBenchmark`
-(ImageNet-P) has an image and its frames under a perturbation.
-"""
+# In a `CorruptedBenchmark` (ImageNet-C) every cell of corruption and severity has the same images. A
+# `SequenceBenchmark` (ImageNet-P) has an image and its frames under a perturbation.
 
 from __future__ import annotations
 
@@ -47,9 +46,8 @@ ALEXNET_ON_IMAGENET_C: Mapping[str, tuple[float, ...]] = MappingProxyType(
 )
 """Error rates at severities 1 to 5, of torchvision's AlexNet on the published 224-pixel files.
 
-Mean corruption errors of papers are relative to these. Source: Hendrycks and Dietterich, ICLR 2019, and issue 10 of
-their repository hendrycks/robustness, which has them by severity. The clean error is that of torchvision's AlexNet on
-ImageNet's validation set (56.522 % accuracy).
+Hendrycks and Dietterich, ICLR 2019, and issue 10 of hendrycks/robustness; mean corruption errors are relative to these.
+The clean error is on ImageNet's validation set.
 """
 
 PUBLISHED: Mapping[str, Mapping[str, tuple[float, ...]]] = MappingProxyType({"alexnet": ALEXNET_ON_IMAGENET_C})
@@ -125,7 +123,7 @@ def folder_cells(
         what: name of the tree, for messages.
 
     Raises:
-        DataError: a cell has no folder, lacks a class, or has other files than the first cell.
+        DataError: a cell lacks a folder or a class, or has other files than the first cell.
     """
     cells: dict[Cell, Samples] = {}
     first: list[tuple[str, int]] = []
@@ -148,11 +146,7 @@ def folder_cells(
 
 
 def only_severities(root: Path, corruption: str) -> dict[Cell, str]:
-    """Return the folders of a corruption's severities, named 1 to 5 or, as in ImageNet-C-bar, by five rising numbers.
-
-    Raises:
-        DataError: there are not five.
-    """
+    """Return the folders of a corruption's five severities, named 1 to 5 or (ImageNet-C-bar) by rising numbers."""
     names = folders_in(root / corruption)
     try:
         ordered = sorted(names, key=float)
@@ -189,7 +183,7 @@ def array_cells(root: Path, corruptions: tuple[str, ...], classes: int, what: st
     """Return the cells of CIFAR-10-C or -100-C: a file for each corruption, five blocks of the same images by severity.
 
     Raises:
-        DataError: a file is absent or has another shape or type, or labels differ between blocks or are out of range.
+        DataError: a file is absent or misshapen, or labels are wrong.
     """
     labels = opened(root / "labels.npy", what)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % 5 or not len(labels):
@@ -213,15 +207,10 @@ def array_cells(root: Path, corruptions: tuple[str, ...], classes: int, what: st
 
 
 def paired(clean: object, cells: Mapping[Cell, Samples], what: str) -> Samples:
-    """Return clean samples after a check that they are those of the cells.
-
-    Raises:
-        DataError: their number or the order of their labels differs.
-    """
+    """Return clean samples after a check that they are those of the cells, else raise DataError."""
     samples, first = as_samples(clean), next(iter(cells.values()))
     # A fall pairs outcomes image by image, so clean images in another order would give a wrong result in silence.
-    # Labels
-    # are all that can be compared.
+    # Labels are all that can be compared.
     ours, theirs = own_labels(clean, samples), own_labels(first.source, first)
     if len(ours) != len(theirs):
         raise DataError(f"Expected the {len(theirs):,} clean images of {what} but got {len(ours):,}.")
@@ -237,11 +226,7 @@ def paired(clean: object, cells: Mapping[Cell, Samples], what: str) -> Samples:
 def paired_folder(
     root: Path, cells: Mapping[Cell, Samples], classes: tuple[str, ...], view: View, what: str
 ) -> Samples:
-    """Return the clean images of a tree's cells, in root/class/file.
-
-    Raises:
-        DataError: a class or an image is absent, or there are others.
-    """
+    """Return the clean images of a tree's cells, in root/class/file; raise DataError if they are others."""
     found = class_files(root, classes, what)
     first = next(iter(cells.values())).source
     names = {str(Path(name).with_suffix("")) for name in first.files}
@@ -266,11 +251,7 @@ def _mapped(path: Path, state: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def opened(path: Path, what: str) -> NDArray[np.generic]:
-    """Return a memory-mapped `.npy` file that may be absent.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """Return a memory-mapped `.npy` file, or raise DataError."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:
@@ -364,11 +345,7 @@ class VideoFrames:
 
 
 def array_sequences(root: Path, what: str) -> SequenceBenchmark:
-    """Return CIFAR-10-P or -100-P: a file for each perturbation.
-
-    Raises:
-        DataError: a file is absent, or has another shape or type.
-    """
+    """Return CIFAR-10-P or -100-P: a file for each perturbation; raise DataError for absent or misshapen files."""
     for name in CIFAR_PERTURBATIONS:
         array = opened(root / f"{name}.npy", what)
         if array.dtype != np.uint8 or array.ndim != 5 or array.shape[2:] != (32, 32, 3) or array.shape[1] < 2:
@@ -385,7 +362,7 @@ def video_sequences(root: Path, classes: tuple[str, ...], view: View, what: str)
 
     Raises:
         ConfigError: OpenCV is not installed.
-        DataError: a perturbation or a class is absent, or two perturbations have other videos.
+        DataError: folders are absent, or two perturbations have other videos.
     """
     _opencv()
     sequences: dict[str, Frames] = {}
@@ -413,11 +390,7 @@ def _opencv() -> object:
 
 
 def _decoded(path: Path) -> list[np.ndarray]:
-    """Return the frames of a video, (H, W, 3) uint8 in RGB.
-
-    Raises:
-        DataError: there are fewer than two.
-    """
+    """Return the frames of a video, (H, W, 3) uint8 in RGB; raise DataError if there are fewer than two."""
     import cv2
 
     video, frames = cv2.VideoCapture(str(path)), []

@@ -52,11 +52,7 @@ def as_it_is(image: Image.Image) -> Image.Image:
 
 
 def read_image(path: Path, view: View) -> Tensor:
-    """Return (3, H, W) float32 in [0, 1] of a file, through a view.
-
-    Raises:
-        DataError: it is no image; or as `shown`.
-    """
+    """Return (3, H, W) float32 in [0, 1] of a file, through a view, or raise DataError."""
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")
@@ -66,11 +62,7 @@ def read_image(path: Path, view: View) -> Tensor:
 
 
 def shown(view: View, image: Image.Image) -> Tensor:
-    """Return (3, H, W) float32 in [0, 1] of an image in RGB, through a view.
-
-    Raises:
-        DataError: the view returns neither an image nor a tensor of floats.
-    """
+    """Return (3, H, W) float32 in [0, 1] of an image in RGB, through a view, or raise DataError."""
     seen = view(image)
     if isinstance(seen, Image.Image):
         return torch.from_numpy(np.array(seen.convert("RGB"))).permute(2, 0, 1).float().div_(255)
@@ -80,11 +72,7 @@ def shown(view: View, image: Image.Image) -> Tensor:
 
 
 def folders_in(root: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder, without hidden ones.
-
-    Raises:
-        DataError: there is no such folder.
-    """
+    """Return the sorted names of the folders in a folder, without hidden ones."""
     if not root.is_dir():
         raise DataError(f"Expected a folder at {root} but there is none.")
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
@@ -103,7 +91,7 @@ def class_files(
         suffixes: endings of files, in lower case.
 
     Raises:
-        DataError: a class has no folder, or no image; or a folder is of no class.
+        DataError: a class has no folder or no image, or a folder is of no class.
     """
     there = set(folders_in(root))
     absent, foreign = [name for name in classes if name not in there], sorted(there.difference(classes))
@@ -170,19 +158,14 @@ class ClassMap:
         return self.groups == tuple((at,) for at in range(self.outputs))
 
     def restrict(self, logits: Tensor) -> Tensor:
-        """Return (B, K) the largest logit of each class's outputs, of (B, outputs).
-
-        Raises:
-            ModelError: the model has another number of outputs.
-        """
+        """Return (B, K) the largest logit of each class's outputs, of (B, outputs)."""
         if logits.ndim != 2 or logits.shape[1] != self.outputs:
             raise ModelError(
                 f"Expected a model of {self.outputs} classes, of which {len(self)} are the benchmark's, but its logits "
                 f"have the shape {tuple(logits.shape)}. Give the model with all its outputs: they are picked here."
             )
-        # All other outputs are left out, as the authors of such benchmarks do: a model of 1,000 classes, asked for
-        # one of 200,
-        # would mostly be wrong for naming classes that the benchmark does not have.
+        # All other outputs are left out, as the authors of such benchmarks do: a model of 1,000 classes, asked for one
+        # of 200, would mostly be wrong for naming classes that the benchmark does not have.
         return logits[:, self._index.to(logits.device)].amax(-1)
 
     def labels(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -214,15 +197,10 @@ def _rows() -> tuple[tuple[str, ...], ...]:
 
 
 def shared_classes(mappings: Path) -> ClassMap:
-    """Return the classes that ObjectNet (Barbu et al., NeurIPS 2019) shares with ImageNet, by folder.
-
-    Raises:
-        DataError: a mapping is absent, or the mappings disagree.
-    """
+    """Return the classes that ObjectNet (Barbu et al., NeurIPS 2019) shares with ImageNet, by folder."""
     try:
         # The archive maps a folder to a label, a label to labels of ImageNet, each of these to a line in ImageNet's
-        # list, and a
-        # line to an output of the usual models.
+        # list, and a line to an output of the usual models.
         label_of = _json(mappings / "folder_to_objectnet_label.json")
         shared = _json(mappings / "objectnet_to_imagenet_1k.json")
         line_of = _json(mappings / "pytorch_to_imagenet_2012_id.json")

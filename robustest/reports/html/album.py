@@ -1,8 +1,7 @@
-"""Pictures of a page: copied beside it, or embedded in it.
+"""Pictures of a page: copied beside it, or embedded in it."""
 
-For results that come from files, only whole PNG files below the folder of the file are taken: a path in a file from
-elsewhere must not carry any other file of this machine into a published page.
-"""
+# For results that come from files, only whole PNG files below the folder of the file are taken: a path in a file from
+# elsewhere must not carry any other file of this machine into a published page.
 
 from __future__ import annotations
 

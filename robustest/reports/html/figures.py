@@ -1,7 +1,6 @@
-"""Figures of the page in coordinates: scales of claims, curves over several claims, and tables of further numbers.
+"""Figures of the page in coordinates: scales of claims, curves over several claims, and tables of further numbers."""
 
-No kind of claim is known here: curves come from the axes of results, tables from the shape of their details.
-"""
+# No kind of claim is known here: curves come from the axes of results, tables from the shape of their details.
 
 from __future__ import annotations
 

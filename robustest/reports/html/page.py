@@ -1,8 +1,7 @@
-"""The HTML page of a run: rows of the account become cards, and templates show them.
+"""The HTML page of a run: rows of the account become cards, and templates show them."""
 
-The content security policy admits only this style and script, by their hashes; every text is escaped, and pictures go
-through `album`.
-"""
+# The content security policy admits only this style and script, by their hashes; every text is escaped, and pictures go
+# through `album`.
 
 from __future__ import annotations
 
