@@ -63,15 +63,7 @@ class Annotations:
 
     @classmethod
     def of(cls, responses: Responses, labels: ArrayLike, *, independent: bool) -> Annotations:
-        """Return the annotations of a data set, from responses and labels.
-
-        Args:
-            labels: (N,) whole numbers, the label of each item.
-            independent: True if no response was used to choose or match the items.
-
-        Raises:
-            DataError: a label is missing, superfluous or no class.
-        """
+        """Return the annotations of a data set, from responses and labels (N,), whole numbers."""
         of = _counts("labels", labels)
         if len(of) != responses.size:
             raise DataError(f"Expected labels of the {responses.size} items but got {len(of)}.")

@@ -163,5 +163,4 @@ class Cells:
         return chances
 
     def resampled(self, resamples: int, random: np.random.Generator) -> Ints:
-        """Return (resamples, c) counts of bootstrap draws of the items."""
         return random.multinomial(self.size, self.count / self.size, size=resamples)

@@ -227,7 +227,6 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
 
 
 def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
-    """Return counts of the evaluated samples; shares only if all were evaluated."""
     columns = evidence.columns
     return {
         "label_accuracy": evidence.share(columns["right"]),
@@ -305,13 +304,7 @@ class Agreement:
 
     @classmethod
     def of(cls, selected: Ints, shown: Ints, label: Ints, predicted: Ints) -> Agreement:
-        """Return the comparison.
-
-        Args:
-            selected: (n, K) selections of each class.
-            shown: (n, K) opportunities to select it.
-            label, predicted: (n,) classes.
-        """
+        """Return the comparison, from counts of selections and of opportunities (n, K), and classes (n,)."""
         rows = np.arange(len(label))
         share = np.divide(selected, shown, out=np.zeros(selected.shape), where=shown > 0)
         most, mine, given = share.max(1), share[rows, predicted], share[rows, label]

@@ -207,7 +207,6 @@ def _evidence(
 
 
 def _exhibits(data: object, looked: _Looked, labels: NDArray[np.int64], settings: Settings) -> list[Exhibit]:
-    """Return exhibits of the most clearly wrong labels, if the data have images."""
     rows = np.flatnonzero(looked.wrong)
     rows = rows[np.argsort(-looked.ahead[rows], kind="stable")][: settings.examples]
     if not len(rows) or isinstance(data, np.ndarray | torch.Tensor | list):

@@ -198,7 +198,6 @@ def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _by_saying_one_thing(given: LabelSets, of: Of) -> float:
-    """Return the largest share that a constant prediction reaches."""
     if of == "top1-in-set":
         return float(given.sets.double().mean(0).max())
     counts: NDArray[np.int64] = np.unique(given.sets.numpy(), axis=0, return_counts=True)[1]

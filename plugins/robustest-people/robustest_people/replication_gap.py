@@ -131,8 +131,6 @@ def assert_replication_gap() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Items:
-    """The items of a data set that were evaluated."""
-
     cells: Cells
     accuracy: float
     frequency: float
@@ -182,7 +180,6 @@ def _checked(annotations: object) -> tuple[Annotations, Annotations]:
 def _outcomes(
     model: object, data: object, new_data: object, sizes: tuple[int, int], options: Options
 ) -> tuple[Evidence, Evidence, Settings]:
-    """Return the model's outcomes on both data sets, measured or given."""
     given = isinstance(model, tuple | list)
     if given and (data is not None or new_data is not None):
         raise ConfigError("Expected data=None and new_data=None with outcomes in place of a model but got data sets.")

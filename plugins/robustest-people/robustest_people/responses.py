@@ -93,14 +93,7 @@ class Responses:
         return np.bincount(cell[answer == 1], minlength=n * k).reshape(n, k), shown
 
     def known_annotators(self, why: str) -> Ints:
-        """Return `annotator`, if every annotator is known.
-
-        Args:
-            why: the purpose, for the error.
-
-        Raises:
-            DataError: an annotator is unknown.
-        """
+        """Return `annotator`. Raises DataError, with the purpose `why`, if an annotator is unknown."""
         unknown = np.flatnonzero(self.annotator == NONE)
         if len(unknown):
             raise DataError(
@@ -209,11 +202,7 @@ class Responses:
         classes: int | Sequence[str],
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Return responses from a CSV file in UTF-8 with the keys of `from_records` in its first line.
-
-        Raises:
-            ConfigError, DataError: as for `from_records`; the file cannot be read.
-        """
+        """Return responses from a CSV file in UTF-8 with the keys of `from_records` in its first line."""
         return cls.from_columns(size=size, classes=classes, checks_at_least=checks_at_least, **csv_records(path))
 
     @classmethod
@@ -680,7 +669,7 @@ def _place(value: object, known: dict[str, int], most: int) -> int | None:
 
 
 def _is_words(known: dict[str, int]) -> bool:
-    """Return True for tables of yes and no, which take True and False as well."""
+    # Tables of yes and no take True and False as well.
     return known is _YES_OR_NO or known is _CHECKS
 
 

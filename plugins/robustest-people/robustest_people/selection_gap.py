@@ -144,11 +144,7 @@ class Labelling:
 
 
 def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:
-    """Return the answers about label or prediction where the two differ, and the number of such samples.
-
-    Raises:
-        DataError: a label or prediction has no answer.
-    """
+    """Return the answers about label or prediction where the two differ, and the number of such samples."""
     of = np.full((2, responses.size), -1)
     wrong = ~evidence.columns["held"].astype(bool)
     differ = evidence.ids[wrong]

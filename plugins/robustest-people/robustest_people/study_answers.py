@@ -88,7 +88,6 @@ def uniformity(
 def _marks(
     total: int, label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield the name of each mark, and (N,) bool, the items that have it."""
     for what, ids in marks.items():
         mark = np.zeros(total, dtype=bool)
         mark[ids] = True

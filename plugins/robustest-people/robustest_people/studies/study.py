@@ -298,11 +298,7 @@ class Study:
 
     @cached_property
     def keys(self) -> Keys:
-        """Return the secrets of links and forms.
-
-        Raises:
-            StoreError: the file is missing or damaged.
-        """
+        """Return the secrets of links and forms. Raises StoreError if the file is missing or damaged."""
         try:
             content = json.loads(read_regular(self.folder / "keys.json", most=_LARGEST))
             keys = Keys(forms=bytes.fromhex(content["forms"]), links=tuple(content["links"]))
