@@ -2,7 +2,7 @@
 
 The project holds a net in `nets.py`, which builds on `layers.py`, which calls `helpers.py`, and two claims about the
 net in `claims.py`. Each edit is made between two runs of a claim with one store. Packs run the table on trainings and
-other values that they store, with their own claim.
+other values that they store, by a claim of their own.
 """
 
 from __future__ import annotations
