@@ -1,9 +1,8 @@
 """The claim that a net's loss is smoother along its training than another's.
 
-Every few steps of training the loss is probed along the gradient (Santurkar, Tsipras, Ilyas and Madry, "How Does Batch
+Every few steps the loss is probed along the gradient (Santurkar, Tsipras, Ilyas and Madry, "How Does Batch
 Normalization Help Optimization?", NeurIPS 2018, section 3): its range, the turn of the gradient (its least cosine), its
-rate of change (the effective beta), and the change of a layer's gradient after the layers before it have moved
-(internal covariate shift).
+rate of change (the effective beta), and internal covariate shift.
 
 Rescaling weights under a normalisation sets the absolute beta of one function to any value, so it is only reported. A
 net on a plateau has a smooth landscape, so both nets must learn.
@@ -288,8 +287,7 @@ def _details(runs: list[Run]) -> dict[str, Any]:
 def assert_smooth_landscape() -> None:
     """Claim that a net's loss ranges less along its training than a reference's, on relative steps.
 
-    Advisory: without `max_ratio` the result is recorded, and nothing is claimed. A smooth landscape does not prove
-    faster or better training.
+    Advisory: without `max_ratio` nothing is claimed. A smooth landscape does not prove faster or better training.
 
     Raises:
         ClaimFailed: it ranges more.

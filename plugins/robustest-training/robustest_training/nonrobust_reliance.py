@@ -243,6 +243,6 @@ def assert_nonrobust_reliance() -> None:
     """Claim that at most `max_transfer` of test samples are recognised from features that a threat moves alone.
 
     Raises:
-        ClaimFailed: more are: the model's classes can be learnt from features that people do not see.
+        ClaimFailed: more are.
         ClaimInconclusive: too few seeds or samples to decide, few samples could be moved, or a control does not behave.
     """

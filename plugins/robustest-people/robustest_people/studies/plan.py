@@ -95,8 +95,7 @@ def lay_out(
     Args:
         holders: (items, each), annotators of the first entries; further entries are attention checks.
         asks: the question of each entry; equal questions stand together.
-        checks: attention checks for each annotator, all different.
-        page: most entries on a page.
+        checks: attention checks for each annotator.
 
     Raises:
         ConfigError: there are fewer checks.
