@@ -52,8 +52,7 @@ class ClaimId:
     def file(self) -> str:
         """Name of the claim's file: part of the test's name, valid on every file system, and the digest."""
         name = self.test.rpartition("::")[2].partition("[")[0].lower()
-        # Names of tests are longer than file names may be, and differ in case alone; the digest keeps their files
-        # apart.
+        # Names of tests may be too long for a file name, or differ in case alone; the digest keeps their files apart.
         return f"{_PLAIN.sub('-', name)[:40].strip('-') or 'claim'}-{self.digest}.jsonl"
 
     def to_dict(self) -> dict[str, Any]:

@@ -251,7 +251,7 @@ def _downwards(root: str, children: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _check(tree: ClassTree) -> None:
     nodes = {tree.root, *tree.children, *(child for under in tree.children.values() for child in under)}
-    # Every later walk down the tree would not end on a circle.
+    # A later walk down a tree with a circle would never end.
     if circle := sorted(nodes - set(_downwards(tree.root, tree.children))):
         raise DataError(f"Expected a hierarchy but its edges go in a circle, through {circle[0]!r}.")
     if inner := sorted(tree.children.keys() & tree.classes.keys()):

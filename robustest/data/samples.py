@@ -47,7 +47,7 @@ def read_by_pack(data: Any) -> Any:
     Raises:
         PackError: a pack is broken.
     """
-    # Forms that robustest itself reads never reach a pack: an installed pack must not change their meaning.
+    # Arrays, loaders and robustest's own types never reach a pack: an installed pack must not change their meaning.
     arrays = isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], (Tensor, np.ndarray))
     if arrays or isinstance(data, DataLoader) or type(data).__module__.partition(".")[0] == "robustest":
         return data

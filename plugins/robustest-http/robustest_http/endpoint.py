@@ -82,7 +82,7 @@ class Endpoint:
                 f"Expected version=, a name for what is deployed at {shown(self.url)}, to remember what was measured "
                 "of it but got None"
             )
-        # Weights behind an address cannot be read, so only the user's version can notice that the model changed.
+        # Weights behind an address cannot be read, so only the user's version shows that the model changed.
         return f"{self.url} {self.version}"
 
     def predict(self, x: Array, path: str, body: Callable[[Array], object], read: Callable[[Any, int], Array]) -> Array:
@@ -222,7 +222,8 @@ def _at_once(
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = [error for future in done if (error := future.exception()) is not None]
             if failed:
-                # A request that was called off fails with a RobustestError too: prefer the error that caused it.
+                # Requests that were called off fail too, with a RobustestError: other errors, such as OutOfTime, come
+                # first.
                 raise next((error for error in failed if not isinstance(error, RobustestError)), failed[0])
         except BaseException:
             stop.set()

@@ -105,7 +105,7 @@ def check(graph: nn.Module, scores: OnnxScores, x: NDArray[np.floating[Any]]) ->
 
 def _without_allowzero(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in model.graph.node:
-        # onnx2torch refuses `allowzero`, which only matters for sizes of 0, and no batch here has one.
+        # `allowzero` gives a meaning to sizes of 0, which no batch here has: drop it.
         if node.op_type == "Reshape":
             kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
             del node.attribute[:]
