@@ -1,8 +1,7 @@
 """Distribution shifts: pure functions of a batch of images, on any device, by name and severity.
 
 `registry` lists them and applies them; `noise`, `blur`, `weather`, `digital`, `geometric` and `photometric` define them
-on images in [0, 1] with the parameters in `tables`; `filters` and `sampling` have the arithmetic that they share;
-`following` moves targets with the pixels.
+on images in [0, 1] with the parameters in `tables`.
 """
 
 from robustest.shifts.following import follow_targets as follow_targets

@@ -43,12 +43,10 @@ def motion_blur(x: Tensor, parameters: tuple[int, float], key: Tensor) -> Tensor
 
 
 def motion_smear(x: Tensor, radius: int, sigma: float, angle: Tensor) -> Tensor:
-    """Smear images to one side along a line, with the weights of half a Gaussian.
+    """Smear images (N, C, H, W) to one side along a line, with the weights of half a Gaussian.
 
     Args:
-        x: (N, C, H, W).
-        radius: there are 2 * radius + 1 taps, one pixel apart along the line, each at the nearest pixel.
-        sigma: standard deviation of the Gaussian.
+        radius: there are 2 * radius + 1 taps, one pixel apart.
         angle: (N,) degrees; 0 reads to the right, 90 downwards.
     """
     taps = torch.arange(2 * radius + 1, dtype=torch.float64)
@@ -76,13 +74,11 @@ def glass_blur(x: Tensor, parameters: tuple[float, int, int], key: Tensor) -> Te
 
 
 def _displacement(key: Tensor, height: int, width: int, farthest: int) -> Tensor:
-    """Return the source of each pixel's value in one round, (N, H * W) indices into the flattened image.
-
-    The published loop goes from the last pixel to the first. Each pixel takes the present value of another pixel, up to
-    `farthest` rows and columns away: that pixel's first value if it comes later in the loop, else the value that it
-    took itself. A pixel's source is therefore at the end of a chain of references. Following each reference's reference
-    doubles the length followed, so that five steps replace a loop over all pixels.
-    """
+    """Return the source of each pixel's value in one round, (N, H * W) indices into the flattened image."""
+    # The published loop goes from the last pixel to the first. Each pixel takes the present value of another pixel, up
+    # to `farthest` rows and columns away: that pixel's first value if it comes later in the loop, else the value that
+    # it took itself. A pixel's source is therefore at the end of a chain of references. Following each reference's
+    # reference doubles the length followed, so that five steps replace a loop over all pixels.
     n, pixels = len(key), height * width
     tall, wide = height - 2 * farthest, width - 2 * farthest
     place = torch.arange(pixels, device=key.device).view(1, height, width)

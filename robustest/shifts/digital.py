@@ -1,6 +1,5 @@
-"""Digital: contrast, elastic deformation, pixelation and JPEG; also occlusion, and a loss of resolution.
-
-Contrast, elastic deformation, pixelation and JPEG are those of Hendrycks and Dietterich (ICLR 2019).
+"""Digital: contrast, elastic deformation, pixelation and JPEG of Hendrycks and Dietterich (ICLR 2019); also occlusion,
+and a loss of resolution.
 """
 
 from __future__ import annotations
@@ -38,13 +37,11 @@ def contrast(x: Tensor, factor: float, key: Tensor) -> Tensor:
 
 @family(tables.ELASTIC_TRANSFORM)
 def elastic_transform(x: Tensor, parameters: tuple[float, float, float], key: Tensor) -> Tensor:
-    """Apply a random affine map, then a smooth random field of displacements.
-
-    On images smaller than those that a set of parameters is for, all three parameters shrink with the image.
-    """
+    """Apply a random affine map, then a smooth random field of displacements."""
     key = rng.fold(key, "elastic_transform")
     height, width = x.shape[-2:]
     native = tables.ELASTIC_TRANSFORM.pixels(parameters)
+    # On images smaller than those that a set of parameters is for, all three parameters shrink with the image.
     size, sigma, jitter = (parameter * min(1.0, min(height, width) / native) for parameter in parameters)
     back = _jittered_triangle(rng.uniform(rng.fold(key, "affine"), (3, 2), -jitter, jitter), height, width)
     moved = at_affine(x, back[:, 1].unbind(1), back[:, 0].unbind(1), "reflect")
@@ -63,11 +60,9 @@ def elastic_transform(x: Tensor, parameters: tuple[float, float, float], key: Te
 
 
 def _jittered_triangle(jitter: Tensor, height: int, width: int) -> Tensor:
-    """Return the affine map (N, 2, 3), from (x, y, 1) in the result to (x, y) in the image, of a jittered triangle.
-
-    It takes three points, a third of the shorter side around the centre and moved by jitter (N, 3, 2), back to their
-    places without jitter.
-    """
+    """Return the affine map (N, 2, 3) from (x, y, 1) in the result to (x, y) in the image."""
+    # It takes three points, a third of the shorter side around the centre and moved by jitter (N, 3, 2), back to their
+    # places without jitter.
     middle = torch.tensor([width // 2, height // 2], dtype=torch.float64)
     reach = max(1, min(height, width) // 3)
     corners = middle + torch.tensor([[1, 1], [1, -1], [-1, -1]], dtype=torch.float64) * reach
@@ -82,7 +77,7 @@ def _jittered_triangle(jitter: Tensor, height: int, width: int) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _filter_matrix(n: int, sigma: float) -> Tensor:
-    """Return the Gaussian filter along n pixels with mirrored edges, (n, n)."""
+    """Return the Gaussian filter (n, n) along n pixels with mirrored edges."""
     taps = torch.tensor(gaussian_taps(sigma, truncate=3.0), dtype=torch.float64)
     source = padded(torch.arange(n), 0, len(taps) // 2, "symmetric").unfold(0, len(taps), 1)
     return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, source, taps.expand(n, -1)).float()
@@ -108,15 +103,13 @@ def pixelate(x: Tensor, scale: float, key: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Boxes:
-    """The boxes that n pixels in a line fall into, each with the pixels whose centres are in an equal share of it.
+    """The boxes that n pixels in a line fall into, by their centres.
 
     Args:
-        shares: the number of boxes, S.
-        least: pixels in the smallest box; the others have as many, or one more.
+        least: pixels in the smallest box; others have at most one more.
         taps: for the first, second ... pixel of the boxes, its index (S,) and its weight (S, 1).
         share: (n,) box of each pixel.
-        means: (n,) place of the mean of each pixel's box in a list of means: of all runs of `least` pixels, then of
-            all runs of one more.
+        means: (n,) index of each box's mean in a list: all runs of `least` pixels, then all runs of one more.
     """
 
     shares: int
@@ -142,14 +135,12 @@ class _Boxes:
 
 @family(tables.JPEG_COMPRESSION)
 def jpeg_compression(x: Tensor, quality: int, key: Tensor) -> Tensor:
-    """Quantise to 8 bits, code and decode as baseline JPEG with halved colour resolution.
-
-    Three channels are one colour picture; of any other number each channel is a grey picture. The codec, Pillow's, runs
-    on the CPU for every device of x.
-    """
+    """Quantise to 8 bits, code and decode as baseline JPEG with halved colour resolution."""
     # By way of int32: from floats, conversion to bytes is not vectorised.
     half = torch.tensor(0.5, device=x.device)
+    # Pillow's codec runs on the CPU for every device of x.
     levels = torch.add(half, x, alpha=255).to(torch.int32).to("cpu", torch.uint8).numpy()
+    # Three channels are one colour picture; of any other number each channel is a grey picture.
     if x.shape[1] == 3:
         for planes in levels:
             # Pillow interleaves channels faster than torch does.

@@ -1,7 +1,7 @@
 """Arithmetic that the shifts share: blurs as weighted sums of shifted copies, comparisons, and colours.
 
-All work is elementwise, so that an image's result depends on no other image of its batch. Convolutions of a library may
-choose another algorithm, with other rounding, for another batch size.
+All work is elementwise, so that an image's result does not depend on its batch. Convolutions of a library may choose
+another algorithm, with other rounding, for another batch size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @functools.lru_cache(maxsize=256)
 def _outside(n: int, reach: int, edge: str) -> tuple[list[int], list[int]]:
-    """Return the indices that stand in for positions -reach..-1 and n..n+reach-1, however far outside they are."""
+    """Return the indices that stand in for positions -reach..-1 and n..n+reach-1."""
 
     def inside(position: int) -> int:
         if edge == "nearest":
@@ -32,9 +32,6 @@ def padded(x: Tensor, dim: int, reach: int, edge: str = "nearest") -> Tensor:
     """Add `reach` elements at both ends of a dimension; `reach` may exceed the dimension's size.
 
     Args:
-        x: any shape.
-        dim: the dimension.
-        reach: elements added at each end, >= 0.
         edge: "nearest" repeats the last element, "reflect" mirrors about it (d c b | a b c d | c b a), "symmetric"
             mirrors about its outer edge (c b a | a b c d | d c b).
     """
@@ -45,14 +42,14 @@ def padded(x: Tensor, dim: int, reach: int, edge: str = "nearest") -> Tensor:
 
 
 def taken(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Select indices (n,) of x along its last dimension but one (dim = -2) or its last (dim = -1)."""
+    """Select indices (n,) of x along dimension -2 or -1."""
     if dim == -2:
         return x.index_select(dim, index)
     return x.gather(-1, index.expand(*x.shape[:-1], -1))  # several times faster here than index_select
 
 
 def gaussian_taps(sigma: float, truncate: float = 4.0) -> list[float]:
-    """Return the weights, with sum 1, of a Gaussian cut at `truncate` standard deviations (rounded to whole pixels)."""
+    """Return the weights, with sum 1, of a Gaussian cut at `truncate` standard deviations."""
     reach = int(truncate * sigma + 0.5)
     if reach == 0:
         return [1.0]
@@ -66,7 +63,7 @@ def correlate(x: Tensor, taps: Sequence[float], dim: int, edge: str = "nearest")
 
 
 def _correlate_inside(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
-    """Filter only where the taps do not reach outside: the result is shorter by len(taps) - 1."""
+    # Only where the taps do not reach outside.
     n = x.shape[dim] - len(taps) + 1
     out = x.narrow(dim, 0, n) * taps[0]
     for k in range(1, len(taps)):
@@ -75,14 +72,7 @@ def _correlate_inside(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
 
 
 def gaussian(x: Tensor, sigma: float, *, truncate: float = 4.0, edge: str = "nearest") -> Tensor:
-    """Blur x (..., H, W) over its last two dimensions.
-
-    Args:
-        x: (..., H, W).
-        sigma: standard deviation, pixels; 0 returns x.
-        truncate: where the Gaussian is cut, in standard deviations.
-        edge: as for `padded`.
-    """
+    """Blur x (..., H, W) by a Gaussian; sigma in pixels, edges as for `padded`."""
     taps = gaussian_taps(sigma, truncate)
     if len(taps) == 1:
         return x
@@ -95,14 +85,9 @@ def box3(x: Tensor) -> Tensor:
 
 
 def disk(x: Tensor, radius: float, sigma: float) -> Tensor:
-    """Return the mean over the pixels within `radius`, after a Gaussian that smooths the disk's rim; mirrored at edges.
-
-    Args:
-        x: (..., H, W).
-        radius: of the disk, pixels.
-        sigma: standard deviation of the Gaussian, which has 3 x 3 taps, or 5 x 5 from a radius over 8.
-    """
+    """Return the mean over the pixels within `radius`, after a Gaussian that smooths the disk's rim; edges mirrored."""
     reach = int(radius)
+    # As published, the Gaussian has 3 x 3 taps, or 5 x 5 from a radius over 8.
     rim = [math.exp(-0.5 * (k / sigma) ** 2) for k in ((-1, 0, 1) if radius <= 8 else (-2, -1, 0, 1, 2))]
     wide = reach + len(rim) // 2
     tall = padded(padded(x, -2, wide, "reflect"), -1, wide, "reflect")
@@ -128,11 +113,9 @@ def disk(x: Tensor, radius: float, sigma: float) -> Tensor:
 
 
 def _disk_gain(radius: float, halves: Sequence[int], rim: Sequence[float]) -> float:
-    """Return the sum of the published disk's weights.
-
-    The published disk lies in a square of 17 x 17 weights, 21 x 21 for radius 10, and the smoothing of its rim mirrors
-    the square. Where the disk touches the square's edge the sum is not 1: it is 1.013 for radius 8.
-    """
+    # The sum of the published disk's weights. That disk lies in a square of 17 x 17 weights, 21 x 21 for radius 10, and
+    # the smoothing of its rim mirrors the square. Where the disk touches the square's edge the sum is not 1: it is
+    # 1.013 for radius 8.
     half = 8 if radius <= 8 else int(radius)
     column = [2 * halves[abs(k)] + 1 if abs(k) < len(halves) else 0 for k in range(-half, half + 1)]
     index = padded(torch.arange(2 * half + 1), 0, len(rim) // 2, "reflect").unfold(0, len(rim), 1)
@@ -146,12 +129,10 @@ def _disk_gain(radius: float, halves: Sequence[int], rim: Sequence[float]) -> fl
 
 
 def smear(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return for each image a weighted sum of copies, each moved by a whole number of pixels; edges repeated.
+    """Return for each image (C, H, W) a weighted sum of copies, each moved by a whole number of pixels; edges repeated.
 
     Args:
-        x: (N, C, H, W).
         down, right: (N, K) int64 on the CPU: tap k of pixel (i, j) lies at (i + down, j + right).
-        weights: K of them.
     """
     if x.device.type != "cpu":
         return smear_by_index(x, down.to(x.device), right.to(x.device), weights)
@@ -167,7 +148,7 @@ def smear(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> T
 
 
 def smear_by_index(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> Tensor:
-    """Smear all images at once, for devices on which few large steps beat many small ones; see `smear`."""
+    """As `smear`, all images at once, for devices on which few large steps beat many small ones."""
     n, channels, height, width = x.shape
     i, j = torch.arange(height, device=x.device).view(1, -1, 1), torch.arange(width, device=x.device).view(1, 1, -1)
     flat, out = x.flatten(2), torch.zeros_like(x).flatten(2)
@@ -209,14 +190,14 @@ def grey(x: Tensor) -> Tensor:
 
 
 def paint(colour: Sequence[float], channels: int) -> list[float]:
-    """Return a red-green-blue colour for images of any number of channels: its luma in each unless there are three."""
+    """Return a red-green-blue colour for any number of channels: its luma in each unless there are three."""
     if channels == 3:
         return list(colour)
     return [sum(weight * part for weight, part in zip(LUMA, colour, strict=True))] * channels
 
 
 def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the largest and the smallest channel at each pixel, (N, 1, H, W) each: HSV's value, and value - chroma."""
+    """Return the largest and the smallest channel at each pixel, (N, 1, H, W) each."""
     high, low = x[:, :1].clone(), x[:, :1].clone()
     for k in range(1, x.shape[1]):
         torch.maximum(high, x[:, k : k + 1], out=high)

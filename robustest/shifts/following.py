@@ -1,9 +1,9 @@
 """Targets that are places in an image follow where a shift moves the pixels.
 
-The shift itself tells where each pixel came from: it is applied to pictures of the row r, of the column c and of 1.
-Bilinear sampling with black outside turns them into w r, w c and w, with w the part of a pixel that comes from inside;
-so w r / w and w c / w are the place. A user's function may fill with another value than black, and works in the units
-of the data. It gets each picture p and its negative: f(p) - f(-p) is free of any constant filling.
+The shift is applied to pictures of the row r, of the column c and of 1. Bilinear sampling with black outside turns them
+into w r, w c and w, with w the part of a pixel that comes from inside; so w r / w and w c / w are the pixel's source. A
+user's function may fill with another value: f(p) - f(-p), of a picture and its negative, is free of any constant
+filling.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from robustest.shifts.registry import Shift, family_name
 from robustest.tasks import Task
 
 MOVING = frozenset({"rotation", "translation", "scale", "shear", "perspective", "crop", "elastic_transform"})
-"""The built-in shifts that move things; all others leave each pixel in its place, but for a blur."""
+"""The built-in shifts that move things; all others leave each pixel in its place, except for blurs."""
 
 
 def follow_targets(
@@ -27,15 +27,12 @@ def follow_targets(
     """Return the targets (N, *T) of shifted images.
 
     Args:
-        task: knows whether targets are places, and moves them.
-        shift: the shift of the images.
-        x: (N, C, H, W) images before the shift; any number of axes of which the last two are rows and columns.
+        x: (N, C, H, W) images before the shift; any number of axes, the last two are rows and columns.
         y: (N, *T) their targets.
         key: (N,) keys of the samples' randomness, as the shift gets them.
-        bounds: the inputs' bounds.
 
     Raises:
-        ConfigError: it is not known whether the shift moves things, or the targets cannot follow.
+        ConfigError: a user's function does not declare if it moves things, or the targets cannot follow.
     """
     if not task.placed:
         return y
@@ -68,16 +65,11 @@ def follow_targets(
 
 
 def _above_zero(weight: Tensor) -> Tensor:
-    """Return weights (N, H, W) as a divisor (N, 1, H, W)."""
     return weight.clamp(min=torch.finfo(weight.dtype).tiny).unsqueeze(1)
 
 
 def _moves(shift: Shift, task: Task) -> bool:
-    """Return True if a shift moves things; a user's function declares it by its attribute `moves`.
-
-    Raises:
-        ConfigError: it declares nothing.
-    """
+    """Return True if a shift moves things; a user's function declares it by its attribute `moves`."""
     family = family_name(shift.function)
     if family is not None:
         return family in MOVING

@@ -45,7 +45,7 @@ def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((0.1, 0.2, 0.3, 0.4, 0.5)))
 def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
-    """View at an angle: each corner of the picture moves inwards by up to a share of half a side, each way."""
+    """View at an angle: each corner of the picture moves inwards by up to a share of half a side."""
     height, width = x.shape[-2:]
     inwards = rng.uniform(rng.fold(key, "perspective"), (4, 2), 0.0, most)
     corner = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], dtype=x.dtype, device=x.device)
@@ -71,9 +71,7 @@ def _warp(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
     """Apply an affine map about the image's centre.
 
     Args:
-        x: (N, C, H, W).
-        forward: the map from the image to the result, two rows (x, y, 1) of numbers or (N,); pixels, x to the right
-            and y down.
+        forward: the map from the image to the result, two rows (x, y, 1) of numbers or (N,), in pixels.
     """
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     (a, b, c), (d, e, f) = ([zero + part for part in row] for row in forward)

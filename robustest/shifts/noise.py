@@ -2,9 +2,8 @@
 
 Shot noise draws Poisson counts. Small means are inverted exactly: a uniform number u becomes the number of partial sums
 of exp(-m) m^k / k! that it exceeds. Large means use the expansion of Cornish and Fisher (1938) of the Poisson quantile,
-    m + sqrt(m) z + (z^2 - 1) / 6 - (z^3 - z) / (72 sqrt(m)) ...,    z the normal quantile of u,
-with the corrections that a whole-numbered count needs. Both take one uniform number, so that the draw depends on the
-element alone; a rejection sampler would not.
+    m + sqrt(m) z + (z^2 - 1) / 6 - (z^3 - z) / (72 sqrt(m)) ...,    z the normal quantile of u.
+Both take one uniform number, so that the draw depends on the element alone; a rejection sampler would not.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def speckle_noise(x: Tensor, deviation: float, key: Tensor) -> Tensor:
 
 @family(tables.IMPULSE_NOISE)
 def impulse_noise(x: Tensor, amount: float, key: Tensor) -> Tensor:
-    """Set every element, with the probability `amount`, to 0 or 1, each with the same probability."""
+    """Set every element, with the probability `amount`, to 0 or 1 with equal chances."""
     centred = rng.uniform(rng.fold(key, "impulse_noise"), x.shape[1:], -0.5, 0.5)
     # The values that hardshrink leaves are beyond 0.36 either way: three times that takes any value out of [0, 1].
     return F.hardshrink(centred, 0.5 - amount / 2).mul_(3.0).add_(x)
@@ -67,12 +66,10 @@ def shot_noise(x: Tensor, photons: int, key: Tensor) -> Tensor:
 
 
 def _large_poisson(u: Tensor, mean: Tensor) -> Tensor:
-    """Return Poisson quantiles to the third order in 1 / sqrt(mean).
-
-    The corrections for whole numbers are half a step, and Sheppard's twelfth of the variance of a step.
-    """
+    """Return Poisson quantiles to the third order in 1 / sqrt(mean)."""
     z = u.add(2.0**-25).mul_(2.0).sub_(1.0).erfinv_().mul_(math.sqrt(2))
     square = z * z
     root = mean.clamp(min=1.0).sqrt_()
     third = square.add(2.0).mul_(z).div_(root).mul_(-1 / 72)
+    # The corrections for whole numbers are half a step, and Sheppard's twelfth of the variance of a step.
     return root.mul_(z).add_(mean).add_(square, alpha=1 / 6).add_(third).add_(1 / 3).floor_()

@@ -1,7 +1,7 @@
 """Light and colour: brightness, saturation, hue, gamma and swapped channels.
 
 Of HSV only the value V = max(R, G, B) and the chroma C = V - min(R, G, B) are needed: saturation is C / V, and a change
-of value or saturation keeps the order of the channels, so that no hue has to be computed.
+of value or saturation keeps the order of the channels.
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ _BLACK = 1e-6
 
 @family(tables.BRIGHTNESS)
 def brightness(x: Tensor, more: float, key: Tensor) -> Tensor:
-    """Raise the HSV value and keep hue and saturation: all channels of a pixel are scaled by the same factor."""
+    """Raise the HSV value and keep hue and saturation."""
     value = x[:, :1] if x.shape[1] == 1 else extremes(x)[0]
     raised = value.add(more).clamp_(max=1.0)
     black = below(value, _BLACK)
+    # All channels of a pixel are scaled by the same factor; black has no hue to keep.
     return x.mul(raised / value.clamp(min=_BLACK)).add_(raised.mul_(black))
 
 
 @family(tables.SATURATE)
 def saturate(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
-    """Multiply and raise the HSV saturation, and keep hue and value; grey pixels have the hue of the first channel.
-
-    One channel has no saturation and stays unchanged.
-    """
+    """Multiply and raise the HSV saturation, and keep hue and value; grey pixels have the hue of the first channel."""
     if x.shape[1] == 1:
         return x
     factor, more = parameters
@@ -49,7 +47,7 @@ def saturate(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
 
 @family(SeverityTable((15.0, 30.0, 60.0, 90.0, 150.0)))
 def hue(x: Tensor, degrees: float, key: Tensor) -> Tensor:
-    """Turn the HSV hue one way or the other, and keep saturation and value; only images of three channels have one."""
+    """Turn the HSV hue one way or the other, and keep saturation and value."""
     if x.shape[1] != 3:
         return x
     turn = rng.signs(rng.fold(key, "hue"), (1, 1, 1)).mul_(degrees / 60)
@@ -74,7 +72,7 @@ def gamma(x: Tensor, exponent: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((0.2, 0.4, 0.6, 0.8, 1.0)))
 def channel_swap(x: Tensor, share: float, key: Tensor) -> Tensor:
-    """Rotate the channels by one or more places and mix them with the image. One channel stays unchanged."""
+    """Rotate the channels by one or more places and mix them with the image."""
     n, channels = x.shape[:2]
     if channels == 1:
         return x

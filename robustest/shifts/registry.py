@@ -1,8 +1,7 @@
 """The list of built-in shifts, shifts by name and severity, and users' functions as shifts.
 
-Two conventions on units. The built-in image shifts (`SHIFTS`) are defined on images in [0, 1]: `Shift.apply` rescales
-their arguments and their results between [0, 1] and the bounds. Every other function, a user's or a pack's, receives
-inputs in the units of the data, with any number of axes, and returns the same. It may take the bounds as an argument.
+The built-in image shifts (`SHIFTS`) are defined on images in [0, 1]: `Shift.apply` rescales their arguments and
+results. Every other function receives inputs in the units of the data, with any number of axes, and returns the same.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ ShiftFunction = Callable[..., Tensor]
 
 After x it may take a severity 1..5, and keys (N,) int64 from which it draws, in this order or by the names `severity`
 and `key`. An argument `bounds` gets the pair (lowest, highest) input value, and an argument `parameters` gets "auto",
-"224", "64" or "32". Arguments that `functools.partial` has fixed stay fixed.
+"224", "64" or "32".
 """
 
 
@@ -70,9 +69,7 @@ class ShiftedInputs(NamedTuple):
     Attributes:
         x: (N, *S) inside the bounds.
         moved: (N,) bool, True where a sample changed by more than rounding.
-        cut: (N,) bool, True where clipping to the bounds left nothing of the change: every element that the shift
-            changed was beyond them, or every element ended at the same bound. Such values are usually in other units
-            than the inputs. False for the shifts of `SHIFTS`, whose units are known.
+        cut: (N,) bool, True where clipping to the bounds left nothing of the change; usually its units were wrong.
     """
 
     x: Tensor
@@ -85,14 +82,14 @@ class Shift:
     """A shift at a severity.
 
     Args:
-        name: one of `SHIFTS`, the name of a pack's shift (`robustest.extensions`), or the name of `function`.
+        name: one of `SHIFTS`, a pack's shift (`robustest.extensions`), or the name of `function`.
         severity: 1 (mild) to 5 (severe); ignored by a function that takes none.
         function: a `ShiftFunction`; None looks `name` up.
-        parameters: "224", "64" or "32" for one of ImageNet-C's sets of parameters; "auto" chooses by the image's size.
+        parameters: one of ImageNet-C's sets, "224", "64" or "32"; "auto" chooses by the image's size.
 
     Raises:
         UnknownNameError: no shift has this name.
-        ConfigError: severity is not 1..5, `parameters` is unknown, or the shift has no such sets.
+        ConfigError: severity or `parameters` is out of range, or the shift has no such sets.
     """
 
     name: str
@@ -117,7 +114,7 @@ class Shift:
 
     @property
     def variation(self) -> Variation:
-        """The shift as data: name, severity if the function takes one, and the set of parameters if one is chosen."""
+        """The shift as data."""
         level = {} if self.level is None else {"severity": self.severity}
         chosen = {} if self.parameters == "auto" else {"parameters": self.parameters}
         return Variation(self.name, level | chosen, axis="severity" if level else None)
@@ -131,9 +128,8 @@ class Shift:
         """Return shifted inputs inside the bounds.
 
         Args:
-            x: (N, *S) inside the bounds; (N, C, H, W) for the shifts of `SHIFTS`.
+            x: (N, *S) inside the bounds; images for the shifts of `SHIFTS`.
             key: (N,) keys of the samples' randomness.
-            bounds: the inputs' bounds.
 
         Raises:
             ConfigError: a shift of `SHIFTS` and no images.
@@ -142,11 +138,12 @@ class Shift:
         return self._applied(x, key, bounds)[0]
 
     def shifted(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> ShiftedInputs:
-        """Return shifted inputs as `apply` does, and which samples the shift changed."""
+        """Return shifted inputs as `apply` does, with the samples that the shift changed."""
         after, beyond = self._applied(x, key, bounds)
         moved = moved_rows(x, after)
         if beyond is None:
             return ShiftedInputs(after, moved, torch.zeros_like(moved))
+        # Nothing is left of a change whose elements were all beyond the bounds.
         flat = after.flatten(1)
         gone = (beyond | (flat == x.flatten(1))).all(1)
         # A function made for [0, 1] turns decibels into 0, their upper bound, without ever leaving the bounds.
@@ -182,7 +179,7 @@ class Shift:
         )
 
     def _takes(self, name: str) -> bool:
-        """Return True if the function would get the value of this name: a severity, key, parameters or bounds."""
+        # True if the function would get the value of this name: a severity, key, parameters or bounds.
         probe = object()
         args, kwargs = _arguments(self.function, {**self._values(None, (0.0, 1.0)), name: probe})
         return any(value is probe for value in (*args, *kwargs.values()))
@@ -201,7 +198,7 @@ def corrupt(
     parameters: str = "auto",
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Tensor:
-    """Return corrupted images, the same that a test under this seed uses.
+    """Return corrupted images (N, C, H, W) inside the bounds, the same that a test under this seed uses.
 
     Each image's randomness depends on the seed and its index alone: the batch, its order and the device do not matter.
 
@@ -209,14 +206,9 @@ def corrupt(
         x: (N, C, H, W) floats inside the bounds, on any device; not changed.
         name: one of `CORRUPTIONS`, or of any other shift.
         severity: 1 (mild) to 5 (severe).
-        seed: of the randomness.
         ids: (N,) the images' indices in the data; None means 0..N-1.
-        parameters: "224", "64" or "32" for one of ImageNet-C's three sets of parameters; "auto" takes the first for
-            images whose longer side has 65 pixels or more, the second from 49 pixels on.
-        bounds: smallest and largest input value.
-
-    Returns:
-        (N, C, H, W) inside the bounds, of x's type and on its device.
+        parameters: one of ImageNet-C's sets, "224", "64" or "32"; "auto" takes the first for images whose longer side
+            has 65 pixels or more, the second from 49 pixels on.
 
     Raises:
         UnknownNameError: no shift has this name.
@@ -233,11 +225,7 @@ def corrupt(
 
 
 def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
-    """Return the `Shift` of a name, a function or a `Shift`.
-
-    Args:
-        shift: a name, a `ShiftFunction`, or a `Shift`.
-        severity: 1..5; None means the `Shift`'s own, or 3.
+    """Return the `Shift` of a name, a function or a `Shift`; severity None means its own, or 3.
 
     Raises:
         ConfigError: neither a name nor a function, or a severity that is not 1..5.
@@ -289,7 +277,7 @@ def _function_by_name(name: str) -> ShiftFunction:
 
 
 def _name_of(function: ShiftFunction) -> str:
-    """Return a function's name, with the arguments that a `partial` fixes: two partials of one function differ."""
+    # Two partials of one function differ in name, by the arguments that they fix.
     if isinstance(function, functools.partial):
         fixed = [*map(_short, function.args), *(f"{name}={_short(value)}" for name, value in function.keywords.items())]
         return f"{_name_of(function.func)}({', '.join(fixed)})"
@@ -297,23 +285,18 @@ def _name_of(function: ShiftFunction) -> str:
 
 
 def _short(value: object) -> str:
-    """Return a plain value's repr; of any other value its type, for its repr may be long or show a memory address."""
+    # The repr of any other value may be long or show a memory address.
     return repr(value) if isinstance(value, (bool, int, float, str, tuple)) else type(value).__name__
 
 
 def _arguments(function: ShiftFunction | None, values: dict[str, object]) -> tuple[list[object], dict[str, object]]:
-    """Return a function's arguments after the images: by position, and by name.
-
-    Arguments whose names are in `values` get those; required arguments of other names get the severity and the key, in
-    this order.
-
-    Raises:
-        ConfigError: more arguments are required.
-    """
+    """Return a function's arguments after the images: by position, and by name."""
     try:
         wanted = _parameters(function)
     except TypeError:  # cannot be hashed, as instances of data classes that are not frozen
         wanted = _parameters.__wrapped__(function)
+    # Arguments whose names are in `values` get those; required arguments of other names get the severity and the key,
+    # in this order.
     named = values.keys() & {each.name for each in wanted if each.kind is not each.POSITIONAL_ONLY}
     rest = [values[name] for name in ("severity", "key") if name not in named]
     args: list[object] = []

@@ -18,16 +18,12 @@ _CORNERS = ("reflect", "nearest")
 
 
 def at(x: Tensor, rows: Tensor, columns: Tensor, edge: str = "nearest") -> Tensor:
-    """Return the bilinear values of images at points.
+    """Return the bilinear values (N, C, h, w) of images (N, C, H, W) at points.
 
     Args:
-        x: (N, C, H, W).
-        rows, columns: (N or 1, h, w), or anything that broadcasts to it; in pixels, the first pixel's centre is 0.
-        edge: "nearest" repeats the last pixel, "reflect" mirrors about it, "symmetric" mirrors about the image's
-            edge, "zeros" has zeros outside.
-
-    Returns:
-        (N, C, h, w).
+        rows, columns: broadcast to (N or 1, h, w); in pixels, the first pixel's centre is 0.
+        edge: "nearest" repeats the last pixel, "reflect" mirrors about it, "symmetric" mirrors about the image's edge,
+            "zeros" has zeros outside.
     """
     height, width = x.shape[-2:]
     shape = [max(sides) for sides in zip(rows.shape, columns.shape, strict=True)]
@@ -42,10 +38,7 @@ def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge
     """Return the bilinear values of images at an affine map of their own pixels.
 
     Args:
-        x: (N, C, H, W).
-        rows, columns: three (N,) each: a pixel is read at the first times its column, plus the second times its row,
-            plus the third.
-        edge: as for `at`.
+        rows, columns: three (N,) each: factors of the column and of the row, and a constant.
     """
     (tall, down), (wide, across) = (_grid_units(n, edge) for n in x.shape[-2:])
     # A point is a complex number, and the grid the sum of one by column and one by row: read and written once.
@@ -60,7 +53,7 @@ def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge
 
 
 def _grid_units(n: int, edge: str) -> tuple[float, float]:
-    """Return the scale and the offset that turn a position among n pixels into a coordinate of torch's samplers."""
+    """Return the scale and offset from a position among n pixels to a coordinate of torch's samplers."""
     return (2 / max(n - 1, 1), -1.0) if edge in _CORNERS else (2 / n, 1 / n - 1)
 
 
@@ -75,16 +68,7 @@ def line(n: int, like: Tensor) -> Tensor:
 
 
 def zoomed(x: Tensor, factor: float, height: int, width: int) -> Tensor:
-    """Enlarge images by interpolation between the outer pixels' centres, and cut out the middle.
-
-    Args:
-        x: (N, C, h, w); h * factor is at least height (but for rounding), w * factor at least width.
-        factor: at least 1.
-        height, width: of the result.
-
-    Returns:
-        (N, C, height, width).
-    """
+    """Enlarge images (N, C, h, w) by a factor >= 1, and cut out the middle (height, width)."""
     rows, columns = (
         _zoom_points(small, large, factor).to(x.device, torch.float32)
         for small, large in zip(x.shape[-2:], (height, width), strict=True)
@@ -93,29 +77,24 @@ def zoomed(x: Tensor, factor: float, height: int, width: int) -> Tensor:
 
 
 def _zoom_points(small: int, large: int, factor: float) -> Tensor:
-    """Return the positions (large,) float64 among `small` pixels of the middle pixels of the enlarged line."""
+    # Positions (large,) among `small` pixels of the middle pixels of the enlarged line.
     whole = max(round(small * factor), large)
     place = torch.arange(large, dtype=torch.float64) + (whole - large) // 2
     return place * ((small - 1) / max(whole - 1, 1))
 
 
 def middle(n: int, factor: float) -> tuple[int, int]:
-    """Return the start and the length (rounded up) of the middle n / factor of n pixels."""
+    """Return the start and the length of the middle n / factor of n pixels."""
     kept = math.ceil(n / factor)
     return (n - kept) // 2, kept
 
 
 MOST_PIXELS = 1 << 17
-"""Larger images are zoomed one factor at a time: the matrix takes about 250 bytes a pixel."""
+"""Larger images are zoomed one factor at a time: the matrix takes about 250 bytes per pixel."""
 
 
 def mean_of_zooms(x: Tensor, factors: tuple[float, ...]) -> Tensor:
-    """Return the mean of each image, twice, and of itself zoomed by each factor about its middle.
-
-    Args:
-        x: (N, C, H, W).
-        factors: each at least 1.
-    """
+    """Return the mean of each image (N, C, H, W), twice, and of itself zoomed by each factor about its middle."""
     n, channels, height, width = x.shape
     if x.device.type == "cpu" and height * width <= MOST_PIXELS:
         # One product with a sparse matrix takes the place of an interpolation for each factor. It adds up each pixel's
@@ -133,7 +112,7 @@ def mean_of_zooms(x: Tensor, factors: tuple[float, ...]) -> Tensor:
 
 @functools.lru_cache(maxsize=5)
 def _zoom_matrix(height: int, width: int, factors: tuple[float, ...]) -> Any:
-    """Return `mean_of_zooms` as a matrix (H * W, H * W) in sparse rows, float32: torch's, or SciPy's without MKL."""
+    """Return `mean_of_zooms` as a sparse matrix (H * W, H * W), float32: torch's, or SciPy's without MKL."""
     from scipy import sparse  # takes a while to load, and few shifts need it
 
     total = 2 * sparse.identity(height * width, format="csr")

@@ -2,7 +2,7 @@
 
 The corruptions and their parameters are those of Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to
 Common Corruptions and Perturbations" (ICLR 2019), and of the authors' scripts, which make ImageNet-C (images of 224
-pixels), Tiny-ImageNet-C (64) and CIFAR-10-C (32). Each set has one entry a severity, 1 to 5.
+pixels), Tiny-ImageNet-C (64) and CIFAR-10-C (32).
 """
 
 from __future__ import annotations
@@ -28,12 +28,9 @@ PARAMETERS = ("auto", "224", "64", "32")
 
 @dataclass(frozen=True, slots=True)
 class SeverityTable(Generic[P]):
-    """The parameters of a shift at severities 1 to 5.
+    """The parameters of a shift at severities 1 to 5, for images of 224, 64 and 32 pixels.
 
-    Args:
-        large: the five values for images of 224 pixels.
-        medium: the five values for images of 64 pixels.
-        small: the five values for images of 32 pixels. Without `medium` and `small`, `large` is for all sizes.
+    Without `medium` and `small`, `large` is for all sizes.
     """
 
     large: tuple[P, P, P, P, P]
@@ -44,7 +41,7 @@ class SeverityTable(Generic[P]):
         """Return the value for a severity and an image size.
 
         Raises:
-            ConfigError: severity is not 1..5, or `parameters` is not one of `PARAMETERS`.
+            ConfigError: severity or `parameters` is out of range.
         """
         if type(severity) is not int or not 1 <= severity <= 5:
             raise ConfigError(expected("severity to be a whole number 1..5", severity))
@@ -56,7 +53,7 @@ class SeverityTable(Generic[P]):
         return (chosen or self.large)[severity - 1]
 
     def pixels(self, value: P) -> int:
-        """Return the size of the images that one of the values is for: 224, 64 or 32."""
+        """Return the size of the images that a value is for: 224, 64 or 32."""
         return 64 if value in (self.medium or ()) else 32 if value in (self.small or ()) else 224
 
 
@@ -82,27 +79,18 @@ class Family(Protocol):
     __name__: str
 
     def __call__(self, x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
-        """Return shifted images.
+        """Return shifted images (N, C, H, W) in [0, 1], of x's type, computed in float32 without gradients.
 
         Args:
             x: (N, C, H, W) floats in [0, 1], on any device; not changed.
-            severity: 1..5.
-            key: (N,) int64 keys, on x's device.
-            parameters: one of `PARAMETERS`.
-
-        Returns:
-            (N, C, H, W) in [0, 1], of x's type, computed in float32. No gradient flows back to x.
 
         Raises:
-            ConfigError: x is not four-dimensional or not in [0, 1], or an argument is out of range.
+            ConfigError: an argument is out of range.
         """
 
 
 def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
-    """Make a built-in shift of a function of one piece of a batch; `table` has its parameters by severity.
-
-    The batch is worked on piece by piece, so that memory does not grow with it.
-    """
+    """Make a built-in shift of a function of one piece of a batch; `table` has its parameters by severity."""
 
     def decorate(body: Body[P]) -> Family:
         @functools.wraps(body)
@@ -116,6 +104,7 @@ def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
                 raise ConfigError(expected(f"images in [0, 1] for {body.__name__}", f"[{low:.4g}, {high:.4g}]", mend))
             chosen = table.at(severity, x.shape[2], x.shape[3], parameters)
             out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+            # The batch is worked on piece by piece, so that memory does not grow with it.
             limit = _CPU_ELEMENTS if x.device.type == "cpu" else _ELEMENTS
             step = max(1, limit // max(1, x[:1].numel()))
             with torch.no_grad():
@@ -131,50 +120,52 @@ def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
     return decorate
 
 
+# Standard deviation.
 GAUSSIAN_NOISE = SeverityTable(
     (0.08, 0.12, 0.18, 0.26, 0.38), (0.04, 0.08, 0.12, 0.15, 0.18), (0.04, 0.06, 0.08, 0.09, 0.10)
 )
-"""Standard deviation."""
 
+# Photons that a white pixel receives.
 SHOT_NOISE = SeverityTable((60, 25, 12, 5, 3), (250, 100, 50, 30, 15), (500, 250, 100, 75, 50))
-"""Photons that a white pixel receives."""
 
+# Share of elements replaced.
 IMPULSE_NOISE = SeverityTable(
     (0.03, 0.06, 0.09, 0.17, 0.27), (0.01, 0.02, 0.05, 0.08, 0.14), (0.01, 0.02, 0.03, 0.05, 0.07)
 )
-"""Share of elements replaced."""
 
+# Standard deviation, as a share of the element's value.
 SPECKLE_NOISE = SeverityTable((0.15, 0.2, 0.35, 0.45, 0.6), (0.15, 0.2, 0.25, 0.3, 0.35), (0.06, 0.1, 0.12, 0.16, 0.2))
-"""Standard deviation, as a share of the element's value."""
 
+# Radius of the disk, and standard deviation of the Gaussian that smooths its rim.
 DEFOCUS_BLUR = SeverityTable(
     ((3.0, 0.1), (4.0, 0.5), (6.0, 0.5), (8.0, 0.5), (10.0, 0.5)),
     ((0.5, 0.6), (1.0, 0.1), (1.5, 0.1), (2.5, 0.01), (3.0, 0.1)),
     ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1)),
 )
-"""Radius of the disk, and standard deviation of the Gaussian that smooths its rim."""
 
+# Standard deviation of the blurs, farthest displacement, rounds of displacement.
 GLASS_BLUR = SeverityTable(
     ((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
     ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
     ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
 )
-"""Standard deviation of the blurs, farthest displacement, rounds of displacement."""
 
+# Radius and standard deviation of the half Gaussian.
 MOTION_BLUR = SeverityTable(
     ((10, 3.0), (15, 5.0), (15, 8.0), (15, 12.0), (20, 15.0)),
     ((10, 1.0), (10, 1.5), (10, 2.0), (10, 2.5), (12, 3.0)),
     ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5)),
 )
-"""Radius and standard deviation of the half Gaussian."""
 
+# Step of the zoom factors, which begin at 1, and their number.
 ZOOM_BLUR = SeverityTable(
     ((0.01, 12), (0.01, 16), (0.02, 11), (0.02, 13), (0.03, 11)),
     ((0.01, 7), (0.01, 12), (0.01, 16), (0.01, 21), (0.01, 26)),
     ((0.01, 7), (0.01, 12), (0.01, 16), (0.01, 21), (0.01, 26)),
 )
-"""Step of the zoom factors, which begin at 1, and their number."""
 
+# Mean and standard deviation of the flakes' layer, its zoom, the threshold under which there is none, radius and
+# standard deviation of the motion blur, and the weight of the image that is not whitened.
 SNOW = SeverityTable(
     (
         (0.1, 0.3, 3.0, 0.5, 10, 4.0, 0.8),
@@ -198,45 +189,45 @@ SNOW = SeverityTable(
         (0.3, 0.3, 1.25, 0.65, 14, 12.0, 0.8),
     ),
 )
-"""Mean and standard deviation of the flakes' layer, its zoom, the threshold under which there is none,
-radius and standard deviation of the motion blur, and the weight of the image that is not whitened."""
 
+# Weights of the image and of the frost.
 FROST = SeverityTable(
     ((1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
     ((1.0, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55)),
     ((1.0, 0.2), (1.0, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
 )
-"""Weights of the image and of the frost."""
 
+# Strength, and the factor by which each finer level of the fractal is weaker.
 FOG = SeverityTable(
     ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),
     ((0.4, 3.0), (0.7, 3.0), (1.0, 2.5), (1.5, 2.0), (2.0, 1.75)),
     ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75)),
 )
-"""Strength, and the factor by which each finer level of the fractal is weaker."""
 
+# Added to the value (HSV).
 BRIGHTNESS = SeverityTable((0.1, 0.2, 0.3, 0.4, 0.5), (0.1, 0.2, 0.3, 0.4, 0.5), (0.05, 0.1, 0.15, 0.2, 0.3))
-"""Added to the value (HSV)."""
 
+# Factor of the distance to the channel's mean.
 CONTRAST = SeverityTable((0.4, 0.3, 0.2, 0.1, 0.05), (0.4, 0.3, 0.2, 0.1, 0.05), (0.75, 0.5, 0.4, 0.3, 0.15))
-"""Factor of the distance to the channel's mean."""
 
+# Size and smoothness of the displacement field, and farthest jitter of the affine map's three points; pixels.
 ELASTIC_TRANSFORM = SeverityTable(
     ((488.0, 170.8, 24.4), (488.0, 19.52, 48.8), (12.2, 2.44, 4.88), (17.08, 2.44, 4.88), (29.28, 2.44, 4.88)),
     ((0.0, 0.0, 5.12), (3.2, 19.2, 3.84), (6.4, 5.12, 3.84), (6.4, 1.92, 1.92), (10.24, 1.92, 1.28)),
     ((0.0, 0.0, 2.56), (1.6, 6.4, 2.24), (2.56, 1.92, 1.92), (3.2, 1.28, 1.6), (3.2, 0.96, 0.96)),
 )
-"""Size and smoothness of the displacement field, and farthest jitter of the affine map's three points; pixels."""
 
+# Share of each side's pixels that is left.
 PIXELATE = SeverityTable((0.6, 0.5, 0.4, 0.3, 0.25), (0.9, 0.8, 0.7, 0.6, 0.5), (0.95, 0.9, 0.85, 0.75, 0.65))
-"""Share of each side's pixels that is left."""
 
+# Quality.
 JPEG_COMPRESSION = SeverityTable((25, 18, 15, 10, 7), (65, 58, 50, 40, 25), (80, 65, 58, 50, 40))
-"""Quality."""
 
+# Standard deviation.
 GAUSSIAN_BLUR = SeverityTable((1.0, 2.0, 3.0, 4.0, 6.0), (0.5, 0.75, 1.0, 1.25, 1.5), (0.4, 0.6, 0.7, 0.8, 1.0))
-"""Standard deviation."""
 
+# Mean and standard deviation of the liquid's layer, its smoothness, the threshold under which there is none, the
+# intensity of water or the smoothness of mud, and whether it is mud.
 SPATTER = SeverityTable(
     (
         (0.65, 0.3, 4.0, 0.69, 0.6, False),
@@ -260,12 +251,10 @@ SPATTER = SeverityTable(
         (0.65, 0.1, 0.5, 0.68, 0.6, True),
     ),
 )
-"""Mean and standard deviation of the liquid's layer, its smoothness, the threshold under which there is none,
-the intensity of water or the smoothness of mud, and whether it is mud."""
 
+# Factor of the saturation (HSV), and the number added to it.
 SATURATE = SeverityTable(
     ((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (20.0, 0.2)),
     ((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (30.0, 0.2)),
     ((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2)),
 )
-"""Factor of the saturation (HSV), and the number added to it."""

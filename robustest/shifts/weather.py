@@ -1,9 +1,8 @@
 """Weather: snow, frost, fog and spatter, after Hendrycks and Dietterich (ICLR 2019).
 
-Snow: bright spots of zoomed noise, smeared by motion blur, on a whitened image. Fog: a fractal cloud by the diamond-
-square algorithm. Frost: the original blends photographs of ice in; here noise with their colours and spectra takes
-their place.
-Spatter: smooth noise above a threshold is mud, or water whose light is made of the distances to the drops' edges.
+Snow: bright spots of zoomed noise, smeared by motion blur, on a whitened image. Fog: a fractal cloud by the
+diamond-square algorithm. Frost: noise with the colours and spectra of photographs of ice, which the original blends in.
+Spatter: smooth noise above a threshold is mud, or water lit by the distances to the drops' edges.
 """
 
 from __future__ import annotations
@@ -50,15 +49,11 @@ def fog(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
 
 
 def fractal(key: Tensor, size: int, decay: float) -> Tensor:
-    """Return heights by the diamond-square algorithm on a torus.
+    """Return heights (N, S, S) in [0, 1] by the diamond-square algorithm on a torus, both ends reached in each map.
 
     Args:
-        key: (N,) int64.
-        size: least size of the map; the next power of two is made.
+        size: S is the next power of two.
         decay: the factor by which each finer level's noise is weaker.
-
-    Returns:
-        (N, S, S) in [0, 1], both ends reached in each map.
     """
     map_ = torch.zeros((len(key), 1, 1), dtype=torch.float32, device=key.device)
     levels = max(1, (size - 1).bit_length())
@@ -90,15 +85,13 @@ def frost(x: Tensor, weights: tuple[float, float], key: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _FrostLook:
-    """The colours, contrast and spectrum of one photograph of frost. All numbers are grey levels of 255.
+    """The colours, contrast and spectrum of one photograph of frost, in grey levels of 255.
 
     Args:
-        mean: mean red, green and blue.
         colour_step: change of red, green and blue for one level of relief.
         skew: square of the relief added to it, in standard deviations of the relief.
-        large: standard deviations of the noise of 1, 2, 4 ... pixels to the cell, as on images of 224 pixels; the
-            finest noise before it is smoothed.
-        small: the same as on images of 32 pixels, at a fifth of the scale.
+        large, small: standard deviations of the noise of cells of 1, 2, 4 ... pixels, on images of 224 and of 32
+            pixels.
     """
 
     mean: tuple[float, float, float]
@@ -122,15 +115,10 @@ _SMOOTH = (0.2, 0.6, 0.2)
 
 
 def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> Tensor:
-    """Return textures of ice, another for each key.
+    """Return textures of ice (N, channels, height, width), another for each key; most of it is in [0, 1].
 
     Args:
-        key: (N,) int64.
-        channels, height, width: of the texture; three channels are coloured, any other number is grey.
         close: seen from near, as on images of 224 pixels; else from five times as far.
-
-    Returns:
-        (N, channels, height, width); most of it is in [0, 1].
     """
     look = rng.integers(rng.fold(key, "look"), (), len(_LOOKS))
 
@@ -149,11 +137,7 @@ def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> 
 
 
 def _relief(key: Tensor, octaves: Tensor, patches: int, side: tuple[int, int], *, smooth: bool) -> Tensor:
-    """Return noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K).
-
-    Octaves up to number `patches` are multiplied by one field, uniform between `_CRYSTALS` at its cells: crystals leave
-    smooth ice between them.
-    """
+    """Return noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K)."""
     levels = octaves.shape[1]
     sizes = [[(length + (1 << k) - 1) >> k for length in side] for k in range(levels)]
     sizes.append(sizes[patches])
@@ -161,6 +145,8 @@ def _relief(key: Tensor, octaves: Tensor, patches: int, side: tuple[int, int], *
     drawn = rng.uniform(key, (sum(areas),), -(3**0.5), 3**0.5).split_with_sizes(areas, 1)
     *noises, crystals = (part.view(-1, 1, *size) for part, size in zip(drawn, sizes, strict=True))
     low, high = _CRYSTALS
+    # Octaves up to number `patches` are multiplied by one field, uniform between _CRYSTALS at its cells: crystals leave
+    # smooth ice between them.
     crystals = crystals.mul((high - low) / 12**0.5).add_((high + low) / 2)
     field: Tensor | None = None
     for k in reversed(range(levels)):  # from the coarsest octave, each sum enlarged to the next finer one's cells
@@ -214,7 +200,7 @@ _LIGHT = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
 
 
 def shine(liquid: Tensor) -> Tensor:
-    """Return the light of water of these heights, 0 where there is none; on no particular scale."""
+    """Return the light of water of these heights, on no particular scale."""
     distance = edge_distances(edges(liquid))
     lit = _around(equalised(box3(distance).add_(1e-4).floor_()), "reflect")
     light = torch.zeros_like(liquid)
@@ -226,11 +212,9 @@ def shine(liquid: Tensor) -> Tensor:
 
 
 def edges(x: Tensor) -> Tensor:
-    """Return 1 on edges and 0 elsewhere, uint8.
-
-    An edge is a pixel whose Sobel gradient (sum of its two parts) is the largest along its direction, and over 150, or
-    over 50 and joined to such a pixel by others.
-    """
+    """Return 1 on edges and 0 elsewhere, uint8."""
+    # An edge is a pixel whose Sobel gradient (sum of its two parts) is the largest along its direction, and over 150,
+    # or over 50 and joined to such a pixel by others.
     (nw, n, ne), (w, _, e), (sw, s, se) = _around(x, "nearest")
     right = (ne - nw).add_(e, alpha=2).sub_(w, alpha=2).add_(se).sub_(sw)
     down = (sw - nw).add_(s, alpha=2).sub_(n, alpha=2).add_(se).sub_(ne)
@@ -290,7 +274,7 @@ def equalised(x: Tensor) -> Tensor:
 
 
 def _around(x: Tensor, edge: str) -> list[list[Tensor]]:
-    """Return the eight neighbours of every pixel and the pixel itself, as three rows of three views."""
+    """Return the neighbours of every pixel, as three rows of three views."""
     height, width = x.shape[-2:]
     if edge == "zeros":
         wide = _filled_out(_filled_out(x, -2, 1, 0.0), -1, 1, 0.0)
@@ -300,6 +284,5 @@ def _around(x: Tensor, edge: str) -> list[list[Tensor]]:
 
 
 def _filled_out(x: Tensor, dim: int, reach: int, value: float) -> Tensor:
-    """Add `reach` elements of a value at both ends of a dimension."""
     sides = [0, 0, reach, reach] if dim == -2 else [reach, reach]
     return F.pad(x, sides, value=value)
