@@ -63,9 +63,7 @@ class HeaderFromEnv:
 
 
 class Signer(httpx.Auth):
-    """Authentication of httpx that adds the header as a request is sent, so that no object of robustest holds the
-    secret.
-    """
+    """Authentication of httpx that adds the header at sending, so that no object of robustest holds the secret."""
 
     def __init__(self, source: HeaderFromEnv) -> None:
         self._source = source
