@@ -121,10 +121,6 @@ class ClassTree:
         The files are `dataset_class_info.json` (a list of [class index, id, name]), `class_hierarchy.txt` (on each line
         an id and the id of a node below it) and `node_names.txt` (on each line an id, a tab and a name).
 
-        Args:
-            folder: folder of the files.
-            root: as for `from_edges`.
-
         Raises:
             DataError: a file is missing or misshapen, or the edges make no hierarchy (see `from_edges`).
         """

@@ -30,7 +30,7 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
         labels: labels of a model's classes, in their order, to look up other labels; None if labels are class indices.
 
     Raises:
-        DataError: a column has no numbers, a label is no class of the model, or a data module has no test loader.
+        DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
     """
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):

@@ -35,7 +35,7 @@ def answers(value: object, n: int, gives: Gives) -> NDArray[Any]:
         gives: meaning of the numbers.
 
     Raises:
-        ModelError: wrong shape, no numbers, not finite, no probabilities, or no whole labels.
+        ModelError: the numbers have another shape or meaning.
     """
     try:
         found = np.asarray(value)

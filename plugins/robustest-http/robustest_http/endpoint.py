@@ -46,12 +46,7 @@ class Trouble:
 
 
 class Endpoint:
-    """Connection to one server; safe to use from several threads.
-
-    Attributes:
-        url: address of the server, without a slash at the end.
-        version: user's name for the deployed model; None if nothing may be remembered of it.
-    """
+    """Connection to one server; safe to use from several threads."""
 
     def __init__(self, url: str, *, version: str | None, auth: HeaderFromEnv | None, delivery: Delivery) -> None:
         """Check an address; nothing is sent.
@@ -66,6 +61,7 @@ class Endpoint:
             raise ConfigError(expected("auth to be a HeaderFromEnv", type(auth).__name__))
         if not isinstance(delivery, Delivery):
             raise ConfigError(expected("delivery to be a Delivery", delivery))
+        # User's name for the deployed model; None if nothing may be remembered of it.
         self.version = version
         self._auth = auth
         self._delivery = delivery
@@ -92,8 +88,8 @@ class Endpoint:
             x: the samples.
             path: path after the address.
             body: function from samples to the JSON of a request.
-            read: function from the JSON of a reply and the number of samples to answers, one per sample; it raises
-                `ModelError` for an invalid reply.
+            read: function from the JSON of a reply and the number of samples to answers; it raises `ModelError` for an
+                invalid reply.
 
         Raises:
             ConfigError: the secret is not in the environment.

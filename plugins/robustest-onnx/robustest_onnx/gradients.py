@@ -75,13 +75,7 @@ def converted(path: Path) -> nn.Module:
 
 
 def check(graph: nn.Module, scores: OnnxScores, x: NDArray[np.floating[Any]]) -> None:
-    """Raise ModelError if the graph fails, or its logits differ from onnxruntime's by more than TOLERANCE.
-
-    Args:
-        graph: the converted graph.
-        scores: the file by onnxruntime.
-        x: inputs (B, *S) as the file takes them.
-    """
+    """Raise ModelError if the graph's logits of inputs (B, *S) differ from onnxruntime's by more than TOLERANCE."""
     truth = scores(x).astype(np.float64)
     try:
         with torch.no_grad():
