@@ -497,7 +497,7 @@ def _names(
         yield from ((tree.classes[leaf], tree.name(leaf)) for leaf in (*source, *target))
 
 
-# Samples read at a time where their labels are all that is wanted.
+# Number of samples read at a time if only their labels are needed.
 _BLOCK = 256
 
 

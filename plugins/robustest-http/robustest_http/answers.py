@@ -14,7 +14,7 @@ from robustest.errors import ConfigError, ModelError, expected
 Gives = Literal["scores", "probabilities", "labels"]
 GIVES = ("scores", "probabilities", "labels")
 
-# How far probabilities may add up to something other than 1: servers round them.
+# Largest distance of a sum of probabilities from 1: servers round them.
 _SUM_OFF = 1e-2
 
 

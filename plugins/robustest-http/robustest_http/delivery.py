@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from robustest.errors import ConfigError, expected
 
-# Seconds between two tries at most, however often they failed.
+# Largest number of seconds between two tries.
 _LONGEST_WAIT = 30.0
 
 

@@ -30,7 +30,7 @@ Array = NDArray[Any]
 # Statuses below 500 that ask to be tried again (RFC 9110, section 15; RFC 6585, section 4; RFC 8470).
 _AGAIN = frozenset({408, 425, 429})
 _LARGEST_REPLY = 1 << 28
-# Seconds that a server may ask to wait at most.
+# Largest number of seconds that a server may ask to wait.
 _PATIENCE = 60.0
 # Characters of a reply that a message shows.
 _SHOWN = 200

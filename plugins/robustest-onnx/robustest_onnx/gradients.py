@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 """Largest difference between logits, in units of the largest logit, or of 1 if that is smaller."""
 
-# Versions of ONNX's operators that onnx2torch knows most of.
+# Opset versions that onnx2torch supports best, in the order of the tries.
 _OPSETS = range(18, 12, -1)
 
 
