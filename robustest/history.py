@@ -40,7 +40,7 @@ class ClaimId:
     """Identity of a claim from run to run, while its thresholds and words change."""
 
     test: str  # node id of the test
-    key: str = ""  # `Result.claim`; empty for the test itself, e.g. for its failures beside its claims.
+    key: str = ""  # `Result.claim`; empty for the test itself, e.g. for its failures beside its claims
     place: int = 0  # index among the claims of one key in the test, in the order of recording
 
     @property
@@ -111,7 +111,7 @@ class Origin:
 class HistoryEntry(NamedTuple):
     """Result of one claim in one run; a flat tuple, as their number is claims times runs."""
 
-    # as in `Origin`
+    # time, committed, dirty and versions are as in `Origin`
     time: str
     commit: str  # first characters of the commit's name; empty if unknown
     committed: str

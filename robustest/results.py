@@ -54,11 +54,11 @@ class Variation:
         TypeError: a field has another type.
     """
 
-    name: str  # name of its class or function, e.g. "Linf" or "gaussian_noise".
+    name: str  # name of its class or function, e.g. "Linf" or "gaussian_noise"
     # A parameter that a later version adds must not make another variation, so defaults are left out.
     # plain JSON values by name, without those that are defaults
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    axis: str | None = None  # parameter along which claims make a curve, a number, e.g. "eps"; or None.
+    axis: str | None = None  # parameter along which claims make a curve, a number, e.g. "eps"; or None
 
     def __post_init__(self) -> None:
         _check("a variation", {"name": self.name}, str, "text")
@@ -91,7 +91,7 @@ class Limit:
         TypeError: a field has another type.
     """
 
-    name: str  # its argument, e.g. "max_recall_drop".
+    name: str  # its argument, e.g. "max_recall_drop"
     comparison: str  # required relation of the measured value to it, ">=" or "<="
     value: float  # the number
 
