@@ -1,8 +1,8 @@
 """Edits of a small project: after some, nothing that is remembered may count; after others, all of it must.
 
-The project holds a net in `nets.py`, which builds on `layers.py`, which calls `helpers.py`, and two claims about it in
-`claims.py`. Each edit is made between two runs of a claim with one store. Packs run the table on trainings and other
-values that they store, by a claim of their own.
+The project holds a net in `nets.py`, which builds on `layers.py`, which calls `helpers.py`, and two claims about the
+net in `claims.py`. Each edit is made between two runs of a claim with one store. Packs run the table on trainings and
+other values that they store, by a claim of their own.
 """
 
 from __future__ import annotations
