@@ -121,10 +121,6 @@ class ClassTree:
         The files are `dataset_class_info.json` (a list of [class index, id, name]), `class_hierarchy.txt` (on each line
         an id and the id of a node below it) and `node_names.txt` (on each line an id, a tab and a name).
 
-        Args:
-            folder: folder of the files.
-            root: as for `from_edges`.
-
         Raises:
             DataError: a file is missing or misshapen, or the edges make no hierarchy (see `from_edges`).
         """
@@ -251,7 +247,7 @@ def _downwards(root: str, children: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _check(tree: ClassTree) -> None:
     nodes = {tree.root, *tree.children, *(child for under in tree.children.values() for child in under)}
-    # Every later walk down the tree would not end on a circle.
+    # A later walk down a tree with a circle would never end.
     if circle := sorted(nodes - set(_downwards(tree.root, tree.children))):
         raise DataError(f"Expected a hierarchy but its edges go in a circle, through {circle[0]!r}.")
     if inner := sorted(tree.children.keys() & tree.classes.keys()):
@@ -501,7 +497,7 @@ def _names(
         yield from ((tree.classes[leaf], tree.name(leaf)) for leaf in (*source, *target))
 
 
-# Samples read at a time where their labels are all that is wanted.
+# Number of samples read at a time if only their labels are needed.
 _BLOCK = 256
 
 

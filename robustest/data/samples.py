@@ -30,7 +30,7 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
         labels: labels of a model's classes, in their order, to look up other labels; None if labels are class indices.
 
     Raises:
-        DataError: a column has no numbers, a label is no class of the model, or a data module has no test loader.
+        DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
     """
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
@@ -47,7 +47,7 @@ def read_by_pack(data: Any) -> Any:
     Raises:
         PackError: a pack is broken.
     """
-    # Forms that robustest itself reads never reach a pack: an installed pack must not change their meaning.
+    # Arrays, loaders and robustest's own types never reach a pack: an installed pack must not change their meaning.
     arrays = isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], (Tensor, np.ndarray))
     if arrays or isinstance(data, DataLoader) or type(data).__module__.partition(".")[0] == "robustest":
         return data

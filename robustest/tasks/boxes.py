@@ -76,8 +76,8 @@ class Stand(NamedTuple):
     """Relations of differentiable answers to targets."""
 
     odds: Tensor  # (B, M) log-odds, for the target's class, of the most confident answer on each target
-    overlap: Tensor  # (B, M) of that answer
-    met: Tensor  # (B, M) bool, True if there is one
+    overlap: Tensor  # (B, M) intersection over union of that answer and the target
+    met: Tensor  # (B, M) bool, True if such an answer exists
     stray: Tensor  # (B, R) log-odds of each answer's likeliest class
     lost: Tensor  # (B, R) bool, True if the answer is on no target of that class
 

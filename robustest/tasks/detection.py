@@ -104,7 +104,7 @@ class MaiteDetector:
         checked_whole("rows", self.rows, 1)
 
     def check(self, detector: Any, confidence: float) -> None:
-        """Accept any detector: the protocol has no threshold to check."""
+        """Accept any detector: the protocol has no threshold."""
 
     def answers(self, detector: Any, x: Tensor) -> Tensor:
         return padded(detector(list(x)), x, rows=self.rows, classes=self.classes)

@@ -67,7 +67,6 @@ class Task(Protocol):
         """Return the width of a model's output, which all its outputs share, e.g. the number of classes.
 
         Args:
-            output: output of the model.
             rows: number of samples in the batch.
             width: width of earlier outputs; 0 for the first.
 
@@ -151,11 +150,11 @@ class Stratified(Protocol):
 
 
 def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
-    """Return (B, ...) int64 on the CPU, or raise DataError.
+    """Return (B, ...) int64 on the CPU, from a tensor, an array, or a sequence of them or of images, or raise
+    DataError.
 
     Args:
-        given: integers in a tensor, an array, or a sequence of them or of images.
-        what: their name, for messages.
+        what: name of the numbers, for messages.
         shape: required shape in words.
         axes: its number of axes.
     """
@@ -168,11 +167,10 @@ def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
 
 
 def reals(given: object, what: str, *, within: float | None = None) -> Tensor:
-    """Return (B, ...) float32 on the CPU, finite, or raise DataError.
+    """Return (B, ...) float32 on the CPU, finite, from a tensor, an array or a sequence, or raise DataError.
 
     Args:
-        given: numbers in a tensor, an array, or a sequence of them.
-        what: their name, for messages.
+        what: name of the numbers, for messages.
         within: largest change by rounding to float32; None for any.
     """
     values = _tensor(given, what)
