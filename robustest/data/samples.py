@@ -183,6 +183,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = as_samples(read, task)
     else:
         samples = _indexed(data, None, task)
+    # A share of no samples is neither true nor false.
     if len(samples) == 0:
         raise DataError("Expected at least one sample but got empty data.")
     return samples if samples is data else replace(samples, source=data)
@@ -263,6 +264,7 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         if collate is not None:
             return _from_batch(collate(items), task)
         pairs = [_pair(item, task) for item in items]
+        # Stacking would raise an error of torch that does not name the remedy.
         shapes = {tuple(x.shape) for x, _ in pairs}
         if len(shapes) > 1:
             raise DataError(
@@ -327,6 +329,7 @@ def _image(x: object) -> Tensor:
 def _label(y: object) -> int:
     if isinstance(y, (Tensor, np.ndarray)) and y.ndim == 0:
         y = y.item()
+    # bool is a subclass of int, but True is no class index.
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
         raise DataError(expected("an integer class label", y))
     return int(y)
