@@ -138,7 +138,6 @@ class Trainings:
         )
 
     def _at(self, key: Tensor, step: int) -> int:
-        """Return the batch of a step: each once a round, in an order drawn for the round."""
         n = len(self._batches)
         keys = rng.fold(rng.fold(rng.keys(int(key[0]), torch.arange(n)), "batches"), step // n)
         return int(keys.argsort(stable=True)[step % n])

@@ -172,7 +172,6 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 @contextmanager
 def _put_back(net: nn.Module, weights: list[Tensor]) -> Iterator[Callable[[], None]]:
-    """Restore weights, buffers and random states at the end."""
     start = in_a_row(weights)
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     cuda = {weight.device for weight in weights if weight.device.type == "cuda"}

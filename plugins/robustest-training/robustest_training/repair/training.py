@@ -85,8 +85,6 @@ class Training:
         """Train a copy of a model, compare both class by class, and measure the claim again on the copy.
 
         Args:
-            notes: of the method, for the log.
-            groups: of the data, if known.
             sets: (N, K) bool, the classes that each sample shows, if the data have sets.
             scores: reading of logits as classes, for sets.
         """
