@@ -384,8 +384,8 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
 class Suspects:
     """Samples whose label a model finds doubtful, the most doubtful first.
 
-    They are candidates to look at. Their number does not estimate the number of wrong labels: on CIFAR-10 people
-    confirm one of five, and most wrong labels are not among them.
+    Their number does not estimate the number of wrong labels: on CIFAR-10 people confirm one of five, and most wrong
+    labels are not among them.
 
     Attributes:
         items: (M,) int64, positions in the data.

@@ -26,7 +26,8 @@ Ints = NDArray[np.int64]
 class Responses:
     """Answers of people, who chose one of the classes or were asked if an item shows a label.
 
-    An annotator counts once for an item and a label. The constructors `from_...` check their input.
+    An annotator counts once for an item and a label. The constructors `from_columns`, `from_records`, `from_csv`,
+    `from_label_studio` and `from_counts` check their input.
 
     Attributes:
         item: (R,) int64, positions of the items in the data set, 0..size-1.
@@ -38,8 +39,8 @@ class Responses:
         classes: names, in the order of the labels.
         annotators: names, dropped annotators included.
         passed, checks: (A,) int64, attention checks that each annotator passed, and answered.
-        truth: (size,) int64, the right answer of a study (the model's, if predictions are asked for), -1 for none; or
-            None.
+        truth: (size,) int64, the right answer of a study (the model's, if predictions are asked for), -1 for none; None
+            if no item has one. `aggregate` never reads it.
         repeats: rows left out because they repeat another one.
         dropped: rows left out because their annotator failed too many attention checks.
         inattentive: names of these annotators.
