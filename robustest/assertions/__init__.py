@@ -1,7 +1,6 @@
 """The assertions: each measures, records the result for the reports, and raises unless it passed.
 
-`assertion` makes each of its measurement, with the same arguments; only the claim is stated here. `kinds` lists the
-kinds of all of them, and of packs.
+`assertion` makes each from its measurement, with the same arguments. `kinds` lists the kinds of claims, also of packs.
 """
 
 from robustest.assertions.assertion import assertion as assertion
@@ -30,12 +29,12 @@ from robustest.discovery.triggers import MAX_ANOMALY
 
 @assertion(measure_accuracy)
 def assert_accuracy() -> None:
-    """Claim that accuracy on samples as they are, or the mean of their scores, is at least `at_least`, or as it was."""
+    """Claim that accuracy on unchanged samples, or mean score, is at least `at_least`, or not below a baseline."""
 
 
 @assertion(measure_robust_accuracy)
 def assert_robust_accuracy() -> None:
-    """Claim that accuracy under the worst inputs inside a threat model is at least `at_least`, or as it was."""
+    """Claim that accuracy under the worst inputs in a threat model is at least `at_least`, or not below a baseline."""
 
 
 @assertion(measure_certified_accuracy)
@@ -60,12 +59,12 @@ def assert_no_universal_perturbation() -> None:
 
 @assertion(measure_shift_accuracy)
 def assert_shift_accuracy() -> None:
-    """Claim that accuracy under a shift is at least `at_least`, falls by `max_drop` at most, or is as it was."""
+    """Claim that accuracy under a shift is at least `at_least`, falls at most `max_drop`, or not below a baseline."""
 
 
 @assertion(measure_consistency)
 def assert_consistency() -> None:
-    """Claim that a shift changes the predicted class of few samples, or of no more than it did."""
+    """Claim that a shift changes the predicted class of few samples, or of no more than in a baseline."""
 
 
 @assertion(measure_corruption_robustness)
@@ -85,7 +84,7 @@ def assert_calibrated() -> None:
 
 @assertion(measure_selective_accuracy)
 def assert_selective_accuracy() -> None:
-    """Claim that accuracy is at least `at_least` on the share of samples that a model is surest of."""
+    """Claim that accuracy is at least `at_least` on the share of samples with the highest confidence."""
 
 
 @assertion(measure_ood_rejected)
@@ -100,27 +99,27 @@ def assert_transfer_accuracy() -> None:
 
 @assertion(measure_subpopulation_shift)
 def assert_subpopulation_shift() -> None:
-    """Claim that accuracy falls by at most `max_drop` from the subclasses trained on to others of the same classes."""
+    """Claim that accuracy falls by at most `max_drop` from the subclasses of training to others of the same classes."""
 
 
 @assertion(measure_worst_group_accuracy)
 def assert_worst_group_accuracy() -> None:
-    """Claim that accuracy is at least `at_least`, or as it was, in every group, however small."""
+    """Claim that accuracy is at least `at_least`, or not below a baseline, in every group."""
 
 
 @assertion(measure_no_spurious_feature)
 def assert_no_spurious_feature() -> None:
-    """Claim that switching a cue, given or found by a search, moves few predictions and little recall."""
+    """Claim that switching a cue, given or found by a search, changes few predictions and little recall."""
 
 
 @assertion(measure_no_backdoor_trigger, max_anomaly=MAX_ANOMALY)
 def assert_no_backdoor_trigger() -> None:
-    """Claim that no class can be reached far more cheaply than the others by pasting a small patch."""
+    """Claim that pasting a small patch reaches no class far more cheaply than the others."""
 
 
 @assertion(measure_no_failure_direction, max_excess_error=MAX_EXCESS)
 def assert_no_failure_direction() -> None:
-    """Claim that along no linear direction a class has many more errors than the looks of its samples foresee."""
+    """Claim that along no linear direction a class has many more errors than similarity to other classes explains."""
 
 
 @assertion(measure_sparse_head)
@@ -130,7 +129,7 @@ def assert_sparse_head() -> None:
 
 @assertion(measure_gradient_alignment)
 def assert_gradient_alignment() -> None:
-    """Claim that a model's gradients point along what separates its classes.
+    """Claim that a model's gradients point along the directions that separate its classes.
 
     Advisory: without `at_least` or `min_gain` the result is recorded, and nothing is claimed. Alignment is no proof of
     robustness: smoothing gives it too, and it can be trained for.
@@ -139,16 +138,16 @@ def assert_gradient_alignment() -> None:
 
 @assertion(measure_invertible_features)
 def assert_invertible_features() -> None:
-    """Claim that half of the images or more can be recovered from the model's features.
+    """Claim that at least half of the images can be recovered from the model's features.
 
-    Advisory: without `max_image_error` the result is recorded, and nothing is claimed. Compare models of like
-    architecture alone: wide layers can be inverted whatever their features mean.
+    Advisory: without `max_image_error` the result is recorded, and nothing is claimed. Compare only models of similar
+    architecture: wide layers can be inverted whatever their features mean.
     """
 
 
 @assertion(measure_class_evidence)
 def assert_class_evidence() -> None:
-    """Claim that what drives the model to a class is evidence of that class for another model as well.
+    """Claim that image changes that drive the model to a class are evidence of that class for another model too.
 
     Advisory: without `min_transfer` the result is recorded, and nothing is claimed. The judge must be of another family
     and trained on other data, or it shares the model's blind spots.
@@ -157,7 +156,7 @@ def assert_class_evidence() -> None:
 
 @assertion(measure_rate)
 def assert_rate() -> None:
-    """Claim that the recorded share of right items, or their mean score, is at least `at_least`, or as it was."""
+    """Claim that the recorded share of right items, or mean score, is at least `at_least`, or not below a baseline."""
 
 
 @assertion(measure_worst_group_rate)

@@ -1,4 +1,4 @@
-"""An assertion: a measurement whose result becomes the outcome of the running test."""
+"""An assertion: a measurement with a result that becomes the outcome of the running test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ P = ParamSpec("P")
 def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Callable[[], object]], Callable[P, Result]]:
     """Return a decorator that makes an assertion of a measurement.
 
-    The decorated function has no arguments; it has the assertion's name, and its docstring states the claim.
+    The decorated function has no arguments, only the assertion's name, and a docstring with the claim:
 
     ```python
     @assertion(measure_robust_accuracy)
@@ -34,12 +34,11 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
         \"\"\"Claim that accuracy is at least `at_least`.\"\"\"
     ```
 
-    The assertion takes the arguments of the measurement, measures, records the result, and raises unless it passed. A
-    threshold without which nothing is claimed has no default in its signature.
+    The assertion takes the arguments of the measurement. A threshold without which nothing is claimed has no default.
 
     Args:
         measure: made by `robustest.run.measurement.measurement` with a kind of claim.
-        **defaults: thresholds that are claimed where no other is given.
+        **defaults: thresholds that are claimed if no other is given.
 
     Returns:
         The decorator. The assertion raises, beside the errors of the measurement:
@@ -100,16 +99,15 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
 def gate(result: Result, *, advises: bool = False) -> Result:
     """Record a result, and return it only if it passed.
 
-    An inconclusive claim skips its test where the settings say so; it never passes. In a run that only replays known
-    counterexamples, a claim that does not fail was not measured by them, and does not pass.
+    An inconclusive claim skips its test if the settings say so; it never passes. In a run that only replays known
+    counterexamples, a claim that does not fail was not measured, and does not pass.
 
     Args:
-        result: of a measurement.
-        advises: True for a kind that may be asserted without a threshold; its result passes where nothing is claimed.
+        advises: True for a kind that may be asserted without a threshold; its result passes if nothing is claimed.
 
     Raises:
         ClaimFailed: the claim does not hold.
-        ClaimInconclusive: the samples do not settle it.
+        ClaimInconclusive: the samples do not decide it.
     """
     __tracebackhide__ = True
     running = context.current()
@@ -133,10 +131,8 @@ def gate(result: Result, *, advises: bool = False) -> Result:
 
 
 def unsearched(kind: str, nothing: NotSearched) -> Result:
-    """Return the result of an assertion whose claim known counterexamples alone do not refute.
-
-    Its test goes on to the next claim, and is skipped at its end unless one of its claims failed.
-    """
+    """Return the result of an assertion in a replay, if no known counterexample refutes its claim."""
+    # The test goes on to its next claim, and is skipped at its end unless one of its claims failed.
     return Result(
         kind=kind,
         claim=nothing.claim,

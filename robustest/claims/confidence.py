@@ -87,6 +87,7 @@ class Answering:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         if self.shift is None:
+            # Without a shift nothing moves, and nothing is cut off.
             never = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
             changed = ShiftedInputs(chunk.x, never, never)
         else:
@@ -95,9 +96,12 @@ class Answering:
         task, logits = evaluator.task, evaluator.logits(after)
         if self.beside is not None and self.beside.shape[1:] == after.shape[1:]:
             check_beside(evaluator, after, logits, self.beside.to(after))
+        # float64: with a confidence near 1 the other probabilities vanish in float32.
         logs = self._logs(logits)
         held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
         sure = logs.exp().amax(1)
+        # Log odds of the predicted class: log p - log(1 - p), with 1 - p as the sum of the others, which never cancels
+        # to 0.
         others = logs.scatter(1, predicted.unsqueeze(1), -torch.inf).logsumexp(1)
         columns: dict[str, Tensor] = {
             "held": held,
@@ -105,6 +109,7 @@ class Answering:
             "msp": logs.gather(1, predicted.unsqueeze(1)).squeeze(1) - others,  # its log odds, which do not saturate
             "max_logit": logits.amax(1).double(),
             "energy": logits.double().logsumexp(1),
+            # Halved to a value in 0..1, as bounds for means need it.
             "brier": (logs.exp() - F.one_hot(chunk.y, logs.shape[1])).square().sum(1) / 2,
             "moved": changed.moved,
             "cut": changed.cut,
@@ -135,6 +140,7 @@ class Answering:
             ModelError: the outputs are probabilities and logits were declared, or the reverse.
         """
         given = logits.double()
+        # Every row in 0..1 with sum 1: such outputs are taken for probabilities.
         like = bool(((given >= 0) & (given <= 1)).all()) and bool(((given.sum(1) - 1).abs() < 1e-3).all())
         if like and not self.probabilities:
             raise ModelError(
@@ -143,7 +149,9 @@ class Answering:
             )
         if self.probabilities and not like:
             raise ModelError("Expected probabilities that sum to 1 but the outputs are none. Leave probabilities= out.")
+        # A probability of 0 must not become -inf: temperature and softmax would give NaN.
         logs = given.clamp(min=1e-300).log() if self.probabilities else given
+        # Temperature scaling: softmax(z / T). For probabilities z = log p, up to a constant that the softmax removes.
         return torch.log_softmax(logs / self.temperature, 1)
 
 
@@ -171,16 +179,19 @@ def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
     check_confidence(setup.model)
     if not probabilities:
         return setup
+    # Declared probabilities are no finding of the health check.
     return setup.but(suppress=(*setup.settings.suppress, "softmax_outputs"))
 
 
 def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -> tuple[float, Evidence]:
     """Return the temperature of maximal likelihood on other samples (Guo et al., 2017), and their evidence."""
+    # The fit sees every sample of fit_data, at temperature 1.
     look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     seen = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
     logs, label = torch.from_numpy(seen.columns["logs"]), torch.from_numpy(seen.columns["label"])
 
+    # Over log T: the loss is smooth and the range symmetric around T = 1.
     def loss(log_temperature: float) -> float:
         return float(F.nll_loss(torch.log_softmax(logs / np.exp(log_temperature), 1), label))
 
@@ -198,7 +209,7 @@ def checked_temperature(temperature: object, fit_data: object) -> float:
 
 
 def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
-    """Raise DataError if evaluated samples are among the samples of the temperature's fit."""
+    """Raise DataError if samples of the temperature's fit are evaluated."""
     if fitted is None:
         return
     shared = int(np.isin(judged.columns["mark"], fitted.columns["mark"]).sum())
@@ -218,7 +229,7 @@ def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> P
 
 
 def changed_by(evidence: Evidence, shift: Shift | None, *, worst: float) -> list[Changed]:
-    """Return the samples that the shift changed, if there is one; `worst` as in `Changed`."""
+    """Return the samples that the shift changed; `worst` as in `Changed`."""
     if shift is None:
         return []
     moved, cut = evidence.columns["moved"], evidence.columns["cut"]
@@ -275,8 +286,8 @@ def measure_calibrated(
     Args:
         model, data: as for `measure_robust_accuracy`; images (N, C, H, W) for a shift by name.
         shift, severity: applied first, as for `measure_shift_accuracy`.
-        max_brier: largest Brier score claimed, in 0..2 and less than 2.
-        max_ece: largest calibration error claimed, in 0..1 and less than 1; not together with max_brier.
+        max_brier: largest Brier score claimed, in [0, 2).
+        max_ece: largest calibration error claimed, in [0, 1); not together with max_brier.
         no_worse_than, tolerance: as for `measure_robust_score`, about half of the Brier score. Not with max_ece, which
             is not a mean over samples.
         bins: number of bins of confidence, of equal width, >= 10.
@@ -341,9 +352,9 @@ class _CalibrationClaim:
         return self.quantity.threshold == "max_ece"
 
     def worst(self, evidence: Evidence) -> float:
-        """Return the value for a model that is certain and wrong on every changed sample."""
         columns = evidence.columns
         moved = columns["moved"]
+        # For a model that is certain and wrong on every changed sample.
         if not self.by_error:
             return float(2 * np.where(moved, 1.0, columns["brier"]).mean())
         # The error is a sum over bins of |sum of residuals| / n: a changed sample adds 1 / n at most.
@@ -394,6 +405,7 @@ def _answering(
 
 
 def _calibration_details(evidence: Evidence, bins: int, temperature: float) -> dict[str, Any]:
+    # Figures of some samples are not figures of the set.
     if not evidence.whole:
         return {"temperature": temperature}
     sure, held = evidence.columns["confidence"], evidence.columns["held"]
@@ -446,8 +458,8 @@ def measure_selective_accuracy(
     Args:
         model: as for `measure_robust_accuracy`.
         data, shift, severity, probabilities: as for `measure_calibrated`.
-        coverage: share of samples that is answered, in 0..1 and more than 0.
-        at_least: accuracy claimed on them, in 0..1 and more than 0.
+        coverage: share of samples that is answered, in (0, 1].
+        at_least: accuracy claimed on them, in (0, 1].
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -477,7 +489,7 @@ def measure_selective_accuracy(
 
 
 def _selective_worst(evidence: Evidence, coverage: float) -> float:
-    """Return the largest accuracy of a model that is certain and wrong on every changed sample."""
+    # A model that is certain and wrong on every changed sample answers these first.
     moved, answered = int(evidence.columns["moved"].sum()), count_at_least(coverage, evidence.n)
     return max(0.0, 1 - moved / answered)
 
@@ -536,7 +548,7 @@ def measure_ood_rejected(
         model: as for `measure_robust_accuracy`.
         data: inside samples, of the model's classes; as for `measure_robust_accuracy`.
         outside: samples of other classes, like data or as a tensor (N, *S); labels are ignored.
-        max_fpr: largest share of accepted outside samples claimed, in 0..1 and less than 1.
+        max_fpr: largest share of accepted outside samples claimed, in [0, 1).
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
         **options: see `robustest.run.plan.Options`.
@@ -551,6 +563,7 @@ def measure_ood_rejected(
     look = Answering(examples=setup.settings.examples, probabilities=probabilities)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     statement = OOD_REJECTED.quantities[0].state(score)
+    # The inside samples have no claim of their own: no pictures, and the rule decides nothing.
     own = observe(answers_plan(setup.unpictured(), statement, look, rule))
     # Each batch has samples of one kind: a model that scores by the batch shows it only if kinds are mixed.
     beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]
@@ -586,9 +599,9 @@ def _unlabelled(outside: object) -> Samples:
 
 
 def _outside_evidence(outside: Evidence, inside: Evidence, *, accepted: NDArray[np.bool_]) -> Evidence:
-    """Return the outside samples' evidence, True for rejected ones, with the inside samples' cost added."""
     return replace(
         outside.including(inside),
+        # An outside sample holds if it is rejected; both sets have been paid for.
         columns={**outside.columns, "held": ~accepted},
         exhibits=[one for one in outside.exhibits if accepted[np.searchsorted(outside.ids, one.index)]],
     )
@@ -601,6 +614,7 @@ def _in_part(decision: Decision) -> Decision:
 
 
 def _ood_details(inside: Any, outside: Any, edge: float) -> dict[str, Any]:
+    # AUROC as the Mann-Whitney statistic; ties count half.
     ordered = np.sort(outside)
     below = np.searchsorted(ordered, inside, "left") + np.searchsorted(ordered, inside, "right")
     return {

@@ -157,8 +157,6 @@ def accuracy_under(
 
 @dataclass(frozen=True, slots=True)
 class _SearchEnd:
-    """The mildest change that breaks the claim, or None; `early` if the time was up."""
-
     mildest: object | None
     early: bool = False
 
@@ -236,8 +234,8 @@ def _result(
 
 
 def _changed(trials: Trials, evidence: Evidence) -> Changed:
-    """Return the samples that any change altered, and the accuracy of a model that is wrong on all of them."""
     moved = trials.moved
+    # `worst`: the accuracy of a model that is wrong on every sample that any change altered.
     clean = evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
     return Changed(by="the strategy", moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
 
@@ -253,6 +251,7 @@ def _idle(trials: Trials) -> tuple[str, ...]:
 
 
 def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
+    # The result's number is of all samples, whatever the search was limited to.
     every = setup.but(exact=True, max_samples=None, time_budget=None, replay_only=False)
     change = as_change(shown)
     look = Shifting(shift=change, examples=setup.settings.examples)
@@ -269,9 +268,11 @@ def _decide(ended: _SearchEnd, trials: Trials, evidence: Evidence, at_least: flo
     told = partial(Decision, estimate=lowest, interval=(0.0, lowest))
     if at_least is None:
         return told(verdict=Verdict.INCONCLUSIVE, rule="no threshold given")
+    # The claim is about these samples, so that their outcomes refute it without an interval.
     if int(evidence.columns["held"].sum()) < count_at_least(at_least, evidence.n):
         cut = "; the search for a milder one ended with the time budget" if ended.early else ""
         return told(verdict=Verdict.FAILED, rule=f"certain: a counterexample among {tried}{cut}")
+    # The change breaks the samples of the search, but not all samples.
     if ended.mildest is not None:
         rule = f"the change found breaks the {trials.n} samples searched on, not all {evidence.n}: raise max_samples"
         return told(verdict=Verdict.INCONCLUSIVE, rule=rule)
@@ -364,6 +365,7 @@ class Trials:
             notes=[],
             task=setup.task,
         )
+        # A random part of the samples, the same as the first of any other claim with this seed.
         order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
         check_data(samples, order)
         chunks = [
@@ -431,6 +433,7 @@ class Trials:
         changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
             after = change.shifted(chunk.x, chunk.key, chunk.bounds)
+            # Targets that are places move with the image.
             y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             seen = self._evaluator.judged(after.x, y)
             right += int(seen.holds.sum())
@@ -456,7 +459,7 @@ class Trials:
 
 
 def _key(change: object) -> Hashable:
-    """Return the change or its fields if they can be hashed, else the object's id."""
+    # The change, or its fields if these can be hashed; else the object's id, which `Trials._drawn` keeps alive.
     values: Iterator[object] = iter((change,))
     if is_dataclass(change):
         values = chain(values, [(type(change), tuple(getattr(change, field.name) for field in fields(change)))])
@@ -470,8 +473,9 @@ def _key(change: object) -> Hashable:
 
 
 def tell_hypothesis(margin: float) -> None:
-    """Pass a margin to hypothesis as a target to minimise, inside one of its tests."""
+    """Pass a margin to hypothesis as a target to minimise."""
     try:
+        # hypothesis maximises, and refuses infinite values.
         hypothesis.target(-max(-_FARTHEST, min(_FARTHEST, margin)), label=GOAL)
     except InvalidArgument:  # a test with several accuracies: hypothesis takes one number per label
         return
@@ -506,6 +510,7 @@ def hunt(
         ConfigError: the strategy draws nothing.
     """
     most = max_examples or EXAMPLES
+    # The current profile's database, so that examples of earlier runs are found.
     database = hypothesis.settings().database if remember else None
     kept = None if database is None else _Keyed(database, key)
     if kept is not None:

@@ -147,5 +147,5 @@ def test_the_command_ends_as_the_worst_of_all_kinds(tmp_path: Path, capsys: pyte
     n = len(KINDS) - len(SLOW)
     assert codes == [0, 1, 0, 0]
     assert [line.partition(": ")[2].partition(" (")[0] for line in told] == [
-        f"{n} alike", f"{n} worse", f"{n} better", f"{n} threshold moved"
+        f"{n} unchanged", f"{n} worse", f"{n} better", f"{n} threshold moved"
     ]  # fmt: skip

@@ -28,7 +28,7 @@ def test_what_is_suggested_is_kept_under_other_seeds(name: str) -> None:
     found = suggestion(first, 0.01, others)
     assert (found.threshold is None) is (name in SEVERAL), found.why_not
     if found.threshold is None:
-        assert "several numbers" in found.why_not
+        assert "several limits" in found.why_not
         return
     kept = [kind.result(seed=seed, threshold=found.threshold).verdict for seed in range(100, 110)]
     assert kept.count(Verdict.PASSED) >= 9

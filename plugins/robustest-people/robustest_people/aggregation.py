@@ -44,15 +44,15 @@ def aggregate(responses: Responses, method: str = "majority", *, checks_at_least
 
     Args:
         responses: the answers.
-        method: "majority", the class selected most often; "dawid-skene", the most probable class if each annotator has
-            error rates (Dawid and Skene, Applied Statistics 1979); or "checks", the majority of annotators who passed
+        method: "majority", the class selected most often; "dawid-skene", the most probable class by annotators' error
+            rates (Dawid and Skene, Applied Statistics 1979); or "checks", the majority of annotators who passed
             attention checks, the only method that detects annotators who copy.
         checks_at_least: for "checks", the share of at least 5 checks that an annotator must have passed, in 0..1.
 
     Raises:
         ConfigError: the method is unknown, or checks_at_least out of range.
-        DataError: the method needs annotators and one is unknown, nobody answered 5 checks, or "dawid-skene" is asked
-            of answers about one label at a time.
+        DataError: an annotator is unknown, nobody answered 5 checks, or answers are about one label at a time
+            ("dawid-skene").
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
@@ -71,15 +71,12 @@ def aggregate(responses: Responses, method: str = "majority", *, checks_at_least
 def dawid_skene(
     item: Ints, annotator: Ints, answer: Ints, *, items: int, annotators: int, classes: int, rounds: int = 100
 ) -> Floats:
-    """Return the probability of each item's true class (Dawid and Skene, Applied Statistics 1979, section 3).
+    """Return probabilities (items, classes) of the true class; NaN for an item without answers (Dawid and Skene, 1979).
 
     Args:
         item, annotator, answer: (R,) int64, one row per answer.
         items, annotators, classes: numbers of each.
         rounds: most rounds; fewer if probabilities move by at most 1e-5 on average.
-
-    Returns:
-        (items, classes) float64; NaN for an item without answers.
     """
     # EM. Both steps are products with a sparse matrix of (annotator, answer) by item. It adds up entries, so an unknown
     # annotator may answer an item twice.

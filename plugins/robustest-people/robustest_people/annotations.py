@@ -63,15 +63,7 @@ class Annotations:
 
     @classmethod
     def of(cls, responses: Responses, labels: ArrayLike, *, independent: bool) -> Annotations:
-        """Return the annotations of a data set, from responses and labels.
-
-        Args:
-            labels: (N,) whole numbers, the label of each item.
-            independent: True if no response was used to choose or match the items.
-
-        Raises:
-            DataError: a label is missing, superfluous or no class.
-        """
+        """Return the annotations of a data set, from responses and labels (N,), whole numbers."""
         of = _counts("labels", labels)
         if len(of) != responses.size:
             raise DataError(f"Expected labels of the {responses.size} items but got {len(of)}.")
@@ -91,9 +83,6 @@ class Annotations:
             responses: (N, A), 1 if the annotator selected the item, 0 if not, NaN if it was not shown.
             matching: (A,) or (N, A) bool, responses used to choose or match the items, which are dropped; None for
                 none.
-
-        Raises:
-            DataError: another shape or other values.
         """
         table = np.asarray(responses, dtype=np.float64)
         if table.ndim != 2 or not np.isin(table[~np.isnan(table)], (0, 1)).all():
@@ -133,12 +122,12 @@ class Annotations:
             size: number of items.
             matching: True for responses used to choose or match the items, which are dropped; None for none.
             annotators: one per response; needed with `attentive`.
-            attentive: True if the annotator passed the attention check of the response.
-            checks_at_least: annotators who passed a smaller share of 5 or more checks are dropped, in 0..1.
+            attentive: True if the annotator passed the response's attention check.
+            checks_at_least: as for `Responses.from_columns`.
 
         Raises:
             ConfigError: checks_at_least is out of range.
-            DataError: lengths differ, an item does not exist, annotators are missing, or one gave two answers.
+            DataError: columns are malformed or differ in length, or an annotator gave two answers.
         """
         given = {"responses": responses, "matching": matching, "annotators": annotators, "attentive": attentive}
         for name, column in given.items():

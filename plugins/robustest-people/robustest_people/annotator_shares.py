@@ -1,9 +1,4 @@
-"""Means over answers clustered by item and by annotator, and verdicts on them for other people.
-
-Let V_i, V_a and V_ia be the variances clustered by item, by annotator and by pair. The two-way variance is V_i + V_a -
-V_ia (Cameron, Gelbach and Miller, Journal of Business and Economic Statistics 2011, section 2). Resampling items alone
-treats the annotators as all there are: with ten annotators its intervals are three times too narrow.
-"""
+"""Means over answers clustered by item and by annotator, and verdicts on them for other people."""
 
 from __future__ import annotations
 
@@ -54,11 +49,13 @@ def clustered(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estim
     """Return an estimate with its standard error for other items and other annotators.
 
     Args:
-        value: the estimate.
-        parts: (R,) contributions of the answers to the estimate's deviation, of sum 0; (answer - mean) / R for a mean.
+        parts: (R,) parts of the deviation from the truth, of sum 0; (answer - mean) / R for a mean.
         item, annotator: (R,) clusters of each answer.
     """
     pair = item * (int(annotator.max(initial=0)) + 1) + annotator
+    # Two-way variance V_i + V_a - V_ia of clusters by item, annotator and pair (Cameron, Gelbach and Miller, Journal of
+    # Business and Economic Statistics 2011, section 2). Resampling items alone treats the annotators as all there are:
+    # with ten annotators its intervals are three times too narrow.
     by_item, by_annotator, by_both = (_variance(parts, clusters) for clusters in (item, annotator, pair))
     # The two-way variance can be too small by chance, or negative: it is at least that of either kind of cluster.
     variance = max(by_item + by_annotator - by_both, by_item, by_annotator)
@@ -82,13 +79,7 @@ def share_interval(held: NDArray[np.bool_], estimate: Estimate, alpha: float) ->
 def difference_by_annotator(
     first: NDArray[np.bool_], second: NDArray[np.bool_], held: NDArray[np.bool_], item: Ints, annotator: Ints
 ) -> Estimate:
-    """Return the share that holds among some answers minus the share among others, for other annotators.
-
-    Args:
-        first, second: (R,) bool, rows of each, at least one.
-        held: (R,) True for an answer that holds.
-        item, annotator: (R,) clusters of each answer.
-    """
+    """Return the share that holds among `first` minus the share among `second`, for other annotators; all (R,)."""
     n_1, n_2 = int(first.sum()), int(second.sum())
     share_1, share_2 = float(held[first].mean()), float(held[second].mean())
     parts = np.where(first, (held - share_1) / n_1, 0.0) - np.where(second, (held - share_2) / n_2, 0.0)
@@ -150,11 +141,7 @@ def foreseen_interval(held: Bools, annotator: Ints, found: Estimate, terms: Term
 def noticed_interval(
     kinds: tuple[Bools, Bools], held: Bools, annotator: Ints, found: Estimate, terms: Terms
 ) -> Interval:
-    """Return the interval of the share among some answers minus that among others, as `foreseen_interval`.
-
-    Args:
-        kinds: (R,) bool, rows of each.
-    """
+    """Return the interval of the share among some answers minus that among others (`kinds`), as `foreseen_interval`."""
     if terms.scope == "set":
         return found.interval(terms.alpha)
     (who, first), (whose, second) = (_shares_of(held[rows], annotator[rows]) for rows in kinds)
@@ -180,8 +167,7 @@ def decide_foreseen(
     """Return the verdict on the share of answers that predict the model's.
 
     Args:
-        at_least: the claimed share, in 0..1; None for no claim.
-        idle: the share that guessing, or always giving the most frequent answer, reaches; a pass has to exceed it.
+        idle: the share that guessing, or always giving the most frequent answer, reaches.
     """
     verdict, rule = Verdict.INCONCLUSIVE, _how(terms)
     if at_least is None:
@@ -212,12 +198,10 @@ def decide_noticed(
     *,
     terms: Terms,
 ) -> Decision:
-    """Return the verdict on the difference between a cue and the null cue.
+    """Return the verdict on the difference between a cue and the null cue, to exceed `at_least`.
 
     Args:
-        cue: the difference and its interval; None if the study lacks the null cue.
-        planted: the same for the planted cue; None if the study lacks either.
-        at_least: the claimed difference, in -1..1, to be exceeded; None for no claim.
+        cue, planted: the difference and its interval, of the cue and of the planted cue; None if not in the study.
     """
     low, high = (-1.0, 1.0) if cue is None else cue[1]
     verdict, rule = Verdict.INCONCLUSIVE, _how(terms)

@@ -47,13 +47,7 @@ class BetaMixture:
 
 
 def fit_mixture(selected: Ints, shown: Ints, count: Ints, starts: list[Floats]) -> tuple[BetaMixture, Floats]:
-    """Return the maximum-likelihood mixture of the counts, and its parameters as a further start.
-
-    Args:
-        selected, shown: (c,) annotators who selected an item, and who were shown it.
-        count: (c,) items of that kind.
-        starts: parameters (3 J,) to climb from.
-    """
+    """Return the maximum-likelihood mixture, and its parameters, from `count` (c,) items of `selected` of `shown`."""
     keep = count > 0
     cells = _gathered(selected[keep], shown[keep], count[keep])
     # The likelihood is climbed directly: EM, the authors' way, is slower to the same maximum. It has several local
@@ -74,9 +68,7 @@ def fit_spline(mixture: BetaMixture, right: Floats, n: int) -> Floats:
     """Return (1000,) P(correct | s) at the middles of the grid's cells, in [0, 1].
 
     Args:
-        mixture: distribution of s among the items.
         right: (n + 1,) shares of all items with 0..n selections that are classified correctly.
-        n: annotators.
     """
     joint = binom.pmf(np.arange(n + 1)[:, None], n, _MIDDLE) * mixture.masses()
     # B-splines are a partition of unity, so coefficients in [0, 1] keep the whole spline there.
@@ -88,17 +80,14 @@ def fit_spline(mixture: BetaMixture, right: Floats, n: int) -> Floats:
 def accuracy_by_mixture(
     v1: Cells, v2: Cells, points: tuple[Ints, Ints], draws: tuple[Ints, Ints], n: int, *, random: np.random.Generator
 ) -> tuple[float, Floats]:
-    """Return the accuracy of the replication's P(correct | s) on the original's distribution of s.
+    """Return the accuracy of the replication's P(correct | s) on the original's distribution of s, and of resamples
+    (b,).
 
     Args:
         v1, v2: items of the original, and of the replication.
         points: counts of the cells of both, (1, c1) and (1, c2).
         draws: resampled counts, (b, c1) and (b, c2).
-        n: annotators that the spline is fitted to, at most those of any item of the replication.
-        random: draws the starting points.
-
-    Returns:
-        The estimate, and (b,) estimates of the resampled counts.
+        n: annotators that the spline is fitted to.
     """
     thinned = v2.thinned(n)
 
@@ -174,5 +163,4 @@ class Cells:
         return chances
 
     def resampled(self, resamples: int, random: np.random.Generator) -> Ints:
-        """Return (resamples, c) counts of bootstrap draws of the items."""
         return random.multinomial(self.size, self.count / self.size, size=resamples)

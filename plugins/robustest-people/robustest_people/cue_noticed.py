@@ -61,10 +61,10 @@ def measure_cue_noticed(
 ) -> Result:
     """Measure how much more often people call a cue spurious than a null cue (Wong et al., ICML 2021).
 
-    The null cue is subtracted, as people who call everything spurious notice nothing; and people have to notice a
-    planted cue before a verdict is reached about another. The claim is about other people: one person's answers are one
-    cluster. With `scope="set"` the interval rests on the variance between people and is approximate; with
-    `scope="population"` on bets on each person's difference, valid for any number of people.
+    People who call everything spurious notice nothing, hence the null cue; and a planted cue must be noticed before a
+    verdict. The claim is about other people: one person's answers are one cluster. With `scope="set"` the interval
+    rests on the variance between people and is approximate; with `scope="population"` on bets on each person's
+    difference, valid for any number of people.
 
     Args:
         study: answers of annotators who were asked about one cue at a time if it is spurious; its classes are the cues.
@@ -78,7 +78,7 @@ def measure_cue_noticed(
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: there are no answers about the cue, an annotator is unknown, or annotators were not asked about cues.
+        DataError: no answers about the cue, an unknown annotator, or annotators were not asked about cues.
     """
     at_least = optional_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
     if cue in (null, planted):

@@ -6,8 +6,6 @@ k, of those who could have. For a prediction p and a label y:
 1. p is contained if s_p > 0 and 2 s_p >= max s; it is the main class if s_p = max s > 0 without a tie.
 2. An error is defensible if s_p >= s_y and s_p > 0, and unsupported if s_p = 0.
 3. A hit is disputed if max s > s_y: correcting errors alone would flatter the model.
-
-With few answers more errors look defensible, so a sample with fewer than `FEWEST_ANSWERS` counts against every verdict.
 """
 
 from __future__ import annotations
@@ -100,10 +98,9 @@ def measure_label_agreement(
 ) -> Result:
     """Measure how often the model predicts a class that annotators select (Tsipras et al., ICML 2020).
 
-    `details` has the accuracy on the label, on the main class, on the contained set and in expectation over annotators;
-    counts of defensible and unsupported errors and of disputed hits; and the claimed share by number of contained
-    classes. A sample with fewer than 10 answers about its prediction, label or leading class counts as broken for a
-    pass and as held for a failure. Below 40 answers every line of a report says so.
+    A sample with fewer than 10 answers about its prediction, label or leading class counts as broken for a pass and as
+    held for a failure. `details` has accuracies on label, main class and contained set, and in expectation over
+    annotators; defensible and unsupported errors; disputed hits; and the claimed share by number of contained classes.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
@@ -116,8 +113,8 @@ def measure_label_agreement(
 
     Raises:
         ConfigError: an argument is out of range or unknown, or several thresholds are given.
-        DataError: the responses are about other samples or classes; else as for `measure_robust_accuracy`.
-        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: the responses are about other samples or classes.
+        Others as for `measure_robust_accuracy`.
     """
     asked, threshold = _asked(min_contained=min_contained, max_unsupported=max_unsupported, min_main=min_main)
     plan = _plan(Setup.of(model, data, options), responses, asked, threshold).against(
@@ -230,7 +227,6 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
 
 
 def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
-    """Return counts of the evaluated samples; shares only if all were evaluated."""
     columns = evidence.columns
     return {
         "label_accuracy": evidence.share(columns["right"]),
@@ -308,13 +304,7 @@ class Agreement:
 
     @classmethod
     def of(cls, selected: Ints, shown: Ints, label: Ints, predicted: Ints) -> Agreement:
-        """Return the comparison.
-
-        Args:
-            selected: (n, K) selections of each class.
-            shown: (n, K) opportunities to select it.
-            label, predicted: (n,) classes.
-        """
+        """Return the comparison, from counts of selections and of opportunities (n, K), and classes (n,)."""
         rows = np.arange(len(label))
         share = np.divide(selected, shown, out=np.zeros(selected.shape), where=shown > 0)
         most, mine, given = share.max(1), share[rows, predicted], share[rows, label]

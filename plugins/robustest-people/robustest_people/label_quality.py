@@ -71,17 +71,15 @@ def measure_label_quality(
 ) -> Result:
     """Measure the share of wrong labels, from a uniform sample of labels that people looked at.
 
-    A label is wrong if annotators select another class more often, or, if asked about it alone, if more say no than
-    yes. A tied label counts as wrong for a pass and as right for a failure. The bound is exact for a uniform sample of
-    a finite set. Suspects, classes and positions are tested for signs that the sample was chosen
-    (`robustest_people.study_answers`); with such a sign only the labels looked at count.
+    A label is wrong if annotators select another class more often, or, asked about it alone, more say no than yes. A
+    tied label counts as wrong for a pass and as right for a failure. The bound is exact. A sample that shows signs of a
+    choice (`robustest_people.study_answers`) bounds only the labels looked at.
 
     Args:
         data: as for `measure_robust_accuracy`, or labels alone, (N,) whole numbers.
         responses: answers about as many items as there are samples. Items with an answer are the sample.
         max_error_rate: the largest share of wrong labels, in 0..1.
-        suspects: from `robustest_people.suspects` on the same data, to be reported, and to test that the sample was
-            drawn without them; their number decides nothing.
+        suspects: from `robustest_people.suspects` on the same data, reported, and tested as a sign of a choice.
         **options: see `robustest.run.plan.Options`; scope="population" is about the source of the data set.
 
     Returns:
@@ -209,7 +207,6 @@ def _evidence(
 
 
 def _exhibits(data: object, looked: _Looked, labels: NDArray[np.int64], settings: Settings) -> list[Exhibit]:
-    """Return exhibits of the most clearly wrong labels, if the data have images."""
     rows = np.flatnonzero(looked.wrong)
     rows = rows[np.argsort(-looked.ahead[rows], kind="stable")][: settings.examples]
     if not len(rows) or isinstance(data, np.ndarray | torch.Tensor | list):
@@ -311,15 +308,11 @@ def decide_wrong(
     alpha: float,
     chosen: str = "",
 ) -> Decision:
-    """Return the verdict on the share of wrong labels.
+    """Return the verdict on the share of wrong labels, from counts in the sample.
 
     Args:
-        wrong: number of wrong labels in the sample.
-        undecided: number of tied labels in the sample: wrong for a pass, right for a failure.
-        looked, total: sizes of the sample and of the set.
+        undecided: number of tied labels.
         at_most: the claimed share, in 0..1; None for no claim.
-        scope: "set" or "population".
-        alpha: error on each side.
         chosen: reason why the sample is not uniform, or "".
     """
     if chosen:
@@ -366,14 +359,7 @@ def decide_wrong(
 
 
 def count_bounds(wrong: int, looked: int, total: int, alpha: float) -> tuple[int, int]:
-    """Return exact lower and upper bounds of the number wrong in the set, each at level alpha.
-
-    Args:
-        wrong: number wrong in the sample.
-        looked: size of the sample, 1..total.
-        total: size of the set.
-        alpha: error on each side.
-    """
+    """Return exact bounds of the number wrong in the set, each at level alpha, from `wrong` of `looked` labels."""
     fewest, largest = wrong, total - looked + wrong  # what was seen is certain
     low = _first(lambda count: hypergeom.sf(wrong - 1, total, count, looked) > alpha, fewest, largest)
     high = _first(lambda count: hypergeom.cdf(wrong, total, count, looked) <= alpha, fewest, largest + 1) - 1

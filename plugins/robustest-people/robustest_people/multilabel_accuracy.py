@@ -72,8 +72,8 @@ def measure_multilabel_accuracy(
     - "top1-in-set": the class of the largest logit is one that the sample shows (Tsipras et al., ICML 2020, section 4).
     - "exact-set": the predicted classes are exactly those that the sample shows.
 
-    Most samples often show one object and hide the accuracy on the others. So `details["by_objects"]` has both metrics
-    by number of objects, and the claim does not pass if the samples of one number are surely below it.
+    `details["by_objects"]` has both by number of objects; the claim does not pass if samples of one number are surely
+    below it, as most samples often show one object.
 
     Args:
         model, no_worse_than, tolerance: as for `measure_robust_accuracy`.
@@ -88,9 +88,8 @@ def measure_multilabel_accuracy(
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: sets do not fit the samples or the model's classes, all are equal, or one is empty ("top1-in-set");
-            else as for `measure_robust_accuracy`.
-        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: sets do not fit the samples or the model's classes, all are equal, or one is empty ("top1-in-set").
+        Others as for `measure_robust_accuracy`.
     """
     _check_words(metric, scores, by)
     threshold = optional_threshold("at_least", at_least, trivial=0)
@@ -199,7 +198,6 @@ def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _by_saying_one_thing(given: LabelSets, of: Of) -> float:
-    """Return the largest share that a constant prediction reaches."""
     if of == "top1-in-set":
         return float(given.sets.double().mean(0).max())
     counts: NDArray[np.int64] = np.unique(given.sets.numpy(), axis=0, return_counts=True)[1]

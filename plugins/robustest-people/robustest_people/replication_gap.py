@@ -1,8 +1,8 @@
 """The claim that a replicated data set costs little accuracy once both sets are equally hard for annotators.
 
-Engstrom et al., "Identifying Statistical Bias in Dataset Replication" (ICML 2020). Selection frequencies are measured
-with noise, so the gap at equal measured frequency is biased. The jackknife leaves a bias of order 1 / annotators
-squared: half a point with 10 an item, a tenth of a point with 40, in the paper's setting.
+Engstrom et al., "Identifying Statistical Bias in Dataset Replication" (ICML 2020): the gap at equal measured selection
+frequency is biased by the noise of the measurement. The jackknife leaves a bias of order 1 / annotators squared: half a
+point with 10 per item, a tenth of a point with 40, in the paper's setting.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def measure_replication_gap(
 ) -> Result:
     """Measure the accuracy on a data set minus that on its replication, at equal selection frequency.
 
-    Three gaps are reported (Engstrom et al., ICML 2020): raw; naive, at equal measured frequency; and corrected for the
-    noise of measured frequencies. Images of equal frequency are assumed to be equally hard in both sets. Annotators are
-    a sample, so the bootstrap interval decides also with `scope="set"`; it is approximate, so no claim about the
-    population passes by it.
+    Reported are the raw gap, the naive one at equal measured frequency, and one corrected for the noise of frequencies
+    (Engstrom et al., ICML 2020). Images of equal frequency are assumed to be equally hard. Annotators are a sample, so
+    the bootstrap interval decides also with `scope="set"`; it is approximate, so no claim about the population passes
+    by it.
 
     Args:
         model: as for `measure_robust_accuracy`; or, with data and new_data None, a pair of (N1,) and (N2,) bool
@@ -85,16 +85,14 @@ def measure_replication_gap(
         data, new_data: the original data set and its replication, as for `measure_robust_accuracy`.
         annotations: of the items of both sets in order, at least 10 per item, none used for matching.
         at_most: the largest corrected gap, in 0..1.
-        correction: "jackknife", "beta-mixture", or None to claim the naive gap (`assert_transfer_accuracy` claims the
-            raw one).
+        correction: "jackknife", "beta-mixture", or None to claim the naive gap.
         resamples: bootstrap draws, >= 100; None takes 1000, or 200 for the mixture.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: annotations are too few, were used for matching, or do not fit the data; else as for
-            `measure_robust_accuracy`.
-        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: annotations are too few, were used for matching, or do not fit the data.
+        Others as for `measure_robust_accuracy`.
     """
     at_most = optional_threshold("at_most", at_most, trivial=1)
     draws = _draws(correction, resamples)
@@ -133,8 +131,6 @@ def assert_replication_gap() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Items:
-    """The items of a data set that were evaluated."""
-
     cells: Cells
     accuracy: float
     frequency: float
@@ -184,7 +180,6 @@ def _checked(annotations: object) -> tuple[Annotations, Annotations]:
 def _outcomes(
     model: object, data: object, new_data: object, sizes: tuple[int, int], options: Options
 ) -> tuple[Evidence, Evidence, Settings]:
-    """Return the model's outcomes on both data sets, measured or given."""
     given = isinstance(model, tuple | list)
     if given and (data is not None or new_data is not None):
         raise ConfigError("Expected data=None and new_data=None with outcomes in place of a model but got data sets.")
@@ -292,10 +287,7 @@ def replication_gaps(v1: Cells, v2: Cells, correction: str | None, *, resamples:
     """Return the gaps between an original and its replication, with a bootstrap over images.
 
     Args:
-        v1, v2: items of both sets, with at least `FEWEST` annotations each, none used for matching.
-        correction: "jackknife", "beta-mixture" or None.
-        resamples: bootstrap draws, >= 2.
-        seed: of the draws and the mixture's starting points.
+        v1, v2: items with at least `FEWEST` annotations each, none used for matching.
     """
     random = np.random.default_rng(seed % 2**64)
     # Frequencies compare only at equal numbers of annotators: items with more are averaged over all subsets of n.
@@ -321,13 +313,7 @@ def replication_gaps(v1: Cells, v2: Cells, correction: str | None, *, resamples:
 
 
 def matched_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int) -> Floats:
-    """Return (b,) accuracies on v2, weighted to v1's distribution of selection frequencies at n annotators.
-
-    Args:
-        v1, v2: items with n or more annotations each.
-        w1, w2: (b, c) counts of their cells.
-        n: annotators.
-    """
+    """Return (b,) accuracies on v2, weighted to v1's distribution of selection frequencies at n annotators."""
     thin = v2.thinned(n)
     shown, right = w2 @ thin, (w2 * v2.correct) @ thin
     weight = w1 @ v1.thinned(n)

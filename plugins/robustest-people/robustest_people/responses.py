@@ -93,14 +93,7 @@ class Responses:
         return np.bincount(cell[answer == 1], minlength=n * k).reshape(n, k), shown
 
     def known_annotators(self, why: str) -> Ints:
-        """Return `annotator`, if every annotator is known.
-
-        Args:
-            why: the purpose, for the error.
-
-        Raises:
-            DataError: an annotator is unknown.
-        """
+        """Return `annotator`. Raises DataError, with the purpose `why`, if an annotator is unknown."""
         unknown = np.flatnonzero(self.annotator == NONE)
         if len(unknown):
             raise DataError(
@@ -128,7 +121,7 @@ class Responses:
 
         Args:
             item: positions in the data set, 0..size-1; missing for an attention check that is no item.
-            answer: the class chosen, by name or position; or, if a label was asked about, yes or no (bool, 1 and 0,
+            answer: the chosen class, by name or position; or, if a label was asked about, yes or no (bool, 1 and 0,
                 "yes" and "no", "true" and "false").
             size: number of items in the data set, >= 1.
             classes: names of the classes, or their number.
@@ -141,9 +134,9 @@ class Responses:
                 all.
 
         Raises:
-            ConfigError: checks_at_least or size is out of range, or classes are no names.
-            DataError: an item, label or answer does not exist, columns differ in length, annotators were asked in both
-                ways, or an annotator gave two answers.
+            ConfigError: an argument is out of range.
+            DataError: columns are malformed or differ in length, annotators were asked in both ways, or one gave two
+                answers.
         """
         names, items = named(classes), items_of(item, size)
         check_lengths(len(items), answer=answer, annotator=annotator, label=label, time=time, check=check, truth=truth)
@@ -209,11 +202,7 @@ class Responses:
         classes: int | Sequence[str],
         checks_at_least: float | None = 0.7,
     ) -> Responses:
-        """Return responses from a CSV file in UTF-8 with the keys of `from_records` in its first line.
-
-        Raises:
-            ConfigError, DataError: as for `from_records`; the file cannot be read.
-        """
+        """Return responses from a CSV file in UTF-8 with the keys of `from_records` in its first line."""
         return cls.from_columns(size=size, classes=classes, checks_at_least=checks_at_least, **csv_records(path))
 
     @classmethod
@@ -228,7 +217,7 @@ class Responses:
         """Return responses from Label Studio's JSON export: tasks with annotations of one choice each.
 
         A task's data have the "item", and optionally the "label" asked about, the right answer of a "check", and a
-        "truth". Cancelled annotations and predictions of models are left out.
+        "truth". Cancelled annotations and predictions are left out.
 
         Args:
             source: the path of a file, or its tasks.
@@ -252,7 +241,7 @@ class Responses:
             classes: as for `from_columns`; None for K without names.
 
         Raises:
-            DataError: another shape, a negative count, or more selected than shown.
+            DataError: malformed, or more selected than shown.
         """
         yes = table_of("selected", selected)
         names = named(yes.shape[1] if classes is None else classes)
@@ -322,10 +311,6 @@ def counted_once(
     rows: Rows, who: tuple[str, ...], *, size: int, classes: int, checks_at_least: float | None
 ) -> Counted:
     """Return the rows that count: one per annotator, item and label, of attentive annotators.
-
-    Args:
-        who: names of the annotators.
-        checks_at_least: as for `Responses.from_columns`.
 
     Raises:
         ConfigError: checks_at_least is out of range.
@@ -423,11 +408,7 @@ _FIELD = "answer"
 
 
 def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the columns of records, without empty ones.
-
-    Raises:
-        DataError: a record is no mapping, has an unknown key, or lacks an item or an answer.
-    """
+    """Return the columns of records, without empty ones. Raises DataError for a malformed record."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for at, given in enumerate(records):
         if not isinstance(given, Mapping):
@@ -443,11 +424,7 @@ def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def csv_records(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
-    """Return the columns of a CSV file with their names in its first line.
-
-    Raises:
-        DataError: the file cannot be read, a column is unknown or missing, or a line has another number of fields.
-    """
+    """Return the columns of a CSV file with their names in its first line. Raises DataError if it is malformed."""
     rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     try:
         table = [row for row in rows if row]
@@ -465,11 +442,7 @@ def csv_records(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
 
 
 def label_studio_records(source: str | os.PathLike[str] | Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the records of Label Studio's tasks, without predictions and cancelled annotations.
-
-    Raises:
-        DataError: the file cannot be read, or is no such export.
-    """
+    """Yield the records of Label Studio's tasks, without predictions and cancelled annotations."""
     tasks: Any = source
     if isinstance(source, str | os.PathLike):
         try:
@@ -541,11 +514,7 @@ _CHECKS = {"passed": 1, "failed": 0, **_YES_OR_NO}
 
 
 def named(classes: int | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the classes; their positions if only their number is given.
-
-    Raises:
-        ConfigError: a name is missing or repeated.
-    """
+    """Return the names of the classes; their positions if only their number is given."""
     if isinstance(classes, int | np.integer) and not isinstance(classes, bool) and classes > 0:
         return tuple(map(str, range(int(classes))))
     names = () if isinstance(classes, str | int) else tuple(classes)
@@ -555,12 +524,7 @@ def named(classes: int | Sequence[str]) -> tuple[str, ...]:
 
 
 def items_of(values: object, size: int) -> Ints:
-    """Return (R,) positions of items in 0..size-1; -1 for none.
-
-    Raises:
-        ConfigError: size is no whole number >= 1.
-        DataError: an item is out of range, or no whole number.
-    """
+    """Return (R,) positions of items in 0..size-1; -1 for none."""
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
         raise ConfigError(expected("size to be a whole number >= 1", size))
     column = values if isinstance(values, np.ndarray) else list(cast("Sequence[object]", values))
@@ -582,11 +546,7 @@ def check_lengths(rows: int, **columns: Any) -> None:
 
 
 def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) -> Ints:
-    """Return (R,) positions of classes given by name or position; -1 for none.
-
-    Raises:
-        DataError: a class does not exist.
-    """
+    """Return (R,) positions of classes given by name or position; -1 for none."""
     if values is None:
         return np.full(len(items), NONE)
     # "3" names a position only if no class has a number for a name.
@@ -595,11 +555,7 @@ def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) ->
 
 
 def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints) -> Ints:
-    """Return (R,) positions of chosen classes, or 1 and 0 if a class was asked about.
-
-    Raises:
-        DataError: an answer is missing or impossible.
-    """
+    """Return (R,) positions of chosen classes, or 1 and 0 if a class was asked about."""
     column = np.asarray(values) if isinstance(values, np.ndarray) else list(cast("Sequence[object]", values))
     by_label = asked != NONE
     if by_label.all() and len(asked):
@@ -643,11 +599,7 @@ def times_of(values: object, items: Ints) -> NDArray[np.float64]:
 
 
 def checks_of(values: object, items: Ints) -> Ints:
-    """Return (R,) 1 for a passed check, 0 for a failed one, -1 for a row that is no check.
-
-    Raises:
-        DataError: another value, or a row with neither an item nor a check.
-    """
+    """Return (R,) 1 for a passed check, 0 for a failed one, -1 for a row that is no check."""
     nothing = np.full(len(items), NONE)
     checks = nothing if values is None else _positions(values, _CHECKS, 2, items, "check")
     neither = np.flatnonzero((items == NONE) & (checks == NONE))
@@ -717,7 +669,7 @@ def _place(value: object, known: dict[str, int], most: int) -> int | None:
 
 
 def _is_words(known: dict[str, int]) -> bool:
-    """Return True for tables of yes and no, which take True and False as well."""
+    # Tables of yes and no take True and False as well.
     return known is _YES_OR_NO or known is _CHECKS
 
 

@@ -65,8 +65,8 @@ def measure_selection_gap(
     """Measure how much more often annotators select the label than the prediction, where the two differ.
 
     A gap below `at_most` in both directions means that people find predictions as right as labels (Tsipras et al., ICML
-    2020, section 4.2). Images and annotators are samples, so the variance is clustered by both and the interval
-    decides, also with `scope="set"`; it is approximate, so no claim about the population passes by it.
+    2020, section 4.2). The variance is clustered by image and annotator, which are both samples; the interval decides
+    also with `scope="set"`, and is approximate, so no claim about the population passes by it.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
@@ -77,13 +77,11 @@ def measure_selection_gap(
 
     Returns:
         The result. Its estimate is the absolute gap; `details["gap"]` is positive if annotators prefer the label.
-            Outcomes are True where the prediction is the label.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: the responses are about other samples, lack annotators, or lack answers about a label or prediction;
-            else as for `measure_robust_accuracy`.
-        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: the responses are about other samples, lack annotators, or lack answers about a label or prediction.
+        Others as for `measure_robust_accuracy`.
     """
     margin = optional_threshold("at_most", at_most, trivial=1)
     checked_responses(responses).known_annotators("the clusters that the variance is computed by")
@@ -146,11 +144,7 @@ class Labelling:
 
 
 def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:
-    """Return the answers about label or prediction where the two differ, and the number of such samples.
-
-    Raises:
-        DataError: a label or prediction has no answer.
-    """
+    """Return the answers about label or prediction where the two differ, and the number of such samples."""
     of = np.full((2, responses.size), -1)
     wrong = ~evidence.columns["held"].astype(bool)
     differ = evidence.ids[wrong]
@@ -225,7 +219,7 @@ class Answers:
 
     item: Ints  # (R,) positions of the items among all
     annotator: Ints  # (R,) positions
-    # About_label, about_prediction: (R,) bool, the answer could have selected the label, the prediction: both if
+    # about_label, about_prediction: (R,) bool, the answer could have selected the label, the prediction: both if
     # annotators chose freely, one if a label was asked about.
     about_label: NDArray[np.bool_]
     about_prediction: NDArray[np.bool_]

@@ -54,16 +54,16 @@ def measure_simulatable(
 ) -> Result:
     """Measure how often people predict the answer of a model (Wong, Santurkar and Madry, ICML 2021).
 
-    The claim is about other people: one person's answers are one cluster, and the interval decides. With `scope="set"`
-    it rests on the variance between people and is approximate; with `scope="population"` on bets on each person's
-    share, valid for any number of people. A claim does not pass if guessing, or always giving the model's most frequent
-    answer, would be as good; nor if people answered only some of the items and these cannot be a uniform sample.
+    The claim is about other people: one person's answers are one cluster. With `scope="set"` the interval rests on the
+    variance between people and is approximate; with `scope="population"` on bets on each person's share, valid for any
+    number of people. No claim passes if guessing, or always giving the model's most frequent answer, would be as good,
+    or if the answered items cannot be a uniform sample.
 
     Args:
         study: answers of annotators who chose the class that, they think, the model predicts.
         at_least: the claimed share, in 0..1.
         truth: (size,) the model's answer to each item, -1 for none; None takes `study.truth`.
-        choices: number of classes offered for each item, >= 2; None for all. Guessing reaches 1 / choices.
+        choices: classes offered for each item, >= 2; None for all. Guessing reaches 1 / choices.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
@@ -71,8 +71,8 @@ def measure_simulatable(
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: there are no answers, an annotator or the model's answer is unknown, or annotators were asked about
-            one class at a time.
+        DataError: no answers, an unknown annotator or answer of the model, or annotators were asked about one class at
+            a time.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     if choices is not None:

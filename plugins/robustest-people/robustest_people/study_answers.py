@@ -1,16 +1,7 @@
 """Checks that claims on answers share, and tests that a sample was drawn uniformly, without its outcomes.
 
-n of N items were drawn without replacement. If all sets of n were equally likely, then
-
-1. of K items with a mark (suspects, the labels of one class, the first tenths of the set, every m-th item) the number
-   drawn is hypergeometric with (N, K, n);
-2. the number b of blocks of neighbours is hypergeometric with (N, N - n + 1, n), as P(b) = C(n - 1, b - 1) C(N - n + 1,
-   b) / C(N, n) (Stevens, Annals of Eugenics 1939): small for stretches, large for every k-th item;
-3. the chi-square statistic of all classes is that of multivariate hypergeometric draws, tested by exact simulation: it
-   finds many small missing classes.
-
-Tests 1 and 2 are two-sided and share half of the level (Bonferroni); test 3 has the other half. An honest sample is
-refused with probability at most `LEVEL`, in finite samples. A choice related to outcomes alone is not found.
+If all sets of n of N items are equally likely, counts in the sample have known distributions (`uniformity`). A uniform
+sample is refused with probability at most `LEVEL`, in finite samples. A choice related to outcomes alone is not found.
 """
 
 from __future__ import annotations
@@ -63,26 +54,32 @@ def uniformity(
     """Return the strongest sign that a sample was chosen.
 
     Args:
-        ids: (n,) positions in the set of the items drawn, each once, n >= 1.
-        total: N, the size of the set.
-        label: (N,) the class of each item of the set.
+        ids: (n,) positions of the drawn items, each once, n >= 1.
+        label: (N,) the class of each item.
         marks: positions of items with a further mark, by its name, e.g. {"suspects": ...}.
         seed: of the simulated samples.
     """
     drawn = np.zeros(total, dtype=bool)
     drawn[ids] = True
     n = len(ids)
+    # 1. Of K items with a mark (suspects, the labels of one class, the first tenths of the set, every m-th item) the
+    # number drawn is hypergeometric with (N, K, n).
     counted = [(what, int(drawn[mark].sum()), int(mark.sum())) for what, mark in _marks(total, label, marks)]
+    # 2. The number b of blocks of neighbours is hypergeometric with (N, N - n + 1, n), as P(b) = C(n - 1, b - 1) C(N -
+    # n + 1, b) / C(N, n) (Stevens, Annals of Eugenics 1939): small for stretches, large for every k-th item.
     blocks = int(drawn[0]) + int((drawn[1:] & ~drawn[:-1]).sum())
     counted.append(("blocks of neighbours", blocks, total - n + 1))
     counts, of = np.array([one[1] for one in counted]), np.array([one[2] for one in counted])
     tails = hypergeom.cdf(counts, total, of, n), hypergeom.sf(counts - 1, total, of, n)
+    # Two-sided tests, which share half of the level (Bonferroni); the third test has the other half.
     both = np.minimum(1.0, 2 * np.minimum(*tails))
     at, tests = int(both.argmin()), len(counted) + 1
     what, seen, marked = counted[at]
     # Each half is scaled to the whole level: p <= LEVEL if a test is beyond its share of the level.
     p = min(1.0, 2 * len(counted) * float(both[at]))
     exact = Uniformity(what=what, seen=seen, expected=n * marked / total, p=p, tests=tests)
+    # 3. The chi-square statistic of all classes is that of multivariate hypergeometric draws: it finds many small
+    # missing classes.
     square, mean, p = _classes_together(drawn, label, seed)
     together = Uniformity(what="chi-square of the classes", seen=square, expected=mean, p=min(1.0, 2 * p), tests=tests)
     return min(exact, together, key=lambda one: one.p)
@@ -91,7 +88,6 @@ def uniformity(
 def _marks(
     total: int, label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield the name of each mark, and (N,) bool, the items that have it."""
     for what, ids in marks.items():
         mark = np.zeros(total, dtype=bool)
         mark[ids] = True
@@ -172,21 +168,12 @@ def left_out(responses: Responses) -> dict[str, Any]:
 def uniformity_of(
     items: NDArray[np.int64], label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]], seed: int
 ) -> Uniformity | None:
-    """Return the strongest sign that the items with an answer were chosen; None if all have one.
-
-    Args:
-        items: (n,) positions of the items with an answer.
-        label: (N,) the class of each item.
-    """
+    """Return the strongest sign that the items with an answer were chosen; None if all have one."""
     return uniformity(items, len(label), label=label, marks=marks, seed=seed) if len(items) < len(label) else None
 
 
 def chosen_sample(sign: Uniformity | None, n: int, total: int) -> str:
-    """Return why a sample cannot be uniform, with a remedy; "" if nothing speaks against it.
-
-    Args:
-        n, total: sizes of the sample and of the set.
-    """
+    """Return why a sample cannot be uniform, with a remedy; "" if nothing speaks against it."""
     if sign is None or not sign.chosen:
         return ""
     draw = f"numpy.random.default_rng(0).choice({total}, {n}, replace=False)"
@@ -205,14 +192,11 @@ def uniformity_details(sign: Uniformity | None) -> dict[str, Any]:
 
 
 def checked_study(study: object, why: str) -> Responses:
-    """Return the answers of a study, all of known annotators.
-
-    Args:
-        why: the purpose of annotators, for the error.
+    """Return the answers of a study, all of known annotators; `why` is for the error.
 
     Raises:
         ConfigError: another type.
-        DataError: there are no answers, or an annotator is unknown.
+        DataError: no answers, or an unknown annotator.
     """
     if not isinstance(study, Responses):
         raise ConfigError(expected("a study's answers, such as Responses.from_csv(...) gives", study))

@@ -88,13 +88,11 @@ class Asked:
         return -np.inf if self.level is None else self.level
 
     def says(self, threat: Threat | None) -> str:
-        """Return the statement without its threshold."""
         if self.quantity is SHARE:
             return self.quantity.state(f"{self.level:g}", words_of(threat))
         return self.quantity.state(words_of(threat))
 
     def rule(self, terms: Terms) -> DrawsRule:
-        """Return the betting rule of the quantity."""
         # Without a range the outcome is binary: did the episode reach the level?
         if self.quantity is SHARE or self.given is None:
             return DrawsRule(threshold=self.threshold, at_least=True, terms=terms)

@@ -2,10 +2,9 @@
 
 1. Attacks are tuned on separate episodes (`robustest_rl.tuning`); the adversary of lowest return is frozen.
 2. Fresh episodes are played undisturbed and under this adversary. Each is a draw from the environment.
-3. `DrawsRule` bets on their returns; the claim passes once the bets against it have won at alpha, and stops early.
+3. `DrawsRule` bets on their returns; the claim passes once the bets against it have won at alpha.
 
-`details["by_radius"]` has the lowest return by share of the radius, `details["tried"]` every attack, and
-`details["worst"]` the episodes of lowest return: number, seed of the environment, and the step at which they broke.
+`details` has "by_radius", the lowest returns, "tried", every attack, and "worst", the episodes of lowest return.
 """
 
 from __future__ import annotations

@@ -43,12 +43,11 @@ def measure_gradient_concentration(
 ) -> GradientConcentration:
     """Return the mean pairwise cosine of independent gradient estimates, and K0 of cos = K / (K + K0).
 
-    With K samples E <g, g'> = |G|^2 and E |g|^2 = |G|^2 + S / K, so that K0 = S / |G|^2; both have unbiased estimates.
-    The interval is a jackknife over estimates, as samples inside one estimate may depend on each other.
+    With K samples E <g, g'> = |G|^2 and E |g|^2 = |G|^2 + S / K, so that K0 = S / |G|^2. The interval is a jackknife
+    over estimates, as samples inside one may depend on each other.
 
     Args:
-        sample_gradient: `sample_gradient(k, seed)` returns a flat gradient (P,) estimated from k samples; independent
-            for different seeds.
+        sample_gradient: `sample_gradient(k, seed)` returns a flat gradient (P,) estimated from k samples.
         samples: numbers of samples, >= 1.
         repeats: estimates for each number, >= 3.
         alpha: error on each side of the interval, in (0, 0.5).
@@ -197,7 +196,6 @@ def measure_surrogate(
         parameters, update: (P,) the parameters, and the step that training took from them.
         steps: multiples of the update.
         directions: random directions, >= 1.
-        seed: of the directions.
 
     Raises:
         ConfigError: directions < 1.

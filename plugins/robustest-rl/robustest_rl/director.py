@@ -3,9 +3,6 @@
 1. Cross-entropy search (Rubinstein, 1999): draw candidates' weights from a normal, play all on the same episodes as one
    batch, refit mean and spread to the quarter of lowest return.
 2. The better of the best candidate and the final mean starts some steps of policy gradient (Williams, 1992).
-
-It finds delayed damage that gradients of the policy's own loss do not: which action, provoked when, costs the agent
-most.
 """
 
 from __future__ import annotations
@@ -91,7 +88,7 @@ def play_all(
 ) -> Floats:
     """Return (C, E) returns of C directors with weights (C, P) on the same E episodes, played as one batch.
 
-    With `lowest`, only the returns of that many candidates are exact: others may be broken off.
+    With `lowest`, only the returns of that many candidates are exact.
     """
     weights = torch.from_numpy(tried).float().repeat_interleave(len(keys), 0)
     race = None if lowest is None else Race(len(tried), len(keys), lowest)

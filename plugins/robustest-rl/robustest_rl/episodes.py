@@ -66,16 +66,15 @@ class Arena:
         record: Record | None = None,
         race: Race | None = None,
     ) -> Played:
-        """Play an episode for each key.
+        """Play an episode for each key (n,) int64, from which all its draws follow, those of the environment too.
 
         Args:
-            keys: (n,) int64; all draws of an episode, those of the environment too, follow from its key.
             start: overrides of the adversary's first state, tensors (n, ...).
             record: called after each step.
             race: breaks off episodes that no longer matter.
 
         Raises:
-            DataError, ModelError: a malformed observation, reward, action or output, or an episode without an end.
+            DataError, ModelError: a malformed value, or an episode without an end.
         """
         parts = [
             self._group(
@@ -207,13 +206,10 @@ def search_keys(seed: int, use: str, n: int) -> Tensor:
 
 
 def steady_block(policy: Policy, seen: Tensor) -> int:
-    """Return the number of rows per call for which the policy's answers do not depend on their places.
+    """Return `BLOCK`, or 1 if an answer of the policy differs in the last bit from place to place in a batch.
 
     Args:
         seen: (n, *S) observations to try.
-
-    Returns:
-        `BLOCK`, or 1 if an answer differs in the last bit from place to place.
 
     Raises:
         ModelError: the same batch has two answers: the policy draws without `stochastic`.

@@ -27,15 +27,7 @@ EPISODES, _EXAMPLES = 16, 60
 def mildest_dynamics(
     counted: Episodes, threat: Dynamics, rule: Any, columns: Mapping[str, NDArray[Any]], seed: int
 ) -> Dynamics | None:
-    """Return the shrunk values nearest to the nominal ones under which a search's episodes break the claim; None if
-    none do.
-
-    Args:
-        counted: the judged episodes; other episodes are played here.
-        threat: with the values that failed.
-        rule: the rule of the claim.
-        seed: of the search.
-    """
+    """Return the values nearest to the nominal ones under which a search's episodes break the claim, if any."""
     nominal = threat.nominal(counted.scene.world.make())
     arena = counted.scene.arena(EPISODES)
     keys = search_keys(seed, "the mildest", EPISODES)

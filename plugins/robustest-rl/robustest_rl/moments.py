@@ -30,7 +30,6 @@ class Moment:
 
     @property
     def outputs(self) -> Tensor:
-        """Return the policy's outputs for the true observations, computed once."""
         if self._outputs is None:
             with torch.no_grad():
                 self._outputs = self.policy.outputs(self.seen)

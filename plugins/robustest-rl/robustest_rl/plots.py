@@ -1,7 +1,4 @@
-"""Plots of returns undisturbed and attacked, and of the lowest returns by radius, as PNG or SVG files.
-
-Matplotlib (the extra `pictures`) draws them; its global state stays: no backend is chosen, no style set.
-"""
+"""Plots of returns undisturbed and attacked, and of the lowest returns by radius, as PNG or SVG files."""
 
 from __future__ import annotations
 
@@ -34,9 +31,6 @@ def plot_returns(result: Result, path: str | os.PathLike[str]) -> Path:
     Args:
         result: of `measure_robust_return`.
         path: ends in .png or .svg; its folder is made if absent.
-
-    Returns:
-        The path.
 
     Raises:
         ConfigError: a result of another kind, another ending, or Matplotlib is missing.

@@ -51,11 +51,7 @@ class Policy:
         return int(self.actions.n) if isinstance(self.actions, Discrete) else None
 
     def outputs(self, seen: Tensor) -> Tensor:
-        """Return float32 logits (B, A) or mean actions (B, *A) of observations.
-
-        Raises:
-            ModelError: they have another shape, or are not finite.
-        """
+        """Return float32 logits (B, A) or mean actions (B, *A) of observations. Raises ModelError if malformed."""
         out = self._answer(seen)
         shape = (len(seen), self.discrete) if self.discrete is not None else (len(seen), *(self.actions.shape or ()))
         if tuple(out.shape) != shape:
@@ -76,11 +72,7 @@ class Policy:
         return (outputs - (-draw.log()).log()).argmax(1)  # Gumbel's way to draw from a softmax
 
     def given(self, actions: Tensor) -> list[Any]:
-        """Return actions as environments take them, one each.
-
-        Raises:
-            ModelError: an action is outside the action space.
-        """
+        """Return actions as environments take them, one each. Raises ModelError for an action outside the space."""
         if isinstance(self.actions, Discrete):
             return (actions + int(self.actions.start)).tolist()
         value = actions.detach().numpy().astype(self.actions.dtype)
@@ -90,11 +82,7 @@ class Policy:
         return list(value)
 
     def seen(self, observations: list[Any]) -> Tensor:
-        """Return observations of the environment as a batch.
-
-        Raises:
-            DataError: an observation is not finite, has another shape, or is outside a discrete space.
-        """
+        """Return observations of the environment as a batch. Raises DataError for one outside the space."""
         if isinstance(self.observations, Discrete):
             cells = [int(one) for one in observations]
             first, n = int(self.observations.start), int(self.observations.n)

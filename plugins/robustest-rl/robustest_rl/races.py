@@ -36,13 +36,7 @@ class Race:
         self._out = np.zeros(self.candidates, bool)
 
     def still(self, rows: NDArray[Any], returns: NDArray[np.float64], alive: NDArray[Any]) -> Tensor:
-        """Return (A,) bool: True for episodes still to be played.
-
-        Args:
-            rows: (n,) int64 rows of the episodes played side by side.
-            returns: (n,) returns so far.
-            alive: (A,) int64 places of the episodes that go on.
-        """
+        """Return (A,) bool: True for those of the places `alive` (A,) that are still to be played."""
         # A return that fell shows a negative reward: from now on means so far bound nothing.
         self._grows = self._grows and not bool((returns < self._returns[rows]).any())
         self._returns[rows] = returns

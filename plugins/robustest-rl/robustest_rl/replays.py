@@ -33,9 +33,7 @@ def replay(
     untouched: bool = False,
     critic: Callable[..., Any] | None = None,
 ) -> Trace:
-    """Play one episode of a result again, step by step.
-
-    The adversary is read from the result; nothing is searched for.
+    """Play one episode of a result again, step by step, with the adversary of the result.
 
     Args:
         result: of `measure_robust_return`, or read from a run's file.

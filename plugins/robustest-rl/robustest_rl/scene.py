@@ -46,7 +46,6 @@ class Scene:
         return Arena(policy, self.world, lanes, block, self.max_steps, self.cost, cut)
 
     def steady(self) -> Scene:
-        """Return the scene with the block that its policy allows (`robustest_rl.episodes.steady_block`)."""
         seen: list[Tensor] = []
         arena = self.arena(cut=8)
         arena.block = 1 if self.stochastic else BLOCK

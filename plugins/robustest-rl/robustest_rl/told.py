@@ -28,12 +28,7 @@ def told(
     asked: Asked,
     threat: Threat | None,
 ) -> Result:
-    """Return the result, with all attacks tried, the worst episodes, and the mildest dynamics that fail.
-
-    Args:
-        counted: the judged episodes.
-        tuned: the outcome of the search; None without a threat.
-    """
+    """Return the result, with all attacks tried, the worst episodes, and the mildest dynamics that fail."""
     settings = plan.settings
     details = _details(counted, evidence, tuned, settings.examples)
     if tuned is not None:

@@ -27,10 +27,10 @@ class Trace:
     Attributes:
         episode: its number among the judged ones, 0, 1, ...
         seed: seed of its environment, 0..2**31 - 1.
-        seen, shown: (T, *S) true observations, and those shown to the policy; float32, or int64 of a discrete space.
+        seen, shown: (T, *S) true observations, and those shown to the policy.
         actions: (T,) int64, or (T, *A) float32, carried out.
         rewards: (T,) float64; of a cost, minus the cost.
-        returned: the sum, added step by step as in the claim, hence equal to the last bit.
+        returned: the sum, equal to that of the claim to the last bit.
         ended: True if the environment ended the episode, False for a limit of steps.
     """
 

@@ -64,7 +64,7 @@ def check_repeats(world: World, seeds: list[int], act: Callable[[Any, int], Any]
     """Raise DataError, with the step, for an environment that does not repeat under its seed.
 
     Args:
-        seeds: two or more; the first is played again on an environment that was used and on a new one.
+        seeds: two or more; the first is played again.
         act: the action for an observation at a step.
         steps: most steps compared.
     """

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def broke_at(attacked: Trace, clean: Trace) -> int | None:
     """Return the step at which an episode broke; None if it lost nothing.
 
-    It is the last step if the environment ended the episode before its undisturbed twin, else the first step by which
-    half of the loss against the twin had occurred.
+    It is the last step if the environment ended the episode early, else the first step by which half of the loss
+    against the undisturbed episode had occurred.
     """
     if attacked.returned >= clean.returned:
         return None

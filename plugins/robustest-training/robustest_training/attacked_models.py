@@ -35,7 +35,6 @@ class Study:
     statement: str
 
     def measured(self) -> tuple[list[Size], Trainings]:
-        """Return the sizes, the smallest first, and the trainings."""
         settings, sets = self.settings, self.sets
         if settings.replay_only:
             raise context.current().not_searched(self.statement, "replayed only: nothing was trained")
@@ -53,7 +52,6 @@ class Study:
         return found, trainings
 
     def _one(self, trainings: Trainings, size: int, seed: int) -> tuple[Observation, Tally]:
-        """Return the outcomes of the model of a size and a seed, on its training samples and on test samples."""
         sets = self.sets
         # A prefix of one permutation: the samples of a smaller size are among those of a larger one.
         chosen = rng.permutation(seed, len(sets.y))[:size]
@@ -109,7 +107,6 @@ class Size:
         return len(both) > 1 and bool((both == both[:1]).all())
 
     def row(self, alpha: float) -> dict[str, Any]:
-        """Return the row of this size in the curve."""
         row: dict[str, Any] = {"samples": self.samples}
         for name, train, test in (
             ("robust", self.train_held, self.test_held),

@@ -180,13 +180,7 @@ def moved_to_others(
     steps: int,
     step_size: float | None = None,
 ) -> Constructed:
-    """Return a chunk of `mislabelled`, on the evaluator's device.
-
-    Args:
-        evaluator: of the model, which has seen a batch.
-        threat, labels, steps, step_size: as for `mislabelled`.
-        chunk: the images.
-    """
+    """Return a chunk of `mislabelled`, on the evaluator's device; the evaluator must have seen a batch."""
     if labels == "next":
         target = (chunk.y + 1) % evaluator.classes
     else:

@@ -30,13 +30,11 @@ class Part:
     rule: str = ""  # reason for an inconclusive verdict other than the interval
 
     def told(self) -> dict[str, Any]:
-        """Return the row of the table of parts."""
         verdict = "not claimed" if self.threshold is None else str(self.verdict)
         ends = list(self.interval)
         return {"part": self.name, "value": self.value, "interval": ends, "at most": self.threshold, "verdict": verdict}
 
     def why(self) -> str:
-        """Return the reason of the verdict."""
         if self.rule:
             return f"{self.name}: {self.rule}"
         value = "not resolved" if self.value is None else f"{self.value:.3g}"
@@ -48,9 +46,8 @@ class Part:
 class CoversRule:
     """The rule of `measure_synthetic_covers`.
 
-    A part fails if its interval is beyond the threshold at its share of alpha. It passes if the interval keeps the
-    threshold. Labels and copies are facts about this very set, so a claim about the set passes by their measured value.
-    The intervals of gap and factor are approximate, and pass no claim about a population.
+    A part fails if its interval is beyond the threshold at its share of alpha, and passes if its interval keeps the
+    threshold; labels and copies are facts about this very set, so a claim about the set passes by their measured value.
     """
 
     parts: int  # number of claimed parts
@@ -66,8 +63,6 @@ class CoversRule:
         """Return the part on the accuracy lost by training on synthetic samples.
 
         Args:
-            real, synthetic: learners of equally many samples, judged on the same ones.
-            max_gap: the claimed upper limit.
             idle: accuracy of always answering the largest class.
         """
         alpha = self.terms.alpha
@@ -90,12 +85,7 @@ class CoversRule:
         return Part(name="label shift", value=seen.value, interval=ends, threshold=max_shift, verdict=verdict)
 
     def copies(self, ratios: Floats, held_out: Floats, max_copies: float | None) -> Part:
-        """Return the part on the share of copies.
-
-        Args:
-            ratios, held_out: (m,) and (t,) distances to the nearest training sample over those to the second nearest.
-            max_copies: the claimed upper limit.
-        """
+        """Return the part on the share of copies, from ratios of distances to nearest and second nearest samples."""
         value, _ = share_below(ratios, held_out, UNUSUAL)
         ends = share_below_interval(ratios, held_out, UNUSUAL, self.terms.alpha)
         wide = share_below_interval(ratios, held_out, UNUSUAL, self._fail_alpha)[0]
@@ -107,13 +97,7 @@ class CoversRule:
         return Part(name="copies", value=value, interval=ends, threshold=max_copies, verdict=verdict, rule=rule)
 
     def diversity(self, curve: Sequence[Trained], synthetic: Trained, max_factor: float | None) -> Part:
-        """Return the part on the number of synthetic samples to one real sample that teaches as much.
-
-        Args:
-            curve: learners of real samples, of growing sizes.
-            synthetic: learners of synthetic samples.
-            max_factor: the claimed upper limit.
-        """
+        """Return the part on the number of synthetic samples to one real sample that teaches as much."""
         seen = teaches_as(curve, synthetic, self.terms.alpha)
         value, low, high = (
             None if size is None else synthetic.size / size for size in (seen.size, seen.high, seen.low)

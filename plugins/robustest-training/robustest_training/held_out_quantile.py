@@ -19,13 +19,7 @@ def fewest_held_out(quantile: float) -> int:
 
 
 def share_below(values: Floats, held_out: Floats, quantile: float) -> tuple[float, float]:
-    """Return the share of values below a quantile of the held-out ones, and the quantile; zero is always below.
-
-    Args:
-        values: (m,) >= 0.
-        held_out: (t,) >= 0.
-        quantile: in (0, 1).
-    """
+    """Return the share of values (m,) below a quantile of held-out ones (t,), and the quantile; 0 is always below."""
     cut = float(np.quantile(held_out, quantile))
     return float(_below(values, cut).mean()), cut
 

@@ -15,11 +15,7 @@ _DRAWS = 10_000
 
 
 def total_variation(first: Counts, second: Counts) -> float:
-    """Return half the summed differences of the class shares, in 0..1.
-
-    Args:
-        first, second: (K,) samples of each class, at least one in all.
-    """
+    """Return half the summed differences of the class shares, in 0..1, from counts (K,)."""
     return float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)
 
 

@@ -89,12 +89,11 @@ def measure_smooth_landscape(
 
     Both nets are trained by gradient descent on the same batches in the same order, and probed every few steps
     (Santurkar et al., NeurIPS 2018, section 3). The claim is on the range along relative steps, in which each tensor
-    moves in proportion to its norm. Advisory: without `max_ratio` nothing is claimed. Ratios are relative to the
-    reference, and imply nothing about test accuracy.
+    moves in proportion to its norm. Advisory: without `max_ratio` nothing is claimed.
 
     Args:
-        model: a function without arguments, or a `Factory`, that builds the net with weights drawn anew from torch's
-            generator, which is seeded for each run and restored.
+        model: a function without arguments, or a `Factory`, that builds the net with weights drawn from torch's
+            generator, which is seeded for each run.
         data: batches to train on, (x, y) tensors, in an order drawn for each run.
         loss: maps outputs and targets to a positive scalar tensor: the mean of a batch.
         reference: another function that builds a net.
@@ -104,13 +103,13 @@ def measure_smooth_landscape(
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
-        **options: see `robustest.run.plan.Options`. The interval is about further runs, also with `scope="set"`, and
-            approximate: no claim about the population passes by it.
+        **options: see `robustest.run.plan.Options`. The interval is about further runs, and approximate: no claim about
+            the population passes by it.
 
     Returns:
-        The result. The estimate is the geometric mean over runs of the ratio of the median loss ranges; an outcome is
-            True if a run's ratio keeps the threshold. It is inconclusive if a net has not learnt: its loss ends above
-            half of the best constant answer's, or is above 0.9 of that at half of the probes.
+        The result. The estimate is the geometric mean over runs of the ratio of median loss ranges; an outcome is True
+            if a run keeps the threshold. It is inconclusive if a net has not learnt: its loss ends above half of the
+            best constant answer's, or is above 0.9 of that at half of the probes.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or a factory builds no net, equal weights each time, or is
@@ -243,7 +242,6 @@ def _course(steps: int, every: int, learning_rate: float, etas: Sequence[float])
 
 
 def _constant(factory: object, loss: Loss, batches: Batches, seed: int) -> float:
-    """Return the loss of the best constant answer, in the shape of the net's answers."""
     with torch.inference_mode(False), frozen(None):
         seed_draws(keys(seed, torch.tensor([0])))
         net = built(factory)

@@ -60,13 +60,7 @@ def at_size(curve: Sequence[Trained], size: float) -> Trained | None:
 
 
 def teaches_as(curve: Sequence[Trained], other: Trained, alpha: float) -> TeachesAs:
-    """Return the place of a real learning curve with the accuracy that learners of another set reach.
-
-    Args:
-        curve: learners of real samples, of growing sizes, two or more.
-        other: learners of the set, judged on the same test samples.
-        alpha: approximate error on each side.
-    """
+    """Return the place of a real learning curve with the accuracy of learners of another set, and its interval."""
     sizes = [exp(v) for less, more in pairwise(curve) for v in np.linspace(log(less.size), log(more.size), _STEPS)]
     # The interval holds every size at which real learners are neither surely better nor surely worse.
     alike = [size for size in sizes if _alike(curve, other, size, alpha)]

@@ -2,14 +2,13 @@
 2019).
 
 Section 3.2: each sample is moved towards the class after its own, and labelled so (D_det, `repair.mislabelled`). Its
-visible content always contradicts the label; only the features that moved the model support it. The transfer is the
-accuracy on unchanged test samples of a learner of D_det. Learners of three other sets stand beside it:
+visible content always contradicts the label. The transfer is the accuracy on unchanged test samples of a learner of
+D_det. Learners of three other sets stand beside it:
 
-- D_rand, moved towards a random class: visible features may leak there. It decides nothing.
-- the null: D_det with its labels permuted. If its learner recognises more than the commonest class, it knew the classes
-  before, and nothing is claimed.
-- the control, which must fail: unchanged samples. If its learner does not surely exceed the claimed transfer, no set
-  could have failed the claim.
+- D_rand, moved towards a random class: visible features may leak. It decides nothing.
+- the null, D_det with permuted labels: a learner that recognises more than the commonest class knew the classes before.
+- the control, unchanged samples: unless its learner surely exceeds the claimed transfer, no set could have failed the
+  claim.
 """
 
 from __future__ import annotations
@@ -107,10 +106,9 @@ def measure_nonrobust_reliance(
 
     Each sample is moved, inside the threat, towards the class after its own, and labelled so (D_det: Ilyas et al.,
     NeurIPS 2019, section 3.2). The transfer is the accuracy, on unchanged test samples, of a learner of that set. It is
-    inconclusive if a control does not behave (see the module), if the search reached few of the targets, of all samples
-    or of one class, or if the learner answers less than half of its training samples as labelled. The interval is about
-    other seeds and other test samples, also with `scope="set"`, and approximate: no claim about the population passes
-    by it. Measurements of trainings are cached.
+    inconclusive if a control does not behave (see the module), if few targets were reached, of all samples or of one
+    class, or if the learner answers less than half of its training samples as labelled. The interval is about other
+    seeds and test samples, also with `scope="set"`, and approximate: no claim about the population passes by it.
 
     Args:
         model: as for `measure_robust_accuracy`, with gradients.
@@ -122,17 +120,17 @@ def measure_nonrobust_reliance(
         seeds: learners of each set, >= 1: `seed`, `seed` + 1, ...
         iterations: gradient steps towards the class, >= 1.
         min_reached: share of the moved samples, in 0..1, that the model must take for the next class; of each class,
-            half of its samples, or this if less. Below 0.9 every line of a report says so.
+            half of its samples, or this if less.
         **options: see `robustest.run.plan.Options`; `max_samples` bounds the test samples.
 
     Returns:
         The result; an outcome is True if no seed's learner of D_det recognises the test sample. `details["by_set"]` has
-            a row for each set: transfer, the share taught the next class, samples fitted.
+            transfer, the share taught the next class and samples fitted, of each set.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
-        ModelError, DeviceError: as for `measure_robust_accuracy`. Exceptions of `train` pass through.
+        Others as for `measure_robust_accuracy`, or from `train`.
     """
     max_transfer = optional_threshold("max_transfer", max_transfer, trivial=1)
     min_reached = checked_threshold("min_reached", min_reached)

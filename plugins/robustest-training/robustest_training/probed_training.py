@@ -170,12 +170,6 @@ def built(factory: object) -> nn.Module:
 def best_constant(loss: Loss, batches: Batches, outputs: Tensor, *, rounds: int = 60) -> float:
     """Return the lowest mean loss of a constant answer: the level of a net that has learnt nothing.
 
-    Args:
-        loss: maps outputs and targets to a scalar.
-        batches: of inputs and targets.
-        outputs: (B, *O), for their shape.
-        rounds: of L-BFGS from zeros.
-
     Raises:
         ModelError: the loss of a constant is not finite, or not positive.
     """

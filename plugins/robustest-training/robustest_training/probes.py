@@ -47,9 +47,6 @@ def probe(
     """Probe the loss around the weights of a net; weights, buffers and random states are restored.
 
     Args:
-        net: in the mode that it is trained in.
-        loss: maps outputs and targets to a scalar.
-        x, y: a batch.
         etas: sizes of relative steps, rising.
         learning_rate: of the plain step.
         number: of the probe: each measures the shift of another layer, by turns.
@@ -118,7 +115,6 @@ class _Point:
 
     @staticmethod
     def by_tensor(weights: list[Tensor], row: Tensor) -> Tensor:
-        """Return (D,) the norm of each tensor's part of a row, at each of its places."""
         sizes = [weight.numel() for weight in weights]
         norms = torch.stack([part.norm() for part in torch.split(row, sizes)])
         return norms.repeat_interleave(torch.tensor(sizes, device=row.device))

@@ -12,13 +12,7 @@ from robustest.packs import Decision, Verdict, judge_interval
 
 
 def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha: float) -> Decision:
-    """Return the verdict on the geometric mean of a ratio over all possible runs.
-
-    Args:
-        ratios: (n,) positive and finite, n >= 2, one per run.
-        threshold: largest claimed ratio; None for no claim.
-        alpha: error on each side.
-    """
+    """Return the verdict on the geometric mean of a ratio over all possible runs, from (n,) ratios of runs, n >= 2."""
     # Logarithms of ratios are taken to be normal; a few runs allow no better than Student's t, so no claim about a
     # population rests on it.
     logs = np.log(ratios)

@@ -40,7 +40,6 @@ class Sets:
         return 2 * self.classes
 
     def counts(self, source: Source) -> NDArray[np.int64]:
-        """Return (K,) samples of each class."""
         return np.bincount(source.y.numpy(), minlength=self.classes).astype(np.int64)
 
 

@@ -88,11 +88,8 @@ class Learners:
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
     def learned(self, made: Mapping[str, Evidence], seeds: int) -> Learned:
-        """Train learners of each set and seed, and return their answers on unchanged test samples.
-
-        Args:
-            made: the samples moved towards the "next" class, and towards one drawn at "random".
-            seeds: number of seeds.
+        """Train learners of each set and seed on samples moved to the "next" and a "random" class, and return their
+        answers.
         """
         first = self.settings.seed
         found: dict[str, list[tuple[Observation, Tally]]] = {name: [] for name in SETS}
@@ -140,17 +137,7 @@ def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", 
 
 
 class Learned:
-    """Learners' answers on unchanged test samples.
-
-    Attributes:
-        classes: number of the model's classes.
-        reached: share of the samples that the model took for the next class.
-        reached_by_class: the same for each class.
-        right: by set, (S, m) bool, the learner of each seed recognises the test sample.
-        next: by set, (S, m) bool, it predicts the class after.
-        fitted: by set, (S, n) bool, it answers its training samples as labelled.
-        chance: share of the commonest class of test samples.
-    """
+    """Learners' answers on unchanged test samples; right, next, fitted by set and seed."""
 
     def __init__(
         self,
@@ -162,9 +149,12 @@ class Learned:
     ) -> None:
         said = {name: np.stack([seen.columns["predicted"] for seen, _ in ones]) for name, ones in learned.items()}
         self.classes, self.reached, self.reached_by_class = classes, reached, reached_by_class
+        # By set: (S, m) bool, the learner of each seed recognises the test sample, or predicts the class after its own;
+        # (S, n) bool, it answers its training samples as labelled.
         self.right = {name: one == label for name, one in said.items()}
         self.next = {name: one == (label + 1) % classes for name, one in said.items()}
         self.fitted = {name: np.stack([seen.columns["fitted"] for seen, _ in ones]) for name, ones in learned.items()}
+        # Share of the commonest class of test samples.
         self.chance = float(np.bincount(label).max() / len(label))
         self.tally = total(tally for ones in learned.values() for _, tally in ones)
 

@@ -76,7 +76,6 @@ class Fits:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return notices about the cache for reports."""
         told = (self.why_not,) if self.why_not and self.settings.store is not None else ()
         if self._store is None:
             return told
@@ -84,11 +83,7 @@ class Fits:
         return (*told, *lost, *self._store.notices)
 
     def right(self, source: Source, ids: Tensor) -> Bools:
-        """Train on some samples, and return (t,) bool, the test samples that the learner is right on.
-
-        Args:
-            source: the samples.
-            ids: (n,) int64 positions to train on.
+        """Train on the samples at ids, and return (t,) bool, the test samples that the learner is right on.
 
         Raises:
             ModelError: the learner cannot be judged.

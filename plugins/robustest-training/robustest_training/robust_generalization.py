@@ -1,10 +1,7 @@
 """The claim that little robust accuracy is lost from training samples to others.
 
-Robust training fits its samples long before it generalises, which takes many more samples than accuracy does (Schmidt
-et al., "Adversarially Robust Generalization Requires More Data", NeurIPS 2018). The interval is about other seeds, by
-Student's t, and other samples (`robustest_training.seeded`). Both accuracies are those after an attack: a stronger one
-may lower either.
-
+Robust training fits its samples long before it generalises (Schmidt et al., "Adversarially Robust Generalization
+Requires More Data", NeurIPS 2018). The interval is about other seeds and other samples (`robustest_training.seeded`).
 Measurements of trainings are cached (`robustest_training.trainings`): an interrupted run goes on after the last
 training.
 """
@@ -102,35 +99,34 @@ def measure_robust_generalization(
 ) -> Result:
     """Measure the robust accuracy of models on their training samples, minus that on test samples.
 
-    For each of `sizes` and `seeds` a model is trained on that many samples, drawn with the seed (those of a smaller
-    size are among those of a larger one), and attacked on as many of them as there are test samples, and on these
-    (Schmidt et al., NeurIPS 2018). The claim is about the largest size. Its interval is about other seeds and other
-    samples, also with `scope="set"`, and approximate: no claim about the population passes by it, and one seed is
-    inconclusive.
+    For each of `sizes` and `seeds` a model is trained on that many samples, drawn with the seed, and attacked on as
+    many of them as there are test samples, and on these (Schmidt et al., NeurIPS 2018). The claim is about the largest
+    size. Its interval is about other seeds and samples, also with `scope="set"`, and approximate: no claim about the
+    population passes by it, and one seed is inconclusive.
 
     Args:
         data: samples to train on, as for `measure_robust_accuracy`, held in memory.
         threat: of the samples of both sets.
-        train: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model for
-            `measure_robust_accuracy`: `adversarial_training(net(), (x, y), threat, recipe=Recipe(seed=seed)).model`,
-            say. Global generators are seeded for it, too.
+        train: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model:
+            `adversarial_training(net(), (x, y), threat, recipe=Recipe(seed=seed)).model`, say. Global generators are
+            seeded for it.
         test_data: other samples.
         max_gap: largest gap, in 0..1; without one the verdict is "inconclusive".
         sizes: rising numbers of training samples, >= 1; None takes a sixteenth of the data, a quarter, and all.
         seeds: models of each size, >= 1: `seed`, `seed` + 1, ...
-        min_train_accuracy: robust accuracy in training, in 0..1, that the model of every seed must reach at the largest
+        min_train_accuracy: robust accuracy in training, in 0..1, that every seed's model must reach at the largest
             size, or its gap means nothing; more than the share of the commonest class.
         attack: as for `measure_robust_accuracy`.
         **options: see `robustest.run.plan.Options`; `max_samples` bounds the samples attacked in each set.
 
     Returns:
         The result; an outcome is True if a test sample holds in every seed at the largest size. `details["curve"]` has
-            a row for each size: robust and clean accuracies, gaps, intervals, for `samples_for`.
+            accuracies, gaps and intervals of each size, for `samples_for`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or a size is larger than the data.
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
-        ModelError, DeviceError: as for `measure_robust_accuracy`. Exceptions of `train` pass through.
+        Others as for `measure_robust_accuracy`, or from `train`.
     """
     max_gap = optional_threshold("max_gap", max_gap, trivial=1)
     min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)

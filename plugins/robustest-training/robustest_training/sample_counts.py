@@ -43,9 +43,9 @@ def samples_for(
 ) -> SampleCount:
     """Return the number of training samples that reaches an accuracy on test samples.
 
-    Between the measured sizes the curve is read as straight lines in the logarithm of the size. Beyond the largest a
-    power law with a limit is fitted to its last points (three sizes or more), up to four times the data. The interval
-    covers about 98 % for other seeds and samples, where the law holds.
+    Between the measured sizes the curve is read as straight lines in the logarithm of the size, beyond the largest by a
+    power law with a limit (three sizes or more), up to four times the data. The interval covers about 98 % for other
+    seeds and samples, where the law holds.
 
     Args:
         result: of `measure_robust_generalization`, with two or more sizes and seeds.

@@ -1,9 +1,9 @@
 """Shares over models of several seeds, each judged on the same samples: intervals for other seeds and other samples.
 
 The mean over seeds and the mean over samples each have a standard error; answers of several models about one sample are
-one cluster. The interval adds the squares of both reaches, Student's t with one degree of freedom less than there are
-seeds or samples (Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine
-2008). An interval by one model's samples alone ignores the variance of trainings.
+one cluster. The interval adds the squares of both reaches by Student's t (Zou and Donner, "Construction of confidence
+limits about effect measures", Statistics in Medicine 2008). One model's samples alone would ignore the variance of
+trainings.
 """
 
 from __future__ import annotations
@@ -58,12 +58,10 @@ def seeded_share_interval(held: Bools, alpha: float) -> Interval:
 
 
 def seeded_gap(train: Bools, train_ids: Ints, test: Bools) -> Seeded:
-    """Return the share that holds among training samples minus that among test samples.
+    """Return the share that holds among training samples (S, n) minus that among test samples (S, m).
 
     Args:
-        train: (S, n) bool, the model of each seed is right about its training samples.
-        train_ids: (S, n) positions of these samples; seeds may share some.
-        test: (S, m) bool, it is right about each test sample.
+        train_ids: (S, n) positions of the training samples; seeds may share some.
     """
     _, sample = np.unique(train_ids, return_inverse=True)
     # One cluster per training sample, over all seeds that share it.

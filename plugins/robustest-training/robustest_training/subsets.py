@@ -33,7 +33,7 @@ class Draws:
 
     synthetic: list[Tensor]  # synthetic, real: disjoint sets of equally many
     real: list[Tensor]
-    # Synthetic_halves, real_halves: both halves of some of these, for each random split.
+    # synthetic_halves, real_halves: both halves of some of these, for each random split.
     synthetic_halves: list[tuple[Tensor, Tensor]]
     real_halves: list[tuple[Tensor, Tensor]]
     curve: dict[int, list[Tensor]]  # by size, growing, disjoint sets of real samples; the size of `real` is left out
@@ -64,7 +64,6 @@ class Draws:
 
     @property
     def trainings(self) -> int:
-        """Return the number of trainings."""
         halves = 2 * (len(self.synthetic_halves) + len(self.real_halves))
         return len(self.synthetic) + len(self.real) + halves + sum(map(len, self.curve.values()))
 
@@ -113,7 +112,6 @@ def _point(size: int, apart: list[Bools], again: list[Bools], whole: Trained) ->
     """Return a point of the curve.
 
     Args:
-        size: of each subset.
         apart: test samples that learners of disjoint subsets are right on.
         again: the same of subsets that overlap with these.
         whole: learners of sets of the size that was halved.

@@ -1,16 +1,14 @@
 """The claim that a synthetic set stands in for real data (Santurkar, Schmidt and Madry, ICML 2018).
 
-Four parts, of which those with a threshold must all hold:
-
 - *boundary* (section 2.3): the accuracy on real test samples of a learner of real samples minus that of one of equally
   many synthetic ones. The interval covers other draws of both training sets, estimated from random halves, and of the
   test set.
-- *labels* (section 2.2): the total variation of the class shares of both sets, beside its expectation by chance.
+- *labels* (section 2.2): the total variation of the class shares of both sets.
 - *diversity factor*: the number of synthetic samples to one real sample that teaches as much, read off the real
-  learning curve; 3 means that a third as many real samples would do. It is not resolved where the curve is flat.
+  learning curve; not resolved where the curve is flat.
 - *copies*: the share of synthetic samples whose ratio of distances to the nearest and second nearest training sample is
-  below the 1 % quantile of test samples. About 1 % of real samples are. Plain distances would accuse a bland generator.
-  Copies of samples that the training set holds twice, nearly, are not detected.
+  below the 1 % quantile of test samples. Plain distances would accuse a bland generator. Copies of near twins in the
+  training set are not detected.
 """
 
 from __future__ import annotations
@@ -120,7 +118,7 @@ def measure_synthetic_covers(
     2018).
 
     Four parts, of which those with a threshold must all hold: the accuracy gap, the shift of labels, the share of
-    copies, and the diversity factor, the synthetic samples to one real sample that teaches as much.
+    copies, and the diversity factor (see the module).
 
     Args:
         data: real samples, as for `measure_robust_accuracy`; those that the generator was made from, or copies are not
@@ -135,7 +133,7 @@ def measure_synthetic_covers(
             logistic regression on inputs or features.
         embedding: maps inputs (B, *S) to (B, D), for distances and the logistic regression; None takes the inputs.
         splits: random halvings of each training set, to estimate its draws, >= 2.
-        **options: see `robustest.run.plan.Options`. The intervals of gap and factor always cover other draws, and are
+        **options: see `robustest.run.plan.Options`. The intervals of gap and factor cover other draws, and are
             approximate: no claim about the population passes by them. With `scope="set"` labels and copies pass by
             their measured values.
 

@@ -121,7 +121,6 @@ def pictures_of(found: Found, settings: Settings, bounds: tuple[float, float]) -
 
 
 def _by_class(found: Found) -> Iterator[dict[str, Any]]:
-    """Yield recall of each tested class, and its shares."""
     sets, labels = found.sets, found.sets.test.y.numpy()
     shares = {name: sets.counts(one) / len(one.y) for name, one in (("s", sets.synthetic), ("r", sets.train))}
     for k in np.unique(labels).tolist():

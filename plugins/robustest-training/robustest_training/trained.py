@@ -35,16 +35,7 @@ def seen_whole(
     options: Options,
     suppress: tuple[str, ...] = (),
 ) -> Evidence:
-    """Observe every sample of a set: no early stop, no pictures, no cache entry.
-
-    Args:
-        model: as for `measure_robust_accuracy`.
-        x, y: samples (n, *S) and labels (n,).
-        look: evaluates a chunk.
-        statement: of the claim.
-        options: of the call.
-        suppress: health checks that do not apply.
-    """
+    """Observe every sample of a set: no early stop, no pictures, no cache entry."""
     setup = Setup.of(model, (x, y), options)
     suppressed = (*setup.settings.suppress, *suppress)
     setup = setup.but(exact=True, max_samples=None, time_budget=None, suppress=suppressed).unpictured()
@@ -62,12 +53,10 @@ def look_only_rule(settings: Settings) -> ShareRule:
 def decision_over_seeds(
     estimate: float, interval: tuple[float, float], most: float | None, seeds: int, terms: Terms, *, doubt: str = ""
 ) -> Decision:
-    """Return the decision on a value over seeds and samples with an upper limit.
+    """Return the decision on a value over seeds and samples that is claimed to be at most `most`.
 
     Args:
         interval: by Student's t over seeds.
-        most: largest claimed value; None for no claim.
-        seeds: number of seeds.
         doubt: reason why the value means nothing, hence inconclusive, or "".
     """
     verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"

@@ -44,13 +44,7 @@ def halves_variance(pairs: ArrayLike) -> float:
 
 
 def difference_interval(first: Trained, second: Trained, alpha: float) -> tuple[float, float]:
-    """Return the interval of the difference of two accuracies, for other draws of both training sets and of the test
-    set.
-
-    Args:
-        first, second: learners judged on the same test samples.
-        alpha: approximate error on each side.
-    """
+    """Return the interval of the difference of two accuracies, for other draws of training and test sets."""
     # Student's t with Welch's degrees of freedom (Biometrika 1947); the test samples are paired.
     sides = [(first.variance, first.freedom), (second.variance, second.freedom)]
     low, high = _interval(first.right - second.right, sides, alpha)

@@ -31,10 +31,6 @@ class TrainingSets:
     def of(cls, data: object, test: object, bounds: tuple[float, float]) -> TrainingSets:
         """Read both sets.
 
-        Args:
-            data, test: as for `robustest.data.as_samples`.
-            bounds: smallest and largest input value.
-
         Raises:
             DataError: a set is empty, of one class, outside the bounds, has NaN, or changes when it is read again;
                 shapes differ; or test samples are trained on, exactly or but for rounding.

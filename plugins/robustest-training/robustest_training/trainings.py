@@ -1,11 +1,9 @@
 """Trainings by a user's function: models are trained once, and their measurements cached.
 
-The function's code is unknown, and its model an object that no safe file could hold, so the measurements are stored, by
-a key (`robustest.identity.keys`) that covers the arguments, all code that the function reaches, and its surroundings:
-torch's flags, threads, the processor, installed versions, replaced functions. Each training is watched: the entry holds
-stamps of all that it read from outside, which must hold when it is loaded; a training that opened a connection or
-started a process is not stored. A loaded one is made again now and then (`Settings.recheck`), and must agree. Each is
-stored once measured: an interrupted run goes on with the next one.
+A model is an object that no safe file could hold, so its measurements are stored, by a key (`robustest.identity.keys`)
+that covers the arguments, all code that the function reaches, and its surroundings (torch's flags, threads, versions).
+A training is watched: its entry holds stamps of all that it read; one that opened a connection or started a process is
+not stored. A loaded one is made again now and then (`Settings.recheck`), and must agree.
 """
 
 from __future__ import annotations
@@ -37,11 +35,7 @@ from robustest.packs import (
 
 
 class Trainings:
-    """Trainings by one function, each measured and cached.
-
-    Args:
-        about: all else that the measurements depend on: plain values, threats, attacks, tensors.
-    """
+    """Trainings by one function, each measured and cached; `about` is all else that measurements depend on."""
 
     def __init__(self, train: TrainFn, settings: Settings, about: object) -> None:
         self.trained = 0
@@ -61,18 +55,14 @@ class Trainings:
     def measured(
         self, x: Tensor, y: Tensor, seed: int, what: object, measure: Callable[[object], tuple[Observation, Tally]]
     ) -> tuple[Observation, Tally]:
-        """Return the measurements of the model that is trained on some samples with a seed.
+        """Return the measurements of the model that is trained on x (n, *S), y (n,) with a seed.
 
         Args:
-            x: (n, *S) float32 samples.
-            y: (n,) int64 labels.
-            seed: of the training.
             what: identity of the measurement.
             measure: maps the model to its outcomes and their tally.
 
         Raises:
             StoreError: a cached training comes out differently now.
-            RobustestError: the model cannot be measured. Exceptions of the training pass through.
         """
 
         def anew() -> tuple[Observation, Tally]:
@@ -127,7 +117,6 @@ class Trainings:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return notices about the cache for reports."""
         if self._store is None:
             return ()
         lost = self._store.unknowable and f"trainings are not remembered: train {self._store.unknowable}"

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[3]
-# The table of rare strata has cases of robustest-people, too.
-for folder in ("tests", "tests/contract", "tests/unit/run", "benchmarks", "plugins/robustest-people"):
+for folder in ("tests", "tests/contract", "tests/unit/run", "benchmarks"):
     sys.path.append(str(ROOT / folder))
 
 _spec = importlib.util.spec_from_file_location("core_fixtures", ROOT / "tests" / "conftest.py")

@@ -66,7 +66,7 @@ def measure_accuracy(
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        at_least: accuracy, or mean score, claimed, in 0..1; without one the verdict is "inconclusive".
+        at_least: accuracy, or mean score, claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; for scores as for `measure_robust_score`.
         task: as for `measure_robust_accuracy`; without a floor the mean score is claimed, e.g. `Segmentation(19)`.
         metric: "mean", or "miou", as for `measure_robust_score`.
@@ -82,6 +82,7 @@ def measure_accuracy(
     at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options, task)
     check_paired(metric, no_worse_than)
+    # A floor turns scores into right and wrong samples; without one, or for the mean IoU, scores count.
     scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
     asked = ACCURACY.quantities[scored]
     plan = _plan(setup, asked, at_least, metric, scored=scored)
@@ -89,6 +90,7 @@ def measure_accuracy(
         no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score" if scored else ""
     )
     evidence = observe(plan)
+    # Accuracy of a constant prediction, the largest class.
     chance = 0.0 if scored else share_of_largest_class(evidence.columns)
     return finish(
         plan,
@@ -155,8 +157,8 @@ def _scores(evidence: Evidence, metric: Metric) -> dict[str, Any]:
 
 
 def _caveats(data: object, at_least: float | None, chance: float) -> list[str]:
-    """Return the caveats of the data, and of a threshold that one constant prediction reaches."""
     told = list(data.caveats) if isinstance(data, Benchmark) else []
+    # One constant prediction would reach the threshold.
     if at_least is not None and 0 < at_least <= chance:
         told.append(f"saying one thing of every sample reaches {chance:.3f}")
     return told
@@ -201,7 +203,7 @@ def measure_transfer_accuracy(
         at_least: accuracy claimed on the target, in 0..1.
         max_drop: largest drop in accuracy claimed, in 0..1; not together with at_least.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples; with max_drop about the
-            source's as well, and both comparisons together err with probability alpha.
+            source's as well; alpha covers all comparisons.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -221,6 +223,7 @@ def measure_transfer_accuracy(
         )
         how["parts"] = (("target", ("held",)),)
     start = of_source.baseline if no_worse_than is not None else None
+    # All of the source, since its accuracy is the start of the drop; the target can then stop early.
     first = observe(of_source)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
@@ -251,7 +254,7 @@ def measure_transfer_accuracy(
 
 
 def _with_start(decision: Decision, start: Decision) -> Decision:
-    """Return the worse of the verdicts on a drop and on its start beside a baseline's."""
+    # By the worse verdict: a model that starts lower than the baseline must not pass by a smaller drop.
     if start.verdict is Verdict.FAILED or (
         start.verdict is Verdict.INCONCLUSIVE and decision.verdict is not Verdict.FAILED
     ):
@@ -261,6 +264,7 @@ def _with_start(decision: Decision, start: Decision) -> Decision:
 
 def _transfer_setup(model: object, source: object, target: object, options: Options, task: Task | None) -> Setup:
     if isinstance(target, Benchmark):
+        # The model is restricted to the target's classes, and the source to samples of these: one task for both ends.
         return Setup.of(model, target, options, task).on(target.matching(source))
     # A source with some of the model's classes and any other target: their labels differ.
     if isinstance(source, Benchmark) and not source.classes.whole:
@@ -274,7 +278,7 @@ def _benchmark_words(target: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicting:
-    """Predictions of a chunk; `examples` of its misclassified samples may be shown."""
+    """Predictions of a chunk; at most `examples` exhibits."""
 
     whole_inputs: ClassVar[bool] = True
 
@@ -296,7 +300,7 @@ def accuracy_plan(setup: Setup, statement: str, rule: Rule) -> Plan:
 
 
 def accuracy_of(setup: Setup, statement: str) -> Evidence:
-    """Return the evidence of all samples, or of the settings' budget; nothing is claimed."""
+    """Return the evidence of all samples, or of the settings' budget, without a claim."""
     return observe(_accuracy_alone(setup, statement))
 
 
@@ -305,7 +309,7 @@ def _accuracy_alone(setup: Setup, statement: str) -> Plan:
 
 
 def drop_claim(first: Evidence, max_drop: float | None, terms: Terms) -> TwoSetDropRule:
-    """Return the rule of a drop from an accuracy that was measured before."""
+    """Return the rule of a drop from a measured accuracy."""
     held = int(first.columns["held"].sum())
     return TwoSetDropRule(threshold=max_drop, first=held, n_first=first.n, whole=first.whole, terms=terms)
 
@@ -355,10 +359,9 @@ def measure_worst_group_accuracy(
         model, data, task: as for `measure_robust_accuracy`.
         groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from names
             to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
-        at_least: accuracy claimed for every group, in 0..1 and more than 0.
+        at_least: accuracy claimed for every group, in (0, 1].
         min_group_size: smaller groups are listed as small, >= 1; they count all the same.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`, for each group; all comparisons together err with
-            probability alpha.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, for each group; alpha covers all comparisons.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -368,6 +371,7 @@ def measure_worst_group_accuracy(
     at_least = optional_threshold("at_least", at_least, trivial=0)
     checked_whole("min_group_size", min_group_size, 1)
     setup = Setup.of(model, data, options, deciding(task))
+    # Groups may overlap; the level of each comparison depends on whether they do.
     known = as_groups(groups, len(setup.samples))
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms

@@ -125,7 +125,7 @@ class _Domains:
         )
 
     def evidence(self, target: Domain) -> Evidence:
-        """Return the target's evidence with the cost of the others; exhibits are numbered as in the data."""
+        # Exhibits are numbered within the domain; users know positions in their data.
         shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in self.target.exhibits]
         others = [self.source] if self.oracle is None else [self.source, self.oracle]
         return replace(self.target.including(*others), exhibits=shown)
@@ -154,6 +154,7 @@ class _DomainShares:
     @classmethod
     def of(cls, domain: Domain, evidence: Evidence, split: BreedsSplit, terms: Terms) -> _DomainShares:
         subclass = domain.subclasses.numpy()[evidence.ids]
+        # Subclasses without an evaluated sample are left out: nothing is known of them.
         known, at = np.unique(subclass, return_inverse=True)
         n = np.bincount(at, minlength=len(known)).astype(np.int64)
         held = np.bincount(at[evidence.columns["held"].astype(bool)], minlength=len(known)).astype(np.int64)
@@ -192,11 +193,11 @@ def _trained(
         raise ConfigError("Expected train_data= with train= but got none: there is nothing to train on.")
     check_train(train)
     source, target = domains(train_data, split)
+    # The same seed for both: model and oracle differ by their data alone.
     return train(*source.arrays(), seed), train(*target.arrays(), seed)
 
 
 def _decide(source: _DomainShares, target: _DomainShares, max_drop: float | None, terms: Terms) -> Decision:
-    """Return the decision on the drop: of these samples, or of subclasses to come."""
     both = cluster_difference_interval(source.held / source.counts, target.held / target.counts, terms.alpha)
     if source.whole and target.whole:
         fall = two_set_drop(source.held, source.counts, target.held, target.counts)
@@ -206,6 +207,7 @@ def _decide(source: _DomainShares, target: _DomainShares, max_drop: float | None
         decision = decide_two_set_drop(fall, max_drop, interval=both, terms=terms)
     else:
         read, n = source.read + target.read, source.n + target.n
+        # Samples are missing: only the interval can decide.
         decision = decide_early(max_drop, both, read, n, None, at_least=False, terms=terms)
     if terms.scope == "set" or max_drop is None:
         return decision
@@ -237,6 +239,7 @@ def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[st
     if oracle is None or not (model.whole and oracle.whole):
         return {"oracle_accuracy": None, "headroom": None, "headroom_interval": None}
     right, best = model.columns["held"].astype(bool), oracle.columns["held"].astype(bool)
+    # Paired by sample, as McNemar's test: only samples with different outcomes count.
     more, less = int((best & ~right).sum()), int((right & ~best).sum())
     return {
         "oracle_accuracy": float(best.mean()),

@@ -62,6 +62,7 @@ def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> C
 def draws_in(cascade: Cascade) -> int:
     """Return the most draws of a cascade's stages if all average over draws (for random models), else 1."""
     draws = [draws_of(stage.searcher) for stage in cascade.stages]
+    # One stage on single predictions makes the whole attack one on single predictions.
     return max(draws) if min(draws, default=1) > 1 else 1
 
 
@@ -102,8 +103,8 @@ class Attacking:
     Attributes:
         examples: most exhibits.
         keep: add the column "x" with the inputs found, or the best attempts.
-        replay: known counterexamples; it rounds new ones.
-        probing: make the experiments of health checks; an audit leaves them to the attack under audit.
+        replay: known counterexamples.
+        probing: make the experiments of health checks.
         every: return every counterexample, to be tried on another model.
     """
 
@@ -120,9 +121,11 @@ class Attacking:
         judged, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
         clean, right = judged.predicted, judged.holds
         if draws > 1:
+            # A random model: the majority of fresh draws decides, ties in its favour.
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
         if self.probing:
+            # An audit leaves the experiments of health checks to the attack that it audits.
             probe_inputs(evaluator, chunk, judged.first, climbers(cascade, threat, evaluator, chunk), threat)
         held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
         size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
@@ -132,6 +135,7 @@ class Attacking:
         if self.replay is not None:
             for row, index in enumerate(chunk.ids.tolist()):
                 known = self.replay.known.get(index)
+                # Only samples that the model has right: a wrong one needs no counterexample.
                 if known is not None and bool(held[row]):
                     held[row], predicted[row], after[row] = False, known.predicted.to(predicted), known.x
                     size[row], margin[row] = known.size, known.margin
@@ -144,6 +148,7 @@ class Attacking:
             found = outcome.found
             if self.probing:
                 probe_survivors(evaluator, cascade, threat, part, found)
+            # Samples that the attack left keep their clean prediction.
             was = predicted[left]
             predicted[left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
             held[left], after[left], size[left], margin[left] = ~found.broken, found.x, found.size, found.margin
@@ -164,6 +169,7 @@ class Attacking:
         )
         columns = {"held": held, "clean": right, "size": size}
         if draws > 1:
+            # Fresh draws at the inputs found: the attack chose these inputs by other draws.
             columns["missed"] = majority(evaluator, after, chunk.y, draws)[1]
         if self.keep:
             columns["x"] = after

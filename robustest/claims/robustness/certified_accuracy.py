@@ -87,7 +87,7 @@ def measure_certified_accuracy(
             the number of samples; the claim is then about the majority under noise.
         data: as for `measure_robust_accuracy`.
         threat: `Linf`, `L2` or `L1`; eps in input units.
-        at_least: certified accuracy claimed, in 0..1; without one the verdict is "inconclusive".
+        at_least: certified accuracy claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about proven samples; another model for
             `Smoothed(...)` is smoothed in the same way.
         attack: as for `measure_robust_accuracy`; it cannot pass the claim.
@@ -203,11 +203,13 @@ class Smoothing:
         clean = task.holds(evaluator.logits(chunk.x), chunk.y).cpu().numpy()
         radius, held = np.zeros(len(chunk.y)), np.ones(len(chunk.y), dtype=bool)
         for row, label in enumerate(chunk.y.tolist()):
+            # Two rounds of independent draws: the class must not be chosen by the draws that certify it.
             guess = int(self._votes(evaluator, chunk, row, "guess", self.guesses).argmax())
             votes = int(self._votes(evaluator, chunk, row, "certify", self.draws)[guess])
             found = certified_radius(votes, self.draws, self.sigma, self.alpha)
             if guess == label:
                 radius[row] = found
+            # Another class certainly has the majority at the sample itself.
             elif found > 0:
                 held[row] = False
         return Observation({"held": held, "clean": clean, "proven": radius >= self.eps, "radius": radius}, [])

@@ -77,7 +77,7 @@ def measure_min_perturbation(
     Args:
         model, data, task: as for `measure_robust_accuracy`.
         norm: "l2", "linf" or "l1", or the threat's class, e.g. `L2`.
-        at_least: median claimed, in input units, > 0; without one the verdict is "inconclusive".
+        at_least: median claimed, in input units, > 0.
         attack: as for `measure_robust_accuracy`; every stage searches every sample for the smallest size. None:
             `robustest.attacks.cascades.MINIMUM` for the norm.
         **options: see `robustest.run.plan.Options`.
@@ -142,6 +142,7 @@ class MedianRule:
         if self.threshold is None:
             verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         elif self.terms.scope == "set":
+            # By counts, not by comparing the median: it agrees with `settle` in floating point.
             holds = int(columns["held"].sum()) >= count_at_least(0.5, n)
             verdict, rule = Verdict.PASSED if holds else Verdict.FAILED, "certain: exact on this set"
         else:
@@ -199,6 +200,8 @@ class Searching:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         widest = _across(self.name, chunk)
+        # Twice the largest distance: the ball must contain every input, so that the search is limited by the bounds
+        # alone.
         smallest = search_smallest(evaluator, chunk, self.cascade, _THREATS[self.name](2 * widest))
         return _observed(chunk, smallest, self.least, widest=widest, most=self.examples, task=evaluator.task)
 
@@ -206,6 +209,7 @@ class Searching:
 def _observed(
     chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int, task: Task
 ) -> Observation:
+    # An infinite size means nothing found: the largest possible size replaces it.
     size = smallest.size.clamp(max=widest)
     found = smallest.right & smallest.size.isfinite()
     held = size > 0 if threshold is None else size >= threshold
@@ -249,7 +253,7 @@ def reached(ordered: NDArray[np.float64], share: float) -> float:
 
 
 def _across(name: str, chunk: Chunk) -> float:
-    """Return the distance between opposite corners of the bounds; no perturbation is larger."""
+    # The distance between opposite corners of the bounds: no perturbation is larger.
     elements = chunk.x[0].numel()
     return (chunk.bounds[1] - chunk.bounds[0]) * {"l1": elements, "l2": math.sqrt(elements), "linf": 1}[name]
 

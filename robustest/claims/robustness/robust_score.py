@@ -77,7 +77,7 @@ def measure_robust_score(
         model, data: as for `measure_robust_accuracy`, with the task's outputs and targets.
         threat: the allowed changes, e.g. `Linf(4 / 255)`.
         task: defines predictions and their scores, e.g. `Segmentation(19)`.
-        at_least: mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
+        at_least: mean claimed, in (0, 1].
         no_worse_than: as for `measure_robust_accuracy`: the mean score may not fall by more than `tolerance`, unless
             chance explains it (`robustest.decisions.averages.score_baseline`); not with "miou".
         tolerance: allowed fall from the baseline's mean score, in 0..1.
@@ -153,6 +153,7 @@ class Worsening:
         probe_inputs(evaluator, chunk, before.first, climbers(cascade, threat, evaluator, chunk), threat)
         left = before.holds.nonzero().squeeze(1)
         if len(left):
+            # A score of 0 cannot fall: such samples are not attacked.
             part = chunk.rows(left)
             outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=before.margin[left], attempts=True)
             after[left], size[left] = outcome.found.x, outcome.found.size
@@ -161,6 +162,7 @@ class Worsening:
         # The search compared scores of other batches: the inputs that it found are scored once more, together.
         found = evaluator.judged(after, chunk.y, scored=True)
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)
+        # Other batches round differently: such a difference is no attack.
         worse = now < was - _LOWERED
         score = torch.where(worse, now, was)
         predicted = before.predicted.clone()

@@ -71,7 +71,7 @@ def measure_no_universal_perturbation(
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`; at least two samples.
         threat: contains the perturbation, `Linf(eps)` or `L2(eps)` in input units.
-        max_fooling_rate: largest fooling rate claimed, in 0..1; without one the verdict is "inconclusive".
+        max_fooling_rate: largest fooling rate claimed, in 0..1.
         iterations: mini-batches of 64 samples, >= 1; each of up to 13 starts uses `iterations // 40` more.
         task: as for `measure_robust_accuracy`; the target is the prediction on the unchanged sample.
         **options: see `robustest.run.plan.Options`.
@@ -140,9 +140,11 @@ class Perturbing:
 def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observation:
     """Return the outcomes of a chunk with the perturbation (1, *S)."""
     region = threat.region(chunk.x, chunk.bounds)
+    # Clipped to the bounds, so that the changed sample is a valid input.
     after = threat.project(chunk.x + delta, region)
     task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
     clean = task.predictions(before)
+    # The target is the clean prediction: fooling needs no label.
     same = task.holds(logits, clean)
     exhibits = exhibits_of(
         chunk,
@@ -164,6 +166,7 @@ def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) 
     """Yield mini-batches, reshuffled in each round."""
     step, lap = 0, 0
     while step < steps:
+        # Shuffled by keys of the samples: the order does not depend on batch size or device.
         key = rng.fold(rng.fold(rng.keys(seed, ids), "universal"), lap)
         shuffled = ids[key.argsort(stable=True)]
         for start in range(0, len(ids), _BATCH)[: steps - step]:

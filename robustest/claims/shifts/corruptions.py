@@ -5,8 +5,7 @@
 1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
 2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
 3. The rule decides on the mean over samples and cells. An adaptive model is reset before each cell.
-4. The mCE is relative to the error rates of a reference: the user's, or published ones, which hold only for models of
-   the same classes on images of the same size.
+4. The mCE is relative to error rates of a reference, the user's or published.
 """
 
 from __future__ import annotations
@@ -114,8 +113,7 @@ def measure_corruption_robustness(
             `details["errors"]` of another result ("clean" is for the relative mCE). Or "alexnet", the published rates
             (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None takes them for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by their right cells, over all
-            corruptions and for each of them, with max_drop on clean samples as well; all comparisons together err with
-            probability alpha.
+            corruptions and for each of them, with max_drop on clean samples as well; alpha covers all comparisons.
         task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.plan.Options`.
 
@@ -173,8 +171,8 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
 
 
 def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
-    """Return the samples that each cell changed, and the mean of a model that is wrong on all of them."""
     moved = {cell_column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
+    # The mean of a model that is wrong on every sample that a cell changed.
     worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
     return [
         Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
@@ -188,6 +186,7 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
     looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean, examples=examples) for cell in grid.cells]
 
     def joined(columns: Columns) -> Columns:
+        # As `Corrupting` decides for all cells at once: right in at least half of them.
         held = sum(columns[cell_column(pair)].astype(int) for pair in grid.pairs)
         return {**columns, "held": 2 * np.asarray(held) >= len(grid.cells)}
 
@@ -195,7 +194,6 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
 
 
 def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | None, alpha: float) -> dict[str, Any]:
-    """Return figures by corruption and severity; rates only if every sample was evaluated."""
     if not evidence.whole:
         return {"cells": len(cells), "without_looking": share_of_largest_class(evidence.columns)}
     n, known = evidence.n, evidence.columns.get("clean")
@@ -205,6 +203,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | 
     by_name: dict[str, list[float]] = {}
     for cell in cells:
         right = int(evidence.columns[cell_column((cell.name, cell.severity))].sum())
+        # Bonferroni: the intervals of all cells hold together.
         interval = clopper_pearson(right, n, alpha / len(cells))
         if cell.level is not None:
             table[cell.name][str(cell.level)] = {"accuracy": right / n, "interval": list(interval)}
@@ -303,6 +302,7 @@ class Grid:
     def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
         """Return the columns and parts to compare with a baseline; alpha is the error of all comparisons together."""
         cells = tuple(cell_column(pair) for pair in self.pairs)
+        # Also per corruption: a loss under one must not hide behind gains under others.
         parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
         if clean:
             every = (("all corruptions", cells),) if len(parts) > 1 else ()
@@ -340,6 +340,7 @@ class Stored:
         """
         x, y = self.samples.take(chunk.ids)
         low, high = chunk.bounds
+        # Files are in 0..1, the model's inputs in its bounds.
         x = (x * (high - low) + low).to(chunk.x.device)
         if x.shape != chunk.x.shape or not torch.equal(y, chunk.y.cpu()):
             raise DataError(
@@ -393,7 +394,7 @@ def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severitie
 
     Raises:
         UnknownNameError: it has no such corruption.
-        ConfigError: there is none, or a severity is not 1..5.
+        ConfigError: there is none, or an invalid severity.
     """
     if corruptions == "common":
         corruptions = [name for name in stored.corruptions if name in COMMON_CORRUPTIONS] or stored.corruptions
@@ -450,6 +451,7 @@ class Corrupting:
         count = torch.zeros(len(chunk.y), device=chunk.y.device)
         exhibits: list[Exhibit] = []
         for cell in self.cells:
+            # Shifts move targets that are places; a benchmark's files have the labels of the data.
             if isinstance(cell, Shift):
                 changed = cell.shifted(chunk.x, chunk.key, chunk.bounds)
                 moved = follow_targets(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
@@ -475,13 +477,13 @@ class Corrupting:
                 task=task,
                 moved=moved,
             )
+            # Cut after every cell, so that memory does not grow with the cells.
             exhibits = _one_a_sample(exhibits)[: self.examples]
         columns["held"] = 2 * count >= len(self.cells)
         return Observation({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
 
 
 def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
-    """Return the exhibits, worst first, each sample once."""
     kept: dict[int, Exhibit] = {}
     for exhibit in sorted(exhibits, key=lambda e: -e.badness):
         kept.setdefault(exhibit.index, exhibit)
@@ -489,7 +491,7 @@ def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
 
 
 def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
-    """Return the published error rates for a benchmark's mCE, or None if cells are missing."""
+    """Return the published error rates for a benchmark's mCE, if they have all cells."""
     errors = PUBLISHED.get("" if stored is None else stored.baseline)
     return errors if errors is not None and all(cell.name in errors for cell in cells) else None
 
@@ -499,7 +501,7 @@ def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | N
 
     Raises:
         StoreError: the file cannot be read.
-        ConfigError: a corruption is missing, or its rates are not in 0..1 with a sum > 0.
+        ConfigError: a corruption is missing, or its rates are invalid.
     """
     errors = PUBLISHED.get(reference, reference) if isinstance(reference, str) else reference
     if errors is None:
@@ -516,6 +518,7 @@ def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | N
         if not isinstance(rates, Sequence) or len(rates) != 5 or not all(map(_is_rate, rates)):
             raise ConfigError(expected(f"reference to hold five error rates in 0..1 for {cell.name!r}", rates))
     for name in {cell.name for cell in cells}:
+        # The mCE divides by this sum.
         if not sum(errors[name][cell.severity - 1] for cell in cells if cell.name == name) > 0:
             raise ConfigError(
                 f"Expected a reference that errs under {name!r}: its errors are what ours are divided by."
@@ -535,7 +538,7 @@ def is_published(errors: ErrorRates | None) -> bool:
 
 
 def check_size(samples: Samples) -> None:
-    """Raise ConfigError for small images with AlexNet's error rates, which are for large ones."""
+    """Raise ConfigError for small images with AlexNet's error rates."""
     x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
     if max(x.shape[-2:]) < LARGE:
         raise ConfigError(
@@ -546,7 +549,7 @@ def check_size(samples: Samples) -> None:
 
 
 def check_classes(classes: int) -> None:
-    """Raise ConfigError for AlexNet's error rates with a model of other classes than ImageNet's 1,000."""
+    """Raise ConfigError for AlexNet's error rates with another number of classes than 1,000."""
     if classes != IMAGENET_CLASSES:
         raise ConfigError(
             f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "

@@ -120,8 +120,8 @@ def measure_stable_under_perturbations(
 
 
 def _changed(columns: Columns, names: Sequence[str], rule: WeightedRule) -> list[Changed]:
-    """Return the sequences with frames that differ, and the mean if each of these frames flipped."""
     moved = {name: columns[f"moved/{name}"] for name in names}
+    # `worst`: every frame that differs flips, by the largest distance.
     lost = {
         f"{kind}/{name}": np.maximum(columns[f"{kind}/{name}"], one)
         for name, one in moved.items()
@@ -171,6 +171,7 @@ class Flickering:
 
 def flip_probability(predicted: Tensor, *, noise: bool) -> float:
     """Return the share of flips of predictions (T,), from the frame before, or for noise the first."""
+    # Noise frames are independent draws: the first is the reference, not the frame before.
     before = predicted[:1] if noise else predicted[:-1]
     return float((predicted[1:] != before).double().mean())
 
@@ -181,12 +182,14 @@ def top5_distance(logits: Tensor, *, noise: bool) -> float:
     For two frames it is the sum, over the five likeliest classes of the first, of their movements among the first five
     places and the one behind them (section 4.3).
     """
+    # rank[t, k]: the place of class k in frame t; stable, so that ties are the same on every device.
     order = torch.argsort(logits, dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
     top = order[:, :_TOP]
     now, before = rank[1:], (top[:1].expand(len(top) - 1, -1) if noise else top[:-1])
+    # Places beyond the fifth count as the sixth (0-based: 5).
     moved = now.gather(1, before).clamp(max=_TOP) - torch.arange(before.shape[1], device=order.device)
     return float(moved.abs().sum(1).double().mean())
 

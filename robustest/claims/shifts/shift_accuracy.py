@@ -74,10 +74,10 @@ def measure_shift_accuracy(
                 it.
         severity: 1..5; None: the `Shift`'s, or 3; not for a function without a severity argument.
         at_least: accuracy claimed under the shift, in 0..1.
-        max_drop: largest drop in accuracy claimed, in 0..1 and less than 1; not together with at_least. It does not
+        max_drop: largest drop in accuracy claimed, in [0, 1); not together with at_least. It does not
             bound the accuracy before the drop, and a model unshifted no better than chance plus max_drop does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
-            well, and both comparisons together err with probability alpha.
+            well; alpha covers all comparisons.
         task: as for `measure_robust_accuracy`; targets that are places follow the shift.
         **options: see `robustest.run.plan.Options`.
 
@@ -115,8 +115,8 @@ def measure_shift_accuracy(
 
 
 def _changed(evidence: Evidence, shift: Shift, *, by_drop: bool) -> Changed:
-    """Return the samples that the shift changed, and the value of a model that is wrong on all of them."""
     moved, held, clean = (evidence.columns[name] for name in ("moved", "held", "clean"))
+    # For a model that is wrong on every changed sample, the drop is the share of samples both right and changed.
     worst = float((clean & moved).mean() if by_drop else (held & ~moved).mean())
     return Changed(by=f"the shift {shift}", moved=moved, cut=evidence.columns["cut"], worst=worst)
 
@@ -135,6 +135,7 @@ def _baseline_parts(max_drop: float | None, alpha: float) -> dict[str, Any]:
 
 def _rule(at_least: float | None, max_drop: float | None, terms: Terms) -> Rule:
     if max_drop is not None:
+        # A drop proves nothing for a model that has nothing to lose.
         return AboveChanceRule(other=DropRule(threshold=max_drop, terms=terms), threshold=max_drop, terms=terms)
     return ShareRule(threshold=at_least, at_least=True, terms=terms)
 
@@ -168,6 +169,7 @@ class Shifting:
             task=task,
             moved=moved,
         )
+        # For `finish`: a shift that changes too few samples tests nothing.
         columns |= {"moved": changed.moved, "cut": changed.cut}
         if task.one_class:
             columns["label"] = chunk.y
@@ -178,11 +180,9 @@ class Shifting:
         return moved
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
-        """Return (B,) bools by name."""
         return {"held": shifted.holds, "clean": before.holds}
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
-        """Return (B,) bool: True for counterexamples."""
         return columns["clean"] & ~columns["held"]
 
 

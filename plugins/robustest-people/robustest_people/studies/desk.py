@@ -81,18 +81,12 @@ class Desk:
         return Place(annotator, link, min(waiting, default=None), done, pages, stopped)
 
     def entries(self, place: Place, page: int) -> tuple[int, ...]:
-        """Return the entries of one of an annotator's pages.
-
-        Raises:
-            Malformed: there is no such page.
-        """
         own = self._progress.pages[place.annotator]
         if not 0 <= page < len(own):
             raise Malformed(404, "There is no such page.")
         return own[page]
 
     def may_see(self, link: str, number: int) -> bool:
-        """Return True if an image is on one of the annotator's pages."""
         annotator = self._by_link.get(link)
         if annotator is None:
             return False
@@ -142,11 +136,6 @@ class Desk:
         return choice_answers(fields, [self.study.choices(e) for e in entries])
 
     async def give_up(self, place: Place, fields: dict[str, str]) -> None:
-        """Hand an annotator's open pages on to others.
-
-        Raises:
-            Malformed: the form is not of this study.
-        """
         self.signer.seconds(f"{place.annotator} stop", fields.pop("token", ""))
         if fields:
             raise Malformed(400, "The form has fields that this page has not.")
@@ -198,11 +187,7 @@ class Signer:
         return f"{shown}-{self._code(use, shown)}"
 
     def seconds(self, use: str, token: str, now: float | None = None) -> float:
-        """Return the seconds since a form was shown.
-
-        Raises:
-            Malformed: the token is of another use or another study.
-        """
+        """Return the seconds since a form was shown. Raises Malformed for a token of another use or study."""
         found = _SIGNED.fullmatch(token)
         if found is None or not hmac.compare_digest(self._code(use, int(found[1])), found[2]):
             raise Malformed(403, "This form is not of this page.")
@@ -258,11 +243,7 @@ def box_answers(fields: dict[str, str], entries: int) -> tuple[bool, ...]:
 
 
 def choice_answers(fields: dict[str, str], choices: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the label chosen for each entry of a page.
-
-    Args:
-        fields: numbers of choices, by the names of a page's fields.
-        choices: the labels of each entry.
+    """Return the label chosen for each entry of a page, by numbers of choices in the fields.
 
     Raises:
         Malformed: a field is not of this page, or names no choice.

@@ -20,25 +20,15 @@ from robustest_people.studies.study import LARGEST_TABLE, Item
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One answer.
+    """One answer."""
 
-    Attributes:
-        item: the item; empty for an attention check.
-        annotator: the annotator's name.
-        asked: the label asked about; empty if labels were chosen.
-        answer: the label chosen; "yes" or "no" in `contains`.
-        seconds: the time of the page, divided by its items.
-        check: "passed" or "failed" for an attention check, else empty.
-        truth: the right answer, if the study has one.
-    """
-
-    item: str
-    annotator: str
-    asked: str
-    answer: str
-    seconds: float
-    check: str
-    truth: str = ""
+    item: str  # the item; empty for an attention check
+    annotator: str  # the annotator's name
+    asked: str  # the label asked about; empty if labels were chosen
+    answer: str  # the label chosen; "yes" or "no" in `contains`
+    seconds: float  # the time of the page, divided by its items
+    check: str  # "passed" or "failed" for an attention check, else empty
+    truth: str = ""  # the right answer, if the study has one
 
 
 def rows_of(progress: Progress) -> list[Row]:
@@ -76,9 +66,8 @@ def as_csv(rows: list[Row]) -> str:
 def read_items(path: Path) -> tuple[list[Item], int]:
     """Return the items of Label Studio's tasks, and the number of annotations and predictions left out.
 
-    The item's name is `data.item`, or else the task's `id`; its image is `data.image`, a file in the folder of images.
-    `data.label`, `data.check`, `data.truth` and `data.choices` (a list) are asked, expected, truth and choices of
-    `Item`.
+    `data.item` (or the task's `id`), `data.image`, `data.label`, `data.check`, `data.truth` and `data.choices` are
+    item, image, asked, expected, truth and choices of `Item`.
 
     Raises:
         DataError: the file has another content.

@@ -1,8 +1,7 @@
 """The journal of a study: an append-only SQLite file; and the progress computed from it.
 
-An event is a single row, so it is there whole or not at all, and `append` returns once it is on the disk (write-ahead
-log, `synchronous=FULL`). The database refuses to change or remove a row, and to take a second page of the same
-annotator and number.
+An event is a single row: it is there whole or not at all, and `append` returns once it is on the disk. The database
+refuses to change or remove a row, and to take a page twice.
 """
 
 from __future__ import annotations
@@ -53,11 +52,7 @@ class Event:
 
 
 class Journal:
-    """An open journal, for one thread at a time.
-
-    Args:
-        path: the file, made if absent.
-        study: digest of the study; a journal of another study is refused.
+    """An open journal, for one thread at a time. A journal of another study (by its digest) is refused.
 
     Raises:
         StoreError: the journal is damaged, or of another study.
@@ -91,11 +86,7 @@ class Journal:
             return self._file.execute(query, row).rowcount == 1
 
     def append_after(self, kind: Kind, annotator: int, page: int, content: Callable[[], dict[str, Any] | None]) -> bool:
-        """Add an event whose content depends on all events before, under an exclusive lock.
-
-        Args:
-            content: makes the content after reading the journal; None adds nothing.
-        """
+        """Add an event whose content is made from all events before, under an exclusive lock; None adds nothing."""
         with self._errors_named():
             self._file.execute("BEGIN IMMEDIATE")
         try:
@@ -110,11 +101,6 @@ class Journal:
         return added
 
     def read(self, after: int = 0) -> Iterator[Event]:
-        """Yield the events after an id, in order.
-
-        Raises:
-            StoreError: the file is damaged.
-        """
         query = "SELECT id, at, kind, annotator, page, content FROM events WHERE id > ? ORDER BY id"
         with self._errors_named():
             for row in self._file.execute(query, (after,)).fetchall():
@@ -199,7 +185,6 @@ class Progress:
         return [n for n in range(len(self.pages[annotator])) if (annotator, n) not in self.stored]
 
     def give_up(self, annotator: int) -> dict[str, Any]:
-        """Return the content of a "stop" event: the annotators who take the open entries."""
         items = self.study.items
         # Attention checks are dropped: other annotators have their own.
         left = [e for n in self.open_pages(annotator) for e in self.pages[annotator][n] if not items[e].expected]
@@ -210,7 +195,6 @@ class Progress:
         return {"to": [[a, [list(page) for page in pages]] for a, pages in to.items()], "nobody": list(nobody)}
 
     def checks(self, annotator: int) -> tuple[int, int]:
-        """Return the number of attention checks that an annotator passed, and answered."""
         items, passed, count = self.study.items, 0, 0
         for number, page in enumerate(self.pages[annotator]):
             stored = self.stored.get((annotator, number))

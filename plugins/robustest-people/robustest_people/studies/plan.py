@@ -48,18 +48,10 @@ class Plan:
 
 
 def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.int32]:
-    """Return the annotators of each item.
-
-    Args:
-        items: number of items, 1 or more.
-        each: annotators per item, 1..annotators.
-        seed: of the ties.
-
-    Returns:
-        (items, each) int32, different annotators in rising order; loads differ by one item at most.
+    """Return the annotators of each item, (items, each) int32, in rising order; loads differ by one item at most.
 
     Raises:
-        ConfigError: each is out of range.
+        ConfigError: `each` is not in 1..annotators.
     """
     if not 1 <= each <= annotators:
         raise ConfigError(
@@ -102,10 +94,9 @@ def lay_out(
 
     Args:
         holders: (items, each), annotators of the first entries; further entries are attention checks.
-        asks: the question of each entry, checks included; equal questions stand together.
+        asks: the question of each entry; equal questions stand together.
         checks: attention checks for each annotator, all different.
         page: most entries on a page.
-        seed: of the orders.
 
     Raises:
         ConfigError: there are fewer checks.
@@ -134,16 +125,10 @@ def lay_out(
 def hand_on(
     entries: Sequence[int], held: Mapping[int, frozenset[int]], *, page: int, seed: int
 ) -> tuple[dict[int, Pages], tuple[int, ...]]:
-    """Assign entries that were given up to annotators of least load who have not had them.
+    """Assign entries that were given up to annotators of least load; return further pages, and entries nobody can take.
 
     Args:
-        entries: the entries that were given up.
         held: for each remaining annotator, all entries that they have or had.
-        page: most entries on a page.
-        seed: of the ties.
-
-    Returns:
-        Further pages for annotators, and the entries that nobody can take.
     """
     rng = np.random.default_rng([abs(seed), seed < 0, 2])
     load = {annotator: len(own) for annotator, own in held.items()}

@@ -37,7 +37,6 @@ def serve(folder: Path, *, host: str, port: int, public: str | None, tell: Calla
     """Serve a study until the process is stopped.
 
     Args:
-        folder: the study's folder.
         host, port: where to listen; port 0 takes a free one.
         public: the address that browsers see, if another.
         tell: called with the study and its address once requests are taken.
@@ -159,14 +158,7 @@ class Pages:
         problem: str = "",
         given: Mapping[str, str] | None = None,
     ) -> str:
-        """Return a page of questions.
-
-        Args:
-            entries: in the order shown.
-            token: of the form.
-            problem: message about missing answers, or "".
-            given: the answers already sent, by field.
-        """
+        """Return a page of questions, with a message about missing answers, and those already sent, if any."""
         return self._render(
             f"{'boxes' if self._study.task is Task.CONTAINS else 'choices'}.html",
             place=place,
@@ -247,11 +239,10 @@ def address_of(host: str, port: int, public: str | None = None) -> Address:
     """Return the names of a server that listens at a host and a port.
 
     Args:
-        public: the address that browsers see, such as "https://study.example.org"; needed behind a proxy, or if the
-            host is every address of this machine.
+        public: the address that browsers see; needed behind a proxy, or if the host is every address of this machine.
 
     Raises:
-        ConfigError: the public address is malformed, or missing and needed.
+        ConfigError: the public address is malformed, or missing.
     """
     if public is None and is_every(host):
         raise ConfigError(

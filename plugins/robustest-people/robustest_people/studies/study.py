@@ -66,25 +66,17 @@ QUESTIONS = {
 class Item:
     """One question about one image.
 
-    Attributes:
-        item: the image's position in the data set, for claims; or any name.
-        image: the image's file, relative to the folder of images.
-        asked: the label asked about in `contains`; empty in other tasks.
-        truth: the right answer, which no page shows: in `classify` the data set's label, in `simulate` the model's
-            answer.
-        choices: labels to choose from for this item alone; none in `contains`.
-        expected: the right answer of an attention check; else empty.
-
     Raises:
         DataError: a field is missing, too long, or has invisible characters.
     """
 
-    item: str
-    image: str
-    asked: str = ""
+    item: str  # the image's position in the data set, for claims; or any name
+    image: str  # the image's file, relative to the folder of images
+    asked: str = ""  # the label asked about in `contains`; empty in other tasks
+    # The right answer, which no page shows: in `classify` the data set's label, in `simulate` the model's answer.
     truth: str = ""
-    choices: tuple[str, ...] = ()
-    expected: str = ""
+    choices: tuple[str, ...] = ()  # labels to choose from for this item alone; none in `contains`
+    expected: str = ""  # the right answer of an attention check; else empty
 
     def __post_init__(self) -> None:
         for name in ("item", "image"):
@@ -108,13 +100,10 @@ def check_text(text: str, of: str) -> str:
 
 
 def fit(items: Sequence[Item], task: Task, labels: Sequence[str], question: str) -> None:
-    """Check that a task can be set with these items.
-
-    Args:
-        labels: the choices of items without choices.
+    """Check that items and question fit a task.
 
     Raises:
-        DataError: an item or the question does not fit the task, an item is repeated, or all are attention checks.
+        DataError: they do not, an item is repeated, or all are attention checks.
     """
     check_text(question, "the question")
     if not question or (LABEL in question and task is not Task.CONTAINS):
@@ -176,10 +165,6 @@ def choices_of(item: Item, task: Task, labels: Sequence[str]) -> tuple[str, ...]
 def read_table(path: Path) -> list[Item]:
     """Return the items of a CSV file with a header: item, image, and optionally asked, truth, choices (joined by |),
     expected.
-
-    Raises:
-        DataError: the file has another content.
-        OSError: the file cannot be read.
     """
     try:
         text = read_regular(path, most=LARGEST_TABLE).decode("utf-8-sig")
@@ -289,35 +274,22 @@ PAGE = {Task.CONTAINS: 48, Task.CLASSIFY: 12, Task.SIMULATE: 12}
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A planned study.
+    """A planned study."""
 
-    Attributes:
-        folder: the study's folder.
-        task: the question that annotators answer.
-        title, question, about: texts of the pages; "{label}" in the question is the label asked; about may be empty.
-        labels: the choices of items without choices.
-        each: annotators per item.
-        page: most items on a page.
-        seed: of the plan, and of pages handed on.
-        annotators: names, which only the table of answers has.
-        items: all items; attention checks come last.
-        numbers: the opaque number of each item's image.
-        plan: the pages of each annotator.
-    """
-
-    folder: Path
-    task: Task
+    folder: Path  # the study's folder
+    task: Task  # the question that annotators answer
+    # title, question, about: texts of the pages; "{label}" in the question is the label asked; about may be empty.
     title: str
     question: str
     about: str
-    labels: tuple[str, ...]
-    each: int
-    page: int
-    seed: int
-    annotators: tuple[str, ...]
-    items: tuple[Item, ...]
-    numbers: tuple[int, ...]
-    plan: Plan
+    labels: tuple[str, ...]  # the choices of items without choices
+    each: int  # annotators per item
+    page: int  # most items on a page
+    seed: int  # of the plan, and of pages handed on
+    annotators: tuple[str, ...]  # names, which only the table of answers has
+    items: tuple[Item, ...]  # all items; attention checks come last
+    numbers: tuple[int, ...]  # the opaque number of each item's image
+    plan: Plan  # the pages of each annotator
 
     @cached_property
     def digest(self) -> str:
@@ -326,11 +298,7 @@ class Study:
 
     @cached_property
     def keys(self) -> Keys:
-        """Return the secrets of links and forms.
-
-        Raises:
-            StoreError: the file is missing or damaged.
-        """
+        """Return the secrets of links and forms. Raises StoreError if the file is missing or damaged."""
         try:
             content = json.loads(read_regular(self.folder / "keys.json", most=_LARGEST))
             keys = Keys(forms=bytes.fromhex(content["forms"]), links=tuple(content["links"]))
@@ -372,15 +340,15 @@ def create(
 
     Args:
         folder: a path that does not exist.
-        items: the questions, attention checks (items with `expected`) among them in any order.
+        items: questions and attention checks (items with `expected`) in any order.
         task: "contains", "classify" or "simulate".
         files: the folder of the items' images.
-        annotators, each, labels, title, about, seed: as in `Study`; `contains` needs no labels.
-        page: items per page, attention checks included; None takes 48 for `contains`, 12 otherwise.
+        annotators, each, labels, title, about, seed: as in `Study`.
+        page: items per page; None takes 48 for `contains`, 12 otherwise.
         checks: attention checks for each annotator; None takes a tenth of their items and at least 5, as far as there
             are.
         question: as in `Study`; "" takes that of the task. In `contains`, a question without "{label}" hides the label
-            asked (names of cues, say).
+            asked.
 
     Raises:
         ConfigError: arguments do not fit together.

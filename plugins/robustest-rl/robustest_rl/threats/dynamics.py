@@ -21,10 +21,9 @@ class Dynamics(Threat):
     """Parameters of the environment that may differ, for whole episodes.
 
     Attributes:
-        ranges: lowest and highest value by attribute of the unwrapped environment; a new environment has the nominal
-            value.
-        apply: a function of the unwrapped environment and values by name that sets them; None sets the attributes. Give
-            it if other attributes are computed from them.
+        ranges: lowest and highest value by attribute of the unwrapped environment.
+        apply: sets values by name in the unwrapped environment; None sets the attributes. Give it if other attributes
+            are computed from them.
         values: the chosen values; empty for the nominal ones.
 
     Raises:

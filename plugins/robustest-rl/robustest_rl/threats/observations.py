@@ -26,8 +26,8 @@ class Observation(Threat):
     Attributes:
         eps: radius in units of the scale, >= 0.
         norm: "linf" or "l2", of the scaled change.
-        scale: a number for each part of an observation or one for all, >= 0 (0 never changes); None measures the
-            standard deviation of each part over undisturbed episodes.
+        scale: a number for each part of an observation or one for all, >= 0; None measures the standard deviation of
+            each part over undisturbed episodes.
 
     Raises:
         ConfigError: eps or scale is negative, or the norm unknown.

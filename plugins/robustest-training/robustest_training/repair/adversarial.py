@@ -38,12 +38,9 @@ def adversarial_training(
     - "pgd": projected gradient steps from a random start (Madry et al., ICLR 2018, section 2); costs `steps` + 1 times
       plain training.
     - "fast": one step of 1.25 eps from a random start (Wong, Rice and Kolter, "Fast is better than free", ICLR 2020);
-      costs twice plain training. It may suddenly overfit to its step in long trainings and large balls: measure the
-      result with an attack of more steps.
+      costs twice plain training. It may suddenly overfit to its step: measure the result with an attack of more steps.
     - "free": each batch is trained on `steps` times, and each gradient moves the inputs as well (Shafahi et al.,
       NeurIPS 2019); an epoch costs `steps` plain ones, so use fewer.
-
-    Examples are made in eval mode, learnt in train mode.
 
     Args:
         model: a torch module, or a `Classifier` of one; it stays unchanged.

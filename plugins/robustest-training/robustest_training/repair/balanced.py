@@ -34,8 +34,8 @@ def balanced_training(
     - "weights": each sample's loss counts N / (K n_y) times, for the n_y samples of its class.
     - "sampling": each draw of an epoch is of a class first, and then of one of its samples, with replacement.
 
-    Both have the same loss in expectation. A net that can fit every sample is changed less by weights than by
-    `logit_adjusted_training` (Byrd and Lipton, ICML 2019; Menon et al., ICLR 2021).
+    A net that can fit every sample is changed less by weights than by `logit_adjusted_training` (Byrd and Lipton, ICML
+    2019; Menon et al., ICLR 2021).
 
     Args:
         model, data, options: as for `adversarial_training`.

@@ -49,11 +49,7 @@ class Saved:
 
 
 def save(path: Path, key: Key, saved: Saved) -> None:
-    """Write a checkpoint.
-
-    Args:
-        path: the file; safetensors, with the JSON in its header.
-        key: of the run; `load` refuses the checkpoint of another one.
+    """Write a checkpoint: safetensors, with the JSON in its header.
 
     Raises:
         StoreError: the file cannot be written.

@@ -1,7 +1,6 @@
 """A new last layer on a network's features, fitted to groups of equal size.
 
-Deep feature reweighting (Kirichenko, Izmailov and Wilson, ICLR 2023): features that serve the smallest group are often
-present, but weighed too little.
+Deep feature reweighting (Kirichenko, Izmailov and Wilson, ICLR 2023):
 
 1. Heads are fitted on a balanced draw from half of each group, along a path of penalties.
 2. The weakest penalty is chosen whose worst-group accuracy on the other half is within a standard error of the best.
@@ -68,7 +67,7 @@ def last_layer_retraining(
     """Fit the last layer anew on groups of equal size (DFR: Kirichenko, Izmailov and Wilson, ICLR 2023).
 
     The new layer is the mean of `repeats` heads, each fitted to a balanced draw. Give data that the network was not
-    trained on: on training data its features say too much.
+    trained on.
 
     Args:
         model, data, claim, bounds, preprocessing, held_out, held_out_groups: as for `adversarial_training`.
@@ -115,8 +114,6 @@ def last_layer_retraining(
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The chosen penalty."""
-
     lambdas: tuple[float, ...]  # the penalties down to it
     worst: list[float]  # worst-group accuracies of all penalties
     loss: float  # the head's objective at the chosen penalty
@@ -128,8 +125,6 @@ class _Chosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Heads:
-    """Heads fitted to groups of samples."""
-
     features: Tensor  # features, labels: (N, D) and (N,) of all samples
     labels: Tensor
     classes: int

@@ -115,7 +115,6 @@ class RepairLog:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the log as plain JSON types."""
         plain = asdict(replace(self, claim=None))
         plain["epochs"] = list(plain["epochs"])
         plain["notes"] = list(self.notes)

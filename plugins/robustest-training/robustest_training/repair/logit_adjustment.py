@@ -47,11 +47,11 @@ def logit_adjustment(
     Args:
         model: a torch module that returns logits, or a `Classifier` of one; it stays unchanged.
         data: the training data, or data with the same class shares.
-        tau: factor of the log share, >= 0; 1 is right for a calibrated model, 0 changes nothing.
+        tau: factor of the log share, >= 0; 1 is right for a calibrated model.
         claim, bounds, preprocessing, held_out, held_out_groups: as for `adversarial_training`.
 
     Returns:
-        The new model and the log; `log.details` has counts and offsets, `log.by_class` gains and losses of each class.
+        The new model and the log; `log.details` has counts and offsets.
 
     Raises:
         ConfigError: an argument is out of range, or the model is no torch module.

@@ -60,7 +60,6 @@ def drawn_evenly(key: Tensor, use: str, members: Tensor, sizes: Tensor) -> Tenso
 
     Args:
         key: (M, 2) one for each draw.
-        use: of the key, for the draw of the group.
         members: (N,) int64 positions in the data, group after group.
         sizes: (G,) int64 of the groups, each >= 1.
     """

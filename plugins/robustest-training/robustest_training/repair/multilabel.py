@@ -32,24 +32,21 @@ def multilabel_training(
 ) -> Repaired:
     """Train on all classes that a sample shows, in place of one label.
 
-    - "bce": a binary cross-entropy for each class, summed over classes; a class is predicted if its logit is positive,
-      as `measure_multilabel_accuracy(..., scores="sigmoid")` reads it.
+    - "bce": a binary cross-entropy for each class, summed over classes; read by `measure_multilabel_accuracy(...,
+      scores="sigmoid")`.
     - "soft": the cross-entropy to a distribution over classes: even over the members of a set; with annotations, the
       label has its selection frequency, and all other classes share the rest evenly, since nobody was asked about them.
-      Logits then compete: read by `scores="softmax"`.
+      Read by `scores="softmax"`.
 
     Args:
         model, options: as for `adversarial_training`.
-        data: `(x, sets)`, as for `measure_multilabel_accuracy`; with annotations labelled samples, as for
-            `adversarial_training`.
-        annotations: how often each sample was selected for its label, by people who had no part in choosing the
-            samples; for "soft" alone.
+        data: `(x, sets)`, as for `measure_multilabel_accuracy`; labelled samples with annotations.
+        annotations: selection frequencies of the labels, by people who had no part in choosing the samples; for "soft".
         loss: as above.
 
     Raises:
         As `adversarial_training`, and ConfigError: annotations of another type, or with "bce"; DataError: sets or
-            annotations do not fit the data, a sample shows nothing ("soft"), the annotations chose the samples, or sets
-            are of other classes than the model's.
+            annotations do not fit data or model, a sample shows nothing ("soft"), or the annotations chose the samples.
     """
     if loss not in _LOSSES:
         raise ConfigError(expected(f"loss to be one of {', '.join(_LOSSES)}", loss))
@@ -103,11 +100,7 @@ class MultiLabel(Method):
         return (self.loss, self.table, self.labels)
 
     def targets(self, ids: Tensor, classes: int) -> Tensor:
-        """Return (B, K) float64 targets of the samples at ids.
-
-        Raises:
-            DataError: their classes are not the model's.
-        """
+        """Return (B, K) float64 targets of the samples at ids. Raises DataError for other classes than the model's."""
         rows = self.table[ids]
         if self.labels is not None:
             label = self.labels[ids].unsqueeze(1)

@@ -1,12 +1,11 @@
 """Changes that a repair made in each class and group, which a mean over all samples hides.
 
-Frequent classes often pay for a rare one. So the given and the new model answer the same samples, and for each
-class are reported:
+Given and new model answer the same samples. For each class are reported:
 
 1. lost (right before, wrong after) and gained (wrong before, right after);
 2. the change after - before, with exact bounds at alpha on each side (`drop_bounds`);
 3. McNemar's exact one-sided test that losses outnumber gains, at a level that all classes share (Bonferroni, as groups
-   may overlap), and so do all groups. The log names classes that lost.
+   may overlap), and so do all groups.
 
 For samples that show several objects, a class is judged on the samples that show it, and the exact set by the number of
 objects: a model that predicts every class has perfect recall.
@@ -78,11 +77,6 @@ class Judged:
     ) -> Judged:
         """Return the held-out data of a call, or else the data of the repair.
 
-        Args:
-            held_out: labelled samples, or samples and sets as the repair was given; None for none.
-            held_out_groups: groups of these, as for `as_groups`, or None.
-            samples, groups, sets, scores: of the repair.
-
         Raises:
             ConfigError: groups without held-out data.
             DataError: the data, sets or groups are malformed, or a held-out sample was given to the repair.
@@ -114,17 +108,7 @@ class Judged:
         bounds: tuple[float, float] | None,
         preprocessing: Preprocessing | None,
     ) -> Repaired:
-        """Return the repair with its changes in its log, and in the claim that is measured again.
-
-        Args:
-            given: the model before the repair.
-            repaired: the new model, and its log.
-            claim: None for none.
-            bounds, preprocessing: as for `robustest.as_classifier`, of both models.
-
-        Raises:
-            ConfigError: the claim returns no result.
-        """
+        """Return the repair with its changes in its log, and in the claim that is measured again."""
         first, second = (
             as_classifier(model, bounds=bounds, preprocessing=preprocessing) for model in (given, repaired.model)
         )
@@ -195,11 +179,7 @@ def _marks(samples: Samples) -> Iterator[bytes]:
 def _changes(
     names: Sequence[str], parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]
 ) -> tuple[PartChange, ...]:
-    """Return the changes of each part that has samples.
-
-    Args:
-        parts: for each part (N,) bool outcomes before and after, and members.
-    """
+    """Return the changes of each part that has samples, from outcomes before and after, and members."""
     level = group_level(_NAMED, max(1, len(names)), disjoint=False)
     rows = []
     for name, (before, after, members) in zip(names, parts, strict=True):

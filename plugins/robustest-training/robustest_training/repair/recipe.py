@@ -74,7 +74,6 @@ class Recipe:
         return torch.optim.SGD(free, self.learning_rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
 
     def rate(self, done: int, total: int) -> float:
-        """Return the learning rate after `done` of `total` steps."""
         # A function of the place alone: a checkpoint need not keep a schedule's state.
         share = (done + 1) / (total + 1)
         if share < self.warm_up:
@@ -82,7 +81,6 @@ class Recipe:
         return self.learning_rate * (1 + math.cos(math.pi * (share - self.warm_up) / (1 - self.warm_up))) / 2
 
     def low(self, device: torch.device) -> bool:
-        """Return True if passes are made in bfloat16 on a device."""
         if self.precision == "auto":
             return device.type == "cuda" and torch.cuda.is_bf16_supported()
         return self.precision == "bf16"

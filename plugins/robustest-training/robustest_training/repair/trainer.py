@@ -42,12 +42,7 @@ class Goal:
 
 
 class Trainer:
-    """A copy of a model in training.
-
-    Attributes:
-        evaluator: passes for attacks, in eval mode.
-        share: share of the training that is done, in 0..1.
-    """
+    """A copy of a model in training, with the share of the training that is done, in 0..1."""
 
     def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
         given = module_of(classifier, "a torch module to train a copy of")
@@ -72,10 +67,9 @@ class Trainer:
         weigh: Callable[[Tensor], Tensor] | None = None,
         to: Tensor | None = None,
     ) -> Tensor | None:
-        """Take one step on inputs x (B, *S) with labels y (B,), in train mode.
+        """Take one step on inputs x (B, *S) with labels or targets y (B, ...), in train mode.
 
         Args:
-            y: int64 labels, or the goal's targets, led by the batch axis.
             goal: None for the task's cross-entropy.
             weigh: maps each sample's loss (B,) to the loss; None takes the mean.
             to: a leaf that x was made from; its gradient of the summed loss is returned.
@@ -103,7 +97,6 @@ class Trainer:
         return None if to is None or to.grad is None else to.grad * len(y)
 
     def epoch_log(self, seconds: float) -> EpochLog:
-        """Return the log of an epoch, and reset its counts."""
         of = max(1, self.seen)
         log = EpochLog(loss=self.loss / of, accuracy=self.right / of, seconds=seconds)
         self.loss, self.right, self.seen = 0.0, 0, 0
@@ -112,8 +105,6 @@ class Trainer:
 
 @dataclass(slots=True)
 class _Run:
-    """One training: its place, and its log so far."""
-
     trainer: Trainer
     method: Method
     samples: Samples
@@ -214,12 +205,6 @@ def train(
     preprocessing: Preprocessing | None,
 ) -> Repaired:
     """Train a copy of a model.
-
-    Args:
-        model: a torch module, or a `Classifier` of one.
-        checkpoint: None for none.
-        progress: called after each batch; None shows a line if stderr is a terminal.
-        bounds, preprocessing: as for `robustest.as_classifier`.
 
     Raises:
         ConfigError: the model is no torch module, or has nothing to train.

@@ -85,16 +85,10 @@ class Training:
         """Train a copy of a model, compare both class by class, and measure the claim again on the copy.
 
         Args:
-            model: a torch module, or a `Classifier` of one.
             notes: of the method, for the log.
             groups: of the data, if known.
             sets: (N, K) bool, the classes that each sample shows, if the data have sets.
             scores: reading of logits as classes, for sets.
-
-        Raises:
-            ConfigError: the model is no torch module, or has nothing to train; the claim returns no result.
-            DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
-            StoreError: the checkpoint is of another training, or cannot be written.
         """
         judged = Judged.of(
             self.held_out, self.held_out_groups, samples=samples, groups=groups, sets=sets, scores=scores
