@@ -118,12 +118,11 @@ def log_odds(rows: Tensor, y: Tensor, least: float) -> Tensor:
 
 
 def turning(rows: Tensor, y: Tensor, least: float, confidence: float) -> Tensor:
-    """Return (B,) the softplus of each negated lead: targets that are far from turning weigh little.
-
-    A target's leads are its odds above the confidence and its overlap above `least`; a stray's is its distance below
-    the confidence.
-    """
+    """Return (B,) the softplus of each negated lead: targets that are far from turning weigh little."""
     stand, cut = standing(rows, y, least), _log_odds(torch.tensor(confidence)).item()
+    # A target's leads are its odds above the confidence and its overlap above `least`; a stray's is its distance
+    # below the
+    # confidence.
     sure, quiet = stand.odds - cut, cut - stand.stray
     leads, counts = torch.cat([sure, quiet], 1).detach().abs(), torch.cat([stand.met, stand.lost], 1)
     usual = (leads * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)

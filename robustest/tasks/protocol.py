@@ -137,8 +137,7 @@ class Sided(Protocol):
 class Stratified(Protocol):
     """A task whose samples differ in the number of things to get right, which a mean over all may hide.
 
-    A task may have a field `by`: with "objects", a claim passes only if no stratum is surely beyond its threshold; see
-    `robustest.decisions.strata`.
+    With the field `by` = "objects", a claim passes only if no stratum is surely beyond its threshold.
     """
 
     @property
@@ -238,7 +237,6 @@ def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
 
     Args:
         score: scores in [0, 1].
-        floor: as for `kept`.
         loss: loss of the search, on any scale.
     """
     holds = kept(score, floor)
@@ -253,7 +251,6 @@ def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, 
 
     Args:
         work: function from outputs (b, *O) and targets (b, *T) to (b,).
-        output: outputs of a model.
         y: (B, *T) targets.
         axes: number of axes of *O.
     """
