@@ -2,7 +2,7 @@
 
 # `robustified` keeps of each image only the content of a network's features: robust ones of a robust network (D_R), any
 # of a standard one (D_NR). `mislabelled` leaves images as they look, moves other features towards another class, and
-# labels them so: D_rand and D_det. A network trained on these that does well on the unchanged test set has learnt from
+# labels them so: D_rand and D_det. A network trained on these that does well on the unchanged test set has learned from
 # features that people do not see.
 
 from __future__ import annotations

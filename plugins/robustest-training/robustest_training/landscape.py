@@ -62,7 +62,7 @@ LANDSCAPE = Kind(
     lines=no_lines,
 )
 
-# A net has learnt if its loss ends at most at this share of the best constant answer's.
+# A net has learned if its loss ends at most at this share of the best constant answer's.
 _LEARNED = 0.5
 # A net is on a plateau while its loss is more than this share of it.
 _PLATEAU = 0.9
@@ -107,7 +107,7 @@ def measure_smooth_landscape(
 
     Returns:
         The result. The estimate is the geometric mean over runs of the ratio of median loss ranges; an outcome is True
-            if a run keeps the threshold. It is inconclusive if a net has not learnt: its loss ends above half of the
+            if a run keeps the threshold. It is inconclusive if a net has not learned: its loss ends above half of the
             best constant answer's, or is above 0.9 of that at half of the probes.
 
     Raises:
@@ -166,7 +166,7 @@ class Run:
         return own / other if own > 0 and other > 0 else float("nan")
 
     def unlearned(self) -> list[str]:
-        """Return reasons why the nets have not learnt, so that their landscapes mean nothing."""
+        """Return reasons why the nets have not learned, so that their landscapes mean nothing."""
         told = []
         for name, trace in (("net", self.net), ("reference", self.reference)):
             off = float((trace.column("loss") <= _PLATEAU * self.constant).double().mean())
@@ -291,5 +291,5 @@ def assert_smooth_landscape() -> None:
 
     Raises:
         ClaimFailed: it ranges more.
-        ClaimInconclusive: too few runs to decide, or one of the nets has not learnt.
+        ClaimInconclusive: too few runs to decide, or one of the nets has not learned.
     """
