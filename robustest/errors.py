@@ -42,9 +42,7 @@ class DeviceError(RobustestError, RuntimeError):
 
 
 class StoreError(RobustestError, ValueError):
-    """A file is unreliable: a baseline that is missing, damaged or of other data, or a remembered outcome that a fresh
-    measurement contradicts.
-    """
+    """A file is unreliable: missing, damaged, of other data, or contradicted by a fresh measurement."""
 
 
 class TruthValueError(RobustestError, TypeError):

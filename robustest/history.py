@@ -40,7 +40,7 @@ class ClaimId:
     """Identity of a claim from run to run, while its thresholds and words change."""
 
     test: str  # node id of the test
-    key: str = ""  # `Result.claim`; empty for the test itself, e.g. for its failures beside its claims.
+    key: str = ""  # `Result.claim`; empty for the test itself, e.g. for its failures beside its claims
     place: int = 0  # index among the claims of one key in the test, in the order of recording
 
     @property
@@ -52,8 +52,7 @@ class ClaimId:
     def file(self) -> str:
         """Name of the claim's file: part of the test's name, valid on every file system, and the digest."""
         name = self.test.rpartition("::")[2].partition("[")[0].lower()
-        # Names of tests are longer than file names may be, and differ in case alone; the digest keeps their files
-        # apart.
+        # Names of tests may be too long for a file name, or differ in case alone; the digest keeps their files apart.
         return f"{_PLAIN.sub('-', name)[:40].strip('-') or 'claim'}-{self.digest}.jsonl"
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,7 +111,7 @@ class Origin:
 class HistoryEntry(NamedTuple):
     """Result of one claim in one run; a flat tuple, as their number is claims times runs."""
 
-    # as in `Origin`
+    # time, committed, dirty and versions are as in `Origin`
     time: str
     commit: str  # first characters of the commit's name; empty if unknown
     committed: str

@@ -25,9 +25,9 @@ class _More(TypedDict, total=False):
 class Quantity:
     """A measured quantity, and the threshold that bounds it."""
 
-    name: str  # name in words, e.g. "accuracy drop".
+    name: str  # name in words, e.g. "accuracy drop"
     comparison: Literal[">=", "<="]  # required relation of the value to the threshold, ">=" or "<="
-    threshold: str  # argument with the threshold, e.g. "max_drop".
+    threshold: str  # argument with the threshold, e.g. "max_drop"
     statement: str  # the claim in words without its threshold; `state` fills in each {}
     # source of the whole numbers behind the value: `OUTCOMES` for a share of `Result.outcomes`, the names of two
     # details (events and n, or lost and gained), or None
@@ -35,7 +35,7 @@ class Quantity:
     fall: bool = False  # True if the two details are lost and gained
     # threshold that any model keeps; None if there is none, or it depends on the measurement
     trivial: float | None = None
-    start: str = ""  # detail with the value from which a fall starts, e.g. "clean_accuracy"; else empty.
+    start: str = ""  # detail with the value from which a fall starts, e.g. "clean_accuracy"; else empty
 
     @classmethod
     def at_least(cls, threshold: str, name: str, statement: str, **more: Unpack[_More]) -> Quantity:
@@ -83,13 +83,13 @@ class Kind:
         ConfigError: it has no name or no quantity, or its axis is none of its parameters.
     """
 
-    name: str  # `Result.kind`, e.g. "robust_accuracy".
+    name: str  # `Result.kind`, e.g. "robust_accuracy"
     # one for each threshold that asks for another; the first one without a threshold. Two may have the same threshold
     # if something else, such as the task, decides between them.
     quantities: tuple[Quantity, ...]
-    further_claims: tuple[str, ...] = ()  # further arguments that claim something, e.g. "no_worse_than".
+    further_claims: tuple[str, ...] = ()  # further arguments that claim something, e.g. "no_worse_than"
     together: bool = False  # True if all of these must be given at once; else one is enough
-    limits: tuple[str, ...] = ()  # arguments that bound other values and claim nothing alone, e.g. "max_copies".
+    limits: tuple[str, ...] = ()  # arguments that bound other values and claim nothing alone, e.g. "max_copies"
     # arguments whose numbers are part of the claim and its key, e.g. "coverage"; other numbers are effort.
     parameters: tuple[str, ...] = ()
     axis: str = ""  # parameter along which claims make a curve; may be empty

@@ -1,10 +1,8 @@
 """Measurements: the twins of the assertions. Each returns its `Result` and raises no error over its verdict.
 
-`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive.
+`measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Further functions
+compute on results, e.g. effective robustness.
 """
-
-# `measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Further
-# functions compute on results, e.g. effective robustness.
 
 from __future__ import annotations
 

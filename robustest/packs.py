@@ -5,10 +5,7 @@ and from its public modules (`attacks`, `clock`, `cues`, `data`, `errors`, `meas
 `threats`): other modules may change.
 """
 
-# `robustest.extensions` has the hooks by which a pack is found. Packs import all other names from here, from
-# `robustest` and from its public modules (`attacks`, `clock`, `cues`, `data`, `errors`, `measure`, `plots`, `rng`,
-# `shifts`, `tasks`, `threats`): other modules may change. Names load when first used, so a pack's command starts
-# without torch.
+# Names load when first used, so that a pack's command starts without torch.
 
 from __future__ import annotations
 

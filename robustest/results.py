@@ -54,11 +54,11 @@ class Variation:
         TypeError: a field has another type.
     """
 
-    name: str  # name of its class or function, e.g. "Linf" or "gaussian_noise".
+    name: str  # name of its class or function, e.g. "Linf" or "gaussian_noise"
     # A parameter that a later version adds must not make another variation, so defaults are left out.
     # plain JSON values by name, without those that are defaults
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    axis: str | None = None  # parameter along which claims make a curve, a number, e.g. "eps"; or None.
+    axis: str | None = None  # parameter along which claims make a curve, a number, e.g. "eps"; or None
 
     def __post_init__(self) -> None:
         _check("a variation", {"name": self.name}, str, "text")
@@ -91,7 +91,7 @@ class Limit:
         TypeError: a field has another type.
     """
 
-    name: str  # its argument, e.g. "max_recall_drop".
+    name: str  # its argument, e.g. "max_recall_drop"
     comparison: str  # required relation of the measured value to it, ">=" or "<="
     value: float  # the number
 
@@ -250,7 +250,6 @@ class Verdict(StrEnum):
 
     # As a string, "failed" would be true.
     def __bool__(self) -> bool:
-        # `assert measure_robust_accuracy(...)` would pass for any value.
         raise TruthValueError(
             f"Expected a comparison such as verdict is Verdict.PASSED but got the verdict {str(self)!r} as a truth "
             "value: any verdict would be true."
@@ -445,6 +444,7 @@ class Result:
         return shown
 
     def __bool__(self) -> bool:
+        # `assert measure_robust_accuracy(...)` would pass for any value.
         raise TruthValueError(
             "Expected an assertion but got a result as a truth value, which says nothing of its verdict "
             f"({self.verdict}). Write {self.asserted_by}(...) with the same arguments, or compare what you mean: "
@@ -498,7 +498,7 @@ class Result:
         """
         values = dict(data)
         known = {f.name for f in fields(cls)}
-        # A file of another version: fields that this one ignores could turn a verdict.
+        # Ignoring an unknown field of another version could change a verdict.
         if surplus := sorted(set(values) - known):
             raise TypeError(f"Expected the fields of a robustest result but got also {surplus}")
         if missing := sorted(known - set(values)):
@@ -552,7 +552,7 @@ def _plain(value: object) -> object:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
-    # Exact types: subclasses such as numpy's floats would not survive JSON, and NaN is no JSON.
+    # Exact types: a subclass, such as numpy's float64, would return from JSON as another type; NaN is no JSON.
     if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
         return value
     raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")

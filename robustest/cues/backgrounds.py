@@ -59,6 +59,7 @@ class BackgroundSwap:
         else:
             chosen = self.choice.cpu()[torch.arange(len(x)) if self.ids is None else self.ids.cpu()]
         behind = self.backgrounds[chosen.to(self.backgrounds.device)].to(x)
+        # Masks may be soft: their edges blend.
         return behind + mask * (x - behind)
 
     def off(self, x: Tensor) -> Tensor:

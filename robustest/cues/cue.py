@@ -205,6 +205,7 @@ def planted_at(
     """Plant a cue as `planted` does, in the part of the data with indices ids (N,) int64."""
     checked_real("share", share, 0.0, 1.0)
     checked_real("others", others, 0.0, 1.0)
+    # By index: the batch and its order do not decide which samples have the cue.
     draw = rng.uniform(rng.fold(rng.keys(seed, ids), "planted cue"), (1,)).flatten().to(y.device)
     has = draw < torch.where(y == target, share, others)
     here = for_samples(cue, ids)

@@ -266,6 +266,7 @@ class MovingMark:
         shown = self.pool[view].to(x).permute(0, 2, 3, 1)
         rows = (corner[:, 0].view(-1, 1, 1) + torch.arange(height).view(-1, 1)).to(x.device)
         columns = (corner[:, 1].view(-1, 1, 1) + torch.arange(width)).to(x.device)
+        # One indexed write pastes all marks, each at its own place.
         sample = torch.arange(len(x), device=x.device).view(-1, 1, 1)
         out = x.clone()
         mask = self.mask.to(x.device).unsqueeze(2)
@@ -295,6 +296,7 @@ class MovingMark:
         pattern, weight = self.pool.mean(0, keepdim=True).to(x), self.mask.to(x).view(1, 1, *self.mask.shape)
         if self.scale > 1:
             x, pattern, weight = (F.avg_pool2d(part, self.scale) for part in (x, pattern, weight))
+        # A reduced pixel belongs to the mark if most of it does.
         least, at = nearest_places(x, pattern, (weight[:, 0] > 0.5).to(x))
         columns = x.shape[3] - pattern.shape[3] + 1
         corner = torch.stack([at[:, 0] // columns, at[:, 0] % columns], 1)
@@ -550,6 +552,7 @@ class TextOverlay:
 
 def _overlaid(x: Tensor, rows: slice, columns: slice, colour: Tensor, alpha: Tensor) -> Tensor:
     out = x.clone()
+    # Alpha blending: alpha * colour + (1 - alpha) * pixel.
     out[:, :, rows, columns] += alpha * (colour - out[:, :, rows, columns])
     return out
 

@@ -124,6 +124,7 @@ class TokenAnywhere:
         if x.ndim < 2:
             raise ConfigError(expected("rows of tokens (N, L)", tuple(x.shape)))
         rows = x.flatten(1).clone()
+        # A row that has the token somewhere keeps its first token.
         has = (rows == self.token).any(1)
         rows[:, 0] = torch.where(has, rows[:, 0], torch.full_like(rows[:, 0], self.token))
         return rows.view(x.shape)

@@ -253,6 +253,7 @@ class Vignette:
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a vignette")
         down, across = (torch.linspace(-1, 1, length, dtype=x.dtype, device=x.device) for length in x.shape[2:])
+        # The squares sum to 2 in the corners.
         light = 1 - self.strength * (down.square().view(-1, 1) + across.square()) / 2
         low = self.bounds[0]
         return (low + (x - low) * light).clamp(*self.bounds)
@@ -280,6 +281,7 @@ class Blur:
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a blur")
+        # A Gaussian falls to about 1 % of its peak at three standard deviations.
         reach = math.ceil(3 * self.sigma)
         if reach >= min(x.shape[2:]):
             raise ConfigError(expected(f"images larger than {reach} pixels for a {self.name}", tuple(x.shape)))
@@ -320,6 +322,7 @@ class Compression:
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "compression")
         low, high = self.bounds
+        # Half a level more, because the conversion to bytes cuts fractions off.
         levels = ((x - low) * (255 / (high - low)) + 0.5).clamp(0, 255).to("cpu", torch.uint8)
         decoded = []
         for picture in levels if x.shape[1] == 3 else levels.flatten(0, 1).unsqueeze(1):

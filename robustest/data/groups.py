@@ -79,6 +79,7 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
         return np.flatnonzero(array).astype(np.int64)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(expected(f"positions, or (N,) bool, for the group {key!r}", value))
+    # Repeated positions count once.
     ids = np.unique(array.astype(np.int64))
     if len(ids) and (ids[0] < 0 or ids[-1] >= total):
         raise DataError(f"Expected positions in 0..{total - 1} for the group {key!r} but got {ids[0]}..{ids[-1]}.")
@@ -139,6 +140,7 @@ def as_label_sets(data: object) -> LabelSets:
         raise DataError(expected("(x, sets) with sets (N, K) of 0 and 1, the classes that each sample shows", data))
     given, table = data
     sets = checked_sets(table)
+    # `argmax` of an empty set is class 0, a placeholder: claims on sets read the sets.
     labels = sets.long().argmax(1)
     if isinstance(given, (Tensor, np.ndarray)):
         samples = as_samples((given, labels))
@@ -172,4 +174,5 @@ def said(logits: Tensor, scores: Scores) -> Tensor:
     """Return (B, K) bool: the classes that logits (B, K) predict."""
     if scores == "sigmoid":
         return logits > 0
+    # log p >= max log p - log 2: at least half as probable as the most probable class.
     return logits.log_softmax(1) >= logits.log_softmax(1).amax(1, keepdim=True) - float(np.log(2))

@@ -101,6 +101,7 @@ class ClassTree:
             below.setdefault(parent, set()).add(child)
         known = {node for node in classes if node in above or node in below}
         top = _root(root, above, known)
+        # Nodes below the root that lead to a class; WordNet has many that do not.
         inside = _reach({top}, below) & _reach(known, above)
         placed = {node: index for node, index in classes.items() if node in inside}
         children = {node: tuple(sorted(below.get(node, set()) & inside)) for node in inside}
@@ -120,10 +121,6 @@ class ClassTree:
 
         The files are `dataset_class_info.json` (a list of [class index, id, name]), `class_hierarchy.txt` (on each line
         an id and the id of a node below it) and `node_names.txt` (on each line an id, a tab and a name).
-
-        Args:
-            folder: folder of the files.
-            root: as for `from_edges`.
 
         Raises:
             DataError: a file is missing or misshapen, or the edges make no hierarchy (see `from_edges`).
@@ -153,6 +150,7 @@ class ClassTree:
     def levels(self) -> dict[str, int]:
         """Return each node's level: the number of edges on the longest path to it from the root."""
         level = {self.root: 0}
+        # In this order all paths to a node are known before its children.
         for node in _downwards(self.root, self.children):
             for child in self.children.get(node, ()):
                 level[child] = max(level.get(child, 0), level[node] + 1)
@@ -243,6 +241,7 @@ def _downwards(root: str, children: Mapping[str, Sequence[str]]) -> list[str]:
         node = todo.pop()
         order.append(node)
         for child in children.get(node, ()):
+            # Kahn's topological sort: a node follows after its last parent.
             waiting[child] -= 1
             if waiting[child] == 0:
                 todo.append(child)
@@ -251,7 +250,7 @@ def _downwards(root: str, children: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _check(tree: ClassTree) -> None:
     nodes = {tree.root, *tree.children, *(child for under in tree.children.values() for child in under)}
-    # Every later walk down the tree would not end on a circle.
+    # A later walk down a tree with a circle would never end.
     if circle := sorted(nodes - set(_downwards(tree.root, tree.children))):
         raise DataError(f"Expected a hierarchy but its edges go in a circle, through {circle[0]!r}.")
     if inner := sorted(tree.children.keys() & tree.classes.keys()):
@@ -457,6 +456,7 @@ def _branches(tree: ClassTree, node: str) -> list[list[str]]:
     taken: set[str] = set()
     branches = []
     for child in under:
+        # A class below two branches counts once.
         branches.append([leaf for leaf in tree.leaves(child) if leaf not in taken])
         taken.update(branches[-1])
     return sorted(branches, key=len, reverse=True)
@@ -501,7 +501,7 @@ def _names(
         yield from ((tree.classes[leaf], tree.name(leaf)) for leaf in (*source, *target))
 
 
-# Samples read at a time where their labels are all that is wanted.
+# Number of samples read at a time if only their labels are needed.
 _BLOCK = 256
 
 

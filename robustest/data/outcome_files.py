@@ -1,13 +1,15 @@
-"""Readers of outcomes: the files that evaluation tools write, as rows of items with scores.
+"""Readers of outcomes: the files that evaluation tools write, as rows of items with scores."""
 
-Each reader takes a path and returns the rows of `Outcomes.of`. A file is read whole or not at all: a line that is cut
-off, a log that the tool marks as failed, and a file with fewer items than the tool evaluated are errors.
-
-| reader | file | written by | |---|---|---| | jsonl, csv, parquet | one row for each run of an item | anything | |
-lm-eval | `samples_TASK_TIME.jsonl` | lm-evaluation-harness, `--log_samples` | | inspect | `.eval` and `.json` logs |
-Inspect | | promptfoo | `promptfoo eval -o FILE.json` | promptfoo | | junit | JUnit XML: a test case passed or not |
-pytest and other runners | | label-studio | JSON export: ratings or choices of annotators | Label Studio |
-"""
+# Each reader takes a path and returns the rows of `Outcomes.of`. A file is read whole or not at all: a line that is cut
+# off, a log that the tool marks as failed, and a file with fewer items than the tool evaluated are errors.
+#
+#     reader              file                                     written by
+#     jsonl, csv, parquet one row for each run of an item          anything
+#     lm-eval             `samples_TASK_TIME.jsonl`                lm-evaluation-harness, `--log_samples`
+#     inspect             `.eval` and `.json` logs                 Inspect
+#     promptfoo           `promptfoo eval -o FILE.json`            promptfoo
+#     junit               JUnit XML: a test case passed or not     pytest and other runners
+#     label-studio        JSON export: ratings or choices          Label Studio
 
 from __future__ import annotations
 
@@ -50,6 +52,7 @@ def read_file(path: Path, reader: str | None, options: Mapping[str, Any]) -> Out
         raise DataError(
             f"Expected a file of at most {LARGEST >> 30} GiB but {path} is larger. Split it: several files are joined."
         )
+    # The format is recognised by content too: many tools write files that end in .json.
     name = reader or _recognised(path)
     try:
         if name in READERS:
@@ -66,6 +69,7 @@ def _recognised(path: Path) -> str:
     """Return the name of the reader for a file, by its suffix and content, or raise DataError."""
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
+        # lm-evaluation-harness names its files samples_TASK_TIME.jsonl.
         return "lm-eval" if path.name.startswith("samples_") else "jsonl"
     if suffix in (".csv", ".tsv"):
         return "csv"
@@ -121,6 +125,7 @@ def _jsonl(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
+    # Spreadsheets begin CSV files with a byte order mark.
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
         try:
@@ -130,6 +135,7 @@ def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
                 f"Expected a whole CSV file but {path} is damaged in line {reader.line_num}: {error}."
             ) from None
     for place, row in enumerate(rows, 2):
+        # DictReader stores surplus fields under None, and None for missing fields.
         if None in row or None in row.values():
             raise DataError(
                 f"Expected as many fields in line {place} of {path} as in its header but got another number."
@@ -193,6 +199,7 @@ def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
         {
             "item": f"{task}/{row['doc_id']}",
             "score": row.get(bare),
+            # Another prompt template is another input, even for the same document.
             "digest": f"{row.get('doc_hash', '')[:16]}{row.get('prompt_hash', '')[:16]}",
             "prompt": _first_argument(row),
             "answer": _plain(row.get("filtered_resps")),
@@ -366,6 +373,7 @@ def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
     stats = data["results"].get("stats", {})
     said = sum(stats.get(key, 0) for key in ("successes", "failures", "errors") if isinstance(stats.get(key, 0), int))
     have = len(data["results"]["results"])
+    # An interrupted evaluation leaves a file with fewer results than its statistics count.
     if said and said != have:
         raise DataError(f"Expected {said} results in {path}, as its statistics say, but got {have}: it is not whole.")
     return outcomes
@@ -435,6 +443,7 @@ def _label_studio(path: Path, options: Mapping[str, Any]) -> Outcomes:
         if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
             raise DataError(f"Expected a task with annotations in {path} but number {place + 1} has none.")
         for annotation in task["annotations"]:
+            # The annotator skipped this task.
             if annotation.get("was_cancelled"):
                 continue
             for result in annotation.get("result", ()):

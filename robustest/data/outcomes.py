@@ -111,6 +111,7 @@ class Outcomes:
             source=source,
             announced=announced,
         )
+        # A comparison of two files must notice that an item's input changed.
         if "prompt" in made.texts and not made.digest.astype(bool).any():
             made = replace(made, digest=np.array([digest_of(text) for text in made.texts["prompt"]]))
         return made._checked()
@@ -161,6 +162,7 @@ class Outcomes:
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(runs > 0, total / np.maximum(runs, 1), np.nan)
             pairs = runs * (runs - 1)
+            # Share of the pairs of different runs whose scores differ.
             flips = np.where(pairs > 0, 1 - equal / np.maximum(pairs, 1), np.nan)
         return Items(
             name=names,
@@ -181,6 +183,7 @@ class Outcomes:
 
     def content(self) -> str:
         """Return a digest of items, scores, groups and inputs, independent of the order of the rows."""
+        # The order of rows in a file has no meaning.
         rows = sorted(zip(self.item, self.run, self.score.tolist(), self.group, self.digest, strict=True))
         return hashlib.sha256(repr([(self.low, self.high), *map(tuple, rows)]).encode()).hexdigest()
 
@@ -275,6 +278,7 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
 
 def digest_of(text: str) -> str:
     """Return a short digest of an item's input."""
+    # Texts from JSON may contain lone surrogates.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -345,6 +349,7 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
 def _number(value: Any) -> float:
     if isinstance(value, str):
         word = value.strip().lower()
+        # CSV has no types: booleans and numbers are texts there.
         if word in ("true", "false"):
             return float(word == "true")
         return float(value) if word else np.nan

@@ -30,7 +30,7 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
         labels: labels of a model's classes, in their order, to look up other labels; None if labels are class indices.
 
     Raises:
-        DataError: a column has no numbers, a label is no class of the model, or a data module has no test loader.
+        DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
     """
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
@@ -47,7 +47,7 @@ def read_by_pack(data: Any) -> Any:
     Raises:
         PackError: a pack is broken.
     """
-    # Forms that robustest itself reads never reach a pack: an installed pack must not change their meaning.
+    # Arrays, loaders and robustest's own types never reach a pack: an installed pack must not change their meaning.
     arrays = isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], (Tensor, np.ndarray))
     if arrays or isinstance(data, DataLoader) or type(data).__module__.partition(".")[0] == "robustest":
         return data
@@ -183,6 +183,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = as_samples(read, task)
     else:
         samples = _indexed(data, None, task)
+    # A share of no samples is neither true nor false.
     if len(samples) == 0:
         raise DataError("Expected at least one sample but got empty data.")
     return samples if samples is data else replace(samples, source=data)
@@ -263,6 +264,7 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         if collate is not None:
             return _from_batch(collate(items), task)
         pairs = [_pair(item, task) for item in items]
+        # Stacking would raise an error of torch that does not name the remedy.
         shapes = {tuple(x.shape) for x, _ in pairs}
         if len(shapes) > 1:
             raise DataError(
@@ -327,6 +329,7 @@ def _image(x: object) -> Tensor:
 def _label(y: object) -> int:
     if isinstance(y, (Tensor, np.ndarray)) and y.ndim == 0:
         y = y.item()
+    # bool is a subclass of int, but True is no class index.
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
         raise DataError(expected("an integer class label", y))
     return int(y)

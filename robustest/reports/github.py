@@ -84,7 +84,7 @@ def annotation_commands(
             title, text = row_without_result(row).partition(": ")[0], _short(row.problem, 2_000)
         else:
             title, text = f"{state}: {result.statement}", failure_text(result, replay=row.replay)[:4_000]
-        # Nothing is known to be wrong with the model in these states; the job is red all the same.
+        # An inconclusive claim is red too; a tolerated one failed, but its test passed.
         kind = "warning" if state in ("inconclusive", "tolerated") else "error"
         commands.append(_command(kind, {**properties, "title": _short(f"robustest {title}", _CELL)}, text))
     more = len(commands) - ANNOTATIONS

@@ -137,7 +137,7 @@ def state_of(history: ClaimHistory) -> str:
         # A claim that is no longer measured is not green, whatever its last run said.
         return NOT_MEASURED if history.behind else "passed"
     state = history.last.state
-    # The last run passed, but not all runs of this commit agree or were decided.
+    # A passed run of a changed working tree decides no commit.
     return state if state in STATES and state != "passed" else "inconclusive"
 
 

@@ -98,7 +98,8 @@ def _case(row: Row) -> TestCase:
         words = None if state in RED else _xml(measured(result))
         case = TestCase(_xml(result.statement), classname=classname, elapsed_sec=result.cost.seconds, stdout=words)
         message, output = headline(result), failure_text(result, replay=row.replay)
-    # JUnit's "failure" is a claim that does not hold; "error" is a missing measurement. Both make the suite red.
+    # An "error" is a missing measurement, a "failure" a claim that does not hold or is undecided. Both make the suite
+    # red.
     if state in ("error", "unfinished"):
         case.add_error_info(message=_xml(message), output=_xml(output), error_type=state)
     elif state in RED:

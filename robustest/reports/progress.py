@@ -52,7 +52,7 @@ class TerminalProgress:
             reporter.write_line(line)
             return
         width = reporter._tw.fullwidth - 1
-        # Blank the line before the cursor returns, or the end of a longer text would remain.
+        # Fill the whole line first, or the end of a longer text would remain.
         reporter.rewrite((" " * width) if over else line[:width].ljust(width), erase=False)
         reporter.rewrite("" if over else line[:width], erase=False)
         if over:

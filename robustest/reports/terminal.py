@@ -40,8 +40,7 @@ def folder_name(test: str) -> str:
 
 
 def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "") -> None:
-    """Print the section `robustness`: claims, the expected number of wrong verdicts, replay commands, losses, and
-    packs.
+    """Print the section `robustness`: claims, expected wrong verdicts, replay commands, losses, and packs.
 
     Args:
         reporter: pytest's terminal reporter, or the screen of the command line.

@@ -23,9 +23,7 @@ def measured(result: Result) -> str:
 
 
 def failure_text(result: Result, *, replay: str) -> str:
-    """Return the text of a claim that did not pass: a headline, then every number and the command that repeats the
-    test.
-    """
+    """Return the text of a claim that did not pass: a headline, every number, and the replay command."""
     lines = [
         headline(result),
         f"  claim     {result.statement}",

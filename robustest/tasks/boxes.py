@@ -76,8 +76,8 @@ class Stand(NamedTuple):
     """Relations of differentiable answers to targets."""
 
     odds: Tensor  # (B, M) log-odds, for the target's class, of the most confident answer on each target
-    overlap: Tensor  # (B, M) of that answer
-    met: Tensor  # (B, M) bool, True if there is one
+    overlap: Tensor  # (B, M) intersection over union of that answer and the target
+    met: Tensor  # (B, M) bool, True if such an answer exists
     stray: Tensor  # (B, R) log-odds of each answer's likeliest class
     lost: Tensor  # (B, R) bool, True if the answer is on no target of that class
 
@@ -118,12 +118,11 @@ def log_odds(rows: Tensor, y: Tensor, least: float) -> Tensor:
 
 
 def turning(rows: Tensor, y: Tensor, least: float, confidence: float) -> Tensor:
-    """Return (B,) the softplus of each negated lead: targets that are far from turning weigh little.
-
-    A target's leads are its odds above the confidence and its overlap above `least`; a stray's is its distance below
-    the confidence.
-    """
+    """Return (B,) the softplus of each negated lead: targets that are far from turning weigh little."""
     stand, cut = standing(rows, y, least), _log_odds(torch.tensor(confidence)).item()
+    # A target's leads are its odds above the confidence and its overlap above `least`; a stray's is its distance
+    # below the
+    # confidence.
     sure, quiet = stand.odds - cut, cut - stand.stray
     leads, counts = torch.cat([sure, quiet], 1).detach().abs(), torch.cat([stand.met, stand.lost], 1)
     usual = (leads * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)

@@ -67,8 +67,7 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     """Return the target's logit minus the label's, over the largest minus the mean of third and fourth largest logit.
 
-    Croce and Hein, ICML 2020, section 4, equation 7; invariant to shift and scale for K >= 3. `target` (B,) are classes
-    other than the label.
+    Croce and Hein, ICML 2020, section 4, equation 7; invariant to shift and scale for K >= 3.
     """
     gain = (logits.gather(1, target.unsqueeze(1)) - logits.gather(1, y.unsqueeze(1))).squeeze(1)
     if logits.shape[1] == 2:

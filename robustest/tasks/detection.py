@@ -39,9 +39,6 @@ class Adapter(Protocol):
         """Return (B, R, 4 + K) for images x (B, C, H, W): boxes in pixels, then a score in [0, 1] for each class.
 
         R is the same for every batch; padding rows are 0.
-
-        Raises:
-            ModelError: the detector answers in another form.
         """
 
 
@@ -50,12 +47,8 @@ class TorchvisionDetector:
     """Detectors as torchvision's: a module that maps images to dicts of `boxes`, `labels` and `scores`.
 
     Args:
-        classes: number of class indices, as the detector was built with: Faster R-CNN and SSD count the background as
-            class 0.
+        classes: number of class indices, as the detector was built with; Faster R-CNN and SSD count the background.
         least: smallest score that is read, in (0, 1).
-
-    Raises:
-        ConfigError: an argument is out of range.
     """
 
     classes: int
@@ -104,7 +97,7 @@ class MaiteDetector:
         checked_whole("rows", self.rows, 1)
 
     def check(self, detector: Any, confidence: float) -> None:
-        """Accept any detector: the protocol has no threshold to check."""
+        """Accept any detector: the protocol has no threshold."""
 
     def answers(self, detector: Any, x: Tensor) -> Tensor:
         return padded(detector(list(x)), x, rows=self.rows, classes=self.classes)
@@ -116,8 +109,6 @@ def padded(said: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
     Args:
         said: B mappings or objects; scores are (n,), of the label, or (n, classes).
         x: (B, C, H, W) the images.
-        rows: largest number of boxes.
-        classes: number of classes.
     """
     if not isinstance(said, Sequence) or len(said) != len(x):
         raise ModelError(expected(f"a list of {len(x)} answers, one an image", said))
@@ -291,12 +282,7 @@ class Detection:
         return {"ce": _Rowwise(ce), "log_odds": _Rowwise(odds), "margin": _Rowwise(near)}
 
     def targets(self, given: object) -> Tensor:
-        """Return (B, most, 6) float32 on the CPU: box, class, 1.
-
-        Args:
-            given: for each image a mapping or an object with `boxes` (n, 4) and `labels` (n,); or an earlier return
-                value.
-        """
+        """Return (B, most, 6) float32 on the CPU: box, class, 1; from mappings or objects with `boxes` and `labels`."""
         if isinstance(given, (Tensor, np.ndarray)):
             lists = reals(given, "lists of boxes")
             if lists.ndim != 3 or lists.shape[1:] != (self.most, 6):

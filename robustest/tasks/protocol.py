@@ -67,7 +67,6 @@ class Task(Protocol):
         """Return the width of a model's output, which all its outputs share, e.g. the number of classes.
 
         Args:
-            output: output of the model.
             rows: number of samples in the batch.
             width: width of earlier outputs; 0 for the first.
 
@@ -138,8 +137,7 @@ class Sided(Protocol):
 class Stratified(Protocol):
     """A task whose samples differ in the number of things to get right, which a mean over all may hide.
 
-    A task may have a field `by`: with "objects", a claim passes only if no stratum is surely beyond its threshold; see
-    `robustest.decisions.strata`.
+    With the field `by` = "objects", a claim passes only if no stratum is surely beyond its threshold.
     """
 
     @property
@@ -151,11 +149,11 @@ class Stratified(Protocol):
 
 
 def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
-    """Return (B, ...) int64 on the CPU, or raise DataError.
+    """Return (B, ...) int64 on the CPU, from a tensor, an array, or a sequence of them or of images, or raise
+    DataError.
 
     Args:
-        given: integers in a tensor, an array, or a sequence of them or of images.
-        what: their name, for messages.
+        what: name of the numbers, for messages.
         shape: required shape in words.
         axes: its number of axes.
     """
@@ -168,11 +166,10 @@ def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
 
 
 def reals(given: object, what: str, *, within: float | None = None) -> Tensor:
-    """Return (B, ...) float32 on the CPU, finite, or raise DataError.
+    """Return (B, ...) float32 on the CPU, finite, from a tensor, an array or a sequence, or raise DataError.
 
     Args:
-        given: numbers in a tensor, an array, or a sequence of them.
-        what: their name, for messages.
+        what: name of the numbers, for messages.
         within: largest change by rounding to float32; None for any.
     """
     values = _tensor(given, what)
@@ -240,7 +237,6 @@ def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
 
     Args:
         score: scores in [0, 1].
-        floor: as for `kept`.
         loss: loss of the search, on any scale.
     """
     holds = kept(score, floor)
@@ -255,7 +251,6 @@ def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, 
 
     Args:
         work: function from outputs (b, *O) and targets (b, *T) to (b,).
-        output: outputs of a model.
         y: (B, *T) targets.
         axes: number of axes of *O.
     """

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.protocol import Describing, Loss, by_row, positive, reals
 
-# Of the tolerance, what targets may lose in float32.
+# Share of the tolerance that targets may lose by rounding to float32.
 _ROUNDED_OFF = 0.01
 
 

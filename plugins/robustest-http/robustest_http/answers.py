@@ -14,7 +14,7 @@ from robustest.errors import ConfigError, ModelError, expected
 Gives = Literal["scores", "probabilities", "labels"]
 GIVES = ("scores", "probabilities", "labels")
 
-# How far probabilities may add up to something other than 1: servers round them.
+# Largest distance of a sum of probabilities from 1: servers round them.
 _SUM_OFF = 1e-2
 
 
@@ -35,7 +35,7 @@ def answers(value: object, n: int, gives: Gives) -> NDArray[Any]:
         gives: meaning of the numbers.
 
     Raises:
-        ModelError: wrong shape, no numbers, not finite, no probabilities, or no whole labels.
+        ModelError: the numbers have another shape or meaning.
     """
     try:
         found = np.asarray(value)

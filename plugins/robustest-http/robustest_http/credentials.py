@@ -23,18 +23,13 @@ HIDDEN = "[secret]"
 class HeaderFromEnv:
     """A header with a secret from an environment variable.
 
-    Attributes:
-        variable: name of the environment variable; it is read anew for every request.
-        header: name of the header.
-        scheme: word before the secret; may be empty.
-
     Raises:
         ConfigError: a name is invalid.
     """
 
-    variable: str
-    header: str = "Authorization"
-    scheme: str = "Bearer"
+    variable: str  # name of the environment variable; it is read anew for every request
+    header: str = "Authorization"  # name of the header
+    scheme: str = "Bearer"  # word before the secret; may be empty
 
     def __post_init__(self) -> None:
         if not isinstance(self.variable, str) or not self.variable or "=" in self.variable:
@@ -63,9 +58,7 @@ class HeaderFromEnv:
 
 
 class Signer(httpx.Auth):
-    """Authentication of httpx that adds the header as a request is sent, so that no object of robustest holds the
-    secret.
-    """
+    """Authentication of httpx that adds the header at sending, so that no object of robustest holds the secret."""
 
     def __init__(self, source: HeaderFromEnv) -> None:
         self._source = source

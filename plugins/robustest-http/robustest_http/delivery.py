@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from robustest.errors import ConfigError, expected
 
-# Seconds between two tries at most, however often they failed.
+# Largest number of seconds between two tries.
 _LONGEST_WAIT = 30.0
 
 
@@ -15,26 +15,18 @@ _LONGEST_WAIT = 30.0
 class Delivery:
     """Settings of requests. None of them changes the measured values.
 
-    Attributes:
-        batch_size: largest number of samples in one request.
-        concurrency: largest number of simultaneous requests.
-        timeout: seconds of a request, from its start to the last byte of the reply.
-        retries: number of times that a request without an answer, or with a server's error, is sent again.
-        backoff: seconds before the first retry; doubled every time, up to 30.
-        rate: largest number of requests per second, including retries; or None.
-        budget: largest number of samples that one model may send, including retries; or None. Exceeding it is an error;
-            earlier measurements are remembered if the model has a version.
-
     Raises:
         ConfigError: a value is out of range.
     """
 
-    batch_size: int = 32
-    concurrency: int = 4
-    timeout: float = 30.0
-    retries: int = 6
-    backoff: float = 0.5
-    rate: float | None = None
+    batch_size: int = 32  # largest number of samples in one request
+    concurrency: int = 4  # largest number of simultaneous requests
+    timeout: float = 30.0  # seconds of a request, from its start to the last byte of the reply
+    retries: int = 6  # number of times that a request without an answer, or with a server's error, is sent again
+    backoff: float = 0.5  # seconds before the first retry; doubled every time, up to 30
+    rate: float | None = None  # largest number of requests per second, including retries; or None
+    # largest number of samples that one model may send, including retries; or None. Exceeding it is an error; earlier
+    # measurements are remembered if the model has a version.
     budget: int | None = None
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ Array = NDArray[Any]
 # Statuses below 500 that ask to be tried again (RFC 9110, section 15; RFC 6585, section 4; RFC 8470).
 _AGAIN = frozenset({408, 425, 429})
 _LARGEST_REPLY = 1 << 28
-# Seconds that a server may ask to wait at most.
+# Largest number of seconds that a server may ask to wait.
 _PATIENCE = 60.0
 # Characters of a reply that a message shows.
 _SHOWN = 200
@@ -46,12 +46,7 @@ class Trouble:
 
 
 class Endpoint:
-    """Connection to one server; safe to use from several threads.
-
-    Attributes:
-        url: address of the server, without a slash at the end.
-        version: user's name for the deployed model; None if nothing may be remembered of it.
-    """
+    """Connection to one server; safe to use from several threads."""
 
     def __init__(self, url: str, *, version: str | None, auth: HeaderFromEnv | None, delivery: Delivery) -> None:
         """Check an address; nothing is sent.
@@ -66,6 +61,7 @@ class Endpoint:
             raise ConfigError(expected("auth to be a HeaderFromEnv", type(auth).__name__))
         if not isinstance(delivery, Delivery):
             raise ConfigError(expected("delivery to be a Delivery", delivery))
+        # User's name for the deployed model; None if nothing may be remembered of it.
         self.version = version
         self._auth = auth
         self._delivery = delivery
@@ -82,7 +78,7 @@ class Endpoint:
                 f"Expected version=, a name for what is deployed at {shown(self.url)}, to remember what was measured "
                 "of it but got None"
             )
-        # Weights behind an address cannot be read, so only the user's version can notice that the model changed.
+        # Weights behind an address cannot be read, so only the user's version shows that the model changed.
         return f"{self.url} {self.version}"
 
     def predict(self, x: Array, path: str, body: Callable[[Array], object], read: Callable[[Any, int], Array]) -> Array:
@@ -92,8 +88,8 @@ class Endpoint:
             x: the samples.
             path: path after the address.
             body: function from samples to the JSON of a request.
-            read: function from the JSON of a reply and the number of samples to answers, one per sample; it raises
-                `ModelError` for an invalid reply.
+            read: function from the JSON of a reply and the number of samples to answers; it raises `ModelError` for an
+                invalid reply.
 
         Raises:
             ConfigError: the secret is not in the environment.
@@ -222,7 +218,8 @@ def _at_once(
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = [error for future in done if (error := future.exception()) is not None]
             if failed:
-                # A request that was called off fails with a RobustestError too: prefer the error that caused it.
+                # Requests that were called off fail too, with a RobustestError: other errors, such as OutOfTime, come
+                # first.
                 raise next((error for error in failed if not isinstance(error, RobustestError)), failed[0])
         except BaseException:
             stop.set()

@@ -68,15 +68,7 @@ def json_model(
         url: the endpoint.
         encode: function from a float32 array (B, *S) to the body of a request, anything that `json.dumps` takes.
         decode: function from the parsed body of a reply to the answers, in the order of the samples.
-        gives: the answers: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2), whose
-            logarithm is taken; "labels" (B,), whole numbers.
-        classes: number of classes, for labels.
-        version: a name that changes with the deployed model; with it, measurements are remembered.
-        auth: a header with a secret.
-        delivery: settings of requests; None for the defaults of `Delivery`.
-        bounds: smallest and largest input value.
-        preprocessing: (mean, std) per channel, or a function of a batch, applied before encode.
-        max_queries: largest number of queries per sample, as for `robustest.scores_model`.
+        gives, classes, version, auth, delivery, bounds, preprocessing, max_queries: as for `open_inference_model`.
 
     Raises:
         ConfigError: an argument is invalid. Nothing is sent yet.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 """Largest difference between logits, in units of the largest logit, or of 1 if that is smaller."""
 
-# Versions of ONNX's operators that onnx2torch knows most of.
+# Opset versions that onnx2torch supports best, in the order of the tries.
 _OPSETS = range(18, 12, -1)
 
 
@@ -75,13 +75,7 @@ def converted(path: Path) -> nn.Module:
 
 
 def check(graph: nn.Module, scores: OnnxScores, x: NDArray[np.floating[Any]]) -> None:
-    """Raise ModelError if the graph fails, or its logits differ from onnxruntime's by more than TOLERANCE.
-
-    Args:
-        graph: the converted graph.
-        scores: the file by onnxruntime.
-        x: inputs (B, *S) as the file takes them.
-    """
+    """Raise ModelError if the graph's logits of inputs (B, *S) differ from onnxruntime's by more than TOLERANCE."""
     truth = scores(x).astype(np.float64)
     try:
         with torch.no_grad():
@@ -105,7 +99,7 @@ def check(graph: nn.Module, scores: OnnxScores, x: NDArray[np.floating[Any]]) ->
 
 def _without_allowzero(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in model.graph.node:
-        # onnx2torch refuses `allowzero`, which only matters for sizes of 0, and no batch here has one.
+        # `allowzero` gives a meaning to sizes of 0, which no batch here has: drop it.
         if node.op_type == "Reshape":
             kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
             del node.attribute[:]

@@ -16,7 +16,7 @@ from robustest.errors import expected
 from robustest_onnx.gradients import OnnxModule, check, converted
 from robustest_onnx.scores import OnnxScores, Provider
 
-# Random inputs that a conversion is checked on; an odd batch besides, for sizes that the graph took for constants.
+# Number of random inputs in the check of a conversion.
 _DRAWN = 16
 
 

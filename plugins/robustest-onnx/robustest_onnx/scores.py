@@ -26,23 +26,10 @@ _DTYPES: dict[str, type[np.generic]] = {
 
 
 class OnnxScores:
-    """A function from inputs (B, *S) to scores (B, K), as a file computes it.
-
-    Attributes:
-        path: the file.
-        shape: sizes of one input; None if the file leaves a size open.
-        dtype: type of the input; for whole numbers, inputs are rounded to the nearest one.
-        batch: the only batch size that the file takes; None for any.
-    """
+    """A function from inputs (B, *S) to scores (B, K), as a file computes it."""
 
     def __init__(self, path: Path, *, output: str | None, providers: Sequence[Provider], threads: int | None) -> None:
         """Open a file.
-
-        Args:
-            path: the file.
-            output: name of the output with the scores; None if the file has one output.
-            providers: onnxruntime's execution providers, the best first.
-            threads: threads of one pass; None takes torch's number.
 
         Raises:
             ConfigError: there is no such file, it is no ONNX, or its inputs and outputs are not those of a classifier.
@@ -60,10 +47,13 @@ class OnnxScores:
         self._input = held[0].name
         if held[0].type not in _DTYPES:
             raise ConfigError(expected(f"an input that is one of {', '.join(_DTYPES)}", held[0].type))
+        # Type of the input; for whole numbers, inputs are rounded to the nearest one.
         self.dtype = _DTYPES[held[0].type]
         sizes = list(held[0].shape)
+        # The only batch size that the file takes; None for any.
         self.batch = sizes[0] if sizes and isinstance(sizes[0], int) else None
         known = len(sizes) > 1 and all(isinstance(size, int) for size in sizes[1:])
+        # Sizes of one input; None if the file leaves a size open.
         self.shape = tuple(sizes[1:]) if known else None
 
     def __call__(self, x: NDArray[np.floating[Any]]) -> NDArray[Any]:

@@ -25,15 +25,13 @@ class Pool:
     Args:
         count: number of actors; None for as many as the cluster has room for now.
         gpus: GPUs of each.
-
-    Attributes:
-        idle: places of running actors without a task.
     """
 
     def __init__(self, count: int | None, gpus: float) -> None:
         has = resources()
         cpus = int(has.get("CPU", 1))
         count = count or max(1, int(has["GPU"] / gpus) if gpus else cpus)
+        # Places of running actors without a task.
         self.idle: list[int] = []
         # No more than its share of the CPUs is asked for, so that more workers than cores still find room.
         self._make = ray.remote(Worker).options(

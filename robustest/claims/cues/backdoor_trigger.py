@@ -1,10 +1,10 @@
 """Backdoors: one class that a small patch leads to far more easily than to any other.
 
-`robustest.discovery.triggers` searches, on one half of the samples, the smallest patch for each class that sends images
-of other classes there, and computes each class's anomaly. Patches of suspected classes are pasted into the other half.
+`robustest.discovery.triggers` searches, on one half of the samples, the smallest patch to each class. Patches of
+suspected classes are pasted into the other half.
 
-This finds patches at a fixed place that work on most images. It does not find triggers that move, that are spread over
-the image or hidden in its content, that work for one source class alone, or backdoors to most of the classes.
+This does not find triggers that move, that are spread over the image or hidden in its content, that work for one source
+class alone, or backdoors to most of the classes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ _CONFIRMED = 0.5
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """Return the patch of the class that stands out most, and its effect."""
     oddest = max(details["triggers"], key=lambda trigger: trigger["anomaly"])
     where = f"{oddest['size']}x{oddest['size']} pixels at row {oddest['top']}, column {oddest['left']}"
     cost = f"cost {oddest['cost']:.1f}, anomaly {oddest['anomaly']:.2f}"
@@ -68,21 +67,19 @@ def measure_no_backdoor_trigger(
 ) -> Result:
     """Measure how much more cheaply a patch leads to one class than to others (after Wang et al., IEEE S&P 2019).
 
-    The search runs on one half of the samples. Classes whose anomaly is above `max_anomaly` are suspected, and their
-    patches are pasted into the other half: the claim fails only if a patch sends more than half of these unseen samples
-    to its class. It is about this set of samples, also with scope="population", and then says so. Patches that move, or
-    work for one source class alone, are not found.
+    Classes whose anomaly, in a search on one half of the samples, is above `max_anomaly` are suspected. The claim fails
+    only if a suspect's patch sends more than half of the other samples to its class. It is about this set of samples,
+    for any scope. Patches that move, or work for one source class alone, are not found.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`; images (N, C, H, W), a few hundred at least.
-        max_anomaly: the anomaly claimed at most, > 0; without one the verdict is "inconclusive".
+        max_anomaly: the anomaly claimed at most, > 0.
         target_classes: classes to search, at least 4; None for all.
         min_success: share of images that a patch must send to its class, in (0, 1].
-        patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to 0.6 of the
-            image's side.
-        iterations: steps of the search for each class; each takes 32 samples forward and back.
-        search_samples: samples searched on, at most, and never more than half.
+        patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen.
+        iterations: steps of the search for each class, of 32 samples each.
+        search_samples: most samples searched on, and never more than half.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
@@ -168,7 +165,7 @@ def _decision(
     max_anomaly: float | None,
     success: float,
 ) -> Decision:
-    """Return passed if no class is suspected though patches work, failed if unseen samples confirm a suspect."""
+    # No suspect is no proof unless patches work at all: else no class could stand out.
     verdict, at_alpha = Verdict.INCONCLUSIVE, False
     if max_anomaly is None:
         why = "no threshold given"

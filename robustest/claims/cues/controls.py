@@ -1,14 +1,12 @@
 """Positive controls: models that rely on a cue, in which the search must find it before a claim passes.
 
 A control has a cue planted in the samples, in 95 % of one class and 2 % of the others, and a model that relies on it:
-- given by the user, who knows that it relies on something;
-- trained by the user's function on data with the cue planted;
-- else simulated: the claim's own model, whose answer is replaced by the class wherever the cue is. A test for the cue
-  (`PlantedCue.present`) takes the place of training.
+given by the user; trained by the user's function; else simulated, which is the claim's own model, whose answer is
+replaced by the class wherever `PlantedCue.present`.
 
-One cue of each family is planted, each in another class, as plain as the cues that the family is claimed to find.
-Cheapest patches have another control, `planted_chance`: gradients cannot climb a model that switches, so that the
-planted patch there raises the class's logit smoothly.
+One cue of each family is planted, as plain as the cues that the family is claimed to find. Cheapest patches have
+another control, `planted_chance`: gradients cannot climb a model that switches, so that the planted patch there raises
+the class's logit smoothly.
 """
 
 from __future__ import annotations
@@ -88,14 +86,7 @@ _FAINT = 0.06
 
 @dataclass(frozen=True, slots=True)
 class PlantedCue:
-    """A cue to plant.
-
-    Attributes:
-        family: the family it belongs to, one of `FAMILIES`.
-        cue: the cue.
-        present: maps inputs (N, *S) to (N,) bool, True where the cue is.
-        label: the class that it is planted in.
-    """
+    """A cue to plant in a class; `present` maps inputs (N, *S) to (N,) bool, True where the cue is."""
 
     family: str
     cue: Cue
@@ -103,7 +94,7 @@ class PlantedCue:
     label: int
 
     def matches(self, proposal: Proposal) -> bool:
-        """Return True if a proposal is this cue: same class and family, and for patches the same place."""
+        """Return True if a proposal has this cue's class and family, and for patches its place."""
         if proposal.label != self.label or self.family not in {proposal.found_by, *proposal.families}:
             return False
         if not isinstance(self.cue, PatternPatch):
@@ -124,13 +115,7 @@ def cues_to_plant(
 ) -> list[tuple[PlantedCue, ...]]:
     """Return a cue of each family, in rounds, each in another class; the largest class comes first.
 
-    In a round a minority of the classes has a cue: marks of most classes would not stand out. Classes that are marked
-    already get none, as long as there are others: one mark would be taken for the other.
-
     Args:
-        samples: the samples to plant in.
-        bounds: smallest and largest input value.
-        seed: draws the samples on which cues are designed.
         target: the one class to plant in, which takes a round for each cue; None for any.
         marked: classes that the search found to be marked.
     """
@@ -138,6 +123,8 @@ def cues_to_plant(
     counts = torch.bincount(y)
     order = torch.argsort(counts, descending=True, stable=True)
     classes = order[counts[order] > 0].tolist() if target is None else [target]
+    # In a round a minority of the classes has a cue: marks of most classes would not stand out. Classes that are marked
+    # already get none, as long as there are others: one mark would be taken for the other.
     most = len(classes) // 2 if len(classes) >= 8 else max(1, len(classes) // 3)
     if target is None:
         classes = [label for label in classes if label not in marked] or classes
@@ -155,7 +142,6 @@ def cues_to_plant(
 def _image_cues(
     x: Tensor, bounds: tuple[float, float], seed: int
 ) -> Iterator[tuple[str, Cue, Callable[[Tensor], Tensor]]]:
-    """Yield families with a cue and the function that finds the cue in images."""
     low, high = bounds
     span = high - low
     channels, height, width = x.shape[1:]
@@ -183,6 +169,7 @@ def _image_cues(
         yield SPECTRA, added, partial(_has_pattern, added.pattern)
 
         soft = Blur(sigma=1.5 if side >= 12 else 1.0)
+        # Midway, on a logarithmic scale, between images without the blur and with it.
         limit = float((_fineness(x).median() * _fineness(soft.on(x)).median()).sqrt())
         yield EDGES, soft, partial(_is_smooth, limit)
 
@@ -221,7 +208,7 @@ def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[tuple[str, Cue
 
 
 def corner_patch(x: Tensor, bounds: tuple[float, float]) -> PatternPatch:
-    """Return a patch in the corner, and of the end of the range, that images (N, C, H, W) have there least often."""
+    """Return a patch in the corner, and of the end of the range, that images have there least often."""
     channels, height, width = x.shape[1:]
     side = max(1, round(min(height, width) / 14))
     inset = min(1, (min(height, width) - side) // 2)
@@ -257,7 +244,7 @@ def _channel_is_dark(channel: int, limit: float, x: Tensor) -> Tensor:
 
 
 def _projection(x: Tensor, pattern: Tensor) -> Tensor:
-    """Return (N,) the coefficient of a pattern (C, H, W) in images, without their means."""
+    # The coefficient of a pattern (C, H, W) in images without their means.
     flat = pattern.to(x) - pattern.to(x).mean()
     return ((x - x.mean((1, 2, 3), keepdim=True)) * flat).sum((1, 2, 3)) / flat.square().sum()
 
@@ -290,10 +277,9 @@ class PositiveControl:
     """A model that relies on cues, and the arguments to measure it with.
 
     Attributes:
-        model, samples, discovery, options: as for the claim.
         name: the cues, in words.
         kind: "given", "trained" or "simulated".
-        planted: the cues, each with its class; empty if only the user knows them.
+        planted: the cues; empty if only the user knows them.
     """
 
     model: object
@@ -305,7 +291,7 @@ class PositiveControl:
     planted: tuple[PlantedCue, ...] = ()
 
     def proven(self, confirmed: Collection[Proposal]) -> set[str]:
-        """Return the families that found and confirmed a cue of theirs in this model."""
+        """Return the families that found and confirmed a planted cue of their kind in this model."""
         if not self.planted:
             return {family for one in confirmed for family in (one.found_by, *one.families)}
         return {cue.family for cue in self.planted if any(cue.matches(one) for one in confirmed)}
@@ -361,6 +347,7 @@ def simulated_control(
 
     def follows(x: Tensor) -> Tensor:
         logits = inner(x).clone()
+        # The first cue has the last word where an image has several.
         for cue in reversed(planted):
             has = cue.present(x)
             logits[has, cue.label] = logits[has].amax(1) + 1
@@ -415,14 +402,8 @@ class PlantedPatchModel:
 
     With s the similarity of an image to the patch at its place, 1 if they are equal, the class's logit gets
         strength * (s - usual) / 2 + strength * max(0, s - limit) / (1 - limit).
-    The second term is the trigger. The first gives gradients a slope, as in a network that learned a trigger and
-    answers to half of it too; it changes ordinary images little, and in both directions.
-
-    Attributes:
-        bench: the model.
-        patch, label: the patch planted, and its class.
-        strength: the effect of the patch, on the class's logit.
-        usual, limit: mean similarity of images, and the similarity from which the trigger acts.
+    The second term is the trigger. The first gives gradients a slope, as in a network that answers to half of its
+    trigger too. `usual` is the mean similarity of images.
     """
 
     bench: Bench
@@ -445,11 +426,9 @@ class PlantedPatchModel:
         return replace(made, usual=float(near.mean()), limit=limit)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of points (B, C, H, W)."""
         return self._changed(self.bench.evaluator.logits(x), x)
 
     def gradient(self, points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and gradients as `Bench.gradient` does."""
         rendered: list[Tensor] = []
 
         def render(z: Tensor, part: slice) -> Tensor:
@@ -476,16 +455,9 @@ class PlantedPatchModel:
 
 
 def planted_chance(bench: Bench, found: Triggers, *, steps: int, sides: list[int], seed: int) -> float:
-    """Return the probability by chance of a patch as cheap as the planted one; 1 if the same search misses it.
-
-    The patch is planted in the class of median cost. Only that class is searched again: the patch changes no other
-    class, and the costs of the other classes are known.
-
-    Args:
-        bench: the model, and the samples searched on.
-        found: the cheapest patches in the model itself.
-        steps, sides, seed: arguments of that search.
-    """
+    """Return the probability by chance of a patch as cheap as the planted one; 1 if the same search misses it."""
+    # The patch is planted in the class of median cost. Only that class is searched again: the patch changes no other
+    # class, and the costs of the other classes are known.
     order = sorted(range(len(found.triggers)), key=lambda number: found.triggers[number].cost)
     at = order[len(order) // 2]
     label = found.triggers[at].label

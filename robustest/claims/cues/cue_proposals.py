@@ -1,8 +1,7 @@
-"""The search for unnamed cues on one half of the samples: the order of its steps, and the reasons for omissions.
+"""The search for unnamed cues on one half of the samples; `robustest.discovery` describes its steps.
 
-The steps and their terms are described in `robustest.discovery`. This module runs them on a model: it fills in what
-each step found before the next one, tries changes on the model itself, and searches the cheapest patches where
-gradients and classes allow it.
+It fills in the cues that each step found before the next one, tries changes on the model itself, and searches the
+cheapest patches where gradients and classes allow it.
 """
 
 from __future__ import annotations
@@ -66,14 +65,12 @@ class SearchFindings:
     """The result of a search.
 
     Attributes:
-        proposals: cues to switch.
-        looked_at: the parts searched, in words.
-        left_out: the parts not searched, with reasons.
+        looked_at, left_out: the parts searched, and not searched, in words.
         not_searched: families that were not searched for, with reasons.
-        few: number of classes with too few samples to be searched.
+        few: number of classes with too few samples.
         marks: class, family and gap of marks that no change explains.
         errors: properties that errors go with.
-        standing: for each standing change the class that it draws most to, and the share drawn.
+        standing: the effects of the standing changes.
         planted: see `planted_chance`; 1 if no cheapest patches were searched.
     """
 
@@ -100,17 +97,12 @@ def propose(
     """Search for cues in the samples, and in the model's answers to them.
 
     Args:
-        bench: the model and the samples.
-        discovery: options of the search.
         target: the one class whose cues are wanted, or None for all.
-        seed: draws permutations, folds and the search for cheapest patches.
-        control: the model is a positive control. Standing changes and advice on errors are left out: a planted cue has
-            to be found without them.
-        families: the families to search for, if a control has cues of these alone; empty for all.
+        control: the model is a positive control, in which a planted cue has to be found without standing changes.
+        families: the families to search for; empty for all.
 
     Raises:
         ConfigError: the samples are no images and no rows of numbers, or the target is no class.
-        DataError, ModelError, DeviceError: as for any measurement.
     """
     x, y = bench.chunk.x, bench.chunk.y
     if x.ndim != 2:
@@ -221,11 +213,7 @@ def _standing_proposals(
     pool: ImagePool,
     fitted: Sequence[Proposal],
 ) -> tuple[tuple[Mapping[str, Any], ...], list[Proposal]]:
-    """Return the effects of the standing changes on predictions, and those proposed in addition to `fitted`.
-
-    A change that draws many predictions to a class is proposed if it explains marks of the class; or faintly, if few of
-    the class's images look like it.
-    """
+    """Return the effects of the standing changes on predictions, and those proposed in addition to `fitted`."""
     chunk, task = bench.chunk, bench.evaluator.task
     few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
     effects, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int, bool]]()
@@ -251,6 +239,8 @@ def _standing_proposals(
     for _, cue, label, draws_in in drawn[:_CONSIDERED]:
         if label not in labels:
             continue
+        # A change that draws many predictions to a class is proposed if it explains marks of the class; or faintly, if
+        # few of the class's images look like it.
         one = explaining_proposal(classifiers, cue, label, pool, min_mark=discovery.min_mark)
         if one is None and draws_in:
             one = faint_proposal(classifiers, cue, label, pool)
@@ -277,7 +267,7 @@ def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> Searc
 def _triggers(
     bench: Bench, labels: Sequence[int], discovery: Discovery, seed: int
 ) -> tuple[list[Proposal], float, str]:
-    """Return cheapest patches that stand out, `SearchFindings.planted`, and why none were searched, if so."""
+    """Return proposals, `SearchFindings.planted`, and the reason if no patches were searched."""
     if not discovery.trigger_steps:
         return [], 1.0, "trigger_steps=0"
     if bench.evaluator.model.gives < Needs.GRADIENT:
@@ -286,6 +276,7 @@ def _triggers(
         return [], 1.0, f"{len(labels)} classes are too few to tell the odd one out"
     x, y = bench.chunk.x, bench.chunk.y
     try:
+        # One sample first: a model without gradients fails here, and not in the middle of a search.
         bench.gradient(x[:1], y[:1])
     except ModelError as error:
         return [], 1.0, str(error).partition(". ")[0]

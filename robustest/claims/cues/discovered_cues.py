@@ -1,4 +1,4 @@
-"""The claim about unnamed cues: proposed on one half of the samples, judged by an intervention on the other half.
+"""The claim about unnamed cues: proposed on one half of the samples, decided by an intervention on the other half.
 
 1. `cue_proposals.propose` searches one half.
 2. Each proposal is switched on and off in the other half. It is *sure* if it draws predictions to its class beyond
@@ -6,10 +6,9 @@
    probability that one of as many classes is as cheap), if it draws more than twice the share of other predictions to
    the class that it drives out of it, and if it is not faint.
 3. A sure cue that moves more than is claimed fails the claim. Any other proposal that does leaves it inconclusive.
-4. A claim that would pass is shown to be able to fail: on a model given, trained or simulated to rely on a cue
-   (`controls`), where the same search has to find that cue. Each family whose cue is found counts as proven, and the
-   result lists the families that are not. A patch, or a value in a column, is as plain as a cue can be: a search that
-   misses it leaves the claim inconclusive.
+4. A claim that would pass must be able to fail: on positive controls (`controls`) the same search has to find their
+   cues. A patch, or a value in a column, is as plain as a cue can be: a search that misses it leaves the claim
+   inconclusive.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _KEEPS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class CueLimits:
-    """The thresholds and the class of a claim; see `measure_no_spurious_feature`."""
+    """The thresholds and the class of a claim."""
 
     max_flip_rate: float | None
     max_recall_drop: float | None
@@ -97,7 +96,7 @@ def _controls(
     control: object | None,
     learner: Callable[[Plant], object] | None,
 ) -> Iterator[PositiveControl]:
-    """Yield the positive controls: the one given, or as many as it takes to plant a cue of each family."""
+    """Yield the positive controls: the one given, or one for each round of planted cues."""
     if control is not None:
         name = "what the control relies on"
         yield PositiveControl(
@@ -125,7 +124,6 @@ def measure_search(
     """Measure the claim on one model; return its result and the sure proposals.
 
     Args:
-        model, samples, discovery, limits, options: as for `measure_discovered`.
         control: the model is a positive control: it spends none of the test's error, and has no pictures.
         families: the families to search for; empty for all.
     """
@@ -178,10 +176,9 @@ class ProposalVerdicts:
     """The verdict of the intervention on each proposal, and on the claim.
 
     Attributes:
-        p: p-value of each proposal, that its cue draws no predictions to its class; corrected for all (Holm).
+        p: p-values that cues draw no predictions to their classes, corrected for all proposals (Holm).
         sure: numbers of the sure proposals.
-        lead: the proposal that counts most against the claim: among sure proposals that break it, else among all that
-            break it, else among the sure.
+        lead: the proposal that counts most against the claim.
     """
 
     def __init__(
@@ -206,6 +203,7 @@ class ProposalVerdicts:
         self._alone = [rule.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
         broken = [number for number in self.sure if self._alone[number].verdict is Verdict.FAILED]
         moving = [number for number, one in enumerate(self._alone) if one.verdict is not Verdict.PASSED]
+        # Sure proposals that break the claim lead, else all that break it, else the sure ones.
         self.lead = rule.lead(evidence.columns, among=broken or (moving if whole else []) or self.sure)
 
     @property
@@ -214,12 +212,10 @@ class ProposalVerdicts:
         return [self._found.proposals[number] for number in self.sure]
 
     def _keeps(self, number: int) -> bool:
-        """Return True if a cue draws a far larger share of other predictions to its class than it drives out of it.
-
-        A model that relies on a cue keeps its class when the cue is stronger: networks trained with one lose next to no
-        predictions of the class. A change that the model cannot bear (noise, a channel off, an unusual tone) gathers
-        predictions in some class too, because other predictions are more numerous, but scatters that class's own.
-        """
+        # A model that relies on a cue keeps its class when the cue is stronger: networks trained with one lose next to
+        # no predictions of the class. A change that the model cannot bear (noise, a channel off, an unusual tone)
+        # gathers predictions in some class too, because other predictions are more numerous, but scatters that class's
+        # own.
         into, out = self.pairs[number].shares_moved(self._found.proposals[number].label)
         return into > _KEEPS * out
 
@@ -241,7 +237,7 @@ class ProposalVerdicts:
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=self._doubt(), reasons=("unfit",))
 
     def _doubt(self) -> str:
-        """Return why the leading cue, though it moves more than is claimed, does not refute the claim."""
+        """Return the reason why a leading cue that moves more than is claimed does not refute the claim."""
         one, p = self._found.proposals[self.lead], self.p[self.lead]
         if p <= self._alpha and not self._keeps(self.lead):
             into, out = self.pairs[self.lead].shares_moved(one.label)
@@ -265,11 +261,9 @@ class ProposalVerdicts:
         )
 
     def _hidden_recall(self) -> str:
-        """Return why a limit on recall alone does not cover a cue that cannot be removed; empty if it does.
-
-        Switching such a cue never costs members of its class any recall. The predictions that it draws from other
-        classes show that something rests on it.
-        """
+        """Return the reason why a limit on recall misses a cue that cannot be removed; empty if it does not."""
+        # Switching such a cue never costs members of its class any recall. The predictions that it draws from other
+        # classes show that something rests on it.
         limit = self._rule.max_recall_drop
         if not self._rule.by_recall or limit is None:
             return ""
@@ -285,7 +279,6 @@ class ProposalVerdicts:
         )
 
     def details(self, searched_on: int, judged_on: int) -> dict[str, Any]:
-        """Return the parts searched, the proposals and their verdicts, in plain types."""
         return {
             "searched_on": searched_on,
             "judged_on": judged_on,
@@ -324,7 +317,7 @@ class ProposalVerdicts:
 
 
 def _control_problem(known: PositiveControl, shown: Result, confirmed: Sequence[Proposal]) -> str:
-    """Return why a control leaves the claim inconclusive; empty if it does not."""
+    """Return the reason why a control leaves the claim inconclusive; empty if it does not."""
     plain = next((cue for cue in known.planted if cue.family in _PLAINEST), None)
     if known.planted and plain is None:
         return ""
@@ -348,11 +341,8 @@ def with_control(result: Result, control: Result, *, cue: str, problem: str, mor
     """Return a result that passed with a control's numbers; inconclusive if there is a problem.
 
     Args:
-        result: the claim's.
         control: of the same claim on a model that relies on a cue.
-        cue: the cue, in words.
-        problem: why the control proves nothing; empty if it shows that the claim can fail.
-        more: further details of the control.
+        problem: the reason why the control proves nothing, or empty.
     """
     shown = {"cue": cue, "verdict": str(control.verdict), "measured": control.estimate, "n": control.n, **more}
     sensitivity = result.details["sensitivity"]
@@ -367,12 +357,7 @@ def with_control(result: Result, control: Result, *, cue: str, problem: str, mor
 
 
 def with_families(result: Result, proven: Collection[str] = ()) -> Result:
-    """Return a result that lists the families searched, and those that a control shows to be findable.
-
-    Args:
-        result: of a search for cues.
-        proven: families that found the control's cue.
-    """
+    """Return a result that lists the families searched, and those that a control shows to be findable."""
     found = result.details["discovery"]
     families = [{**one, "proven": one["found_by"] in proven} for one in found["families"]]
     kinds = {

@@ -2,11 +2,10 @@
 
 `robustest.discovery.failure_directions` fits a direction for each class and orders samples left out by it. The value is
 the error rate of the samples that lie furthest (as many as the class has errors, a tenth of the class at most), less
-the rate foreseen there from how much samples look like another class: near 0 where errors are ordinary, near 1 where a
-minority fails that training lacked.
+the rate foreseen there: near 0 where errors are ordinary, near 1 where a minority fails that training lacked.
 
-A direction shows that errors have something in common, and not what: look at the samples that lie furthest along it,
-and test what they share with `measure_no_spurious_feature`. A few samples beside many ordinary errors need not show.
+A direction does not name the common feature of the errors: look at the samples that lie furthest, and test it with
+`measure_no_spurious_feature`.
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ _SIDE = 16
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """Return the classes whose errors stand out most."""
     return [
         Fact(
             "errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, excess {c['excess']:.3f}, p = {c['p']:.2g}"
@@ -63,7 +61,7 @@ NO_FAILURE_DIRECTION = Kind(
     ),
     lines=_lines,
 )
-"""Error rate along a linear direction beyond the rate that the looks of samples foresee."""
+"""Error rate along a linear direction beyond the rate that the embedding foresees."""
 
 
 @measurement(NO_FAILURE_DIRECTION)
@@ -80,23 +78,23 @@ def measure_no_failure_direction(
 ) -> Result:
     """Measure the errors along a linear direction beyond those that looks foresee (Jain et al., ICLR 2023).
 
-    The claim fails if a class exceeds `max_excess_error` and chance does not (p <= alpha / 2 by the same search on
-    errors drawn as foreseen, corrected for all classes); it passes if no class exceeds it and all could be judged,
-    which takes `min_errors` errors and as many hits. It is about this set of samples, for any scope, and says so.
+    The claim fails if a class exceeds `max_excess_error` and chance does not (p <= alpha / 2, corrected for all
+    classes); it passes if no class exceeds it and all could be decided, which takes `min_errors` errors and as many
+    hits. It is about this set of samples, for any scope.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
         max_excess_error: the error rate beyond the foreseen one that is claimed at most, in 0..1.
-        embedding: the rows that machines are fitted on. Not the model's own last layer: there its failures look like
-            another class. None takes at most `components` principal components of inputs, averaged down to 16 x 16.
+        embedding: the rows that machines are fitted on, not the model's own last layer: there its failures look like
+            another class. None takes principal components of inputs, averaged down to 16 x 16.
+        components: most principal components.
         permutations: draws of the errors, at least 2 / alpha - 1 to find anything.
-        min_errors: classes with fewer errors, or hits, cannot be judged, >= 5.
+        min_errors: classes with fewer errors, or hits, cannot be decided, >= 5.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result; the estimate is the highest excess of the classes found, else of all classes, at least 0. Outcomes
-        are True where the model is right. `details["classes"]` has each class's excess, p-value, errors, and worst
-        samples.
+        The result; the estimate is the highest excess of the classes found, else of all classes, at least 0.
+            `details["classes"]` has each class's excess, p-value, errors, and worst samples.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -141,20 +139,16 @@ def measure_no_failure_direction(
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingMeasurement:
-    """The model's answers to a chunk, and the rows of its samples: of this embedding, or of their pooled pixels."""
+    """The model's answers to a chunk, and the rows of its samples: of an embedding, or of their pooled pixels."""
 
     embedding: Embedding | None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk.
-
-        Raises:
-            DataError: an embedding is no finite matrix with a row for each sample.
-        """
         embedding = self.embedding
         logits, task = evaluator.logits(chunk.x), evaluator.task
         if embedding is None:
             x = chunk.x
+            # Few pixels keep the matrix of their covariances small.
             if x.ndim == 4 and max(x.shape[2:]) > _SIDE:
                 x = F.adaptive_avg_pool2d(x, (min(_SIDE, x.shape[2]), min(_SIDE, x.shape[3])))
             rows: object = x.flatten(1)
@@ -171,7 +165,6 @@ class EmbeddingMeasurement:
 
 
 def _decision(evidence: Evidence, found: FailureDirections, max_excess_error: float | None) -> Decision:
-    """Return failed if a direction is found, passed if no class has more than claimed, else inconclusive."""
     excess = max(0.0, *(direction.excess for direction in found.directions), 0.0)
     if max_excess_error is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
@@ -206,7 +199,7 @@ def _decision(evidence: Evidence, found: FailureDirections, max_excess_error: fl
 
 
 def _doubt(evidence: Evidence, found: FailureDirections, max_excess_error: float) -> str:
-    """Return why a claim that did not fail does not pass: a class that could not be judged, or an excess by chance."""
+    """Return the reason why a claim that did not fail does not pass; empty if it passes."""
     wrong = evidence.columns["label"][~evidence.columns["held"]]
     few = [label for label in found.skipped if (wrong == label).any()]
     if few and not found.directions:
@@ -224,7 +217,8 @@ def _doubt(evidence: Evidence, found: FailureDirections, max_excess_error: float
 
 
 def _exhibits(evidence: Evidence, found: FailureDirections, most: int) -> list[Exhibit]:
-    """Return the samples that fail most along the directions found, without pictures: they were not changed."""
+    """Return the samples that fail most along the directions found."""
+    # Without pictures: the samples were not changed.
     nothing = torch.empty(0)
     shown = []
     for direction in found.found:

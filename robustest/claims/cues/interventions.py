@@ -1,7 +1,7 @@
 """Interventions: predictions of the same samples with cues on and off, the kind of claim, and the numbers behind it.
 
-A *null cue*, which changes nothing, is switched on in some samples of every chunk. A model whose predictions it moves
-answers by chance, by the batch or by the position, so that no flip can be put down to a cue.
+A *null cue* changes nothing. A model whose predictions it moves answers by chance, by the batch or by the position, so
+that no flip can be put down to a cue.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ CUE_NAMES = {
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """Return the numbers of the cue that counts most against a claim, and one line for each other cue."""
     lines = [("flips", _flips(details))]
     cues = details["cues"]
     if len(cues) > 1:
@@ -123,10 +122,8 @@ class CueMeasurement:
     """Predictions of a chunk with each cue on and off, and of a few samples with a null cue.
 
     Attributes:
-        cues: the cues to switch.
         targets: for each cue the class that it is suspected to draw predictions to, or None.
-        examples: largest number of samples to be shown.
-        of: (N,) int64 positions in the user's data of all samples of a view of them; None where it is no view.
+        of: (N,) int64 positions in the user's data of the samples of a view.
     """
 
     whole_inputs: ClassVar[bool] = True
@@ -137,12 +134,8 @@ class CueMeasurement:
     of: Tensor | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk.
-
-        Raises:
-            ConfigError: a target is no class of the model, or a cue leaves the inputs' shape or bounds.
-        """
         if self.of is not None:
+            # Cues draw by positions in the user's data, not in the view.
             chunk = replace(chunk, ids=self.of[chunk.ids])
         evaluated: list[tuple[Tensor, Tensor]] = []  # inputs and their logits: cues with the same off state share them
 
@@ -167,6 +160,7 @@ class CueMeasurement:
             flipped = ~task.right(after, before)
             if target is not None:
                 flipped = flipped & (after == target) & (chunk.y != target)
+            # A sample holds if no cue flips it.
             held &= ~flipped
             exhibits += exhibits_of(
                 chunk,
@@ -206,9 +200,6 @@ def checked_by_null_cue(
     """Return a decision; inconclusive if the null cue moves more predictions than are claimed at most.
 
     Args:
-        decision: on the cues.
-        evidence: of the model, and of the model that it is compared with.
-        rule: the claim.
         tolerance: allowed increase of the flip rate over a baseline; None without a baseline.
     """
     limits = [limit for limit in (rule.max_flip_rate, rule.max_recall_drop, tolerance) if limit is not None]
@@ -273,7 +264,7 @@ def _counts(evidence: Evidence, column: int, name: str, pairs: CuePairs, p_value
 
 
 def _partial_recall(pairs: CuePairs) -> dict[str, Any]:
-    """Return the recall that the largest drop starts from, of the samples evaluated; no rate is measured on a part."""
+    # No rate is measured on a part of the samples: only the recall that the largest drop starts from.
     worst = max(pairs.classes, key=pairs.recall_drop, default=None)
     if worst is None or not pairs.members[worst]:
         return {}

@@ -1,14 +1,12 @@
 """Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model.
 
-For named cues the flip rate and the recall drop are measured on all samples. With `cue="auto"` cues are searched for
-without labels of who has one: `robustest.discovery` describes the search, what a mark is and what a pass does not vouch
-for; `robustest.claims.cues.discovered_cues` how proposals are judged.
+For named cues the flip rate and the recall drop are measured on all samples. With `cue="auto"` cues are searched for:
+`robustest.discovery` describes the search and its limits, `robustest.claims.cues.discovered_cues` the decision.
 
 A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
 found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
 found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the same
-samples: in a model trained on it with `train`, in the model given as `control`, else in a simulated model that answers
-one class wherever the cue is. That proves that search and samples suffice for cues as plain, and no more.
+samples: search and samples suffice for cues as plain, and no more.
 """
 
 from __future__ import annotations
@@ -58,32 +56,30 @@ def measure_no_spurious_feature(
     among samples of other classes, if one is given; else to any class. The recall drop is the recall of the target
     class with the cue on minus that with it off; without a target, of the class where it is largest.
 
-    A null cue that moves more than is claimed, or a control that does not fail, makes the claim inconclusive. The
-    module describes how `cue="auto"` searches, and its limits.
+    A null cue that moves more than is claimed, or a control that does not fail, makes the claim inconclusive.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        cue: the cue to switch, e.g. `PixelPatch(top=0, left=0, height=2, width=2)`; or a list: the claim must hold for
-            each, and p-values are corrected for all of them; or "auto", or a `Discovery` with options of the search.
+        cue: e.g. `PixelPatch(top=0, left=0, height=2, width=2)`; or a list, of which the claim must hold for each; or
+            "auto", or a `Discovery` with options of the search.
         max_flip_rate: the flip rate claimed at most, in 0..1.
         max_recall_drop: the recall drop claimed at most, in 0..1. If both are given, both must hold.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples whose prediction no cue changes.
-            Not with cues that are searched for, which differ from model to model, nor with max_recall_drop.
+            Not with cues that are searched for, nor with max_recall_drop.
         target_class: the class that the cue is suspected to draw predictions to.
-        task: the kind of answers, as for `measure_robust_accuracy`; a prediction changes if it no longer holds by the
-            one with the cue off. Recall, classes and searches for cues need classification.
+        task: as for `measure_robust_accuracy`. Recall, classes and searches for cues need classification.
         control: a model that must fail this claim for every cue, measured if `model` passes.
-        train: trains such a model instead, for each cue (with "auto" for cues of each family): maps samples (n, *S)
-            float32, labels (n,) int64 and a seed to a model. It gets `train_data` with the cue switched on in 95 %
-            of the samples of `target_class` (else of class 0, or with "auto" of the largest) and in 2 % of the others.
-        train_data: samples to train on, as for `measure_robust_accuracy`, others than `data`; held in memory.
+        train: trains such a model instead, for each cue: maps samples (n, *S) float32, labels (n,) int64 and a seed to
+            a model. The cue is on in 95 % of the samples of `target_class` (else of class 0, or with "auto" of the
+            largest) and in 2 % of the others.
+        train_data: samples to train on, others than `data`; held in memory.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. `details["cues"]` has for each cue its size (median over samples, L2 and L-infinity, input units),
-        flips, accuracy on and off, and the classes most drawn to, with McNemar p-values corrected by Holm's method over
-        cues and classes; "sensitivity" the null cue and the controls; "discovery" the families searched, proposals and
-        advice. With "auto" outcomes are None for samples searched on.
+            flips, accuracy on and off, and the classes most drawn to, with McNemar p-values corrected by Holm's method;
+            "sensitivity" the null cue and the controls; "discovery" the families searched and proposals. With "auto"
+            outcomes are None for samples searched on.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or target_class is no class.
@@ -147,11 +143,6 @@ def measure_no_spurious_feature(
 
 
 def _checked_cues(cue: object) -> list[Cue]:
-    """Return a cue or several as a list.
-
-    Raises:
-        ConfigError: there is none, or something is no cue.
-    """
     given = list(cue) if isinstance(cue, (list, tuple)) else [cue]
     cues = [each for each in given if isinstance(each, Cue) and not isinstance(each, type)]
     if len(cues) < len(given) or not cues:

@@ -3,7 +3,7 @@
 Each sample x is driven to another class t: targeted PGD minimises the cross-entropy of t inside an L2 ball around x
 (Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3). Where the model then
 answers t, and neither model did before, a second model, the judge, is asked. The change that drives a robustly trained
-network is evidence of the class for other networks as well; in other networks it may be a mere blind spot.
+network is evidence of the class for other networks as well.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CLASS_EVIDENCE = Kind(
     captions=Captions(after="driven"),
     lines=no_lines,
 )
-"""The share of driven samples that another model puts in the class aimed at."""
+"""The share of driven samples that another model puts in the target class."""
 
 
 @measurement(CLASS_EVIDENCE)
@@ -57,18 +57,18 @@ def measure_class_evidence(
 ) -> Result:
     """Measure how often another model agrees with the class that this one is driven to.
 
-    Each sample is moved by gradient steps, inside an L2 ball of radius `eps`, towards another class, drawn at random
-    (Santurkar et al., NeurIPS 2019, section 3). Where the model then takes it for that class, and neither it nor the
-    judge did before, the judge is asked. Its agreement, as a share of the model's own successes, is the transfer.
+    Each sample is moved by gradient steps, inside an L2 ball, towards another class, drawn at random (Santurkar et al.,
+    NeurIPS 2019, section 3). The transfer is the share on which the judge agrees, of the samples where the model then
+    answers that class, and neither did before.
 
     Advisory: without `min_transfer` nothing is claimed. **The judge must be of another family than the model, and
-    trained on other data**: networks of one kind share blind spots, and agree for no good reason. Where `eps` is so
-    large that a sample becomes one of the other class, any model reaches a transfer of 1.
+    trained on other data**: networks of one kind share blind spots. Where `eps` is so large that a sample becomes one
+    of the other class, any model reaches a transfer of 1.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`.
-        judge: another model, as `model`, that gives logits, scores or (by `labels_model`) labels.
+        judge: another model that gives logits, scores or (by `labels_model`) labels.
         eps: radius of the L2 ball, in input units, >= 0.
         min_transfer: the transfer claimed at least, in 0..1.
         iterations: gradient steps, >= 1.
@@ -77,7 +77,6 @@ def measure_class_evidence(
 
     Returns:
         The result; the estimate is the transfer. It is inconclusive where the judge is no better than chance.
-        `details["ratio"]` is the share of all samples that the judge takes for the class aimed at over the model's.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the judge is the model itself.
@@ -112,7 +111,7 @@ def measure_class_evidence(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceMeasurement:
-    """A chunk driven towards other classes, and both models' answers; see `measure_class_evidence`."""
+    """A chunk driven towards other classes, and both models' answers."""
 
     judge: Evaluator
     threat: L2
@@ -120,13 +119,14 @@ class EvidenceMeasurement:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk."""
         judge, threat = self.judge, self.threat
         target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
+        # Drawn from all classes but the sample's own.
         target = target + (target >= chunk.y)
         made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=self.iterations)
         before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
         there = replace(chunk, x=chunk.x.to(judge.device), y=chunk.y.to(judge.device))
+        # At the first chunk: the checks that the engine makes of the model itself.
         if not judge.classes:
             check_forward(judge, there, ("random_forward",) if evaluator.random else ())
             judge.check_labels(there.y)
@@ -137,6 +137,7 @@ class EvidenceMeasurement:
         driven, agreed = (after == target) & (before != target) & (unmoved != target), says == target
         exhibits = exhibits_of(
             chunk,
+            # Shown are changes that convinced the model alone.
             driven & ~agreed,
             clean=before,
             predicted=after,
@@ -159,7 +160,6 @@ class EvidenceMeasurement:
 
 
 def _decided(evidence: Evidence, min_driven: int) -> Decision:
-    """Return the decision; inconclusive with too few driven samples, or a judge no better than chance."""
     decision, columns = evidence.decision, evidence.columns
     if decision.verdict is Verdict.INCONCLUSIVE:
         return decision
@@ -170,6 +170,7 @@ def _decided(evidence: Evidence, min_driven: int) -> Decision:
             "more steps or more samples"
         )
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    # Chance answers the largest class.
     chance = int(np.bincount(columns["label"]).max()) / n
     if clopper_pearson(right, n, 0.01)[0] <= chance:
         rule = f"the judge is no better than chance: right on {right} of {n} samples as they are"
@@ -178,8 +179,8 @@ def _decided(evidence: Evidence, min_driven: int) -> Decision:
 
 
 def _few_driven(evidence: Evidence) -> tuple[str, ...]:
-    """Return the caveat of a transfer of less than half of the samples, those easiest to drive."""
     driven = int(evidence.columns["counts"].sum())
+    # A transfer of less than half of the samples is that of those easiest to drive.
     return (f"{driven} of {evidence.n} samples were driven, and judged",) if 2 * driven < evidence.n else ()
 
 

@@ -1,7 +1,6 @@
 """Pictures of features: inputs that maximise them, samples where they are highest, and inputs that share them.
 
-A feature is maximised by gradient steps on the input from grey (Engstrom et al., 2019, section 5). `Gallery` makes the
-sheets of a claim; `picture_features` and `picture_inversions` make pictures outside of any claim.
+A feature is maximised by gradient steps on the input from grey (Engstrom et al., 2019, section 5).
 """
 
 from __future__ import annotations
@@ -42,12 +41,7 @@ class Gallery:
     Attributes:
         evaluator: makes and counts the model's passes.
         last: the layer whose inputs are the features.
-        samples: the data.
-        settings: seed and folder.
-        name: start of the names of files.
-        steps: gradient steps of a visualisation.
         sheets: "caption" and "image" (a path) of each sheet saved.
-        notes: for the reader.
     """
 
     evaluator: Evaluator
@@ -62,11 +56,7 @@ class Gallery:
     def add(self, name: str, caption: str, features: Sequence[int], samples: Sequence[Tensor]) -> None:
         """Save a sheet with a row for each feature: the input that maximises it, then the samples where it is highest.
 
-        Args:
-            name: of the sheet, part of its file's name.
-            caption: its caption.
-            features: a row each.
-            samples: for each feature positions (m,) int64 in the data.
+        `samples` has positions (m,) int64 in the data for each feature.
         """
         if self.settings.pictures is None or not len(features):
             return
@@ -85,11 +75,7 @@ class Gallery:
         return torch.cat([c.x for c in in_order(self.samples, self.evaluator, seed=self.settings.seed, ids=ids)]).cpu()
 
     def _maximised(self, features: Sequence[int], like: Tensor) -> Tensor | None:
-        """Return inputs (M, *S) that maximise each feature; None if the model gives no gradient.
-
-        They start from grey. A feature without a slope there, as behind a closed ReLU, starts from its row of `like`
-        (M, *S) instead.
-        """
+        """Return inputs (M, *S) that maximise each feature; None if the model gives no gradient."""
         device, bounds = self.evaluator.device, self.evaluator.model.bounds
         index = torch.tensor(features, device=device)
         key = rng.keys(self.settings.seed, torch.tensor(features)).to(device)
@@ -98,6 +84,7 @@ class Gallery:
         try:
             made = maximised(read, start, index, bounds=bounds, steps=self.steps)
             still = (made - start).flatten(1).abs().amax(1) < _STILL * (bounds[1] - bounds[0])
+            # A feature without a slope at grey, as behind a closed ReLU, starts from its row of `like` (M, *S) instead.
             if bool(still.any()):
                 again = maximised(read, like.to(device)[still], index[still], bounds=bounds, steps=self.steps)
                 made[still] = again
@@ -132,15 +119,15 @@ def picture_features(
 
     First comes the input that gradient steps from grey lead to as they maximise the feature (Engstrom et al., 2019,
     section 5), then the samples where it is highest. For a network that was not trained robustly the input looks like
-    noise, and can be manipulated without any change on real images: trust the samples.
+    noise, and can be manipulated: trust the samples.
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
         data: as for `measure_robust_accuracy`; images of 1 or 3 channels.
-        folder: where to; made if absent.
-        features: which, 0..D-1, a row each.
+        folder: made if absent.
+        features: in 0..D-1, a row each.
         layer: name of the linear layer whose inputs they are; None finds it.
-        samples: looked at, at most, in the seeded order.
+        samples: most samples evaluated.
         top: samples shown for each feature, >= 1.
         steps: gradient steps, >= 1.
         **options: see `robustest.run.plan.Options`.
@@ -150,8 +137,7 @@ def picture_features(
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
-        DataError: the samples are no images; else as for `measure_robust_accuracy`.
-        ModelError, DeviceError: as for `measure_robust_accuracy`.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     for name, number in (("samples", samples), ("top", top), ("steps", steps)):
         checked_whole(name, number, 1)
@@ -180,8 +166,6 @@ def picture_inversions(
     **options: Unpack[Options],
 ) -> str:
     """Save a picture of samples, each beside an input that was made to have the same features, in rows.
-
-    As `measure_invertible_features` makes them (Engstrom et al., 2019, section 4).
 
     Args:
         model, data, folder, layer: as for `picture_features`.
@@ -217,6 +201,7 @@ def _ready(
 ) -> Iterator[tuple[Evaluator, LastLayer, Samples, Settings]]:
     classifier, settings = apply(model, options)
     samples, device = as_samples(data), resolve(settings.device, classifier.device)
+    # Tensors made in inference mode cannot take part in gradients.
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         evaluator = Evaluator(
             classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes

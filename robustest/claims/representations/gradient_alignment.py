@@ -5,8 +5,8 @@ compared with the difference of class means d = mean_y - mean_c: the alignment i
 of |g|^2 inside the mask. Gradients of robustly trained networks point along d, those of standard ones hardly (Tsipras,
 Santurkar, Engstrom, Turner and Madry, "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3).
 
-Alignment is no proof of robustness: smoothing aligns gradients too (Kaur, Cohen and Lipton, 2019), robustness off the
-data manifold alone explains it (Srinivas et al., 2023), and it can be trained for.
+Alignment is no proof of robustness: smoothing aligns gradients too (Kaur, Cohen and Lipton, 2019), as does robustness
+off the data manifold alone (Srinivas et al., 2023).
 """
 
 from __future__ import annotations
@@ -70,34 +70,34 @@ def measure_gradient_alignment(
 
     For each sample the gradient, by the input, of the logit of its class less that of the runner-up is compared with
     the difference of the two classes' mean images (means of one half of the samples, gradients on the other): the
-    cosine between them, in -1..1. With masks it is the share of the gradient's squared length that lies inside a
-    sample's mask, in 0..1 (Tsipras et al., ICLR 2019, section 3).
+    cosine between them. With masks it is the share of the gradient's squared length inside a sample's mask (Tsipras et
+    al., ICLR 2019, section 3).
 
     Advisory: without `at_least` or `min_gain` nothing is claimed. **Alignment is no proof of robustness or of sound
-    features.** Smoothing gives it too, and it can be trained for. Compare models of one architecture, and gate on
+    features**: smoothing gives it too, and it can be trained for. Compare models of one architecture, and gate on
     robust accuracy.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`.
-        reference: another model, on the same samples, to compare the alignment with.
-        at_least: the mean alignment claimed, in -1..1 (0..1 with masks), above the smallest possible value.
-        min_gain: the claimed difference from the reference's alignment, in -2..2 (-1..1 with masks); needs it.
-        evidence: "class_means"; or masks (N, *S), or what broadcasts to a sample's shape, of values in 0..1, in the
-            data's order: 1 where the evidence is.
+        reference: another model to compare the alignment with.
+        at_least: the mean alignment claimed, in -1..1 (0..1 with masks).
+        min_gain: the claimed difference from the reference's alignment, in -2..2 (-1..1 with masks).
+        evidence: "class_means"; or masks (N, *S), or a shape that broadcasts, in 0..1, in the data's order: 1 where the
+            evidence is.
         min_per_class: least number of samples of each class for a mean, >= 1.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result; the estimate is the mean alignment, or the mean gain if that is claimed. A gradient that vanishes
-        counts as the worst possible one. `details["input_alignment"]` is the mean of |<x, g>| / |x||g| (Etmann et al.,
-        ICML 2019).
+            counts as the worst possible one. `details["input_alignment"]` is the mean of |<x, g>| / |x||g| (Etmann et
+            al., ICML 2019).
 
     Raises:
         ConfigError: an argument is out of range or unknown, both claims are made at once, or the reference is the
             model.
-        DataError: a class has too few samples, or masks do not fit; else as for `measure_robust_accuracy`.
-        ModelError, DeviceError: as for `measure_robust_accuracy`.
+        DataError: a class has too few samples, or masks do not fit.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     if at_least is not None and min_gain is not None:
         raise ConfigError("Expected at_least= or min_gain= but got both: make two claims.")
@@ -166,7 +166,7 @@ def measure_gradient_alignment(
 
 
 def _rule(at_least: float | None, min_gain: float | None, terms: Terms) -> MeanRule:
-    """Return the rule of the claim: on a mean of at most the threshold, so that all signs are turned."""
+    # The rule is on a mean of at most the threshold: all signs are turned.
     rule = MeanRule(threshold=None, terms=terms, sign=-1)
     if at_least is not None:
         return replace(rule, threshold=-float(at_least))
@@ -181,9 +181,9 @@ class GradientAim:
     """The directions in which gradients should point: differences of class means, or masks.
 
     Attributes:
-        means: (K, *S) mean images, NaN where a class has none; None with masks.
-        masks: (N, ...) values in 0..1; None with means.
-        of: (n,) positions in the user's data of the samples of a view; None where it is no view.
+        means: (K, *S), NaN where a class has none.
+        masks: (N, ...) in 0..1.
+        of: (n,) positions in the user's data of the samples of a view.
     """
 
     means: Tensor | None = None
@@ -215,16 +215,13 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _class_means(classifier: Classifier, halves: Halves, settings: Settings, least: int) -> Tensor:
-    """Return (K, *S) float32 means of the images of each class up to the largest label; NaN where there is none.
-
-    Raises:
-        DataError: a class has some samples, but fewer than `least`, or there is one class alone.
-    """
+    """Return (K, *S) float32 mean images of the classes; NaN where there is none."""
     sums: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
     for ids in torch.split(halves.searched, _READ_AT_A_TIME):
         chunk = load(halves.samples, ids, bounds=classifier.bounds, seed=settings.seed, device=torch.device("cpu"))
         for k in torch.unique(chunk.y).tolist():
+            # Sums of many float32 images would lose digits.
             rows = chunk.x[chunk.y == k].double()
             sums[k] = sums.get(k, torch.zeros(())) + rows.sum(0)
             counts[k] = counts.get(k, 0) + len(rows)
@@ -253,15 +250,7 @@ def _checked_masks(masks: Tensor, n: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignmentMeasurement:
-    """The alignment of a chunk's gradients, of the model's and of the reference's.
-
-    Attributes:
-        aim: the directions.
-        second: the reference; None without one.
-        claimed: the alignment, or gain, claimed at least.
-        gain: the gain over the reference is claimed.
-        settings: number of samples shown, and health checks that are off.
-    """
+    """The alignment of a chunk's gradients, of the model's and of the reference's."""
 
     aim: GradientAim
     second: Evaluator | None
@@ -270,7 +259,6 @@ class AlignmentMeasurement:
     settings: Settings
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk."""
         aim, second = self.aim, self.second
         if aim.of is not None:
             chunk = replace(chunk, ids=aim.of[chunk.ids])
@@ -287,6 +275,7 @@ class AlignmentMeasurement:
         shown = value
         if second is not None:
             there = replace(chunk, x=chunk.x.to(second.device), y=chunk.y.to(second.device))
+            # At the first chunk: the checks that the engine makes of the model itself.
             if not second.classes:
                 check_forward(second, there, self.settings.suppress)
                 second.check_labels(there.y)
@@ -300,6 +289,7 @@ class AlignmentMeasurement:
             shown = value - base.nan_to_num(1.0) if self.gain else value
         columns["held"] = shown >= (0.0 if self.claimed is None else self.claimed)
         low, high = chunk.bounds
+        # The gradient as a picture: grey where it is 0, the steepest pixel at an end of the range.
         steepest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30).view(-1, *[1] * (gradient.ndim - 1))
         exhibits = exhibits_of(
             chunk,
@@ -316,19 +306,16 @@ class AlignmentMeasurement:
 
 
 def gradients(evaluator: Evaluator, chunk: Chunk, aim: GradientAim) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits (n, K), the gradient (n, *S) of a class's logit less the runner-up's, and the runner-up (n,).
-
-    Raises:
-        DataError: a class has no mean.
-    """
+    """Return logits (n, K), gradients (n, *S) of the class's logit less the runner-up's, and runners-up (n,)."""
     with_mean = aim.with_mean
     if with_mean is not None and not bool(with_mean[chunk.y.cpu()].all()):
         bad = int(chunk.y.cpu()[~with_mean[chunk.y.cpu()]][0])
         raise DataError(f"Expected samples of class {bad} in both halves but got them in one. Give more samples.")
 
     def runner_ups(logits: Tensor, y: Tensor) -> Tensor:
-        """Return (n,) the class of the highest logit among the others that have a mean."""
+        # The highest logit among the other classes that have a mean.
         scores = logits.detach().scatter(1, y.unsqueeze(1), -torch.inf)
+        # A class without a mean has no difference to compare with.
         if with_mean is not None:
             none = torch.ones(logits.shape[1], dtype=torch.bool)
             none[: len(with_mean)] = ~with_mean[: logits.shape[1]]

@@ -61,27 +61,26 @@ def measure_invertible_features(
     """Measure how near an image with the same features comes to the original.
 
     From grey, gradient steps lead to an input whose features, the inputs of the model's last linear layer, are those of
-    a sample (Engstrom et al., 2019, section 4): |R(x') - R(x)| / |R(x)| at most `max_representation_error`. The image
-    error is |x' - x| / |x|. The claim holds if at least half of the samples come back with an image error of at most
-    `max_image_error`.
+    a sample (Engstrom et al., 2019, section 4): |R(x') - R(x)| / |R(x)| at most `max_representation_error`. The claim
+    holds if at least half of the samples come back with an image error |x' - x| / |x| of at most `max_image_error`.
 
-    Advisory: without `max_image_error` nothing is claimed. **Compare models of one architecture only.** A layer with
-    as many features as the input has elements can be inverted for any weights, untrained too; a narrow one cannot,
-    for any model.
+    Advisory: without `max_image_error` nothing is claimed. **Compare models of one architecture only.** A layer with as
+    many features as the input has elements can be inverted for any weights; a narrow one for none.
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
-        data: as for `measure_robust_accuracy`; every sample takes `iterations` passes, so give few, or `max_samples`.
+        data: as for `measure_robust_accuracy`; every sample takes `iterations` passes, so give few.
         max_image_error: of half of the samples claimed at most, > 0.
-        max_representation_error: beyond which an inversion did not succeed and shows nothing, > 0.
+        max_representation_error: beyond it an inversion did not succeed and shows nothing, > 0.
         layer: name of the linear layer; None finds it.
         iterations: gradient steps, >= 1.
-        step_size: Euclidean length of the first, in input units; it falls to 0. None lets the steps span the bounds.
+        step_size: Euclidean length of the first step, in input units; it falls to 0. None lets the steps span the
+            bounds.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result; the estimate is the share of samples that came back. It is inconclusive, instead of failed, where
-        too few inversions succeed to tell. `details` has the median errors.
+            too few inversions succeed.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
@@ -158,7 +157,7 @@ def _details(evidence: Evidence, max_image_error: float | None, max_representati
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InversionMeasurement:
-    """Images with the features of a chunk's samples, and their errors; see `measure_invertible_features`."""
+    """Images with the features of a chunk's samples, and their errors."""
 
     layer: str | None
     iterations: int
@@ -168,7 +167,6 @@ class InversionMeasurement:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk."""
         read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], self.layer))
         aim, start = read.logits(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
         made = inverted(read, start, aim, bounds=chunk.bounds, steps=self.iterations, step_size=self.step_size)
@@ -180,6 +178,8 @@ class InversionMeasurement:
         near = (
             torch.ones_like(image, dtype=torch.bool) if self.max_image_error is None else image <= self.max_image_error
         )
+        # An inversion that does not reach the features shows nothing about them: the sample counts as possible, and not
+        # as a counterexample.
         reached = rep <= self.max_representation_error
         before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
         exhibits = exhibits_of(
@@ -207,11 +207,8 @@ class InversionMeasurement:
 
 
 def _decided(evidence: Evidence, max_image_error: float, max_representation_error: float, alpha: float) -> Decision:
-    """Return the decision, inconclusive where inversions cannot tell.
-
-    A failure counts only if it would be one for every outcome of the inversions that did not succeed. A pass counts
-    only if it could have failed: on images that grey, at which inversions begin, is not near enough to.
-    """
+    # A failure counts only if it would be one for every outcome of the inversions that did not succeed. A pass counts
+    # only if it could have failed: on images that grey, at which inversions begin, is not near enough to.
     decision, possible = evidence.decision, int(evidence.columns["possible"].sum())
     held, near = evidence.columns["held"], evidence.columns["start"] <= max_image_error
     if decision.verdict is Verdict.PASSED and 2 * int((held & ~near).sum()) < max(1, int((~near).sum())):
@@ -226,6 +223,7 @@ def _decided(evidence: Evidence, max_image_error: float, max_representation_erro
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
     if decision.verdict is not Verdict.FAILED:
         return decision
+    # If all of them had succeeded, could half of the samples have come back?
     highest = possible / evidence.n if evidence.whole else clopper_pearson(possible, evidence.n, alpha)[1]
     if highest < _HALF:
         return decision

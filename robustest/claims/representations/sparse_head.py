@@ -1,14 +1,12 @@
 """The number of features of a network's last layer that a linear head needs (Wong, Santurkar and Madry, ICML 2021).
 
-1. On one half of the samples, drawn with the seed, linear heads are fitted along a path of elastic-net penalties
-   (section 2; `robustest.heads.sparse_head`).
+1. On one half of the samples, linear heads are fitted along a path of elastic-net penalties (section 2;
+   `robustest.heads.sparse_head`).
 2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is chosen;
    if there is none, the most accurate.
 3. The other half, which nothing was fitted to or chosen by, compares it with the model, sample by sample.
 
-A head explains; it is not the deployed model. The choice among features with the same information is arbitrary (see
-their stability), and weights alone hardly give a planted cue away: that takes an intervention. Pictures made by
-gradient steps can be manipulated, and look like noise for a network that was not trained robustly.
+A head explains; it is not the deployed model. Weights alone hardly give a planted cue away: that takes an intervention.
 """
 
 from __future__ import annotations
@@ -70,7 +68,6 @@ _CLASSES_PICTURED, _FEATURES_PICTURED = 10, 3
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """Return the number of features of the head, and its accuracy beside the model's."""
     most, of = details["most_features"], details["most_features_class"]
     facts = [Fact("features", f"{most} in class {of}, {details['features_per_class']:.1f} a class on average")]
     if details["accuracy"] is not None:
@@ -116,32 +113,30 @@ def measure_sparse_head(
 
     Linear heads are fitted to the inputs of the model's last linear layer on one half of the samples (Wong, Santurkar
     and Madry, ICML 2021, section 2). The sparsest whose validation accuracy is within `slack` of the model's own is
-    judged on the other half. It says how few features will do; test what you suspect with
-    `measure_no_spurious_feature`.
+    compared with the model on the other half. Test suspected features with `measure_no_spurious_feature`.
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
         data: as for `measure_robust_accuracy`; best samples that the model was not trained on.
         max_features_per_class: features of a class claimed at most, >= 1 and fewer than there are; with `max_drop`.
-        max_drop: fall in accuracy claimed at most, in 0..1; together with `max_features_per_class`, or neither.
+        max_drop: fall in accuracy claimed at most, in 0..1; with `max_features_per_class`.
         slack: in 0..1; None means 0.05, or half of `max_drop` if that is less.
         layer: name of the last linear layer, as in `model.named_modules()`; None finds it.
         l1_ratio, n_lambdas: share of absolute values in the penalty, in (0, 1); penalties on the path, >= 2.
         subsamples: fits on half of the rows that measure the stability of features; 0 for none.
-        fit_samples: samples fitted on, at most, and never more than half.
+        fit_samples: most samples fitted on, and never more than half.
         min_per_class: least number of samples of every class in either half, >= 2.
-        listed_features, listed_samples: features of each class that the result lists, and samples where each is
-            highest, >= 1 each.
+        listed_features, listed_samples: features listed per class, and samples listed where each is highest, >= 1.
         **options: see `robustest.run.plan.Options`; every sample of the other half is evaluated.
 
     Returns:
         The result; the estimate is the fall in accuracy, `outcomes` is None for samples fitted on. `details["heads"]`
-        has each class's features with weight, stability and positions of samples, `details["path"]` other penalties.
+            has each class's features with weight, stability and positions of samples.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
-        DataError: a class has too few samples to fit on; else as for `measure_robust_accuracy`.
-        ModelError, DeviceError: as for `measure_robust_accuracy`.
+        DataError: a class has too few samples to fit on.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     limits = HeadLimits.checked(max_features_per_class, max_drop)
     how = HeadOptions(
@@ -199,11 +194,7 @@ class HeadLimits:
 
     @classmethod
     def checked(cls, features: int | None, drop: float | None) -> HeadLimits:
-        """Return the limits given by a user.
-
-        Raises:
-            ConfigError: one is out of range, or given alone.
-        """
+        """Return the limits given by a user, both or neither."""
         if (features is None) != (drop is None):
             given = f"max_features_per_class={features}, max_drop={drop}"
             raise ConfigError(
@@ -216,23 +207,14 @@ class HeadLimits:
 
     @property
     def slack(self) -> float:
-        """Validation accuracy given up: a head chosen at the very limit would be beyond it half of the time."""
+        """Validation accuracy given up."""
+        # A head chosen at the very limit would be beyond it half of the time.
         return _SLACK if self.drop is None else min(_SLACK, self.drop / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadOptions:
-    """Options of the fit and the choice of a head.
-
-    Attributes:
-        layer: name of the model's last linear layer; None finds it.
-        slack: validation accuracy, in 0..1, that the head may have less than the model.
-        l1_ratio: share of absolute values in the penalty, in (0, 1).
-        n_lambdas: penalties on the path, >= 2.
-        subsamples: fits on half of the rows that measure the stability of features; 0 for none.
-        min_per_class: least number of samples of each class that a head is fitted on.
-        listed_features: features of each class that the result lists, the largest weights first.
-        listed_samples: samples listed for each, those where it is highest.
+    """Options of the fit and the choice of a head; see `measure_sparse_head`.
 
     Raises:
         ConfigError: a number is out of range.
@@ -258,15 +240,9 @@ class FittedHead:
     """The head that was chosen, and the path and samples it was fitted on.
 
     Attributes:
-        last: the layer whose inputs are the features.
-        path: all heads.
         index: the place of the chosen head on the path.
-        head: the chosen head.
         best: the head of the highest validation accuracy, the sparsest of equals.
-        stability: shares of subsamples that select each feature; None if not asked for.
-        features, ids: (M, D) and (M,) of the samples fitted on, on the CPU; ids are positions in the data.
-        pictures: as `Gallery.sheets`; empty without pictures.
-        notes: for the reader.
+        features, ids: (M, D) and (M,) of the samples fitted on; ids are positions in the data.
     """
 
     last: LastLayer
@@ -286,9 +262,9 @@ class FittedHead:
         return max(self.path.gaps[: self.index + 1])
 
     def details(self, options: HeadOptions) -> dict[str, Any]:
-        """Return the head's features, class by class, and the path."""
         counts, path = self.head.counts, self.path
         assert path.accuracies is not None  # noqa: S101 - it was fitted with validation rows
+        # A dozen penalties evenly over the path, and the chosen one.
         steps = {round(i * (len(path) - 1) / (_PENALTIES_LISTED - 1)) for i in range(_PENALTIES_LISTED)}
         return {
             "features": self.features.shape[1],
@@ -331,17 +307,10 @@ def fit_head(
 ) -> tuple[FittedHead, Tally]:
     """Fit heads on one half of the samples, choose one, and picture its features.
 
-    Args:
-        classifier: the model.
-        halves: the samples.
-        settings: device, seed, batch size, pictures.
-        options: of the fit.
-        name: start of the names of pictures.
-
     Raises:
         ConfigError: the logits are no linear layer's outputs, or an option is out of range.
-        DataError: a class has fewer samples to fit on than `min_per_class`; else as for `measure_robust_accuracy`.
-        ModelError, DeviceError: as for `measure_robust_accuracy`.
+        DataError: a class has fewer samples to fit on than `min_per_class`.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     started, device = time.perf_counter(), resolve(settings.device, classifier.device)
     with torch.inference_mode(False), frozen(classifier.module) as notes:
@@ -365,6 +334,7 @@ def fit_head(
             device=device,
             progress=None if watch is None else lambda done, total: watch("penalties of sparse heads", done, total, 0),
         )
+        # The model's own accuracy on these rows, by its last layer: their features are here already.
         bias = None if last.layer.bias is None else last.layer.bias.detach().cpu().double()
         logits = F.linear(features[rest].double(), last.layer.weight.detach().cpu().double(), bias)
         own = float(CLASSIFICATION.holds(logits, labels[rest]).double().mean())
@@ -410,11 +380,6 @@ def fit_head(
 def _features_and_labels(
     evaluator: Evaluator, last: LastLayer, halves: Halves, seed: int, min_per_class: int
 ) -> tuple[Tensor, Tensor]:
-    """Return features and labels of the samples fitted on, on the CPU.
-
-    Raises:
-        DataError: a class has too few samples.
-    """
     rows, labels = [], []
     for chunk in in_order(halves.samples, evaluator, seed=seed, ids=halves.searched):
         if not evaluator.classes:
@@ -436,20 +401,13 @@ def _features_and_labels(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparseHeadMeasurement:
-    """The answers of the model and of two heads on its features to a chunk.
-
-    Attributes:
-        fitted: the heads.
-        of: (N,) int64 positions in the user's data of the samples of a view.
-        examples: largest number of samples to be shown.
-    """
+    """The answers of the model and of two heads on its features to a chunk; `of` as in `CueMeasurement`."""
 
     fitted: FittedHead
     of: Tensor
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """Evaluate a chunk."""
         fitted = self.fitted
         chunk = replace(chunk, ids=self.of[chunk.ids])
         task = evaluator.task
@@ -462,6 +420,7 @@ class SparseHeadMeasurement:
             (clean == chunk.y) & (sparse != chunk.y),
             clean=clean,
             predicted=sparse,
+            # No pictures: the samples were not changed.
             before=chunk.x.new_empty(len(chunk.y), 0),
             after=chunk.x.new_empty(len(chunk.y), 0),
             badness=-task.margin(scores, chunk.y),
@@ -479,7 +438,6 @@ class SparseHeadMeasurement:
 
 
 def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_per_class: int) -> Decision:
-    """Return failed if the head has too many features or loses too much, passed if neither; inconclusive in doubt."""
     decision = evidence.decision
     if limits.features is None or limits.drop is None:
         return decision
@@ -490,6 +448,7 @@ def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_pe
         decision = replace(decision, verdict=Verdict.FAILED, rule=rule, reasons=("limit",))
     if decision.verdict is Verdict.INCONCLUSIVE:
         return decision
+    # A number beyond the limits is a finding only if samples and fit are sound.
     doubt = _unfit_samples(evidence, fitted, min_per_class)
     if not doubt and decision.verdict is Verdict.FAILED:
         doubt = _poor_fit(evidence, fitted, limits.drop)
@@ -497,13 +456,14 @@ def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_pe
 
 
 def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:
-    """Return why these samples cannot judge a head; empty if they can."""
+    """Return the reason why these samples cannot decide about a head, or an empty text."""
     label, classes = evidence.columns["label"], len(fitted.head.bias)
     counts = np.bincount(label, minlength=classes)
     if int(counts.min()) < min_per_class:
         few = int(counts.argmin())
         return f"class {few} has {counts[few]} samples to judge by, fewer than {min_per_class}"
     n, chance = len(label), int(counts.max()) / len(label)
+    # A model that is no better than the largest class has no accuracy to lose.
     for who, column in (("the model", "clean"), ("the sparse head", "held")):
         right = int(evidence.columns[column].sum())
         if clopper_pearson(right, n, 0.01)[0] <= chance:
@@ -512,11 +472,13 @@ def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -
 
 
 def _poor_fit(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
-    """Return why a failure may be due to the fit and not to the model; empty if it is not."""
+    """Return the reason why a failure may be due to the fit and not to the model, or an empty text."""
+    # A fit short of the optimum may have other features, and lose more.
     if fitted.gap > _TOLERANCE:
         return f"the fit did not converge: it may be {fitted.gap:.1e} above the least objective"
     columns = evidence.columns
     lost = int(columns["clean"].sum()) - int(columns["best"].sum())
+    # Features that even the best head of the path cannot use need more samples, and not another model.
     if lost > count_at_most(max_drop, evidence.n):
         return (
             f"no head fitted on {fitted.path.n_train} samples comes near: the best one on the path loses "

@@ -22,7 +22,7 @@ from robustest.settings import Settings, coerce
 from robustest.store.provenance import commit
 from robustest.version import VERSION
 
-# Settings that name a machine's folders: they may differ, but not in whether there is one.
+# Settings that name a machine's folders: they may differ, but must be set in all shards or in none.
 _PLACES = ("pictures", "store", "corpus", "baseline")
 # Problems that are printed; further ones are counted.
 _MOST = 20

@@ -113,14 +113,8 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 def folder_cells(
     root: Path, folders: Mapping[Cell, str], classes: tuple[str, ...], view: View, what: str
 ) -> dict[Cell, Samples]:
-    """Return the cells of a tree of images, root/corruption/severity/class/file.
-
-    Args:
-        root: folder of the tree.
-        folders: folder of each cell, under root.
-        classes: names of the classes' folders, in the order of the labels.
-        view: function from an image to the model's input.
-        what: name of the tree, for messages.
+    """Return the cells of a tree of images, root/corruption/severity/class/file; `folders` are those of cells, under
+    root.
 
     Raises:
         DataError: a cell lacks a folder or a class, or has other files than the first cell.
@@ -191,6 +185,7 @@ def array_cells(root: Path, corruptions: tuple[str, ...], classes: int, what: st
             f"Expected five blocks of whole labels in {root / 'labels.npy'} but got {labels.dtype} {labels.shape}."
         )
     blocks = labels.astype(np.int64).reshape(5, -1)
+    # Cells are paired image by image, which needs the same labels in every block.
     if (blocks != blocks[0]).any() or blocks.min() < 0 or blocks.max() >= classes:
         raise DataError(f"Expected labels in 0..{classes - 1}, the same in all five blocks, in {root / 'labels.npy'}.")
     cells: dict[Cell, Samples] = {}
@@ -287,6 +282,7 @@ class SequenceBenchmark:
     published: int  # published number of sequences of a perturbation
 
     def __post_init__(self) -> None:
+        # Sequences of all perturbations are compared image by image.
         sizes = {name: len(frames) for name, frames in self.sequences.items()}
         if len(set(sizes.values())) != 1:
             raise DataError(f"Expected as many sequences of each perturbation of {self.name} but got {sizes}.")

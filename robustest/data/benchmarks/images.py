@@ -81,12 +81,9 @@ def folders_in(root: Path) -> list[str]:
 def class_files(
     root: Path, classes: Sequence[str], what: str, *, others: bool = False, suffixes: frozenset[str] = SUFFIXES
 ) -> list[tuple[str, int]]:
-    """Return (path under root, label) of the images, by class and name.
+    """Return (path under root, label) of the images, by class and name; root has a folder for each class.
 
     Args:
-        root: folder with a folder for each class.
-        classes: names of the folders, in the order of the labels.
-        what: name of the data, for messages.
         others: True to allow folders of other classes.
         suffixes: endings of files, in lower case.
 

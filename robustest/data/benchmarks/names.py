@@ -219,6 +219,7 @@ def _cells(root: Path, corruptions: tuple[str, ...], what: str) -> dict[tuple[st
     """Return the folders of all cells; ImageNet-C's archives may have a folder for each group of corruptions."""
     folders: dict[tuple[str, int], str] = {}
     for name in corruptions:
+        # ImageNet-C is published as one archive for each group.
         group = next((f"{one}/" for one in _GROUPS if (root / one / name).is_dir()), "")
         if not (root / group / name).is_dir():
             raise DataError(f"Expected {what}'s {name} in {root / name} but there is no such folder.")

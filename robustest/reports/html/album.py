@@ -83,9 +83,7 @@ class Album:
 
 
 def _read_png(content: bytes) -> tuple[int, int, str]:
-    """Return width, height and largest change of a whole PNG file, else raise UnsafeFile (PNG, third edition, section
-    5).
-    """
+    """Return width, height and largest change of a whole PNG file, or raise UnsafeFile (PNG, third edition, 5)."""
     if not content.startswith(_SIGNATURE):
         raise UnsafeFile("the file is no PNG")
     at, kinds, change = len(_SIGNATURE), [], ""

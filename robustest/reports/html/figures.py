@@ -342,9 +342,7 @@ def plot_of(curve: PageCurve) -> Plot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageTable:
-    """A table of texts and scales; the first column holds the names of rows, and `cut` counts the rows that are left
-    out.
-    """
+    """A table of texts and scales; the first column names the rows, and `cut` counts the rows that are left out."""
 
     caption: str
     columns: tuple[str, ...]

@@ -171,7 +171,7 @@ def _chart(history: ClaimHistory) -> Chart | None:
     for at, one in enumerate(columns):
         if one.low is not None and one.high is not None:
             word, lower, upper = _WORDS[one.state], y(one.low), y(one.high)
-            # A single sample line would be invisible if both ends agree, so it has a length of at least 1.
+            # An interval without a length would be invisible, so it gets one of at least 1.
             intervals[word] = intervals.get(word, "") + f"M{x(at):g} {max(lower, upper + 1):g}V{upper:g}"
         if one.state == BAD:
             crosses += f"M{x(at) - 2:g} {_BOTTOM + 6}l4 4m0 -4l-4 4"
