@@ -355,8 +355,7 @@ def measure_worst_group_accuracy(
 ) -> Result:
     """Measure the accuracy of the group of samples with the lowest one (Sagawa et al., ICLR 2020).
 
-    The data pick the worst group, so bounds hold for all groups at once. For the population a claim on a small group
-    rarely passes.
+    The data pick the worst group, so bounds hold for all groups at once.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.

@@ -67,11 +67,7 @@ def draws_in(cascade: Cascade) -> int:
 
 
 def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
-    """Return the setup for an attack; if it averages over draws, a model may be random.
-
-    Raises:
-        ConfigError: draws without classes have no majority.
-    """
+    """Return the setup for an attack; if it averages over draws, a model may be random."""
     if draws_in(cascade) == 1:
         return setup
     if not setup.task.one_class:
@@ -101,9 +97,7 @@ class Attacking:
     """Clean predictions of a chunk, then the attack on the samples that are right.
 
     Attributes:
-        examples: most exhibits.
         keep: add the column "x" with the inputs found, or the best attempts.
-        replay: known counterexamples.
         probing: make the experiments of health checks.
         every: return every counterexample, to be tried on another model.
     """
@@ -215,7 +209,7 @@ class Attacking:
 
 
 def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> Cascade | None:
-    """Return the stages of a cascade's audit that fit a chunk, as a cascade; None if there are none."""
+    """Return the stages of a cascade's audit that fit a chunk, or None."""
     stages = Cascade(name=f"{cascade.name} audit", stages=cascade.audit).serving(
         threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task
     )

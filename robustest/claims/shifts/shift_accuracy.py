@@ -270,7 +270,7 @@ def measure_consistency(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flipping(Shifting):
-    """Predictions of a chunk, unshifted and shifted; flips with the largest margin are shown first."""
+    """Predictions of a chunk; flips with the largest margin are shown first."""
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         # The unshifted predictions, moved with the shift.
