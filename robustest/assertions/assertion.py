@@ -55,6 +55,7 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
     signature = inspect.signature(measure)
     parameters = []
     for part in signature.parameters.values():
+        # A single threshold, or thresholds that belong together, must be given.
         default = inspect.Parameter.empty if required and part.name in thresholds else part.default
         parameters.append(part.replace(default=defaults.get(part.name, default)))
     signature = signature.replace(parameters=parameters)
@@ -67,6 +68,7 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
                 check_keywords(measure, kwargs)
                 given: Any = {**defaults, **kwargs}
                 try:
+                    # Python's message would name the measurement, not the assertion.
                     signature.bind(*args, **given)
                 except TypeError as error:
                     raise TypeError(f"{words.__name__}() {error}") from None

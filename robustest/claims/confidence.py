@@ -134,11 +134,7 @@ class Answering:
         return Observation(arrays, exhibits)
 
     def _logs(self, logits: Tensor) -> Tensor:
-        """Return (n, K) float64 log probabilities.
-
-        Raises:
-            ModelError: the outputs are probabilities and logits were declared, or the reverse.
-        """
+        """Return (n, K) float64 log probabilities; ModelError if outputs and `probabilities` disagree."""
         given = logits.double()
         # Every row in 0..1 with sum 1: such outputs are taken for probabilities.
         like = bool(((given >= 0) & (given <= 1)).all()) and bool(((given.sum(1) - 1).abs() < 1e-3).all())
@@ -184,7 +180,7 @@ def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
 
 
 def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -> tuple[float, Evidence]:
-    """Return the temperature of maximal likelihood on other samples (Guo et al., 2017), and their evidence."""
+    """Return the temperature of maximal likelihood on fit_data (Guo et al., 2017), and its evidence."""
     # The fit sees every sample of fit_data, at temperature 1.
     look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
@@ -563,7 +559,7 @@ def measure_ood_rejected(
     look = Answering(examples=setup.settings.examples, probabilities=probabilities)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     statement = OOD_REJECTED.quantities[0].state(score)
-    # The inside samples have no claim of their own: no pictures, and the rule decides nothing.
+    # Nothing is claimed about the inside samples: no pictures, and a rule without a threshold.
     own = observe(answers_plan(setup.unpictured(), statement, look, rule))
     # Each batch has samples of one kind: a model that scores by the batch shows it only if kinds are mixed.
     beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]

@@ -84,7 +84,7 @@ def measure_robust_to(
     """Search with hypothesis for the lowest accuracy under a strategy's changes, and the mildest that breaks a claim.
 
     A pass says that no example tried breaks the claim; it is not a proof. The accuracy is that of these samples for
-    either `scope`, since they picked the change. The search depends on strategy, model, samples and seed alone.
+    either `scope`, since they picked the change.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -97,10 +97,8 @@ def measure_robust_to(
 
     Returns:
         The result. `details["mildest"]` is the mildest change that breaks the claim, in words and as code for
-        `assert_shift_accuracy`, or None; `details["worst"]` the change of lowest accuracy. Outcomes and counterexamples
-        are those of the mildest, else of the worst. It is inconclusive if the samples that no example changed suffice
-            for
-        the claim.
+        `assert_shift_accuracy`, or None; `details["worst"]` the change of lowest accuracy. Outcomes are those of the
+        mildest, else of the worst. It is inconclusive if the samples that no example changed suffice for the claim.
 
     Raises:
         ConfigError: the strategy draws no changes.
@@ -329,7 +327,6 @@ class Trials:
         least: samples that must be right; None if nothing is claimed.
         seen: the trial of each change, by its key.
         worst: the change with the fewest right samples.
-        broken: number of changes that break the claim.
     """
 
     def __init__(
@@ -571,7 +568,7 @@ def _run_hypothesis(
         search()
     except _Broken:
         return found[-1]  # hypothesis runs the simplest last
-    except SkipTest:  # nothing to try: no remembered example
+    except SkipTest:  # nothing to try: no stored example
         return None
     except Unsatisfiable as error:
         raise ConfigError(f"Expected a strategy that draws changes but hypothesis says: {error}") from error

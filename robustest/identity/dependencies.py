@@ -73,7 +73,7 @@ class Dependencies:
         label = f"{kind} {name}"
         if label in self.stamps or (os.path.abspath(name) if kind != "variable" else label) in self._own:
             return
-        if kind == "file":  # what it holds says more, and its date may differ where its contents do not
+        if kind == "file":  # contents say more than status: a new date need not mean new contents
             self.stamps.pop(f"path {name}", None)
         elif kind == "path" and f"file {name}" in self.stamps:
             return
@@ -208,7 +208,7 @@ def _connected(database: Any) -> None:
     if text.startswith("file:"):  # an address with options; which file it is, SQLite alone knows
         for one in list(_watching):
             one.unknowable = one.unknowable or f"opens the database {text}"
-    # What was written last may still stand in the log beside the file.
+    # The last writes may still be in the log beside the file.
     for name in (text, f"{text}-wal", f"{text}-journal"):
         _note("file", name)
 

@@ -129,7 +129,7 @@ def _surroundings() -> dict[str, object]:
     """Return the state of the process, besides code, that can change a result of torch."""
     cuda = torch.cuda.is_available()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of old flags, once a process: no part of what they say
+        warnings.simplefilter("ignore")  # deprecation warnings of old flags, once per process
         flags = {name: _state(read) for name, read in _FLAGS.items()}
     return {
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),

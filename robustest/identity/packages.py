@@ -288,7 +288,7 @@ def _may_be_own(held: Any) -> bool:
 
 
 def _is_own(held: Any) -> bool:
-    """Return True for a user's function, or a callable object of a user's class."""
+    """Return True for a user's function, or a callable instance of a class in the user's code."""
     held = _unbound(held)
     if isinstance(held, types.FunctionType):
         return home(held.__globals__.get("__name__"), held.__globals__.get("__file__")) is None

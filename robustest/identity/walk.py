@@ -159,7 +159,7 @@ class Walk:
             encoded = build()
         finally:
             del self._open[id(value)]
-        if self.links == links:  # nothing in it depends on where it was met
+        if self.links == links:  # no node inside: the same bytes everywhere
             self._keep(value, encoded)
         return encoded
 
@@ -390,7 +390,7 @@ def _function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
     if package is None:
         return walk.node(value, value.__qualname__, lambda node: _read_function(walk, node))
     # A package's function counts by version and name where the package has it under that name, whatever it was
-    # wrapped in; another function of the package's code, by its code and what it holds.
+    # wrapped in; another function of the package's code, by code, defaults and closure.
     at: Any = sys.modules.get(value.__module__ or "")
     owner = None if at is None else home_of(at)
     for name in value.__qualname__.split("."):

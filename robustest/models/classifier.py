@@ -60,6 +60,7 @@ class Estimator:
         if scores.ndim == 1:  # a margin of two classes
             scores = np.stack([-scores, scores], 1)
         if self._score == "predict_proba":
+            # Logits, as attacks and margins expect: log p, with p = 0 clipped.
             scores = np.log(scores.clip(1e-12))
         return _led_by(answer, scores)
 
@@ -69,7 +70,7 @@ class Estimator:
         # A model fitted on a frame warns, or fails, without the names of its columns.
         if names is None:
             return flat
-        pandas = import_module("pandas")  # whoever fitted on a frame has it
+        pandas = import_module("pandas")  # installed, since the model was fitted on a frame
         return pandas.DataFrame(flat, columns=list(names))
 
 
@@ -99,7 +100,7 @@ def _tags(model: Any) -> Any:
 def _has(model: Any, name: str) -> bool:
     try:
         return callable(getattr(model, name, None))
-    except AttributeError:  # what a pipeline's last step has not
+    except AttributeError:  # a pipeline raises if its last step lacks the method
         return False
 
 
@@ -157,6 +158,7 @@ class Classifier:
         Raises:
             ModelError: the output has no logits.
         """
+        # Token ids: a float would be refused by an embedding.
         x = _as_whole(x) if self.whole else x.to(self.dtype)
         if callable(self.preprocessing):
             x = self.preprocessing(x)
@@ -164,6 +166,7 @@ class Classifier:
             mean, std = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in self.preprocessing)
             shape = (1, -1, *[1] * (x.ndim - 2))
             x = (x - mean.view(shape)) / std.view(shape)
+        # float32 for every model, also of half precision.
         return logits_of(self.call(x)).float()
 
     def on(self, device: torch.device) -> Classifier:
@@ -175,6 +178,7 @@ class Classifier:
         if self.module is None or self.device is None or self.device == device:
             return replace(self, device=device)
         try:
+            # A copy, since `to` moves the user's module in place.
             module = copy.deepcopy(self.module).to(device)
         except Exception as error:
             raise DeviceError(
@@ -195,7 +199,7 @@ def _as_whole(x: Tensor) -> Tensor:
 def as_classifier(
     model: object, *, bounds: tuple[float, float] | None = None, preprocessing: Preprocessing | None = None
 ) -> Classifier:
-    """Return the classifier of a user's model.
+    """Return a user's model as a classifier.
 
     Args:
         model: a torch module (TorchScript too), a callable from a batch to logits, a `Classifier`, or the `Factory` of
@@ -275,6 +279,7 @@ def logits_of(output: object) -> Tensor:
     Raises:
         ModelError: there are none.
     """
+    # Hugging Face outputs are mappings too.
     if isinstance(output, Mapping) and "logits" in output:
         output = output["logits"]
     if not isinstance(output, (Tensor, np.ndarray)):
@@ -391,6 +396,7 @@ def _check(fn: object, max_queries: object) -> None:
 
 
 def _answer(fn: Predict, x: Tensor) -> NDArray[Any]:
+    # A copy, which the user's function may overwrite.
     answer = fn(x.detach().to("cpu", torch.float32, copy=True).numpy())
     return np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer)
 
@@ -435,6 +441,7 @@ class _Adapting:
     model: Callable[[Tensor], Any]
 
     def __call__(self, x: Tensor) -> Any:
+        # Test-time adaptation takes gradient steps inside the call.
         with torch.enable_grad():
             output = self.model(x.clone())
         logits = getattr(output, "logits", output)

@@ -40,7 +40,7 @@ _lock = threading.RLock()
 
 
 def _in_a_child() -> None:
-    global _lock  # noqa: PLW0603 - no thread of a forked child could release what the parent's threads held
+    global _lock  # noqa: PLW0603 - a lock held by a thread of the parent would never be released
     _lock = threading.RLock()
 
 
@@ -69,7 +69,7 @@ def full_float32() -> Iterator[None]:
     # TF32 has a mantissa of 10 bits and bfloat16 one of 7 (mkldnn uses either on CPUs): no verdict can rest on them.
     restore, dtype = _precision(), torch.get_default_dtype()
     try:
-        torch.set_default_dtype(torch.float32)  # what a search makes beside its samples is of their type
+        torch.set_default_dtype(torch.float32)  # tensors that a search makes get the type of the samples
         torch.set_float32_matmul_precision("highest")
         # Without CUDA, cuDNN's places lower no precision, and the state that they begin in cannot be restored.
         if torch.cuda.is_available():
@@ -248,7 +248,7 @@ def _warning_filters() -> Callable[[], None]:
     def restore() -> None:
         warnings.showwarning = show
         if list(warnings.filters) != filters:
-            warnings.resetwarnings()  # the only public call after which Python forgets what it has warned of
+            warnings.resetwarnings()  # the only public call that makes Python forget earlier warnings
             held[:] = filters
 
     return restore
@@ -353,7 +353,7 @@ def _reads(code: CodeType) -> bool:
 def _scripted(part: torch.jit.ScriptModule) -> bool:
     try:
         return "training" in part.code
-    except (AttributeError, RuntimeError):  # no forward of its own
+    except (AttributeError, RuntimeError):  # without a forward method
         return False
 
 

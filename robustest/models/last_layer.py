@@ -61,6 +61,7 @@ def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> La
     finally:
         for hook in hooks:
             hook.remove()
+    # From the end: of equal outputs the last layer's.
     for found, layer, given in reversed(seen):
         if given.shape == logits.shape and torch.equal(given.float(), logits) and name in (None, found):
             return LastLayer(classifier, found, layer)
@@ -90,6 +91,7 @@ class _Inputs:
             self.call(x)
         finally:
             hook.remove()
+        # A layer on sequences or maps has no single feature vector per sample.
         if not caught or caught[-1].ndim != 2 or len(caught[-1]) != len(x):
             got = tuple(caught[-1].shape) if caught else "no call"
             raise ModelError(expected(f"the layer {self.name!r} to be given ({len(x)}, D)", got))

@@ -136,6 +136,7 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
             f"{type(error).__name__}: {str(error)[:300]}. {_NAME_A_FACTORY}"
         ) from error
     with torch.no_grad():
+        # Bit for bit: otherwise outcomes would depend on the engine.
         apart = _tensor(module(point)) - _tensor(program.module()(point))
     if bool(apart.any()):
         raise ConfigError(
@@ -158,5 +159,5 @@ def _preprocessed(model: Classifier, x: Tensor) -> Tensor:
 
 def _tensor(output: Any) -> Tensor:
     answer = getattr(output, "logits", output)
-    assert isinstance(answer, Tensor)  # noqa: S101 - the driver has judged the model's answers
+    assert isinstance(answer, Tensor)  # noqa: S101 - the driver has checked the model's outputs
     return answer

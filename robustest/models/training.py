@@ -23,6 +23,7 @@ def check_train(train: object) -> None:
     if not callable(train) or isinstance(train, (type, nn.Module)):
         raise ConfigError(expected("train to be a function that trains a model", train, mend))
     try:
+        # Before an hour of other work, not after.
         inspect.signature(train).bind(None, None, 0)
     except TypeError:
         raise ConfigError(expected("train to take samples, labels and a seed", train, mend)) from None

@@ -1,1 +1,1 @@
-"""A run: samples in seeded order, chunk by chunk, remembered or measured, until it is settled."""
+"""A run: samples in seeded order, chunk by chunk, stored or measured, until the claim is decided."""

@@ -106,7 +106,7 @@ class _Run:
     def decide(self) -> Decision:
         settings, rule, stream, total = self.plan.settings, self.plan.rule, self.stream, self.stream.total
         if settings.replay_only:
-            # Remembered chunks do not count either: such a run must try every known counterexample.
+            # Stored chunks do not count either: such a run must try every known counterexample.
             refuted = self._replay()
             if refuted is None:
                 reason = f"replayed only: {self.broken} known counterexamples still break; nothing was searched for"
@@ -195,13 +195,13 @@ class _Run:
         if not self.engine.remote or self.memory.remembers:
             loaded = units.load(ids)
             chunk.marks = units.digests(loaded)
-            if place == 0:  # remembered chunks count only once the model has answered
+            if place == 0:  # stored chunks count only after the model was asked
                 units.ask(self.memory, loaded, chunk.marks)
             if not self.engine.remote:
                 chunk.loaded = loaded
         found = self.memory.recall(("chunk", ids, chunk.marks or []))
         if found is not None:
-            # Known counterexamples change what is attacked: measured again, such a chunk would differ.
+            # Known counterexamples replace attacks: measured again, such a chunk would differ.
             if found[0].counts.get(REPLAYED) or self.broken or not self.memory.doubted():
                 return ChunkResult(place=place, observation=found[0], tally=found[1], marks=chunk.marks or [])
             chunk.remembered = found[0]
@@ -425,7 +425,7 @@ def in_order(
                     while next_place in waiting:
                         yield waiting.pop(next_place)
                         next_place += 1
-            finally:  # also where the reader has stopped: what was not begun must not be measured
+            finally:  # also if the reader has stopped: no further chunk may be measured
                 if hasattr(results, "close"):
                     results.close()
                 engine.cancel()

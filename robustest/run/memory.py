@@ -117,7 +117,7 @@ class Memory:
         """
         if settings.store is None or (store := Store.of(settings)) is None:
             return cls(None, None)
-        # The digest of the model is part of a result even where nothing is remembered: two runs are compared by it.
+        # The digest of the model is part of a result even if nothing is stored: two runs are compared by it.
         fingerprint = units.fingerprint(settings, exported=identity is not None)
         if identity is None:
             return cls(None, None, model=fingerprint.digest or "")
@@ -361,7 +361,7 @@ class _Listener:
         self._call = call
 
     def __call__(self, x: Tensor) -> Tensor:
-        # The input is noted even where the model is not called any more: it shows what the look made of the samples.
+        # The input is noted even if the model is not called any more: it shows the look's changes of the samples.
         self._note(x)
         if self.left == 0 or self.gradient is not None:
             raise _EnoughError

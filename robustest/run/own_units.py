@@ -90,7 +90,7 @@ class OwnUnits(Units):
     """Countable things as the units of a plan. Their counterexamples are not kept, and nothing attacks them.
 
     If outcomes are stored, eight of the first units are measured twice before anything is recalled, and four again
-    after each measured chunk; if they differ, all are measured anew.
+    after each measured chunk; if they differ, all are measured again.
     """
 
     def __init__(self, countable: Countable) -> None:

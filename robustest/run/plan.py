@@ -398,7 +398,7 @@ class _RestrictedModule(nn.Module):
     def __init__(self, inner: nn.Module, classes: ClassMap) -> None:
         super().__init__()
         self.inner, self.classes = inner, classes
-        self.training = inner.training  # the wrapper has no mode of its own
+        self.training = inner.training  # in the mode of the wrapped module
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classes.restrict(logits_of(self.inner(x)).float())

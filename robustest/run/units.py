@@ -274,7 +274,7 @@ class ModelUnits(Units):
     def ask(self, memory: Memory, chunk: Chunk, marks: list[bytes]) -> None:
         # On every engine, this process's copy of the model is asked.
         look: Any = self.look
-        if self.replay is not None:  # what is known of some samples must not decide what is asked
+        if self.replay is not None:  # known counterexamples must not change the questions
             look = replace(look, replay=None)
         model = self.evaluator.model
         remote = memory.self_declared and model.gives is not Needs.GRADIENT
@@ -318,7 +318,7 @@ class ModelUnits(Units):
         if auditor is None or self.model.max_queries is not None:
             return None
         chunk = self.load(ids)
-        # Other keys: a search of the same kind would otherwise draw what the attack has drawn.
+        # Other keys: a search of the same kind would otherwise repeat the attack's draws.
         chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
         look = auditor(self.evaluator, chunk)
         return None if look is None else lambda: self._counted(lambda evaluator: look(evaluator, chunk))

@@ -100,10 +100,13 @@ def write(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
     """
     path = Path(path)
     try:
+        # Read and write under one lock: another worker's entries must not be lost.
         with alone(path.parent):
             merged = {**read(path), **entries}
             content = {"schema": SCHEMA, "robustest": VERSION, "entries": {k: _plain(e) for k, e in merged.items()}}
+            # Refuses infinite values, which JSON cannot hold.
             to_json(content)
+            # Sorted and indented: the file is committed, and its diffs are read.
             text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
             write_atomic(path, text.encode())
     except OSError as error:
@@ -116,6 +119,7 @@ def _plain(entry: BaselineEntry) -> dict[str, Any]:
     return {
         **plain,
         **({"measured_by": by} if by else {}),
+        # Left out if absent, so that older versions can read entries without scores.
         **({} if scores is None else {"scores": packed_scores(scores)}),
         "interval": list(entry.interval),
         "n": entry.n,
@@ -125,7 +129,8 @@ def _plain(entry: BaselineEntry) -> dict[str, Any]:
 
 
 def packed(outcomes: Iterable[bool]) -> dict[str, Any]:
-    """Return outcomes as in a result's details: their number, and their bits in base64."""
+    """Return outcomes as their number, and their bits in base64."""
+    # One bit per sample keeps the committed file small.
     bits = np.fromiter(outcomes, dtype=bool)
     return {"n": len(bits), "outcomes": base64.b64encode(np.packbits(bits).tobytes()).decode()}
 
@@ -194,6 +199,7 @@ def _scores(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[float, ...]
         raise _damaged(path, key, "scores in base64", text) from error
     if len(scores) != n or not all(0 <= score <= 1 for score in scores):
         raise _damaged(path, key, f"{n!r} scores in 0..1", f"{len(scores)} numbers")
+    # Scores must belong to the estimate: an edited file is refused.
     if mean is not None and n and abs(float(np.mean(scores)) - mean) > _ROUNDING:
         raise _damaged(path, key, f"scores whose mean is the estimate {mean!r}", float(np.mean(scores)))
     return scores

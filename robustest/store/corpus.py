@@ -83,21 +83,16 @@ def on_levels(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def smallest(parts: Sequence[Kept]) -> tuple[Kept, list[int]]:
-    """Return the two smallest inputs of each sample and label, ordered by sample and size.
-
-    Args:
-        parts: one or more, of one shape.
-
-    Returns:
-        The inputs, and the position of each among all.
-    """
+    """Return the two smallest inputs of each sample and label, by sample and size, and their positions among all."""
     everything = Kept(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Kept)))
+    # Two stable sorts: by sample, and within a sample by size.
     by_size = everything.sizes.argsort(stable=True)
     order = by_size[everything.ids[by_size].argsort(stable=True)].tolist()
     owners = list(zip(everything.ids.tolist(), everything.y.tolist(), strict=True))
     chosen: dict[tuple[int, int], list[int]] = {}
     for row in order:
         others = chosen.setdefault(owners[row], [])
+        # Two equal inputs are one chance, not two.
         if len(others) < EACH and not any(torch.equal(everything.x[row], everything.x[other]) for other in others):
             others.append(row)
     which = [row for row in order if row in chosen[owners[row]]]
@@ -106,6 +101,7 @@ def smallest(parts: Sequence[Kept]) -> tuple[Kept, list[int]]:
 
 def news(kept: Kept, known: Kept | None) -> list[int]:
     """Return the rows of `kept` with no known input of the same sample and label, or only larger ones."""
+    # By label too: after a relabelling, old inputs of a sample say nothing.
     best: dict[tuple[int, int], float] = {}
     if known is not None:
         for sample, label, size in zip(known.ids.tolist(), known.y.tolist(), known.sizes.tolist(), strict=True):
@@ -191,6 +187,7 @@ class Corpus:
             bounds: smallest and largest input value.
             exact8: (m,) bool, rows that may be stored as one byte per element if that is exact. None: all.
         """
+        # Of this addition first, then against the stored inputs: a larger input of a known sample is no news.
         ours, which = smallest([kept.rows(torch.arange(len(kept)))])
         fresh = news(ours, self.load(name, shape=kept.shape))
         if not fresh:
@@ -198,12 +195,14 @@ class Corpus:
         ours = ours.rows(fresh)
         may = torch.ones(len(kept), dtype=torch.bool) if exact8 is None else exact8.cpu()
         small = may[torch.tensor(which)[fresh]] & on_levels(ours.x, bounds)
+        # A file above the whole limit would be deleted at once.
         place, data, left_out = _fitting(name, ours, small, bounds, self._limit)
         if left_out:
             self._tell(f"left out the {left_out} inputs of largest size of {name!r}")
         path = self._folder.root / place
         if data is None or not self._folder.write(path, data):
             return False
+        # The new file is spared: it is about the current model.
         pruned = self._prune(self._limit, spared=path)
         if pruned.files:
             self._tell(f"dropped {pruned.files} files, the oldest ({pruned.freed:,} bytes)")
@@ -219,11 +218,7 @@ class Corpus:
         return [_listed(name, by_name[name]) for name in sorted(by_name)]
 
     def prune(self, max_mb: float) -> Pruned:
-        """Delete superseded files, the oldest, then the largest sizes, until at most `max_mb` million bytes are left.
-
-        Raises:
-            ConfigError: max_mb is invalid.
-        """
+        """Delete superseded files, the oldest, then the largest sizes, until `max_mb` million bytes are left."""
         return self._prune(_bytes(max_mb), spared=None)
 
     def _prune(self, limit: int, spared: Path | None) -> Pruned:
@@ -231,6 +226,7 @@ class Corpus:
         if total <= limit:
             return Pruned(left=total)
         files = [file for file in self._files("*", None) if file.path != spared]
+        # Files with no input that `load` would return.
         idle = _superseded(files)
         count = 0
         for file in sorted(files, key=lambda file: (file.path not in idle, file.age, file.path)):
@@ -271,6 +267,7 @@ class Corpus:
 def _inputs(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> tuple[Kept, Bounds]:
     try:
         low, high = meta["bounds"]
+        # In the order of `_packed`: rows on levels first.
         x = torch.cat([from_levels(arrays["x8"], (low, high)), arrays["x32"]])
         return Kept(arrays["ids"], x, arrays["y"], arrays["sizes"]), (low, high)
     except (RobustestError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -286,6 +283,7 @@ def _fitting(name: str, kept: Kept, small: Tensor, bounds: Bounds, limit: int) -
         path, data = _packed(name, kept.rows(which), small[which], bounds)
         if len(data) <= limit:
             return path, data, len(kept) - count
+        # Bytes grow in proportion to inputs: a good first guess, then down one by one.
         count = min(count - 1, int(count * limit / len(data)))
     return "", None, len(kept)
 
@@ -302,6 +300,7 @@ def _packed(name: str, kept: Kept, small: Tensor, bounds: Bounds) -> tuple[str, 
         "x32": kept.x[few:],
     }
     meta = {"bounds": [float(edge) for edge in bounds]}
+    # Named by contents: equal additions of two workers are one file.
     return f"{_place(name)}/{digest((name, arrays, meta))[:32]}.safetensors", pack(_KIND, name, arrays, meta)
 
 

@@ -44,8 +44,10 @@ def pack(kind: str, key: str, arrays: Mapping[str, Tensor], meta: Mapping[str, A
     for name in arrays:
         if not isinstance(name, str) or name == "__metadata__":
             raise ConfigError(expected("names of arrays to be texts other than '__metadata__'", name))
+    # Cloned: safetensors refuses tensors that share memory.
     whole = {name: held.detach().cpu().clone(memory_format=torch.contiguous_format) for name, held in arrays.items()}
     head = {"kind": kind, "schema": SCHEMA, "key": key, "meta": json.loads(to_json(dict(meta)))}
+    # Over tensors and JSON, so that a flipped bit in either is found.
     head["checksum"] = _checksum(head, whole)
     try:
         return safetensors.torch.save(whole, {_HEAD: to_json(head)})
@@ -78,6 +80,7 @@ def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tens
 
 
 def _head(data: bytes) -> dict[str, Any]:
+    # The safetensors format: eight bytes of length, then the header in JSON.
     end = 8 + int.from_bytes(data[:8], "little")
     try:
         head = json.loads(json.loads(data[8:end])["__metadata__"][_HEAD])
@@ -158,6 +161,7 @@ class Store:
         except (Damaged, KeyError) as damage:
             self._folder.set_aside(seen, str(damage))
             return None
+        # A dependency changed: the entry is computed again, and replaced.
         if changed := outdated(stamps):
             self.outdated = changed
             return None

@@ -74,6 +74,7 @@ class Folder:
         try:
             write_atomic(path, data)
         except OSError as error:
+            # A full disk stays full: one warning instead of one per chunk.
             self._closed = True
             self._tell("write to", error, "Nothing more is stored in this run; its verdicts are the same")
             return False
@@ -129,6 +130,7 @@ class Folder:
         kept = self.root / "damaged" / ".".join(seen.path.relative_to(self.root).parts)
         try:
             status = seen.path.stat()
+            # Another process has written a new file by now: not the damaged one.
             if (status.st_dev, status.st_ino) != seen.number:
                 return
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -165,11 +167,13 @@ def write_atomic(path: Path, data: bytes) -> None:
         OSError: folder or file cannot be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # By process and chance: two writers of one file do not share an unfinished one.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_UNFINISHED}")
     try:
         with unfinished.open("xb") as file:
             file.write(data)
             file.flush()
+            # Before the rename, or a crash could leave an empty file under the final name.
             os.fsync(file.fileno())
         unfinished.replace(path)
     except BaseException:
@@ -241,6 +245,7 @@ def _check_json(value: Any) -> None:
 
 
 def _sync(folder: Path) -> None:
+    # A rename is on disk only after its folder is.
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)

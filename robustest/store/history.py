@@ -357,7 +357,10 @@ def run_lines(entries: Iterable[tuple[ClaimId, HistoryEntry]]) -> tuple[bytes, b
     """Return the lines, without ends, of one run and of its list of claims; entries may be in any order."""
     pairs = sorted(
         ((f"{claim.digest}.{_digest(_requirements(one))}", one) for claim, one in set(entries)),
-        key=lambda pair: (pair[0], repr(pair[1])),  # entries of one claim have no order of their own: None < 0.5
+        key=lambda pair: (
+            pair[0],
+            repr(pair[1]),
+        ),  # by repr: entries of one claim cannot be compared (None < 0.5 raises)
     )
     references, rows = [reference for reference, _ in pairs], [one for _, one in pairs]
     digests = sorted({digest for one in rows for digest in (one.model, one.data)})

@@ -34,6 +34,7 @@ def origin(apart: str | None = None) -> Origin:
         apart: a folder that the run writes, so that its files do not count as changes of the commit.
     """
     name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
+    # git may be absent, or the folder no repository.
     known = bool(name) and seconds.isdecimal()
     return Origin(
         time=_in_utc(datetime.now(UTC), "milliseconds"),
@@ -69,6 +70,7 @@ def _git(*arguments: str) -> str:
     """Return git's output; empty without git or a repository."""
     command = ["git", *arguments]
     try:
+        # A hanging git (a network drive) must not hang the tests.
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return ""

@@ -43,7 +43,6 @@ def aggregate(responses: Responses, method: str = "majority", *, checks_at_least
     """Return one label per item, from the answers of people alone.
 
     Args:
-        responses: the answers.
         method: "majority", the class selected most often; "dawid-skene", the most probable class by annotators' error
             rates (Dawid and Skene, Applied Statistics 1979); or "checks", the majority of annotators who passed
             attention checks, the only method that detects annotators who copy.

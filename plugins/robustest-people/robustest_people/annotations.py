@@ -18,8 +18,8 @@ Counts = NDArray[np.int64]
 class Annotations:
     """Numbers of annotators who were shown each item and who selected it for its label.
 
-    Responses by which items were chosen or matched overstate their frequency: mark them to drop them, or state with
-    `independent` that there are none.
+    Responses by which items were chosen overstate their frequency: mark them to drop them, or state with `independent`
+    that there are none.
 
     Attributes:
         selected: (N,) int64, annotators who selected the item for its label.

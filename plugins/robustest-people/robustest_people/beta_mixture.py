@@ -1,6 +1,6 @@
 """Selection frequencies as a mixture of beta distributions, and accuracy as a smooth function of them.
 
-The parametric estimate of Engstrom et al. (ICML 2020, section 5 and appendix):
+Engstrom et al. (ICML 2020, section 5 and appendix):
 
 1. Selections of an item with true frequency s are binomial, so counts over items are beta-binomial mixtures. The
    mixture of s is fitted by maximum likelihood.
@@ -84,7 +84,6 @@ def accuracy_by_mixture(
     (b,).
 
     Args:
-        v1, v2: items of the original, and of the replication.
         points: counts of the cells of both, (1, c1) and (1, c2).
         draws: resampled counts, (b, c1) and (b, c2).
         n: annotators that the spline is fitted to.

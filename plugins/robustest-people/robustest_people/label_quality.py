@@ -384,8 +384,8 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
 class Suspects:
     """Samples whose label a model finds doubtful, the most doubtful first.
 
-    They are candidates to look at. Their number does not estimate the number of wrong labels: on CIFAR-10 people
-    confirm one of five, and most wrong labels are not among them.
+    Their number does not estimate the number of wrong labels: on CIFAR-10 people confirm one of five, and most wrong
+    labels are not among them.
 
     Attributes:
         items: (M,) int64, positions in the data.
@@ -407,8 +407,8 @@ def suspects(data: object, probabilities: ArrayLike | Tensor, *, out_of_sample: 
     Args:
         data: as for `measure_robust_accuracy`, or labels alone, (N,) whole numbers.
         probabilities: (N, K), rows of sum 1.
-        out_of_sample: True states that no model was trained on the samples that it gives probabilities for, as in
-            cross-validation; otherwise two of three findable wrong labels are missed.
+        out_of_sample: True states that no model was trained on its samples, as in cross-validation; otherwise two of
+            three findable wrong labels are missed.
 
     Raises:
         ConfigError: out_of_sample is not True, or cleanlab is not installed.

@@ -1,8 +1,8 @@
 """The claim that a replicated data set costs little accuracy once both sets are equally hard for annotators.
 
 Engstrom et al., "Identifying Statistical Bias in Dataset Replication" (ICML 2020): the gap at equal measured selection
-frequency is biased by the noise of the measurement. The jackknife leaves a bias of order 1 / annotators squared: half a
-point with 10 per item, a tenth of a point with 40, in the paper's setting.
+frequency is biased. The jackknife leaves a bias of half a point with 10 annotators per item, a tenth of a point with
+40, in the paper's setting.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class Responses:
         rows = Rows(
             item=items,
             annotator=codes,
-            quantity=asked,
+            asked=asked,
             answer=answers_of(answer, asked, names, items),
             time=times_of(time, items),
             check=checks_of(check, items),
@@ -265,7 +265,7 @@ class Responses:
         return cls(
             item=cell // k,
             annotator=unknown,
-            quantity=asked,
+            asked=asked,
             answer=answer,
             time=np.full(len(cell), np.nan),
             size=n,

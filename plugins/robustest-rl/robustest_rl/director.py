@@ -70,7 +70,7 @@ def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: 
         returns = play_all(arena, threat, replace(start, weights=()), tried, keys, lowest=elite).mean(1)
         order = np.argsort(returns, kind="stable")
         told.append(float(returns[order[0]]))
-        # `<=`: of equals the later one counts, from a distribution that has learnt more.
+        # `<=`: of equals the later one counts, from a distribution that has learned more.
         if returns[order[0]] <= lowest:
             best, lowest = tried[order[0]], returns[order[0]]
         chosen = tried[order[:elite]]

@@ -2,7 +2,7 @@
 
 # `robustified` keeps of each image only the content of a network's features: robust ones of a robust network (D_R), any
 # of a standard one (D_NR). `mislabelled` leaves images as they look, moves other features towards another class, and
-# labels them so: D_rand and D_det. A network trained on these that does well on the unchanged test set has learnt from
+# labels them so: D_rand and D_det. A network trained on these that does well on the unchanged test set has learned from
 # features that people do not see.
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def robustified(
     """Return images that start at other images, drawn at random, and end at the features of each image.
 
     Normalised gradient descent on the distance of the features (section 3.1, appendix C). Features need few dimensions:
-    a wide layer can be inverted, and returns the images themselves. Warns if the features of more than a tenth of the
-    images are further than 0.1 from their target.
+    a wide layer returns the images themselves. Warns if the features of more than a tenth of the images are further
+    than 0.1 from their target.
 
     Args:
         model: a torch module, or a `Classifier` of one: a robust one for D_R, a standard one for D_NR.
@@ -84,7 +84,7 @@ def robustified(
 
     Raises:
         ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
-        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+        Others as for `measure_robust_accuracy`.
     """
     checked_whole("steps", steps, 1)
     checked_real("step_size", step_size, 1e-12)
@@ -124,8 +124,7 @@ def mislabelled(
     """Return images moved a little towards another class of the network, and labelled as that class.
 
     Section 3.2: "random" classes (D_rand) match robust features by chance, "next" ones (D_det: y + 1) always contradict
-    them, so that nothing learnt from D_det can be robust features that leaked. Warns if the model predicts fewer than
-    0.9 of the labels.
+    them. Warns if the model predicts fewer than 0.9 of the labels.
 
     Args:
         model: as for `robustified`: a standard one.

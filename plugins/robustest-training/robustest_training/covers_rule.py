@@ -44,11 +44,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoversRule:
-    """The rule of `measure_synthetic_covers`.
-
-    A part fails if its interval is beyond the threshold at its share of alpha, and passes if its interval keeps the
-    threshold; labels and copies are facts about this very set, so a claim about the set passes by their measured value.
-    """
+    """The rule of `measure_synthetic_covers`."""
 
     parts: int  # number of claimed parts
     terms: Terms
@@ -149,6 +145,9 @@ class CoversRule:
 
 def _verdict(ends: tuple[float, float], threshold: float | None, low: float, *, exact: float | None = None) -> Verdict:
     """Return the verdict: failed by the lower end `low`, passed by the upper one, or by the exact value."""
+    # A part fails if its interval is beyond the threshold at its share of alpha, and passes if its interval keeps the
+    # threshold. Labels and copies are facts about this very set, so a claim about the set passes by their measured
+    # (exact) value.
     if threshold is None:
         return Verdict.INCONCLUSIVE
     if low > threshold:

@@ -1,9 +1,8 @@
 """The claim that a net's loss is smoother along its training than another's.
 
-Every few steps of training the loss is probed along the gradient (Santurkar, Tsipras, Ilyas and Madry, "How Does Batch
+Every few steps the loss is probed along the gradient (Santurkar, Tsipras, Ilyas and Madry, "How Does Batch
 Normalization Help Optimization?", NeurIPS 2018, section 3): its range, the turn of the gradient (its least cosine), its
-rate of change (the effective beta), and the change of a layer's gradient after the layers before it have moved
-(internal covariate shift).
+rate of change (the effective beta), and internal covariate shift.
 
 Rescaling weights under a normalisation sets the absolute beta of one function to any value, so it is only reported. A
 net on a plateau has a smooth landscape, so both nets must learn.
@@ -63,7 +62,7 @@ LANDSCAPE = Kind(
     lines=no_lines,
 )
 
-# A net has learnt if its loss ends at most at this share of the best constant answer's.
+# A net has learned if its loss ends at most at this share of the best constant answer's.
 _LEARNED = 0.5
 # A net is on a plateau while its loss is more than this share of it.
 _PLATEAU = 0.9
@@ -108,7 +107,7 @@ def measure_smooth_landscape(
 
     Returns:
         The result. The estimate is the geometric mean over runs of the ratio of median loss ranges; an outcome is True
-            if a run keeps the threshold. It is inconclusive if a net has not learnt: its loss ends above half of the
+            if a run keeps the threshold. It is inconclusive if a net has not learned: its loss ends above half of the
             best constant answer's, or is above 0.9 of that at half of the probes.
 
     Raises:
@@ -167,7 +166,7 @@ class Run:
         return own / other if own > 0 and other > 0 else float("nan")
 
     def unlearned(self) -> list[str]:
-        """Return reasons why the nets have not learnt, so that their landscapes mean nothing."""
+        """Return reasons why the nets have not learned, so that their landscapes mean nothing."""
         told = []
         for name, trace in (("net", self.net), ("reference", self.reference)):
             off = float((trace.column("loss") <= _PLATEAU * self.constant).double().mean())
@@ -288,10 +287,9 @@ def _details(runs: list[Run]) -> dict[str, Any]:
 def assert_smooth_landscape() -> None:
     """Claim that a net's loss ranges less along its training than a reference's, on relative steps.
 
-    Advisory: without `max_ratio` the result is recorded, and nothing is claimed. A smooth landscape does not prove
-    faster or better training.
+    Advisory: without `max_ratio` nothing is claimed. A smooth landscape does not prove faster or better training.
 
     Raises:
         ClaimFailed: it ranges more.
-        ClaimInconclusive: too few runs to decide, or one of the nets has not learnt.
+        ClaimInconclusive: too few runs to decide, or one of the nets has not learned.
     """

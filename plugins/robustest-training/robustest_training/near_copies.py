@@ -16,12 +16,7 @@ _ROWS, _COLUMNS = 128, 4096
 
 
 def near_copies(x: Tensor, train: Tensor) -> list[tuple[int, int]]:
-    """Return the places, in x and in train, of samples that agree but for rounding; none if they may agree by chance.
-
-    Args:
-        x: (m, *S) test samples; of many, an even selection is compared.
-        train: (n, *S) training samples.
-    """
+    """Return the places in x and in train of samples that agree but for rounding; none if they may agree by chance."""
     rows, among = x.flatten(1), train.flatten(1)
     if len(among) < _KEPT or not len(rows):
         return []

@@ -25,12 +25,7 @@ class Neighbours:
 
 
 def neighbours(x: Tensor, train: Tensor) -> Neighbours:
-    """Return the nearest training samples by Euclidean distance; equal training samples count once.
-
-    Args:
-        x: (m, D) samples.
-        train: (N, D), of which two or more differ.
-    """
+    """Return the nearest training samples by Euclidean distance; equal training samples count once."""
     # Twins in the training set would make the two nearest distances equal, and hide every copy of them.
     _, first = np.unique(train.numpy(), axis=0, return_index=True)
     places = torch.from_numpy(np.sort(first))

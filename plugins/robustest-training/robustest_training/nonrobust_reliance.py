@@ -1,4 +1,4 @@
-"""The claim that a network's classes cannot be learnt from features that people do not see (Ilyas et al., NeurIPS
+"""The claim that a network's classes cannot be learned from features that people do not see (Ilyas et al., NeurIPS
 2019).
 
 Section 3.2: each sample is moved towards the class after its own, and labelled so (D_det, `repair.mislabelled`). Its
@@ -55,7 +55,7 @@ from robustest_training.trainings import Trainings
 _REACHED = 0.9
 # The same for each class: a class that cannot be moved must not hide behind the others.
 _OF_EACH_CLASS = 0.5
-# Share of its training samples that a learner must answer as labelled: else it has learnt nothing.
+# Share of its training samples that a learner must answer as labelled: else it has learned nothing.
 _FITTED = 0.5
 
 
@@ -102,7 +102,7 @@ def measure_nonrobust_reliance(
     min_reached: float = _REACHED,
     **options: Unpack[Options],
 ) -> Result:
-    """Measure the accuracy that is learnt from features that a threat can move unseen.
+    """Measure the accuracy that is learned from features that a threat can move unseen.
 
     Each sample is moved, inside the threat, towards the class after its own, and labelled so (D_det: Ilyas et al.,
     NeurIPS 2019, section 3.2). The transfer is the accuracy, on unchanged test samples, of a learner of that set. It is
@@ -243,6 +243,6 @@ def assert_nonrobust_reliance() -> None:
     """Claim that at most `max_transfer` of test samples are recognised from features that a threat moves alone.
 
     Raises:
-        ClaimFailed: more are: the model's classes can be learnt from features that people do not see.
+        ClaimFailed: more are.
         ClaimInconclusive: too few seeds or samples to decide, few samples could be moved, or a control does not behave.
     """

@@ -82,7 +82,7 @@ class Trainings:
             begun = digest([weight.detach().cpu() for weight in weights])
             key = self._key_of(net, weights, number)
             # The key of the net asked it for a gradient, which may have drawn.
-            seed_draws(draws)  # asking draws as well
+            seed_draws(draws)
             if self._store is None or key is None:
                 return self._trained(net, weights, draws, begun)
             entry = self._store.load(key)
@@ -138,7 +138,6 @@ class Trainings:
         )
 
     def _at(self, key: Tensor, step: int) -> int:
-        """Return the batch of a step: each once a round, in an order drawn for the round."""
         n = len(self._batches)
         keys = rng.fold(rng.fold(rng.keys(int(key[0]), torch.arange(n)), "batches"), step // n)
         return int(keys.argsort(stable=True)[step % n])
@@ -168,7 +167,7 @@ def built(factory: object) -> nn.Module:
 
 
 def best_constant(loss: Loss, batches: Batches, outputs: Tensor, *, rounds: int = 60) -> float:
-    """Return the lowest mean loss of a constant answer: the level of a net that has learnt nothing.
+    """Return the lowest mean loss of a constant answer: the level of a net that has learned nothing.
 
     Raises:
         ModelError: the loss of a constant is not finite, or not positive.

@@ -1,9 +1,8 @@
 """The loss around a point in weight space, along its gradient (Santurkar et al., NeurIPS 2018, section 3).
 
-A step of size eta moves each tensor by eta of its norm, against its gradient. Gradients are compared in the same units:
-each tensor's is multiplied by the tensor's norm. So rescaling a tensor under a normalisation, which leaves the function
-as it is, changes no measure but the absolute beta. A probe of n sizes takes n + 3 gradients, one fewer for a net of one
-layer.
+A step of size eta moves each tensor by eta of its norm, against its gradient; gradients are compared after
+multiplication by their tensor's norm. So rescaling a tensor under a normalisation, which leaves the function as it is,
+changes no measure but the absolute beta. A probe of n sizes takes n + 3 gradients.
 """
 
 from __future__ import annotations
@@ -173,7 +172,6 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 @contextmanager
 def _put_back(net: nn.Module, weights: list[Tensor]) -> Iterator[Callable[[], None]]:
-    """Restore weights, buffers and random states at the end."""
     start = in_a_row(weights)
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     cuda = {weight.device for weight in weights if weight.device.type == "cuda"}

@@ -72,14 +72,7 @@ def read_sets(synthetic: object, train: object, test: object) -> Sets:
 
 
 def features_of(sets: Sets, features: Callable[[Tensor], object]) -> Sets:
-    """Return the sets with the user's features in place of the inputs.
-
-    Args:
-        features: maps inputs (B, *S) to float features (B, D).
-
-    Raises:
-        ModelError: features have another form, or NaN.
-    """
+    """Return the sets with features (B, D) in place of the inputs. Raises ModelError for malformed features."""
     made = {}
     for name in ("synthetic", "train", "test"):
         source: Source = getattr(sets, name)

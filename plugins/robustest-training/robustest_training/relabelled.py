@@ -88,9 +88,7 @@ class Learners:
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
     def learned(self, made: Mapping[str, Evidence], seeds: int) -> Learned:
-        """Train learners of each set and seed on samples moved to the "next" and a "random" class, and return their
-        answers.
-        """
+        """Train learners of each set and seed on the moved samples, and return their answers on test samples."""
         first = self.settings.seed
         found: dict[str, list[tuple[Observation, Tally]]] = {name: [] for name in SETS}
         for seed in range(first, first + seeds):

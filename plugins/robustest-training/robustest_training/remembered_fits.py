@@ -107,7 +107,6 @@ class Fits:
         return held
 
     def _recalled(self, key: Key, x: Tensor, y: Tensor, ids: Tensor) -> Tensor | None:
-        """Return the cached predictions; None if there are none, or they no longer count."""
         entry = None if self._store is None or self._changed else self._store.load(key)
         if self._store is None or entry is None:
             if self._store is not None and self._store.outdated:

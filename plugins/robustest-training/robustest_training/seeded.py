@@ -98,7 +98,6 @@ def _seeded(by_seed: NDArray[np.float64], parts: NDArray[np.float64]) -> Seeded:
 
 
 def _ends(held: Bools, alpha: float) -> Interval:
-    """Return the exact interval of a share on one model's samples."""
     # The mean over seeds need not be a whole number of samples: round each end outwards.
     share, n = float(held.mean()), held.shape[1]
     low = clopper_pearson(int(np.floor(share * n)), n, alpha)[0]

@@ -131,7 +131,6 @@ def _disjoint(many: int, size: int, most: int, seed: int, use: str) -> list[Tens
 
 
 def _halves(sets: list[Tensor], source: Source, splits: int, seed: int, use: str) -> list[tuple[Tensor, Tensor]]:
-    """Return random splits, of one set after another."""
     # Equal samples stay together: halves that share them would agree more than other draws do.
     _, same = np.unique(source.x.flatten(1).numpy(), axis=0, return_inverse=True)
     groups, made = torch.from_numpy(same.reshape(-1)), []

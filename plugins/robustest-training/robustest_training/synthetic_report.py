@@ -37,12 +37,10 @@ class Found:
 
     @property
     def cut(self) -> float:
-        """Return the ratio of distances below which a sample counts as a copy."""
         return share_below(self.near.ratio, self.held_out.ratio, UNUSUAL)[1]
 
     @property
     def nearest(self) -> NDArray[np.int64]:
-        """Return (m,) positions of synthetic samples, the closest to a training sample first."""
         return np.argsort(self.near.ratio, kind="stable")
 
 

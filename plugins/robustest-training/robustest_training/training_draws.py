@@ -1,8 +1,8 @@
 """Accuracies of learners, with their variance over draws of training samples and of test samples.
 
-Other draws of one training set are not available. They are estimated from its halves: with accuracies a and b of two
-halves, the variance of the whole is the mean of (a - b)^2 / 4, as for a mean (balanced repeated replication; McCarthy,
-Review of the International Statistical Institute 1969).
+Other draws of one training set are not available. With accuracies a and b of its two halves, the variance of the whole
+is the mean of (a - b)^2 / 4, as for a mean (balanced repeated replication; McCarthy, Review of the International
+Statistical Institute 1969).
 """
 
 from __future__ import annotations

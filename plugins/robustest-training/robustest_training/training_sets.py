@@ -51,7 +51,7 @@ class TrainingSets:
 
     @property
     def majority(self) -> float:
-        """Return the share of the commonest training class: the accuracy of a model that has learnt nothing."""
+        """Return the share of the commonest training class: the accuracy of a model that has learned nothing."""
         return float(torch.bincount(self.y).max()) / len(self.y)
 
 

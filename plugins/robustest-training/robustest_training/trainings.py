@@ -59,7 +59,6 @@ class Trainings:
 
         Args:
             what: identity of the measurement.
-            measure: maps the model to its outcomes and their tally.
 
         Raises:
             StoreError: a cached training comes out differently now.
@@ -91,11 +90,7 @@ class Trainings:
         return seen
 
     def _agrees(self, remembered: Observation, key: Key, anew: Callable[[], tuple[Observation, Tally]]) -> bool:
-        """Return True if a training that is made again agrees with its cached outcomes.
-
-        Raises:
-            StoreError: it differs, in the same way each time.
-        """
+        """Return True if a training that is made again agrees with its cached outcomes."""
         with key.watching():
             first = anew()[0]
             if not (differ := _differing(remembered, first)):

@@ -152,6 +152,7 @@ def _scores(evidence: Evidence, metric: Metric) -> dict[str, Any]:
         "lowest_score": float(columns["score"].min()),
     }
     if metric == "miou":
+        # Over the set, not a mean over samples: classes missing in a sample have no IoU there.
         details |= {"miou": float(mean_iou(columns["counts"].sum(0))), "iou_by_class": iou_by_class(columns)}
     return details
 
@@ -290,6 +291,7 @@ class Predicting:
         exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
         columns = {"held": held.cpu().numpy()}
         if task.one_class:
+            # For `without_looking`, the accuracy of a constant prediction.
             columns |= {"predicted": predicted.cpu().numpy(), "label": chunk.y.cpu().numpy()}
         return Observation(columns, exhibits)
 
@@ -325,6 +327,7 @@ def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, A
         "target_n": second.n,
         "without_looking": share_of_largest_class(first.columns),
         "drop": counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1] if whole else None,
+        # Not paired: the two sets have other samples.
         "drop_interval": list(share_difference_interval(*counts[0], *counts[1], terms.alpha)) if whole else None,
     }
 

@@ -2,8 +2,7 @@
 
 Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would give
 another drop, so the interval is by bets on the subclasses' accuracies, each a draw of its domain
-(`robustest.decisions.cluster_means`). The headroom is the accuracy that an oracle trained on the target's subclasses
-gains on the same samples.
+(`robustest.decisions.cluster_means`).
 """
 
 from __future__ import annotations

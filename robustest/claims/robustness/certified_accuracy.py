@@ -1,4 +1,4 @@
-"""Certified accuracy: the share of samples without a misclassified input inside the threat, by proof.
+"""Certified accuracy: the share of samples that are proven to have no misclassified input inside the threat.
 
 The proofs are linear bounds for the samples that an attack left (Zhang et al., NeurIPS 2018, section 3;
 `robustest.bounds`), or, for a majority vote under noise, draws of that noise (Cohen et al., ICML 2019).
@@ -76,20 +76,20 @@ def measure_certified_accuracy(
 ) -> Result:
     """Measure the accuracy that no attack inside a threat model can lower, by linear bounds.
 
-    First an attack, as it is cheap, finds samples that cannot be proven; then bounds try the others. The claim passes
-    on proven samples alone, and fails once too many are wrong or broken. The estimate is the proven share, the interval
-    goes from there to the unbroken share. Usually only small or robustly trained networks can be certified.
+    First a cheap attack finds samples that cannot be proven; then bounds try the others. The claim passes on proven
+    samples alone, and fails once too many are wrong or broken. The estimate is the proven share, the interval goes from
+    there to the unbroken share. Usually only small or robustly trained networks can be certified.
 
     Args:
         model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; or
             `Smoothed(model, sigma)`, certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha over
                 twice
-            the number of samples; the claim is then about the majority under noise.
+            the number of samples, for a claim about the majority under noise.
         data: as for `measure_robust_accuracy`.
         threat: `Linf`, `L2` or `L1`; eps in input units.
         at_least: certified accuracy claimed, in 0..1.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`, about proven samples; another model for
-            `Smoothed(...)` is smoothed in the same way.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about proven samples; a model beside `Smoothed(...)`
+            is `Smoothed(...)` too.
         attack: as for `measure_robust_accuracy`; it cannot pass the claim.
         **options: see `robustest.run.plan.Options`.
 

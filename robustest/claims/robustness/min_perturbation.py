@@ -71,8 +71,7 @@ def measure_min_perturbation(
 
     Samples that are wrong unchanged need 0. A found size is an upper bound: a failure is proven, a pass is as good as
     the search. If nothing is found, the boundary on the way to the nearest sample of another prediction bounds the
-    size, or else the distance between opposite corners of the bounds. A "set" claim holds if at least half of the
-    samples need `at_least`.
+    size, or else the bounds do. A "set" claim holds if at least half of the samples need `at_least`.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.
@@ -83,11 +82,8 @@ def measure_min_perturbation(
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. A sample's outcome is True if it needs `at_least`, or more than 0 if that is None; counterexamples
-            are
-        the smallest perturbations found. `details["quantiles"]` has for each share q the largest size that at least 1 -
-            q
-        of the samples reach.
+        The result. A sample's outcome is True if it needs `at_least`, or more than 0 if that is None.
+        `details["quantiles"]` has for each share q the largest size that at least 1 - q of the samples reach.
 
     Raises:
         ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
@@ -142,7 +138,7 @@ class MedianRule:
         if self.threshold is None:
             verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         elif self.terms.scope == "set":
-            # By counts, not by comparing the median: it agrees with `settle` in floating point.
+            # By counts, as an early verdict is: comparing the median could disagree in the last bit.
             holds = int(columns["held"].sum()) >= count_at_least(0.5, n)
             verdict, rule = Verdict.PASSED if holds else Verdict.FAILED, "certain: exact on this set"
         else:
@@ -215,6 +211,7 @@ def _observed(
     held = size > 0 if threshold is None else size >= threshold
     exhibits = exhibits_of(
         chunk,
+        # Counterexamples of a claim are perturbations below its threshold.
         found if threshold is None else found & ~held,
         clean=smallest.clean,
         predicted=smallest.predicted,

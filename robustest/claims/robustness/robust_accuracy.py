@@ -1,4 +1,4 @@
-"""Robust accuracy: the share of samples without a misclassified input, as far as found, inside the threat.
+"""Robust accuracy: the share of samples with no misclassified input found inside the threat.
 
 With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then goes from
 the proven share to the unbroken share, and enough proofs pass the claim.
@@ -68,10 +68,8 @@ def measure_robust_accuracy(
     """Measure accuracy under the worst inputs that an attack finds inside a threat model.
 
     A sample holds if it is classified correctly and the attack does not break it. A stronger attack can only lower the
-    number, so the interval begins at 0; `details["left_interval"]` is that of the accuracy under this attack.
-
-    A random model needs an attack that averages over draws, such as `EOT(PGD(), draws=10)`: the majority of as many
-    fresh draws then decides.
+    number, so the interval begins at 0; `details["left_interval"]` is that of the accuracy under this attack. A random
+    model needs an attack that averages over draws, such as `EOT(PGD(), draws=10)`; the majority of fresh draws decides.
 
     Args:
         model: a torch module, TorchScript, or callable mapping images (N, *S) in the bounds to logits (N, K).
@@ -102,6 +100,7 @@ def measure_robust_accuracy(
     cascade = attack_of_call(attack, threat)
     setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)
     certified = check_certify(certify, draws)
+    # A random model has no known counterexamples: an input breaks it in one draw and not in the next.
     replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws == 1 else None
     attacking = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     look: Look = attacking
@@ -135,6 +134,7 @@ def measure_robust_accuracy(
         setting=str(threat),
         method=cascade.name,
         details={**details, **(certified_details(evidence) if certified else {})},
+        # With proofs the interval has a lower end, else the value is only bounded from above.
         bounds="" if certified else "above",
         caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),

@@ -1,7 +1,6 @@
 """Robust score: the mean of the worst scores that an attack finds inside the threat.
 
-A search does not stop at a wrong prediction: it goes on for the lowest score, and the input found is scored afresh. The
-worst input is chosen per sample by its score; the mean IoU of a set could be slightly worse still.
+A search does not stop at a wrong prediction: it goes on for each sample's lowest score.
 """
 
 from __future__ import annotations
@@ -124,7 +123,6 @@ class Worsening:
     """Scores of a chunk as it is, then the attack on all scores that can fall.
 
     Attributes:
-        examples: most exhibits.
         counting: add the columns of the mean IoU.
         every: return every input that lowers a score, to be tried on another model.
     """
@@ -215,8 +213,8 @@ class Worsening:
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def _probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:
-        """Make the experiments of health checks; a sample below half of the median score counts as broken."""
         task = evaluator.task
+        # A sample below half of the median score counts as broken.
         score = evaluator.judged(found.x, part.y, scored=True).score
         if task.one_class or score is None:
             probe_survivors(evaluator, self.cascade, self.threat, part, found)

@@ -102,18 +102,17 @@ def measure_corruption_robustness(
         data: as for `measure_robust_accuracy`; images (N, C, H, W) to corrupt. Or a benchmark of corrupted images, as
             `robustest.benchmark("imagenet-c", root)` reads it.
         corruptions: "common" (the 15 of ImageNet-C; for a benchmark without them, all), "all" (19; all of a benchmark),
-            or a list of names, functions and `Shift`s as for `measure_shift_accuracy`. A function without a severity
-            argument counts once. The claim is inconclusive if a cell changes no sample.
+            or a list of names, functions and `Shift`s as for `measure_shift_accuracy`. The claim is inconclusive if a
+            cell changes no sample.
         severities: of 1..5.
         min_accuracy: lowest mean accuracy over corruptions and severities claimed, in 0..1.
         max_drop: largest drop from clean accuracy to that mean claimed, in 0..1.
-        max_mce: largest mCE claimed, > 0, as a share: 0.767 is printed as 76.7 in papers. It needs a reference. Give
-            one of the three.
-        reference: error rates of the model to compare with: a mapping, or the path of a JSON file, like
-            `details["errors"]` of another result ("clean" is for the relative mCE). Or "alexnet", the published rates
-            (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None takes them for ImageNet-C.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by their right cells, over all
-            corruptions and for each of them, with max_drop on clean samples as well; alpha covers all comparisons.
+        max_mce: largest mCE claimed, > 0, as a share: 0.767 is printed as 76.7 in papers. Give one of the three.
+        reference: error rates for the mCE: a mapping, or the path of a JSON file, like `details["errors"]` of another
+            result. Or "alexnet", the published rates (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None
+            takes them for ImageNet-C.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, by the cells in which samples are right, over all
+            corruptions and for each, with max_drop on clean samples as well; alpha covers all comparisons.
         task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.plan.Options`.
 
@@ -258,6 +257,7 @@ class Grid:
         stored = data if isinstance(data, CorruptedBenchmark) else None
         cells = cells_of(corruptions, severities) if stored is None else stored_cells(stored, corruptions, severities)
         clean = stored is None or stored.clean is not None
+        # A drop needs the accuracy before it.
         if max_drop is not None and not clean:
             raise ConfigError(
                 "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
@@ -333,11 +333,6 @@ class Stored:
         return f"{self.name}, severity {self.severity}"
 
     def shifted(self, chunk: Chunk) -> ShiftedInputs:
-        """Return the chunk's images in this cell.
-
-        Raises:
-            DataError: other labels or another shape than the chunk's, or values outside the bounds.
-        """
         x, y = self.samples.take(chunk.ids)
         low, high = chunk.bounds
         # Files are in 0..1, the model's inputs in its bounds.
@@ -371,11 +366,7 @@ def cut_column(cell: Cell) -> str:
 
 
 def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
-    """Return shifts at severities; "common" stands for 15 corruptions, "all" for ImageNet-C's 19.
-
-    Raises:
-        ConfigError: there is none, or one twice.
-    """
+    """Return shifts at severities; "common" stands for 15 corruptions, "all" for ImageNet-C's 19."""
     sets = {"common": COMMON_CORRUPTIONS, "all": CORRUPTIONS}
     if isinstance(corruptions, str):
         chosen: Sequence[str | Shift | ShiftFunction] = sets.get(corruptions, [corruptions])
@@ -390,12 +381,7 @@ def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]
 
 
 def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severities: Sequence[int]) -> list[Stored]:
-    """Return the cells of a benchmark; "common" stands for its common corruptions, or else for all.
-
-    Raises:
-        UnknownNameError: it has no such corruption.
-        ConfigError: there is none, or an invalid severity.
-    """
+    """Return the cells of a benchmark; "common" stands for its common corruptions, or else for all."""
     if corruptions == "common":
         corruptions = [name for name in stored.corruptions if name in COMMON_CORRUPTIONS] or stored.corruptions
     given = stored.corruptions if corruptions == "all" else corruptions
@@ -491,7 +477,7 @@ def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
 
 
 def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
-    """Return the published error rates for a benchmark's mCE, if they have all cells."""
+    """Return the published error rates of a benchmark that has all cells."""
     errors = PUBLISHED.get("" if stored is None else stored.baseline)
     return errors if errors is not None and all(cell.name in errors for cell in cells) else None
 
@@ -539,6 +525,7 @@ def is_published(errors: ErrorRates | None) -> bool:
 
 def check_size(samples: Samples) -> None:
     """Raise ConfigError for small images with AlexNet's error rates."""
+    # One image shows the size of all.
     x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
     if max(x.shape[-2:]) < LARGE:
         raise ConfigError(

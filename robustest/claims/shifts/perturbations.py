@@ -73,14 +73,13 @@ def measure_stable_under_perturbations(
         max_mfp: largest mean flip probability claimed, > 0; with a reference the mean flip rate.
         max_mt5d: largest mean top-5 distance claimed, > 0; not together with max_mfp.
         reference: `details` of another model's result. Each figure is then a share of that model's: 1 is equal.
-        no_worse_than, tolerance: as for `measure_robust_score`, about each sequence's figure as a share of the largest
-            possible one.
+        no_worse_than, tolerance: as for `measure_robust_score`, about each sequence's share of the largest figure.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. A sequence's outcome is True if no frame of any perturbation flips. It is inconclusive if the frames
-            of
-        a perturbation are identical in every sequence.
+        The result. A sequence's outcome is True if no frame of any perturbation flips. It is inconclusive if a
+            perturbation
+        changes no frame.
 
     Raises:
         DataError: a sequence has fewer than two frames, or values outside the bounds.
@@ -96,7 +95,7 @@ def measure_stable_under_perturbations(
     asked = STABLE.quantity_of("max_mt5d" if by_distance else "max_mfp")
     rule = WeightedRule.of(asked.threshold, threshold, _weights(names, reference, by_distance=by_distance), setup.terms)
     look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names), weights=rule.weights)
-    # Files may change under their names: nothing is remembered.
+    # Files may change under their names: nothing is stored.
     plan = setup.plan(asked.state(len(names)), look, rule).against(
         no_worse_than,
         tolerance,
@@ -143,7 +142,7 @@ def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flickering:
-    """Changes of predictions along sequences; `weights` of each column in a sequence's figure have the sum 1."""
+    """Changes of predictions along sequences; the weights of columns in a sequence's figure have the sum 1."""
 
     sequences: tuple[tuple[str, Frames], ...]
     weights: Mapping[str, float]
@@ -157,6 +156,7 @@ class Flickering:
                 x = frames[at].to(evaluator.device) * (high - low) + low
                 if len(x) < 2 or not bool(((x >= low) & (x <= high)).all()):
                     raise DataError(f"Expected two frames or more in [0, 1] of sequence {at} of {name} but got others.")
+                # Identical frames test nothing (see `finish`).
                 moved.append(bool(moved_rows(x[:1].expand_as(x), x).any()))
                 logits = evaluator.logits(x)
                 flips.append(flip_probability(evaluator.task.predictions(logits), noise="noise" in name))

@@ -68,10 +68,6 @@ def read_items(path: Path) -> tuple[list[Item], int]:
 
     `data.item` (or the task's `id`), `data.image`, `data.label`, `data.check`, `data.truth` and `data.choices` are
     item, image, asked, expected, truth and choices of `Item`.
-
-    Raises:
-        DataError: the file has another content.
-        OSError: the file cannot be read.
     """
     try:
         tasks = json.loads(read_regular(path, most=LARGEST_TABLE))

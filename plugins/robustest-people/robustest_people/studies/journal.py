@@ -1,7 +1,6 @@
 """The journal of a study: an append-only SQLite file; and the progress computed from it.
 
-An event is a single row: it is there whole or not at all, and `append` returns once it is on the disk. The database
-refuses to change or remove a row, and to take a page twice.
+An event is a single row: it is there whole or not at all, and `append` returns once it is on the disk.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The assignment of items to annotators and pages, a function of numbers and a seed.
 
-1. Each item goes to the `each` annotators of least load, so loads differ by one item at most.
+1. Each item goes to the `each` annotators of least load.
 2. Ties go to the annotators who share no item yet with most others; once all pairs have met, a seeded draw decides.
 3. An annotator's items, attention checks among them, are sorted by their question in an order drawn for the annotator,
    and cut into pages of even size.
@@ -95,8 +95,7 @@ def lay_out(
     Args:
         holders: (items, each), annotators of the first entries; further entries are attention checks.
         asks: the question of each entry; equal questions stand together.
-        checks: attention checks for each annotator, all different.
-        page: most entries on a page.
+        checks: attention checks for each annotator.
 
     Raises:
         ConfigError: there are fewer checks.

@@ -37,7 +37,7 @@ def serve(folder: Path, *, host: str, port: int, public: str | None, tell: Calla
     """Serve a study until the process is stopped.
 
     Args:
-        host, port: where to listen; port 0 takes a free one.
+        port: 0 takes a free one.
         public: the address that browsers see, if another.
         tell: called with the study and its address once requests are taken.
 

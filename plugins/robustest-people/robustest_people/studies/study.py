@@ -207,8 +207,7 @@ def copy_images(folder: Path, names: Sequence[str], target: Path) -> None:
     """Write images as `0.png`, `1.png`, ... in the order of the names.
 
     Args:
-        folder: the folder of the names; no name leads out of it.
-        names: files: PNG, JPEG, WebP, GIF (its first picture) or BMP.
+        names: PNG, JPEG, WebP, GIF (its first picture) or BMP files below the folder.
         target: an existing folder.
 
     Raises:

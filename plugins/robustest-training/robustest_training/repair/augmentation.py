@@ -32,8 +32,7 @@ def shift_training(
 ) -> Repaired:
     """Train on shifted samples among unshifted ones.
 
-    The repair covers the shifts used in training. Claim other shifts separately (Geirhos et al., NeurIPS 2018: training
-    on one noise did not help against another).
+    Claim other shifts separately (Geirhos et al., NeurIPS 2018: training on one noise did not help against another).
 
     Args:
         model, data, options: as for `adversarial_training`; images (N, C, H, W).
@@ -65,9 +64,8 @@ def counterfactual_training(
 ) -> Repaired:
     """Train with a cue switched on or off by a coin, whatever the label.
 
-    Counterfactual augmentation (Kaushik, Hovy and Lipton, ICLR 2020) by a known intervention; labels of the cue are not
-    needed. A cue whose `off` leaves inputs unchanged (a cast, a blur) stays where the data have it already: the coin
-    then weakens the correlation, without ending it.
+    Counterfactual augmentation (Kaushik, Hovy and Lipton, ICLR 2020) by a known intervention. A cue whose `off` leaves
+    inputs unchanged (a cast, a blur) stays where the data have it: the coin then only weakens the correlation.
 
     Args:
         model, data, options: as for `adversarial_training`.

@@ -25,9 +25,6 @@ class Checkpoint:
     Args:
         path: a file; it stays after the training, so that the same call again only reads it.
         seconds: between two writes, >= 0; each epoch ends with one anyway.
-
-    Raises:
-        ConfigError: seconds is negative or no number.
     """
 
     path: str | Path

@@ -35,7 +35,6 @@ class ClassShares:
 
         Raises:
             DataError: a label is no class of the model, or the data have no sample of a class.
-            ModelError: the model returns no finite logits.
         """
         labels = labels_of(samples)
         with torch.inference_mode(False), frozen(classifier.module) as notes:

@@ -42,7 +42,6 @@ def cue_fit(cue: Cue, threat: Threat, data: object, *, bounds: tuple[float, floa
     Training for a ball teaches a model to ignore changes inside it, but gives no reason to ignore others.
 
     Args:
-        cue: the cue to switch.
         threat: a norm ball.
         data: samples, as for `measure_robust_accuracy`.
         bounds: smallest and largest input value.

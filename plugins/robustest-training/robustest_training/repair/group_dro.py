@@ -30,16 +30,15 @@ def group_dro(
     """Train for the group with the largest loss (Sagawa et al., "Distributionally robust networks", ICLR 2020).
 
     Batches draw every group equally often; each group's loss counts by a weight that grows as exp(rate * loss). A net
-    that can fit every training sample brings all training losses to 0 and gains nothing: regularise it strongly
-    (weight_decay), or train few epochs (section 3).
+    that can fit every training sample gains nothing: regularise it strongly (weight_decay), or train few epochs
+    (section 3).
 
     Args:
         model, data, options: as for `adversarial_training`.
-        groups: as for `assert_worst_group_accuracy`: (N,) values or a mapping; no sample in two, and samples in none
-            are left out.
+        groups: as for `assert_worst_group_accuracy`; no sample in two, and samples in none are left out.
         rate: growth rate of the weights of groups, > 0.
-        adjustment: C >= 0 of the generalisation adjustment: C / sqrt(n_g) is added to a group's loss when weights grow,
-            for small groups, which generalise worse.
+        adjustment: C >= 0: C / sqrt(n_g) is added to a group's loss when weights grow, for small groups, which
+            generalise worse.
 
     Raises:
         As `adversarial_training`, and DataError: groups overlap, or describe other data.

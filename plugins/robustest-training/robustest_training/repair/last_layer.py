@@ -172,12 +172,7 @@ class _Heads:
 
 
 def densest(worst: Sequence[float], n: int) -> int:
-    """Return the weakest penalty whose worst-group accuracy is within one standard error of the best.
-
-    Args:
-        worst: worst-group accuracies, the strongest penalty first.
-        n: samples of the smallest group that they are measured on.
-    """
+    """Return the weakest penalty whose worst-group accuracy, on n samples, is within one standard error of the best."""
     # Groups are small, so many heads tie by chance; the sparsest of these lack features that the smallest group needs.
     top = max(worst)
     error = (max(top * (1 - top), 1 / n**2) / n) ** 0.5
@@ -203,7 +198,6 @@ def _copied(classifier: Classifier, device: torch.device) -> Classifier:
 def _features(
     classifier: Classifier, samples: Samples, device: torch.device, *, layer: str | None, seed: int
 ) -> tuple[Tensor, Tensor, nn.Linear, list[str]]:
-    """Return features (N, D) and labels (N,) on the CPU, the layer after them, and notes."""
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         evaluator = Evaluator(classifier, device, batch_size=None, suppress=("softmax_outputs",), notes=notes)
         last = last_layer_of(evaluator, samples, layer=layer)

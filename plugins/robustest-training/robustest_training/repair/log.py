@@ -34,7 +34,7 @@ class PartChange:
         before, after: accuracy of the given model, and of the new one, in 0..1.
         lost, gained: samples that were right only before, and only after.
         interval: exact bounds of after - before, alpha = 0.01 on each side.
-        p: exact one-sided p-value of McNemar's test that no more is lost than gained.
+        p: exact one-sided p-value of McNemar's test.
         worse: True if p is at most 0.05, shared by all classes, or by all groups (Bonferroni).
     """
 
@@ -54,11 +54,10 @@ class RepairLog:
     """Log of a repair; `print` it for a table of its changes.
 
     Attributes:
-        method: name.
+        method, device: names.
         settings: of method and recipe.
         epochs: one entry per pass over the data; empty without training by epochs.
         samples: number of samples.
-        device: as torch names it.
         precision: "fp32" or "bf16".
         resumed: steps taken from a checkpoint.
         notes: warnings for the reader.
@@ -66,7 +65,7 @@ class RepairLog:
         claim: the result of the claim on the repaired model; None without a claim.
         by_class: changes in each class; notes name the classes that surely lost.
         by_group: changes in each known group, or by the number of objects for samples that show several.
-        measured_on: the data of these changes: held-out data, or the data of the repair.
+        measured_on: the data of these changes.
     """
 
     method: str

@@ -2,7 +2,7 @@
 
 With the cross-entropy, logits estimate log p(x | y) + log pi_y, where pi_y is the share of class y in training. Without
 the second term the largest logit has the best mean recall over classes. It is subtracted afterwards (post hoc), or
-added to the logits inside the loss, so that the net need not learn it.
+added inside the loss, so that the net need not learn it.
 """
 
 from __future__ import annotations
@@ -88,15 +88,14 @@ def logit_adjusted_training(
 ) -> Repaired:
     """Train with tau times the log of each class's share added to the logits inside the cross-entropy.
 
-    Menon et al., ICLR 2021, section 4.2: the logits by which the model answers are then free of the shares.
+    The logits by which the model answers are then free of the shares (Menon et al., ICLR 2021, section 4.2).
 
     Args:
         model, data, options: as for `adversarial_training`.
         tau: as for `logit_adjustment`; 0 is plain training.
 
     Raises:
-        As `adversarial_training`, and DataError: the data have no sample of a class; ModelError: the model returns
-            probabilities.
+        As `adversarial_training`, and those of `logit_adjustment`.
     """
     checked_real("tau", tau, 0.0)
     training = Training.of(options)

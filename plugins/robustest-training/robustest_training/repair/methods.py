@@ -56,11 +56,10 @@ def shuffled(epoch: int, n: int, seed: int) -> Tensor:
 
 
 def drawn_evenly(key: Tensor, use: str, members: Tensor, sizes: Tensor) -> Tensor:
-    """Return (M,) int64 positions: draws of a group, and then of one of its members, with replacement.
+    """Return (M,) int64 positions: draws of a group, and then of one of its members (N,), with replacement.
 
     Args:
         key: (M, 2) one for each draw.
-        members: (N,) int64 positions in the data, group after group.
         sizes: (G,) int64 of the groups, each >= 1.
     """
     which = rng.integers(rng.fold(key, use), (1,), len(sizes)).flatten()

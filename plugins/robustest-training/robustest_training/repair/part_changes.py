@@ -134,7 +134,6 @@ class Judged:
     def _by_group(
         self, before: NDArray[np.bool_], after: NDArray[np.bool_]
     ) -> tuple[list[str], list[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]]:
-        """Return names of groups and, for each, outcomes before and after, and its members."""
         names, rows = [], []
         if self.groups is not None:
             for name, ids in zip(self.groups.names, self.groups.members, strict=True):

@@ -54,8 +54,7 @@ def frequency_weighted_training(
     """Train with each sample's loss weighted by its selection frequency.
 
     Frequencies by which the samples were chosen are refused: they overstate the samples that were kept, whose noise was
-    selected as well (Engstrom et al., ICML 2020). Ask other annotators, or leave out the answers that were used
-    (`Annotations.from_responses(matching=...)`).
+    selected as well (Engstrom et al., ICML 2020).
 
     Args:
         model, data, options: as for `adversarial_training`.

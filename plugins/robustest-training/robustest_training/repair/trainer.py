@@ -115,7 +115,6 @@ class _Run:
     spent: float = 0.0  # seconds in this epoch, by earlier runs
 
     def resume(self) -> int:
-        """Load the checkpoint, if there is one; return the steps that it spares."""
         saved = None if self.kept is None else load_checkpoint(*self.kept)
         self.epochs = []
         if saved is None:

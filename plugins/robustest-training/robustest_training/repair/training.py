@@ -26,14 +26,14 @@ class TrainingOptions(TypedDict, total=False):
     """Keyword options of every repair by training.
 
     Keys:
-        recipe: optimiser, schedule and machine; None for the defaults.
+        recipe: None for the defaults.
         claim: the failed claim, a measurement or assertion of the new model. Its result is in the log, whatever the
             verdict.
         checkpoint: a file, or a `Checkpoint`; an interrupted run goes on from there, to the same weights.
         progress: called with (steps done, steps in all, loss); None shows a line if stderr is a terminal.
         bounds, preprocessing: as for `robustest.as_classifier`.
         held_out: samples that neither model nor repair has seen, in the form of the data, for accuracies of every class
-            before and after. None measures on the data themselves, and the log says so.
+            before and after. None takes the data themselves, and the log says so.
         held_out_groups: groups of these samples, as for `assert_worst_group_accuracy`.
     """
 
@@ -85,8 +85,6 @@ class Training:
         """Train a copy of a model, compare both class by class, and measure the claim again on the copy.
 
         Args:
-            notes: of the method, for the log.
-            groups: of the data, if known.
             sets: (N, K) bool, the classes that each sample shows, if the data have sets.
             scores: reading of logits as classes, for sets.
         """
