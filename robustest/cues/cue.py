@@ -34,7 +34,7 @@ class Cue(Protocol):
 
 @runtime_checkable
 class PerSample(Protocol):
-    """A cue that differs from sample to sample, because it has masks or draws."""
+    """A cue that differs from sample to sample."""
 
     def at(self, ids: Tensor) -> Cue:
         """Return the cue for the samples with indices (N,) int64 in the user's data."""

@@ -224,8 +224,7 @@ class MovingMark:
         pool: (M, C, h, w) views of the mark, of which each sample gets one.
         mask: (h, w) bool, True at the mark's pixels; at least one.
         places: (P, 2) int64 rows and columns of the upper left corner, of which each sample gets one.
-        limit: off fills the mark where its distance (`least_distances`) from the pool's mean is at most this; None
-            leaves images unchanged.
+        limit: off fills the mark where its distance (`least_distances`) from the pool's mean is at most this.
         scale: distances are measured on images reduced by this factor.
     """
 

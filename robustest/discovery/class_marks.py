@@ -36,12 +36,8 @@ _LIMITS = torch.linspace(0.02, 0.85, 42, dtype=torch.float64)
 
 @dataclass(frozen=True, slots=True)
 class ClassMark:
-    """The mark of a class by scores.
-
-    Attributes:
-        gap: `own` - `rest`.
-        own: share of the class's images with a score of `limit` or more.
-        rest: the largest such share of another class.
+    """The mark of a class by scores: `own` and `rest` are the shares, of its images and of another class's, with
+    `limit` or more.
     """
 
     label: int

@@ -10,7 +10,7 @@ foresees are taken out:
    the embeddings fitted on other samples' labels.
 2. *Chance*: c_i = P(error | e_i), a logistic regression within the class.
 3. *Machine*: errors against hits with overlap weights (Li, Morgan and Zaslavsky, JASA 2018): an error counts 1 - c_i, a
-   hit c_i, as if both had been equally foreseen. Cross-validation gives each sample a decision.
+   hit c_i. Cross-validation gives each sample a decision.
 4. *Excess*: the error rate of the slice of the class with the lowest decisions, less the mean c_i there.
 5. *p-value*: a conditional randomisation test (Candes, Fan, Janson and Lv, JRSS B 2018): the same search on errors
    drawn with chances c_i, over all classes at once.
@@ -337,9 +337,7 @@ def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) ->
 
 
 def foreseen_chances(evidence: Tensor, errors: Tensor) -> Tensor:
-    """Return (P, n) chances of an error: a logistic regression on the evidence (n,) for each of P sets of errors (P,
-    n).
-    """
+    """Return chances (P, n) of an error by a logistic regression on the evidence (n,), for each of P sets of errors."""
     apart = evidence.double() - evidence.double().mean()
     x = (apart / apart.std(correction=0).clamp(min=1e-4)).clamp(-3, 3)
     y = errors.double()

@@ -172,7 +172,6 @@ class FamilyClassifier:
     """One classifier of a family, fitted on the images searched, and the marks of its cross-fitted scores.
 
     Attributes:
-        marks: one per class.
         scores: maps images (M, C, H, W) to scores (M, K), by a classifier fitted on all images.
         of_kinds: it recognises the kind of a change, not its strength: a change that explains half of a mark counts as
             much as one that explains all.
@@ -194,7 +193,7 @@ class FamilyClassifier:
         return found
 
     def shares_like(self, images: Sequence[Tensor], mark: ClassMark) -> list[float]:
-        """Return the share of each set of images (M, C, H, W), all of the same size, that scores like the class."""
+        """Return the share of each set of images (M, C, H, W) that scores like the class; sets have the same size."""
         found, own = list[float](), self.labels.index(mark.label)
         for first in range(0, len(images), _AT_A_TIME):
             some = images[first : first + _AT_A_TIME]
@@ -392,7 +391,7 @@ def explaining_proposal(
 
 
 def faint_proposal(classifiers: Sequence[FamilyClassifier], cue: Cue, label: int, pool: ImagePool) -> Proposal | None:
-    """Return a change as a faint proposal if few images of a class, and fewer of any other class, look like it."""
+    """Return a change as a faint proposal if few images of a class look like it, and fewer of any other class."""
     # Few images cannot show that the change is their mark: the proposal is no more than a reason not to pass.
     marks = [(one, mark) for one in classifiers for mark in one.odd_marks(_FAINT, _FAINTLY_ODD) if mark.label == label]
     views = [(one, mark) for one, mark in marks if mark.rest <= _FAINTLY_SHARED]

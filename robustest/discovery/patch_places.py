@@ -4,9 +4,8 @@ For each class k and place (i, j):
 1. v = the most common value among the images of k at (i, j), all channels together, in bins of an eighth of the range.
 2. s_m = the share of the images of class m with that value there. gap_k(i, j) = s_k - max over m != k of s_m, and 0
    where that maximum exceeds `RARE`.
-3. Touching places with a large gap make a patch: first those around the largest gap, then those around the largest gap
-   left, and so on.
-An artefact looks the same, pixel by pixel, in all images of its class; natural contents of a class rarely do.
+3. Touching places with a large gap make a patch: first those around the largest gap, then around the largest gap left.
+An artefact looks the same, pixel by pixel, in all images of its class; natural contents rarely do.
 """
 
 from __future__ import annotations

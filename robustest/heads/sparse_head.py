@@ -29,7 +29,6 @@ from robustest.heads.elastic_net import Design, ElasticNetFit, ElasticNetObjecti
 from robustest.tasks import CLASSIFICATION
 
 Rows = tuple[Tensor, Tensor]
-"""Features (N, D) and labels (N,)."""
 
 _ROWS_AT_A_TIME = 4096
 
@@ -40,7 +39,7 @@ class SparseHead:
 
     Attributes:
         weight: (K, D), mostly zeros; logits per standard deviation of the feature.
-        mean, scale: (D,) mean and standard deviation of the features.
+        mean, scale: (D,) of the features.
     """
 
     weight: Tensor
@@ -82,8 +81,7 @@ class SparseHead:
     def contributions(self, on: Tensor, off: Tensor) -> Tensor:
         """Return (K, D): the mean change of each class's logit through each feature when a cue is switched on.
 
-        The sum over features separates networks that rely on a cue from networks that do not; the largest weights alone
-        do not.
+        The sum over features separates networks that rely on a cue from others; the largest weights alone do not.
 
         Args:
             on, off: (N, D) raw features of the same inputs with the cue and without.
@@ -98,12 +96,11 @@ class SparsePath:
 
     Attributes:
         lambdas: L penalties, falling.
-        weights: L sparse COO tensors (K, D).
-        biases: (L, K).
+        weights, biases: L sparse COO tensors (K, D); (L, K).
         mean, scale: (D,) of the features of the training rows.
         objectives: in nats.
         gaps: relative duality gaps; at most the tolerance where the fit converged.
-        accuracies: on the validation rows, in 0..1; None without validation rows.
+        accuracies: on the validation rows, in 0..1.
     """
 
     lambdas: tuple[float, ...]
@@ -133,11 +130,10 @@ class SparsePath:
     def select(self, *, slack: float = 0.05, reference: float | None = None) -> int:
         """Return the index of the sparsest head whose validation accuracy is within `slack` of a reference.
 
-        If there is none, it is the most accurate head. Wong et al. (section 2.2) give up 5 points of accuracy for a
-        head that a person can read.
+        If there is none, it is the most accurate head.
 
         Args:
-            slack: in 0..1.
+            slack: in 0..1; Wong et al. (section 2.2) give up 5 points of accuracy for a head that a person can read.
             reference: an accuracy in 0..1, for example of the deployed model; None means that of the densest head.
 
         Raises:
@@ -316,15 +312,11 @@ class _WarmStartPath:
 
 
 def checked_rows(features: Tensor, labels: Tensor, classes: int | None = None, *, complete: bool = True) -> int:
-    """Return the number of classes K of features (N, D) with labels (N,).
-
-    Args:
-        classes: K; None takes the largest label + 1.
-        complete: require a row of every class.
+    """Return the number of classes K of features (N, D) with labels (N,); None takes the largest label + 1.
 
     Raises:
         ConfigError: classes is no whole number >= 2.
-        DataError: features or labels are malformed or not finite, or a class has no rows.
+        DataError: features or labels are malformed or not finite, or a class has no rows, if `complete`.
     """
     if (
         not isinstance(features, Tensor)

@@ -109,7 +109,7 @@ class _Boxes:
         least: pixels in the smallest box; others have at most one more.
         taps: for the first, second ... pixel of the boxes, its index (S,) and its weight (S, 1).
         share: (n,) box of each pixel.
-        means: (n,) index of each box's mean in a list: all runs of `least` pixels, then all runs of one more.
+        means: (n,) index of its mean in a list: all runs of `least` pixels, then of one more.
     """
 
     shares: int

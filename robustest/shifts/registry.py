@@ -58,8 +58,7 @@ ShiftFunction = Callable[..., Tensor]
 """Maps x (N, *S), in input units and inside the bounds, to shifted inputs of the same shape and units.
 
 After x it may take a severity 1..5, and keys (N,) int64 from which it draws, in this order or by the names `severity`
-and `key`. An argument `bounds` gets the pair (lowest, highest) input value, and an argument `parameters` gets "auto",
-"224", "64" or "32".
+and `key`; also `bounds`, the pair (lowest, highest) input value, and `parameters`, "auto", "224", "64" or "32".
 """
 
 
@@ -67,7 +66,6 @@ class ShiftedInputs(NamedTuple):
     """Inputs after a shift.
 
     Attributes:
-        x: (N, *S) inside the bounds.
         moved: (N,) bool, True where a sample changed by more than rounding.
         cut: (N,) bool, True where clipping to the bounds left nothing of the change; usually its units were wrong.
     """
@@ -255,7 +253,7 @@ def requested_shift(shift: str | Shift | ShiftFunction, severity: int | None) ->
 
 
 def family_name(function: ShiftFunction | None) -> str | None:
-    """Return the name in `SHIFTS` of a function, also of one with arguments fixed by `partial`; else None."""
+    """Return the name in `SHIFTS` of a function, also behind `partial`; else None."""
     while isinstance(function, functools.partial):
         function = function.func
     return next((name for name, family in SHIFTS.items() if family is function), None)

@@ -112,7 +112,7 @@ def mean_of_zooms(x: Tensor, factors: tuple[float, ...]) -> Tensor:
 
 @functools.lru_cache(maxsize=5)
 def _zoom_matrix(height: int, width: int, factors: tuple[float, ...]) -> Any:
-    """Return `mean_of_zooms` as a sparse matrix (H * W, H * W), float32: torch's, or SciPy's without MKL."""
+    """Return `mean_of_zooms` as a sparse float32 matrix: torch's, or SciPy's without MKL."""
     from scipy import sparse  # takes a while to load, and few shifts need it
 
     total = 2 * sparse.identity(height * width, format="csr")

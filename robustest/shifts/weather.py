@@ -117,8 +117,7 @@ _SMOOTH = (0.2, 0.6, 0.2)
 def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> Tensor:
     """Return textures of ice (N, channels, height, width), another for each key; most of it is in [0, 1].
 
-    Args:
-        close: seen from near, as on images of 224 pixels; else from five times as far.
+    `close` is seen from near, as on images of 224 pixels; else from five times as far.
     """
     look = rng.integers(rng.fold(key, "look"), (), len(_LOOKS))
 
@@ -244,7 +243,7 @@ def edges(x: Tensor) -> Tensor:
 
 
 def edge_distances(edge: Tensor) -> Tensor:
-    """Return the distances to the nearest edge (uint8, 1 on edges), in pixels, at most 20; float32."""
+    """Return the distances (float32) to the nearest edge, in pixels, at most 20."""
     height, width = edge.shape[-2:]
     far = _FARTHEST + 1
     # Distances in each column first; then, along rows, the least of (distance in the column)^2 + (columns away)^2.
@@ -262,7 +261,7 @@ def edge_distances(edge: Tensor) -> Tensor:
 
 
 def equalised(x: Tensor) -> Tensor:
-    """Spread each image's whole numbers in 0.._FARTHEST over 0..255, by the share of pixels up to each."""
+    """Spread whole numbers in 0.._FARTHEST over 0..255, by the share of pixels up to each."""
     n, pixels, bins = len(x), x[0].numel(), _FARTHEST + 1
     value = x.view(n, -1).to(torch.int64)
     image = torch.arange(n, device=x.device).view(-1, 1) * bins

@@ -103,7 +103,7 @@ class PlantedCue:
 
 
 def covers(region: tuple[int, int, int, int], patch: PatternPatch) -> bool:
-    """Return True if a place (top, left, height, width) is a patch's, up to `_NEAR` pixels on each side."""
+    """Return True if a place (top, left, height, width) is a patch's, up to `_NEAR` pixels."""
     top, left, height, width = region
     at = (patch.top, patch.left, *patch.pattern.shape[1:])
     ends = ((top, at[0]), (left, at[1]), (top + height, at[0] + at[2]), (left + width, at[1] + at[3]))
@@ -254,8 +254,8 @@ def _has_pattern(pattern: Tensor, x: Tensor) -> Tensor:
 
 
 def _fineness(x: Tensor) -> Tensor:
-    """Return (N,) the mean difference of neighbours over the standard deviation of all pixels."""
     grey = x.mean(1)
+    # The mean difference of neighbours over the standard deviation of all pixels.
     steps = grey.diff(dim=1).abs().mean((1, 2)) + grey.diff(dim=2).abs().mean((1, 2))
     return steps / grey.flatten(1).std(1).clamp(min=1e-6)
 
@@ -298,7 +298,7 @@ class PositiveControl:
 
 
 def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[[Plant], object]:
-    """Return a function that trains a model on the user's training data, with a cue planted in them."""
+    """Return a function that trains the user's model with a cue planted in the data."""
     samples = as_samples(train_data)
 
     def learner(plant: Plant) -> object:

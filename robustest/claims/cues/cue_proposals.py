@@ -70,8 +70,7 @@ class SearchFindings:
         few: number of classes with too few samples.
         marks: class, family and gap of marks that no change explains.
         errors: properties that errors go with.
-        standing: the effects of the standing changes.
-        planted: see `planted_chance`; 1 if no cheapest patches were searched.
+        planted: see `planted_chance`.
     """
 
     proposals: tuple[Proposal, ...]

@@ -1,8 +1,8 @@
 """Failures in a corner of a class: errors along a direction of an embedding, beyond those that the embedding foresees.
 
 `robustest.discovery.failure_directions` fits a direction for each class and orders samples left out by it. The value is
-the error rate of the samples that lie furthest (as many as the class has errors, a tenth of the class at most), less
-the rate foreseen there: near 0 where errors are ordinary, near 1 where a minority fails that training lacked.
+the error rate of the samples that lie furthest, less the rate foreseen there: near 0 where errors are ordinary, near 1
+where a minority fails that training lacked.
 
 A direction does not name the common feature of the errors: look at the samples that lie furthest, and test it with
 `measure_no_spurious_feature`.
@@ -61,7 +61,6 @@ NO_FAILURE_DIRECTION = Kind(
     ),
     lines=_lines,
 )
-"""Error rate along a linear direction beyond the rate that the embedding foresees."""
 
 
 @measurement(NO_FAILURE_DIRECTION)
@@ -97,7 +96,7 @@ def measure_no_failure_direction(
             `details["classes"]` has each class's excess, p-value, errors, and worst samples.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
+        ConfigError: an argument is out of range.
         DataError: an embedding does not fit.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
@@ -139,7 +138,7 @@ def measure_no_failure_direction(
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingMeasurement:
-    """The model's answers to a chunk, and the rows of its samples: of an embedding, or of their pooled pixels."""
+    """The model's answers to a chunk, and the rows of its samples."""
 
     embedding: Embedding | None
 

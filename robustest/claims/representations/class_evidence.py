@@ -40,7 +40,6 @@ CLASS_EVIDENCE = Kind(
     captions=Captions(after="driven"),
     lines=no_lines,
 )
-"""The share of driven samples that another model puts in the target class."""
 
 
 @measurement(CLASS_EVIDENCE)
@@ -66,8 +65,7 @@ def measure_class_evidence(
     of the other class, any model reaches a transfer of 1.
 
     Args:
-        model: as for `measure_robust_accuracy`; it must give gradients.
-        data: as for `measure_robust_accuracy`.
+        model, data: as for `measure_robust_accuracy`; the model must give gradients.
         judge: another model that gives logits, scores or (by `labels_model`) labels.
         eps: radius of the L2 ball, in input units, >= 0.
         min_transfer: the transfer claimed at least, in 0..1.
@@ -79,7 +77,7 @@ def measure_class_evidence(
         The result; the estimate is the transfer. It is inconclusive where the judge is no better than chance.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the judge is the model itself.
+        ConfigError: an argument is out of range, or the judge is the model itself.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     min_transfer = optional_threshold("min_transfer", min_transfer, trivial=0)

@@ -43,7 +43,6 @@ INVERTIBLE_FEATURES = Kind(
     captions=Captions(before="sample", after="same features"),
     lines=no_lines,
 )
-"""The share of images that come back from their features."""
 
 
 @measurement(INVERTIBLE_FEATURES)
@@ -83,7 +82,7 @@ def measure_invertible_features(
             too few inversions succeed.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
+        ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_positive(
