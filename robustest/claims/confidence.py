@@ -193,7 +193,7 @@ def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -
 
 
 def checked_temperature(temperature: object, fit_data: object) -> float:
-    """Return the temperature as a float; ConfigError unless > 0 and without fit_data."""
+    """Return the temperature as a float, > 0; ConfigError with fit_data."""
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < np.inf:
         raise ConfigError(expected("temperature to be a number > 0", temperature))
     if fit_data is not None and temperature != 1:

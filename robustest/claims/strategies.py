@@ -88,7 +88,7 @@ def measure_robust_to(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data, task: as for `measure_shift_accuracy`. The samples of the search are held in memory.
+        data, task: as for `measure_shift_accuracy`.
         strategy: draws changes of `robustest.strategies`, or functions of a batch as for shifts.
         at_least: accuracy claimed under every change, in 0..1.
         max_examples: most examples tried before shrinking; None tries 100.
@@ -301,7 +301,6 @@ class Trial:
     """The samples' outcomes under one change.
 
     Attributes:
-        right: number of right samples.
         moved, cut: (n,) bool, as in `ShiftedInputs`, in the order of `Trials.ids`.
         margin: of the sample that decides, negative if the claim breaks; the mean if nothing is claimed.
     """

@@ -122,6 +122,7 @@ class Attacking:
             # An audit leaves the experiments of health checks to the attack that it audits.
             probe_inputs(evaluator, chunk, judged.first, climbers(cascade, threat, evaluator, chunk), threat)
         held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
+        # float64: a size in float32 may round across eps.
         size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
         margin = torch.zeros(len(clean), device=clean.device)
 
@@ -148,6 +149,7 @@ class Attacking:
             held[left], after[left], size[left], margin[left] = ~found.broken, found.x, found.size, found.margin
             counts |= outcome.stages
 
+        # Wrong unchanged samples are not held, but no attack has broken them.
         broken = ~held & right
         exhibits = exhibits_of(
             chunk,
@@ -301,8 +303,6 @@ def find_adversarial(
         model: as for `measure_robust_accuracy`.
         x: (N, *S) floats inside the bounds, a tensor or an array, like the inputs returned.
         y: (N,) integer labels.
-        threat: contains all changes.
-        attack: a name, a searcher or a cascade.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -312,6 +312,7 @@ def find_adversarial(
     cascade = as_attack(attack, threat)
     setup = setup_for_draws(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
     look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
+    # No claim: every sample is attacked, and no verdict ends the search early.
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     evidence = observe(setup.plan(f"{cascade.name} under {threat}", look, nothing))
     found = torch.from_numpy(evidence.columns["x"])

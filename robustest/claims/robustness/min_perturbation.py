@@ -130,6 +130,7 @@ class MedianRule:
 
     def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
         ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
+        # An early stop looks at the data many times: only an interval valid at any time may be used.
         if len(ordered) < n and self.terms.scope == "set":
             interval = self._median_interval(ordered, n, settled, widest)
             return decide_early(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)

@@ -399,6 +399,7 @@ def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severitie
 def _checked_once(cells: list[T]) -> list[T]:
     if not cells:
         raise ConfigError("Expected one corruption and one severity or more but got none.")
+    # The same corruption twice would count double in every mean.
     twice = [name for (name, _), count in Counter((one.name, one.severity) for one in cells).items() if count > 1]
     if twice:
         raise ConfigError(f"Expected each corruption once but got {twice[0]!r} twice. Write an assertion for each.")
@@ -503,6 +504,7 @@ def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | N
             raise ConfigError(
                 f"Expected a reference that errs under {name!r}: its errors are what ours are divided by."
             )
+    # The same object, so that `is_published` still recognises it.
     if is_published(errors):
         return errors
     return {str(name): [float(rate) for rate in rates] for name, rates in errors.items()}

@@ -163,6 +163,7 @@ class Shifting:
             predicted=shifted.predicted,
             before=chunk.x,
             after=after,
+            # The most confident error first.
             badness=-shifted.margin,
             size=self.shift.level,
             most=self.examples,
@@ -192,6 +193,7 @@ def _lost_and_gained(evidence: Evidence) -> tuple[int, int]:
 
 
 def _details(evidence: Evidence) -> dict[str, float | int | None]:
+    # Only pairs with different outcomes say anything about a change (McNemar).
     lost, gained = _lost_and_gained(evidence)
     return {
         "clean_accuracy": evidence.share(evidence.columns["clean"]),
