@@ -74,8 +74,8 @@ def measure_shift_accuracy(
             it.
         severity: 1..5; None: the `Shift`'s, or 3; not for a function without a severity argument.
         at_least: accuracy claimed under the shift, in 0..1.
-        max_drop: largest drop in accuracy claimed, in [0, 1); not together with at_least. It does not
-            bound the accuracy before the drop, and a model unshifted no better than chance plus max_drop does not pass.
+        max_drop: largest drop in accuracy claimed, in [0, 1); not together with at_least. It does not bound the
+            accuracy before the drop, and a model unshifted no better than chance plus max_drop does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
             well; alpha covers all comparisons.
         task: as for `measure_robust_accuracy`; targets that are places follow the shift.
