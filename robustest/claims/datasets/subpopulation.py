@@ -87,6 +87,7 @@ def measure_subpopulation_shift(
     model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
     setup = Setup.of(model, source.samples(), options)
     seen = _Domains.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
+    # Shares have simultaneous bounds within each domain, for the table; the verdict is by the bets.
     halves = (
         _DomainShares.of(source, seen.source, split, setup.terms),
         _DomainShares.of(target, seen.target, split, setup.terms),

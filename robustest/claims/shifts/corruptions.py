@@ -231,13 +231,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Corruptions at severities.
-
-    Attributes:
-        stored: the benchmark with their images; None if they are made here.
-        reference: error rates of another model, or None.
-        clean: True if there are clean images beside the corrupted ones.
-    """
+    """Corruptions at severities; `stored` is a benchmark with their images, `clean` True if it has clean images too."""
 
     cells: tuple[Cell, ...]
     stored: CorruptedBenchmark | None
@@ -300,7 +294,7 @@ class Grid:
             check_classes(classes)
 
     def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
-        """Return the columns and parts to compare with a baseline; alpha is the error of all comparisons together."""
+        """Return the columns and parts to compare with a baseline."""
         cells = tuple(cell_column(pair) for pair in self.pairs)
         # Also per corruption: a loss under one must not hide behind gains under others.
         parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
@@ -405,6 +399,7 @@ def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severitie
 def _checked_once(cells: list[T]) -> list[T]:
     if not cells:
         raise ConfigError("Expected one corruption and one severity or more but got none.")
+    # The same corruption twice would count double in every mean.
     twice = [name for (name, _), count in Counter((one.name, one.severity) for one in cells).items() if count > 1]
     if twice:
         raise ConfigError(f"Expected each corruption once but got {twice[0]!r} twice. Write an assertion for each.")
@@ -509,6 +504,7 @@ def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | N
             raise ConfigError(
                 f"Expected a reference that errs under {name!r}: its errors are what ours are divided by."
             )
+    # The same object, so that `is_published` still recognises it.
     if is_published(errors):
         return errors
     return {str(name): [float(rate) for rate in rates] for name, rates in errors.items()}
@@ -536,7 +532,7 @@ def check_size(samples: Samples) -> None:
 
 
 def check_classes(classes: int) -> None:
-    """Raise ConfigError for AlexNet's error rates with another number of classes than 1,000."""
+    """Raise ConfigError for AlexNet's error rates without 1,000 classes."""
     if classes != IMAGENET_CLASSES:
         raise ConfigError(
             f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "

@@ -163,6 +163,7 @@ class Shifting:
             predicted=shifted.predicted,
             before=chunk.x,
             after=after,
+            # The most confident error first.
             badness=-shifted.margin,
             size=self.shift.level,
             most=self.examples,
@@ -192,6 +193,7 @@ def _lost_and_gained(evidence: Evidence) -> tuple[int, int]:
 
 
 def _details(evidence: Evidence) -> dict[str, float | int | None]:
+    # Only pairs with different outcomes say anything about a change (McNemar).
     lost, gained = _lost_and_gained(evidence)
     return {
         "clean_accuracy": evidence.share(evidence.columns["clean"]),
@@ -270,7 +272,7 @@ def measure_consistency(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flipping(Shifting):
-    """Predictions of a chunk, unshifted and shifted; flips with the largest margin are shown first."""
+    """Predictions of a chunk; flips with the largest margin are shown first."""
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         # The unshifted predictions, moved with the shift.
