@@ -245,7 +245,7 @@ class _ClassDirection:
         )
 
     def _cross_validated(self, folds: Tensor, errors: Tensor, chances: Tensor) -> tuple[Tensor, Tensor]:
-        """Return accuracies by overlap weights (P, costs), and decisions (P, costs, n) on folds left out."""
+        # Accuracies by overlap weights (P, costs), and decisions (P, costs, n) on folds left out.
         count, n = errors.shape
         shape, fold = (count, self.folds, n), folds.unsqueeze(1)
         weights = overlap_weights(chances, errors).unsqueeze(1)

@@ -208,7 +208,7 @@ class _MarkSearch:
         return gaps.gather(0, best)[0].tolist(), limits.gather(0, best)[0].tolist()
 
     def _centres(self) -> list[Tensor]:
-        """Return for each class (M, 3) images, rows and columns around which candidates lie."""
+        # For each class (M, 3): images, rows and columns around which candidates lie.
         height, width = self._x.shape[2:]
         made: list[list[Tensor]] = [[] for _ in self._members]
         share = min(1.0, _CANDIDATES / (len(made) * (3 * _CODES * _PER_CODE + _RANDOM)))
@@ -327,7 +327,7 @@ def _consecutive(members: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _connected_to_middle(constant: Tensor, weight: Tensor, reach: int) -> Tensor:
-    """Return the constant pixels (side, side) connected to a template's pixels in the middle, corners included."""
+    # The constant pixels (side, side) connected to a template's pixels in the middle, corners included.
     h, w = weight.shape
     part = torch.zeros_like(constant)
     top, left = max(0, reach - h // 2), max(0, reach - w // 2)

@@ -73,12 +73,8 @@ def find_patches(
 def _gaps_and_values(
     x: Tensor, members: Sequence[Tensor], bounds: tuple[float, float], shift: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the gaps (K, H, W), and the mean values (K, C, H, W) of the images with the most common value.
-
-    Args:
-        members: K times (N,) bool.
-        shift: of the bins, as a part of their width.
-    """
+    # Gaps (K, H, W), and mean values (K, C, H, W) of the images with the most common value; the bins are shifted by a
+    # part of their width.
     low, high = bounds
     # One number for the bins of all channels, in 32 bits where they are enough.
     kind = torch.int32 if (_LEVELS + 1) ** x.shape[1] < 2**31 else torch.int64
@@ -101,7 +97,6 @@ def _grown(place: Tensor) -> Tensor:
 
 
 def _connected(where: Tensor, start: int) -> Tensor:
-    """Return the part of a mask (H, W) that is connected to a place, corners included."""
     part = torch.zeros_like(where)
     part.view(-1)[start] = True
     while True:

@@ -376,7 +376,7 @@ class MaskSearch:
         self.norm = torch.full((len(labels),), float("inf"), device=labels.device)
 
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W), B for each class."""
+        """Return points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W)."""
         self.x = x
         mask, pattern = (part.unsqueeze(1) for part in self._now())
         return (x + mask * (pattern - x)).flatten(0, 1), self.labels.repeat_interleave(x.shape[1])
@@ -436,7 +436,6 @@ class PatternSearch:
 
     @property
     def patterns(self) -> Tensor:
-        """(k, C, size, size) in input units."""
         low, high = self.bounds
         return low + (high - low) * torch.sigmoid(self.logit)
 

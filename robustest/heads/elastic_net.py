@@ -98,7 +98,7 @@ class ElasticNetFit:
     Attributes:
         objective: F, in nats.
         gap: a certified bound on the objective minus the smallest one, as a share of the objective.
-        curvature: the last estimate, a start for the next penalty.
+        curvature: a start for the next penalty.
     """
 
     weight: Tensor

@@ -1,11 +1,11 @@
 """Sparse linear heads on a model's features, along a path of penalties from no feature to many.
 
 Wong, Santurkar and Madry, "Leveraging Sparse Linear Layers for Debuggable Deep Networks" (ICML 2021), section 2: the
-elastic net of Zou and Hastie (2005) on standardised features of a frozen network, at penalties lam_1 > lam_2 > ...
-evenly spaced in the logarithm. Each fit starts from the fit before, on the features that the strong rule admits
-(Tibshirani et al., JRSS B 2012): feature j takes part at lam_k if it did before, or if the gradient at lam_(k-1)
-exceeds l1_ratio (2 lam_k - lam_(k-1)). The rule can be wrong: features whose gradient exceeds l1_ratio lam_k are
-admitted until the duality gap over all features is small.
+elastic net of Zou and Hastie (2005) on standardised features of a frozen network, at falling penalties lam_k. Each fit
+starts from the fit before, on the features that the strong rule admits (Tibshirani et al., JRSS B 2012): feature j
+takes part at lam_k if it did before, or if the gradient at lam_(k-1) exceeds l1_ratio (2 lam_k - lam_(k-1)). The rule
+can be wrong: features whose gradient exceeds l1_ratio lam_k are admitted until the duality gap over all features is
+small.
 
 A head explains; it is not the deployed model. The choice among correlated features is arbitrary: confirm a finding by
 an intervention on the model.
@@ -120,7 +120,7 @@ class SparsePath:
 
     @property
     def nonzeros(self) -> tuple[int, ...]:
-        """The number of weights that are not 0, along the path."""
+        """The number of nonzero weights, along the path."""
         return tuple(weight.values().numel() for weight in self.weights)
 
     def head(self, index: int) -> SparseHead:
@@ -189,7 +189,7 @@ def fit_sparse_head(
         lambdas: falling penalties > 0, instead of the two above.
         classes: K; None takes the largest label + 1.
         tolerance: relative duality gap that ends a fit, > 0.
-        max_steps: most steps at one penalty; the path's `gaps` show the gap reached by each fit.
+        max_steps: most steps at one penalty.
         batch: rows moved to the device at a time; None holds all there.
         progress: called with the numbers of penalties done, and of all penalties.
 
@@ -380,11 +380,7 @@ _FAR, _WAYPOINTS = 100.0, 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stability:
-    """Shares of subsamples in which features are selected.
-
-    Attributes:
-        positive, negative: (K, D) float32 shares, in 0..1, with a weight above and below 0.
-    """
+    """Shares (K, D) of subsamples, in 0..1, in which features are selected with a weight above and below 0."""
 
     positive: Tensor
     negative: Tensor

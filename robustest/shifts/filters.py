@@ -16,8 +16,8 @@ from torch import Tensor
 
 @functools.lru_cache(maxsize=256)
 def _outside(n: int, reach: int, edge: str) -> tuple[list[int], list[int]]:
-    """Return the indices that stand in for positions -reach..-1 and n..n+reach-1."""
 
+    # Indices that stand in for positions -reach..-1 and n..n+reach-1.
     def inside(position: int) -> int:
         if edge == "nearest":
             return min(max(position, 0), n - 1)

@@ -149,7 +149,7 @@ class Shift:
         return ShiftedInputs(after, moved, moved & (gone | blank))
 
     def _applied(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor | None]:
-        """Return shifted inputs, and (N, D) bool: elements that a user's function left outside the bounds."""
+        # Shifted inputs, and (N, D) bool: elements that a user's function left outside the bounds.
         function = self.function or _function_by_name(self.name)
         args, kwargs = _arguments(function, self._values(key, bounds))
         low, high = bounds
@@ -288,7 +288,6 @@ def _short(value: object) -> str:
 
 
 def _arguments(function: ShiftFunction | None, values: dict[str, object]) -> tuple[list[object], dict[str, object]]:
-    """Return a function's arguments after the images: by position, and by name."""
     try:
         wanted = _parameters(function)
     except TypeError:  # cannot be hashed, as instances of data classes that are not frozen

@@ -35,7 +35,7 @@ def at(x: Tensor, rows: Tensor, columns: Tensor, edge: str = "nearest") -> Tenso
 
 
 def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge: str) -> Tensor:
-    """Return the bilinear values of images at an affine map of their own pixels.
+    """Return the bilinear values of images at an affine map of their pixels.
 
     Args:
         rows, columns: three (N,) each: factors of the column and of the row, and a constant.
@@ -53,7 +53,7 @@ def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge
 
 
 def _grid_units(n: int, edge: str) -> tuple[float, float]:
-    """Return the scale and offset from a position among n pixels to a coordinate of torch's samplers."""
+    # Scale and offset from a position among n pixels to a coordinate of torch's samplers.
     return (2 / max(n - 1, 1), -1.0) if edge in _CORNERS else (2 / n, 1 / n - 1)
 
 

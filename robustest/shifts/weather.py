@@ -90,8 +90,7 @@ class _FrostLook:
     Args:
         colour_step: change of red, green and blue for one level of relief.
         skew: square of the relief added to it, in standard deviations of the relief.
-        large, small: standard deviations of the noise of cells of 1, 2, 4 ... pixels, on images of 224 and of 32
-            pixels.
+        large, small: standard deviations of noise of 1, 2, 4 ... pixels, on images of 224 and of 32 pixels.
     """
 
     mean: tuple[float, float, float]
@@ -273,7 +272,7 @@ def equalised(x: Tensor) -> Tensor:
 
 
 def _around(x: Tensor, edge: str) -> list[list[Tensor]]:
-    """Return the neighbours of every pixel, as three rows of three views."""
+    # Three rows of three views: the neighbours of every pixel, and the pixel itself.
     height, width = x.shape[-2:]
     if edge == "zeros":
         wide = _filled_out(_filled_out(x, -2, 1, 0.0), -1, 1, 0.0)

@@ -3,10 +3,8 @@
 For a sample x of class y with runner-up c (the class of the next highest logit) the gradient g = d(z_y - z_c) / dx is
 compared with the difference of class means d = mean_y - mean_c: the alignment is cos(g, d). With masks it is the share
 of |g|^2 inside the mask. Gradients of robustly trained networks point along d, those of standard ones hardly (Tsipras
-et al., "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3).
-
-Alignment is no proof of robustness: smoothing aligns gradients too (Kaur, Cohen and Lipton, 2019), as does robustness
-off the data manifold alone (Srinivas et al., 2023).
+et al., "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3). But smoothing aligns gradients too (Kaur,
+Cohen and Lipton, 2019), as does robustness off the data manifold alone (Srinivas et al., 2023).
 """
 
 from __future__ import annotations
@@ -184,7 +182,6 @@ class GradientAim:
 
     @property
     def with_mean(self) -> Tensor | None:
-        """(K,) bool: True for classes that have a mean; None with masks."""
         return None if self.means is None else ~self.means.flatten(1).isnan().any(1)
 
     def alignment(self, gradient: Tensor, chunk: Chunk, runner_up: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
    `robustest.heads.sparse_head`).
 2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is chosen;
    if there is none, the most accurate.
-3. The other half, which nothing was fitted to or chosen by, compares it with the model, sample by sample.
+3. The other half compares it with the model, sample by sample.
 
 A head explains; it is not the deployed model. Weights alone hardly give a planted cue away: that takes an intervention.
 """
@@ -186,7 +186,7 @@ def measure_sparse_head(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadLimits:
-    """The claimed limits, features of a class and accuracy lost; None without a claim."""
+    """The claimed limits; None without a claim."""
 
     features: int | None
     drop: float | None
@@ -252,7 +252,7 @@ class FittedHead:
 
     @property
     def gap(self) -> float:
-        """The largest relative duality gap on the way to the chosen head."""
+        # Each fit starts from the one before: any gap on the way counts.
         return max(self.path.gaps[: self.index + 1])
 
     def details(self, options: HeadOptions) -> dict[str, Any]:
@@ -465,7 +465,7 @@ def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -
 
 
 def _poor_fit(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
-    """Return the reason why a failure may be due to the fit and not to the model, or an empty text."""
+    """Return the reason why a failure may be due to the fit alone, or an empty text."""
     # A fit short of the optimum may have other features, and lose more.
     if fitted.gap > _TOLERANCE:
         return f"the fit did not converge: it may be {fitted.gap:.1e} above the least objective"
