@@ -1,7 +1,6 @@
 """Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class.
 
-All three evaluate the same columns (`Answering`): outcome, probability p of the predicted class, and three scores.
-Samples are ordered by the log odds of p, which do not saturate near p = 1.
+Each sample has an outcome, the probability p of the predicted class, and three scores (`Answering`).
 
 - Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
 - Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy, without the bias of

@@ -193,8 +193,7 @@ def measure_transfer_accuracy(
 ) -> Result:
     """Measure the accuracy on a target data set, or its drop from the accuracy on a source data set.
 
-    The drop's interval is an exact one for two independent shares. All of the source is evaluated; the target until the
-    claim is decided. Outcomes and counterexamples are the target's.
+    All of the source is evaluated, the target until the claim is decided. Outcomes are the target's.
 
     Args:
         model, task: as for `measure_robust_accuracy`.

@@ -60,8 +60,8 @@ def measure_subpopulation_shift(
     """Measure the drop in accuracy from the subclasses of training to others of the same superclasses.
 
     (Santurkar, Tsipras and Madry, ICLR 2021.) The interval is for subclasses to come, of equal weight; with
-    `scope="population"` it decides. The headroom is the accuracy that an oracle gains on the target. Every sample is
-    evaluated; outcomes are the target's.
+    `scope="population"` it decides. The headroom is the accuracy that an oracle gains on the target. Outcomes are
+    the target's.
 
     Args:
         model: as for `measure_robust_accuracy`, trained on the source domain, with a logit per superclass; None with

@@ -272,11 +272,11 @@ class Adversarial:
     """The inputs that an attack found; rows in the order given.
 
     Attributes:
-        x: like the x given, inside the threat: the input found for `broken` rows, else the best attempt.
+        x: like the x given, inside the threat: the input found, else the best attempt.
         broken: (N,) bool, True for misclassified rows of `x`.
         norms: (N,) float64, sizes of the changes in the threat's unit.
         stages: number of samples that each stage broke.
-        notes: sentences for the reader.
+        notes: for the reader.
     """
 
     x: Any

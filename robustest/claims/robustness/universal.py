@@ -1,7 +1,6 @@
 """Universal perturbations: one change that, added to any sample, changes the prediction.
 
-It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3) from several starts, of which the
-best two go on (`robustest.engine.universal.learn`).
+It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3; `robustest.engine.universal`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
 2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
 3. The rule decides on the mean over samples and cells. An adaptive model is reset before each cell.
-4. The mCE is relative to error rates of a reference, the user's or published.
+4. The mCE is relative to error rates of a reference.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ def measure_corruption_robustness(
         severities: of 1..5.
         min_accuracy: lowest mean accuracy over corruptions and severities claimed, in 0..1.
         max_drop: largest drop from clean accuracy to that mean claimed, in 0..1.
-        max_mce: largest mCE claimed, > 0, as a share: 0.767 is printed as 76.7 in papers. Give one of the three.
+        max_mce: largest mCE claimed, > 0: 0.767 is 76.7 in papers. Give one of the three.
         reference: error rates for the mCE: a mapping, or the path of a JSON file, like `details["errors"]` of another
-            result. Or "alexnet", the published rates (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None
-            takes them for ImageNet-C.
+            result. Or "alexnet", the published rates for ImageNet's classes (`ALEXNET_ON_IMAGENET_C`); None takes them
+            for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, by the cells in which samples are right, over all
             corruptions and for each, with max_drop on clean samples as well; alpha covers all comparisons.
         task: as for `measure_shift_accuracy`.
