@@ -83,8 +83,7 @@ def measure_certified_accuracy(
     Args:
         model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; or
             `Smoothed(model, sigma)`, certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha over
-                twice
-            the number of samples, for a claim about the majority under noise.
+            twice the number of samples, for a claim about the majority under noise.
         data: as for `measure_robust_accuracy`.
         threat: `Linf`, `L2` or `L1`; eps in input units.
         at_least: certified accuracy claimed, in 0..1.

@@ -118,8 +118,7 @@ def measure_corruption_robustness(
 
     Returns:
         The result. A sample's outcome is True if it is right in at least half of the cells. If every sample was
-            evaluated,
-        `details["by_severity"]` has each cell's accuracy with a simultaneous interval.
+        evaluated, `details["by_severity"]` has each cell's accuracy with a simultaneous interval.
 
     Raises:
         StoreError: the reference cannot be read.

@@ -78,8 +78,7 @@ def measure_stable_under_perturbations(
 
     Returns:
         The result. A sequence's outcome is True if no frame of any perturbation flips. It is inconclusive if a
-            perturbation
-        changes no frame.
+        perturbation changes no frame.
 
     Raises:
         DataError: a sequence has fewer than two frames, or values outside the bounds.
