@@ -36,8 +36,9 @@ _LIMITS = torch.linspace(0.02, 0.85, 42, dtype=torch.float64)
 
 @dataclass(frozen=True, slots=True)
 class ClassMark:
-    """The mark of a class by scores: `own` and `rest` are the shares, of its images and of another class's, with
-    `limit` or more.
+    """The mark of a class by scores.
+
+    `own` is the share of its images that score `limit` or more, `rest` the largest such share of another class.
     """
 
     label: int

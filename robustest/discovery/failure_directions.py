@@ -33,7 +33,7 @@ from robustest.checks import checked_real, checked_whole
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads.sparse_head import checked_rows, standardisation
 
-# Share of a class, at most, whose error rate is taken; nor has the slice more samples than the class has errors.
+# Largest share of a class in its slice, which has at most as many samples as the class has errors.
 _SLICE = 0.1
 
 
@@ -317,7 +317,10 @@ _LEAST_CHANCE = 0.01
 
 
 def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) -> Tensor:
-    """Return (N,) how much more each row (D,) looks like its own class than like the next one; >= 0 is right."""
+    """Return how much more each row (D,) looks like its own class than like the next one, (N,).
+
+    It is >= 0 where the row is classified right.
+    """
     # Least squares on targets -1 and 1 with a ridge, one output per class, fitted on the folds that a row is not in.
     n, wide = rows.shape
     x = torch.cat([rows.double() * wide**0.5, rows.new_ones(n, 1).double()], 1)
@@ -380,7 +383,7 @@ def draw_errors(chances: Tensor, keys: Tensor, count: int) -> Tensor:
 # with its own targets t and costs c: the squared hinge (Chapelle, Neural Computation 2007). So the folds and draws of a
 # class are one batch of matrix products.
 
-# Steps between two looks at the gradients' norms, which wait for the device.
+# Steps between two evaluations of the gradients' norms, which wait for the device.
 _CHECK_EVERY = 10
 
 

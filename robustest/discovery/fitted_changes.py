@@ -62,10 +62,10 @@ _EXPLAINED = 0.5
 # Part of the best change's worth from which a change of another kind is proposed beside it.
 _RIVAL = 0.75
 
-# Least difference between a gap and the median of the other classes': a mark of most classes is their content.
+# Least difference between a gap and the median gap of the other classes: a mark of most classes is their content.
 _ODD = 0.25
 
-# For a mark that few images of a class have: least gap, least difference from the median of the other classes', and
+# For a mark that few images of a class have: least gap, least difference from the median gap of the other classes, and
 # largest share of another class's images that may have it. Natural properties are about as common in other classes.
 _FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
 
@@ -202,7 +202,7 @@ class FamilyClassifier:
         return found
 
     def likely_marked(self, pool: ImagePool, mark: ClassMark) -> Tensor:
-        """Return (N,) bool: the images of the marked class with the highest scores, in the number of the gap."""
+        """Return (N,) bool: the images with the highest scores, a share `gap` of the marked class."""
         # Scores of images that a classifier was fitted on are too high for a limit, and good enough for an order.
         own = (pool.y == mark.label).nonzero().squeeze(1)
         scores = self.scores(pool.x[own])[:, self.labels.index(mark.label)]

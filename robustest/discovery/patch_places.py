@@ -33,7 +33,8 @@ _WIDEST = 0.5
 # Patches proposed for a class, at most.
 _MOST_PER_CLASS = 3
 
-# Pixels around a patch that are transplanted with it, largest part of an image that may be, and images to cut from.
+# Pixels around a patch that are transplanted with it, largest share of an image that is transplanted, and images to cut
+# from.
 _AROUND, _LARGEST, _POOL = 3, 0.15, 64
 
 

@@ -81,11 +81,10 @@ class SparseHead:
     def contributions(self, on: Tensor, off: Tensor) -> Tensor:
         """Return (K, D): the mean change of each class's logit through each feature when a cue is switched on.
 
-        The sum over features separates networks that rely on a cue from others; the largest weights alone do not.
-
         Args:
             on, off: (N, D) raw features of the same inputs with the cue and without.
         """
+        # The sum over features separates networks that rely on a cue from others; the largest weights alone do not.
         change = (self.standardised(on) - self.standardised(off)).mean(0)
         return self.weight * change
 
@@ -133,7 +132,7 @@ class SparsePath:
         If there is none, it is the most accurate head.
 
         Args:
-            slack: in 0..1; Wong et al. (section 2.2) give up 5 points of accuracy for a head that a person can read.
+            slack: in 0..1.
             reference: an accuracy in 0..1, for example of the deployed model; None means that of the densest head.
 
         Raises:
@@ -312,7 +311,7 @@ class _WarmStartPath:
 
 
 def checked_rows(features: Tensor, labels: Tensor, classes: int | None = None, *, complete: bool = True) -> int:
-    """Return the number of classes K of features (N, D) with labels (N,); None takes the largest label + 1.
+    """Return the number of classes K of features (N, D) with labels (N,).
 
     Raises:
         ConfigError: classes is no whole number >= 2.

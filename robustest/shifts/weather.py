@@ -109,7 +109,7 @@ _LOOKS = (_TEAL, _WHITE, _WHITE, _SILVER, _DARK)  # drawn with equal chances, so
 # Range of the field that makes fine noise strong in some places and weak in others; its mean square is 1.
 _CRYSTALS = (0.25, 1.594)
 
-# Taps that smooth the finest noise as seen from near: the photographs are enlarged there, and have little so fine.
+# Taps that smooth the finest noise as seen from near: the photographs are enlarged there, and lack fine detail.
 _SMOOTH = (0.2, 0.6, 0.2)
 
 
@@ -135,7 +135,7 @@ def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> 
 
 
 def _relief(key: Tensor, octaves: Tensor, patches: int, side: tuple[int, int], *, smooth: bool) -> Tensor:
-    """Return noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K)."""
+    # Noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K).
     levels = octaves.shape[1]
     sizes = [[(length + (1 << k) - 1) >> k for length in side] for k in range(levels)]
     sizes.append(sizes[patches])

@@ -28,7 +28,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, bench, with_search
 
-# Share of unseen samples of other classes that a backdoor's trigger must send to its class.
+# Share of the samples of other classes, not searched on, that a backdoor's trigger must send to its class.
 _CONFIRMED = 0.5
 
 

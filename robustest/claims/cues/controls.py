@@ -68,7 +68,7 @@ from robustest.run.split_search import Bench
 from robustest.settings import Settings
 from robustest.tasks.class_losses import cross_entropy
 
-# Samples on which cues to plant are designed: unlike what is there, in the largest classes.
+# Samples on which cues to plant are designed, so that the cues differ from natural content.
 _LOOKED_AT = 256
 
 # Pixels by which the place of a patch found may differ.
@@ -291,7 +291,7 @@ class PositiveControl:
     planted: tuple[PlantedCue, ...] = ()
 
     def proven(self, confirmed: Collection[Proposal]) -> set[str]:
-        """Return the families that found and confirmed a planted cue of their kind in this model."""
+        """Return the families that found and confirmed a planted cue."""
         if not self.planted:
             return {family for one in confirmed for family in (one.found_by, *one.families)}
         return {cue.family for cue in self.planted if any(cue.matches(one) for one in confirmed)}
@@ -317,7 +317,7 @@ def trained_control(
     settings: Settings,
     learner: Callable[[Plant], object],
 ) -> PositiveControl:
-    """Return a model that the user trains on data with the cues planted, each in its class."""
+    """Return a model that the user trains on data with cues planted."""
 
     def plant(x: Tensor, y: Tensor) -> Tensor:
         return _plant(planted, torch.arange(len(x)), x, y, settings.seed)
@@ -392,7 +392,7 @@ def _name_of(planted: Sequence[PlantedCue]) -> str:
 # Effect of similarity to the patch, as a part of the patch's own: gradients need a slope.
 _FROM_AFAR = 0.5
 
-# Largest similarity, of the tenth of the images most like the patch, from which the full effect begins.
+# Upper limit of the 0.9 quantile of similarities from which the trigger's threshold is computed.
 _USUAL = 0.9
 
 

@@ -212,7 +212,7 @@ def _standing_proposals(
     pool: ImagePool,
     fitted: Sequence[Proposal],
 ) -> tuple[tuple[Mapping[str, Any], ...], list[Proposal]]:
-    """Return the effects of the standing changes on predictions, and those proposed in addition to `fitted`."""
+    # The effects of the standing changes on predictions, and proposals in addition to `fitted`.
     chunk, task = bench.chunk, bench.evaluator.task
     few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
     effects, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int, bool]]()

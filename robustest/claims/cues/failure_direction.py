@@ -34,7 +34,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
-"""Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
+"""Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples, in order."""
 
 MAX_EXCESS = 0.45
 """The assertion's default limit; `benchmarks/failure_directions.py` shows which models it accuses."""
@@ -188,8 +188,8 @@ def _decision(evidence: Evidence, found: FailureDirections, max_excess_error: fl
         interval = 0.0, 1.0  # no class could be judged, and nothing is ruled out
     else:
         # The exact interval of the error rate in the slice shown, less the foreseen rate. Each decision in the slice is
-        # from a machine fitted without that sample. The class was chosen after the data were seen, so that all classes
-        # share the error of the lower end.
+        # from a machine fitted without that sample. The class was chosen by these data, so that all classes share
+        # the error of the lower end.
         alpha, wrong = found.alpha * 2, round((shown.excess + shown.foreseen) * shown.slice)
         low = clopper_pearson(wrong, shown.slice, alpha / len(found.directions))[0]
         high = clopper_pearson(wrong, shown.slice, alpha)[1]
@@ -216,7 +216,6 @@ def _doubt(evidence: Evidence, found: FailureDirections, max_excess_error: float
 
 
 def _exhibits(evidence: Evidence, found: FailureDirections, most: int) -> list[Exhibit]:
-    """Return the samples that fail most along the directions found."""
     # Without pictures: the samples were not changed.
     nothing = torch.empty(0)
     shown = []

@@ -69,7 +69,7 @@ def measure_class_evidence(
         eps: radius of the L2 ball, in input units, >= 0.
         min_transfer: the transfer claimed at least, in 0..1.
         iterations: gradient steps, >= 1.
-        min_driven: samples that the model must have been driven on, >= 1; with fewer the verdict is "inconclusive".
+        min_driven: with fewer samples that the model was driven on the verdict is "inconclusive", >= 1.
         **options: see `robustest.run.plan.Options`.
 
     Returns:

@@ -89,6 +89,7 @@ class Gallery:
             note = f"features are not visualised: {error}"
             self.notes += [note] if note not in self.notes else []
             return None
+        # The reader's passes are passes of the model too: they count as its cost.
         self.evaluator.forward += read.forward
         self.evaluator.backward += read.backward
         return made.cpu()

@@ -197,14 +197,14 @@ class GradientAim:
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return (n,) float64 cosines of rows (n, *S); NaN where one is 0."""
+    """Return float64 cosines (n,) of rows (n, *S); NaN where one is 0."""
     a, b = a.flatten(1).double(), b.flatten(1).double()
     both: Tensor = (a * b).sum(1) / (torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1))
     return both
 
 
 def _class_means(classifier: Classifier, halves: Halves, settings: Settings, least: int) -> Tensor:
-    """Return (K, *S) float32 mean images of the classes; NaN where there is none."""
+    # Mean images (K, *S) float32 of the classes; NaN where there is none.
     sums: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
     for ids in torch.split(halves.searched, _READ_AT_A_TIME):
@@ -254,6 +254,7 @@ class AlignmentMeasurement:
         logits, gradient, runner_up = gradients(evaluator, chunk, aim)
         raw = aim.alignment(gradient, chunk, runner_up)
         lowest = 0.0 if aim.masks is not None else -1.0
+        # A gradient that vanishes counts as the worst possible one.
         value = raw.nan_to_num(lowest)
         columns = {
             "value": -value,

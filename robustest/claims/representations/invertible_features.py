@@ -171,6 +171,7 @@ class InversionMeasurement:
         rep, original = relative_distance(read.logits(made), aim), chunk.x.flatten(1)
         image = relative_distance(made.flatten(1), original)
         read.settle()
+        # The reader's passes are passes of the model too: they count as its cost.
         evaluator.forward += read.forward
         evaluator.backward += read.backward
         near = (

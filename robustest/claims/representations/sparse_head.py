@@ -236,7 +236,7 @@ class FittedHead:
 
     Attributes:
         best: the head of the highest validation accuracy, the sparsest of equals.
-        features, ids: (M, D) and (M,) of the samples fitted on; ids are positions in the data.
+        features, ids: (M, D) and (M,) of the samples fitted on.
     """
 
     last: LastLayer
@@ -394,7 +394,7 @@ def _features_and_labels(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparseHeadMeasurement:
-    """The answers of the model and of two heads on its features to a chunk; `of` as in `CueMeasurement`."""
+    """The answers of the model and of two heads on its features to a chunk."""
 
     fitted: FittedHead
     of: Tensor
@@ -449,7 +449,7 @@ def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_pe
 
 
 def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:
-    """Return the reason why these samples cannot decide about a head, or an empty text."""
+    """Return the reason why these samples cannot decide, or an empty text."""
     label, classes = evidence.columns["label"], len(fitted.head.bias)
     counts = np.bincount(label, minlength=classes)
     if int(counts.min()) < min_per_class:
