@@ -71,8 +71,8 @@ def measure_min_perturbation(
 
     Samples that are wrong unchanged need 0. A found size is an upper bound: a failure is proven, a pass is as good as
     the search. If nothing is found, the boundary on the way to the nearest sample of another prediction bounds the
-    size, or else the
-    largest distance inside the bounds. A "set" claim holds if at least half of the samples need `at_least`.
+    size, or else the largest distance inside the bounds. A "set" claim holds if at least half of the samples need
+    `at_least`.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.
