@@ -95,7 +95,7 @@ def measure_min_perturbation(
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
     plan = setup.plan(
         MIN_PERTURBATION.quantities[0].state(_THREATS[name].__name__, cascade.name) + of_task(setup.task),
-        Searching(name=name, cascade=cascade, least=at_least, examples=setup.settings.examples),
+        MinimumSearch(name=name, cascade=cascade, least=at_least, examples=setup.settings.examples),
         MedianRule(threshold=at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, at_least),
     )
@@ -188,7 +188,7 @@ def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Searching:
+class MinimumSearch:
     """The smallest perturbations of a chunk's samples, in the ball that contains every input."""
 
     name: str
