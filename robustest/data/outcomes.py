@@ -94,13 +94,16 @@ class Outcomes:
         n = len(columns[item])
         if n == 0:
             raise DataError(f"Expected at least one row but got none in {source}.")
+        for place, value in enumerate(columns[item]):
+            if value is None or (isinstance(value, float) and np.isnan(value)) or value == "":
+                raise DataError(f"Expected names of items in {source} but row {place + 1} has none.")
         shown = {
             name: columns[column]
             for name, column in (texts or dict(zip(TEXTS, TEXTS, strict=True))).items()
             if column in columns
         }
         made = cls(
-            item=_names(columns[item], "items", source),
+            item=np.array([_text(value) for value in columns[item]]),
             score=_scores(columns[score], low, high, source),
             run=_optional(columns, run, n),
             group=_optional(columns, group, n),
@@ -300,13 +303,6 @@ def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
             return {name: [one.get(name) for one in records] for name in names}
         rows = wrong
     raise DataError(expected(f"records, columns or a frame in {source}", rows))
-
-
-def _names(values: Sequence[Any], what: str, source: str) -> NDArray[np.str_]:
-    for place, value in enumerate(values):
-        if value is None or (isinstance(value, float) and np.isnan(value)) or value == "":
-            raise DataError(f"Expected names of {what} in {source} but row {place + 1} has none.")
-    return np.array([_text(value) for value in values])
 
 
 def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int) -> NDArray[np.str_]:

@@ -38,7 +38,8 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and (_is_frame(data[0]) or hasattr(data[0], "shape"))):
         return data
     x, y = data
-    return (_numbers(x) if _is_frame(x) else x), _indices(_plain(y), labels)
+    y = y.to_numpy() if hasattr(y, "to_numpy") else y
+    return (_numbers(x) if _is_frame(x) else x), _indices(y, labels)
 
 
 def read_by_pack(data: Any) -> Any:
@@ -77,21 +78,14 @@ def _is_frame(x: object) -> bool:
 
 
 def _numbers(frame: Any) -> NDArray[np.float32]:
-    wrong = [str(name) for name, kind in zip(frame.columns, frame.dtypes, strict=True) if not _is_number(kind)]
+    kinds = [getattr(dtype, "kind", "O") for dtype in frame.dtypes]  # a type of pandas itself need not have one
+    wrong = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind not in "biuf"]
     if wrong:
         raise DataError(
             f"Expected columns of numbers but got others: {', '.join(wrong[:5])}. Encode them before the model, and "
             "give the encoded columns."
         )
     return np.ascontiguousarray(frame.to_numpy(dtype=np.float32))
-
-
-def _is_number(kind: Any) -> bool:
-    return getattr(kind, "kind", "O") in "biuf"
-
-
-def _plain(y: Any) -> Any:
-    return y.to_numpy() if hasattr(y, "to_numpy") else y
 
 
 def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
@@ -260,10 +254,23 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         )
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        items = [_clocked(data, int(i)) for i in ids]
+        items = []
+        for i in ids:
+            check_clock()  # reading may take longer than the model does
+            items.append(data[int(i)])
         if collate is not None:
-            return _from_batch(collate(items), task)
-        pairs = [_pair(item, task) for item in items]
+            x, y = _split(collate(items))
+            if not _is_array(x):
+                raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
+            images = _tensor(x)
+            _check_floats(images)
+            return _read(images), task.targets(y)
+        pairs: list[tuple[Tensor, Any]] = []
+        for item in items:
+            x, y = _split(item)
+            image = _image(x)
+            _check_floats(image)
+            pairs.append((image, _label(y) if task.one_class else y))
         # Stacking would raise an error of torch that does not name the remedy.
         shapes = {tuple(x.shape) for x, _ in pairs}
         if len(shapes) > 1:
@@ -273,27 +280,6 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         return _read(torch.stack([x for x, _ in pairs])), task.targets([y for _, y in pairs])
 
     return Samples(take, len(data), task=task)
-
-
-def _clocked(data: Any, position: int) -> Any:
-    check_clock()  # reading may take longer than the model does
-    return data[position]
-
-
-def _from_batch(batch: object, task: Task) -> tuple[Tensor, Tensor]:
-    x, y = _split(batch)
-    if not _is_array(x):
-        raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
-    images = _tensor(x)
-    _check_floats(images)
-    return _read(images), task.targets(y)
-
-
-def _pair(item: object, task: Task) -> tuple[Tensor, Any]:
-    x, y = _split(item)
-    image = _image(x)
-    _check_floats(image)
-    return image, _label(y) if task.one_class else y
 
 
 def _split(item: object) -> tuple[object, object]:

@@ -293,7 +293,10 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
         try:
             if any(training for _, training in modes):
                 notes.append("the model was in train mode; it was measured in eval mode and put back")
-                _eval(module, notes)
+                try:
+                    module.eval()
+                except NotImplementedError:  # exported programs have no modes
+                    notes[-1] = "the model is an exported program in train mode; its mode could not be changed"
                 stayed = [part.training for part, _ in modes if is_modal(part)]
                 notes.modal, notes.training = len(stayed), sum(stayed)
             # Without requires_grad inside the block, the user's gradients are neither written nor cleared.
@@ -330,7 +333,10 @@ def is_modal(part: nn.Module) -> bool:
     running statistics, makes both modes equal.
     """
     if isinstance(part, torch.jit.ScriptModule):
-        return _scripted(part)
+        try:
+            return "training" in part.code
+        except (AttributeError, RuntimeError):  # without a forward method
+            return False
     if not _reads_mode(type(part)) or isinstance(part, _FAST_PATHS):
         return False
     if isinstance(part, _NormBase):
@@ -348,17 +354,3 @@ def _reads_mode(kind: type[nn.Module]) -> bool:
 def _reads(code: CodeType) -> bool:
     inner = (value for value in code.co_consts if isinstance(value, CodeType))
     return "training" in code.co_names or any(_reads(value) for value in inner)
-
-
-def _scripted(part: torch.jit.ScriptModule) -> bool:
-    try:
-        return "training" in part.code
-    except (AttributeError, RuntimeError):  # without a forward method
-        return False
-
-
-def _eval(module: nn.Module, notes: list[str]) -> None:
-    try:
-        module.eval()
-    except NotImplementedError:  # exported programs have no modes
-        notes[-1] = "the model is an exported program in train mode; its mode could not be changed"

@@ -51,7 +51,14 @@ def save_exhibit(
     largest = float(np.abs(delta).max()) or 1.0
     # Perturbations are often far below one grey level, so the difference is scaled by its own maximum.
     tiles = [_tile(first), _tile(second), _tile(0.5 + 0.5 * delta / largest)]
-    below = [] if answers is None else drawn_answers(tiles[0], tiles[1], _scaled(answers, first, tiles[0]), names)
+    below = []
+    if answers is not None:
+        drawn = np.asarray(answers)
+        # Boxes are in pixels of the image, so they are enlarged as the tiles are; masks are enlarged when drawn.
+        if drawn.dtype.kind == "f" and drawn.ndim == 3 and drawn.shape[2] == 6:
+            drawn = drawn.copy()  # the evidence keeps its own units
+            drawn[..., :4] *= tiles[0].shape[0] / first.shape[0]
+        below = drawn_answers(tiles[0], tiles[1], drawn, names)
     sheet = _stacked([_row(tiles), _row(below), _line(told)]) if below else _row(tiles)
     change = float(np.abs(delta).max()) * (bounds[1] - bounds[0])
     return _saved(folder, name, sheet, {LARGEST_CHANGE: f"{change:.2g}"})
@@ -87,15 +94,6 @@ def _line(told: str) -> NDArray[np.uint8]:
     strip = Image.new("RGB", (wide, 14), "white")
     ImageDraw.Draw(strip).text((2, 1), told, fill=(0, 0, 0))
     return np.asarray(strip)
-
-
-def _scaled(answers: Any, image: NDArray[np.float64], tile: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return boxes in pixels of the enlarged tile; masks are enlarged when drawn."""
-    given = np.asarray(answers)
-    if given.dtype.kind == "f" and given.ndim == 3 and given.shape[2] == 6:
-        given = given.copy()  # the evidence keeps its own units
-        given[..., :4] *= tile.shape[0] / image.shape[0]
-    return given
 
 
 def _row(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
