@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from robustest.errors import ConfigError, DataError, expected
 
@@ -325,12 +325,13 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
     Raises:
         DataError: a score is neither a number nor a boolean, or outside the range.
     """
-    try:
-        scores: ArrayLike = np.array([np.nan if one is None else _number(one) for one in values], dtype=np.float64)
-    except (TypeError, ValueError):
-        place, got = next((i, v) for i, v in enumerate(values) if not _is_number(v))
-        raise DataError(expected(f"numbers or booleans as scores in {source}, row {place + 1}", got)) from None
-    found = np.asarray(scores)
+    numbers = []
+    for row, value in enumerate(values, 1):
+        try:
+            numbers.append(np.nan if value is None else _number(value))
+        except (TypeError, ValueError):
+            raise DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value)) from None
+    found = np.array(numbers, dtype=np.float64)
     outside = np.flatnonzero((found < low) | (found > high) | np.isinf(found))
     if len(outside):
         mend = "Give the range of the scores: low=, high=."
@@ -350,11 +351,3 @@ def _number(value: Any) -> float:
             return float(word == "true")
         return float(value) if word else np.nan
     return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        _number(0 if value is None else value)
-    except (TypeError, ValueError):
-        return False
-    return True

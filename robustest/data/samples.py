@@ -34,7 +34,16 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
     """
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
-        data = _test_loader(data)
+        module = data
+        if getattr(module, "_robustest_set_up", None) is not True:
+            module.setup("test")
+            # `setup` may download or split data, so it runs once for each module.
+            module._robustest_set_up = True
+        data = module.test_dataloader()
+        if data is None or isinstance(data, (list, tuple, Mapping)):
+            raise DataError(
+                expected("a data module whose test_dataloader() is one loader", data, "Pass the one that is meant.")
+            )
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and (_is_frame(data[0]) or hasattr(data[0], "shape"))):
         return data
     x, y = data
@@ -58,19 +67,6 @@ def read_by_pack(data: Any) -> Any:
             raise PackError(expected(what, read))
         return read
     return data
-
-
-def _test_loader(module: Any) -> Any:
-    if getattr(module, "_robustest_set_up", None) is not True:
-        module.setup("test")
-        # `setup` may download or split data, so it runs once for each module.
-        module._robustest_set_up = True
-    loader = module.test_dataloader()
-    if loader is None or isinstance(loader, (list, tuple, Mapping)):
-        raise DataError(
-            expected("a data module whose test_dataloader() is one loader", loader, "Pass the one that is meant.")
-        )
-    return loader
 
 
 def _is_frame(x: object) -> bool:

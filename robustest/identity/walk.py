@@ -568,10 +568,6 @@ def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
     return joined(type(value).__name__, [walk.value(value.__wrapped__, where)])
 
 
-def _slot(walk: Walk, value: Any, where: str) -> bytes:
-    return joined("slot", [part("name", value.__name__.encode()), walk.value(value.__objclass__, where)])
-
-
 # Classes and objects
 
 # Methods of a torch module that count only if code on the walk may make instances.
@@ -861,7 +857,10 @@ _HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
         lambda walk, v, where: joined("property", [walk.value(v.fget, where), walk.value(v.fset, where)]),
     ),
     ((staticmethod, classmethod, functools._lru_cache_wrapper), _wrapped),
-    ((types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType), _slot),
+    (
+        (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType),
+        lambda walk, v, where: joined("slot", [part("name", v.__name__.encode()), walk.value(v.__objclass__, where)]),
+    ),
     ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), lambda _walk, v, _where: _operator_part(str(v))),
     (ModuleType, _module),
     (type, _class),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from importlib import import_module
@@ -76,7 +77,10 @@ class Estimator:
 
 def _classes(model: Any) -> NDArray[Any]:
     name = type(model).__name__
-    kind = getattr(model, "_estimator_type", None) or getattr(_tags(model), "estimator_type", None)
+    kind = getattr(model, "_estimator_type", None) or None
+    if kind is None:
+        with suppress(Exception):  # an estimator of an older protocol; classes_ then decide
+            kind = getattr(model.__sklearn_tags__(), "estimator_type", None)
     if kind not in (None, "classifier"):
         mend = "robustest judges which class is predicted: bin the target, or claim it with task=."
         raise ConfigError(expected("a classifier", f"{name}, a {kind}", mend))
@@ -87,14 +91,6 @@ def _classes(model: Any) -> NDArray[Any]:
     if classes.ndim != 1 or len(classes) < 2:
         raise ConfigError(expected("a classifier of one label a sample and two classes or more", name))
     return classes
-
-
-def _tags(model: Any) -> Any:
-    told = getattr(model, "__sklearn_tags__", None)
-    try:
-        return None if told is None else told()
-    except Exception:  # an estimator of an older protocol; classes_ then decide
-        return None
 
 
 def _has(model: Any, name: str) -> bool:
@@ -218,7 +214,11 @@ def as_classifier(
 
         return replace(estimator_model(model), bounds=bounds or (0.0, 1.0), preprocessing=preprocessing)
     if not callable(model) or isinstance(model, type):
-        mend = _pack_for(model) if isinstance(model, str) else ""
+        mend = ""
+        if isinstance(model, str) and model.endswith(".onnx"):
+            mend = "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
+        elif isinstance(model, str) and model.startswith(("http://", "https://")):
+            mend = "Use robustest_http.open_inference_model or json_model: pip install robustest-http"
         raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, mend))
     module = model if isinstance(model, nn.Module) else None
     return Classifier(
@@ -230,14 +230,6 @@ def as_classifier(
         dtype=torch.float32 if module is None else _dtype(module),
         recipe=recipe,
     )
-
-
-def _pack_for(model: str) -> str:
-    if model.endswith(".onnx"):
-        return "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
-    if model.startswith(("http://", "https://")):
-        return "Use robustest_http.open_inference_model or json_model: pip install robustest-http"
-    return ""
 
 
 def _checked_bounds(bounds: object) -> tuple[float, float]:

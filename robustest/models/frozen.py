@@ -284,8 +284,13 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
     notes = Handover()
     with unchanged_process(), full_float32():
         if module is None:
-            with _clocked():
+            # A training by the user's code does not check the time limit, so every forward call of a module does.
+            handle = None if left() is None else register_module_forward_pre_hook(lambda *_: check_clock())
+            try:
                 yield notes
+            finally:
+                if handle is not None:
+                    handle.remove()
             return
         # Frozen TorchScript has no modes.
         modes = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
@@ -311,19 +316,6 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
             for parameter, flag in flags:
                 if parameter.requires_grad != flag:
                     parameter.requires_grad_(flag)
-
-
-@contextmanager
-def _clocked() -> Iterator[None]:
-    if left() is None:
-        yield
-        return
-    # A training by the user's code does not check the time limit, so every forward call of a module does.
-    handle = register_module_forward_pre_hook(lambda *_: check_clock())
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def is_modal(part: nn.Module) -> bool:

@@ -59,7 +59,12 @@ def save_exhibit(
             drawn = drawn.copy()  # the evidence keeps its own units
             drawn[..., :4] *= tiles[0].shape[0] / first.shape[0]
         below = drawn_answers(tiles[0], tiles[1], drawn, names)
-    sheet = _stacked([_row(tiles), _row(below), _line(told)]) if below else _row(tiles)
+    sheet = _row(tiles)
+    if below:
+        width = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(told)) + 4
+        line = Image.new("RGB", (width, 14), "white")
+        ImageDraw.Draw(line).text((2, 1), told, fill=(0, 0, 0))
+        sheet = _stacked([sheet, _row(below), np.asarray(line)])
     change = float(np.abs(delta).max()) * (bounds[1] - bounds[0])
     return _saved(folder, name, sheet, {LARGEST_CHANGE: f"{change:.2g}"})
 
@@ -87,13 +92,6 @@ def _stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         white = np.full((row.shape[0], width - row.shape[1], 3), 255, dtype=np.uint8)
         sheet += [np.concatenate([row, white], axis=1), np.full((_GAP, width, 3), 255, dtype=np.uint8)]
     return np.concatenate(sheet[:-1], axis=0)
-
-
-def _line(told: str) -> NDArray[np.uint8]:
-    wide = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(told)) + 4
-    strip = Image.new("RGB", (wide, 14), "white")
-    ImageDraw.Draw(strip).text((2, 1), told, fill=(0, 0, 0))
-    return np.asarray(strip)
 
 
 def _row(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
