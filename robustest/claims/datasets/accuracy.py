@@ -85,13 +85,25 @@ def measure_accuracy(
     # A floor turns scores into right and wrong samples; without one, or for the mean IoU, scores count.
     scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
     asked = ACCURACY.quantities[scored]
-    plan = _plan(setup, asked, at_least, metric, scored=scored)
+    if scored:
+        plan = setup.plan(
+            asked.state(mean_of(setup.task, metric)),
+            Scoring(examples=setup.settings.examples, counting=metric == "miou"),
+            rule_of(metric, at_least, setup),
+            identity=("scores", metric),
+        )
+    else:
+        rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
+        plan = accuracy_plan(setup, asked.state() + of_task(setup.task), rule)
     plan = plan.against(
         no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score" if scored else ""
     )
     evidence = observe(plan)
     # Accuracy of a constant prediction, the largest class.
     chance = 0.0 if scored else share_of_largest_class(evidence.columns)
+    caveats = list(data.caveats) if isinstance(data, Benchmark) else []
+    if at_least is not None and 0 < at_least <= chance:
+        caveats.append(f"saying one thing of every sample reaches {chance:.3f}")
     return finish(
         plan,
         evidence,
@@ -101,20 +113,8 @@ def measure_accuracy(
         setting=f"{evidence.total} samples as they are",
         method="predictions",
         details=_scores(evidence, metric) if scored else {"without_looking": chance},
-        caveats=_caveats(data, at_least, chance),
+        caveats=caveats,
         pairing=NOT_PAIRED if scored else Pairing(under=of_task(setup.task).strip(", ")),
-    )
-
-
-def _plan(setup: Setup, asked: Quantity, at_least: float | None, metric: Metric, *, scored: bool) -> Plan:
-    if not scored:
-        rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
-        return accuracy_plan(setup, asked.state() + of_task(setup.task), rule)
-    return setup.plan(
-        asked.state(mean_of(setup.task, metric)),
-        Scoring(examples=setup.settings.examples, counting=metric == "miou"),
-        rule_of(metric, at_least, setup),
-        identity=("scores", metric),
     )
 
 
@@ -155,14 +155,6 @@ def _scores(evidence: Evidence, metric: Metric) -> dict[str, Any]:
         # Over the set, not a mean over samples: classes missing in a sample have no IoU there.
         details |= {"miou": float(mean_iou(columns["counts"].sum(0))), "iou_by_class": iou_by_class(columns)}
     return details
-
-
-def _caveats(data: object, at_least: float | None, chance: float) -> list[str]:
-    told = list(data.caveats) if isinstance(data, Benchmark) else []
-    # One constant prediction would reach the threshold.
-    if at_least is not None and 0 < at_least <= chance:
-        told.append(f"saying one thing of every sample reaches {chance:.3f}")
-    return told
 
 
 TRANSFER_ACCURACY = Kind(
@@ -212,7 +204,16 @@ def measure_transfer_accuracy(
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
-    setup = _transfer_setup(model, data, new_data, options, deciding(task))
+    if isinstance(new_data, Benchmark):
+        # The model is restricted to the target's classes, and the source to samples of these: one task for both ends.
+        setup = Setup.of(model, new_data, options, deciding(task)).on(new_data.matching(data))
+    else:
+        # A source with some of the model's classes and any other target: their labels differ.
+        if isinstance(data, Benchmark) and not data.classes.whole:
+            raise ConfigError(
+                f"Expected {data.name} as the target but it is the source: the target's labels are others."
+            )
+        setup = Setup.of(model, data, options, deciding(task))
     by_drop = max_drop is not None
     how: dict[str, Any] = {}
     of_source = _accuracy_alone(setup, "accuracy on the source")
@@ -235,6 +236,7 @@ def measure_transfer_accuracy(
     )
     second = observe(plan)
     decision = fallible(second.decision, first, max_drop, alpha=setup.terms.alpha)
+    of_benchmark = f" of {new_data.name}, {len(new_data.classes)} classes" if isinstance(new_data, Benchmark) else ""
     result = finish(
         plan,
         second.including(first),
@@ -242,7 +244,7 @@ def measure_transfer_accuracy(
         kind=TRANSFER_ACCURACY,
         quantity=asked,
         threshold=max_drop if by_drop else at_least,
-        setting=f"source of {first.total} samples, target of {second.total}{_benchmark_words(new_data)}",
+        setting=f"source of {first.total} samples, target of {second.total}{of_benchmark}",
         method="two samples, not paired",
         details=pair_details(first, second, setup.terms),
         caveats=(*few(first.n, " of the source"), *(new_data.caveats if isinstance(new_data, Benchmark) else ())),
@@ -261,20 +263,6 @@ def _with_start(decision: Decision, start: Decision) -> Decision:
     ):
         return replace(decision, verdict=start.verdict, rule=start.rule, at_alpha=start.at_alpha, reasons=start.reasons)
     return decision
-
-
-def _transfer_setup(model: object, source: object, target: object, options: Options, task: Task | None) -> Setup:
-    if isinstance(target, Benchmark):
-        # The model is restricted to the target's classes, and the source to samples of these: one task for both ends.
-        return Setup.of(model, target, options, task).on(target.matching(source))
-    # A source with some of the model's classes and any other target: their labels differ.
-    if isinstance(source, Benchmark) and not source.classes.whole:
-        raise ConfigError(f"Expected {source.name} as the target but it is the source: the target's labels are others.")
-    return Setup.of(model, source, options, task)
-
-
-def _benchmark_words(target: object) -> str:
-    return f" of {target.name}, {len(target.classes)} classes" if isinstance(target, Benchmark) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,7 +367,13 @@ def measure_worst_group_accuracy(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
     plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].state() + of_task(setup.task), rule)
-    plan = _group_baseline(plan, rule, no_worse_than, tolerance)
+    plan = plan.against(
+        no_worse_than,
+        tolerance,
+        has_threshold=at_least is not None,
+        groups=tuple(zip(rule.names, rule.members, strict=True)),
+        level=group_level(rule.terms.alpha, len(rule.names), disjoint=rule.disjoint),
+    )
     evidence = observe(plan)
     shares = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
     return finish(
@@ -390,19 +384,12 @@ def measure_worst_group_accuracy(
         setting=f"{len(rule.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
         method="accuracy of each group, with bounds for all at once",
         details=_group_details(evidence, shares, known, min_group_size),
-        caveats=_left_out(known),
+        caveats=(
+            *([f"{known.outside} of {known.total} in no group"] if known.outside else []),
+            *(f"no samples in {name!r}" for name in known.empty),
+        ),
         notes=_group_notes(evidence, shares, known, min_group_size),
         pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
-    )
-
-
-def _group_baseline(plan: Plan, rule: WorstGroupRule, no_worse_than: Baseline | None, tolerance: float) -> Plan:
-    return plan.against(
-        no_worse_than,
-        tolerance,
-        has_threshold=rule.threshold is not None,
-        groups=tuple(zip(rule.names, rule.members, strict=True)),
-        level=group_level(rule.terms.alpha, len(rule.names), disjoint=rule.disjoint),
     )
 
 
@@ -438,8 +425,3 @@ def _group_notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, m
     if small:
         notes.append(f"small, with fewer than {min_group_size} samples, and judged all the same: {', '.join(small)}")
     return notes
-
-
-def _left_out(groups: Groups) -> list[str]:
-    told = [f"{groups.outside} of {groups.total} in no group"] if groups.outside else []
-    return told + [f"no samples in {name!r}" for name in groups.empty]
