@@ -402,7 +402,9 @@ class Trials:
             self.broken += self._broken(trial)
             if self.worst is None or trial.harms_more_than(self.seen[_key(self.worst)]):
                 self.worst = change
-            self._show()
+            watch = context.current().progress
+            if watch is not None and self._statement:
+                watch(self._statement, len(self.seen), len(self.seen), self.broken)
         tell_hypothesis(trial.margin)
         return self._broken(trial)
 
@@ -429,11 +431,6 @@ class Trials:
 
     def _broken(self, trial: Trial) -> bool:
         return self.least is not None and trial.right < self.least
-
-    def _show(self) -> None:
-        watch = context.current().progress
-        if watch is not None and self._statement:
-            watch(self._statement, len(self.seen), len(self.seen), self.broken)
 
 
 def _key(change: object) -> Hashable:

@@ -117,10 +117,7 @@ def measure_no_spurious_feature(
         how = cue if isinstance(cue, Discovery) else Discovery()
         claimed = CueLimits(max_flip_rate, max_recall_drop, target_class)
         return measure_discovered(model, data, how, claimed, options, control=control, learner=learner)
-    given = list(cue) if isinstance(cue, (list, tuple)) else [cue]
-    cues = [each for each in given if isinstance(each, Cue) and not isinstance(each, type)]
-    if len(cues) < len(given) or not cues:
-        raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0), a list of them, or 'auto'", cue))
+    cues = _checked_cues(cue)
     limits: dict[str, Any] = {
         "max_flip_rate": max_flip_rate,
         "max_recall_drop": max_recall_drop,
@@ -143,6 +140,14 @@ def measure_no_spurious_feature(
             problem = f"the control does not fail ({shown.verdict}): {missed}"
         result = with_control(result, shown, cue=each.name, problem=problem)
     return result
+
+
+def _checked_cues(cue: object) -> list[Cue]:
+    given = list(cue) if isinstance(cue, (list, tuple)) else [cue]
+    cues = [each for each in given if isinstance(each, Cue) and not isinstance(each, type)]
+    if len(cues) < len(given) or not cues:
+        raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0), a list of them, or 'auto'", cue))
+    return cues
 
 
 def _measured(

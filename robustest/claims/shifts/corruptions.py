@@ -143,6 +143,15 @@ def measure_corruption_robustness(
     plan = plan.against(no_worse_than, tolerance, has_threshold=rule.threshold is not None, **each)
     evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, grid)
     grid.check_classes(evidence.tally.classes)
+    columns, changed = evidence.columns, list[Changed]()
+    if grid.clean:
+        moved = {cell_column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in grid.cells}
+        # The mean of a model that is wrong on every sample that a cell changed.
+        worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
+        changed = [
+            Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
+            for cell in grid.cells
+        ]
     return finish(
         plan,
         evidence,
@@ -155,19 +164,9 @@ def measure_corruption_robustness(
         details=_details(evidence, grid.cells, grid.reference, plan.settings.alpha),
         trivial=rule.mean.scale if asked.threshold == "max_mce" else None,
         caveats=grid.caveats(mce=asked.threshold == "max_mce"),
-        changed=_changed(evidence.columns, grid.cells, rule) if grid.clean else (),
+        changed=changed,
         pairing=fall_from(evidence, "clean") if asked.threshold == "max_drop" else NOT_PAIRED,
     )
-
-
-def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
-    moved = {cell_column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
-    # The mean of a model that is wrong on every sample that a cell changed.
-    worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
-    return [
-        Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
-        for cell in cells
-    ]
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
