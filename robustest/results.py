@@ -73,7 +73,7 @@ class Variation:
 
     @property
     def without_axis(self) -> Variation:
-        """This variation without the parameter on the axis, as all on its curve have it."""
+        """Return the variation without the parameter on the axis, which all points of its curve share."""
         return Variation(self.name, {name: value for name, value in self.parameters.items() if name != self.axis})
 
     @property

@@ -49,6 +49,7 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
     """
     kind = kind_of(measure)
     thresholds = kind.thresholds
+    # A misspelt default would be no threshold at all.
     if strangers := sorted(set(defaults) - set(thresholds)):
         raise ConfigError(expected(f"defaults of the thresholds of {kind.name!r}, {thresholds}", strangers))
     required = not kind.advises and (kind.together or len(thresholds) == 1)
@@ -113,6 +114,7 @@ def gate(result: Result, *, advises: bool = False) -> Result:
     """
     __tracebackhide__ = True
     running = context.current()
+    # An advisory kind without a threshold claims nothing, and so cannot fail.
     free = advises and result.threshold is None and not running.settings.replay_only
     if not free:
         running.gate(result)

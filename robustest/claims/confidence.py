@@ -1,14 +1,12 @@
 """Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class.
 
-All three evaluate the same columns (`Answering`): outcome, probability p of the predicted class, and three scores. A p
-near 1 saturates in floating point, so samples are ordered by its log odds.
+Each sample has an outcome, the probability p of the predicted class, and three scores (`Answering`).
 
 - Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
 - Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy, without the bias of
   chance (`robustest.decisions.calibration`).
 - Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives (Hendrycks
-  and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's quantile
-  (`robustest.decisions.selection`).
+  and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's quantile.
 """
 
 from __future__ import annotations
@@ -68,8 +66,6 @@ class Answering:
     """Predictions of a chunk with their confidence; the most confident errors may be shown.
 
     Attributes:
-        examples: most exhibits.
-        shift: applied first, or None.
         temperature: divisor of the logits.
         probabilities: True if the model outputs probabilities in place of logits.
         marked: add a hash of each sample, to find the sample in other data.
@@ -100,8 +96,8 @@ class Answering:
         logs = self._logs(logits)
         held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
         sure = logs.exp().amax(1)
-        # Log odds of the predicted class: log p - log(1 - p), with 1 - p as the sum of the others, which never cancels
-        # to 0.
+        # Log odds of the predicted class, log p - log(1 - p), with 1 - p summed from the other classes: computed from
+        # p it would cancel to 0.
         others = logs.scatter(1, predicted.unsqueeze(1), -torch.inf).logsumexp(1)
         columns: dict[str, Tensor] = {
             "held": held,
@@ -145,7 +141,7 @@ class Answering:
             )
         if self.probabilities and not like:
             raise ModelError("Expected probabilities that sum to 1 but the outputs are none. Leave probabilities= out.")
-        # A probability of 0 must not become -inf: temperature and softmax would give NaN.
+        # A probability of 0 must not become -inf: log odds would be infinite.
         logs = given.clamp(min=1e-300).log() if self.probabilities else given
         # Temperature scaling: softmax(z / T). For probabilities z = log p, up to a constant that the softmax removes.
         return torch.log_softmax(logs / self.temperature, 1)
@@ -196,7 +192,7 @@ def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -
 
 
 def checked_temperature(temperature: object, fit_data: object) -> float:
-    """Return the temperature as a float; ConfigError unless > 0 and without fit_data."""
+    """Return the temperature as a float, > 0; ConfigError with fit_data."""
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < np.inf:
         raise ConfigError(expected("temperature to be a number > 0", temperature))
     if fit_data is not None and temperature != 1:

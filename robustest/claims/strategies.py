@@ -88,7 +88,7 @@ def measure_robust_to(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data, task: as for `measure_shift_accuracy`. The samples of the search are held in memory.
+        data, task: as for `measure_shift_accuracy`.
         strategy: draws changes of `robustest.strategies`, or functions of a batch as for shifts.
         at_least: accuracy claimed under every change, in 0..1.
         max_examples: most examples tried before shrinking; None tries 100.
@@ -126,10 +126,7 @@ def measure_robust_to(
 def accuracy_under(
     model: object, data: object, change: Change, *, at_least: float | None = None, **options: Unpack[Options]
 ) -> float:
-    """Return the accuracy on changed samples, for use in a hypothesis test.
-
-    Under `@given`, hypothesis receives the margin (see `measure_robust_to`), and so searches for changes that do more
-    harm. Nothing is recorded for the reports.
+    """Return the accuracy on changed samples, for use in a hypothesis test, which also receives the margin.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
@@ -304,7 +301,6 @@ class Trial:
     """The samples' outcomes under one change.
 
     Attributes:
-        right: number of right samples.
         moved, cut: (n,) bool, as in `ShiftedInputs`, in the order of `Trials.ids`.
         margin: of the sample that decides, negative if the claim breaks; the mean if nothing is claimed.
     """
@@ -393,7 +389,7 @@ class Trials:
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Return the names of shifts that altered no sample at any parameter tried."""
+        """Return the names of shifts that altered no sample at any parameter."""
         moved: dict[str, bool] = {}
         for drawn in self._drawn:
             if isinstance(drawn, Shift):
@@ -413,7 +409,7 @@ class Trials:
         self._evaluator.settle()
 
     def breaks(self, change: object) -> bool:
-        """Return True if the claim breaks under a change; a hypothesis test receives the margin."""
+        """Return True if the claim breaks under a change."""
         trial = self.seen.get(_key(change))
         if trial is None:
             trial = self.seen[_key(change)] = self.measured(as_change(change))
@@ -495,7 +491,6 @@ def hunt(
     """Return the simplest change that hypothesis finds to break a claim, or None.
 
     Args:
-        strategy: draws changes.
         breaks: True if a change breaks the claim, always the same for one change; an `Exception` counts as broken.
         seeded: seed of the search.
         max_examples: most examples before shrinking; None tries 100.

@@ -17,7 +17,7 @@ from robustest.cues.cue import sample_keys
 from robustest.errors import ConfigError, expected
 
 Masks = Tensor | Callable[[Tensor], Tensor]
-"""Masks (N, 1, H, W) in [0, 1] of the user's samples, 1 on the object; or a function from images to masks."""
+"""Masks (N, 1, H, W) in [0, 1], 1 on the object; or a function from images to masks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,6 +57,7 @@ class BackgroundSwap:
             keys = rng.fold(sample_keys(self.seed, self.ids, x), "background")
             chosen = rng.integers(keys, (1,), len(self.backgrounds)).flatten()
         else:
+            # The choice is in the order of the user's data, of which the chunk is a part.
             chosen = self.choice.cpu()[torch.arange(len(x)) if self.ids is None else self.ids.cpu()]
         behind = self.backgrounds[chosen.to(self.backgrounds.device)].to(x)
         # Masks may be soft: their edges blend.

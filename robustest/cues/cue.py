@@ -34,10 +34,10 @@ class Cue(Protocol):
 
 @runtime_checkable
 class PerSample(Protocol):
-    """A cue that differs from sample to sample, because it has masks or draws."""
+    """A cue that differs from sample to sample."""
 
     def at(self, ids: Tensor) -> Cue:
-        """Return the cue for the samples with indices (N,) int64 in the user's data."""
+        """Return the cue for samples with indices (N,) int64 in the user's data."""
 
 
 def for_samples(cue: Cue, ids: Tensor) -> Cue:
@@ -64,11 +64,9 @@ def switched(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> t
 
 
 class CueSize(NamedTuple):
-    """Distances (N,) float64 between the two inputs of each pair, in input units.
+    """Distances (N,) float64 between the two inputs of each pair, in input units."""
 
-    A cue larger than the ball that a model was trained to withstand is not suppressed by that training.
-    """
-
+    # A cue larger than the ball that a model was trained to withstand is not suppressed by that training.
     l2: Tensor
     linf: Tensor
 
@@ -147,7 +145,7 @@ def colour_like(x: Tensor, value: Colour) -> Tensor:
 
 
 def checked_pattern(name: str, given: object, axes: str) -> None:
-    """Raise ConfigError unless a value is a finite tensor with the axes written as in "(C, h, w)"."""
+    """Raise ConfigError unless a value is a finite tensor with axes such as "(C, h, w)"."""
     if (
         not isinstance(given, Tensor)
         or given.ndim != axes.count(",") + 1
@@ -202,7 +200,7 @@ def planted_at(
     others: float = 0.02,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Plant a cue as `planted` does, in the part of the data with indices ids (N,) int64."""
+    """Plant a cue as `planted` does, in samples with indices ids (N,) int64."""
     checked_real("share", share, 0.0, 1.0)
     checked_real("others", others, 0.0, 1.0)
     # By index: the batch and its order do not decide which samples have the cue.

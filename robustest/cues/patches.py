@@ -119,8 +119,8 @@ class MaskedPatch:
         top, left: first row and column of the picture, >= 0.
         pattern: (C, h, w) when on, in input units.
         mask: (h, w) bool, True at the picture's pixels; at least one.
-        tolerance: off changes only inputs whose pixels there differ from the pattern by at most this (mean over pixels
-            and channels); None changes all.
+        tolerance: off changes only inputs that differ there from the pattern by at most this (mean over pixels and
+            channels); None changes all.
     """
 
     top: int
@@ -224,8 +224,7 @@ class MovingMark:
         pool: (M, C, h, w) views of the mark, of which each sample gets one.
         mask: (h, w) bool, True at the mark's pixels; at least one.
         places: (P, 2) int64 rows and columns of the upper left corner, of which each sample gets one.
-        limit: off fills the mark where its distance (`least_distances`) from the pool's mean is at most this; None
-            leaves images unchanged.
+        limit: off fills the mark where its distance (`least_distances`) from the pool's mean is at most this.
         scale: distances are measured on images reduced by this factor.
     """
 
@@ -261,6 +260,7 @@ class MovingMark:
         bottom, right = (self.places.amax(0) + torch.tensor([height, width])).tolist()
         _check_room(x, self.name, self.pool.shape[1], bottom, right)
         keys = sample_keys(self.seed, self.ids, x)
+        # View and place are drawn independently, by the sample's index alone.
         view = rng.integers(rng.fold(keys, "view of a mark"), (), len(self.pool))
         corner = self.places[rng.integers(rng.fold(keys, "place of a mark"), (), len(self.places))]
         shown = self.pool[view].to(x).permute(0, 2, 3, 1)
@@ -308,7 +308,7 @@ class MovingMark:
 # (x, x^2, 1). So the distances of many patterns at all places are one product of matrices, once the windows at all
 # places are laid out as columns.
 
-# Few enough for a cache: fresh memory costs more than the sums.
+# Distances computed together, few enough for the processor's cache: fresh memory costs more than the sums.
 _DISTANCES_AT_A_TIME = 1 << 20
 
 
@@ -331,7 +331,7 @@ def nearest_places(x: Tensor, patterns: Tensor, weights: Tensor) -> tuple[Tensor
 
 
 def _distances(x: Tensor, patterns: Tensor, weights: Tensor) -> Iterator[Tensor]:
-    """Yield distances (n, M, places) for parts of the images; rounding may take them below 0."""
+    # Distances (n, M, places) for consecutive parts of the images; rounding may take them below 0.
     channels, height, width = patterns.shape[1:]
     weighted = (patterns * weights.unsqueeze(1)).flatten(1)
     each = weights.unsqueeze(1).expand(-1, channels, -1, -1).flatten(1)

@@ -57,6 +57,7 @@ class Tone:
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a change of tone")
         if self.saturation != 1.0:
+            # A weight over 1 extrapolates away from grey: more saturation.
             x = torch.lerp(x.mean(1, keepdim=True).expand_as(x), x, self.saturation)
         return (x * colour_like(x, self.gain) + colour_like(x, self.shift)).clamp(*self.bounds)
 
@@ -124,6 +125,7 @@ class Texture:
         checked_images(x, "a texture")
         rows = torch.arange(x.shape[2], device=x.device) // (self.period // 2) % 2
         columns = torch.arange(x.shape[3], device=x.device) // (self.period // 2) % 2
+        # Exclusive or of the parities gives squares; without the columns' parity, stripes.
         lit = rows.view(-1, 1) ^ (torch.zeros_like(columns) if self.stripes else columns)
         pattern = torch.where(lit.bool(), colour_like(x, self.light), colour_like(x, self.dark))
         return torch.lerp(x, pattern.expand_as(x), self.strength)
@@ -191,6 +193,7 @@ class Grating:
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a grating")
+        # A random phase: the frequency goes with the class, and the value of no pixel does.
         phase = rng.uniform(rng.fold(sample_keys(self.seed, self.ids, x), "grating"), (1, 1, 1)).to(x)
         rows, columns = (torch.arange(length, device=x.device, dtype=x.dtype) for length in x.shape[2:])
         place = self.down * rows.view(-1, 1) + self.across * columns + phase

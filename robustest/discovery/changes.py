@@ -195,7 +195,7 @@ def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cu
 
 
 def _frequency_radius(x: Tensor) -> Tensor:
-    """Return the frequencies (H, W // 2 + 1) of a real spectrum, in cycles per pixel."""
+    # (H, W // 2 + 1) in cycles per pixel, as in a real spectrum.
     down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
     across = torch.fft.rfftfreq(x.shape[3], device=x.device)
     radius: Tensor = (down.square() + across.square()).sqrt()
@@ -330,11 +330,10 @@ def limit_strength(cue: Cue, have: Tensor, lack: Tensor, ids: Tensor, bounds: tu
 def part_shown(cue: Cue, have: Tensor, lack: Tensor, changed: Tensor, bounds: tuple[float, float]) -> float:
     """Return the part of a change's strength that images `have` of a class show, by the statistic that shows least.
 
+    It is 1 where they show all of it, more where they show more, and inf for kinds without a strength.
+
     Args:
         lack, changed: images (M, C, H, W) of other classes without and with the change.
-
-    Returns:
-        1 where they show all of it; more where they show more; inf for kinds without a strength.
     """
     before, after, own = (_statistics(cue, x, bounds) for x in (lack, changed, have))
     parts = [math.inf]
@@ -347,7 +346,7 @@ def part_shown(cue: Cue, have: Tensor, lack: Tensor, changed: Tensor, bounds: tu
 
 
 def _range_ends(cue: Tone, bounds: tuple[float, float]) -> Tensor:
-    """Return (2, C or 1): movement of both ends of the range inwards, as parts of the range."""
+    # (2, C or 1): movement of both ends of the range inwards, as parts of the range.
     low, high = bounds
     gain, shift = (
         torch.tensor(part if isinstance(part, tuple) else (part,), dtype=torch.float64)

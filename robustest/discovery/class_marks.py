@@ -38,10 +38,7 @@ _LIMITS = torch.linspace(0.02, 0.85, 42, dtype=torch.float64)
 class ClassMark:
     """The mark of a class by scores.
 
-    Attributes:
-        gap: `own` - `rest`.
-        own: share of the class's images with a score of `limit` or more.
-        rest: the largest such share of another class.
+    `own` is the share of its images that score `limit` or more, `rest` the largest such share of another class.
     """
 
     label: int

@@ -10,7 +10,7 @@ foresees are taken out:
    the embeddings fitted on other samples' labels.
 2. *Chance*: c_i = P(error | e_i), a logistic regression within the class.
 3. *Machine*: errors against hits with overlap weights (Li, Morgan and Zaslavsky, JASA 2018): an error counts 1 - c_i, a
-   hit c_i, as if both had been equally foreseen. Cross-validation gives each sample a decision.
+   hit c_i. Cross-validation gives each sample a decision.
 4. *Excess*: the error rate of the slice of the class with the lowest decisions, less the mean c_i there.
 5. *p-value*: a conditional randomisation test (Candes, Fan, Janson and Lv, JRSS B 2018): the same search on errors
    drawn with chances c_i, over all classes at once.
@@ -33,7 +33,7 @@ from robustest.checks import checked_real, checked_whole
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads.sparse_head import checked_rows, standardisation
 
-# Share of a class, at most, whose error rate is taken; nor has the slice more samples than the class has errors.
+# Largest share of a class in its slice, which has at most as many samples as the class has errors.
 _SLICE = 0.1
 
 
@@ -245,7 +245,7 @@ class _ClassDirection:
         )
 
     def _cross_validated(self, folds: Tensor, errors: Tensor, chances: Tensor) -> tuple[Tensor, Tensor]:
-        """Return accuracies by overlap weights (P, costs), and decisions (P, costs, n) on folds left out."""
+        # Accuracies by overlap weights (P, costs), and decisions (P, costs, n) on folds left out.
         count, n = errors.shape
         shape, fold = (count, self.folds, n), folds.unsqueeze(1)
         weights = overlap_weights(chances, errors).unsqueeze(1)
@@ -317,7 +317,10 @@ _LEAST_CHANCE = 0.01
 
 
 def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) -> Tensor:
-    """Return (N,) how much more each row (D,) looks like its own class than like the next one; >= 0 is right."""
+    """Return how much more each row (D,) looks like its own class than like the next one, (N,).
+
+    It is >= 0 where the row is classified right.
+    """
     # Least squares on targets -1 and 1 with a ridge, one output per class, fitted on the folds that a row is not in.
     n, wide = rows.shape
     x = torch.cat([rows.double() * wide**0.5, rows.new_ones(n, 1).double()], 1)
@@ -337,9 +340,7 @@ def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) ->
 
 
 def foreseen_chances(evidence: Tensor, errors: Tensor) -> Tensor:
-    """Return (P, n) chances of an error: a logistic regression on the evidence (n,) for each of P sets of errors (P,
-    n).
-    """
+    """Return chances (P, n) of an error by a logistic regression on the evidence (n,), for each of P sets of errors."""
     apart = evidence.double() - evidence.double().mean()
     x = (apart / apart.std(correction=0).clamp(min=1e-4)).clamp(-3, 3)
     y = errors.double()
@@ -382,7 +383,7 @@ def draw_errors(chances: Tensor, keys: Tensor, count: int) -> Tensor:
 # with its own targets t and costs c: the squared hinge (Chapelle, Neural Computation 2007). So the folds and draws of a
 # class are one batch of matrix products.
 
-# Steps between two looks at the gradients' norms, which wait for the device.
+# Steps between two evaluations of the gradients' norms, which wait for the device.
 _CHECK_EVERY = 10
 
 

@@ -62,10 +62,10 @@ _EXPLAINED = 0.5
 # Part of the best change's worth from which a change of another kind is proposed beside it.
 _RIVAL = 0.75
 
-# Least difference between a gap and the median of the other classes': a mark of most classes is their content.
+# Least difference between a gap and the median gap of the other classes: a mark of most classes is their content.
 _ODD = 0.25
 
-# For a mark that few images of a class have: least gap, least difference from the median of the other classes', and
+# For a mark that few images of a class have: least gap, least difference from the median gap of the other classes, and
 # largest share of another class's images that may have it. Natural properties are about as common in other classes.
 _FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
 
@@ -172,7 +172,6 @@ class FamilyClassifier:
     """One classifier of a family, fitted on the images searched, and the marks of its cross-fitted scores.
 
     Attributes:
-        marks: one per class.
         scores: maps images (M, C, H, W) to scores (M, K), by a classifier fitted on all images.
         of_kinds: it recognises the kind of a change, not its strength: a change that explains half of a mark counts as
             much as one that explains all.
@@ -194,7 +193,7 @@ class FamilyClassifier:
         return found
 
     def shares_like(self, images: Sequence[Tensor], mark: ClassMark) -> list[float]:
-        """Return the share of each set of images (M, C, H, W), all of the same size, that scores like the class."""
+        """Return the share of each set of images (M, C, H, W) that scores like the class; sets have the same size."""
         found, own = list[float](), self.labels.index(mark.label)
         for first in range(0, len(images), _AT_A_TIME):
             some = images[first : first + _AT_A_TIME]
@@ -203,7 +202,7 @@ class FamilyClassifier:
         return found
 
     def likely_marked(self, pool: ImagePool, mark: ClassMark) -> Tensor:
-        """Return (N,) bool: the images of the marked class with the highest scores, in the number of the gap."""
+        """Return (N,) bool: the images with the highest scores, a share `gap` of the marked class."""
         # Scores of images that a classifier was fitted on are too high for a limit, and good enough for an order.
         own = (pool.y == mark.label).nonzero().squeeze(1)
         scores = self.scores(pool.x[own])[:, self.labels.index(mark.label)]
@@ -392,7 +391,7 @@ def explaining_proposal(
 
 
 def faint_proposal(classifiers: Sequence[FamilyClassifier], cue: Cue, label: int, pool: ImagePool) -> Proposal | None:
-    """Return a change as a faint proposal if few images of a class, and fewer of any other class, look like it."""
+    """Return a change as a faint proposal if few images of a class look like it, and fewer of any other class."""
     # Few images cannot show that the change is their mark: the proposal is no more than a reason not to pass.
     marks = [(one, mark) for one in classifiers for mark in one.odd_marks(_FAINT, _FAINTLY_ODD) if mark.label == label]
     views = [(one, mark) for one, mark in marks if mark.rest <= _FAINTLY_SHARED]

@@ -42,10 +42,7 @@ def image_properties(x: Tensor) -> dict[str, Tensor]:
 
     Brightness is the mean and contrast the standard deviation of grey (the mean of the channels); colour a channel's
     mean less the brightness; sharpness the mean difference of neighbours over the contrast; border the mean of the
-    outermost pixels; mass is the distance from the image's median grey, and row and column its centre's, in 0..1.
-
-    Raises:
-        ConfigError: x are no images.
+    outermost pixels; row and column, in 0..1, the centre of the distances from the median grey.
     """
     checked_images(x, "their properties")
     parts = [_properties(part) for part in torch.split(x, _AT_A_TIME)]
@@ -290,15 +287,9 @@ class ErrorAssociation:
 def error_associations(
     values: Mapping[str, Tensor], y: Tensor, wrong: Tensor, *, permutations: int = 999, seed: int = 0
 ) -> list[ErrorAssociation]:
-    """Return the associations of properties with errors, among images of the same class; the strongest first.
+    """Return the associations of properties (N,) with errors (N,) bool, among images of the same class.
 
-    Args:
-        values: properties, each (N,).
-        y: (N,) int64 labels.
-        wrong: (N,) bool, samples that the model gets wrong.
-
-    Returns:
-        An empty list if no class has both errors and hits.
+    The strongest comes first; there are none if no class has both errors and hits.
     """
     # Ranks and errors are centred within classes, and errors are permuted there. A property's p-value is the share of
     # permutations with an association of any property as strong as its own (Westfall and Young, 1993).

@@ -65,13 +65,13 @@ _NEAR = 0.02
 # A pixel belongs to the mark if its spread over the views is at most this part of the usual spread of a pixel.
 _CONSTANT = 0.35
 
-# Rounds of growing, and the difference of gaps, on few images, that is taken for none.
+# Rounds of growing, and the largest difference of gaps, on few images, that counts as none.
 _ROUNDS, _SAME = 4, 0.1
 
 # A candidate that matches at a larger part of an image's places is a property of the whole image.
 _SPREAD = 0.1
 
-# Least difference between a gap and the median of the other classes': small parts mark every class of drawings.
+# Least difference between a gap and the median gap of the other classes: small parts mark every class of drawings.
 _ODD = 0.25
 
 # Views of a mark that a cue pastes.
@@ -202,13 +202,13 @@ class _MarkSearch:
         limits = least[members[at]].quantile(_LIMITS.to(least), dim=0).clamp(min=self._least)  # (limits, M)
         shares = torch.stack([(least[rows].unsqueeze(0) <= limits.unsqueeze(1)).double().mean(1) for rows in members])
         rest = torch.cat([shares[:at], shares[at + 1 :]]).amax(0)
-        # A mark that another class has often is none.
+        # A pattern that another class often has marks no class.
         gaps = torch.where(rest <= RARE, shares[at] - rest, 0.0)
         best = gaps.argmax(0, keepdim=True)
         return gaps.gather(0, best)[0].tolist(), limits.gather(0, best)[0].tolist()
 
     def _centres(self) -> list[Tensor]:
-        """Return for each class (M, 3) images, rows and columns around which candidates lie."""
+        # For each class (M, 3): images, rows and columns around which candidates lie.
         height, width = self._x.shape[2:]
         made: list[list[Tensor]] = [[] for _ in self._members]
         share = min(1.0, _CANDIDATES / (len(made) * (3 * _CODES * _PER_CODE + _RANDOM)))
@@ -327,7 +327,7 @@ def _consecutive(members: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _connected_to_middle(constant: Tensor, weight: Tensor, reach: int) -> Tensor:
-    """Return the constant pixels (side, side) connected to a template's pixels in the middle, corners included."""
+    # The constant pixels (side, side) connected to a template's pixels in the middle, corners included.
     h, w = weight.shape
     part = torch.zeros_like(constant)
     top, left = max(0, reach - h // 2), max(0, reach - w // 2)

@@ -4,9 +4,8 @@ For each class k and place (i, j):
 1. v = the most common value among the images of k at (i, j), all channels together, in bins of an eighth of the range.
 2. s_m = the share of the images of class m with that value there. gap_k(i, j) = s_k - max over m != k of s_m, and 0
    where that maximum exceeds `RARE`.
-3. Touching places with a large gap make a patch: first those around the largest gap, then those around the largest gap
-   left, and so on.
-An artefact looks the same, pixel by pixel, in all images of its class; natural contents of a class rarely do.
+3. Touching places with a large gap make a patch: first those around the largest gap, then around the largest gap left.
+An artefact looks the same, pixel by pixel, in all images of its class; natural contents rarely do.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ _WIDEST = 0.5
 # Patches proposed for a class, at most.
 _MOST_PER_CLASS = 3
 
-# Pixels around a patch that are transplanted with it, largest part of an image that may be, and images to cut from.
+# Pixels around a patch that are transplanted with it, largest share of an image that is transplanted, and images to cut
+# from.
 _AROUND, _LARGEST, _POOL = 3, 0.15, 64
 
 
@@ -74,12 +74,8 @@ def find_patches(
 def _gaps_and_values(
     x: Tensor, members: Sequence[Tensor], bounds: tuple[float, float], shift: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the gaps (K, H, W), and the mean values (K, C, H, W) of the images with the most common value.
-
-    Args:
-        members: K times (N,) bool.
-        shift: of the bins, as a part of their width.
-    """
+    # Gaps (K, H, W), and mean values (K, C, H, W) of the images with the most common value; the bins are shifted by a
+    # part of their width.
     low, high = bounds
     # One number for the bins of all channels, in 32 bits where they are enough.
     kind = torch.int32 if (_LEVELS + 1) ** x.shape[1] < 2**31 else torch.int64
@@ -102,7 +98,6 @@ def _grown(place: Tensor) -> Tensor:
 
 
 def _connected(where: Tensor, start: int) -> Tensor:
-    """Return the part of a mask (H, W) that is connected to a place, corners included."""
     part = torch.zeros_like(where)
     part.view(-1)[start] = True
     while True:

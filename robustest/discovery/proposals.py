@@ -38,14 +38,14 @@ class Proposal:
 
     Attributes:
         found_by: the family that proposed it.
-        score: strength of the suspicion: a gap in 0..1, or an anomaly of a patch.
+        score: a gap in 0..1, or an anomaly of a patch.
         region: (top, left, height, width) of the pixels that it changes; None for whole images.
         value: mean value of a place per channel, in input units; empty for whole images.
         families: all families that propose the same cue; empty means `found_by` alone.
         chance: probability, in 0..1, of such a proposal without any cue, if an intervention cannot decide: a patch that
             was searched for in order to lead to a class draws predictions there in any model.
-        faint: only few of the class's images look like the cue. A faint proposal never fails a claim; it may leave the
-            claim inconclusive.
+        faint: few of the class's images look like the cue. A faint proposal never fails a claim; it may leave the claim
+            inconclusive.
     """
 
     found_by: str
@@ -66,7 +66,7 @@ class Discovery:
     Args:
         search_samples: most samples searched on, and never more than half; the others decide.
         min_gap: least gap of a patch, a moving mark, a column or a token, in (0, 1].
-        min_mark: least gap of a mark of whole images, in (0, 1], by the scores of a classifier fitted on other images.
+        min_mark: least gap of a mark of whole images, in (0, 1].
         min_members: classes with fewer samples among those searched on are not searched, >= 5.
         max_anomaly: anomaly of a class's cheapest patch above which it is proposed.
         trigger_steps: steps of the search for cheapest patches, the only part that needs gradients; 0 leaves it out.

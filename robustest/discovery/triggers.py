@@ -52,7 +52,7 @@ class Trigger:
         success: share of held-out images of other classes that it sends to the class, in 0..1.
         area: of the square in pixels; of the image if no square works.
         mask_norm: L1 norm of the soft mask; the image's area if no mask worked.
-        anomaly: distance of the log cost below the median over classes, in robust standard deviations.
+        anomaly: distance of the log cost below the median, in robust standard deviations.
     """
 
     label: int
@@ -113,8 +113,7 @@ def search_triggers(
     It takes about labels * batch * (steps + pattern_steps * sizes tried) passes forward and backward.
 
     Args:
-        x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels; a few hundred are enough. One half measures
-            the patches found on the other.
+        x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels; a few hundred are enough.
         gradient: maps points and targets to logits and the gradient of the summed cross-entropy.
         logits: maps points to logits (B, K).
         classes: K.
@@ -123,12 +122,12 @@ def search_triggers(
         pattern_steps: of the search for a square's pattern.
         batch: images in a step.
         success: share of images that a patch must send to its class, in (0, 1].
-        sizes: sides of the squares, in pixels, rising; None takes about ten, up to 0.6 of the image's side.
+        sizes: sides of the squares, in pixels, rising; None takes about ten.
         threshold: anomaly above which a class is suspected.
 
     Raises:
         ConfigError: an argument is out of range.
-        DataError: a half of the images holds none of the classes other than some label.
+        DataError: a half of the images has no images of other classes than some label.
     """
     checked_images(x, "a search for triggers")
     wanted = list(range(classes)) if labels is None else list(labels)
@@ -215,7 +214,7 @@ _HELD_OUT = 256
 
 
 class PatchSearch:
-    """The search for patches on one model: images to search on, images to measure on, and the model's answers."""
+    """The search for patches on one model, with images to search on and images to measure on."""
 
     def __init__(
         self,
@@ -352,11 +351,9 @@ class MaskSearch:
     """The smallest soft mask, with its pattern, that sends images to each of k classes (Neural Cleanse, section 4).
 
     Args:
-        labels: (k,) int64 the classes.
+        labels, keys: (k,) int64 the classes, and randomness of the starts.
         shape: (C, H, W) of an image.
         success: share of a batch, in 0..1, that must arrive.
-        keys: (k,) int64 randomness of the starts.
-        rate: step length on the logits.
     """
 
     def __init__(
@@ -379,7 +376,7 @@ class MaskSearch:
         self.norm = torch.full((len(labels),), float("inf"), device=labels.device)
 
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W), B for each class."""
+        """Return points (k * B, C, H, W) and targets (k * B,) for images x (k, B, C, H, W)."""
         self.x = x
         mask, pattern = (part.unsqueeze(1) for part in self._now())
         return (x + mask * (pattern - x)).flatten(0, 1), self.labels.repeat_interleave(x.shape[1])
@@ -418,9 +415,8 @@ class PatternSearch:
 
     Args:
         labels: (k,) int64 the classes.
-        places: k pairs (row, column) of each square's corner.
+        places: k corners (row, column).
         patterns: (k, C, size, size) start, in input units.
-        rate: step length on the logits.
     """
 
     def __init__(
@@ -440,7 +436,6 @@ class PatternSearch:
 
     @property
     def patterns(self) -> Tensor:
-        """(k, C, size, size) in input units."""
         low, high = self.bounds
         return low + (high - low) * torch.sigmoid(self.logit)
 

@@ -35,7 +35,7 @@ class Design:
 
     Args:
         features: (N, D) floats, on any device, memory-mapped too.
-        mean, scale: (D,) mean and standard deviation of the features, on `device`.
+        mean, scale: (D,) of the features, on `device`.
         batch: rows moved to the device at a time; None holds all there.
         columns: (M,) int64 features that take part; None for all.
     """
@@ -98,7 +98,7 @@ class ElasticNetFit:
     Attributes:
         objective: F, in nats.
         gap: a certified bound on the objective minus the smallest one, as a share of the objective.
-        curvature: the last estimate, a start for the next penalty.
+        curvature: a start for the next penalty.
     """
 
     weight: Tensor
@@ -149,12 +149,7 @@ class ElasticNetObjective:
         return bias
 
     def gap(self, logits: Tensor, bias: Tensor, gradient: Tensor, objective: float) -> float:
-        """Return a bound on the distance of `objective` from the smallest one, as a share of it.
-
-        Args:
-            logits, bias: (K, N), (K,) at the solution.
-            gradient: (K, M) of f by the weights there.
-        """
+        """Return a bound on the distance of `objective` from the smallest one, as a share of it."""
         # Fenchel's dual of F at a point P (K, N), a distribution over classes for each row, is
         #     mean_i entropy(P_i) - sum (|grad| - l1)_+^2 / (2 l2),    grad = (P - hot) X / N.
         # It is evaluated at the softmax of the logits, and at the point between softmax and labels where no gradient

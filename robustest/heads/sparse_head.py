@@ -1,11 +1,11 @@
 """Sparse linear heads on a model's features, along a path of penalties from no feature to many.
 
 Wong, Santurkar and Madry, "Leveraging Sparse Linear Layers for Debuggable Deep Networks" (ICML 2021), section 2: the
-elastic net of Zou and Hastie (2005) on standardised features of a frozen network, at penalties lam_1 > lam_2 > ...
-evenly spaced in the logarithm. Each fit starts from the fit before, on the features that the strong rule admits
-(Tibshirani et al., JRSS B 2012): feature j takes part at lam_k if it did before, or if the gradient at lam_(k-1)
-exceeds l1_ratio (2 lam_k - lam_(k-1)). The rule can be wrong: features whose gradient exceeds l1_ratio lam_k are
-admitted until the duality gap over all features is small.
+elastic net of Zou and Hastie (2005) on standardised features of a frozen network, at falling penalties lam_k. Each fit
+starts from the fit before, on the features that the strong rule admits (Tibshirani et al., JRSS B 2012): feature j
+takes part at lam_k if it did before, or if the gradient at lam_(k-1) exceeds l1_ratio (2 lam_k - lam_(k-1)). The rule
+can be wrong: features whose gradient exceeds l1_ratio lam_k are admitted until the duality gap over all features is
+small.
 
 A head explains; it is not the deployed model. The choice among correlated features is arbitrary: confirm a finding by
 an intervention on the model.
@@ -29,7 +29,6 @@ from robustest.heads.elastic_net import Design, ElasticNetFit, ElasticNetObjecti
 from robustest.tasks import CLASSIFICATION
 
 Rows = tuple[Tensor, Tensor]
-"""Features (N, D) and labels (N,)."""
 
 _ROWS_AT_A_TIME = 4096
 
@@ -40,7 +39,7 @@ class SparseHead:
 
     Attributes:
         weight: (K, D), mostly zeros; logits per standard deviation of the feature.
-        mean, scale: (D,) mean and standard deviation of the features.
+        mean, scale: (D,) of the features.
     """
 
     weight: Tensor
@@ -82,12 +81,10 @@ class SparseHead:
     def contributions(self, on: Tensor, off: Tensor) -> Tensor:
         """Return (K, D): the mean change of each class's logit through each feature when a cue is switched on.
 
-        The sum over features separates networks that rely on a cue from networks that do not; the largest weights alone
-        do not.
-
         Args:
             on, off: (N, D) raw features of the same inputs with the cue and without.
         """
+        # The sum over features separates networks that rely on a cue from others; the largest weights alone do not.
         change = (self.standardised(on) - self.standardised(off)).mean(0)
         return self.weight * change
 
@@ -98,12 +95,11 @@ class SparsePath:
 
     Attributes:
         lambdas: L penalties, falling.
-        weights: L sparse COO tensors (K, D).
-        biases: (L, K).
+        weights, biases: L sparse COO tensors (K, D); (L, K).
         mean, scale: (D,) of the features of the training rows.
         objectives: in nats.
         gaps: relative duality gaps; at most the tolerance where the fit converged.
-        accuracies: on the validation rows, in 0..1; None without validation rows.
+        accuracies: on the validation rows, in 0..1.
     """
 
     lambdas: tuple[float, ...]
@@ -123,7 +119,7 @@ class SparsePath:
 
     @property
     def nonzeros(self) -> tuple[int, ...]:
-        """The number of weights that are not 0, along the path."""
+        """The number of nonzero weights, along the path."""
         return tuple(weight.values().numel() for weight in self.weights)
 
     def head(self, index: int) -> SparseHead:
@@ -133,8 +129,7 @@ class SparsePath:
     def select(self, *, slack: float = 0.05, reference: float | None = None) -> int:
         """Return the index of the sparsest head whose validation accuracy is within `slack` of a reference.
 
-        If there is none, it is the most accurate head. Wong et al. (section 2.2) give up 5 points of accuracy for a
-        head that a person can read.
+        If there is none, it is the most accurate head.
 
         Args:
             slack: in 0..1.
@@ -193,7 +188,7 @@ def fit_sparse_head(
         lambdas: falling penalties > 0, instead of the two above.
         classes: K; None takes the largest label + 1.
         tolerance: relative duality gap that ends a fit, > 0.
-        max_steps: most steps at one penalty; the path's `gaps` show the gap reached by each fit.
+        max_steps: most steps at one penalty.
         batch: rows moved to the device at a time; None holds all there.
         progress: called with the numbers of penalties done, and of all penalties.
 
@@ -318,13 +313,9 @@ class _WarmStartPath:
 def checked_rows(features: Tensor, labels: Tensor, classes: int | None = None, *, complete: bool = True) -> int:
     """Return the number of classes K of features (N, D) with labels (N,).
 
-    Args:
-        classes: K; None takes the largest label + 1.
-        complete: require a row of every class.
-
     Raises:
         ConfigError: classes is no whole number >= 2.
-        DataError: features or labels are malformed or not finite, or a class has no rows.
+        DataError: features or labels are malformed or not finite, or a class has no rows, if `complete`.
     """
     if (
         not isinstance(features, Tensor)
@@ -388,11 +379,7 @@ _FAR, _WAYPOINTS = 100.0, 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stability:
-    """Shares of subsamples in which features are selected.
-
-    Attributes:
-        positive, negative: (K, D) float32 shares, in 0..1, with a weight above and below 0.
-    """
+    """Shares (K, D) of subsamples, in 0..1, in which features are selected with a weight above and below 0."""
 
     positive: Tensor
     negative: Tensor

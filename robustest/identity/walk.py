@@ -534,7 +534,6 @@ def _imported(walk: Walk, by: types.FunctionType, name: str, names: frozenset[st
 
 
 def _unloaded(name: str) -> ModuleSpec | None:
-    """Return the spec of an unloaded module, or of the first unloaded package above it."""
     # Finding the module itself would load all packages above it.
     while (parent := name.rpartition(".")[0]) and parent not in sys.modules:
         name = parent

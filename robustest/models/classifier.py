@@ -32,16 +32,12 @@ class Needs(IntEnum):
 
 
 def is_estimator(model: object) -> bool:
-    """Return True for a model with the methods of scikit-learn's classifiers."""
+    """Return True for a model with scikit-learn's methods of classifiers."""
     return not callable(model) and callable(getattr(model, "predict", None)) and hasattr(model, "fit")
 
 
 class Estimator:
-    """A fitted classifier or pipeline as a function from an array (B, D) to scores (B, K) or labels (B,).
-
-    Raises:
-        ConfigError: not fitted, or not a classifier of two classes or more.
-    """
+    """A fitted classifier or pipeline as a function from an array (B, D) to scores (B, K) or labels (B,)."""
 
     def __init__(self, model: Any) -> None:
         classes = _classes(model)
@@ -105,7 +101,6 @@ def _has(model: Any, name: str) -> bool:
 
 
 def _led_by(answer: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return scores with the predicted class on top."""
     # An estimator's `predict` need not follow its scores (SVC with probabilities, thresholds).
     rows = np.arange(len(scores))
     others = scores.copy()

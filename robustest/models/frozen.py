@@ -53,7 +53,7 @@ def unchanged_process() -> Iterator[None]:
     """Restore the numerical state of the process after the block, also after an error or an interrupt.
 
     This covers precision, determinism, autocast, threads, default dtype and device, gradient mode, random states of
-    torch, NumPy and Python, warning filters, and NumPy's floating-point errors.
+    torch, NumPy and Python, warning filters, and NumPy's errors.
     """
     # The state belongs to the process: of two threads at once, the second would take the first one's settings for the
     # user's.
@@ -146,7 +146,7 @@ class _Precision:
 
 
 def _stored(place: tuple[str, str], parent: tuple[str, str]) -> str:
-    """Return the stored value of a place; its parent is "none" afterwards."""
+    # Afterwards the parent is "none".
     seen = []
     for value in ("ieee", "tf32", "none"):
         _set(parent, value)

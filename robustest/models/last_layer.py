@@ -16,12 +16,7 @@ _NAME_IT = "Name the layer that gives the logits, as in model.named_modules(): l
 
 @dataclass(frozen=True, slots=True)
 class LastLayer:
-    """The linear layer that computes a classifier's logits.
-
-    Attributes:
-        name: as in `classifier.module.named_modules()`.
-        layer: weight (K, D).
-    """
+    """The linear layer, with weight (K, D), that computes a classifier's logits."""
 
     classifier: Classifier
     name: str

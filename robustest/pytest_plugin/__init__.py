@@ -54,7 +54,7 @@ Expected a fixture {name!r} but this project defines none. Add it to your confte
 
 @pytest.fixture
 def robust(request: pytest.FixtureRequest) -> Context:
-    """Settings and recorder of this test: `robust.settings`, `robust.record(result)`."""
+    """Give the settings and the recorder of this test: `robust.settings`, `robust.record(result)`."""
     if CONTEXT not in request.node.stash:
         raise pytest.UsageError("Expected `robust` as an argument of the test, or the test marked @pytest.mark.robust.")
     context: Context = request.node.stash[CONTEXT]
@@ -71,7 +71,7 @@ def robust_baseline(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def robust_model() -> object:
-    """The model under test; define it in your conftest.py."""
+    """Give the model under test; define it in your conftest.py."""
     raise pytest.UsageError(
         _MISSING.format(name="robust_model", what="load_my_model()  # a torch module, or any callable")
     )
@@ -79,13 +79,13 @@ def robust_model() -> object:
 
 @pytest.fixture(scope="session")
 def robust_data() -> object:
-    """The data to test on; define it in your conftest.py."""
+    """Give the data to test on; define it in your conftest.py."""
     raise pytest.UsageError(_MISSING.format(name="robust_data", what="x, y  # or a data set, or a DataLoader"))
 
 
 @pytest.fixture(scope="session")
 def robust_responses() -> object:
-    """The annotators' answers about the data; define it in your conftest.py."""
+    """Give the annotators' answers about the data; define it in your conftest.py."""
     raise pytest.UsageError(
         _MISSING.format(
             name="robust_responses",

@@ -270,7 +270,7 @@ class _Run:
     # Known counterexamples
 
     def _replay(self) -> Decision | None:
-        """Replay known counterexamples; if they alone refute the claim, add them and return the verdict."""
+        """Replay known counterexamples; if they refute the claim, add them and return the verdict."""
         units, stream, settings = self.plan.units, self.stream, self.plan.settings
         known = set() if units.replay is None else units.still_broken()
         read = stream.columns["id"].tolist() if stream.n else []

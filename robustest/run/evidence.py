@@ -322,7 +322,7 @@ def exhibits_of(
 def unchanged_exhibits(
     chunk: Chunk, which: Tensor, predicted: Tensor, margin: Tensor, *, most: int, task: Task = CLASSIFICATION
 ) -> list[Exhibit]:
-    """Return exhibits of unchanged samples, as `exhibits_of`, lowest margin first."""
+    """Return exhibits of unchanged samples, lowest margin first."""
     same = {"clean": predicted, "predicted": predicted, "before": chunk.x, "after": chunk.x}
     return exhibits_of(chunk, which, **same, badness=-margin, size=None, most=most, task=task)
 

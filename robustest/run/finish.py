@@ -341,7 +341,7 @@ def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
 
 
 def _nothing_tested(changed: Sequence[Changed]) -> str:
-    """Return the reason why these changes test no threshold; "" if they test one."""
+    # Reasons why these changes test no threshold, however strict.
     if still := [one for one in changed if not one.count]:
         none = f"none of {len(still[0].moved)} samples"
         return f"nothing was tested: {_names(still)} changes {none}; leave it out, or check its strength and units"

@@ -48,7 +48,7 @@ _ARRAYS = ("before", "after", "answers")
 FULL = ((32, 8), (2, 96))
 # For a model with queries that may cost money: eight in all.
 ENDPOINT = ((8, 1),)
-# After each chunk.
+# For the check after each chunk.
 WATCHED = ((4, 1),)
 
 

@@ -223,7 +223,7 @@ def versions() -> tuple[str, str]:
 
 
 class Processes:
-    """Maps tasks on worker processes, each with a device to itself."""
+    """Maps tasks on worker processes, each with a device."""
 
     remote = True
 

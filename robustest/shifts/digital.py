@@ -77,7 +77,6 @@ def _jittered_triangle(jitter: Tensor, height: int, width: int) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _filter_matrix(n: int, sigma: float) -> Tensor:
-    """Return the Gaussian filter (n, n) along n pixels with mirrored edges."""
     taps = torch.tensor(gaussian_taps(sigma, truncate=3.0), dtype=torch.float64)
     source = padded(torch.arange(n), 0, len(taps) // 2, "symmetric").unfold(0, len(taps), 1)
     return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, source, taps.expand(n, -1)).float()
@@ -109,7 +108,7 @@ class _Boxes:
         least: pixels in the smallest box; others have at most one more.
         taps: for the first, second ... pixel of the boxes, its index (S,) and its weight (S, 1).
         share: (n,) box of each pixel.
-        means: (n,) index of each box's mean in a list: all runs of `least` pixels, then all runs of one more.
+        means: (n,) index of its mean in a list: all runs of `least` pixels, then of one more.
     """
 
     shares: int
@@ -148,8 +147,8 @@ def jpeg_compression(x: Tensor, quality: int, key: Tensor) -> Tensor:
             for plane, band in zip(planes, coded.split(), strict=True):
                 plane[:] = np.asarray(band)
     else:
-        # Without colour, blocks of 8 x 8 pixels are coded independently. So many pictures go below each other into one
-        # file, each filled up with its edges, as the codec itself fills up the last blocks.
+        # Without colour, blocks of 8 x 8 pixels are coded independently. As many pictures as fit go below each other
+        # into one file, each filled up with its edges, as the codec itself fills up the last blocks.
         pictures = levels.reshape(-1, *levels.shape[2:])
         height, width = pictures.shape[1:]
         fill = ((0, 0), (0, -height % 8), (0, -width % 8))

@@ -1,7 +1,7 @@
 """Arithmetic that the shifts share: blurs as weighted sums of shifted copies, comparisons, and colours.
 
-All work is elementwise, so that an image's result does not depend on its batch. Convolutions of a library may choose
-another algorithm, with other rounding, for another batch size.
+All work is elementwise, so that an image's result does not depend on its batch, as it may with a library's
+convolutions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 @functools.lru_cache(maxsize=256)
 def _outside(n: int, reach: int, edge: str) -> tuple[list[int], list[int]]:
-    """Return the indices that stand in for positions -reach..-1 and n..n+reach-1."""
 
+    # Indices that stand in for positions -reach..-1 and n..n+reach-1.
     def inside(position: int) -> int:
         if edge == "nearest":
             return min(max(position, 0), n - 1)
@@ -31,9 +31,8 @@ def _outside(n: int, reach: int, edge: str) -> tuple[list[int], list[int]]:
 def padded(x: Tensor, dim: int, reach: int, edge: str = "nearest") -> Tensor:
     """Add `reach` elements at both ends of a dimension; `reach` may exceed the dimension's size.
 
-    Args:
-        edge: "nearest" repeats the last element, "reflect" mirrors about it (d c b | a b c d | c b a), "symmetric"
-            mirrors about its outer edge (c b a | a b c d | d c b).
+    The edge "nearest" repeats the last element, "reflect" mirrors about it (d c b | a b c d | c b a), "symmetric" about
+    its outer edge (c b a | a b c d | d c b).
     """
     if reach == 0:
         return x
@@ -131,8 +130,7 @@ def _disk_gain(radius: float, halves: Sequence[int], rim: Sequence[float]) -> fl
 def smear(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> Tensor:
     """Return for each image (C, H, W) a weighted sum of copies, each moved by a whole number of pixels; edges repeated.
 
-    Args:
-        down, right: (N, K) int64 on the CPU: tap k of pixel (i, j) lies at (i + down, j + right).
+    Tap k of pixel (i, j) lies at (i + down, j + right), both (N, K) int64 on the CPU.
     """
     if x.device.type != "cpu":
         return smear_by_index(x, down.to(x.device), right.to(x.device), weights)
@@ -183,7 +181,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def grey(x: Tensor) -> Tensor:
-    """Return (N, 1, H, W): the luma of three channels, the mean of any other number."""
+    """Return the luma (N, 1, H, W) of three channels, the mean of any other number."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
     return (x[:, :1] * LUMA[0]).add_(x[:, 1:2], alpha=LUMA[1]).add_(x[:, 2:], alpha=LUMA[2])

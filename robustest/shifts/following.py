@@ -18,7 +18,7 @@ from robustest.shifts.registry import Shift, family_name
 from robustest.tasks import Task
 
 MOVING = frozenset({"rotation", "translation", "scale", "shear", "perspective", "crop", "elastic_transform"})
-"""The built-in shifts that move things; all others leave each pixel in its place, except for blurs."""
+"""The built-in shifts that move things."""
 
 
 def follow_targets(

@@ -1,7 +1,7 @@
 """Noise: Gaussian, shot, impulse and speckle, independent on every element.
 
 Shot noise draws Poisson counts. Small means are inverted exactly: a uniform number u becomes the number of partial sums
-of exp(-m) m^k / k! that it exceeds. Large means use the expansion of Cornish and Fisher (1938) of the Poisson quantile,
+of exp(-m) m^k / k! that it exceeds. Large means use the expansion of Cornish and Fisher (1938),
     m + sqrt(m) z + (z^2 - 1) / 6 - (z^3 - z) / (72 sqrt(m)) ...,    z the normal quantile of u.
 Both take one uniform number, so that the draw depends on the element alone; a rejection sampler would not.
 """

@@ -58,8 +58,7 @@ ShiftFunction = Callable[..., Tensor]
 """Maps x (N, *S), in input units and inside the bounds, to shifted inputs of the same shape and units.
 
 After x it may take a severity 1..5, and keys (N,) int64 from which it draws, in this order or by the names `severity`
-and `key`. An argument `bounds` gets the pair (lowest, highest) input value, and an argument `parameters` gets "auto",
-"224", "64" or "32".
+and `key`; also `bounds`, the pair (lowest, highest) input value, and `parameters`, "auto", "224", "64" or "32".
 """
 
 
@@ -67,7 +66,6 @@ class ShiftedInputs(NamedTuple):
     """Inputs after a shift.
 
     Attributes:
-        x: (N, *S) inside the bounds.
         moved: (N,) bool, True where a sample changed by more than rounding.
         cut: (N,) bool, True where clipping to the bounds left nothing of the change; usually its units were wrong.
     """
@@ -151,7 +149,7 @@ class Shift:
         return ShiftedInputs(after, moved, moved & (gone | blank))
 
     def _applied(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor | None]:
-        """Return shifted inputs, and (N, D) bool: elements that a user's function left outside the bounds."""
+        # Shifted inputs, and (N, D) bool: elements that a user's function left outside the bounds.
         function = self.function or _function_by_name(self.name)
         args, kwargs = _arguments(function, self._values(key, bounds))
         low, high = bounds
@@ -255,7 +253,7 @@ def requested_shift(shift: str | Shift | ShiftFunction, severity: int | None) ->
 
 
 def family_name(function: ShiftFunction | None) -> str | None:
-    """Return the name in `SHIFTS` of a function, also of one with arguments fixed by `partial`; else None."""
+    """Return the name in `SHIFTS` of a function, also behind `partial`; else None."""
     while isinstance(function, functools.partial):
         function = function.func
     return next((name for name, family in SHIFTS.items() if family is function), None)
@@ -290,7 +288,6 @@ def _short(value: object) -> str:
 
 
 def _arguments(function: ShiftFunction | None, values: dict[str, object]) -> tuple[list[object], dict[str, object]]:
-    """Return a function's arguments after the images: by position, and by name."""
     try:
         wanted = _parameters(function)
     except TypeError:  # cannot be hashed, as instances of data classes that are not frozen

@@ -35,7 +35,7 @@ def at(x: Tensor, rows: Tensor, columns: Tensor, edge: str = "nearest") -> Tenso
 
 
 def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge: str) -> Tensor:
-    """Return the bilinear values of images at an affine map of their own pixels.
+    """Return the bilinear values of images at an affine map of their pixels.
 
     Args:
         rows, columns: three (N,) each: factors of the column and of the row, and a constant.
@@ -53,7 +53,7 @@ def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge
 
 
 def _grid_units(n: int, edge: str) -> tuple[float, float]:
-    """Return the scale and offset from a position among n pixels to a coordinate of torch's samplers."""
+    # Scale and offset from a position among n pixels to a coordinate of torch's samplers.
     return (2 / max(n - 1, 1), -1.0) if edge in _CORNERS else (2 / n, 1 / n - 1)
 
 
@@ -112,7 +112,7 @@ def mean_of_zooms(x: Tensor, factors: tuple[float, ...]) -> Tensor:
 
 @functools.lru_cache(maxsize=5)
 def _zoom_matrix(height: int, width: int, factors: tuple[float, ...]) -> Any:
-    """Return `mean_of_zooms` as a sparse matrix (H * W, H * W), float32: torch's, or SciPy's without MKL."""
+    """Return `mean_of_zooms` as a sparse float32 matrix: torch's, or SciPy's without MKL."""
     from scipy import sparse  # takes a while to load, and few shifts need it
 
     total = 2 * sparse.identity(height * width, format="csr")

@@ -53,7 +53,7 @@ class SeverityTable(Generic[P]):
         return (chosen or self.large)[severity - 1]
 
     def pixels(self, value: P) -> int:
-        """Return the size of the images that a value is for: 224, 64 or 32."""
+        """Return the size of the images that a value is for."""
         return 64 if value in (self.medium or ()) else 32 if value in (self.small or ()) else 224
 
 
@@ -90,7 +90,7 @@ class Family(Protocol):
 
 
 def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
-    """Make a built-in shift of a function of one piece of a batch; `table` has its parameters by severity."""
+    """Make a built-in shift of a function of one piece of a batch, with parameters by severity."""
 
     def decorate(body: Body[P]) -> Family:
         @functools.wraps(body)

@@ -90,8 +90,7 @@ class _FrostLook:
     Args:
         colour_step: change of red, green and blue for one level of relief.
         skew: square of the relief added to it, in standard deviations of the relief.
-        large, small: standard deviations of the noise of cells of 1, 2, 4 ... pixels, on images of 224 and of 32
-            pixels.
+        large, small: standard deviations of noise of 1, 2, 4 ... pixels, on images of 224 and of 32 pixels.
     """
 
     mean: tuple[float, float, float]
@@ -110,15 +109,14 @@ _LOOKS = (_TEAL, _WHITE, _WHITE, _SILVER, _DARK)  # drawn with equal chances, so
 # Range of the field that makes fine noise strong in some places and weak in others; its mean square is 1.
 _CRYSTALS = (0.25, 1.594)
 
-# Taps that smooth the finest noise as seen from near: the photographs are enlarged there, and have little so fine.
+# Taps that smooth the finest noise as seen from near: the photographs are enlarged there, and lack fine detail.
 _SMOOTH = (0.2, 0.6, 0.2)
 
 
 def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> Tensor:
     """Return textures of ice (N, channels, height, width), another for each key; most of it is in [0, 1].
 
-    Args:
-        close: seen from near, as on images of 224 pixels; else from five times as far.
+    `close` is seen from near, as on images of 224 pixels; else from five times as far.
     """
     look = rng.integers(rng.fold(key, "look"), (), len(_LOOKS))
 
@@ -137,7 +135,7 @@ def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> 
 
 
 def _relief(key: Tensor, octaves: Tensor, patches: int, side: tuple[int, int], *, smooth: bool) -> Tensor:
-    """Return noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K)."""
+    # Noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K).
     levels = octaves.shape[1]
     sizes = [[(length + (1 << k) - 1) >> k for length in side] for k in range(levels)]
     sizes.append(sizes[patches])
@@ -244,7 +242,7 @@ def edges(x: Tensor) -> Tensor:
 
 
 def edge_distances(edge: Tensor) -> Tensor:
-    """Return the distances to the nearest edge (uint8, 1 on edges), in pixels, at most 20; float32."""
+    """Return the distances (float32) to the nearest edge, in pixels, at most 20."""
     height, width = edge.shape[-2:]
     far = _FARTHEST + 1
     # Distances in each column first; then, along rows, the least of (distance in the column)^2 + (columns away)^2.
@@ -262,7 +260,7 @@ def edge_distances(edge: Tensor) -> Tensor:
 
 
 def equalised(x: Tensor) -> Tensor:
-    """Spread each image's whole numbers in 0.._FARTHEST over 0..255, by the share of pixels up to each."""
+    """Spread whole numbers in 0.._FARTHEST over 0..255, by the share of pixels up to each."""
     n, pixels, bins = len(x), x[0].numel(), _FARTHEST + 1
     value = x.view(n, -1).to(torch.int64)
     image = torch.arange(n, device=x.device).view(-1, 1) * bins
@@ -274,7 +272,7 @@ def equalised(x: Tensor) -> Tensor:
 
 
 def _around(x: Tensor, edge: str) -> list[list[Tensor]]:
-    """Return the neighbours of every pixel, as three rows of three views."""
+    # Three rows of three views: the neighbours of every pixel, and the pixel itself.
     height, width = x.shape[-2:]
     if edge == "zeros":
         wide = _filled_out(_filled_out(x, -2, 1, 0.0), -1, 1, 0.0)

@@ -59,7 +59,6 @@ class BaselineEntry:
 
     @property
     def values(self) -> tuple[bool, ...] | tuple[float, ...]:
-        """Scores if there are any, else outcomes."""
         return self.outcomes if self.scores is None else self.scores
 
     @property

@@ -275,7 +275,7 @@ def _inputs(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> tuple[Kept
 
 
 def _fitting(name: str, kept: Kept, small: Tensor, bounds: Bounds, limit: int) -> tuple[str, bytes | None, int]:
-    """Return path and bytes of a file with the smallest inputs that fit, and the number left out."""
+    # The smallest inputs that fit; the number left out is returned for the warning.
     order = kept.sizes.argsort(stable=True)
     count = len(kept)
     while count:

@@ -44,7 +44,7 @@ class StoreWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The contents of a file, with device and inode at the time of reading."""
+    """The contents of a file, with device and inode."""
 
     path: Path
     data: bytes
@@ -126,7 +126,7 @@ class Folder:
         return True
 
     def set_aside(self, seen: Seen, why: str) -> None:
-        """Move a damaged file to `damaged/` and warn, unless another process has replaced it."""
+        # Unless another process has replaced the file by a new one.
         kept = self.root / "damaged" / ".".join(seen.path.relative_to(self.root).parts)
         try:
             status = seen.path.stat()

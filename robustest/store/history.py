@@ -84,8 +84,8 @@ class EntryClass(NamedTuple):
     ends: int
 
 
-# An entry has one interval; or a second, of the value, from 0 to the upper end of the first; or both in
-# `RunLine.others`.
+# An entry has one interval; or also one of the value, from 0 to the upper end of the first; or also any other one,
+# which is in `RunLine.others`.
 _ONE, _FROM_ZERO, _BOTH = range(3)
 
 
@@ -274,7 +274,6 @@ def _parsed_head(line: bytes, name: str) -> Any:
 
 
 def _read_claim(folder: Path, name: str) -> tuple[ClaimId, dict[str, Requirements]]:
-    """Return the claim of a file, and its requirements by name."""
     head, lines = _numbered(folder, name)
     number = 1
     try:
@@ -342,7 +341,7 @@ def _read_month(
                 place.append(entry)
     except (ValueError, TypeError) as error:
         _refuse(folder, name, number, str(error))
-    # Times show `read` if the parts of one run were added on their own.
+    # By equal times, `read` finds runs that were added in parts.
     return [run.time for _, run in runs]
 
 
@@ -354,7 +353,7 @@ def _requirements(entry: HistoryEntry) -> Requirements:
 
 
 def run_lines(entries: Iterable[tuple[ClaimId, HistoryEntry]]) -> tuple[bytes, bytes]:
-    """Return the lines, without ends, of one run and of its list of claims; entries may be in any order."""
+    """Return the lines, without ends, of one run and of its list of claims."""
     pairs = sorted(
         ((f"{claim.digest}.{_digest(_requirements(one))}", one) for claim, one in set(entries)),
         key=lambda pair: (

@@ -67,7 +67,6 @@ def _in_utc(moment: datetime, precision: str) -> str:
 
 
 def _git(*arguments: str) -> str:
-    """Return git's output; empty without git or a repository."""
     command = ["git", *arguments]
     try:
         # A hanging git (a network drive) must not hang the tests.

@@ -112,7 +112,7 @@ def test_a_kind_is_named_as_its_assertion(name: str) -> None:
 
 def keywords() -> list[str]:
     """The words of the table of keywords, in its order."""
-    table = PAGE.read_text(encoding="utf-8").partition("### What a keyword means")[2].partition("\n## ")[0]
+    table = PAGE.read_text(encoding="utf-8").partition("### Keywords")[2].partition("\n## ")[0]
     return [word for row in re.findall(r"^\| (`.*?) \|", table, re.M) for word in re.findall(r"`(\w+)`", row)]
 
 

@@ -168,7 +168,7 @@ def test_a_task_has_tests_of_its_own(name: str) -> None:
 def test_the_reference_has_every_option() -> None:
     source = text("robustest/pytest_plugin/options.py")
     named = {*re.findall(r'addoption\(\s*"(--robust[a-z-]*)"', source), *(f"--robust-{one}" for one in options._FLAGS)}
-    table = REFERENCE.partition("| Command line | What it does |")[2].partition("\n\n")[0]
+    table = REFERENCE.partition("| Command line | Effect |")[2].partition("\n\n")[0]
     missing = sorted(option for option in named if not re.search(rf"{option}(?![a-z-])", table))
     assert not missing, f"Add to the table of options in docs/reference.md: {', '.join(missing)}."
 

@@ -121,7 +121,7 @@ def measure_replication_gap(
 
 @assertion(measure_replication_gap)
 def assert_replication_gap() -> None:
-    """Claim that accuracy on a replicated data set is at most `max_gap` lower once both are equally hard.
+    """Claim that accuracy on a replicated data set is at most `at_most` lower once both are equally hard.
 
     Raises:
         ClaimFailed: the gap is larger.

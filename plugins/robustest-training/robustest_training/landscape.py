@@ -47,7 +47,7 @@ from robustest.packs import (
     terms_of,
 )
 from robustest.rng import keys
-from robustest_training.probed_training import Batches, Course, Trace, Trainings, best_constant, built
+from robustest_training.probed_training import Batches, Course, ProbedTrainings, Trace, best_constant, built
 from robustest_training.probes import Loss
 from robustest_training.ratios import decide_ratio
 
@@ -124,7 +124,7 @@ def measure_smooth_landscape(
     checked_batches(data)
     settings, started = settings_of(options), time.perf_counter()
     constant = _constant(model, loss, data, settings.seed)
-    trainings = Trainings(loss, data, course, settings)
+    trainings = ProbedTrainings(loss, data, course, settings)
     runs = [Run(trainings.of(model, n), trainings.of(reference, n), constant) for n in range(seeds)]
     _check_draws(runs)
     tally = Tally(seconds=time.perf_counter() - started, notes=(trainings.why_not,) if trainings.why_not else ())

@@ -43,7 +43,7 @@ from robustest.packs import (
     terms_of,
 )
 from robustest.threats import Threat
-from robustest_training.relabelled import Learned, Learners, moved
+from robustest_training.relabelled import LearnerAnswers, Learners, moved
 from robustest_training.seeded import seeded_share_interval
 from robustest_training.trained import decision_over_seeds
 from robustest_training.training_sets import TrainingSets
@@ -152,14 +152,14 @@ def measure_nonrobust_reliance(
     return _result(study, found, decision, made, threat=threat, max_transfer=max_transfer, steps=iterations)
 
 
-def _decided(found: Learned, max_transfer: float | None, min_reached: float, terms: Terms) -> Decision:
+def _decided(found: LearnerAnswers, max_transfer: float | None, min_reached: float, terms: Terms) -> Decision:
     right = found.right["next class"]
     interval = seeded_share_interval(right, terms.alpha)
     doubt = _doubt(found, max_transfer, min_reached, terms.alpha)
     return decision_over_seeds(float(right.mean()), interval, max_transfer, len(right), terms, doubt=doubt)
 
 
-def _doubt(found: Learned, max_transfer: float | None, min_reached: float, alpha: float) -> str:
+def _doubt(found: LearnerAnswers, max_transfer: float | None, min_reached: float, alpha: float) -> str:
     """Return the reason why the transfer means nothing; "" if it does."""
     least = min(_OF_EACH_CLASS, min_reached)
     missed, share = min(found.reached_by_class.items(), key=lambda one: one[1])
@@ -190,7 +190,7 @@ def _doubt(found: Learned, max_transfer: float | None, min_reached: float, alpha
 
 def _result(
     study: Learners,
-    found: Learned,
+    found: LearnerAnswers,
     decision: Decision,
     made: Mapping[str, Evidence],
     *,

@@ -44,7 +44,7 @@ class Trace:
         return self.probes[:, _COLUMNS.index(name)]
 
 
-class Trainings:
+class ProbedTrainings:
     """Trains nets on a course, or loads their traces.
 
     Attributes:

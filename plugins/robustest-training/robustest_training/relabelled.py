@@ -87,7 +87,7 @@ class Learners:
     def judged(self) -> Tensor:
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
-    def learned(self, made: Mapping[str, Evidence], seeds: int) -> Learned:
+    def learned(self, made: Mapping[str, Evidence], seeds: int) -> LearnerAnswers:
         """Train learners of each set and seed on the moved samples, and return their answers on test samples."""
         first = self.settings.seed
         found: dict[str, list[tuple[Observation, Tally]]] = {name: [] for name in SETS}
@@ -98,7 +98,7 @@ class Learners:
         label, reached = self.sets.test_y[self.judged].numpy(), made["next"].columns["reached"]
         own = self.sets.y.numpy()
         by_class = {int(k): float(reached[own == k].mean()) for k in np.unique(own)}
-        return Learned(found, label, made["next"].tally.classes, float(reached.mean()), by_class)
+        return LearnerAnswers(found, label, made["next"].tally.classes, float(reached.mean()), by_class)
 
     def _training_sets(self, made: Mapping[str, Evidence], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
         moved = {name: [torch.from_numpy(one.columns[key]) for key in ("x", "y")] for name, one in made.items()}
@@ -134,7 +134,7 @@ def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", 
     return observe(setup.plan(statement, look, look_only_rule(setup.settings), identity=identity, here=True))
 
 
-class Learned:
+class LearnerAnswers:
     """Learners' answers on unchanged test samples; right, next, fitted by set and seed."""
 
     def __init__(

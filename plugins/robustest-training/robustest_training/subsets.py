@@ -69,7 +69,7 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Learned:
+class DrawLearners:
     """Learners of all draws."""
 
     synthetic: Trained  # synthetic, real: trained on equally many samples
@@ -77,7 +77,7 @@ class Learned:
     curve: tuple[Trained, ...]  # of real samples, of growing sizes, `real` among them
 
 
-def learned(fits: Fits, sets: Sets, draws: Draws) -> Learned:
+def learned(fits: Fits, sets: Sets, draws: Draws) -> DrawLearners:
     """Train on every draw, the smallest first."""
 
     def right(source: Source, ids: list[Tensor]) -> list[Bools]:
@@ -95,7 +95,7 @@ def learned(fits: Fits, sets: Sets, draws: Draws) -> Learned:
         again = list(chain.from_iterable(halves)) if size == round(sets.n / 2) else []
         points.append(_point(size, found, again, real))
     curve = tuple(sorted([*points, real], key=lambda one: one.size))
-    return Learned(synthetic=synthetic, real=real, curve=curve)
+    return DrawLearners(synthetic=synthetic, real=real, curve=curve)
 
 
 def _whole(right: list[Bools], halves: list[list[Bools]], size: int) -> Trained:

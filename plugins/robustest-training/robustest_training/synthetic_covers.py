@@ -53,7 +53,7 @@ from robustest_training.learners import Learner, Logistic, OwnLearner
 from robustest_training.neighbours import neighbours
 from robustest_training.real_and_synthetic import Sets, features_of, read_sets
 from robustest_training.remembered_fits import Fits
-from robustest_training.subsets import Draws, Learned, learned
+from robustest_training.subsets import DrawLearners, Draws, learned
 from robustest_training.synthetic_report import (
     Found,
     details_of,
@@ -208,7 +208,7 @@ def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fi
     return Fits(learner=chosen, own=own, test=sets.test, classes=sets.classes, settings=settings, tell=tell)
 
 
-def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: Learned) -> Found:
+def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: DrawLearners) -> Found:
     train = mapped.train.x.flatten(1)
     near = neighbours(mapped.synthetic.x.flatten(1), train)
     held_out = neighbours(mapped.test.x.flatten(1), train)

@@ -18,7 +18,7 @@ from robustest_training.held_out_quantile import share_below
 from robustest_training.label_shift import chance_variation
 from robustest_training.neighbours import Neighbours
 from robustest_training.real_and_synthetic import Sets
-from robustest_training.subsets import Learned
+from robustest_training.subsets import DrawLearners
 
 # Nearest pairs in the picture.
 _PAIRS = 8
@@ -29,7 +29,7 @@ class Found:
     """Measurements of all parts."""
 
     sets: Sets  # the samples, as inputs
-    learned: Learned
+    learned: DrawLearners
     near: Neighbours  # near, held_out: nearest training samples of synthetic and of test samples
     held_out: Neighbours
     parts: tuple[Part, ...]  # gap, labels, copies, diversity

@@ -159,7 +159,7 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, smoother: Result
 ) -> None:
     trained: list[int] = []
-    real, most = probed_training.Trainings._trained, [2]
+    real, most = probed_training.ProbedTrainings._trained, [2]
 
     def counted(self: Any, *args: Any) -> Any:
         if len(trained) == most[0]:
@@ -167,7 +167,7 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
         trained.append(1)
         return real(self, *args)
 
-    monkeypatch.setattr(probed_training.Trainings, "_trained", counted)
+    monkeypatch.setattr(probed_training.ProbedTrainings, "_trained", counted)
     with running(Context(settings=Settings(store=str(tmp_path), corpus=None, recheck=0.0))):
         with pytest.raises(KeyboardInterrupt):
             measured(max_ratio=0.5)

@@ -28,7 +28,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, bench, with_search
 
-# Share of unseen samples of other classes that a backdoor's trigger must send to its class.
+# Share of the samples of other classes, not searched on, that a backdoor's trigger must send to its class.
 _CONFIRMED = 0.5
 
 
@@ -49,7 +49,6 @@ NO_BACKDOOR_TRIGGER = Kind(
     lines=_lines,
     hidden=frozenset({"max_flip_rate", "max_recall_drop"}),
 )
-"""Anomaly of the class that a patch reaches most cheaply."""
 
 
 @measurement(NO_BACKDOOR_TRIGGER)
@@ -86,7 +85,7 @@ def measure_no_backdoor_trigger(
         The result. `details["triggers"]` has each class's patch; `outcomes` is None for samples searched on.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or there are fewer than 4 classes.
+        ConfigError: an argument is out of range, or there are fewer than 4 classes.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     if max_anomaly is not None:

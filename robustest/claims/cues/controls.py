@@ -68,7 +68,7 @@ from robustest.run.split_search import Bench
 from robustest.settings import Settings
 from robustest.tasks.class_losses import cross_entropy
 
-# Samples on which cues to plant are designed: unlike what is there, in the largest classes.
+# Samples on which cues to plant are designed, so that the cues differ from natural content.
 _LOOKED_AT = 256
 
 # Pixels by which the place of a patch found may differ.
@@ -103,7 +103,7 @@ class PlantedCue:
 
 
 def covers(region: tuple[int, int, int, int], patch: PatternPatch) -> bool:
-    """Return True if a place (top, left, height, width) is a patch's, up to `_NEAR` pixels on each side."""
+    """Return True if a place (top, left, height, width) is a patch's, up to `_NEAR` pixels."""
     top, left, height, width = region
     at = (patch.top, patch.left, *patch.pattern.shape[1:])
     ends = ((top, at[0]), (left, at[1]), (top + height, at[0] + at[2]), (left + width, at[1] + at[3]))
@@ -254,8 +254,8 @@ def _has_pattern(pattern: Tensor, x: Tensor) -> Tensor:
 
 
 def _fineness(x: Tensor) -> Tensor:
-    """Return (N,) the mean difference of neighbours over the standard deviation of all pixels."""
     grey = x.mean(1)
+    # The mean difference of neighbours over the standard deviation of all pixels.
     steps = grey.diff(dim=1).abs().mean((1, 2)) + grey.diff(dim=2).abs().mean((1, 2))
     return steps / grey.flatten(1).std(1).clamp(min=1e-6)
 
@@ -291,14 +291,14 @@ class PositiveControl:
     planted: tuple[PlantedCue, ...] = ()
 
     def proven(self, confirmed: Collection[Proposal]) -> set[str]:
-        """Return the families that found and confirmed a planted cue of their kind in this model."""
+        """Return the families that found and confirmed a planted cue."""
         if not self.planted:
             return {family for one in confirmed for family in (one.found_by, *one.families)}
         return {cue.family for cue in self.planted if any(cue.matches(one) for one in confirmed)}
 
 
 def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[[Plant], object]:
-    """Return a function that trains a model on the user's training data, with a cue planted in them."""
+    """Return a function that trains the user's model with a cue planted in the data."""
     samples = as_samples(train_data)
 
     def learner(plant: Plant) -> object:
@@ -317,7 +317,7 @@ def trained_control(
     settings: Settings,
     learner: Callable[[Plant], object],
 ) -> PositiveControl:
-    """Return a model that the user trains on data with the cues planted, each in its class."""
+    """Return a model that the user trains on data with cues planted."""
 
     def plant(x: Tensor, y: Tensor) -> Tensor:
         return _plant(planted, torch.arange(len(x)), x, y, settings.seed)
@@ -392,7 +392,7 @@ def _name_of(planted: Sequence[PlantedCue]) -> str:
 # Effect of similarity to the patch, as a part of the patch's own: gradients need a slope.
 _FROM_AFAR = 0.5
 
-# Largest similarity, of the tenth of the images most like the patch, from which the full effect begins.
+# Upper limit of the 0.9 quantile of similarities from which the trigger's threshold is computed.
 _USUAL = 0.9
 
 

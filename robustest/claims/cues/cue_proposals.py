@@ -70,8 +70,7 @@ class SearchFindings:
         few: number of classes with too few samples.
         marks: class, family and gap of marks that no change explains.
         errors: properties that errors go with.
-        standing: the effects of the standing changes.
-        planted: see `planted_chance`; 1 if no cheapest patches were searched.
+        planted: see `planted_chance`.
     """
 
     proposals: tuple[Proposal, ...]
@@ -213,7 +212,7 @@ def _standing_proposals(
     pool: ImagePool,
     fitted: Sequence[Proposal],
 ) -> tuple[tuple[Mapping[str, Any], ...], list[Proposal]]:
-    """Return the effects of the standing changes on predictions, and those proposed in addition to `fitted`."""
+    # The effects of the standing changes on predictions, and proposals in addition to `fitted`.
     chunk, task = bench.chunk, bench.evaluator.task
     few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
     effects, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int, bool]]()

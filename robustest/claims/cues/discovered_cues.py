@@ -123,9 +123,7 @@ def measure_search(
 ) -> tuple[Result, list[Proposal]]:
     """Measure the claim on one model; return its result and the sure proposals.
 
-    Args:
-        control: the model is a positive control: it spends none of the test's error, and has no pictures.
-        families: the families to search for; empty for all.
+    A positive control, if `control`, spends none of the test's error, and has no pictures.
     """
     setup = Setup.of(model, samples, options)
     terms = replace(setup.alone, scope="set") if control else setup.terms

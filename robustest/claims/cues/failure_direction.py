@@ -1,8 +1,8 @@
 """Failures in a corner of a class: errors along a direction of an embedding, beyond those that the embedding foresees.
 
 `robustest.discovery.failure_directions` fits a direction for each class and orders samples left out by it. The value is
-the error rate of the samples that lie furthest (as many as the class has errors, a tenth of the class at most), less
-the rate foreseen there: near 0 where errors are ordinary, near 1 where a minority fails that training lacked.
+the error rate of the samples that lie furthest, less the rate foreseen there: near 0 where errors are ordinary, near 1
+where a minority fails that training lacked.
 
 A direction does not name the common feature of the errors: look at the samples that lie furthest, and test it with
 `measure_no_spurious_feature`.
@@ -34,7 +34,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
-"""Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
+"""Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples, in order."""
 
 MAX_EXCESS = 0.45
 """The assertion's default limit; `benchmarks/failure_directions.py` shows which models it accuses."""
@@ -61,7 +61,6 @@ NO_FAILURE_DIRECTION = Kind(
     ),
     lines=_lines,
 )
-"""Error rate along a linear direction beyond the rate that the embedding foresees."""
 
 
 @measurement(NO_FAILURE_DIRECTION)
@@ -97,7 +96,7 @@ def measure_no_failure_direction(
             `details["classes"]` has each class's excess, p-value, errors, and worst samples.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
+        ConfigError: an argument is out of range.
         DataError: an embedding does not fit.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
@@ -139,7 +138,7 @@ def measure_no_failure_direction(
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingMeasurement:
-    """The model's answers to a chunk, and the rows of its samples: of an embedding, or of their pooled pixels."""
+    """The model's answers to a chunk, and the rows of its samples."""
 
     embedding: Embedding | None
 
@@ -189,8 +188,8 @@ def _decision(evidence: Evidence, found: FailureDirections, max_excess_error: fl
         interval = 0.0, 1.0  # no class could be judged, and nothing is ruled out
     else:
         # The exact interval of the error rate in the slice shown, less the foreseen rate. Each decision in the slice is
-        # from a machine fitted without that sample. The class was chosen after the data were seen, so that all classes
-        # share the error of the lower end.
+        # from a machine fitted without that sample. The class was chosen by these data, so that all classes share
+        # the error of the lower end.
         alpha, wrong = found.alpha * 2, round((shown.excess + shown.foreseen) * shown.slice)
         low = clopper_pearson(wrong, shown.slice, alpha / len(found.directions))[0]
         high = clopper_pearson(wrong, shown.slice, alpha)[1]
@@ -217,7 +216,6 @@ def _doubt(evidence: Evidence, found: FailureDirections, max_excess_error: float
 
 
 def _exhibits(evidence: Evidence, found: FailureDirections, most: int) -> list[Exhibit]:
-    """Return the samples that fail most along the directions found."""
     # Without pictures: the samples were not changed.
     nothing = torch.empty(0)
     shown = []

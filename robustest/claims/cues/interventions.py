@@ -40,7 +40,6 @@ CUE_NAMES = {
     "recall_drop_class": "in class",
     "recall_on": "recall with the cue on",
 }
-"""The numbers of an intervention in words."""
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -106,7 +105,6 @@ NO_SPURIOUS_FEATURE = Kind(
         }
     ),
 )
-"""Reliance of predictions on a cue."""
 
 
 # Samples of each chunk that the null cue is switched on in.
@@ -199,8 +197,7 @@ def checked_by_null_cue(
 ) -> Decision:
     """Return a decision; inconclusive if the null cue moves more predictions than are claimed at most.
 
-    Args:
-        tolerance: allowed increase of the flip rate over a baseline; None without a baseline.
+    `tolerance` is the allowed increase of the flip rate over a baseline.
     """
     limits = [limit for limit in (rule.max_flip_rate, rule.max_recall_drop, tolerance) if limit is not None]
     if not limits or decision.verdict is Verdict.INCONCLUSIVE:

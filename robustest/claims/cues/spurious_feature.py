@@ -1,7 +1,7 @@
 """Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model.
 
-For named cues the flip rate and the recall drop are measured on all samples. With `cue="auto"` cues are searched for:
-`robustest.discovery` describes the search and its limits, `robustest.claims.cues.discovered_cues` the decision.
+With `cue="auto"` cues are searched for: `robustest.discovery` describes the search and its limits,
+`robustest.claims.cues.discovered_cues` the decision.
 
 A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
 found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
@@ -82,7 +82,7 @@ def measure_no_spurious_feature(
             outcomes are None for samples searched on.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or target_class is no class.
+        ConfigError: an argument is out of range, or target_class is no class.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)

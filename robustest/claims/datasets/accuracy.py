@@ -193,8 +193,7 @@ def measure_transfer_accuracy(
 ) -> Result:
     """Measure the accuracy on a target data set, or its drop from the accuracy on a source data set.
 
-    The drop's interval is an exact one for two independent shares. All of the source is evaluated; the target until the
-    claim is decided. Outcomes and counterexamples are the target's.
+    All of the source is evaluated, the target until the claim is decided. Outcomes are the target's.
 
     Args:
         model, task: as for `measure_robust_accuracy`.
@@ -228,6 +227,7 @@ def measure_transfer_accuracy(
     first = observe(of_source)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
+        # The source is fixed by now: the target's samples decide against it.
         rule = drop_claim(first, max_drop, setup.terms)
     asked = TRANSFER_ACCURACY.quantity_of("max_drop" if by_drop else "at_least")
     plan = accuracy_plan(setup.on(as_samples(new_data, setup.task)), asked.state() + of_task(setup.task), rule).against(
@@ -355,8 +355,7 @@ def measure_worst_group_accuracy(
 ) -> Result:
     """Measure the accuracy of the group of samples with the lowest one (Sagawa et al., ICLR 2020).
 
-    The data pick the worst group, so bounds hold for all groups at once. For the population a claim on a small group
-    rarely passes.
+    The data pick the worst group, so bounds hold for all groups at once.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.
@@ -433,6 +432,7 @@ def _group_notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, m
     notes = []
     if evidence.whole:
         worst = shares[0]
+        # By the point estimate: the verdict is by bounds for all groups.
         notes.append(f"worst group {worst.name!r}: {worst.held} of {worst.n} samples right")
     small = [name for name, size in zip(groups.names, groups.sizes, strict=True) if size < min_group_size]
     if small:

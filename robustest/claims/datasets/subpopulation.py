@@ -60,8 +60,8 @@ def measure_subpopulation_shift(
     """Measure the drop in accuracy from the subclasses of training to others of the same superclasses.
 
     (Santurkar, Tsipras and Madry, ICLR 2021.) The interval is for subclasses to come, of equal weight; with
-    `scope="population"` it decides. The headroom is the accuracy that an oracle gains on the target. Every sample is
-    evaluated; outcomes are the target's.
+    `scope="population"` it decides. The headroom is the accuracy that an oracle gains on the target. Outcomes are
+    the target's.
 
     Args:
         model: as for `measure_robust_accuracy`, trained on the source domain, with a logit per superclass; None with
@@ -87,6 +87,7 @@ def measure_subpopulation_shift(
     model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
     setup = Setup.of(model, source.samples(), options)
     seen = _Domains.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
+    # Shares have simultaneous bounds within each domain, for the table; the verdict is by the bets.
     halves = (
         _DomainShares.of(source, seen.source, split, setup.terms),
         _DomainShares.of(target, seen.target, split, setup.terms),

@@ -1,9 +1,8 @@
 """Evidence of a class that another model accepts too.
 
 Each sample x is driven to another class t: targeted PGD minimises the cross-entropy of t inside an L2 ball around x
-(Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3). Where the model then
-answers t, and neither model did before, a second model, the judge, is asked. The change that drives a robustly trained
-network is evidence of the class for other networks as well.
+(Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3). The change that drives
+a robustly trained network is evidence of the class for other networks as well: a second model, the judge, is asked.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ CLASS_EVIDENCE = Kind(
     captions=Captions(after="driven"),
     lines=no_lines,
 )
-"""The share of driven samples that another model puts in the target class."""
 
 
 @measurement(CLASS_EVIDENCE)
@@ -66,20 +64,19 @@ def measure_class_evidence(
     of the other class, any model reaches a transfer of 1.
 
     Args:
-        model: as for `measure_robust_accuracy`; it must give gradients.
-        data: as for `measure_robust_accuracy`.
+        model, data: as for `measure_robust_accuracy`; the model must give gradients.
         judge: another model that gives logits, scores or (by `labels_model`) labels.
         eps: radius of the L2 ball, in input units, >= 0.
         min_transfer: the transfer claimed at least, in 0..1.
         iterations: gradient steps, >= 1.
-        min_driven: samples that the model must have been driven on, >= 1; with fewer the verdict is "inconclusive".
+        min_driven: with fewer samples that the model was driven on the verdict is "inconclusive", >= 1.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result; the estimate is the transfer. It is inconclusive where the judge is no better than chance.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the judge is the model itself.
+        ConfigError: an argument is out of range, or the judge is the model itself.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     min_transfer = optional_threshold("min_transfer", min_transfer, trivial=0)

@@ -40,7 +40,6 @@ class Gallery:
 
     Attributes:
         evaluator: makes and counts the model's passes.
-        last: the layer whose inputs are the features.
         sheets: "caption" and "image" (a path) of each sheet saved.
     """
 
@@ -54,10 +53,7 @@ class Gallery:
     notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, caption: str, features: Sequence[int], samples: Sequence[Tensor]) -> None:
-        """Save a sheet with a row for each feature: the input that maximises it, then the samples where it is highest.
-
-        `samples` has positions (m,) int64 in the data for each feature.
-        """
+        """Save a sheet with a row for each feature: the input that maximises it, then its samples (m,) int64."""
         if self.settings.pictures is None or not len(features):
             return
         bounds = self.evaluator.model.bounds
@@ -93,13 +89,14 @@ class Gallery:
             note = f"features are not visualised: {error}"
             self.notes += [note] if note not in self.notes else []
             return None
+        # The reader's passes are passes of the model too: they count as its cost.
         self.evaluator.forward += read.forward
         self.evaluator.backward += read.backward
         return made.cpu()
 
 
 def highest(values: Tensor, count: int) -> Tensor:
-    """Return the rows (m,) int64 of the largest values, the largest first."""
+    """Return the rows (m,) int64 of the largest values."""
     return values.argsort(descending=True, stable=True)[:count]
 
 
@@ -123,20 +120,19 @@ def picture_features(
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
-        data: as for `measure_robust_accuracy`; images of 1 or 3 channels.
+        data: images of 1 or 3 channels, as for `measure_robust_accuracy`.
         folder: made if absent.
         features: in 0..D-1, a row each.
-        layer: name of the linear layer whose inputs they are; None finds it.
+        layer: name of the linear layer; None finds it.
         samples: most samples evaluated.
         top: samples shown for each feature, >= 1.
-        steps: gradient steps, >= 1.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
         The picture's path.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
+        ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     for name, number in (("samples", samples), ("top", top), ("steps", steps)):
@@ -172,9 +168,6 @@ def picture_inversions(
         ids: positions in the data.
         steps, step_size: as for `measure_invertible_features`.
         **options: see `robustest.run.plan.Options`.
-
-    Returns:
-        The picture's path.
 
     Raises:
         ConfigError, DataError, ModelError, DeviceError: as for `picture_features`.

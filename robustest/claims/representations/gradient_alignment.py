@@ -2,11 +2,9 @@
 
 For a sample x of class y with runner-up c (the class of the next highest logit) the gradient g = d(z_y - z_c) / dx is
 compared with the difference of class means d = mean_y - mean_c: the alignment is cos(g, d). With masks it is the share
-of |g|^2 inside the mask. Gradients of robustly trained networks point along d, those of standard ones hardly (Tsipras,
-Santurkar, Engstrom, Turner and Madry, "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3).
-
-Alignment is no proof of robustness: smoothing aligns gradients too (Kaur, Cohen and Lipton, 2019), as does robustness
-off the data manifold alone (Srinivas et al., 2023).
+of |g|^2 inside the mask. Gradients of robustly trained networks point along d, those of standard ones hardly (Tsipras
+et al., "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3). But smoothing aligns gradients too (Kaur,
+Cohen and Lipton, 2019), as does robustness off the data manifold alone (Srinivas et al., 2023).
 """
 
 from __future__ import annotations
@@ -51,7 +49,6 @@ GRADIENT_ALIGNMENT = Kind(
     captions=Captions(before="sample", after="gradient"),
     lines=no_lines,
 )
-"""Alignment of gradients with the differences between classes."""
 
 
 @measurement(GRADIENT_ALIGNMENT)
@@ -68,23 +65,20 @@ def measure_gradient_alignment(
 ) -> Result:
     """Measure how well the gradient that separates two classes points along the difference of their images.
 
-    For each sample the gradient, by the input, of the logit of its class less that of the runner-up is compared with
-    the difference of the two classes' mean images (means of one half of the samples, gradients on the other): the
-    cosine between them. With masks it is the share of the gradient's squared length inside a sample's mask (Tsipras et
-    al., ICLR 2019, section 3).
+    For each sample the gradient of the logit of its class less that of the runner-up is compared with the difference of
+    the two classes' mean images (means of one half of the samples, gradients on the other): the cosine between them.
+    With masks it is the share of the gradient's squared length inside a sample's mask (Tsipras et al., ICLR 2019,
+    section 3).
 
     Advisory: without `at_least` or `min_gain` nothing is claimed. **Alignment is no proof of robustness or of sound
-    features**: smoothing gives it too, and it can be trained for. Compare models of one architecture, and gate on
-    robust accuracy.
+    features**: smoothing gives it too, and it can be trained for. Compare models of one architecture.
 
     Args:
-        model: as for `measure_robust_accuracy`; it must give gradients.
-        data: as for `measure_robust_accuracy`.
+        model, data: as for `measure_robust_accuracy`; the model must give gradients.
         reference: another model to compare the alignment with.
         at_least: the mean alignment claimed, in -1..1 (0..1 with masks).
         min_gain: the claimed difference from the reference's alignment, in -2..2 (-1..1 with masks).
-        evidence: "class_means"; or masks (N, *S), or a shape that broadcasts, in 0..1, in the data's order: 1 where the
-            evidence is.
+        evidence: "class_means"; or masks (N, *S), or a shape that broadcasts, in 0..1: 1 where the evidence is.
         min_per_class: least number of samples of each class for a mean, >= 1.
         **options: see `robustest.run.plan.Options`.
 
@@ -94,8 +88,7 @@ def measure_gradient_alignment(
             al., ICML 2019).
 
     Raises:
-        ConfigError: an argument is out of range or unknown, both claims are made at once, or the reference is the
-            model.
+        ConfigError: an argument is out of range, both claims are made at once, or the reference is the model.
         DataError: a class has too few samples, or masks do not fit.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
@@ -178,12 +171,9 @@ def _rule(at_least: float | None, min_gain: float | None, terms: Terms) -> MeanR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientAim:
-    """The directions in which gradients should point: differences of class means, or masks.
+    """The directions in which gradients should point: class means (K, *S), NaN where there is none, or masks (N, ...).
 
-    Attributes:
-        means: (K, *S), NaN where a class has none.
-        masks: (N, ...) in 0..1.
-        of: (n,) positions in the user's data of the samples of a view.
+    `of` has the positions (n,) in the user's data of the samples of a view.
     """
 
     means: Tensor | None = None
@@ -192,7 +182,6 @@ class GradientAim:
 
     @property
     def with_mean(self) -> Tensor | None:
-        """(K,) bool: True for classes that have a mean; None with masks."""
         return None if self.means is None else ~self.means.flatten(1).isnan().any(1)
 
     def alignment(self, gradient: Tensor, chunk: Chunk, runner_up: Tensor) -> Tensor:
@@ -208,14 +197,14 @@ class GradientAim:
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return (n,) float64 cosines of rows (n, *S); NaN where one is 0."""
+    """Return float64 cosines (n,) of rows (n, *S); NaN where one is 0."""
     a, b = a.flatten(1).double(), b.flatten(1).double()
     both: Tensor = (a * b).sum(1) / (torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1))
     return both
 
 
 def _class_means(classifier: Classifier, halves: Halves, settings: Settings, least: int) -> Tensor:
-    """Return (K, *S) float32 mean images of the classes; NaN where there is none."""
+    # Mean images (K, *S) float32 of the classes; NaN where there is none.
     sums: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
     for ids in torch.split(halves.searched, _READ_AT_A_TIME):
@@ -265,6 +254,7 @@ class AlignmentMeasurement:
         logits, gradient, runner_up = gradients(evaluator, chunk, aim)
         raw = aim.alignment(gradient, chunk, runner_up)
         lowest = 0.0 if aim.masks is not None else -1.0
+        # A gradient that vanishes counts as the worst possible one.
         value = raw.nan_to_num(lowest)
         columns = {
             "value": -value,

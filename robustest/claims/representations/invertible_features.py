@@ -1,9 +1,8 @@
 """Images recovered from a model's features.
 
 From grey with a little noise, normalised gradient steps minimise |R(x') - R(x)|, the distance of the features R of an
-input x' from those of a sample x. If the features are those that people see, x' looks like x; in standard networks
-inputs that look like nothing share features with any sample (Engstrom et al., "Adversarial Robustness as a Prior for
-Learned Representations", 2019, section 4).
+input x' from those of a sample x. In standard networks inputs that look like nothing share features with any sample
+(Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, section 4).
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ INVERTIBLE_FEATURES = Kind(
     captions=Captions(before="sample", after="same features"),
     lines=no_lines,
 )
-"""The share of images that come back from their features."""
 
 
 @measurement(INVERTIBLE_FEATURES)
@@ -69,9 +67,9 @@ def measure_invertible_features(
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
-        data: as for `measure_robust_accuracy`; every sample takes `iterations` passes, so give few.
+        data: as for `measure_robust_accuracy`; every sample takes `iterations` passes.
         max_image_error: of half of the samples claimed at most, > 0.
-        max_representation_error: beyond it an inversion did not succeed and shows nothing, > 0.
+        max_representation_error: beyond it an inversion shows nothing, > 0.
         layer: name of the linear layer; None finds it.
         iterations: gradient steps, >= 1.
         step_size: Euclidean length of the first step, in input units; it falls to 0. None lets the steps span the
@@ -79,11 +77,11 @@ def measure_invertible_features(
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result; the estimate is the share of samples that came back. It is inconclusive, instead of failed, where
-            too few inversions succeed.
+        The result; the estimate is the share of samples that came back. It is inconclusive, not failed, where too few
+            inversions succeed.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
+        ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_positive(
@@ -173,6 +171,7 @@ class InversionMeasurement:
         rep, original = relative_distance(read.logits(made), aim), chunk.x.flatten(1)
         image = relative_distance(made.flatten(1), original)
         read.settle()
+        # The reader's passes are passes of the model too: they count as its cost.
         evaluator.forward += read.forward
         evaluator.backward += read.backward
         near = (

@@ -4,7 +4,7 @@
    `robustest.heads.sparse_head`).
 2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is chosen;
    if there is none, the most accurate.
-3. The other half, which nothing was fitted to or chosen by, compares it with the model, sample by sample.
+3. The other half compares it with the model, sample by sample.
 
 A head explains; it is not the deployed model. Weights alone hardly give a planted cue away: that takes an intervention.
 """
@@ -88,7 +88,6 @@ SPARSE_HEAD = Kind(
         {"most_features", "most_features_class", "features_per_class", "accuracy", "sparse_accuracy", "fidelity"}
     ),
 )
-"""The accuracy that a linear head on a few of the model's own features loses."""
 
 
 @measurement(SPARSE_HEAD)
@@ -113,7 +112,7 @@ def measure_sparse_head(
 
     Linear heads are fitted to the inputs of the model's last linear layer on one half of the samples (Wong, Santurkar
     and Madry, ICML 2021, section 2). The sparsest whose validation accuracy is within `slack` of the model's own is
-    compared with the model on the other half. Test suspected features with `measure_no_spurious_feature`.
+    compared with the model on the other half.
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
@@ -126,7 +125,7 @@ def measure_sparse_head(
         subsamples: fits on half of the rows that measure the stability of features; 0 for none.
         fit_samples: most samples fitted on, and never more than half.
         min_per_class: least number of samples of every class in either half, >= 2.
-        listed_features, listed_samples: features listed per class, and samples listed where each is highest, >= 1.
+        listed_features, listed_samples: features listed per class, and samples listed for each, >= 1.
         **options: see `robustest.run.plan.Options`; every sample of the other half is evaluated.
 
     Returns:
@@ -134,7 +133,7 @@ def measure_sparse_head(
             has each class's features with weight, stability and positions of samples.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
+        ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
         DataError: a class has too few samples to fit on.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
@@ -187,7 +186,7 @@ def measure_sparse_head(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadLimits:
-    """The claimed limits, features of a class and accuracy lost; None without a claim."""
+    """The claimed limits; None without a claim."""
 
     features: int | None
     drop: float | None
@@ -214,11 +213,7 @@ class HeadLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadOptions:
-    """Options of the fit and the choice of a head; see `measure_sparse_head`.
-
-    Raises:
-        ConfigError: a number is out of range.
-    """
+    """Options of the fit and the choice of a head; see `measure_sparse_head`."""
 
     layer: str | None
     slack: float
@@ -240,9 +235,8 @@ class FittedHead:
     """The head that was chosen, and the path and samples it was fitted on.
 
     Attributes:
-        index: the place of the chosen head on the path.
         best: the head of the highest validation accuracy, the sparsest of equals.
-        features, ids: (M, D) and (M,) of the samples fitted on; ids are positions in the data.
+        features, ids: (M, D) and (M,) of the samples fitted on.
     """
 
     last: LastLayer
@@ -258,7 +252,7 @@ class FittedHead:
 
     @property
     def gap(self) -> float:
-        """The largest relative duality gap on the way to the chosen head."""
+        # Each fit starts from the one before: any gap on the way counts.
         return max(self.path.gaps[: self.index + 1])
 
     def details(self, options: HeadOptions) -> dict[str, Any]:
@@ -310,7 +304,6 @@ def fit_head(
     Raises:
         ConfigError: the logits are no linear layer's outputs, or an option is out of range.
         DataError: a class has fewer samples to fit on than `min_per_class`.
-        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     started, device = time.perf_counter(), resolve(settings.device, classifier.device)
     with torch.inference_mode(False), frozen(classifier.module) as notes:
@@ -401,7 +394,7 @@ def _features_and_labels(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparseHeadMeasurement:
-    """The answers of the model and of two heads on its features to a chunk; `of` as in `CueMeasurement`."""
+    """The answers of the model and of two heads on its features to a chunk."""
 
     fitted: FittedHead
     of: Tensor
@@ -456,7 +449,7 @@ def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_pe
 
 
 def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:
-    """Return the reason why these samples cannot decide about a head, or an empty text."""
+    """Return the reason why these samples cannot decide, or an empty text."""
     label, classes = evidence.columns["label"], len(fitted.head.bias)
     counts = np.bincount(label, minlength=classes)
     if int(counts.min()) < min_per_class:
@@ -472,7 +465,7 @@ def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -
 
 
 def _poor_fit(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
-    """Return the reason why a failure may be due to the fit and not to the model, or an empty text."""
+    """Return the reason why a failure may be due to the fit alone, or an empty text."""
     # A fit short of the optimum may have other features, and lose more.
     if fitted.gap > _TOLERANCE:
         return f"the fit did not converge: it may be {fitted.gap:.1e} above the least objective"

@@ -67,11 +67,7 @@ def draws_in(cascade: Cascade) -> int:
 
 
 def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
-    """Return the setup for an attack; if it averages over draws, a model may be random.
-
-    Raises:
-        ConfigError: draws without classes have no majority.
-    """
+    """Return the setup for an attack; if it averages over draws, a model may be random."""
     if draws_in(cascade) == 1:
         return setup
     if not setup.task.one_class:
@@ -101,9 +97,7 @@ class Attacking:
     """Clean predictions of a chunk, then the attack on the samples that are right.
 
     Attributes:
-        examples: most exhibits.
         keep: add the column "x" with the inputs found, or the best attempts.
-        replay: known counterexamples.
         probing: make the experiments of health checks.
         every: return every counterexample, to be tried on another model.
     """
@@ -128,6 +122,7 @@ class Attacking:
             # An audit leaves the experiments of health checks to the attack that it audits.
             probe_inputs(evaluator, chunk, judged.first, climbers(cascade, threat, evaluator, chunk), threat)
         held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
+        # float64: a size in float32 may round across eps.
         size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
         margin = torch.zeros(len(clean), device=clean.device)
 
@@ -154,6 +149,7 @@ class Attacking:
             held[left], after[left], size[left], margin[left] = ~found.broken, found.x, found.size, found.margin
             counts |= outcome.stages
 
+        # Wrong unchanged samples are not held, but no attack has broken them.
         broken = ~held & right
         exhibits = exhibits_of(
             chunk,
@@ -215,7 +211,7 @@ class Attacking:
 
 
 def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> Cascade | None:
-    """Return the stages of a cascade's audit that fit a chunk, as a cascade; None if there are none."""
+    """Return the stages of a cascade's audit that fit a chunk, or None."""
     stages = Cascade(name=f"{cascade.name} audit", stages=cascade.audit).serving(
         threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task
     )
@@ -276,11 +272,11 @@ class Adversarial:
     """The inputs that an attack found; rows in the order given.
 
     Attributes:
-        x: like the x given, inside the threat: the input found for `broken` rows, else the best attempt.
+        x: like the x given, inside the threat: the input found, else the best attempt.
         broken: (N,) bool, True for misclassified rows of `x`.
         norms: (N,) float64, sizes of the changes in the threat's unit.
         stages: number of samples that each stage broke.
-        notes: sentences for the reader.
+        notes: for the reader.
     """
 
     x: Any
@@ -307,8 +303,6 @@ def find_adversarial(
         model: as for `measure_robust_accuracy`.
         x: (N, *S) floats inside the bounds, a tensor or an array, like the inputs returned.
         y: (N,) integer labels.
-        threat: contains all changes.
-        attack: a name, a searcher or a cascade.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -318,6 +312,7 @@ def find_adversarial(
     cascade = as_attack(attack, threat)
     setup = setup_for_draws(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
     look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
+    # No claim: every sample is attacked, and no verdict ends the search early.
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     evidence = observe(setup.plan(f"{cascade.name} under {threat}", look, nothing))
     found = torch.from_numpy(evidence.columns["x"])

@@ -83,8 +83,7 @@ def measure_certified_accuracy(
     Args:
         model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; or
             `Smoothed(model, sigma)`, certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha over
-                twice
-            the number of samples, for a claim about the majority under noise.
+            twice the number of samples, for a claim about the majority under noise.
         data: as for `measure_robust_accuracy`.
         threat: `Linf`, `L2` or `L1`; eps in input units.
         at_least: certified accuracy claimed, in 0..1.
@@ -108,6 +107,7 @@ def measure_certified_accuracy(
         raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
     cascade = attack_of_call(attack, threat)
+    # Bounds are of a model that gives the same logits every time.
     check_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings, certifies=True)
     look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
@@ -154,6 +154,7 @@ def _smoothed(
         eps=threat.radius,
         alpha=setup.settings.alpha / (2 * max(1, len(setup.samples))),
     )
+    # The other half of alpha; see `Smoothing` below for the first.
     halved = replace(setup.terms, alpha=setup.terms.alpha / 2)
     plan = setup.plan(
         CERTIFIED_ACCURACY.quantities[0].state(threat, f"smoothed by noise of {model.sigma:g}"),

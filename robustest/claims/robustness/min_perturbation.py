@@ -71,7 +71,8 @@ def measure_min_perturbation(
 
     Samples that are wrong unchanged need 0. A found size is an upper bound: a failure is proven, a pass is as good as
     the search. If nothing is found, the boundary on the way to the nearest sample of another prediction bounds the
-    size, or else the bounds do. A "set" claim holds if at least half of the samples need `at_least`.
+    size, or else the largest distance inside the bounds. A "set" claim holds if at least half of the samples need
+    `at_least`.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.
@@ -94,7 +95,7 @@ def measure_min_perturbation(
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
     plan = setup.plan(
         MIN_PERTURBATION.quantities[0].state(_THREATS[name].__name__, cascade.name) + of_task(setup.task),
-        Searching(name=name, cascade=cascade, least=at_least, examples=setup.settings.examples),
+        MinimumSearch(name=name, cascade=cascade, least=at_least, examples=setup.settings.examples),
         MedianRule(threshold=at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, at_least),
     )
@@ -116,7 +117,7 @@ def measure_min_perturbation(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MedianRule:
-    """The rule of a claim on the median of the column "size"; the column "widest" has the largest possible size."""
+    """The rule of a claim on the median of the column "size"; the column "widest" has the largest possible one."""
 
     threshold: float | None
     terms: Terms
@@ -129,6 +130,7 @@ class MedianRule:
 
     def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
         ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
+        # An early stop looks at the data many times: only an interval valid at any time may be used.
         if len(ordered) < n and self.terms.scope == "set":
             interval = self._median_interval(ordered, n, settled, widest)
             return decide_early(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
@@ -186,7 +188,7 @@ def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Searching:
+class MinimumSearch:
     """The smallest perturbations of a chunk's samples, in the ball that contains every input."""
 
     name: str

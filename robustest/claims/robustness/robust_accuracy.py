@@ -1,7 +1,7 @@
 """Robust accuracy: the share of samples with no misclassified input found inside the threat.
 
-With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then goes from
-the proven share to the unbroken share, and enough proofs pass the claim.
+With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then begins at
+the proven share.
 """
 
 from __future__ import annotations

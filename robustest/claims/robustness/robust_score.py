@@ -96,6 +96,7 @@ def measure_robust_score(
     check_threat_fits_task(task, threat)
     check_paired(metric, no_worse_than)
     cascade = attack_of_call(attack, threat)
+    # A random score has no worst input.
     if draws_in(cascade) > 1:
         raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
     plan = setup.plan(
@@ -180,6 +181,7 @@ class Worsening:
         columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
         if self.counting:
             columns |= pixel_counts(task, predicted, chunk.y)
+            # The mean IoU before the attack, for comparison.
             columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
         lowered = worse.nonzero().squeeze(1)
         kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None

@@ -1,7 +1,6 @@
 """Universal perturbations: one change that, added to any sample, changes the prediction.
 
-It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3) from several starts, of which the
-best two go on: see `robustest.engine.universal.learn`.
+It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3; `robustest.engine.universal`).
 """
 
 from __future__ import annotations
@@ -127,12 +126,14 @@ class Perturbing:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         if not self.learned:
             samples, ids, seed = self.halves.samples, self.halves.searched, self.settings.seed
+            # Selection sees only the half learned from, never the samples measured.
             few = load(samples, ids[:_JUDGED], bounds=chunk.bounds, seed=seed, device=chunk.x.device)
 
             def batches(steps: int) -> Iterator[Chunk]:
                 return _batches(samples, ids, chunk, seed, steps)
 
             self.learned.append(learn(evaluator, batches, few, self.threat, self.iterations))
+        # Exhibits have positions in the user's data, not in the half.
         part = replace(chunk, ids=self.halves.unseen[chunk.ids])
         return perturb_chunk(evaluator, part, self.threat, self.learned[0], self.settings.examples)
 

@@ -5,7 +5,7 @@
 1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
 2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
 3. The rule decides on the mean over samples and cells. An adaptive model is reset before each cell.
-4. The mCE is relative to error rates of a reference, the user's or published.
+4. The mCE is relative to error rates of a reference.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ def measure_corruption_robustness(
         severities: of 1..5.
         min_accuracy: lowest mean accuracy over corruptions and severities claimed, in 0..1.
         max_drop: largest drop from clean accuracy to that mean claimed, in 0..1.
-        max_mce: largest mCE claimed, > 0, as a share: 0.767 is printed as 76.7 in papers. Give one of the three.
+        max_mce: largest mCE claimed, > 0: 0.767 is 76.7 in papers. Give one of the three.
         reference: error rates for the mCE: a mapping, or the path of a JSON file, like `details["errors"]` of another
-            result. Or "alexnet", the published rates (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None
-            takes them for ImageNet-C.
+            result. Or "alexnet", the published rates for ImageNet's classes (`ALEXNET_ON_IMAGENET_C`); None takes them
+            for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, by the cells in which samples are right, over all
             corruptions and for each, with max_drop on clean samples as well; alpha covers all comparisons.
         task: as for `measure_shift_accuracy`.
@@ -118,8 +118,7 @@ def measure_corruption_robustness(
 
     Returns:
         The result. A sample's outcome is True if it is right in at least half of the cells. If every sample was
-            evaluated,
-        `details["by_severity"]` has each cell's accuracy with a simultaneous interval.
+        evaluated, `details["by_severity"]` has each cell's accuracy with a simultaneous interval.
 
     Raises:
         StoreError: the reference cannot be read.
@@ -231,13 +230,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Corruptions at severities.
-
-    Attributes:
-        stored: the benchmark with their images; None if they are made here.
-        reference: error rates of another model, or None.
-        clean: True if there are clean images beside the corrupted ones.
-    """
+    """Corruptions at severities; `stored` is a benchmark with their images, `clean` True if it has clean images too."""
 
     cells: tuple[Cell, ...]
     stored: CorruptedBenchmark | None
@@ -300,7 +293,7 @@ class Grid:
             check_classes(classes)
 
     def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
-        """Return the columns and parts to compare with a baseline; alpha is the error of all comparisons together."""
+        """Return the columns and parts to compare with a baseline."""
         cells = tuple(cell_column(pair) for pair in self.pairs)
         # Also per corruption: a loss under one must not hide behind gains under others.
         parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
@@ -405,6 +398,7 @@ def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severitie
 def _checked_once(cells: list[T]) -> list[T]:
     if not cells:
         raise ConfigError("Expected one corruption and one severity or more but got none.")
+    # The same corruption twice would count double in every mean.
     twice = [name for (name, _), count in Counter((one.name, one.severity) for one in cells).items() if count > 1]
     if twice:
         raise ConfigError(f"Expected each corruption once but got {twice[0]!r} twice. Write an assertion for each.")
@@ -509,6 +503,7 @@ def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | N
             raise ConfigError(
                 f"Expected a reference that errs under {name!r}: its errors are what ours are divided by."
             )
+    # The same object, so that `is_published` still recognises it.
     if is_published(errors):
         return errors
     return {str(name): [float(rate) for rate in rates] for name, rates in errors.items()}
@@ -536,7 +531,7 @@ def check_size(samples: Samples) -> None:
 
 
 def check_classes(classes: int) -> None:
-    """Raise ConfigError for AlexNet's error rates with another number of classes than 1,000."""
+    """Raise ConfigError for AlexNet's error rates without 1,000 classes."""
     if classes != IMAGENET_CLASSES:
         raise ConfigError(
             f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "

@@ -1,7 +1,7 @@
 """Claims on perturbation sequences: frequency and size of changes of the prediction between frames.
 
-Flip probability and top-5 distance (Hendrycks and Dietterich, ICLR 2019, section 4.3). Each sequence has one figure per
-perturbation; the claim is on a weighted mean of them (`decisions.corruption_error.WeightedRule`).
+Flip probability and top-5 distance (Hendrycks and Dietterich, ICLR 2019, section 4.3). The claim is on a weighted
+mean of the figures of perturbations (`decisions.corruption_error.WeightedRule`).
 """
 
 from __future__ import annotations
@@ -78,8 +78,7 @@ def measure_stable_under_perturbations(
 
     Returns:
         The result. A sequence's outcome is True if no frame of any perturbation flips. It is inconclusive if a
-            perturbation
-        changes no frame.
+        perturbation changes no frame.
 
     Raises:
         DataError: a sequence has fewer than two frames, or values outside the bounds.

@@ -71,11 +71,11 @@ def measure_shift_accuracy(
         data: as for `measure_robust_accuracy`; images (N, C, H, W) for shifts by name.
         shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key) with inputs and outputs in the
             data's units and shape. The claim is inconclusive if the samples that the shift leaves unchanged suffice for
-                it.
+            it.
         severity: 1..5; None: the `Shift`'s, or 3; not for a function without a severity argument.
         at_least: accuracy claimed under the shift, in 0..1.
-        max_drop: largest drop in accuracy claimed, in [0, 1); not together with at_least. It does not
-            bound the accuracy before the drop, and a model unshifted no better than chance plus max_drop does not pass.
+        max_drop: largest drop in accuracy claimed, in [0, 1); not together with at_least. It does not bound the
+            accuracy before the drop, and a model unshifted no better than chance plus max_drop does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
             well; alpha covers all comparisons.
         task: as for `measure_robust_accuracy`; targets that are places follow the shift.
@@ -163,6 +163,7 @@ class Shifting:
             predicted=shifted.predicted,
             before=chunk.x,
             after=after,
+            # The most confident error first.
             badness=-shifted.margin,
             size=self.shift.level,
             most=self.examples,
@@ -192,6 +193,7 @@ def _lost_and_gained(evidence: Evidence) -> tuple[int, int]:
 
 
 def _details(evidence: Evidence) -> dict[str, float | int | None]:
+    # Only pairs with different outcomes say anything about a change (McNemar).
     lost, gained = _lost_and_gained(evidence)
     return {
         "clean_accuracy": evidence.share(evidence.columns["clean"]),
@@ -270,7 +272,7 @@ def measure_consistency(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flipping(Shifting):
-    """Predictions of a chunk, unshifted and shifted; flips with the largest margin are shown first."""
+    """Predictions of a chunk; flips with the largest margin are shown first."""
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         # The unshifted predictions, moved with the shift.

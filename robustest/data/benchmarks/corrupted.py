@@ -86,7 +86,7 @@ class CorruptedBenchmark:
         return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} images",)
 
     def samples(self) -> Samples:
-        """The clean samples, or those of the first cell if there are none: the population and labels of a claim."""
+        """Return the clean samples, or those of the first cell if there are none: the population of a claim."""
         return next(iter(self.cells.values())) if self.clean is None else self.clean
 
 
@@ -295,7 +295,7 @@ class SequenceBenchmark:
         return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} sequences",)
 
     def samples(self) -> Samples:
-        """The first frames of the first perturbation, with label 0: sequences are counted, not classes."""
+        """Return the first frames of the first perturbation, with label 0: sequences are counted, not classes."""
         return as_samples(First(next(iter(self.sequences.values()))))
 
 

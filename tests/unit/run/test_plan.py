@@ -14,7 +14,7 @@ from robustest.attacks import as_attack
 from robustest.claims.cues.interventions import CueMeasurement
 from robustest.claims.datasets.accuracy import Predicting
 from robustest.claims.robustness.attacking import Attacking
-from robustest.claims.robustness.min_perturbation import Searching
+from robustest.claims.robustness.min_perturbation import MinimumSearch
 from robustest.claims.shifts.corruptions import Corrupting
 from robustest.claims.shifts.shift_accuracy import Flipping, Shifting
 from robustest.cues import PixelPatch
@@ -26,7 +26,7 @@ from robustest.shifts import as_shift
 
 LOOKS: dict[str, Any] = {
     "attacking": lambda most: Attacking(cascade=as_attack("pgd"), threat=Linf(0.1), examples=most),
-    "searching": lambda most: Searching(name="l2", cascade=as_attack("fast"), least=0.1, examples=most),
+    "searching": lambda most: MinimumSearch(name="l2", cascade=as_attack("fast"), least=0.1, examples=most),
     "shifting": lambda most: Shifting(shift=as_shift("contrast", 2), examples=most),
     "flipping": lambda most: Flipping(shift=as_shift("contrast", 2), examples=most),
     "corrupting": lambda most: Corrupting(

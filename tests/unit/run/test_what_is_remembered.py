@@ -2,7 +2,7 @@
 
 Each row is one dependency: `sign()` is 1.0, and -1.0 once it was changed. A model's answers, or what a training makes,
 turn round with it. After a change no result may be the old one. The rows of `UNSEEN`, for trainings alone, are those
-which docs/verdicts.md#what-is-remembered names as not seen.
+which docs/verdicts.md#stored-results names as not seen.
 """
 
 # ruff: noqa: ARG005, S311 - what takes the place of a function takes its arguments, and nothing is secret
@@ -486,7 +486,7 @@ UNSEEN = {
     "the clock": "the clock",
     "a package's global": "the state of an installed package (a global that it holds)",
 }
-"""Of trainings, with the words by which docs/verdicts.md#what-is-remembered names them."""
+"""Of trainings, with the words by which docs/verdicts.md#stored-results names them."""
 FORGOTTEN = {"a process that reads a file", "what a cache holds"}
 """What is not remembered at all of a training, whatever changes."""
 
