@@ -208,23 +208,20 @@ def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
         for name, row in named
         if name == metric
     ]
-    return _complete(Outcomes.of(found, source=path.name, announced=_announced_lm_eval(path, task)), path)
+    # The results file beside the samples, if there is one, has the number of documents.
+    announced = None
+    beside = path.with_name(f"results_{path.stem.rpartition('_')[2]}.json")
+    if beside.is_file():
+        data = _json(beside)
+        counts = data.get("n-samples", {}).get(task, {}) if isinstance(data, dict) else {}
+        announced = counts.get("effective") if isinstance(counts.get("effective"), int) else None
+    return _complete(Outcomes.of(found, source=path.name, announced=announced), path)
 
 
 def _first_argument(row: Mapping[str, Any]) -> str:
     arguments = row.get("arguments")
     first: object = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
     return _plain(first.get("arg_0", "") if isinstance(first, dict) else first)
-
-
-def _announced_lm_eval(path: Path, task: str) -> int | None:
-    """Return the number of documents in the results file beside the samples; None without such a file."""
-    beside = path.with_name(f"results_{path.stem.rpartition('_')[2]}.json")
-    if not beside.is_file():
-        return None
-    data = _json(beside)
-    found = data.get("n-samples", {}).get(task, {}) if isinstance(data, dict) else {}
-    return found.get("effective") if isinstance(found.get("effective"), int) else None
 
 
 # Scores of Inspect's own scorers: correct, partial, incorrect, no answer.

@@ -666,11 +666,6 @@ def _read_class(walk: Walk, node: Node) -> None:
     walk.wait(node, {name: held for name, held in members.items() if name not in _MAKING}, now=now)
 
 
-def _enum(walk: Walk, value: enum.Enum, where: str) -> bytes:
-    cls = class_of(walk, type(value), where)
-    return joined("enum", [cls, part("name", str(value.name).encode()), walk.value(value.value, where)])
-
-
 def _object(walk: Walk, value: Any, where: str) -> bytes:
     if any(value is shared for shared in _SHARED):
         return part("random numbers")
@@ -864,7 +859,13 @@ _HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
     ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), lambda _walk, v, _where: _operator_part(str(v))),
     (ModuleType, _module),
     (type, _class),
-    (enum.Enum, _enum),
+    (
+        enum.Enum,
+        lambda walk, v, where: joined(
+            "enum",
+            [class_of(walk, type(v), where), part("name", str(v.name).encode()), walk.value(v.value, where)],
+        ),
+    ),
     (weakref.ref, lambda walk, v, where: joined("weak", [walk.value(v(), where)])),
     (logging.Logger, lambda _walk, v, _where: part("logger", v.name.encode())),
     (_LOCKS, lambda _walk, _v, _where: part("lock")),

@@ -167,7 +167,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:  # before others select by marker
         if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
             item.add_marker(pytest.mark.robust)
-    config.stash[DESELECTED] = [item.nodeid for item in (*items, *_found_tests(config)) if _is_robust(item)]
+    robust = [
+        item
+        for item in (*items, *_found_tests(config))
+        if item.get_closest_marker("robust") or set(_FIXTURES) & set(getattr(item, "fixturenames", ()))
+    ]
+    config.stash[DESELECTED] = [item.nodeid for item in robust]
     yield
     if SETTINGS in config.stash:
         _keep_shard(config, items)
@@ -227,11 +232,6 @@ def _found_tests(config: pytest.Config) -> list[pytest.Item]:
         elif isinstance(one, pytest.Item):
             found.append(one)
     return found
-
-
-def _is_robust(item: pytest.Item) -> bool:
-    named = set(_FIXTURES) & set(getattr(item, "fixturenames", ()))
-    return bool(named) or item.get_closest_marker("robust") is not None
 
 
 def _selection(config: pytest.Config) -> str:
