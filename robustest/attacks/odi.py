@@ -125,20 +125,13 @@ class ODIMargin:
         z = torch.addcmul(seen.z, ascent, per_row(problem.threat.radius * share, seen.z))
         after = {"z": z, "direction": state["direction"], "step": state["step"] + 1}
         if "steep" in state:
-            after["z"], after["steep"] = self._leaving(problem, state, seen, z)
+            # `steep` is the last place with a gradient of each element, NaN for none; flat elements go halfway back to
+            # it. Of an element that never had a gradient both corners are tried, in turn: the slope may lie on the
+            # other side of the sample (a white pixel under a window is flat above and steep below). At first the side
+            # of the start: at a bound of the inputs that is the only one with room.
+            flat, steep = seen.gradient == 0, state["steep"]
+            above = (seen.z > problem.x) != per_row(state["step"] == 0, seen.z)
+            corner = torch.where(above, problem.region["low"], problem.region["high"])
+            back = torch.where(steep.isnan(), corner, (seen.z + steep) / 2)
+            after |= {"z": torch.where(flat, back, z), "steep": torch.where(flat, steep, seen.z)}
         return after
-
-    @staticmethod
-    def _leaving(problem: Problem, state: Rows, seen: Evaluation, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the next proposal, flat elements moved, and the last place with a gradient of each element (NaN:
-        none).
-        """
-        assert seen.gradient is not None
-        flat, steep = seen.gradient == 0, state["steep"]
-        # Of an element that never had a gradient both corners are tried, in turn: the slope may lie on the other side
-        # of the sample (a white pixel under a window is flat above and steep below). At first the side of the start:
-        # at a bound of the inputs that is the only one with room.
-        above = (seen.z > problem.x) != per_row(state["step"] == 0, seen.z)
-        corner = torch.where(above, problem.region["low"], problem.region["high"])
-        back = torch.where(steep.isnan(), corner, (seen.z + steep) / 2)
-        return torch.where(flat, back, z), torch.where(flat, steep, seen.z)
