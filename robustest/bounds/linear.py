@@ -347,18 +347,15 @@ class Bounding:
                 continue
             sample = torch.tensor([number], device=low.device)
             for places in cut(flat[number].nonzero().squeeze(1), most):
-                least, largest = self._ends(depth, low.shape[1:], places, sample)
+                rows = self._picked(depth, low.shape[1:], places)
+                magnitude, ends = self._magnitudes[depth][number].flatten()[places], []
+                for sign in (1, -1):
+                    pending = {place: sign * a for place, a in rows.coefficients.items()}
+                    ends.append(sign * self._backward(depth, sign * rows.height, magnitude, pending, sample))
+                least, largest = ends
                 lows[number, places] = torch.maximum(lows[number, places], least)
                 highs[number, places] = torch.minimum(highs[number, places], largest)
         return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
-
-    def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        rows = self._picked(depth, shape, places)
-        height, magnitude, ends = rows.height, self._magnitudes[depth][sample[0]].flatten()[places], []
-        for sign in (1, -1):
-            pending = {place: sign * a for place, a in rows.coefficients.items()}
-            ends.append(sign * self._backward(depth, sign * height, magnitude, pending, sample))
-        return ends[0], ends[1]
 
 
 def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
