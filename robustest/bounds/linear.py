@@ -137,14 +137,13 @@ class Windows:
         least, reached = inside.least(pulled[..., :-1].flatten(0, 1), group)
         bound = least.view(len(a), 2 * c) + pulled[..., -1]
         magnitude = added + torch.maximum(*reached.view(len(a), 2, c).unbind(1))
-        found = (at - fall + bound[:, :c], at + fall - bound[:, c:], magnitude)
-        low, high, size = (self._placed(values, sizes[1][sample].numel()) for values in found)
+        count, placed = sizes[1][sample].numel(), []
+        for values in (at - fall + bound[:, :c], at + fall - bound[:, c:], magnitude):
+            room = values.new_zeros(count + 1)
+            room[self.outputs.flatten()] = values.flatten()
+            placed.append(room[:count])
+        low, high, size = placed
         return low, high, size + sizes[1][sample].flatten()
-
-    def _placed(self, values: Tensor, count: int) -> Tensor:
-        room = values.new_zeros(count + 1)
-        room[self.outputs.flatten()] = values.flatten()
-        return room[:count]
 
 
 def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:

@@ -114,7 +114,14 @@ def unlike(node: fx.Node, root: nn.Module) -> str:
     if any(isinstance(value, torch.dtype) for value in values):
         return "with a dtype"
     if node.op != "call_module":
-        return _batch_statistics(node) if name_of(node, root) == "batch_norm" else ""
+        if name_of(node, root) != "batch_norm":
+            return ""
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training")
+        if isinstance(node.target, OpOverload):  # its arguments are in another order than the function's
+            names = ("input", "weight", "bias", "running_mean", "running_var", "training")
+        given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        known = given.get("running_mean") is not None and given.get("running_var") is not None
+        return "" if known and given.get("training", False) is False else "by statistics of the batch"
     module = root.get_submodule(str(node.target))
     # A hook or a replaced forward may compute anything.
     if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
@@ -122,15 +129,6 @@ def unlike(node: fx.Node, root: nn.Module) -> str:
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
         return "by statistics of the batch"
     return ""
-
-
-def _batch_statistics(node: fx.Node) -> str:
-    names = ("input", "running_mean", "running_var", "weight", "bias", "training")
-    if isinstance(node.target, OpOverload):  # its arguments are in another order than the function's
-        names = ("input", "weight", "bias", "running_mean", "running_var", "training")
-    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    known = given.get("running_mean") is not None and given.get("running_var") is not None
-    return "" if known and given.get("training", False) is False else "by statistics of the batch"
 
 
 def run(node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
