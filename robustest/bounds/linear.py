@@ -139,7 +139,7 @@ class Windows:
         magnitude = added + torch.maximum(*reached.view(len(a), 2, c).unbind(1))
         count, placed = sizes[1][sample].numel(), []
         for values in (at - fall + bound[:, :c], at + fall - bound[:, c:], magnitude):
-            room = values.new_zeros(count + 1)
+            room = values.new_zeros(count + 1)  # the last place takes the positions beyond the outputs
             room[self.outputs.flatten()] = values.flatten()
             placed.append(room[:count])
         low, high, size = placed
