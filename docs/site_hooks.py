@@ -7,6 +7,7 @@ nav does not list is an error.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ import robustest
 _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
 _PACKAGES = ("robustest", "robustest_people")
 """Packages whose assertions have a page."""
-_OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")
+_UPWARDS = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
 
 
 def on_config(config: Any) -> Any:
@@ -44,7 +45,14 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """The references; and no links to files that are not on the site."""
-    text = _OUTSIDE.sub(lambda found: found[1], _SETUP.sub("", markdown))
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def kept(link: re.Match[str]) -> str:
+        # A link that leaves docs/ leads nowhere on the site: its text stays.
+        outside = posixpath.normpath(posixpath.join(folder, link[2])).startswith("..")
+        return link[1] if outside else link[0]
+
+    text = _UPWARDS.sub(kept, _SETUP.sub("", markdown))
     kind, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
     if kind == "claims":
         package = next(one for one in _PACKAGES if f"assert_{name}" in import_module(one).__all__)

@@ -293,19 +293,11 @@ def receive(context: Context | None) -> None:
             context.results.append(Result.from_dict(line["result"]))
         else:
             words = context.under_way.pop(line["ended"], "a claim in another process")
-            if line["error"] is not None:
-                context.apart.append(Apart(words, _error_in(line["error"])))
-
-
-def _as_json(error: BaseException) -> dict[str, Any]:
-    result = error.result.to_dict() if isinstance(error, ClaimFailed) else None
-    return {"name": type(error).__name__, "message": str(error), "result": result}
-
-
-def _error_in(line: Mapping[str, Any]) -> BaseException:
-    if line["result"] is not None:
-        return ClaimFailed(line["message"], Result.from_dict(line["result"]))
-    return RobustestError(f"{line['name']}: {line['message']}")
+            if (sent := line["error"]) is not None:
+                raised: BaseException = RobustestError(f"{sent['name']}: {sent['message']}")
+                if sent["result"] is not None:
+                    raised = ClaimFailed(sent["message"], Result.from_dict(sent["result"]))
+                context.apart.append(Apart(words, raised))
 
 
 @contextmanager
@@ -324,7 +316,10 @@ def claiming(kind: str) -> Iterator[None]:
             error = raised
             raise
         finally:
-            plain = None if error is None else _as_json(error)
+            plain = None
+            if error is not None:
+                result = error.result.to_dict() if isinstance(error, ClaimFailed) else None
+                plain = {"name": type(error).__name__, "message": str(error), "result": result}
             _send(folder, {"test": context.test, "ended": number, "error": plain})
         return
     here = context.home is None or context.home[1] == threading.get_ident()

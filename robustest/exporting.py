@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,20 +24,14 @@ def exported(module: nn.Module, batch: Tensor, size: Any) -> torch.export.Export
     Raises:
         Exception: torch cannot export the module.
     """
-    with _silence():
-        program = torch.export.export(module, (batch,), dynamic_shapes=({0: size},))
-    for node in program.graph.nodes:
-        # The origin of a node: torch 2.5 cannot read back its own entries of nested modules.
-        node.meta.pop("nn_module_stack", None)
-    return program
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
     before, _TRACE.disabled = _TRACE.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            program = torch.export.export(module, (batch,), dynamic_shapes=({0: size},))
     finally:
         _TRACE.disabled = before
+    for node in program.graph.nodes:
+        # The origin of a node: torch 2.5 cannot read back its own entries of nested modules.
+        node.meta.pop("nn_module_stack", None)
+    return program

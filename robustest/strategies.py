@@ -141,13 +141,9 @@ def poses(*, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> 
 @st.composite
 def _poses(draw: DrawFn, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> Pose:
     turn = draw(st.integers(-degrees, degrees))
-    right, down, larger = (_hundredths(draw, limit) for limit in (translation, translation, zoom))
+    hundredths = [int(round(limit * 100, 6)) for limit in (translation, translation, zoom)]
+    right, down, larger = (draw(st.integers(-most, most)) / 100 for most in hundredths)
     return Pose(turn, right, down, larger)
-
-
-def _hundredths(draw: DrawFn, limit: float) -> float:
-    most = int(round(limit * 100, 6))
-    return draw(st.integers(-most, most)) / 100
 
 
 def perturbations(threat: Threat) -> SearchStrategy[Perturbation]:

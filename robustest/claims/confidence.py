@@ -26,7 +26,6 @@ from torch.nn import functional as F
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
 from robustest.decisions import (
-    Decision,
     Rule,
     ShareRule,
     checked_not_both,
@@ -298,7 +297,16 @@ def measure_calibrated(
     temperature = checked_temperature(temperature, fit_data)
     chosen = optional_shift(shift, severity)
     setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
-    look, fitted = _answering(setup, chosen, temperature, fit_data, probabilities=probabilities)
+    fitted = None
+    if fit_data is not None:
+        temperature, fitted = fitted_temperature(setup, fit_data, probabilities=probabilities)
+    look = Answering(
+        examples=setup.settings.examples,
+        shift=chosen,
+        temperature=temperature,
+        probabilities=probabilities,
+        marked=fitted is not None,
+    )
     plan = answers_plan(setup, asked.quantity.state(shift_words(chosen)), look, asked.rule(setup)).against(
         no_worse_than, tolerance, has_threshold=asked.threshold is not None, scored="mean of 1 - Brier score / 2"
     )
@@ -380,22 +388,6 @@ def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_
         )
 
 
-def _answering(
-    setup: Setup, shift: Shift | None, temperature: float, fit_data: object, *, probabilities: bool
-) -> tuple[Answering, Evidence | None]:
-    fitted = None
-    if fit_data is not None:
-        temperature, fitted = fitted_temperature(setup, fit_data, probabilities=probabilities)
-    look = Answering(
-        examples=setup.settings.examples,
-        shift=shift,
-        temperature=temperature,
-        probabilities=probabilities,
-        marked=fitted is not None,
-    )
-    return look, fitted
-
-
 def _calibration_details(evidence: Evidence, bins: int, temperature: float) -> dict[str, Any]:
     # Figures of some samples are not figures of the set.
     if not evidence.whole:
@@ -468,6 +460,24 @@ def measure_selective_accuracy(
         SelectiveRule(threshold=at_least, coverage=coverage, terms=setup.terms),
     )
     evidence = observe(plan)
+    columns, answered = evidence.columns, count_at_least(coverage, evidence.n)
+    # A model that is certain and wrong on every changed sample answers these first.
+    worst = max(0.0, 1 - int(columns["moved"].sum()) / answered)
+    details: dict[str, Any] = {"coverage": coverage}
+    if evidence.whole:
+        held, order = columns["held"], np.argsort(-columns["msp"], kind="stable")
+        details |= {
+            "answered": answered,
+            "confidence_from": float(columns["confidence"][order[answered - 1]]),
+            "accuracy": float(held.mean()),
+            "by_coverage": [
+                {
+                    "coverage": share / 10,
+                    "accuracy": float(held[order[: count_at_least(share / 10, evidence.n)]].mean()),
+                }
+                for share in range(1, 11)
+            ],
+        }
     return finish(
         plan,
         evidence,
@@ -475,32 +485,9 @@ def measure_selective_accuracy(
         threshold=at_least,
         setting=shift_setting(chosen),
         method=f"the surest {coverage:g} answered",
-        details=_selective_details(evidence, coverage),
-        changed=changed_by(evidence, chosen, worst=_selective_worst(evidence, coverage)),
+        details=details,
+        changed=changed_by(evidence, chosen, worst=worst),
     )
-
-
-def _selective_worst(evidence: Evidence, coverage: float) -> float:
-    # A model that is certain and wrong on every changed sample answers these first.
-    moved, answered = int(evidence.columns["moved"].sum()), count_at_least(coverage, evidence.n)
-    return max(0.0, 1 - moved / answered)
-
-
-def _selective_details(evidence: Evidence, coverage: float) -> dict[str, Any]:
-    if not evidence.whole:
-        return {"coverage": coverage}
-    held, order = evidence.columns["held"], np.argsort(-evidence.columns["msp"], kind="stable")
-    k = count_at_least(coverage, evidence.n)
-    return {
-        "coverage": coverage,
-        "answered": k,
-        "confidence_from": float(evidence.columns["confidence"][order[k - 1]]),
-        "accuracy": float(held.mean()),
-        "by_coverage": [
-            {"coverage": share / 10, "accuracy": float(held[order[: count_at_least(share / 10, evidence.n)]].mean())}
-            for share in range(1, 11)
-        ],
-    }
 
 
 # Number of inside samples that are evaluated together with the first outside samples.
@@ -561,18 +548,38 @@ def measure_ood_rejected(
     beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]
     plan = answers_plan(setup.on(_unlabelled(outside)), statement, replace(look, beside=beside), rule)
     other = observe(plan)
-    decision, edge = decide_accepted(own.columns[score], other.columns[score], most, setup.terms)
+    scores_inside, scores_outside = own.columns[score], other.columns[score]
+    decision, edge = decide_accepted(scores_inside, scores_outside, most, setup.terms)
     if not (own.whole and other.whole):
-        decision = _in_part(decision)
+        # No verdict: the score that 95 % reach is that of all samples.
+        rule_in_part = f"budget: not all samples looked at; {decision.rule}"
+        decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule_in_part, estimate=None)
+    accepted = scores_outside >= edge
+    # AUROC as the Mann-Whitney statistic; ties count half.
+    ordered = np.sort(scores_outside)
+    below = np.searchsorted(ordered, scores_inside, "left") + np.searchsorted(ordered, scores_inside, "right")
     return finish(
         plan,
-        _outside_evidence(other, own, accepted=other.columns[score] >= edge),
+        replace(
+            other.including(own),
+            # An outside sample holds if it is rejected; both sets have been paid for.
+            columns={**other.columns, "held": ~accepted},
+            exhibits=[one for one in other.exhibits if accepted[np.searchsorted(other.ids, one.index)]],
+        ),
         decision=decision,
         kind=OOD_REJECTED,
         threshold=most,
         setting=f"{own.n} samples inside, {other.n} outside",
         method=f"{score}, accepted from {edge:.4g}",
-        details=_ood_details(own.columns[score], other.columns[score], edge),
+        details={
+            "accepted": int(accepted.sum()),
+            "outside_n": other.n,
+            "inside_n": own.n,
+            "inside_accepted": float((scores_inside >= edge).mean()),
+            "score_from": edge,
+            "auroc": float(below.mean() / (2 * len(scores_outside))),
+            "tpr": TPR,
+        },
         caveats=few(own.n, " inside"),
     )
 
@@ -588,33 +595,3 @@ def _unlabelled(outside: object) -> Samples:
         return x, torch.zeros_like(y)
 
     return Samples(take, len(samples))
-
-
-def _outside_evidence(outside: Evidence, inside: Evidence, *, accepted: NDArray[np.bool_]) -> Evidence:
-    return replace(
-        outside.including(inside),
-        # An outside sample holds if it is rejected; both sets have been paid for.
-        columns={**outside.columns, "held": ~accepted},
-        exhibits=[one for one in outside.exhibits if accepted[np.searchsorted(outside.ids, one.index)]],
-    )
-
-
-def _in_part(decision: Decision) -> Decision:
-    # No verdict: the score that 95 % reach is that of all samples.
-    rule = f"budget: not all samples looked at; {decision.rule}"
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None)
-
-
-def _ood_details(inside: Any, outside: Any, edge: float) -> dict[str, Any]:
-    # AUROC as the Mann-Whitney statistic; ties count half.
-    ordered = np.sort(outside)
-    below = np.searchsorted(ordered, inside, "left") + np.searchsorted(ordered, inside, "right")
-    return {
-        "accepted": int((outside >= edge).sum()),
-        "outside_n": len(outside),
-        "inside_n": len(inside),
-        "inside_accepted": float((inside >= edge).mean()),
-        "score_from": edge,
-        "auroc": float(below.mean() / (2 * len(outside))),
-        "tpr": TPR,
-    }

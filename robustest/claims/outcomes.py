@@ -112,7 +112,16 @@ def measure_rate(
         pairs = _paired(found, as_outcomes(no_worse_than), missing)
         rule = _comparison(pairs, number, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
         decision = _both(decision, rule, pairs, claimed=at_least is not None)
-        details["baseline"] = {**_compared(rule, pairs), "tolerance": tolerance}
+        details["baseline"] = {
+            "model": f"recorded in {pairs.reference}",
+            **rule.compare(_pair_columns(pairs)).details(),
+            "accuracy": float(rule.share_before),
+            "pairs": len(pairs.now),
+            "missing": pairs.lost,
+            "new": pairs.new,
+            "changed": pairs.changed,
+            "tolerance": tolerance,
+        }
         caveats += pairs.caveats(missing)
         scope = scope if at_least is not None else given_scope or "set"
     return _result(
@@ -428,20 +437,6 @@ def _both(number: Decision, rule: NoWorse, pairs: _Pairs, *, claimed: bool) -> D
     return replace(number, verdict=worst.verdict, rule=worst.rule, reasons=worst.reasons, at_alpha=True)
 
 
-def _compared(rule: NoWorse, pairs: _Pairs) -> dict[str, Any]:
-    """Return the details of a comparison, as those with a committed baseline."""
-    found = rule.compare(_pair_columns(pairs))
-    return {
-        "model": f"recorded in {pairs.reference}",
-        **found.details(),
-        "accuracy": float(rule.share_before),
-        "pairs": len(pairs.now),
-        "missing": pairs.lost,
-        "new": pairs.new,
-        "changed": pairs.changed,
-    }
-
-
 def _count(items: int) -> str:
     return f"{items} {'item' if items == 1 else 'items'}"
 
@@ -469,8 +464,11 @@ def _result(
     details: dict[str, Any],
     caveats: Sequence[str],
 ) -> Result:
-    ids = columns["id"]
-    evidence = Evidence(decision=decision, columns=columns, ids=ids, total=scored.n, data=_names_digest(scored))
+    from robustest.data.outcomes import digest_of
+
+    # By the items' names `robustest compare` knows that two runs may be paired.
+    names = digest_of("\0".join(scored.name.tolist()))
+    evidence = Evidence(decision=decision, columns=columns, ids=columns["id"], total=scored.n, data=names)
     result = result_of(
         evidence,
         decision,
@@ -487,22 +485,12 @@ def _result(
     )
     if (threshold is None and "baseline" not in details) or decision.verdict is Verdict.PASSED:
         return result
-    worst = np.argsort(scored.mean, kind="stable")[: settings.examples]
-    return replace(
-        result, counterexamples=tuple(_example(scored, int(place)) for place in worst if scored.mean[place] < 1)
-    )
-
-
-def _names_digest(scored: _Scored) -> str:
-    """Return a digest of the items, by which `robustest compare` knows that two runs may be paired."""
-    from robustest.data.outcomes import digest_of
-
-    return digest_of("\0".join(scored.name.tolist()))
-
-
-def _example(scored: _Scored, place: int) -> Counterexample:
-    """Return an item as a report shows it: its name, its score and its texts."""
-    row, texts = int(scored.first[place]), scored.source.texts
-    parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
-    parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
-    return Counterexample(index=place, label=-1, clean=-1, predicted=-1, told="; ".join(parts))
+    # A report shows an item's name, its score and its texts.
+    shown, texts = [], scored.source.texts
+    for place in np.argsort(scored.mean, kind="stable")[: settings.examples].tolist():
+        if scored.mean[place] < 1:
+            row = int(scored.first[place])
+            parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
+            parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
+            shown.append(Counterexample(index=place, label=-1, clean=-1, predicted=-1, told="; ".join(parts)))
+    return replace(result, counterexamples=tuple(shown))

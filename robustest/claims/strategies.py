@@ -118,7 +118,35 @@ def measure_robust_to(
         # A counterexample found in time refutes for certain: it is measured on all samples, however long that takes.
         with clock.unlimited() if ended.early else nullcontext():
             trials.end()
-    result = _result(trials, ended, setup, at_least, setting=setting, statement=statement)
+    shown = ended.mildest if ended.mildest is not None else trials.worst
+    with clock.unlimited() if ended.early else nullcontext():
+        evidence = _whole(shown, setup, statement)
+    # `worst`: the accuracy of a model that is wrong on every sample that any change altered.
+    moved, clean = trials.moved, evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
+    worst = float((clean & ~moved).mean())
+    result = result_of(
+        replace(with_search(evidence, trials.tally, settings), cached=""),
+        _decide(ended, trials, evidence, at_least),
+        settings,
+        kind=ROBUST_TO,
+        statement=statement,
+        threshold=at_least,
+        setting=setting,
+        method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
+        details={
+            "examples": len(trials.seen),
+            "examples_that_break": trials.broken,
+            "searched_on": trials.n,
+            "mildest": None if ended.mildest is None else _about(ended.mildest, trials),
+            "worst": _about(trials.worst, trials),
+            "clean_accuracy": evidence.share(evidence.columns["clean"]),
+        },
+        bounds="above",
+        scope="set",
+        pairing=Pairing(under=code_of(shown) + of_task(setup.task)),
+        caveats=_idle(trials),
+        changed=[Changed(by="the strategy", moved=moved, cut=trials.cut, worst=worst)],
+    )
     return replace(result, notes=(*notes, *result.notes))
 
 
@@ -203,38 +231,6 @@ def _search(
     return _SearchEnd(mildest)
 
 
-def _result(
-    trials: Trials, ended: _SearchEnd, setup: Setup, at_least: float | None, *, setting: str, statement: str
-) -> Result:
-    shown = ended.mildest if ended.mildest is not None else trials.worst
-    with clock.unlimited() if ended.early else nullcontext():
-        evidence = _whole(shown, setup, statement)
-    decision = _decide(ended, trials, evidence, at_least)
-    return result_of(
-        replace(with_search(evidence, trials.tally, setup.settings), cached=""),
-        decision,
-        setup.settings,
-        kind=ROBUST_TO,
-        statement=statement,
-        threshold=at_least,
-        setting=setting,
-        method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
-        details=_details(trials, evidence, ended),
-        bounds="above",
-        scope="set",
-        pairing=Pairing(under=code_of(shown) + of_task(setup.task)),
-        caveats=_idle(trials),
-        changed=[_changed(trials, evidence)],
-    )
-
-
-def _changed(trials: Trials, evidence: Evidence) -> Changed:
-    moved = trials.moved
-    # `worst`: the accuracy of a model that is wrong on every sample that any change altered.
-    clean = evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
-    return Changed(by="the strategy", moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
-
-
 def _idle(trials: Trials) -> tuple[str, ...]:
     if not trials.moved.any():
         return ()
@@ -273,17 +269,6 @@ def _decide(ended: _SearchEnd, trials: Trials, evidence: Evidence, at_least: flo
         return told(verdict=Verdict.INCONCLUSIVE, rule=rule)
     on = "" if trials.n == evidence.n else f" on {trials.n} of {evidence.n} samples"
     return told(verdict=Verdict.PASSED, rule=f"no counterexample in {tried}{on}: a search, not a proof")
-
-
-def _details(trials: Trials, evidence: Evidence, ended: _SearchEnd) -> dict[str, Any]:
-    return {
-        "examples": len(trials.seen),
-        "examples_that_break": trials.broken,
-        "searched_on": trials.n,
-        "mildest": None if ended.mildest is None else _about(ended.mildest, trials),
-        "worst": _about(trials.worst, trials),
-        "clean_accuracy": evidence.share(evidence.columns["clean"]),
-    }
 
 
 def _about(change: object, trials: Trials) -> dict[str, Any]:
@@ -417,7 +402,9 @@ class Trials:
             self.broken += self._broken(trial)
             if self.worst is None or trial.harms_more_than(self.seen[_key(self.worst)]):
                 self.worst = change
-            self._show()
+            watch = context.current().progress
+            if watch is not None and self._statement:
+                watch(self._statement, len(self.seen), len(self.seen), self.broken)
         tell_hypothesis(trial.margin)
         return self._broken(trial)
 
@@ -444,11 +431,6 @@ class Trials:
 
     def _broken(self, trial: Trial) -> bool:
         return self.least is not None and trial.right < self.least
-
-    def _show(self) -> None:
-        watch = context.current().progress
-        if watch is not None and self._statement:
-            watch(self._statement, len(self.seen), len(self.seen), self.broken)
 
 
 def _key(change: object) -> Hashable:

@@ -61,7 +61,14 @@ class ClassTree:
         if not isinstance(nested, Mapping):
             raise DataError(expected("a class tree as nested dicts", nested))
         edges = list(_edges("root", nested))
-        _check_once(edges)
+        parents = {"root": ""}
+        for parent, child, _ in edges:
+            if child in parents:
+                raise DataError(
+                    f"Expected every name once but {child!r} stands below {parents[child] or 'nothing'!r} and "
+                    f"{parent!r}. Give them two names, or use ClassTree.from_edges for a node that is of both kinds."
+                )
+            parents[child] = parent
         indices = _indices(edges, classes)
         return cls.from_edges([(parent, child) for parent, child, _ in edges], indices, root="root")
 
@@ -181,17 +188,6 @@ def _node(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise DataError(expected("the name of a class", name))
     return name
-
-
-def _check_once(edges: Sequence[tuple[str, str, object]]) -> None:
-    parents = {"root": ""}
-    for parent, child, _ in edges:
-        if child in parents:
-            raise DataError(
-                f"Expected every name once but {child!r} stands below {parents[child] or 'nothing'!r} and {parent!r}. "
-                "Give them two names, or use ClassTree.from_edges for a node that is of both kinds."
-            )
-        parents[child] = parent
 
 
 def _indices(edges: Sequence[tuple[str, str, object]], classes: Sequence[str] | None) -> dict[str, int]:
@@ -379,7 +375,12 @@ def breeds_split(
     counts = {node: len(tree.leaves(node)) for node in nodes}
     if not nodes:
         raise DataError(f"Expected nodes at level {recipe['level']} of the class tree but there are none.")
-    wanted = recipe["subclasses"] or _fewest(min(counts.values()), split, balanced)
+    wanted = recipe["subclasses"]
+    if not wanted and balanced:  # the most that every superclass has, an even number
+        least = min(counts.values())
+        wanted = max(2, least - least % 2)
+    elif not wanted:
+        wanted = 1 if split is None else 2
     chosen = [node for node in nodes if counts[node] >= wanted]
     if preset is not None and len(chosen) != BREEDS[preset].superclasses:
         raise DataError(
@@ -390,11 +391,15 @@ def breeds_split(
         raise DataError(f"Expected a node at level {recipe['level']} with {wanted} classes but none has as many.")
     random = np.random.RandomState(seed)  # one stream through all superclasses, in their order
     parts = [_divide(tree, node, wanted if balanced else None, split, random) for node in chosen]
+    names: dict[str | int, str] = {}
+    for node, (source, target) in zip(chosen, parts, strict=True):
+        names[node] = tree.name(node)
+        names |= {tree.classes[leaf]: tree.name(leaf) for leaf in (*source, *target)}
     return BreedsSplit(
         superclasses=tuple(chosen),
         source=tuple(tuple(tree.classes[leaf] for leaf in source) for source, _ in parts),
         target=() if split is None else tuple(tuple(tree.classes[leaf] for leaf in target) for _, target in parts),
-        names=dict(_names(tree, chosen, parts)),
+        names=names,
     )
 
 
@@ -419,12 +424,6 @@ def _check_numbers(level: object, subclasses: object, seed: object, *, halved: b
         raise ConfigError(expected("an even number of subclasses, as they are halved", subclasses))
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise ConfigError(expected("seed to be a whole number in 0..2**32 - 1", seed))
-
-
-def _fewest(least: int, split: Kind | None, balanced: bool) -> int:
-    if not balanced:
-        return 1 if split is None else 2
-    return max(2, least - least % 2)
 
 
 def _divide(
@@ -491,14 +490,6 @@ def _whole(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]:
 
 def _filled(domain: list[str], spare: list[str], half: int) -> list[str]:
     return domain + spare[: half - len(domain)]
-
-
-def _names(
-    tree: ClassTree, chosen: list[str], parts: list[tuple[list[str], list[str]]]
-) -> Iterator[tuple[str | int, str]]:
-    for node, (source, target) in zip(chosen, parts, strict=True):
-        yield node, tree.name(node)
-        yield from ((tree.classes[leaf], tree.name(leaf)) for leaf in (*source, *target))
 
 
 # Number of samples read at a time if only their labels are needed.

@@ -233,7 +233,21 @@ _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 
 def _inspect(path: Path, options: Mapping[str, Any]) -> Outcomes:
     """Read a log of Inspect (format 2), as JSON or as an archive."""
-    header, samples = _inspect_archive(path) if zipfile.is_zipfile(path) else _inspect_json(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "header.json" not in names:
+                raise DataError(
+                    f"Expected a finished log of Inspect but {path} has no header: the evaluation did not end."
+                )
+            header = _member(archive, path, "header.json")
+            samples = [_member(archive, path, name) for name in names if name.startswith("samples/")]
+    else:
+        header = _json(path)
+        found = header.get("samples") if isinstance(header, dict) else None
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise DataError(f"Expected a log of Inspect with its samples in {path} but it has none.")
+        samples = found
     # Samples that ended in an error have no score, and leaving them out would raise the rate.
     if header.get("status") != "success":
         raise DataError(
@@ -260,24 +274,6 @@ def _inspect(path: Path, options: Mapping[str, Any]) -> Outcomes:
     dataset = header.get("eval", {}).get("dataset", {})
     ids = dataset.get("sample_ids")
     return _complete(Outcomes.of(rows, source=path.name, announced=len(ids) if isinstance(ids, list) else None), path)
-
-
-def _inspect_json(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    data = _json(path)
-    samples = data.get("samples") if isinstance(data, dict) else None
-    if not isinstance(samples, list) or not all(isinstance(one, dict) for one in samples):
-        raise DataError(f"Expected a log of Inspect with its samples in {path} but it has none.")
-    return data, samples
-
-
-def _inspect_archive(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if "header.json" not in names:
-            raise DataError(f"Expected a finished log of Inspect but {path} has no header: the evaluation did not end.")
-        header = _member(archive, path, "header.json")
-        samples = [_member(archive, path, name) for name in names if name.startswith("samples/")]
-    return header, samples
 
 
 def _member(archive: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any]:

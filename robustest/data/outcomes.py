@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from robustest.errors import ConfigError, DataError, expected
 
@@ -94,13 +94,16 @@ class Outcomes:
         n = len(columns[item])
         if n == 0:
             raise DataError(f"Expected at least one row but got none in {source}.")
+        for place, value in enumerate(columns[item]):
+            if value is None or (isinstance(value, float) and np.isnan(value)) or value == "":
+                raise DataError(f"Expected names of items in {source} but row {place + 1} has none.")
         shown = {
             name: columns[column]
             for name, column in (texts or dict(zip(TEXTS, TEXTS, strict=True))).items()
             if column in columns
         }
         made = cls(
-            item=_names(columns[item], "items", source),
+            item=np.array([_text(value) for value in columns[item]]),
             score=_scores(columns[score], low, high, source),
             run=_optional(columns, run, n),
             group=_optional(columns, group, n),
@@ -302,13 +305,6 @@ def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
     raise DataError(expected(f"records, columns or a frame in {source}", rows))
 
 
-def _names(values: Sequence[Any], what: str, source: str) -> NDArray[np.str_]:
-    for place, value in enumerate(values):
-        if value is None or (isinstance(value, float) and np.isnan(value)) or value == "":
-            raise DataError(f"Expected names of {what} in {source} but row {place + 1} has none.")
-    return np.array([_text(value) for value in values])
-
-
 def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int) -> NDArray[np.str_]:
     """Return a column of names; missing values are empty."""
     values = columns.get(name, [None] * n) if name is not None else [None] * n
@@ -329,12 +325,13 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
     Raises:
         DataError: a score is neither a number nor a boolean, or outside the range.
     """
-    try:
-        scores: ArrayLike = np.array([np.nan if one is None else _number(one) for one in values], dtype=np.float64)
-    except (TypeError, ValueError):
-        place, got = next((i, v) for i, v in enumerate(values) if not _is_number(v))
-        raise DataError(expected(f"numbers or booleans as scores in {source}, row {place + 1}", got)) from None
-    found = np.asarray(scores)
+    numbers = []
+    for row, value in enumerate(values, 1):
+        try:
+            numbers.append(np.nan if value is None else _number(value))
+        except (TypeError, ValueError):
+            raise DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value)) from None
+    found = np.array(numbers, dtype=np.float64)
     outside = np.flatnonzero((found < low) | (found > high) | np.isinf(found))
     if len(outside):
         mend = "Give the range of the scores: low=, high=."
@@ -354,11 +351,3 @@ def _number(value: Any) -> float:
             return float(word == "true")
         return float(value) if word else np.nan
     return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        _number(0 if value is None else value)
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -34,11 +34,21 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
     """
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
-        data = _test_loader(data)
+        module = data
+        if getattr(module, "_robustest_set_up", None) is not True:
+            module.setup("test")
+            # `setup` may download or split data, so it runs once for each module.
+            module._robustest_set_up = True
+        data = module.test_dataloader()
+        if data is None or isinstance(data, (list, tuple, Mapping)):
+            raise DataError(
+                expected("a data module whose test_dataloader() is one loader", data, "Pass the one that is meant.")
+            )
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and (_is_frame(data[0]) or hasattr(data[0], "shape"))):
         return data
     x, y = data
-    return (_numbers(x) if _is_frame(x) else x), _indices(_plain(y), labels)
+    y = y.to_numpy() if hasattr(y, "to_numpy") else y
+    return (_numbers(x) if _is_frame(x) else x), _indices(y, labels)
 
 
 def read_by_pack(data: Any) -> Any:
@@ -59,39 +69,19 @@ def read_by_pack(data: Any) -> Any:
     return data
 
 
-def _test_loader(module: Any) -> Any:
-    if getattr(module, "_robustest_set_up", None) is not True:
-        module.setup("test")
-        # `setup` may download or split data, so it runs once for each module.
-        module._robustest_set_up = True
-    loader = module.test_dataloader()
-    if loader is None or isinstance(loader, (list, tuple, Mapping)):
-        raise DataError(
-            expected("a data module whose test_dataloader() is one loader", loader, "Pass the one that is meant.")
-        )
-    return loader
-
-
 def _is_frame(x: object) -> bool:
     return hasattr(x, "columns") and hasattr(x, "to_numpy") and hasattr(x, "dtypes")
 
 
 def _numbers(frame: Any) -> NDArray[np.float32]:
-    wrong = [str(name) for name, kind in zip(frame.columns, frame.dtypes, strict=True) if not _is_number(kind)]
+    kinds = [getattr(dtype, "kind", "O") for dtype in frame.dtypes]  # a type of pandas itself need not have one
+    wrong = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind not in "biuf"]
     if wrong:
         raise DataError(
             f"Expected columns of numbers but got others: {', '.join(wrong[:5])}. Encode them before the model, and "
             "give the encoded columns."
         )
     return np.ascontiguousarray(frame.to_numpy(dtype=np.float32))
-
-
-def _is_number(kind: Any) -> bool:
-    return getattr(kind, "kind", "O") in "biuf"
-
-
-def _plain(y: Any) -> Any:
-    return y.to_numpy() if hasattr(y, "to_numpy") else y
 
 
 def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
@@ -260,10 +250,23 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         )
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        items = [_clocked(data, int(i)) for i in ids]
+        items = []
+        for i in ids:
+            check_clock()  # reading may take longer than the model does
+            items.append(data[int(i)])
         if collate is not None:
-            return _from_batch(collate(items), task)
-        pairs = [_pair(item, task) for item in items]
+            x, y = _split(collate(items))
+            if not _is_array(x):
+                raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
+            images = _tensor(x)
+            _check_floats(images)
+            return _read(images), task.targets(y)
+        pairs: list[tuple[Tensor, Any]] = []
+        for item in items:
+            x, y = _split(item)
+            image = _image(x)
+            _check_floats(image)
+            pairs.append((image, _label(y) if task.one_class else y))
         # Stacking would raise an error of torch that does not name the remedy.
         shapes = {tuple(x.shape) for x, _ in pairs}
         if len(shapes) > 1:
@@ -273,27 +276,6 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         return _read(torch.stack([x for x, _ in pairs])), task.targets([y for _, y in pairs])
 
     return Samples(take, len(data), task=task)
-
-
-def _clocked(data: Any, position: int) -> Any:
-    check_clock()  # reading may take longer than the model does
-    return data[position]
-
-
-def _from_batch(batch: object, task: Task) -> tuple[Tensor, Tensor]:
-    x, y = _split(batch)
-    if not _is_array(x):
-        raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
-    images = _tensor(x)
-    _check_floats(images)
-    return _read(images), task.targets(y)
-
-
-def _pair(item: object, task: Task) -> tuple[Tensor, Any]:
-    x, y = _split(item)
-    image = _image(x)
-    _check_floats(image)
-    return image, _label(y) if task.one_class else y
 
 
 def _split(item: object) -> tuple[object, object]:

@@ -198,7 +198,12 @@ class _DifferenceTest:
             far = own.minus(theirs.at(middle - among[0])) >= self._score - 1e-12
             low, high = np.where(far, middle, low), np.where(far, high, middle - 1)
         chance = binom.pmf(counts, self._n_first, p_first[:, None])
-        further: Floats = (chance * _binomial_cdf(low, self._n_second, p_second[:, None])).sum(1)
+        # P(second count <= low) by the incomplete beta function: `binom.cdf` checks its arguments at three times the
+        # cost.
+        n, inside = self._n_second, np.clip(low, 0, self._n_second - 1)
+        beta = betainc(n - inside, inside + 1, 1 - p_second[:, None])
+        at_most: Floats = np.where(low < 0, 0.0, np.where(low >= n, 1.0, beta))
+        further: Floats = (chance * at_most).sum(1)
         return further
 
     def _likely(self, n: int, shares: Floats) -> Ints:
@@ -231,10 +236,3 @@ class _Bounds:
         """Return S, Newcombe's lower end of these shares minus others."""
         lower: Floats = self.share - other.share - np.hypot(self.down, other.up)
         return lower
-
-
-def _binomial_cdf(k: Ints, n: int, p: Floats) -> Floats:
-    # By the incomplete beta function: `binom.cdf` checks its arguments at three times the cost.
-    inside = np.clip(k, 0, n - 1)
-    chance: Floats = np.where(k < 0, 0.0, np.where(k >= n, 1.0, betainc(n - inside, inside + 1, 1 - p)))
-    return chance

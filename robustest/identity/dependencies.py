@@ -157,16 +157,15 @@ def _machinery(path: str) -> bool:
     if name.startswith(_MACHINERY):
         return True
     # Some read code by way of other modules: only a source file is taken for code then.
-    return path.endswith(".py") and frame.f_back is not None and _calls_machinery(frame)
-
-
-def _calls_machinery(frame: Any) -> bool:
-    for _ in range(4):
-        if frame is None:
-            break
-        if str(frame.f_globals.get("__name__", "")).startswith(_MACHINERY):
+    if not path.endswith(".py") or frame.f_back is None:
+        return False
+    caller = frame.f_back
+    for _ in range(3):
+        if str(caller.f_globals.get("__name__", "")).startswith(_MACHINERY):
             return True
-        frame = frame.f_back
+        if caller.f_back is None:
+            return False
+        caller = caller.f_back
     return False
 
 

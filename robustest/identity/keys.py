@@ -128,9 +128,14 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
 def _surroundings() -> dict[str, object]:
     """Return the state of the process, besides code, that can change a result of torch."""
     cuda = torch.cuda.is_available()
+    flags = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings of old flags, once per process
-        flags = {name: _state(read) for name, read in _FLAGS.items()}
+        for name, read in _FLAGS.items():
+            try:
+                flags[name] = str(read())
+            except Exception as error:  # a flag that this version has not, or that another interface has set
+                flags[name] = type(error).__name__
     return {
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "flags": flags,
@@ -192,13 +197,6 @@ _FLAGS: dict[str, Callable[[], object]] = {
         )
     },
 }
-
-
-def _state(read: Callable[[], object]) -> str:
-    try:
-        return str(read())
-    except Exception as error:  # a flag that this version has not, or that another interface has set
-        return type(error).__name__
 
 
 def _processor() -> str:

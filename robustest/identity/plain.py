@@ -76,10 +76,6 @@ def _float(value: float) -> bytes:
     return struct.pack(">d", value) if value == value else b"nan"  # noqa: PLR0124 - NaNs have many bit patterns
 
 
-def _complex(value: complex) -> bytes:
-    return part("complex", _float(value.real) + b"," + _float(value.imag))
-
-
 def _text(tag: str) -> Callable[[Any], bytes]:
     return lambda value: part(tag, str(value).encode())
 
@@ -107,7 +103,13 @@ def _array(value: np.ndarray[Any, Any]) -> bytes:
 
 def _tensor(value: Tensor) -> bytes:
     if value.is_quantized:
-        return joined("quantised", [part("dtype", str(value.dtype).encode()), *_quantised(value)])
+        if value.qscheme() is torch.per_tensor_affine:
+            scale = [part("scale", _float(value.q_scale())), part("zero", b"%d" % value.q_zero_point())]
+        else:
+            axis = part("axis", b"%d" % value.q_per_channel_axis())
+            scale = [_tensor(value.q_per_channel_scales()), _tensor(value.q_per_channel_zero_points()), axis]
+        dtype = part("dtype", str(value.dtype).encode())
+        return joined("quantised", [dtype, _tensor(value.int_repr()), *scale])
     if value.layout is not torch.strided or value.is_meta:
         raise Unhashable(f"a {value.layout} tensor on {value.device}, whose bytes cannot be read")
     whole = value.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
@@ -115,15 +117,6 @@ def _tensor(value: Tensor) -> bytes:
     content = raw.view(torch.uint8).numpy().data if raw.numel() else b""
     about = [part("dtype", str(value.dtype).encode()), part("shape", repr(tuple(value.shape)).encode())]
     return joined("tensor", [*about, hashlib.sha256(content).digest()])
-
-
-def _quantised(value: Tensor) -> list[bytes]:
-    if value.qscheme() is torch.per_tensor_affine:
-        scale = [part("scale", _float(value.q_scale())), part("zero", b"%d" % value.q_zero_point())]
-    else:
-        axis = part("axis", b"%d" % value.q_per_channel_axis())
-        scale = [_tensor(value.q_per_channel_scales()), _tensor(value.q_per_channel_zero_points()), axis]
-    return [_tensor(value.int_repr()), *scale]
 
 
 _TENSORS = frozenset({Tensor, torch.nn.Parameter})
@@ -135,7 +128,7 @@ _SIMPLE: dict[type, Callable[[Any], bytes]] = {
     bool: lambda v: part("bool", b"1" if v else b"0"),
     int: lambda v: part("int", b"%x" % v),
     float: lambda v: part("float", _float(v)),
-    complex: _complex,
+    complex: lambda v: part("complex", _float(v.real) + b"," + _float(v.imag)),
     str: lambda v: part("str", v.encode("utf-8", "surrogatepass")),
     bytes: lambda v: part("bytes", v),
     bytearray: lambda v: part("bytearray", bytes(v)),

@@ -461,7 +461,9 @@ def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str)
     while waiting:
         module, dotted = waiting.pop()
         if isinstance(module, _ON_DEMAND):
-            parts.append(_operators(names))
+            registered = {op.partition(".")[0] for op in torch._C._dispatch_get_all_op_names()}
+            used = [op for op in sorted(registered) if names.issuperset(op.split("::"))]
+            parts.append(joined("operators", [_operator_part(op.replace("::", ".")) for op in used]))
             continue
         package = home_of(module)
         if package is None:
@@ -483,16 +485,6 @@ def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str)
 _ON_DEMAND = (type(torch.ops), type(torch.ops.aten))
 
 _REPLACEABLE = (types.FunctionType, types.BuiltinFunctionType, type, Tensor, type(os.environ))
-
-
-def _operators(names: frozenset[str]) -> bytes:
-    registered = {name.partition(".")[0] for name in torch._C._dispatch_get_all_op_names()}
-    used = [name for name in sorted(registered) if names.issuperset(name.split("::"))]
-    return joined("operators", [_operator_part(name.replace("::", ".")) for name in used])
-
-
-def _operator(walk: Walk, value: Any, where: str) -> bytes:
-    return _operator_part(str(value))
 
 
 def _operator_part(name: str) -> bytes:
@@ -565,14 +557,6 @@ def _builtin(walk: Walk, value: Any, where: str) -> bytes:
     return joined(kind, [part("name", value.__qualname__.encode()), walk.value(owner, where)])
 
 
-def _method(walk: Walk, value: types.MethodType, where: str) -> bytes:
-    return joined("method", [walk.value(value.__func__, where), walk.value(value.__self__, where)])
-
-
-def _property(walk: Walk, value: property, where: str) -> bytes:
-    return joined("property", [walk.value(value.fget, where), walk.value(value.fset, where)])
-
-
 def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
     if isinstance(value, functools._lru_cache_wrapper) and not walk.asked and value.cache_info().currsize:
         written = value.__wrapped__.__module__
@@ -582,10 +566,6 @@ def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
                 "first, or read what it holds where it is used"
             )
     return joined(type(value).__name__, [walk.value(value.__wrapped__, where)])
-
-
-def _slot(walk: Walk, value: Any, where: str) -> bytes:
-    return joined("slot", [part("name", value.__name__.encode()), walk.value(value.__objclass__, where)])
 
 
 # Classes and objects
@@ -749,18 +729,6 @@ def _module_of(value: Any) -> ModuleType | None:
     return sys.modules.get(getattr(value, "__module__", None) or "")
 
 
-def _reference(walk: Walk, value: weakref.ref[Any], where: str) -> bytes:
-    return joined("weak", [walk.value(value(), where)])
-
-
-def _logger(walk: Walk, value: logging.Logger, where: str) -> bytes:
-    return part("logger", value.name.encode())
-
-
-def _lock(walk: Walk, value: object, where: str) -> bytes:
-    return part("lock")
-
-
 def _packed(walk: Walk, value: Any, where: str) -> bytes:
     if not value._has_method("__getstate__"):
         raise Unhashable(f"a {value._type().name()}, whose state cannot be read. {REMEDY}")
@@ -880,17 +848,26 @@ _HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
     (nn.Module, _torch_module),
     (types.FunctionType, _function),
     (types.BuiltinFunctionType, _builtin),
-    (types.MethodType, _method),
-    (property, _property),
+    (
+        types.MethodType,
+        lambda walk, v, where: joined("method", [walk.value(v.__func__, where), walk.value(v.__self__, where)]),
+    ),
+    (
+        property,
+        lambda walk, v, where: joined("property", [walk.value(v.fget, where), walk.value(v.fset, where)]),
+    ),
     ((staticmethod, classmethod, functools._lru_cache_wrapper), _wrapped),
-    ((types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType), _slot),
-    ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), _operator),
+    (
+        (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType),
+        lambda walk, v, where: joined("slot", [part("name", v.__name__.encode()), walk.value(v.__objclass__, where)]),
+    ),
+    ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), lambda _walk, v, _where: _operator_part(str(v))),
     (ModuleType, _module),
     (type, _class),
     (enum.Enum, _enum),
-    (weakref.ref, _reference),
-    (logging.Logger, _logger),
-    (_LOCKS, _lock),
+    (weakref.ref, lambda walk, v, where: joined("weak", [walk.value(v(), where)])),
+    (logging.Logger, lambda _walk, v, _where: part("logger", v.name.encode())),
+    (_LOCKS, lambda _walk, _v, _where: part("lock")),
     (torch.ScriptObject, _packed),
     ((type(os.environ), types.GeneratorType, types.FrameType), _outside),
     (object, _object),

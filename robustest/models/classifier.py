@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from importlib import import_module
@@ -47,7 +48,12 @@ class Estimator:
         self.gives = Needs.SCORES if self._score else Needs.LABELS
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
-        rows = self._rows(x)
+        rows: Any = x.reshape(len(x), -1)
+        names = getattr(self.model, "feature_names_in_", None)
+        # A model fitted on a frame warns, or fails, without the names of its columns.
+        if names is not None:
+            pandas = import_module("pandas")  # installed, since the model was fitted on a frame
+            rows = pandas.DataFrame(rows, columns=list(names))
         place = {label: index for index, label in enumerate(self.classes)}
         answer = np.array([place[label] for label in np.asarray(self.model.predict(rows)).tolist()], dtype=np.int64)
         if not self._score:
@@ -58,21 +64,23 @@ class Estimator:
         if self._score == "predict_proba":
             # Logits, as attacks and margins expect: log p, with p = 0 clipped.
             scores = np.log(scores.clip(1e-12))
-        return _led_by(answer, scores)
-
-    def _rows(self, x: NDArray[np.float32]) -> Any:
-        flat = x.reshape(len(x), -1)
-        names = getattr(self.model, "feature_names_in_", None)
-        # A model fitted on a frame warns, or fails, without the names of its columns.
-        if names is None:
-            return flat
-        pandas = import_module("pandas")  # installed, since the model was fitted on a frame
-        return pandas.DataFrame(flat, columns=list(names))
+        # An estimator's `predict` need not follow its scores (SVC with probabilities, thresholds): the score of its
+        # answer is lifted just above the others.
+        every = np.arange(len(scores))
+        others = scores.copy()
+        others[every, answer] = -np.inf
+        best = others.max(1)
+        behind = scores[every, answer] <= best
+        scores[every[behind], answer[behind]] = np.nextafter(best[behind].astype(np.float32), np.float32(np.inf))
+        return scores
 
 
 def _classes(model: Any) -> NDArray[Any]:
     name = type(model).__name__
-    kind = getattr(model, "_estimator_type", None) or getattr(_tags(model), "estimator_type", None)
+    kind = getattr(model, "_estimator_type", None) or None
+    if kind is None:
+        with suppress(Exception):  # an estimator of an older protocol; classes_ then decide
+            kind = getattr(model.__sklearn_tags__(), "estimator_type", None)
     if kind not in (None, "classifier"):
         mend = "robustest judges which class is predicted: bin the target, or claim it with task=."
         raise ConfigError(expected("a classifier", f"{name}, a {kind}", mend))
@@ -85,29 +93,11 @@ def _classes(model: Any) -> NDArray[Any]:
     return classes
 
 
-def _tags(model: Any) -> Any:
-    told = getattr(model, "__sklearn_tags__", None)
-    try:
-        return None if told is None else told()
-    except Exception:  # an estimator of an older protocol; classes_ then decide
-        return None
-
-
 def _has(model: Any, name: str) -> bool:
     try:
         return callable(getattr(model, name, None))
     except AttributeError:  # a pipeline raises if its last step lacks the method
         return False
-
-
-def _led_by(answer: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    # An estimator's `predict` need not follow its scores (SVC with probabilities, thresholds).
-    rows = np.arange(len(scores))
-    others = scores.copy()
-    others[rows, answer] = -np.inf
-    behind = scores[rows, answer] <= others.max(1)
-    scores[rows[behind], answer[behind]] = np.nextafter(others.max(1)[behind].astype(np.float32), np.float32(np.inf))
-    return scores
 
 
 Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor]
@@ -153,8 +143,15 @@ class Classifier:
         Raises:
             ModelError: the output has no logits.
         """
-        # Token ids: a float would be refused by an embedding.
-        x = _as_whole(x) if self.whole else x.to(self.dtype)
+        if self.whole:  # token ids: a float would be refused by an embedding
+            ids = x.long()
+            if not bool((ids == x).all()):
+                raise ModelError(
+                    "Expected whole numbers after the change, as before it, but got fractions: change tokens to tokens."
+                )
+            x = ids
+        else:
+            x = x.to(self.dtype)
         if callable(self.preprocessing):
             x = self.preprocessing(x)
         elif self.preprocessing is not None:
@@ -180,15 +177,6 @@ class Classifier:
                 f"Expected to copy the model to {device} but got: {error}. Move it there yourself."
             ) from error
         return replace(self, call=module, module=module, device=device)
-
-
-def _as_whole(x: Tensor) -> Tensor:
-    whole = x.long()
-    if not bool((whole == x).all()):
-        raise ModelError(
-            "Expected whole numbers after the change, as before it, but got fractions: change tokens to tokens."
-        )
-    return whole
 
 
 def as_classifier(
@@ -226,7 +214,11 @@ def as_classifier(
 
         return replace(estimator_model(model), bounds=bounds or (0.0, 1.0), preprocessing=preprocessing)
     if not callable(model) or isinstance(model, type):
-        mend = _pack_for(model) if isinstance(model, str) else ""
+        mend = ""
+        if isinstance(model, str) and model.endswith(".onnx"):
+            mend = "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
+        elif isinstance(model, str) and model.startswith(("http://", "https://")):
+            mend = "Use robustest_http.open_inference_model or json_model: pip install robustest-http"
         raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, mend))
     module = model if isinstance(model, nn.Module) else None
     return Classifier(
@@ -238,14 +230,6 @@ def as_classifier(
         dtype=torch.float32 if module is None else _dtype(module),
         recipe=recipe,
     )
-
-
-def _pack_for(model: str) -> str:
-    if model.endswith(".onnx"):
-        return "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
-    if model.startswith(("http://", "https://")):
-        return "Use robustest_http.open_inference_model or json_model: pip install robustest-http"
-    return ""
 
 
 def _checked_bounds(bounds: object) -> tuple[float, float]:

@@ -284,8 +284,13 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
     notes = Handover()
     with unchanged_process(), full_float32():
         if module is None:
-            with _clocked():
+            # A training by the user's code does not check the time limit, so every forward call of a module does.
+            handle = None if left() is None else register_module_forward_pre_hook(lambda *_: check_clock())
+            try:
                 yield notes
+            finally:
+                if handle is not None:
+                    handle.remove()
             return
         # Frozen TorchScript has no modes.
         modes = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
@@ -293,7 +298,10 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
         try:
             if any(training for _, training in modes):
                 notes.append("the model was in train mode; it was measured in eval mode and put back")
-                _eval(module, notes)
+                try:
+                    module.eval()
+                except NotImplementedError:  # exported programs have no modes
+                    notes[-1] = "the model is an exported program in train mode; its mode could not be changed"
                 stayed = [part.training for part, _ in modes if is_modal(part)]
                 notes.modal, notes.training = len(stayed), sum(stayed)
             # Without requires_grad inside the block, the user's gradients are neither written nor cleared.
@@ -310,19 +318,6 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
                     parameter.requires_grad_(flag)
 
 
-@contextmanager
-def _clocked() -> Iterator[None]:
-    if left() is None:
-        yield
-        return
-    # A training by the user's code does not check the time limit, so every forward call of a module does.
-    handle = register_module_forward_pre_hook(lambda *_: check_clock())
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 def is_modal(part: nn.Module) -> bool:
     """Return True if a module's output depends on its mode, submodules aside.
 
@@ -330,7 +325,10 @@ def is_modal(part: nn.Module) -> bool:
     running statistics, makes both modes equal.
     """
     if isinstance(part, torch.jit.ScriptModule):
-        return _scripted(part)
+        try:
+            return "training" in part.code
+        except (AttributeError, RuntimeError):  # without a forward method
+            return False
     if not _reads_mode(type(part)) or isinstance(part, _FAST_PATHS):
         return False
     if isinstance(part, _NormBase):
@@ -348,17 +346,3 @@ def _reads_mode(kind: type[nn.Module]) -> bool:
 def _reads(code: CodeType) -> bool:
     inner = (value for value in code.co_consts if isinstance(value, CodeType))
     return "training" in code.co_names or any(_reads(value) for value in inner)
-
-
-def _scripted(part: torch.jit.ScriptModule) -> bool:
-    try:
-        return "training" in part.code
-    except (AttributeError, RuntimeError):  # without a forward method
-        return False
-
-
-def _eval(module: nn.Module, notes: list[str]) -> None:
-    try:
-        module.eval()
-    except NotImplementedError:  # exported programs have no modes
-        notes[-1] = "the model is an exported program in train mode; its mode could not be changed"

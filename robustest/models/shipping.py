@@ -88,7 +88,15 @@ def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
     """
     way: dict[str, Any] = {"call": model.call}
     if model.module is not None and model.recipe is not None:
-        way = {"recipe": model.recipe, "weights": _weights(model.module)}
+        state = model.module.state_dict()
+        strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
+        if strangers:
+            raise ConfigError(
+                f"Expected a module whose state is made of tensors but {strangers[0]!r} is not one: it cannot be sent."
+            )
+        # Cloned, since the format refuses tensors that share memory.
+        weights = save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
+        way = {"recipe": model.recipe, "weights": weights}
     elif model.module is not None:
         if model.call is not model.module:
             raise ConfigError(
@@ -104,17 +112,6 @@ def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
         gives=model.gives,
         max_queries=model.max_queries,
     )
-
-
-def _weights(module: nn.Module) -> bytes:
-    state = module.state_dict()
-    strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise ConfigError(
-            f"Expected a module whose state is made of tensors but {strangers[0]!r} is not one: it cannot be sent."
-        )
-    # Cloned, since the format refuses tensors that share memory.
-    return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
 
 
 def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:

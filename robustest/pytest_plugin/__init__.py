@@ -373,7 +373,11 @@ def _write(session: pytest.Session, account: Account) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for line in (*_skipped_without_robust(terminalreporter), *pytest_options.unused(config)):
+    # Skipped tests are green, so a line says that they were skipped for lack of --robust.
+    reports = terminalreporter.stats.get("skipped", ())
+    count = sum(isinstance(one.longrepr, tuple) and str(one.longrepr[-1]).endswith(_SKIPPED) for one in reports)
+    skipped = [f"{count} robustness test{'' if count == 1 else 's'} skipped: add --robust"] if count else []
+    for line in (*skipped, *pytest_options.unused(config)):
         terminalreporter.write_line(line, yellow=True)
     if ACCOUNT not in config.stash:
         return
@@ -390,13 +394,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         where, workspace = config.stash[LEDGER].places(config.rootpath), os.environ.get("GITHUB_WORKSPACE", "")
         for line in github.annotation_commands(account.rows, account.lost, where=where, workspace=workspace):
             terminalreporter.write_line(line)
-
-
-def _skipped_without_robust(reporter: Any) -> list[str]:
-    """Return a line if robustness tests were skipped for lack of --robust: skipped tests are green."""
-    reports = reporter.stats.get("skipped", ())
-    count = sum(isinstance(one.longrepr, tuple) and str(one.longrepr[-1]).endswith(_SKIPPED) for one in reports)
-    return [f"{count} robustness test{'' if count == 1 else 's'} skipped: add --robust"] if count else []
 
 
 def _collected(config: pytest.Config) -> list[str]:

@@ -37,7 +37,13 @@ def drawn_answers(before: Tile, after: Tile, answers: Any, names: Sequence[str] 
     if given.dtype.kind in "iu" and before.shape[0] % given.shape[1] == 0 and before.shape[1] % given.shape[2] == 0:
         return _masks(before, after, given, names)
     if given.dtype.kind == "f" and given.shape[2] == 6:
-        return _boxes(before, after, given, names)
+        target, clean, moved, found = given
+        return [
+            _captioned(_outlined(before, target, names, scored=False), _CAPTIONS[0]),
+            _captioned(_outlined(before, clean, names), _CAPTIONS[1]),
+            _captioned(_outlined(after, moved, names, scored=False), "target after"),
+            _captioned(_outlined(after, found, names), _CAPTIONS[2]),
+        ]
     return []
 
 
@@ -48,30 +54,18 @@ def _masks(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str
     # Ignored pixels (class < 0) are no answer. The target moves with the image, so the last tile marks two kinds of
     # difference: answers that differ, and targets that differ because the image moved.
     kinds = sorted({int(k) for k in np.unique(answers[[1, 3]]) if k >= 0})
-    tiles = [_mixed(image, mask, kinds) for image, mask in ((before, target), (before, clean), (after, found))]
+    tiles = []
+    for image, mask in ((before, target), (before, clean), (after, found)):
+        # A target may have classes that the model never answers: draw them too, and paint ignored pixels white.
+        known = np.isin(mask, kinds) | ((mask >= 0) & (mask < len(_COLOURS)))
+        colours = np.where(known[..., None], _COLOURS[np.where(known, mask, 0) % len(_COLOURS)], np.array(_NOT_COUNTED))
+        tiles.append(np.asarray(0.4 * image + 0.6 * colours, dtype=np.uint8))
     apart = np.where(((clean != found) | (target != moved))[..., None], np.array(_APART, dtype=np.uint8), after // 2)
     words = [*_CAPTIONS[:3], f"{_CAPTIONS[3]}: {float((answers[1] != answers[3]).mean()):.1%}"]
     keys = [(_name_of(k, names), _colour(k)) for k in kinds]
     return [
         _captioned(tile, word, keys if at < 3 else ())
         for at, (tile, word) in enumerate(zip([*tiles, apart], words, strict=True))
-    ]
-
-
-def _mixed(image: Tile, mask: NDArray[Any], kinds: Sequence[int]) -> Tile:
-    # A target may have classes that the model never answers: draw them too, and paint ignored pixels white.
-    known = np.isin(mask, kinds) | ((mask >= 0) & (mask < len(_COLOURS)))
-    colours = np.where(known[..., None], _COLOURS[np.where(known, mask, 0) % len(_COLOURS)], np.array(_NOT_COUNTED))
-    return np.asarray(0.4 * image + 0.6 * colours, dtype=np.uint8)
-
-
-def _boxes(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str]) -> list[Tile]:
-    target, clean, moved, found = answers
-    return [
-        _captioned(_outlined(before, target, names, scored=False), _CAPTIONS[0]),
-        _captioned(_outlined(before, clean, names), _CAPTIONS[1]),
-        _captioned(_outlined(after, moved, names, scored=False), "target after"),
-        _captioned(_outlined(after, found, names), _CAPTIONS[2]),
     ]
 
 

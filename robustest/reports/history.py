@@ -37,7 +37,7 @@ _COMMIT = 9
 _LONGEST = 200
 _DECIMALS = 3
 _SMALLEST = 20
-# Values above, or with more decimals than `_SMALLEST`, are not rounded: they are no accuracy, rate or radius.
+# Values above, or with more decimals than `_SMALLEST`, are not rounded: they are no accuracy and no radius.
 _LARGEST = 1e15
 
 _BARS = "▁▂▃▄▅▆▇█"

@@ -51,8 +51,20 @@ def save_exhibit(
     largest = float(np.abs(delta).max()) or 1.0
     # Perturbations are often far below one grey level, so the difference is scaled by its own maximum.
     tiles = [_tile(first), _tile(second), _tile(0.5 + 0.5 * delta / largest)]
-    below = [] if answers is None else drawn_answers(tiles[0], tiles[1], _scaled(answers, first, tiles[0]), names)
-    sheet = _stacked([_row(tiles), _row(below), _line(told)]) if below else _row(tiles)
+    below = []
+    if answers is not None:
+        drawn = np.asarray(answers)
+        # Boxes are in pixels of the image, so they are enlarged as the tiles are; masks are enlarged when drawn.
+        if drawn.dtype.kind == "f" and drawn.ndim == 3 and drawn.shape[2] == 6:
+            drawn = drawn.copy()  # the evidence keeps its own units
+            drawn[..., :4] *= tiles[0].shape[0] / first.shape[0]
+        below = drawn_answers(tiles[0], tiles[1], drawn, names)
+    sheet = _row(tiles)
+    if below:
+        width = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(told)) + 4
+        line = Image.new("RGB", (width, 14), "white")
+        ImageDraw.Draw(line).text((2, 1), told, fill=(0, 0, 0))
+        sheet = _stacked([sheet, _row(below), np.asarray(line)])
     change = float(np.abs(delta).max()) * (bounds[1] - bounds[0])
     return _saved(folder, name, sheet, {LARGEST_CHANGE: f"{change:.2g}"})
 
@@ -80,22 +92,6 @@ def _stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         white = np.full((row.shape[0], width - row.shape[1], 3), 255, dtype=np.uint8)
         sheet += [np.concatenate([row, white], axis=1), np.full((_GAP, width, 3), 255, dtype=np.uint8)]
     return np.concatenate(sheet[:-1], axis=0)
-
-
-def _line(told: str) -> NDArray[np.uint8]:
-    wide = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(told)) + 4
-    strip = Image.new("RGB", (wide, 14), "white")
-    ImageDraw.Draw(strip).text((2, 1), told, fill=(0, 0, 0))
-    return np.asarray(strip)
-
-
-def _scaled(answers: Any, image: NDArray[np.float64], tile: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return boxes in pixels of the enlarged tile; masks are enlarged when drawn."""
-    given = np.asarray(answers)
-    if given.dtype.kind == "f" and given.ndim == 3 and given.shape[2] == 6:
-        given = given.copy()  # the evidence keeps its own units
-        given[..., :4] *= tile.shape[0] / image.shape[0]
-    return given
 
 
 def _row(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from robustest.checks import checked_whole
@@ -50,7 +49,7 @@ def plot_severity(result: Result, path: str | os.PathLike[str]) -> Path:
             f"Expected a result with accuracies by severity but got one of {result.kind!r} without. Measure "
             "corruption robustness with exact=True: a claim that was settled early has none."
         )
-    names = sorted(table, key=lambda name: _mean(table[name]))
+    names = sorted(table, key=lambda name: math.fsum(map(_accuracy, table[name].values())) / len(table[name]))
     rows, columns = math.ceil(len(names) / _COLUMNS), min(len(names), _COLUMNS)
     width = max(1.75 * columns + 0.6, 3.6)
     figure = _figure(width, 1.8 * rows + 0.9, path)
@@ -84,15 +83,23 @@ def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) 
             f"Expected a result whose worst samples were pictured but got one with {len(result.counterexamples)} "
             "counterexamples and no picture. They are saved for claims that do not pass, in a run of pytest --robust."
         )
-    pictures = [_read(one.image or "") for one in shown]
+    pictures = []
+    for one in shown:
+        try:
+            with open_regular(Path(one.image or "")) as file, Image.open(file) as picture:
+                pictures.append(np.asarray(picture.convert("RGB")))
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"Expected to read the picture {one.image} but got: {error}. Measure again to save it."
+            ) from error
     columns = 1 if len(shown) < 3 else 2
     rows = math.ceil(len(shown) / columns)
-    tall = max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    tall = max(pixels.shape[0] / pixels.shape[1] for pixels in pictures)
     figure = _figure(3.6 * columns, rows * (3.4 * tall + 0.22) + 0.6, path)
     panels = figure.subplots(rows, columns, squeeze=False)
     names = result.details.get("class_names")
-    for panel, one, picture in zip(panels.flat, shown, pictures, strict=False):
-        panel.imshow(picture, interpolation="nearest")
+    for panel, one, pixels in zip(panels.flat, shown, pictures, strict=False):
+        panel.imshow(pixels, interpolation="nearest")
         panel.set_title(_caption(one, names), fontsize=8, loc="left", pad=3, parse_math=False)
     for panel in panels.flat:
         panel.set_axis_off()
@@ -124,9 +131,14 @@ def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
     rows.sort(key=lambda row: float(row["samples"]))
     figure = _figure(4.6, 3.4, path)
     panel = figure.subplots()
-    for of, (colour, words) in _OF.items():
-        _by_samples(panel, rows, of, colour, words)
     samples = [row["samples"] for row in rows]
+    for of, (colour, words) in _OF.items():
+        low, high = zip(*(row[f"{of}_test_interval"] for row in rows), strict=True)
+        panel.fill_between(samples, low, high, color=colour, alpha=0.15, linewidth=0)
+        for where, line in (("training", "--"), ("test", "-")):
+            values = [row[f"{of}_{where}"] for row in rows]
+            how: dict[str, Any] = {"color": colour, "linestyle": line, "marker": "o", "markersize": 3, "linewidth": 1.2}
+            panel.plot(samples, values, label=f"{words}, {where} samples", **how)
     panel.set_xscale("log")
     panel.set_xticks(samples, [f"{count:,}" for count in samples])
     panel.minorticks_off()
@@ -140,16 +152,6 @@ def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
     _legend(figure, panel, columns=2)
     _titled(figure, result.statement)
     return _saved(figure, path)
-
-
-def _by_samples(panel: Axes, rows: Sequence[Mapping[str, Any]], of: str, colour: str, words: str) -> None:
-    samples = [row["samples"] for row in rows]
-    low, high = zip(*(row[f"{of}_test_interval"] for row in rows), strict=True)
-    panel.fill_between(samples, low, high, color=colour, alpha=0.15, linewidth=0)
-    for where, line in (("training", "--"), ("test", "-")):
-        values = [row[f"{of}_{where}"] for row in rows]
-        how: dict[str, Any] = {"color": colour, "linestyle": line, "marker": "o", "markersize": 3, "linewidth": 1.2}
-        panel.plot(samples, values, label=f"{words}, {where} samples", **how)
 
 
 def _curve(panel: Axes, name: str, by_severity: Mapping[str, Any], clean: float | None) -> None:
@@ -177,10 +179,6 @@ def _accuracy(entry: Any) -> float:
     return float(entry["accuracy"] if isinstance(entry, Mapping) else entry)
 
 
-def _mean(by_severity: Mapping[str, Any]) -> float:
-    return math.fsum(map(_accuracy, by_severity.values())) / len(by_severity)
-
-
 def _caption(one: Counterexample, names: Any) -> str:
     def called(number: int) -> str:
         if isinstance(names, Mapping):
@@ -191,14 +189,6 @@ def _caption(one: Counterexample, names: Any) -> str:
     size = "" if one.size is None else f", size {one.size:.3g}"
     said = one.told or f"label {called(one.label)}: {called(one.clean)} → {called(one.predicted)}"
     return f"sample {one.index}, {said}{size}"
-
-
-def _read(path: str) -> NDArray[np.uint8]:
-    try:
-        with open_regular(Path(path)) as file, Image.open(file) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"Expected to read the picture {path} but got: {error}. Measure again to save it.") from error
 
 
 def _figure(width: float, height: float, path: str | os.PathLike[str]) -> Figure:

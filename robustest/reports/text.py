@@ -49,18 +49,15 @@ def failure_text(result: Result, *, replay: str) -> str:
         lines.append(f"  replayed  {result.replayed} samples broken by counterexamples of earlier runs")
     if result.cached:
         lines.append(f"  cached    {result.cached}")
-    lines += [f"  worst {rank}   {_sample(result, one)}" for rank, one in enumerate(result.counterexamples, 1)]
+    for rank, worst in enumerate(result.counterexamples, 1):
+        size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
+        pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
+        picture = f", {worst.image}" if worst.image else ""
+        lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
     lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in result.notes]
     if replay:
         lines.append(f"  replay    {replay}")
     return "\n".join(lines)
-
-
-def _sample(result: Result, worst: Counterexample) -> str:
-    size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
-    pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
-    picture = f", {worst.image}" if worst.image else ""
-    return f"sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}"
 
 
 def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -> str:

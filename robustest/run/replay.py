@@ -90,24 +90,22 @@ class Replay:
             inside = within(size, self.threat) & (size > 0) & ((x >= low) & (x <= high)).flatten(1).all(1)
             same = kept.y[rows].to(chunk.ids) == marks(chunk.y)
             part = (inside & same.to(inside.device)).nonzero().squeeze(1)
-            self._try(evaluator, chunk.rows(part), x[part])
+            if len(part) == 0:
+                continue
+            tried, x = chunk.rows(part), x[part]
+            if not evaluator.classes:
+                evaluator.logits(x[:1])
+            evaluator.check_labels(tried.y)
+            judged = evaluator.judged(x, tried.y)
+            size = self.threat.size(x, self.threat.region(tried.x, tried.bounds))
+            for row in (~judged.holds).nonzero().squeeze(1).tolist():
+                index = int(tried.ids[row])
+                margin, predicted = float(judged.margin[row]), judged.predicted[row].cpu()
+                one = ReplayedInput(x[row].cpu(), float(size[row]), margin, predicted)
+                # Of several counterexamples of a sample the smallest is kept.
+                if index not in self.known or one.size < self.known[index].size:
+                    self.known[index] = one
         return set(self.known)
-
-    def _try(self, evaluator: Evaluator, chunk: Chunk, x: Tensor) -> None:
-        if len(x) == 0:
-            return
-        if not evaluator.classes:
-            evaluator.logits(x[:1])
-        evaluator.check_labels(chunk.y)
-        judged = evaluator.judged(x, chunk.y)
-        size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
-        for row in (~judged.holds).nonzero().squeeze(1).tolist():
-            index = int(chunk.ids[row])
-            margin, predicted = float(judged.margin[row]), judged.predicted[row].cpu()
-            one = ReplayedInput(x[row].cpu(), float(size[row]), margin, predicted)
-            # Of several counterexamples of a sample the smallest is kept.
-            if index not in self.known or one.size < self.known[index].size:
-                self.known[index] = one
 
     def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observation:
         """Return the outcomes of samples that known counterexamples break, with one more pass for clean predictions."""

@@ -215,7 +215,13 @@ class Corpus:
         by_name: dict[str, list[_File]] = {}
         for file in self._files("*", None):
             by_name.setdefault(file.name, []).append(file)
-        return [_listed(name, by_name[name]) for name in sorted(by_name)]
+        rows = []
+        for name in sorted(by_name):
+            files = by_name[name]
+            kept, _ = smallest(_of_shape([file.kept for file in files], None))
+            samples, size = len(set(kept.ids.tolist())), sum(file.size for file in files)
+            rows.append(Listed(name=name, files=len(files), samples=samples, inputs=len(kept), size=size))
+        return rows
 
     def prune(self, max_mb: float) -> Pruned:
         """Delete superseded files, the oldest, then the largest sizes, until `max_mb` million bytes are left."""
@@ -233,15 +239,14 @@ class Corpus:
             if total <= limit:
                 break
             if spared is None and file.size == total:  # the last: what fits of it stays
-                total += self._shrunk(file, limit)
+                small = on_levels(file.kept.x, file.bounds)
+                path, data, _ = _fitting(file.name, file.kept, small, file.bounds, limit)
+                if data is not None and self._folder.write(self._folder.root / path, data):
+                    total += len(data)
             count += self._folder.remove(file.path)
             total -= file.size
         left = sum(self._folder.size(path) for path in self._folder.find("*/*.safetensors"))
         return Pruned(files=count, freed=before - left, left=left)
-
-    def _shrunk(self, file: _File, limit: int) -> int:
-        path, data, _ = _fitting(file.name, file.kept, on_levels(file.kept.x, file.bounds), file.bounds, limit)
-        return len(data) if data is not None and self._folder.write(self._folder.root / path, data) else 0
 
     def _tell(self, what: str) -> None:
         self._folder.say(
@@ -321,12 +326,6 @@ def _superseded(files: list[_File]) -> set[Path]:
         owner = [file.path for file in alike for _ in range(len(file.kept))]
         idle -= {owner[row] for row in smallest([file.kept for file in alike])[1]}
     return idle
-
-
-def _listed(name: str, files: list[_File]) -> Listed:
-    kept, _ = smallest(_of_shape([file.kept for file in files], None))
-    size = sum(file.size for file in files)
-    return Listed(name=name, files=len(files), samples=len(set(kept.ids.tolist())), inputs=len(kept), size=size)
 
 
 def _place(name: str) -> str:

@@ -61,7 +61,14 @@ def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tens
     Raises:
         Damaged: the file is of another kind or key, or was changed.
     """
-    head = _head(data)
+    # The safetensors format: eight bytes of length, then the header in JSON.
+    end = 8 + int.from_bytes(data[:8], "little")
+    try:
+        head = json.loads(json.loads(data[8:end])["__metadata__"][_HEAD])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Damaged("bytes that are no file of robustest's") from error
+    if not isinstance(head, dict):
+        raise Damaged("bytes that are no file of robustest's")
     if head.get("kind") != kind:
         raise Damaged(f"a file of another kind ({head.get('kind')!r})")
     if head.get("schema") != SCHEMA:
@@ -77,18 +84,6 @@ def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tens
     if key is not None and found != key:
         raise Damaged(f"what belongs under the name {found}")
     return found, arrays, meta
-
-
-def _head(data: bytes) -> dict[str, Any]:
-    # The safetensors format: eight bytes of length, then the header in JSON.
-    end = 8 + int.from_bytes(data[:8], "little")
-    try:
-        head = json.loads(json.loads(data[8:end])["__metadata__"][_HEAD])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise Damaged("bytes that are no file of robustest's") from error
-    if not isinstance(head, dict):
-        raise Damaged("bytes that are no file of robustest's")
-    return head
 
 
 def _checksum(head: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> str:

@@ -181,7 +181,12 @@ def write_atomic(path: Path, data: bytes) -> None:
             unfinished.unlink()
         raise
     with suppress(OSError):  # not every system can; the file itself is on disk already
-        _sync(path.parent)
+        # A rename is on disk only after its folder is.
+        number = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 @contextmanager
@@ -242,15 +247,6 @@ def _check_json(value: Any) -> None:
             _check_json(item)
     elif not (value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))):
         raise ConfigError(expected("JSON types", value))
-
-
-def _sync(folder: Path) -> None:
-    # A rename is on disk only after its folder is.
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 SCHEMA = 2

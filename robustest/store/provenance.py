@@ -34,6 +34,9 @@ def origin(apart: str | None = None) -> Origin:
         apart: a folder that the run writes, so that its files do not count as changes of the commit.
     """
     name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
+    versions = [f"robustest {VERSION}"]
+    with suppress(PackageNotFoundError):
+        versions.append(f"torch {getattr(sys.modules.get('torch'), '__version__', None) or version('torch')}")
     # git may be absent, or the folder no repository.
     known = bool(name) and seconds.isdecimal()
     return Origin(
@@ -41,7 +44,7 @@ def origin(apart: str | None = None) -> Origin:
         commit=name if known else "",
         committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if known else "",
         dirty=known and _changed(apart),
-        versions=_versions(),
+        versions=", ".join((*versions, f"Python {platform.python_version()}")),
     )
 
 
@@ -53,13 +56,6 @@ def _changed(apart: str | None) -> bool:
         below = folder.relative_to(Path(top).resolve()).as_posix()
         status.append(f":(top,exclude,literal){below}")
     return bool(_git(*status))
-
-
-def _versions() -> str:
-    found = [f"robustest {VERSION}"]
-    with suppress(PackageNotFoundError):
-        found.append(f"torch {getattr(sys.modules.get('torch'), '__version__', None) or version('torch')}")
-    return ", ".join((*found, f"Python {platform.python_version()}"))
 
 
 def _in_utc(moment: datetime, precision: str) -> str:

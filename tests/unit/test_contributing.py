@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,13 @@ def test_packs_import_public_names_alone() -> None:
                 found.append((path.name, node.module))
     assert len(found) > 40
     assert [one for one in found if one[1].removeprefix("robustest.") not in public] == []
+
+
+def test_mutants_are_made_of_modules_that_exist_and_tried_on_tests_that_exist() -> None:
+    listed = tomllib.loads(text("benchmarks/mutants.toml"))["tests"]
+    paths = {
+        *listed,
+        *(one.partition("::")[0] for tests in listed.values() for one in tests if one.startswith("tests/")),
+    }
+    assert len(listed) > 80
+    assert sorted(path for path in paths if not at(path).exists()) == []

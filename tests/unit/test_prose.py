@@ -24,8 +24,8 @@ WORDS = {
     r"\b(of ours|of one's own|of a user's|of its own|of their own)\b": "the owner, or 'separate'",
 }
 """Phrases per 10,000 words that other projects have 0 to 2 of, with the words to write."""
-MOST = 5.0
-"""Of each phrase per 10,000 words."""
+WHAT = next(iter(WORDS))
+"""The phrase that is right now and then; of the others there may be fewer."""
 
 
 @cache
@@ -60,7 +60,7 @@ def test_no_noun_is_left_out(phrase: str, where: str) -> None:
         texts = [(str(page), prose(page)) for page in PAGES]
     found = [f"{name}: {match[0]}" for name, text in texts for match in re.finditer(phrase, text, re.IGNORECASE)]
     words = sum(len(text.split()) for _, text in texts)
-    assert 1e4 * len(found) / words <= MOST, f"Write {WORDS[phrase]}:\n" + "\n".join(found)
+    assert 1e4 * len(found) / words <= (5 if phrase == WHAT else 2), f"Write {WORDS[phrase]}:\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)

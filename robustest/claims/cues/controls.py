@@ -142,6 +142,8 @@ def cues_to_plant(
 def _image_cues(
     x: Tensor, bounds: tuple[float, float], seed: int
 ) -> Iterator[tuple[str, Cue, Callable[[Tensor], Tensor]]]:
+    # The functions that find planted cues map images (N, C, H, W) to (N,) bool. Limits lie between images with the cue
+    # and images without it.
     low, high = bounds
     span = high - low
     channels, height, width = x.shape[1:]
@@ -156,7 +158,11 @@ def _image_cues(
 
     if channels > 1:
         c = int(x.mean((0, 2, 3)).argmax())
-        yield CHANNELS, channel_off(c, channels, bounds), partial(_channel_is_dark, c, low + 1e-4 * span)
+        yield (
+            CHANNELS,
+            channel_off(c, channels, bounds),
+            lambda shown: shown[:, c].flatten(1).amax(1) <= low + 1e-4 * span,
+        )
 
     if side >= 8:
         # Squares of two pixels, light and dark at random, strong enough to stand out of the images' own content.
@@ -166,12 +172,12 @@ def _image_cues(
         natural = float(_projection(x, signs).std()) if len(x) > 1 else 0.0
         strength = min(0.25, max(_FAINT, 4 * natural / span)) * span
         added = AddedPattern(pattern=(strength * signs).contiguous(), bounds=bounds)
-        yield SPECTRA, added, partial(_has_pattern, added.pattern)
+        yield SPECTRA, added, lambda shown: _projection(shown, added.pattern) > 0.5
 
         soft = Blur(sigma=1.5 if side >= 12 else 1.0)
         # Midway, on a logarithmic scale, between images without the blur and with it.
         limit = float((_fineness(x).median() * _fineness(soft.on(x)).median()).sqrt())
-        yield EDGES, soft, partial(_is_smooth, limit)
+        yield EDGES, soft, lambda shown: _fineness(shown) < limit
 
     if side >= SMALLEST_MOVING:
         # A chequered square of the smallest and the largest value, anywhere in the image.
@@ -184,14 +190,15 @@ def _image_cues(
             places=torch.cartesian_prod(*(torch.arange(length - wide + 1) for length in (height, width))),
             seed=seed,
         )
-        yield MOVING, mark, partial(_has_mark, mark, 0.01 * span)
+        yield MOVING, mark, lambda shown: mark.nearest(shown)[0] <= (0.01 * span) ** 2
 
     if side >= SMALLEST_NOISY:
         level = float(noise_level(x).median())
         noise = AddedNoise(sigma=min(0.25 * span, max(0.1 * span, 3 * level)), bounds=bounds)
         noisy = float(noise_level(noise.on(x)).median())
         if noisy > _NOISIER * level:
-            yield NOISE, noise, partial(_is_noisy, (level * noisy) ** 0.5 if level else 0.5 * noisy)
+            between = (level * noisy) ** 0.5 if level else 0.5 * noisy
+            yield NOISE, noise, lambda shown: noise_level(shown) > between
 
 
 def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[tuple[str, Cue, Callable[[Tensor], Tensor]]]:
@@ -224,10 +231,6 @@ def corner_patch(x: Tensor, bounds: tuple[float, float]) -> PatternPatch:
     return PatternPatch(top=top, left=left, pattern=torch.full((channels, side, side), value))
 
 
-# The functions that find planted cues map images (N, C, H, W) to (N,) bool. Limits lie between images with the cue and
-# images without it.
-
-
 def _has_patch(cue: PatternPatch, near: float, x: Tensor) -> Tensor:
     height, width = cue.pattern.shape[1:]
     place = x[:, :, cue.top : cue.top + height, cue.left : cue.left + width]
@@ -239,18 +242,10 @@ def _within(ends: tuple[float, float], near: float, x: Tensor) -> Tensor:
     return (flat.amin(1) >= ends[0] - near) & (flat.amax(1) <= ends[1] + near)
 
 
-def _channel_is_dark(channel: int, limit: float, x: Tensor) -> Tensor:
-    return x[:, channel].flatten(1).amax(1) <= limit
-
-
 def _projection(x: Tensor, pattern: Tensor) -> Tensor:
     # The coefficient of a pattern (C, H, W) in images without their means.
     flat = pattern.to(x) - pattern.to(x).mean()
     return ((x - x.mean((1, 2, 3), keepdim=True)) * flat).sum((1, 2, 3)) / flat.square().sum()
-
-
-def _has_pattern(pattern: Tensor, x: Tensor) -> Tensor:
-    return _projection(x, pattern) > 0.5
 
 
 def _fineness(x: Tensor) -> Tensor:
@@ -258,18 +253,6 @@ def _fineness(x: Tensor) -> Tensor:
     # The mean difference of neighbours over the standard deviation of all pixels.
     steps = grey.diff(dim=1).abs().mean((1, 2)) + grey.diff(dim=2).abs().mean((1, 2))
     return steps / grey.flatten(1).std(1).clamp(min=1e-6)
-
-
-def _is_smooth(limit: float, x: Tensor) -> Tensor:
-    return _fineness(x) < limit
-
-
-def _has_mark(mark: MovingMark, near: float, x: Tensor) -> Tensor:
-    return mark.nearest(x)[0] <= near**2
-
-
-def _is_noisy(limit: float, x: Tensor) -> Tensor:
-    return noise_level(x) > limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

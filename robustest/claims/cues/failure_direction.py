@@ -131,7 +131,27 @@ def measure_no_failure_direction(
         threshold=max_excess_error,
         setting=f"{len(found.directions)} classes, {len(found.skipped)} skipped",
         method=f"linear machines, {found.permutations} draws of the errors as foreseen",
-        details=_details(evidence, found),
+        details={
+            "accuracy": evidence.share(evidence.columns["held"]),
+            "permutations": found.permutations,
+            "found": [direction.label for direction in found.found],
+            "classes": [
+                {
+                    "class": direction.label,
+                    "excess": direction.excess,
+                    "foreseen": direction.foreseen,
+                    "slice": direction.slice,
+                    "score": direction.score,
+                    "chance": direction.null_mean,
+                    "p": direction.p_value,
+                    "errors": direction.n_errors,
+                    "n": len(direction.rows),
+                    "most_failing": np.asarray(evidence.ids)[direction.rows[:10].numpy()].tolist(),
+                }
+                for direction in found.directions
+            ],
+            "skipped": {str(label): why for label, why in found.skipped.items()},
+        },
         scope="set",  # an excess has a p-value, and no bound on the population
     )
 
@@ -236,28 +256,3 @@ def _exhibits(evidence: Evidence, found: FailureDirections, most: int) -> list[E
                     )
                 )
     return sorted(shown, key=lambda exhibit: -exhibit.badness)[:most]
-
-
-def _details(evidence: Evidence, found: FailureDirections) -> dict[str, Any]:
-    ids = np.asarray(evidence.ids)
-    return {
-        "accuracy": evidence.share(evidence.columns["held"]),
-        "permutations": found.permutations,
-        "found": [direction.label for direction in found.found],
-        "classes": [
-            {
-                "class": direction.label,
-                "excess": direction.excess,
-                "foreseen": direction.foreseen,
-                "slice": direction.slice,
-                "score": direction.score,
-                "chance": direction.null_mean,
-                "p": direction.p_value,
-                "errors": direction.n_errors,
-                "n": len(direction.rows),
-                "most_failing": ids[direction.rows[:10].numpy()].tolist(),
-            }
-            for direction in found.directions
-        ],
-        "skipped": {str(label): why for label, why in found.skipped.items()},
-    }

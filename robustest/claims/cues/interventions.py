@@ -17,7 +17,7 @@ from torch import Tensor
 from robustest.checks import moved_rows
 from robustest.cues import Cue, NullCue, distances, for_samples, switched
 from robustest.decisions import Decision
-from robustest.decisions.cues import CLASSES, CuePairs, CueRule, draw_p_values, off_column, on_column
+from robustest.decisions.cues import CLASSES, CueRule, draw_p_values, off_column, on_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
@@ -217,8 +217,40 @@ def cue_details(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: in
     p_values = draw_p_values(pairs)
     each = []
     for number, cue in enumerate(cues):
-        numbers = _counts(evidence, number, cue.name, pairs[number], p_values[number])
-        numbers |= _rates(pairs[number], rule) if evidence.whole else _partial_recall(pairs[number])
+        found, by_class = pairs[number], p_values[number]
+        drawn = found.most_drawn
+        numbers: dict[str, Any] = {
+            "name": cue.name,
+            "size_l2": float(np.median(evidence.columns[f"l2 {number}"])),
+            "size_linf": float(np.median(evidence.columns[f"linf {number}"])),
+            "flips": found.flips,
+            "of": found.of,
+            "most_drawn_class": drawn,
+            "drawn": int(found.drawn[drawn]),
+            "driven_away": int(found.driven[drawn]),
+            "mcnemar_p": by_class[drawn],
+            "classes": [
+                {"class": k, "drawn": int(found.drawn[k]), "driven_away": int(found.driven[k]), "p": by_class[k]}
+                for k in sorted(by_class, key=lambda k: (by_class[k], k))[:_CLASSES_LISTED]
+            ],
+        }
+        if evidence.whole:
+            flip, drops, worst = rule.judge(found)
+            numbers |= {
+                "flip_rate": flip.estimate,
+                "recall_drop": drops[worst].estimate,
+                "recall_drop_class": worst,
+                "recall_drop_interval": list(drops[worst].interval),
+                "recall_on": found.recall_on(worst),
+                "accuracy_on": found.accuracy[0],
+                "accuracy_off": found.accuracy[1],
+            }
+        else:
+            # No rate is measured on a part of the samples: only the recall that the largest drop starts from.
+            most = max(found.classes, key=found.recall_drop, default=None)
+            if most is not None and found.members[most]:
+                of = f"of the {found.members[most]} of class {most} seen"
+                numbers["recall_on"] = f"{found.recall_on(most):.3f} {of}"
         if "right on 0" in evidence.columns:  # answers that are no classes: flips, and the answers that hold
             kept = ("name", "size_l2", "size_linf", "flips", "of", "flip_rate")
             numbers = {name: numbers[name] for name in kept if name in numbers}
@@ -238,44 +270,4 @@ def cue_details(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: in
             "null_samples": evidence.counts[_NULL_OF],
             "controls": [],
         },
-    }
-
-
-def _counts(evidence: Evidence, column: int, name: str, pairs: CuePairs, p_values: dict[int, float]) -> dict[str, Any]:
-    drawn = pairs.most_drawn
-    return {
-        "name": name,
-        "size_l2": float(np.median(evidence.columns[f"l2 {column}"])),
-        "size_linf": float(np.median(evidence.columns[f"linf {column}"])),
-        "flips": pairs.flips,
-        "of": pairs.of,
-        "most_drawn_class": drawn,
-        "drawn": int(pairs.drawn[drawn]),
-        "driven_away": int(pairs.driven[drawn]),
-        "mcnemar_p": p_values[drawn],
-        "classes": [
-            {"class": k, "drawn": int(pairs.drawn[k]), "driven_away": int(pairs.driven[k]), "p": p_values[k]}
-            for k in sorted(p_values, key=lambda k: (p_values[k], k))[:_CLASSES_LISTED]
-        ],
-    }
-
-
-def _partial_recall(pairs: CuePairs) -> dict[str, Any]:
-    # No rate is measured on a part of the samples: only the recall that the largest drop starts from.
-    worst = max(pairs.classes, key=pairs.recall_drop, default=None)
-    if worst is None or not pairs.members[worst]:
-        return {}
-    return {"recall_on": f"{pairs.recall_on(worst):.3f} of the {pairs.members[worst]} of class {worst} seen"}
-
-
-def _rates(pairs: CuePairs, rule: CueRule) -> dict[str, Any]:
-    flip, drops, worst = rule.judge(pairs)
-    return {
-        "flip_rate": flip.estimate,
-        "recall_drop": drops[worst].estimate,
-        "recall_drop_class": worst,
-        "recall_drop_interval": list(drops[worst].interval),
-        "recall_on": pairs.recall_on(worst),
-        "accuracy_on": pairs.accuracy[0],
-        "accuracy_off": pairs.accuracy[1],
     }

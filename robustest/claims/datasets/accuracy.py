@@ -15,10 +15,10 @@ from torch import Tensor
 from robustest.checks import checked_whole
 from robustest.data import as_samples
 from robustest.data.benchmarks import Benchmark
-from robustest.data.groups import Groups, as_groups
-from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, optional_threshold
+from robustest.data.groups import as_groups
+from robustest.decisions import Rule, ShareRule, Terms, checked_not_both, optional_threshold
 from robustest.decisions.drop import share_of_largest_class
-from robustest.decisions.groups import GroupShare, WorstGroupRule
+from robustest.decisions.groups import WorstGroupRule
 from robustest.decisions.mean_iou import mean_iou
 from robustest.decisions.multiplicity import group_level
 from robustest.decisions.two_set_drop import TwoSetDropRule, share_difference_interval
@@ -85,13 +85,32 @@ def measure_accuracy(
     # A floor turns scores into right and wrong samples; without one, or for the mean IoU, scores count.
     scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
     asked = ACCURACY.quantities[scored]
-    plan = _plan(setup, asked, at_least, metric, scored=scored)
+    if scored:
+        plan = setup.plan(
+            asked.state(mean_of(setup.task, metric)),
+            Scoring(examples=setup.settings.examples, counting=metric == "miou"),
+            rule_of(metric, at_least, setup),
+            identity=("scores", metric),
+        )
+    else:
+        rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
+        plan = accuracy_plan(setup, asked.state() + of_task(setup.task), rule)
     plan = plan.against(
         no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score" if scored else ""
     )
     evidence = observe(plan)
     # Accuracy of a constant prediction, the largest class.
     chance = 0.0 if scored else share_of_largest_class(evidence.columns)
+    caveats = list(data.caveats) if isinstance(data, Benchmark) else []
+    if at_least is not None and 0 < at_least <= chance:
+        caveats.append(f"saying one thing of every sample reaches {chance:.3f}")
+    details: dict[str, Any] = {} if scored else {"without_looking": chance}
+    if scored and evidence.whole:
+        columns = evidence.columns
+        details = {"mean_score": float(columns["score"].mean()), "lowest_score": float(columns["score"].min())}
+        if metric == "miou":
+            # Over the set, not a mean over samples: classes missing in a sample have no IoU there.
+            details |= {"miou": float(mean_iou(columns["counts"].sum(0))), "iou_by_class": iou_by_class(columns)}
     return finish(
         plan,
         evidence,
@@ -100,21 +119,9 @@ def measure_accuracy(
         threshold=at_least,
         setting=f"{evidence.total} samples as they are",
         method="predictions",
-        details=_scores(evidence, metric) if scored else {"without_looking": chance},
-        caveats=_caveats(data, at_least, chance),
+        details=details,
+        caveats=caveats,
         pairing=NOT_PAIRED if scored else Pairing(under=of_task(setup.task).strip(", ")),
-    )
-
-
-def _plan(setup: Setup, asked: Quantity, at_least: float | None, metric: Metric, *, scored: bool) -> Plan:
-    if not scored:
-        rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
-        return accuracy_plan(setup, asked.state() + of_task(setup.task), rule)
-    return setup.plan(
-        asked.state(mean_of(setup.task, metric)),
-        Scoring(examples=setup.settings.examples, counting=metric == "miou"),
-        rule_of(metric, at_least, setup),
-        identity=("scores", metric),
     )
 
 
@@ -141,28 +148,6 @@ class Scoring:
         if self.counting:
             columns |= pixel_counts(task, seen.predicted, chunk.y)
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
-
-
-def _scores(evidence: Evidence, metric: Metric) -> dict[str, Any]:
-    columns = evidence.columns
-    if not evidence.whole:
-        return {}
-    details: dict[str, Any] = {
-        "mean_score": float(columns["score"].mean()),
-        "lowest_score": float(columns["score"].min()),
-    }
-    if metric == "miou":
-        # Over the set, not a mean over samples: classes missing in a sample have no IoU there.
-        details |= {"miou": float(mean_iou(columns["counts"].sum(0))), "iou_by_class": iou_by_class(columns)}
-    return details
-
-
-def _caveats(data: object, at_least: float | None, chance: float) -> list[str]:
-    told = list(data.caveats) if isinstance(data, Benchmark) else []
-    # One constant prediction would reach the threshold.
-    if at_least is not None and 0 < at_least <= chance:
-        told.append(f"saying one thing of every sample reaches {chance:.3f}")
-    return told
 
 
 TRANSFER_ACCURACY = Kind(
@@ -212,7 +197,16 @@ def measure_transfer_accuracy(
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
-    setup = _transfer_setup(model, data, new_data, options, deciding(task))
+    if isinstance(new_data, Benchmark):
+        # The model is restricted to the target's classes, and the source to samples of these: one task for both ends.
+        setup = Setup.of(model, new_data, options, deciding(task)).on(new_data.matching(data))
+    else:
+        # A source with some of the model's classes and any other target: their labels differ.
+        if isinstance(data, Benchmark) and not data.classes.whole:
+            raise ConfigError(
+                f"Expected {data.name} as the target but it is the source: the target's labels are others."
+            )
+        setup = Setup.of(model, data, options, deciding(task))
     by_drop = max_drop is not None
     how: dict[str, Any] = {}
     of_source = _accuracy_alone(setup, "accuracy on the source")
@@ -235,14 +229,28 @@ def measure_transfer_accuracy(
     )
     second = observe(plan)
     decision = fallible(second.decision, first, max_drop, alpha=setup.terms.alpha)
+    if start is not None:
+        # By the worse verdict: a model that starts lower than the baseline must not pass by a smaller drop.
+        at_start = first.decision
+        if at_start.verdict is Verdict.FAILED or (
+            at_start.verdict is Verdict.INCONCLUSIVE and decision.verdict is not Verdict.FAILED
+        ):
+            decision = replace(
+                decision,
+                verdict=at_start.verdict,
+                rule=at_start.rule,
+                at_alpha=at_start.at_alpha,
+                reasons=at_start.reasons,
+            )
+    of_benchmark = f" of {new_data.name}, {len(new_data.classes)} classes" if isinstance(new_data, Benchmark) else ""
     result = finish(
         plan,
         second.including(first),
-        decision=_with_start(decision, first.decision) if start is not None else decision,
+        decision=decision,
         kind=TRANSFER_ACCURACY,
         quantity=asked,
         threshold=max_drop if by_drop else at_least,
-        setting=f"source of {first.total} samples, target of {second.total}{_benchmark_words(new_data)}",
+        setting=f"source of {first.total} samples, target of {second.total}{of_benchmark}",
         method="two samples, not paired",
         details=pair_details(first, second, setup.terms),
         caveats=(*few(first.n, " of the source"), *(new_data.caveats if isinstance(new_data, Benchmark) else ())),
@@ -252,29 +260,6 @@ def measure_transfer_accuracy(
         return result
     about = result.details["baseline"] | {"start": start.details_of(first)[0]}
     return replace(result, details={**result.details, "baseline": about})
-
-
-def _with_start(decision: Decision, start: Decision) -> Decision:
-    # By the worse verdict: a model that starts lower than the baseline must not pass by a smaller drop.
-    if start.verdict is Verdict.FAILED or (
-        start.verdict is Verdict.INCONCLUSIVE and decision.verdict is not Verdict.FAILED
-    ):
-        return replace(decision, verdict=start.verdict, rule=start.rule, at_alpha=start.at_alpha, reasons=start.reasons)
-    return decision
-
-
-def _transfer_setup(model: object, source: object, target: object, options: Options, task: Task | None) -> Setup:
-    if isinstance(target, Benchmark):
-        # The model is restricted to the target's classes, and the source to samples of these: one task for both ends.
-        return Setup.of(model, target, options, task).on(target.matching(source))
-    # A source with some of the model's classes and any other target: their labels differ.
-    if isinstance(source, Benchmark) and not source.classes.whole:
-        raise ConfigError(f"Expected {source.name} as the target but it is the source: the target's labels are others.")
-    return Setup.of(model, source, options, task)
-
-
-def _benchmark_words(target: object) -> str:
-    return f" of {target.name}, {len(target.classes)} classes" if isinstance(target, Benchmark) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,9 +364,24 @@ def measure_worst_group_accuracy(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
     plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].state() + of_task(setup.task), rule)
-    plan = _group_baseline(plan, rule, no_worse_than, tolerance)
+    plan = plan.against(
+        no_worse_than,
+        tolerance,
+        has_threshold=at_least is not None,
+        groups=tuple(zip(rule.names, rule.members, strict=True)),
+        level=group_level(rule.terms.alpha, len(rule.names), disjoint=rule.disjoint),
+    )
     evidence = observe(plan)
-    shares = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
+    shares, whole = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total), evidence.whole
+    sizes = dict(zip(known.names, known.sizes, strict=True))
+    notes = []
+    if whole:
+        worst = shares[0]
+        # By the point estimate: the verdict is by bounds for all groups.
+        notes.append(f"worst group {worst.name!r}: {worst.held} of {worst.n} samples right")
+    small = [name for name, size in zip(known.names, known.sizes, strict=True) if size < min_group_size]
+    if small:
+        notes.append(f"small, with fewer than {min_group_size} samples, and judged all the same: {', '.join(small)}")
     return finish(
         plan,
         evidence,
@@ -389,57 +389,28 @@ def measure_worst_group_accuracy(
         threshold=at_least,
         setting=f"{len(rule.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
         method="accuracy of each group, with bounds for all at once",
-        details=_group_details(evidence, shares, known, min_group_size),
-        caveats=_left_out(known),
-        notes=_group_notes(evidence, shares, known, min_group_size),
+        details={
+            "accuracy": evidence.share(evidence.columns["held"]),
+            "worst_group": shares[0].name if whole else None,
+            "min_group_size": min_group_size,
+            "disjoint": known.disjoint,
+            "in_no_group": known.outside,
+            "groups": [
+                {
+                    "group": group.name,
+                    "n": group.n,
+                    "held": group.held,
+                    "accuracy": group.share if whole else None,
+                    "interval": list(group.interval) if whole else None,
+                    "small": sizes[group.name] < min_group_size,
+                }
+                for group in shares
+            ],
+        },
+        caveats=(
+            *([f"{known.outside} of {known.total} in no group"] if known.outside else []),
+            *(f"no samples in {name!r}" for name in known.empty),
+        ),
+        notes=notes,
         pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
     )
-
-
-def _group_baseline(plan: Plan, rule: WorstGroupRule, no_worse_than: Baseline | None, tolerance: float) -> Plan:
-    return plan.against(
-        no_worse_than,
-        tolerance,
-        has_threshold=rule.threshold is not None,
-        groups=tuple(zip(rule.names, rule.members, strict=True)),
-        level=group_level(rule.terms.alpha, len(rule.names), disjoint=rule.disjoint),
-    )
-
-
-def _group_details(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group_size: int) -> dict[str, Any]:
-    whole, sizes = evidence.whole, dict(zip(groups.names, groups.sizes, strict=True))
-    return {
-        "accuracy": evidence.share(evidence.columns["held"]),
-        "worst_group": shares[0].name if whole else None,
-        "min_group_size": min_group_size,
-        "disjoint": groups.disjoint,
-        "in_no_group": groups.outside,
-        "groups": [
-            {
-                "group": group.name,
-                "n": group.n,
-                "held": group.held,
-                "accuracy": group.share if whole else None,
-                "interval": list(group.interval) if whole else None,
-                "small": sizes[group.name] < min_group_size,
-            }
-            for group in shares
-        ],
-    }
-
-
-def _group_notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group_size: int) -> list[str]:
-    notes = []
-    if evidence.whole:
-        worst = shares[0]
-        # By the point estimate: the verdict is by bounds for all groups.
-        notes.append(f"worst group {worst.name!r}: {worst.held} of {worst.n} samples right")
-    small = [name for name, size in zip(groups.names, groups.sizes, strict=True) if size < min_group_size]
-    if small:
-        notes.append(f"small, with fewer than {min_group_size} samples, and judged all the same: {', '.join(small)}")
-    return notes
-
-
-def _left_out(groups: Groups) -> list[str]:
-    told = [f"{groups.outside} of {groups.total} in no group"] if groups.outside else []
-    return told + [f"no samples in {name!r}" for name in groups.empty]

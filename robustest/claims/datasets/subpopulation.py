@@ -104,10 +104,23 @@ def measure_subpopulation_shift(
         setting=f"{len(split.superclasses)} superclasses; subclasses: {len(halves[0].shares)} in the source, "
         f"{len(halves[1].shares)} in the target",
         method="bets on the accuracies of subclasses",
-        details=_details(seen, halves, decision, setup.terms),
+        details={
+            **pair_details(seen.source, seen.target, setup.terms),
+            **_headroom(seen.target, seen.oracle, setup.terms),
+            "drop_interval": list(decision.interval),
+            "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
+        },
         caveats=few(seen.source.n, " of the source"),
     )
-    return replace(result, notes=(*result.notes, *_notes(result.details, halves[1])))
+    worst = halves[1].shares[0]
+    notes = [*result.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
+    if result.details["headroom"] is None:
+        notes.append("no oracle: how much of the fall could be avoided is not known")
+    else:
+        low, high = result.details["headroom_interval"]
+        best = f"an oracle trained on the target has accuracy {result.details['oracle_accuracy']:.3f}"
+        notes.append(f"{best}: headroom {result.details['headroom']:.3f} [{low:.3f}, {high:.3f}]")
+    return replace(result, notes=tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,17 +237,6 @@ def _decide(source: _DomainShares, target: _DomainShares, max_drop: float | None
     return replace(decision, rule=f"{decision.rule}; {few}")
 
 
-def _details(
-    seen: _Domains, halves: tuple[_DomainShares, _DomainShares], decision: Decision, terms: Terms
-) -> dict[str, Any]:
-    return {
-        **pair_details(seen.source, seen.target, terms),
-        **_headroom(seen.target, seen.oracle, terms),
-        "drop_interval": list(decision.interval),
-        "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
-    }
-
-
 def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[str, Any]:
     if oracle is None or not (model.whole and oracle.whole):
         return {"oracle_accuracy": None, "headroom": None, "headroom_interval": None}
@@ -246,13 +248,3 @@ def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[st
         "headroom": (more - less) / len(right),
         "headroom_interval": list(drop_bounds(more, less, len(right), terms.alpha)),
     }
-
-
-def _notes(details: Any, target: _DomainShares) -> list[str]:
-    worst = target.shares[0]
-    notes = [f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
-    if details["headroom"] is None:
-        return [*notes, "no oracle: how much of the fall could be avoided is not known"]
-    low, high = details["headroom_interval"]
-    oracle = f"an oracle trained on the target has accuracy {details['oracle_accuracy']:.3f}"
-    return [*notes, f"{oracle}: headroom {details['headroom']:.3f} [{low:.3f}, {high:.3f}]"]

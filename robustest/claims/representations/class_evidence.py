@@ -8,7 +8,7 @@ a robustly trained network is evidence of the class for other networks as well: 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -89,6 +89,12 @@ def measure_class_evidence(
         look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].state(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
+    columns = evidence.columns
+    driven, own, agreed = (int(columns[name].sum()) for name in ("counts", "own", "agreed"))
+    caveats = [*nothing_allowed(threat), *few(driven, " driven")]
+    # A transfer of less than half of the samples is that of those easiest to drive.
+    if 2 * driven < evidence.n:
+        caveats.append(f"{driven} of {evidence.n} samples were driven, and judged")
     return finish(
         plan,
         evidence,
@@ -97,12 +103,15 @@ def measure_class_evidence(
         threshold=min_transfer,
         setting=str(threat),
         method=f"{iterations} gradient steps towards another class",
-        details=_details(evidence),
-        caveats=(
-            *nothing_allowed(threat),
-            *few(int(evidence.columns["counts"].sum()), " driven"),
-            *_few_driven(evidence),
-        ),
+        details={
+            "driven": driven,
+            "own_success": evidence.share(columns["own"]),
+            "judge_success": evidence.share(columns["agreed"]),
+            "ratio": agreed / own if own else None,
+            "judge_before": evidence.share(columns["judge before"]),
+            "judge_accuracy": evidence.share(columns["judge right"]),
+        },
+        caveats=caveats,
     )
 
 
@@ -173,22 +182,3 @@ def _decided(evidence: Evidence, min_driven: int) -> Decision:
         rule = f"the judge is no better than chance: right on {right} of {n} samples as they are"
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
     return decision
-
-
-def _few_driven(evidence: Evidence) -> tuple[str, ...]:
-    driven = int(evidence.columns["counts"].sum())
-    # A transfer of less than half of the samples is that of those easiest to drive.
-    return (f"{driven} of {evidence.n} samples were driven, and judged",) if 2 * driven < evidence.n else ()
-
-
-def _details(evidence: Evidence) -> dict[str, Any]:
-    columns = evidence.columns
-    own, agreed = int(columns["own"].sum()), int(columns["agreed"].sum())
-    return {
-        "driven": int(columns["counts"].sum()),
-        "own_success": evidence.share(columns["own"]),
-        "judge_success": evidence.share(columns["agreed"]),
-        "ratio": agreed / own if own else None,
-        "judge_before": evidence.share(columns["judge before"]),
-        "judge_accuracy": evidence.share(columns["judge right"]),
-    }

@@ -57,7 +57,8 @@ class Gallery:
         if self.settings.pictures is None or not len(features):
             return
         bounds = self.evaluator.model.bounds
-        tops = [self._inputs(ids) for ids in samples]
+        chunks = (in_order(self.samples, self.evaluator, seed=self.settings.seed, ids=ids) for ids in samples)
+        tops = [torch.cat([chunk.x for chunk in part]).cpu() for part in chunks]
         driven = self._maximised(features, torch.stack([top[0] for top in tops]))
         rows = [[*([] if driven is None else [driven[i]]), *top] for i, top in enumerate(tops)]
         save = partial(save_sheet, self.settings.pictures, f"{self.name}-{name}", rows, bounds)
@@ -66,9 +67,6 @@ class Gallery:
             first = "" if driven is None else "what drives it up, then "
             about = f"{caption}; a row a feature: {first}the samples where it is highest"
             self.sheets.append({"caption": about, "image": shown_path(path)})
-
-    def _inputs(self, ids: Tensor) -> Tensor:
-        return torch.cat([c.x for c in in_order(self.samples, self.evaluator, seed=self.settings.seed, ids=ids)]).cpu()
 
     def _maximised(self, features: Sequence[int], like: Tensor) -> Tensor | None:
         """Return inputs (M, *S) that maximise each feature; None if the model gives no gradient."""
@@ -142,7 +140,9 @@ def picture_features(
         rows = torch.cat(
             [features_of(evaluator, last, c.x).cpu() for c in in_order(read, evaluator, seed=settings.seed, ids=ids)]
         )
-        _check_features(features, rows.shape[1])
+        count = rows.shape[1]
+        if not len(features) or not all(type(j) is int and 0 <= j < count for j in features):
+            raise ConfigError(expected(f"features in 0..{count - 1}", list(features)))
         gallery = Gallery(evaluator, last, read, settings, "features", steps)
         shown = [ids[highest(rows[:, j], top)] for j in features]
         gallery.add("-".join(map(str, features[:8])), "", list(features), shown)
@@ -201,11 +201,6 @@ def _ready(
         )
         last = seen_by(evaluator, samples, layer=layer, seed=settings.seed)
         yield evaluator, last, samples, replace(settings, pictures=folder)
-
-
-def _check_features(features: Sequence[int], count: int) -> None:
-    if not len(features) or not all(type(j) is int and 0 <= j < count for j in features):
-        raise ConfigError(expected(f"features in 0..{count - 1}", list(features)))
 
 
 def _path(path: str | None, samples: Samples) -> str:

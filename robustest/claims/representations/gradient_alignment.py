@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from robustest.checks import checked_whole
-from robustest.decisions import MeanRule, Terms, checked_threshold
+from robustest.decisions import MeanRule, checked_threshold
 from robustest.engine.answer_checks import check_forward
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
@@ -106,7 +106,12 @@ def measure_gradient_alignment(
     setup = Setup.of(model, data, options)
     halves: Halves | None = None
     if isinstance(evidence, Tensor):
-        aim = GradientAim(masks=_checked_masks(evidence, len(setup.samples)))
+        n, masks = len(setup.samples), evidence.float()
+        if masks.ndim < 2 or len(masks) != n:
+            raise DataError(expected(f"masks to be (N, ...) with N = {n}", tuple(masks.shape)))
+        if not bool(((masks >= 0) & (masks <= 1)).all()):
+            raise DataError(expected("masks of values in 0..1", (float(masks.min()), float(masks.max()))))
+        aim = GradientAim(masks=masks)
     elif evidence == "class_means":
         halves = Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
         aim = GradientAim(means=_class_means(setup.model, halves, setup.settings, min_per_class), of=halves.unseen)
@@ -116,12 +121,17 @@ def measure_gradient_alignment(
 
     threshold = at_least if min_gain is None else min_gain
     quantity = GRADIENT_ALIGNMENT.quantity_of("at_least" if min_gain is None else "min_gain")
+    # The rule is on a mean of at most the threshold: all signs are turned.
+    rule = MeanRule(threshold=None if at_least is None else -float(at_least), terms=setup.terms, sign=-1)
+    if min_gain is not None:
+        # A gain is in -2..2, and the rule's values are in -1..1.
+        rule = replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
     other = nullcontext() if reference is None else beside(reference, setup.model, setup.settings, options, "reference")
     with other as second:
         look = AlignmentMeasurement(
             aim=aim, second=second, claimed=threshold, gain=min_gain is not None, settings=setup.settings
         )
-        plan = setup.plan(quantity.state(), look, _rule(at_least, min_gain, setup.terms), here=True)
+        plan = setup.plan(quantity.state(), look, rule, here=True)
         found = observe(plan)
         if second is not None:
             found = with_second(found, second, setup.settings)
@@ -156,17 +166,6 @@ def measure_gradient_alignment(
         notes=notes,
     )
     return result if halves is None else halves.whole(result)
-
-
-def _rule(at_least: float | None, min_gain: float | None, terms: Terms) -> MeanRule:
-    # The rule is on a mean of at most the threshold: all signs are turned.
-    rule = MeanRule(threshold=None, terms=terms, sign=-1)
-    if at_least is not None:
-        return replace(rule, threshold=-float(at_least))
-    if min_gain is None:
-        return rule
-    # A gain is in -2..2, and the rule's values are in -1..1.
-    return replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,15 +225,6 @@ def _class_means(classifier: Classifier, halves: Halves, settings: Settings, lea
     for k, total in sums.items():
         means[k] = (total / counts[k]).float()
     return means
-
-
-def _checked_masks(masks: Tensor, n: int) -> Tensor:
-    if masks.ndim < 2 or len(masks) != n:
-        raise DataError(expected(f"masks to be (N, ...) with N = {n}", tuple(masks.shape)))
-    masks = masks.float()
-    if not bool(((masks >= 0) & (masks <= 1)).all()):
-        raise DataError(expected("masks of values in 0..1", (float(masks.min()), float(masks.max()))))
-    return masks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

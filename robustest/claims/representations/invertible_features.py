@@ -8,7 +8,7 @@ input x' from those of a sample x. In standard networks inputs that look like no
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.measurement import measurement
-from robustest.run.plan import Options, Plan, Setup
+from robustest.run.plan import Options, Setup
 
 _HALF = 0.5
 
@@ -84,9 +84,15 @@ def measure_invertible_features(
         ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    _check_positive(
-        max_image_error=max_image_error, max_representation_error=max_representation_error, step_size=step_size
-    )
+    for name, value in (
+        ("max_image_error", max_image_error),
+        ("max_representation_error", max_representation_error),
+        ("step_size", step_size),
+    ):
+        if value is not None:
+            checked_real(name, value)
+            if value <= 0:
+                raise ConfigError(expected(f"{name} > 0", value))
     checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options)
     if setup.model.module is None:
@@ -99,58 +105,40 @@ def measure_invertible_features(
         max_representation_error=max_representation_error,
         examples=setup.settings.examples,
     )
-    return _result(_plan(setup, look), look)
-
-
-def _plan(setup: Setup, look: InversionMeasurement) -> Plan:
-    threshold = None if look.max_image_error is None else _HALF
-    how = (look.max_image_error, look.max_representation_error, look.layer, look.iterations, look.step_size)
-    return setup.plan(
+    threshold = None if max_image_error is None else _HALF
+    plan = setup.plan(
         INVERTIBLE_FEATURES.quantities[0].state(),
         look,
         ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
-        identity=("inversion", *how),
+        identity=("inversion", max_image_error, max_representation_error, layer, iterations, step_size),
         here=True,  # a program that was exported for workers has no layers to be seen
     )
-
-
-def _result(plan: Plan, look: InversionMeasurement) -> Result:
-    evidence, error = observe(plan), look.max_image_error
-    features, elements = (int(evidence.columns[name][0]) for name in ("features", "elements"))
+    evidence = observe(plan)
+    columns = evidence.columns
+    features, elements = (int(columns[name][0]) for name in ("features", "elements"))
     wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
     return finish(
         plan,
         evidence,
-        decision=_decided(evidence, error or 0.0, look.max_representation_error, plan.settings.alpha),
+        decision=_decided(evidence, max_image_error or 0.0, max_representation_error, plan.settings.alpha),
         kind=INVERTIBLE_FEATURES,
-        threshold=None if error is None else _HALF,
+        threshold=threshold,
         setting=f"{features} features of images of {elements} elements",
-        method=f"{look.iterations} gradient steps from grey",
-        details=_details(evidence, error, look.max_representation_error),
+        method=f"{iterations} gradient steps from grey",
+        details={
+            "max_image_error": max_image_error,
+            "max_representation_error": max_representation_error,
+            "image_error": float(np.median(columns["image"])),
+            "rep_error": float(np.median(columns["rep"])),
+            "start_error": float(np.median(columns["start"])),
+            "inverted": int(columns["reached"].sum()),
+        },
         bounds="below",
-        pairing=Pairing(under=f"max_image_error={error}, max_representation_error={look.max_representation_error}"),
+        pairing=Pairing(
+            under=f"max_image_error={max_image_error}, max_representation_error={max_representation_error}"
+        ),
         notes=wide if features >= elements else [],
     )
-
-
-def _check_positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None:
-            checked_real(name, value)
-            if value <= 0:
-                raise ConfigError(expected(f"{name} > 0", value))
-
-
-def _details(evidence: Evidence, max_image_error: float | None, max_representation_error: float) -> dict[str, Any]:
-    columns = evidence.columns
-    return {
-        "max_image_error": max_image_error,
-        "max_representation_error": max_representation_error,
-        "image_error": float(np.median(columns["image"])),
-        "rep_error": float(np.median(columns["rep"])),
-        "start_error": float(np.median(columns["start"])),
-        "inverted": int(columns["reached"].sum()),
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,12 @@ from robustest.decisions.rule import Columns, decide_early, judge_interval
 from robustest.decisions.share import evidence
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.smallest import Smallest, search_smallest
+from robustest.engine.smallest import search_smallest
 from robustest.errors import ConfigError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
@@ -100,6 +100,7 @@ def measure_min_perturbation(
         identity=("minimum perturbation", name, cascade, at_least),
     )
     seen = observe(plan)
+    clean, found, sizes, bounded = (seen.columns[name] for name in ("clean", "found", "size", "bounded"))
     return finish(
         plan,
         seen,
@@ -107,7 +108,12 @@ def measure_min_perturbation(
         threshold=at_least,
         setting=f"{_THREATS[name].__name__} norm",
         method=cascade.name,
-        details=_details(seen),
+        details={
+            "clean_accuracy": seen.share(clean),
+            "not_found": int((clean & ~found).sum()),
+            "bounded_by_neighbours": int(bounded.sum()),
+            "quantiles": {f"{share:g}": reached(np.sort(sizes), share) for share in _SHARES},
+        },
         bounds="above",
         pairing=Pairing(
             under=("no threshold" if at_least is None else f"the threshold {at_least:g}") + of_task(setup.task)
@@ -197,64 +203,45 @@ class MinimumSearch:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        widest = _across(self.name, chunk)
+        # The distance between opposite corners of the bounds: no perturbation is larger.
+        elements = chunk.x[0].numel()
+        corners = {"l1": elements, "l2": math.sqrt(elements), "linf": 1}[self.name]
+        widest = (chunk.bounds[1] - chunk.bounds[0]) * corners
         # Twice the largest distance: the ball must contain every input, so that the search is limited by the bounds
         # alone.
         smallest = search_smallest(evaluator, chunk, self.cascade, _THREATS[self.name](2 * widest))
-        return _observed(chunk, smallest, self.least, widest=widest, most=self.examples, task=evaluator.task)
-
-
-def _observed(
-    chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int, task: Task
-) -> Observation:
-    # An infinite size means nothing found: the largest possible size replaces it.
-    size = smallest.size.clamp(max=widest)
-    found = smallest.right & smallest.size.isfinite()
-    held = size > 0 if threshold is None else size >= threshold
-    exhibits = exhibits_of(
-        chunk,
-        # Counterexamples of a claim are perturbations below its threshold.
-        found if threshold is None else found & ~held,
-        clean=smallest.clean,
-        predicted=smallest.predicted,
-        before=chunk.x,
-        after=smallest.x,
-        badness=-size,
-        size=size,
-        most=most,
-        task=task,
-    )
-    columns = {
-        "held": held.cpu().numpy(),
-        "clean": smallest.right.cpu().numpy(),
-        "found": found.cpu().numpy(),
-        "bounded": smallest.bounded.cpu().numpy(),
-        "size": size.cpu().numpy(),
-        "widest": np.full(len(size), widest),
-    }
-    return Observation(columns, exhibits)
-
-
-def _details(seen: Evidence) -> dict[str, Any]:
-    clean, found, sizes, bounded = (seen.columns[name] for name in ("clean", "found", "size", "bounded"))
-    return {
-        "clean_accuracy": seen.share(clean),
-        "not_found": int((clean & ~found).sum()),
-        "bounded_by_neighbours": int(bounded.sum()),
-        "quantiles": {f"{share:g}": reached(np.sort(sizes), share) for share in _SHARES},
-    }
+        # An infinite size means nothing found: the largest possible size replaces it.
+        size = smallest.size.clamp(max=widest)
+        found = smallest.right & smallest.size.isfinite()
+        held = size > 0 if self.least is None else size >= self.least
+        exhibits = exhibits_of(
+            chunk,
+            # Counterexamples of a claim are perturbations below its threshold.
+            found if self.least is None else found & ~held,
+            clean=smallest.clean,
+            predicted=smallest.predicted,
+            before=chunk.x,
+            after=smallest.x,
+            badness=-size,
+            size=size,
+            most=self.examples,
+            task=evaluator.task,
+        )
+        columns = {
+            "held": held.cpu().numpy(),
+            "clean": smallest.right.cpu().numpy(),
+            "found": found.cpu().numpy(),
+            "bounded": smallest.bounded.cpu().numpy(),
+            "size": size.cpu().numpy(),
+            "widest": np.full(len(size), widest),
+        }
+        return Observation(columns, exhibits)
 
 
 def reached(ordered: NDArray[np.float64], share: float) -> float:
     """Return the largest of (n,) rising sizes that at least 1 - share of them reach."""
     n = len(ordered)
     return float(ordered[min(n - 1, count_at_most(share, n))])
-
-
-def _across(name: str, chunk: Chunk) -> float:
-    # The distance between opposite corners of the bounds: no perturbation is larger.
-    elements = chunk.x[0].numel()
-    return (chunk.bounds[1] - chunk.bounds[0]) * {"l1": elements, "l2": math.sqrt(elements), "linf": 1}[name]
 
 
 def _named(norm: object) -> str:

@@ -28,7 +28,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import REPLAYED, Evidence, Look
+from robustest.run.evidence import REPLAYED, Look
 from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
@@ -116,7 +116,14 @@ def measure_robust_accuracy(
         replay=replay,
     ).against(no_worse_than, tolerance, has_threshold=at_least is not None)
     evidence = observe(plan)
-    details = _details(evidence, threat)
+    sizes = evidence.columns["size"][~evidence.columns["held"] & evidence.columns["clean"]]
+    details: dict[str, Any] = {
+        "clean_accuracy": evidence.share(evidence.columns["clean"]),
+        "broken_by_attack": len(sizes),
+        "largest_size": float(np.max(sizes)) if len(sizes) else None,
+        "radius": float(threat.radius),
+        "stages": {name: count for name, count in evidence.counts.items() if name != REPLAYED},
+    }
     if draws > 1:
         # Clopper-Pearson allows for more spread than draws with different chances have (Hoeffding, Ann. Math. Stat.
         # 1956).
@@ -140,14 +147,3 @@ def measure_robust_accuracy(
         notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
-
-
-def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
-    sizes = evidence.columns["size"][~evidence.columns["held"] & evidence.columns["clean"]]
-    return {
-        "clean_accuracy": evidence.share(evidence.columns["clean"]),
-        "broken_by_attack": len(sizes),
-        "largest_size": float(np.max(sizes)) if len(sizes) else None,
-        "radius": float(threat.radius),
-        "stages": {name: count for name, count in evidence.counts.items() if name != REPLAYED},
-    }

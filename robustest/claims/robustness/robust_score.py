@@ -33,7 +33,7 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
@@ -106,6 +106,22 @@ def measure_robust_score(
         identity=("robust score", threat, cascade, metric),
     ).against(no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score")
     evidence = observe(plan)
+    columns = evidence.columns
+    lowered = ~columns["held"]
+    details: dict[str, Any] = {
+        "lowered": int(lowered.sum()),
+        "largest_size": float(np.max(columns["size"])) if lowered.any() else None,
+        "radius": float(threat.radius),
+    }
+    if evidence.whole:
+        details |= {
+            "clean_score": float(columns["clean"].mean()),
+            "mean_score": float(columns["score"].mean()),
+            "lowest_score": float(columns["score"].min()),
+        }
+        if metric == "miou":
+            details["clean_miou"] = float(mean_iou(columns["clean_counts"].sum(0)))
+            details["iou_by_class"] = iou_by_class(columns)
     return finish(
         plan,
         evidence,
@@ -113,7 +129,7 @@ def measure_robust_score(
         threshold=at_least,
         setting=str(threat),
         method=cascade.name,
-        details=_details(evidence, threat, metric),
+        details=details,
         bounds="above",
         caveats=nothing_allowed(threat),
     )
@@ -229,23 +245,3 @@ class Worsening:
             probe_survivors(evaluator, self.cascade, self.threat, part, replace(found, broken=score < half))
         finally:
             evaluator.task = task
-
-
-def _details(evidence: Evidence, threat: Threat, metric: str) -> dict[str, Any]:
-    columns = evidence.columns
-    lowered, sizes = ~columns["held"], columns["size"]
-    details: dict[str, Any] = {
-        "lowered": int(lowered.sum()),
-        "largest_size": float(np.max(sizes)) if lowered.any() else None,
-        "radius": float(threat.radius),
-    }
-    if evidence.whole:
-        details |= {
-            "clean_score": float(columns["clean"].mean()),
-            "mean_score": float(columns["score"].mean()),
-            "lowest_score": float(columns["score"].min()),
-        }
-        if metric == "miou":
-            details["clean_miou"] = float(mean_iou(columns["clean_counts"].sum(0)))
-            details["iou_by_class"] = iou_by_class(columns)
-    return details

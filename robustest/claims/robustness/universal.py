@@ -13,7 +13,6 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_whole
-from robustest.data import Samples
 from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
@@ -23,7 +22,7 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
@@ -104,7 +103,14 @@ def measure_no_universal_perturbation(
         threshold=max_fooling_rate,
         setting=str(threat),
         method=f"learned on {learned} samples in {iterations} iterations, measured on the {len(halves.unseen)} others",
-        details={**_details(evidence), "learned_on": learned, "iterations": iterations, "radius": threat.radius},
+        details={
+            "fooled": int((~evidence.columns["held"]).sum()),
+            "clean_accuracy": evidence.share(evidence.columns["clean"]),
+            "accuracy_under_perturbation": evidence.share(evidence.columns["right"]),
+            "learned_on": learned,
+            "iterations": iterations,
+            "radius": threat.radius,
+        },
         bounds="below",
         caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),
@@ -130,7 +136,17 @@ class Perturbing:
             few = load(samples, ids[:_JUDGED], bounds=chunk.bounds, seed=seed, device=chunk.x.device)
 
             def batches(steps: int) -> Iterator[Chunk]:
-                return _batches(samples, ids, chunk, seed, steps)
+                step, lap = 0, 0
+                while step < steps:
+                    # Shuffled anew in each round, by keys of the samples: the order does not depend on batch size or
+                    # device.
+                    key = rng.fold(rng.fold(rng.keys(seed, ids), "universal"), lap)
+                    shuffled = ids[key.argsort(stable=True)]
+                    for start in range(0, len(ids), _BATCH)[: steps - step]:
+                        part = shuffled[start : start + _BATCH]
+                        yield load(samples, part, bounds=chunk.bounds, seed=seed, device=chunk.x.device)
+                        step += 1
+                    lap += 1
 
             self.learned.append(learn(evaluator, batches, few, self.threat, self.iterations))
         # Exhibits have positions in the user's data, not in the half.
@@ -161,25 +177,3 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
     )
     columns = {"held": same, "clean": task.holds(before, chunk.y), "right": task.holds(logits, chunk.y)}
     return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
-
-
-def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) -> Iterator[Chunk]:
-    """Yield mini-batches, reshuffled in each round."""
-    step, lap = 0, 0
-    while step < steps:
-        # Shuffled by keys of the samples: the order does not depend on batch size or device.
-        key = rng.fold(rng.fold(rng.keys(seed, ids), "universal"), lap)
-        shuffled = ids[key.argsort(stable=True)]
-        for start in range(0, len(ids), _BATCH)[: steps - step]:
-            part = shuffled[start : start + _BATCH]
-            yield load(samples, part, bounds=like.bounds, seed=seed, device=like.x.device)
-            step += 1
-        lap += 1
-
-
-def _details(evidence: Evidence) -> dict[str, float | int | None]:
-    return {
-        "fooled": int((~evidence.columns["held"]).sum()),
-        "clean_accuracy": evidence.share(evidence.columns["clean"]),
-        "accuracy_under_perturbation": evidence.share(evidence.columns["right"]),
-    }

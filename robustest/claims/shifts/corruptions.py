@@ -132,25 +132,26 @@ def measure_corruption_robustness(
         grid.pairs, grid.reference, setup.terms, min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce
     )
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
-    plan = _plan(setup, grid, rule, asked)
-    each = grid.each(setup.terms.alpha, clean=max_drop is not None)
-    plan = plan.against(no_worse_than, tolerance, has_threshold=rule.threshold is not None, **each)
-    evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, grid)
-    return _result(plan, evidence, grid, asked, rule, adapts=setup.model.reset is not None)
-
-
-def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
-    return setup.plan(
+    plan = setup.plan(
         asked.state(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
         Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean, examples=setup.settings.examples),
         AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms) if rule.paired else rule,
         identity=grid.identity,
         adapts=True,
     )
-
-
-def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: CellsRule, *, adapts: bool) -> Result:
+    each = grid.each(setup.terms.alpha, clean=max_drop is not None)
+    plan = plan.against(no_worse_than, tolerance, has_threshold=rule.threshold is not None, **each)
+    evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, grid)
     grid.check_classes(evidence.tally.classes)
+    columns, changed = evidence.columns, list[Changed]()
+    if grid.clean:
+        moved = {cell_column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in grid.cells}
+        # The mean of a model that is wrong on every sample that a cell changed.
+        worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
+        changed = [
+            Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
+            for cell in grid.cells
+        ]
     return finish(
         plan,
         evidence,
@@ -159,23 +160,13 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
         threshold=rule.threshold,
         setting=", ".join(grid.names),
         method=f"{len(grid.cells)} cells{', paired with the clean samples' if grid.clean else ''}",
-        notes=(ADAPTS,) if adapts else (),
+        notes=() if setup.model.reset is None else (ADAPTS,),
         details=_details(evidence, grid.cells, grid.reference, plan.settings.alpha),
         trivial=rule.mean.scale if asked.threshold == "max_mce" else None,
         caveats=grid.caveats(mce=asked.threshold == "max_mce"),
-        changed=_changed(evidence.columns, grid.cells, rule) if grid.clean else (),
+        changed=changed,
         pairing=fall_from(evidence, "clean") if asked.threshold == "max_drop" else NOT_PAIRED,
     )
-
-
-def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
-    moved = {cell_column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
-    # The mean of a model that is wrong on every sample that a cell changed.
-    worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
-    return [
-        Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
-        for cell in cells
-    ]
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
@@ -457,17 +448,13 @@ class Corrupting:
                 task=task,
                 moved=moved,
             )
-            # Cut after every cell, so that memory does not grow with the cells.
-            exhibits = _one_a_sample(exhibits)[: self.examples]
+            # One exhibit a sample, and cut after every cell, so that memory does not grow with the cells.
+            kept: dict[int, Exhibit] = {}
+            for exhibit in sorted(exhibits, key=lambda e: -e.badness):
+                kept.setdefault(exhibit.index, exhibit)
+            exhibits = list(kept.values())[: self.examples]
         columns["held"] = 2 * count >= len(self.cells)
         return Observation({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
-
-
-def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
-    kept: dict[int, Exhibit] = {}
-    for exhibit in sorted(exhibits, key=lambda e: -e.badness):
-        kept.setdefault(exhibit.index, exhibit)
-    return list(kept.values())
 
 
 def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:

@@ -27,7 +27,7 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Columns, Evidence, Observation
+from robustest.run.evidence import Evidence, Observation
 from robustest.run.finish import Changed, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
@@ -87,7 +87,12 @@ def measure_stable_under_perturbations(
     if not isinstance(data, SequenceBenchmark):
         raise ConfigError(expected('sequences as benchmark("imagenet-p", root) reads them', data))
     checked_not_both(max_mfp=max_mfp, max_mt5d=max_mt5d)
-    names = _checked_names(data, perturbations)
+    names = tuple(data.sequences) if perturbations is None else tuple(dict.fromkeys(perturbations))
+    for name in names:
+        if name not in data.sequences:
+            raise unknown(f"perturbation of {data.name}", name, data.sequences)
+    if not names:
+        raise ConfigError("Expected one perturbation or more but got none.")
     by_distance = max_mt5d is not None
     setup = Setup.of(model, data.samples(), options)
     threshold = max_mt5d if by_distance else max_mfp
@@ -102,6 +107,14 @@ def measure_stable_under_perturbations(
         scored=f"mean of 1 - {asked.name} / {rule.mean.scale:.3g}",
     )
     evidence = observe(plan)
+    moved = {name: evidence.columns[f"moved/{name}"] for name in names}
+    # `worst`: every frame that differs flips, by the largest distance.
+    lost = {
+        f"{kind}/{name}": np.maximum(evidence.columns[f"{kind}/{name}"], one)
+        for name, one in moved.items()
+        for kind in ("fp", "t5d")
+    }
+    worst = rule.mean_of({**evidence.columns, **lost})
     return finish(
         plan,
         evidence,
@@ -113,30 +126,8 @@ def measure_stable_under_perturbations(
         details=_details(evidence, names, reference),
         trivial=rule.mean.scale,
         caveats=data.caveats,
-        changed=_changed(evidence.columns, names, rule),
+        changed=[Changed(by=f"the perturbation {name}", moved=one, worst=worst) for name, one in moved.items()],
     )
-
-
-def _changed(columns: Columns, names: Sequence[str], rule: WeightedRule) -> list[Changed]:
-    moved = {name: columns[f"moved/{name}"] for name in names}
-    # `worst`: every frame that differs flips, by the largest distance.
-    lost = {
-        f"{kind}/{name}": np.maximum(columns[f"{kind}/{name}"], one)
-        for name, one in moved.items()
-        for kind in ("fp", "t5d")
-    }
-    worst = rule.mean_of({**columns, **lost})
-    return [Changed(by=f"the perturbation {name}", moved=one, worst=worst) for name, one in moved.items()]
-
-
-def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None) -> tuple[str, ...]:
-    names = tuple(data.sequences) if perturbations is None else tuple(dict.fromkeys(perturbations))
-    for name in names:
-        if name not in data.sequences:
-            raise unknown(f"perturbation of {data.name}", name, data.sequences)
-    if not names:
-        raise ConfigError("Expected one perturbation or more but got none.")
-    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

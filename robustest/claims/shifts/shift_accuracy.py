@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
-from robustest.decisions import DropRule, Rule, ShareRule, Terms, checked_not_both, mcnemar, optional_threshold
+from robustest.decisions import DropRule, Rule, ShareRule, checked_not_both, mcnemar, optional_threshold
 from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
@@ -19,7 +19,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
@@ -91,15 +91,28 @@ def measure_shift_accuracy(
     setup = Setup.of(model, data, options, deciding(task))
     asked = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
+    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
+    compared: dict[str, Any] = {}
+    if max_drop is not None:
+        # A drop proves nothing for a model that has nothing to lose.
+        drop = DropRule(threshold=max_drop, terms=setup.terms)
+        rule = AboveChanceRule(other=drop, threshold=max_drop, terms=setup.terms)
+        # A drop has two ends, and each must be no worse.
+        parts = ("shifted samples", ("held",)), ("unshifted samples", ("clean",))
+        compared = {"columns": ("held", "clean"), "parts": parts, "together": False, "level": setup.terms.alpha / 2}
     plan = setup.plan(
         asked.state(chosen) + of_task(setup.task),
         Shifting(shift=chosen, examples=setup.settings.examples),
-        _rule(at_least, max_drop, setup.terms),
+        rule,
         identity=("shift accuracy", chosen),
-    ).against(
-        no_worse_than, tolerance, has_threshold=threshold is not None, **_baseline_parts(max_drop, setup.terms.alpha)
-    )
+    ).against(no_worse_than, tolerance, has_threshold=threshold is not None, **compared)
     evidence = observe(plan)
+    moved, held, clean = (evidence.columns[name] for name in ("moved", "held", "clean"))
+    # Only pairs with different outcomes say anything about a change (McNemar).
+    lost, gained = int((clean & ~held).sum()), int((held & ~clean).sum())
+    # For a model that is wrong on every changed sample, the drop is the share of samples both right and changed.
+    worst = float((held & ~moved).mean() if max_drop is None else (clean & moved).mean())
+    under = of_task(setup.task).strip(", ")
     return finish(
         plan,
         evidence,
@@ -108,36 +121,17 @@ def measure_shift_accuracy(
         threshold=threshold,
         setting=str(chosen),
         method="paired with the unshifted samples",
-        details=_details(evidence),
-        pairing=_pairing(evidence, of_task(setup.task).strip(", "), fall=max_drop is not None),
-        changed=[_changed(evidence, chosen, by_drop=max_drop is not None)],
+        details={
+            "clean_accuracy": evidence.share(clean),
+            "shifted_accuracy": evidence.share(held),
+            "without_looking": share_of_largest_class(evidence.columns),
+            "lost": lost,
+            "gained": gained,
+            "mcnemar_p": mcnemar(lost, gained),
+        },
+        pairing=Pairing(under=under) if max_drop is None else fall_from(evidence, "clean", under=under),
+        changed=[Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=worst)],
     )
-
-
-def _changed(evidence: Evidence, shift: Shift, *, by_drop: bool) -> Changed:
-    moved, held, clean = (evidence.columns[name] for name in ("moved", "held", "clean"))
-    # For a model that is wrong on every changed sample, the drop is the share of samples both right and changed.
-    worst = float((clean & moved).mean() if by_drop else (held & ~moved).mean())
-    return Changed(by=f"the shift {shift}", moved=moved, cut=evidence.columns["cut"], worst=worst)
-
-
-def _pairing(evidence: Evidence, under: str, *, fall: bool) -> Pairing:
-    return fall_from(evidence, "clean", under=under) if fall else Pairing(under=under)
-
-
-def _baseline_parts(max_drop: float | None, alpha: float) -> dict[str, Any]:
-    if max_drop is None:
-        return {}
-    # A drop has two ends, and each must be no worse.
-    parts = ("shifted samples", ("held",)), ("unshifted samples", ("clean",))
-    return {"columns": ("held", "clean"), "parts": parts, "together": False, "level": alpha / 2}
-
-
-def _rule(at_least: float | None, max_drop: float | None, terms: Terms) -> Rule:
-    if max_drop is not None:
-        # A drop proves nothing for a model that has nothing to lose.
-        return AboveChanceRule(other=DropRule(threshold=max_drop, terms=terms), threshold=max_drop, terms=terms)
-    return ShareRule(threshold=at_least, at_least=True, terms=terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,24 +179,6 @@ class Shifting:
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
         return columns["clean"] & ~columns["held"]
-
-
-def _lost_and_gained(evidence: Evidence) -> tuple[int, int]:
-    held, clean = evidence.columns["held"], evidence.columns["clean"]
-    return int((clean & ~held).sum()), int((held & ~clean).sum())
-
-
-def _details(evidence: Evidence) -> dict[str, float | int | None]:
-    # Only pairs with different outcomes say anything about a change (McNemar).
-    lost, gained = _lost_and_gained(evidence)
-    return {
-        "clean_accuracy": evidence.share(evidence.columns["clean"]),
-        "shifted_accuracy": evidence.share(evidence.columns["held"]),
-        "without_looking": share_of_largest_class(evidence.columns),
-        "lost": lost,
-        "gained": gained,
-        "mcnemar_p": mcnemar(lost, gained),
-    }
 
 
 CONSISTENCY = Kind(
@@ -254,7 +230,7 @@ def measure_consistency(
         identity=("consistency", chosen),
     ).against(no_worse_than, tolerance, has_threshold=max_flip_rate is not None)
     evidence = observe(plan)
-    moved = evidence.columns["moved"]
+    moved, held, clean, shifted = (evidence.columns[name] for name in ("moved", "held", "clean", "shifted"))
     return finish(
         plan,
         evidence,
@@ -262,7 +238,14 @@ def measure_consistency(
         threshold=max_flip_rate,
         setting=str(chosen),
         method="paired with the unshifted samples",
-        details=_flip_details(evidence),
+        details={
+            "flips": int((~held).sum()),
+            "lost": int((clean & ~shifted).sum()),
+            "gained": int((shifted & ~clean).sum()),
+            "wrong_to_wrong": int((~held & ~clean & ~shifted).sum()),
+            "clean_accuracy": evidence.share(clean),
+            "shifted_accuracy": evidence.share(shifted),
+        },
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
         changed=[
             Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=float(moved.mean()))
@@ -283,15 +266,3 @@ class Flipping(Shifting):
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
         return ~columns["held"]
-
-
-def _flip_details(evidence: Evidence) -> dict[str, Any]:
-    held, clean, shifted = (evidence.columns[name] for name in ("held", "clean", "shifted"))
-    return {
-        "flips": int((~held).sum()),
-        "lost": int((clean & ~shifted).sum()),
-        "gained": int((shifted & ~clean).sum()),
-        "wrong_to_wrong": int((~held & ~clean & ~shifted).sum()),
-        "clean_accuracy": evidence.share(clean),
-        "shifted_accuracy": evidence.share(shifted),
-    }
