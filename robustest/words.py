@@ -159,7 +159,13 @@ def headline(result: Result) -> str:
         sign = "<" if result.comparison == ">=" else ">"
         claim = f"{result.quantity} {value}{_start_of(result)} {sign} {_threshold(result.threshold)}{about}"
     # If most failures were wrong before any change, that comes first: neither attack nor shift is the cause.
-    return f"{_wrong_before(result)}{claim}"
+    seen = result.details.get("clean_seen")
+    if isinstance(seen, Mapping) and result.comparison == ">=" and result.quantity.endswith("accuracy"):
+        failures, wrong, of = (int(seen.get(name, 0)) for name in ("failures", "wrong", "of"))
+        if of and 2 * wrong > failures:
+            before = f"{wrong} of {failures} failures were wrong before any change"
+            claim = f"clean accuracy {clean_share(seen):.3f}: {before}; {claim}"
+    return claim
 
 
 def _start_of(result: Result) -> str:
@@ -196,17 +202,6 @@ def _apart(value: float, threshold: float | None) -> str:
         if float(shown) != threshold or value == threshold:
             return shown
     return repr(value)
-
-
-def _wrong_before(result: Result) -> str:
-    """Return words about failures that no change caused, if these are the majority."""
-    seen = result.details.get("clean_seen")
-    if not isinstance(seen, Mapping) or result.comparison != ">=" or not result.quantity.endswith("accuracy"):
-        return ""
-    failures, wrong, of = (int(seen.get(name, 0)) for name in ("failures", "wrong", "of"))
-    if not of or 2 * wrong <= failures:
-        return ""
-    return f"clean accuracy {clean_share(seen):.3f}: {wrong} of {failures} failures were wrong before any change; "
 
 
 def clean_share(seen: Mapping[str, Any]) -> float:

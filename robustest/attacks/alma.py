@@ -111,57 +111,55 @@ class ALMA:
         if seen.logits.shape[1] == 2:
             margin = problem.task.margin(seen.logits, problem.y).abs()
             state = {**state, "scale": torch.where(state["scale"] > 0, state["scale"], margin)}
-        state = self._learn(state, d, fooled)
-        descent = self._descent(problem, state, seen, _slope(d, state["weight"], state["multiplier"]))
-        return self._move(problem, state, seen.z, descent)
+        x, step = problem.x, state["step"]
 
-    def _learn(self, state: Rows, d: Tensor, fooled: Tensor) -> Rows:
-        """Return the state with multiplier and weight updated by the constraint's value d (B,)."""
-        step, multiplier = state["step"], state["multiplier"]
+        # Multiplier and weight. Weights grow only while nothing fooled the model: from then on the multiplier alone
+        # balances norm and penalty.
         first, due = step == 0, (step > 0) & ((step + 1) % self.check == 0)
-        # Weights grow only while nothing fooled the model: from then on the multiplier alone balances norm and penalty.
         stuck = due & (state["found"] == self.steps) & (d >= self.tau * state["then"])
         weight = torch.where(stuck, self.growth * state["weight"], state["weight"])
-        learnt = torch.lerp(_slope(d, weight, multiplier), multiplier, self.smoothing).clamp(_SMALLEST, _LARGEST)
-        return {
-            **state,
-            "weight": weight,
-            "multiplier": torch.where(first, multiplier, learnt),
-            "then": torch.where(first | due, d, state["then"]),
-            "found": torch.where(fooled, torch.minimum(step, state["found"]), state["found"]),
-        }
+        slope = _slope(d, weight, state["multiplier"])
+        learnt = torch.lerp(slope, state["multiplier"], self.smoothing).clamp(_SMALLEST, _LARGEST)
+        multiplier = torch.where(first, state["multiplier"], learnt)
+        found = torch.where(fooled, torch.minimum(step, state["found"]), state["found"])
 
-    def _descent(self, problem: Problem, state: Rows, seen: Evaluation, slope: Tensor) -> Tensor:
-        """Return (B, *S) minus the gradient of norm and penalty, in widths of the bounds."""
-        assert seen.gradient is not None
-        span, x = per_row(problem.region["span"], problem.x), problem.x
+        # The descent: minus the gradient of norm and penalty, (B, *S) in widths of the bounds. Where delta is 0 the
+        # Euclidean length is clamped, and the norm's gradient 0.
+        span = per_row(problem.region["span"], x)
         delta = (seen.z - x) / span
-        # The gradient of the norm; where delta is 0 the Euclidean length is clamped, and the quotient 0.
         norm = delta.sign() if isinstance(problem.threat, L1) else delta / per_row(length(delta), x)
-        descent = torch.addcmul(-norm, seen.gradient * span, per_row(slope, x))
+        descent = torch.addcmul(-norm, seen.gradient * span, per_row(_slope(d, weight, multiplier), x))
         # At the sample itself the norm has no gradient, and the penalty may have none: then any direction is as good.
-        lost = (state["step"] == 0) & (descent == 0).flatten(1).all(1)
-        if x.device.type == "cpu" and not bool(lost.any()):
-            return descent
-        anywhere = rng.normal(state["key"], x.shape[1:])
-        return torch.where(per_row(lost, x), anywhere / per_row(length(anywhere), x), descent)
+        lost = first & (descent == 0).flatten(1).all(1)
+        if x.device.type != "cpu" or bool(lost.any()):
+            anywhere = rng.normal(state["key"], x.shape[1:])
+            descent = torch.where(per_row(lost, x), anywhere / per_row(length(anywhere), x), descent)
 
-    def _move(self, problem: Problem, state: Rows, z: Tensor, descent: Tensor) -> Rows:
-        x, step, found = problem.x, state["step"], state["found"]
+        # The step.
         square = torch.lerp(descent.square(), state["square"], self.smoothing)
         move = descent / (square.sqrt() + _TINY)
         if isinstance(problem.threat, L1):
-            usual, norm = 1.0, move.flatten(1).abs().sum(1, dtype=torch.float64).float()
+            usual, size = 1.0, move.flatten(1).abs().sum(1, dtype=torch.float64).float()
         else:
-            usual, norm = 0.1, length(move)
-        first = usual if self.first_step is None else self.first_step
-        rate = torch.where(step == 0, first / norm.clamp(min=1e-30), state["rate"])
+            usual, size = 0.1, length(move)
+        longest = usual if self.first_step is None else self.first_step
+        rate = torch.where(first, longest / size.clamp(min=1e-30), state["rate"])
         share = (step - found).clamp(min=0) / (self.steps - found).clamp(min=1)
         # exp, and not pow, whose last bits depend on a sample's place in the batch on some processors.
         stride = problem.region["span"] * rate * torch.exp(math.log(0.01) * share)
         speed = torch.add(move, state["speed"], alpha=self.smoothing)
-        moved = torch.addcmul(z, speed, per_row(stride, x)).clamp(*problem.bounds)
-        return {**state, "z": moved, "rate": rate, "square": square, "speed": speed, "step": step + 1}
+        return {
+            **state,
+            "z": torch.addcmul(seen.z, speed, per_row(stride, x)).clamp(*problem.bounds),
+            "multiplier": multiplier,
+            "weight": weight,
+            "then": torch.where(first | due, d, state["then"]),
+            "found": found,
+            "rate": rate,
+            "square": square,
+            "speed": speed,
+            "step": step + 1,
+        }
 
 
 def _slope(d: Tensor, weight: Tensor, multiplier: Tensor) -> Tensor:

@@ -166,7 +166,13 @@ class APGD:
         if sparse:
             state = _l1_move(_L1Plan(self.steps, self.outside_in), problem, state, z, gradient)
         else:
-            state = {**state, "z": _move(problem, state, z, gradient)}
+            # A projected step and momentum; the engine projects the sum.
+            threat, region = problem.threat, problem.region
+            step = per_row(state["length"], z)
+            stepped = threat.project(torch.addcmul(z, threat.ascent(gradient), step), region)
+            # The first step has no momentum: there is no move before it.
+            weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0).to(z.dtype), z)
+            state = {**state, "z": torch.lerp(z, stepped, weight) + (1 - weight) * (z - state["last"])}
         return {**state, "last": z, "value": value, "step": state["step"] + 1}
 
 
@@ -207,15 +213,6 @@ def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
         "top_then": torch.where(due | (state["step"] == 0), state["top"], state["top_then"]),
     }
     return state, halve
-
-
-def _move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
-    """Return a projected step and momentum; the engine projects the sum."""
-    threat, region = problem.threat, problem.region
-    stepped = threat.project(torch.addcmul(z, threat.ascent(gradient), per_row(state["length"], z)), region)
-    # The first step has no momentum: there is no move before it.
-    weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0).to(z.dtype), z)
-    return torch.lerp(z, stepped, weight) + (1 - weight) * (z - state["last"])
 
 
 # L1

@@ -96,15 +96,6 @@ def _rest(effort: int) -> tuple[Stage, ...]:
     )
 
 
-def _of_other_tasks(steps: int) -> tuple[Stage, ...]:
-    """Return stages for answers that are no single class."""
-    return (
-        Stage(searcher=EachWay(steps_each=steps // 10)),
-        Stage(searcher=APGD(steps=steps, loss="segpgd"), on=(Linf, L2)),
-        Stage(searcher=APGD(steps=steps, loss="ce_right"), on=(Linf, L2)),
-    )
-
-
 FAST = Cascade(
     name="fast",
     stages=(
@@ -144,7 +135,10 @@ STANDARD = Cascade(
         Stage(searcher=_BACK, on=(Linf,)),
         Stage(searcher=_QUICK, on=(Linf,)),
         Stage(searcher=_QUICK, rounds=3, on=(L2,)),
-        *_of_other_tasks(60),
+        # For answers that are no single class.
+        Stage(searcher=EachWay(steps_each=6)),
+        Stage(searcher=APGD(steps=60, loss="segpgd"), on=(Linf, L2)),
+        Stage(searcher=APGD(steps=60, loss="ce_right"), on=(Linf, L2)),
         Stage(searcher=_INWARD, rounds=3, on=(L2,)),
         Stage(searcher=_inward(40, 1.0), rounds=2, on=(L2,)),
         Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3, on=(L2,)),

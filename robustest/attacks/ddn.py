@@ -86,7 +86,9 @@ class DDN:
         return isinstance(threat, L2)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
-        x, unit = problem.x, self._unit(problem)
+        x, span, eps = problem.x, problem.region["span"], problem.threat.radius
+        across = span * math.sqrt(x[0].numel() if len(x) else 1)
+        unit = torch.where(self.start * eps <= across, torch.full_like(span, eps), span)
         radius, z = self.start * unit, x
         if self.random_start:
             away = rng.normal(rng.fold(key, "direction"), x.shape[1:])
@@ -110,9 +112,3 @@ class DDN:
         # Divided before it is scaled: delta = 0 stays 0, as `length` is never 0.
         z = torch.addcmul(x, delta / per_row(length(delta), x), per_row(radius, x)).clamp(*problem.bounds)
         return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}
-
-    def _unit(self, problem: Problem) -> Tensor:
-        span = problem.region["span"]
-        eps = problem.threat.radius
-        across = span * math.sqrt(problem.x[0].numel() if len(problem.x) else 1)
-        return torch.where(self.start * eps <= across, torch.full_like(span, eps), span)

@@ -77,7 +77,19 @@ class FMN(Climbing):
         fooled = ~problem.task.holds(seen.logits, problem.y)
         size = threat.size(seen.z, problem.region).float()
         smallest = torch.where(fooled, torch.minimum(size, state["smallest"]), state["smallest"])
-        radius = self._radius(problem, {**state, "smallest": smallest}, seen, fooled, size)
+        radius = state["radius"]
+        gamma = cosine(self.gamma, self.gamma / 50, step, self.steps)
+        if isinstance(threat, L0):
+            fewer = torch.minimum(radius - 1, (radius * (1 - gamma)).floor())
+            more = torch.maximum(radius + 1, (radius * (1 + gamma)).floor())
+            radius = torch.where(fooled, torch.minimum(fewer, smallest), more).clamp(min=0.0)
+        else:
+            way = problem.task.margin(seen.logits.double(), problem.y).float() / dual_length(threat, seen.gradient)
+            # Before the first success the boundary is extrapolated; afterwards it is bracketed by growing and
+            # shrinking.
+            outside = torch.where(smallest < torch.inf, radius * (1 + gamma), size + way * (1 + gamma))
+            inside = torch.minimum(torch.minimum(radius, size) * (1 - gamma), smallest)
+            radius = torch.where(fooled, inside, outside)
         # L-inf: elements are cut at the ball, so that a step of every element needs the length of many.
         first = (10.0 if isinstance(threat, Linf) else 1.0) if self.step_size is None else self.step_size
         stride = problem.region["span"] * cosine(first, first / 100, step, self.steps)
@@ -86,20 +98,6 @@ class FMN(Climbing):
         delta = torch.addcmul(seen.z - x, direction, per_row(stride, x))
         z = (x + within(threat, delta, radius, problem.region)).clamp(*problem.bounds)
         return {"z": z, "radius": radius, "smallest": smallest, "step": step + 1}
-
-    def _radius(self, problem: Problem, state: Rows, seen: Evaluation, fooled: Tensor, size: Tensor) -> Tensor:
-        assert seen.gradient is not None
-        radius, smallest = state["radius"], state["smallest"]
-        gamma = cosine(self.gamma, self.gamma / 50, state["step"], self.steps)
-        if isinstance(problem.threat, L0):
-            fewer = torch.minimum(radius - 1, (radius * (1 - gamma)).floor())
-            more = torch.maximum(radius + 1, (radius * (1 + gamma)).floor())
-            return torch.where(fooled, torch.minimum(fewer, smallest), more).clamp(min=0.0)
-        way = problem.task.margin(seen.logits.double(), problem.y).float() / dual_length(problem.threat, seen.gradient)
-        # Before the first success the boundary is extrapolated; afterwards it is bracketed by growing and shrinking.
-        outside = torch.where(smallest < torch.inf, radius * (1 + gamma), size + way * (1 + gamma))
-        inside = torch.minimum(torch.minimum(radius, size) * (1 - gamma), smallest)
-        return torch.where(fooled, inside, outside)
 
 
 def dual_length(threat: Threat, gradient: Tensor) -> Tensor:

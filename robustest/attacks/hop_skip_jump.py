@@ -102,7 +102,16 @@ class HopSkipJump(OneByOne):
         if _any(walking := phase == _WALK):
             z = torch.addcmul(z, state["normal"], per_row(state["length"] * walking, z))
         if _any(starting := phase == _START):
-            z = torch.where(per_row(starting, z), _noise(problem, state), z)
+            # The next start: noise between two levels, blended with the sample. The first is noise over all the bounds.
+            low, high = problem.bounds
+            key = rng.fold(state["key"], state["age"])
+            draws = rng.uniform(rng.fold(key, "levels"), (3,))
+            first = per_row(state["count"] == 0, draws)
+            draws = torch.where(first, torch.tensor([0.0, 1.0, 1.0], device=key.device), draws)
+            bottom, top, blend = (per_row(draws[:, k], z) for k in range(3))
+            level = torch.lerp(bottom, top, rng.uniform(key, z.shape[1:]))
+            noise = torch.lerp(problem.x, low + (high - low) * level, (1 + blend) / 2)
+            z = torch.where(per_row(starting, z), noise, z)
         return z
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
@@ -207,17 +216,6 @@ def _probe_length(problem: Problem, state: Rows) -> Tensor:
     d = problem.x[0].numel()
     later = (state["distance"] / max(d, _FEW)).clamp(min=math.sqrt(d) * (high - low) * 2.0**-20)
     return torch.where(state["round"] == 1, 0.1 * (high - low), later)
-
-
-def _noise(problem: Problem, state: Rows) -> Tensor:
-    """Return the next start: noise between two levels, blended with the sample."""
-    low, high = problem.bounds
-    key = rng.fold(state["key"], state["age"])
-    draws = rng.uniform(rng.fold(key, "levels"), (3,))
-    draws = torch.where(state["count"].unsqueeze(1) == 0, torch.tensor([0.0, 1.0, 1.0], device=key.device), draws)
-    bottom, top, blend = (per_row(draws[:, k], problem.x) for k in range(3))
-    level = torch.lerp(bottom, top, rng.uniform(key, problem.x.shape[1:]))
-    return torch.lerp(problem.x, low + (high - low) * level, (1 + blend) / 2)
 
 
 def _no_probes(state: Rows) -> Rows:

@@ -92,7 +92,16 @@ class ODIMargin:
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if not problem.task.one_class:
-            return self._of_a_task(problem, state, logits)
+            # Outputs (B, K, ...): the margin loss, or the distance of one way.
+            if self.target_rank and isinstance(problem.task, Sided):
+                ways = problem.task.ways(logits, problem.y)
+                value = -ways.sort(1).values[:, min(self.target_rank, ways.shape[1] - 1)]
+            else:
+                value = problem.task.losses["margin"](logits, problem.y)
+            if not self.start_steps:
+                return value
+            direction = state["direction"].view(*state["direction"].shape, *[1] * (logits.ndim - 2))
+            return torch.where(state["step"] < self.start_steps, (direction * logits).flatten(1).mean(1), value)
         # Margin loss and random form are both linear in the logits, so one set of weights a row gives either gradient.
         other = class_losses.ranked_class(logits, problem.y, self.target_rank)
         weights = class_losses.lead(other, problem.y, logits)
@@ -100,18 +109,6 @@ class ODIMargin:
             starting = (state["step"] < self.start_steps).unsqueeze(1)
             weights = torch.where(starting, state["direction"], weights)
         return class_losses.linear(logits, weights)
-
-    def _of_a_task(self, problem: Problem, state: Rows, output: Tensor) -> Tensor:
-        """Return the value for outputs (B, K, ...) of another task: margin loss, or one way's distance."""
-        if self.target_rank and isinstance(problem.task, Sided):
-            ways = problem.task.ways(output, problem.y)
-            value = -ways.sort(1).values[:, min(self.target_rank, ways.shape[1] - 1)]
-        else:
-            value = problem.task.losses["margin"](output, problem.y)
-        if not self.start_steps:
-            return value
-        direction = state["direction"].view(*state["direction"].shape, *[1] * (output.ndim - 2))
-        return torch.where(state["step"] < self.start_steps, (direction * output).flatten(1).mean(1), value)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
@@ -125,20 +122,13 @@ class ODIMargin:
         z = torch.addcmul(seen.z, ascent, per_row(problem.threat.radius * share, seen.z))
         after = {"z": z, "direction": state["direction"], "step": state["step"] + 1}
         if "steep" in state:
-            after["z"], after["steep"] = self._leaving(problem, state, seen, z)
+            # `steep` is the last place with a gradient of each element, NaN for none; flat elements go halfway back to
+            # it. Of an element that never had a gradient both corners are tried, in turn: the slope may lie on the
+            # other side of the sample (a white pixel under a window is flat above and steep below). At first the side
+            # of the start: at a bound of the inputs that is the only one with room.
+            flat, steep = seen.gradient == 0, state["steep"]
+            above = (seen.z > problem.x) != per_row(state["step"] == 0, seen.z)
+            corner = torch.where(above, problem.region["low"], problem.region["high"])
+            back = torch.where(steep.isnan(), corner, (seen.z + steep) / 2)
+            after |= {"z": torch.where(flat, back, z), "steep": torch.where(flat, steep, seen.z)}
         return after
-
-    @staticmethod
-    def _leaving(problem: Problem, state: Rows, seen: Evaluation, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the next proposal, flat elements moved, and the last place with a gradient of each element (NaN:
-        none).
-        """
-        assert seen.gradient is not None
-        flat, steep = seen.gradient == 0, state["steep"]
-        # Of an element that never had a gradient both corners are tried, in turn: the slope may lie on the other side
-        # of the sample (a white pixel under a window is flat above and steep below). At first the side of the start:
-        # at a bound of the inputs that is the only one with room.
-        above = (seen.z > problem.x) != per_row(state["step"] == 0, seen.z)
-        corner = torch.where(above, problem.region["low"], problem.region["high"])
-        back = torch.where(steep.isnan(), corner, (seen.z + steep) / 2)
-        return torch.where(flat, back, z), torch.where(flat, steep, seen.z)

@@ -88,7 +88,16 @@ class PatchGradient(Climbing):
         # The rounds: first `tries` at each place, then `refining` at each proposal that was kept.
         trying = self.places * self.tries
         turn = (step % self.tries == 0) & (step <= trying)
-        state = _ranked(state, turn)
+        # At the end of a place's turn its best is ranked among those of the other places.
+        margins = torch.cat([state["margins"], state["margin"].unsqueeze(1)], 1)
+        order = margins.argsort(dim=1, descending=True, stable=True)[:, :-1]
+        best = torch.cat([state["best"], state["here"].unsqueeze(1)], 1)
+        best = best.gather(1, order.unsqueeze(2).expand(-1, -1, best.shape[2]))
+        state |= {
+            "best": torch.where(per_row(turn, best), best, state["best"]),
+            "margins": torch.where(turn.unsqueeze(1), margins.gather(1, order), state["margins"]),
+            "margin": torch.where(turn, -torch.inf, state["margin"]),
+        }
         late = step >= trying
         since = (step - trying).clamp(min=0)
         share = (since % max(1, self.refining)).to(seen.z.dtype) / max(1, self.refining)
@@ -103,20 +112,6 @@ class PatchGradient(Climbing):
         again = late & (since % max(1, self.refining) == 0)
         kept = torch.div(since, max(1, self.refining), rounding_mode="floor").clamp(max=self.kept - 1)
         return {**state, "z": torch.where(per_row(again, z), state["best"][rows, kept], z)}
-
-
-def _ranked(state: Rows, turn: Tensor) -> Rows:
-    """Return the state with a place's best among those of other places, in rows (B,) whose `turn` it is."""
-    margins = torch.cat([state["margins"], state["margin"].unsqueeze(1)], 1)
-    order = margins.argsort(dim=1, descending=True, stable=True)[:, :-1]
-    best = torch.cat([state["best"], state["here"].unsqueeze(1)], 1)
-    best = best.gather(1, order.unsqueeze(2).expand(-1, -1, best.shape[2]))
-    return {
-        **state,
-        "best": torch.where(per_row(turn, best), best, state["best"]),
-        "margins": torch.where(turn.unsqueeze(1), margins.gather(1, order), state["margins"]),
-        "margin": torch.where(turn, -torch.inf, state["margin"]),
-    }
 
 
 def _begun(problem: Problem, corner: Tensor, key: Tensor) -> Tensor:

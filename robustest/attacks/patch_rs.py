@@ -92,9 +92,20 @@ class PatchRS(BestOfRounds):
         fresh = torch.where(plain, colour, striped).expand(shape)
         content = torch.where(exploring.view(*asked.shape, 1, 1, 1), fresh, changed)
 
+        # Shifts, (B, A, 2): whole moves of the patch, at least one pixel along one axis. The engine's projection keeps
+        # the patch inside the image, and in place along an axis that the threat fixes.
+        low, high = (problem.region[name][:, None, -2:] for name in ("low", "high"))
+        reach = ((high - low) / 2 * (1 - progress.unsqueeze(2)).square()).clamp(min=1)
+        u = rng.uniform(rng.fold(key, "shift"), (self.at_once, 2), -1.0, 1.0)
+        shift = (u * (reach + 0.5)).round()  # half a pixel more, so that the outermost moves are as likely as others
+        along = rng.fold(key, "along")
+        axis = torch.nn.functional.one_hot(rng.integers(along, (self.at_once,), 2), 2)
+        one = axis * rng.signs(along, (self.at_once, 1))
+        shift = torch.where((shift == 0).all(2, keepdim=True), one, shift)
+
         # Corner: the next place of the lattice while exploring, else the point's own, shifted where the patch moves.
         last = asked.clamp(max=self.exploring - 1).unsqueeze(2).expand(-1, -1, 2)
-        corner = z[:, :, -2:] + moving.unsqueeze(2) * self._shift(problem, key, progress)
+        corner = z[:, :, -2:] + moving.unsqueeze(2) * shift
         corner = torch.where(exploring.unsqueeze(2), state["corners"].gather(1, last), corner)
         return torch.cat([content.flatten(2), corner], 2)
 
@@ -116,18 +127,6 @@ class PatchRS(BestOfRounds):
         # A window that has this colour already would waste a query: it gets the opposite bounds.
         same = ((content == colour) | ~inside).flatten(2).all(2).view(*side.shape, 1, 1, 1)
         return torch.where(inside, torch.where(same, sum(problem.bounds) - colour, colour), content)
-
-    def _shift(self, problem: Problem, key: Tensor, progress: Tensor) -> Tensor:
-        """Return (B, A, 2) whole moves of the patch, at least one pixel along one axis."""
-        # The engine's projection keeps the patch inside the image, and in place along an axis that the threat fixes.
-        low, high = (problem.region[name][:, None, -2:] for name in ("low", "high"))
-        reach = ((high - low) / 2 * (1 - progress.unsqueeze(2)).square()).clamp(min=1)
-        u = rng.uniform(rng.fold(key, "shift"), (self.at_once, 2), -1.0, 1.0)
-        shift = (u * (reach + 0.5)).round()  # half a pixel more, so that the outermost moves are as likely as others
-        along = rng.fold(key, "along")
-        axis = torch.nn.functional.one_hot(rng.integers(along, (self.at_once,), 2), 2)
-        one = axis * rng.signs(along, (self.at_once, 1))
-        return torch.where((shift == 0).all(2, keepdim=True), one, shift)
 
 
 def _colour(problem: Problem, key: Tensor, shape: tuple[int, ...]) -> Tensor:

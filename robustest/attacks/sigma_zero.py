@@ -92,7 +92,8 @@ class SigmaZero(Climbing):
         }
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        x = problem.x
+        assert seen.gradient is not None
+        x, span = problem.x, per_row(problem.region["span"], problem.x)
         fooled = ~problem.task.holds(seen.logits, problem.y)
         changed = by_pixel(seen.z != x).any(1).sum(1)
         better = fooled & (changed < state["fewest"])
@@ -101,22 +102,17 @@ class SigmaZero(Climbing):
             "best": torch.where(per_row(better, x), seen.z, state["best"]),
             "fewest": torch.where(better, changed, state["fewest"]),
         }
-        walked = self._walk(problem, state, seen, fooled)
-        late = state["step"] >= self.walking
-        z = torch.where(per_row(late, x), self._improve(problem, state, seen), walked["z"])
-        return {**state, **walked, "z": z, "step": state["step"] + 1}
-
-    def _walk(self, problem: Problem, state: Rows, seen: Evaluation, fooled: Tensor) -> Rows:
-        """Return the next proposal and threshold of part 1."""
-        assert seen.gradient is not None
-        x, span = problem.x, per_row(problem.region["span"], problem.x)
+        # Part 1.
         walked, last = max(1, self.walking), self.step_size * _LAST
         length = cosine(self.step_size, last, state["step"].clamp(max=walked), walked)
         shift = self.threshold_step * length
         threshold = (state["threshold"] + torch.where(fooled, shift, -shift)).clamp(0, 1)
         delta = (seen.z - x) / span
         loss = seen.gradient * span * per_row(~fooled, x)  # cut off at zero
-        unit = _unit(loss - self._count_slope(delta))
+        gradient = loss - self._count_slope(delta)
+        # Rows are scaled to a largest element of 1; zero stays zero.
+        largest = gradient.abs().flatten(1).amax(1).clamp(min=torch.finfo(gradient.dtype).tiny)
+        unit = gradient / per_row(largest, gradient)
         drift = torch.lerp(state["drift"], unit, 1 - _BETA1)
         square = torch.lerp(state["square"], unit.square(), 1 - _BETA2)
         # Adam's bias correction in float64: 1 - 0.999^t loses its digits in float32.
@@ -125,18 +121,21 @@ class SigmaZero(Climbing):
         z = x + (delta + per_row(length, x) * mean / (spread.sqrt() + _TINY)) * span
         z = z.clamp(*problem.bounds)
         change = by_pixel((z - x).abs() / span).amax(1, keepdim=True)
-        kept = torch.where(change >= threshold.view(-1, 1, 1), by_pixel(z), by_pixel(x))
-        return {"z": kept.reshape(x.shape), "threshold": threshold, "drift": drift, "square": square}
-
-    def _improve(self, problem: Problem, state: Rows, seen: Evaluation) -> Tensor:
-        assert seen.gradient is not None
-        x, threat = problem.x, problem.threat
-        # The first step of part 2 begins at the best point.
+        kept = torch.where(change >= threshold.view(-1, 1, 1), by_pixel(z), by_pixel(x)).reshape(x.shape)
+        # Part 2. Its first step begins at the best point.
         count = state["step"] - self.walking
         from_ = torch.where(per_row(count <= 0, x), state["best"], seen.z)
-        length = torch.where(count % 4 == 3, _ENDLESS, _SHORT) * problem.region["span"]
-        z = torch.addcmul(from_, threat.ascent(seen.gradient), per_row(length.to(x.dtype), x))
-        return sparse(z, problem.region, (state["fewest"] - 1).clamp(max=int(threat.radius)))
+        stride = torch.where(count % 4 == 3, _ENDLESS, _SHORT) * problem.region["span"]
+        z = torch.addcmul(from_, problem.threat.ascent(seen.gradient), per_row(stride.to(x.dtype), x))
+        improved = sparse(z, problem.region, (state["fewest"] - 1).clamp(max=int(problem.threat.radius)))
+        return {
+            **state,
+            "z": torch.where(per_row(count >= 0, x), improved, kept),
+            "threshold": threshold,
+            "drift": drift,
+            "square": square,
+            "step": state["step"] + 1,
+        }
 
     def _count_slope(self, delta: Tensor) -> Tensor:
         moved = by_pixel(delta)
@@ -144,9 +143,3 @@ class SigmaZero(Climbing):
         squared = moved.square().sum(1, keepdim=True)
         slope = 2 * self.sigma * moved / (squared + self.sigma).square() / moved.shape[2]
         return slope.reshape(delta.shape)
-
-
-def _unit(v: Tensor) -> Tensor:
-    """Return rows scaled to a largest element of 1; zero stays zero."""
-    largest = v.abs().flatten(1).amax(1).clamp(min=torch.finfo(v.dtype).tiny)
-    return v / per_row(largest, v)

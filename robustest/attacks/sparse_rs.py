@@ -77,9 +77,13 @@ class SparseRS(BestOfRounds):
         u = rng.uniform(rng.fold(key, "places"), (self.at_once, places))
         changed = (z != x).any(2)
         most, allowed = _allowed(problem)
+        # The number of pixels (B, A) that are exchanged after `asked` queries.
+        marks = torch.tensor([self.queries * at / _OF for at, _ in _FALLS[1:]], device=asked.device)
+        shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=asked.device)
+        share = shares[torch.bucketize(asked.to(marks.dtype), marks, right=True)]
+        going = (share * allowed.unsqueeze(1)).ceil().clamp(min=1).long()
         # One draw a pixel orders both sets: the changed pixels with the largest draws go, the others with the smallest
         # come, so that no pixel is in both.
-        going = self._exchanged(asked, allowed)
         stays = changed & ~_largest(torch.where(changed, u, -1.0), going, most)
         coming = allowed.unsqueeze(1) - stays.sum(2)
         fresh = _largest(torch.where(stays, -1.0, 1 - u), coming, most) & ~stays
@@ -93,13 +97,6 @@ class SparseRS(BestOfRounds):
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         return better_of(problem, state, seen)
-
-    def _exchanged(self, asked: Tensor, allowed: Tensor) -> Tensor:
-        """Return (B, A) the number of pixels that are exchanged after `asked` (B, A) queries."""
-        marks = torch.tensor([self.queries * at / _OF for at, _ in _FALLS[1:]], device=asked.device)
-        shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=asked.device)
-        share = shares[torch.bucketize(asked.to(marks.dtype), marks, right=True)]
-        return (share * allowed.unsqueeze(1)).ceil().clamp(min=1).long()
 
 
 def _elements(problem: Problem, v: Tensor) -> Tensor:

@@ -69,10 +69,11 @@ class SPSA(OneByOne):
         return {"z": z, "sum": zero, "m": zero, "v": zero, "value": value, "key": key, "age": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        age = state["age"]
+        age, (low, high) = state["age"], problem.bounds
+        delta = 0.01 * (high - low) if self.delta is None else self.delta
         # Even ages probe in the direction of the signs, odd ones against it.
         sign = torch.where(age >= self.steps, 0, 1 - 2 * (age % 2)).float()  # the last one is z itself
-        return state["z"] + per_row(sign * self._delta(problem), problem.x) * self._signs(problem, state)
+        return state["z"] + per_row(sign * delta, problem.x) * self._signs(problem, state)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         age, value = state["age"], problem.task.losses["margin"](seen.logits, problem.y)
@@ -80,18 +81,15 @@ class SPSA(OneByOne):
         after = {**state, "value": value, "age": age + 1}
         after["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))
         # A step after every `pairs` pairs, and with the last pair, however few came before it.
-        moving = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
-        if moving.device.type == "cpu" and not bool(moving.any()):
+        due = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
+        if due.device.type == "cpu" and not bool(due.any()):
             return after
-        return {**after, **self._adam_step(problem, after, per_row(moving.float(), problem.x))}
-
-    def _adam_step(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
-        """Return Adam's step for rows where `moving` (B, 1, ...) is 1."""
-        # The factor 1 / (2 d n) of the estimate cancels in Adam's quotient, and in a direction.
-        gradient = state["sum"]
+        # Adam's step for these rows. The factor 1 / (2 d n) of the estimate cancels in Adam's quotient, and in a
+        # direction.
+        moving, gradient = per_row(due.float(), problem.x), after["sum"]
         m = torch.lerp(state["m"], gradient, moving * (1 - _BETA1))
         v = torch.lerp(state["v"], gradient.square(), moving * (1 - _BETA2))
-        count = -(-state["age"] // (2 * self.pairs))
+        count = -(-after["age"] // (2 * self.pairs))
         # Adam's bias correction: moving averages that start at zero are too small at first.
         m_hat = m / per_row(1 - _BETA1**count, m)
         v_hat = v / per_row(1 - _BETA2**count, v)
@@ -101,11 +99,7 @@ class SPSA(OneByOne):
             threat.stride(region) / 5 if self.step_size is None else torch.full_like(region["span"], self.step_size)
         )
         z = threat.project(state["z"] + per_row(length, step) * step, region)
-        return {"z": torch.lerp(state["z"], z, moving), "m": m, "v": v, "sum": gradient * (1 - moving)}
-
-    def _delta(self, problem: Problem) -> float:
-        low, high = problem.bounds
-        return 0.01 * (high - low) if self.delta is None else self.delta
+        return {**after, "z": torch.lerp(state["z"], z, moving), "m": m, "v": v, "sum": gradient * (1 - moving)}
 
     def _signs(self, problem: Problem, state: Rows) -> Tensor:
         """Return (B, *S) the vector of signs of each row's current pair."""

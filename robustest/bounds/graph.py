@@ -143,7 +143,10 @@ class Segment:
         env: dict[fx.Node, Any] = dict(zip(self.cuts, values, strict=True))
         for node in self.nodes:
             if node.op == "get_attr":
-                env[node] = _attribute(self.root, str(node.target))
+                value: Any = self.root
+                for name in str(node.target).split("."):
+                    value = getattr(value, name)
+                env[node] = value
             else:
                 args: Any = fx.node.map_arg(node.args, env.__getitem__)
                 kwargs: Any = fx.node.map_arg(node.kwargs, env.__getitem__)
@@ -258,9 +261,15 @@ class _Reader:
             raise NoBound(f"no bound: unsupported operator {name}")
         if (why := unlike(node, self.root)) != "":
             raise NoBound(f"no bound: unsupported operator {name} {why}")
-        dependent = [argument for argument in _arguments_of(node) if argument in self.values]
+        # A node's arguments with repetitions: `all_input_nodes` lists the x of x * x once.
+        arguments: list[fx.Node] = []
+        for given in (node.args, node.kwargs):
+            fx.node.map_arg(given, lambda one: arguments.append(one) or one)  # type: ignore[func-returns-value]
+        dependent = [argument for argument in arguments if argument in self.values]
+        # x / c is affine in x, c / x is not; of a convolution only the input may depend, not the weight.
+        leads = name in ("mul", "matmul") or (bool(node.args) and node.args[0] is dependent[0])
         # x * x, or a product of two branches, is not affine in the input, though each factor is.
-        if name in PRODUCTS and (len(dependent) > 1 or not _leads(node, dependent[0], name)):
+        if name in PRODUCTS and (len(dependent) > 1 or not leads):
             raise NoBound(f"no bound: unsupported operator {name} of two values that depend on the input")
         self.values.add(node)
 
@@ -287,26 +296,5 @@ class _Reader:
         )
 
 
-def _arguments_of(node: fx.Node) -> list[fx.Node]:
-    """Return the nodes among a node's arguments, with repetitions."""
-    # `all_input_nodes` lists the x of x * x once.
-    found: list[fx.Node] = []
-    for given in (node.args, node.kwargs):
-        fx.node.map_arg(given, lambda argument: found.append(argument) or argument)  # type: ignore[func-returns-value]
-    return found
-
-
-def _leads(node: fx.Node, dependent: fx.Node, name: str) -> bool:
-    """Return True if the dependent argument is in a position where the operation is affine in it."""
-    # x / c is affine in x, c / x is not; of a convolution only the input may depend, not the weight.
-    return name in ("mul", "matmul") or (bool(node.args) and node.args[0] is dependent)
-
-
 def _is_value(node: fx.Node, moved: Mapping[fx.Node, Any], root: nn.Module) -> bool:
     return name_of(node, root) not in SHAPES and any(argument in moved for argument in node.all_input_nodes)
-
-
-def _attribute(root: nn.Module, path: str) -> Any:
-    for name in path.split("."):
-        root = getattr(root, name)
-    return root

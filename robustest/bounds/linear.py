@@ -137,14 +137,13 @@ class Windows:
         least, reached = inside.least(pulled[..., :-1].flatten(0, 1), group)
         bound = least.view(len(a), 2 * c) + pulled[..., -1]
         magnitude = added + torch.maximum(*reached.view(len(a), 2, c).unbind(1))
-        found = (at - fall + bound[:, :c], at + fall - bound[:, c:], magnitude)
-        low, high, size = (self._placed(values, sizes[1][sample].numel()) for values in found)
+        count, placed = sizes[1][sample].numel(), []
+        for values in (at - fall + bound[:, :c], at + fall - bound[:, c:], magnitude):
+            room = values.new_zeros(count + 1)  # the last place takes the positions beyond the outputs
+            room[self.outputs.flatten()] = values.flatten()
+            placed.append(room[:count])
+        low, high, size = placed
         return low, high, size + sizes[1][sample].flatten()
-
-    def _placed(self, values: Tensor, count: int) -> Tensor:
-        room = values.new_zeros(count + 1)
-        room[self.outputs.flatten()] = values.flatten()
-        return room[:count]
 
 
 def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:
@@ -347,18 +346,15 @@ class Bounding:
                 continue
             sample = torch.tensor([number], device=low.device)
             for places in cut(flat[number].nonzero().squeeze(1), most):
-                least, largest = self._ends(depth, low.shape[1:], places, sample)
+                rows = self._picked(depth, low.shape[1:], places)
+                magnitude, ends = self._magnitudes[depth][number].flatten()[places], []
+                for sign in (1, -1):
+                    pending = {place: sign * a for place, a in rows.coefficients.items()}
+                    ends.append(sign * self._backward(depth, sign * rows.height, magnitude, pending, sample))
+                least, largest = ends
                 lows[number, places] = torch.maximum(lows[number, places], least)
                 highs[number, places] = torch.minimum(highs[number, places], largest)
         return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
-
-    def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        rows = self._picked(depth, shape, places)
-        height, magnitude, ends = rows.height, self._magnitudes[depth][sample[0]].flatten()[places], []
-        for sign in (1, -1):
-            pending = {place: sign * a for place, a in rows.coefficients.items()}
-            ends.append(sign * self._backward(depth, sign * height, magnitude, pending, sample))
-        return ends[0], ends[1]
 
 
 def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -228,20 +228,19 @@ class Chosen:
 
 def nonlinear_of(node: fx.Node, root: nn.Module) -> Nonlinearity:
     """Return the nonlinearity of a node whose name is in `NONLINEAR`; raise NoBound for unsupported settings."""
-    return NONLINEAR[name_of(node, root)](_arguments(node, root))
-
-
-def _arguments(node: fx.Node, root: nn.Module) -> dict[str, Any]:
-    """Return the settings of a nonlinearity by name, for modules and functions."""
+    kind = name_of(node, root)
+    # The settings by name, for modules and functions.
     if node.op == "call_module":
         module = root.get_submodule(str(node.target))
-        return {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    names = {
-        "leaky_relu": ("negative_slope",),
-        "max_pool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-    }
-    given = dict(zip(names.get(name_of(node, root), ()), node.args[1:], strict=False))
-    return {**given, **{name: value for name, value in node.kwargs.items() if name != "input"}}
+        given = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    else:
+        names = {
+            "leaky_relu": ("negative_slope",),
+            "max_pool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+        }
+        given = dict(zip(names.get(kind, ()), node.args[1:], strict=False))
+        given |= {name: value for name, value in node.kwargs.items() if name != "input"}
+    return NONLINEAR[kind](given)
 
 
 def _pool(given: Mapping[str, Any]) -> MaxPool:

@@ -89,13 +89,14 @@ def name_of(node: fx.Node, root: nn.Module) -> str:
     if node.op == "call_module":
         kind = type(root.get_submodule(str(node.target)))
         return _MODULES.get(kind, kind.__name__)  # a subclass may compute something else
-    name = _overloaded(node.target) if isinstance(node.target, OpOverload) else _called(node)
+    if isinstance(node.target, OpOverload):
+        name = _overloaded(node.target)
+    elif isinstance(node.target, str):
+        name = node.target
+    else:
+        name = str(getattr(node.target, "__name__", node.target))
     name = name.removesuffix("_")  # the same in place; see `run`
     return _SAME.get(name, name)
-
-
-def _called(node: fx.Node) -> str:
-    return node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", node.target))
 
 
 def _overloaded(target: OpOverload) -> str:
@@ -113,7 +114,14 @@ def unlike(node: fx.Node, root: nn.Module) -> str:
     if any(isinstance(value, torch.dtype) for value in values):
         return "with a dtype"
     if node.op != "call_module":
-        return _batch_statistics(node) if name_of(node, root) == "batch_norm" else ""
+        if name_of(node, root) != "batch_norm":
+            return ""
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training")
+        if isinstance(node.target, OpOverload):  # its arguments are in another order than the function's
+            names = ("input", "weight", "bias", "running_mean", "running_var", "training")
+        given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        known = given.get("running_mean") is not None and given.get("running_var") is not None
+        return "" if known and given.get("training", False) is False else "by statistics of the batch"
     module = root.get_submodule(str(node.target))
     # A hook or a replaced forward may compute anything.
     if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
@@ -121,15 +129,6 @@ def unlike(node: fx.Node, root: nn.Module) -> str:
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
         return "by statistics of the batch"
     return ""
-
-
-def _batch_statistics(node: fx.Node) -> str:
-    names = ("input", "running_mean", "running_var", "weight", "bias", "training")
-    if isinstance(node.target, OpOverload):  # its arguments are in another order than the function's
-        names = ("input", "weight", "bias", "running_mean", "running_var", "training")
-    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    known = given.get("running_mean") is not None and given.get("running_var") is not None
-    return "" if known and given.get("training", False) is False else "by statistics of the batch"
 
 
 def run(node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -173,7 +172,10 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
         # change.
         if name in PRODUCTS:
             at, zero = (fx.node.map_aggregate(part, _absolute) for part in (at, zero))
-        return _less(run(node, root, *at), run(node, root, *zero))
+        largest, constant = run(node, root, *at), run(node, root, *zero)
+        if isinstance(largest, Tensor):
+            return largest - constant
+        return type(largest)(a - b for a, b in zip(largest, constant, strict=True))  # of chunk or split
     module = root.get_submodule(str(node.target))
     # A batch norm's weight may be negative too; its bias and running mean cancel in the difference below.
     weight = getattr(module, "weight", None)
@@ -189,7 +191,10 @@ def run_magnitude(node: fx.Node, root: nn.Module, sizes: Mapping[fx.Node, Any], 
         return fx.node.map_aggregate(sizes[argument], _still) if argument in sizes else known[argument]
 
     alone = run(node, root, fx.node.map_arg(node.args, still), fx.node.map_arg(node.kwargs, still))
-    return _more(run_spread(node, root, sizes, known), fx.node.map_aggregate(alone, _absolute))
+    constant, spread = fx.node.map_aggregate(alone, _absolute), run_spread(node, root, sizes, known)
+    if isinstance(spread, Tensor):
+        return spread + constant
+    return type(spread)(a + b for a, b in zip(spread, constant, strict=True))  # of chunk or split
 
 
 def _absolute(value: Any) -> Any:
@@ -200,15 +205,3 @@ def _absolute(value: Any) -> Any:
 
 def _still(value: Any) -> Any:
     return torch.zeros_like(value) if isinstance(value, Tensor) else 0.0
-
-
-def _more(one: Any, other: Any) -> Any:
-    if isinstance(one, Tensor):
-        return one + other
-    return type(one)(a + b for a, b in zip(one, other, strict=True))
-
-
-def _less(one: Any, other: Any) -> Any:
-    if isinstance(one, Tensor):
-        return one - other
-    return type(one)(a - b for a, b in zip(one, other, strict=True))  # of chunk or split

@@ -66,18 +66,13 @@ def _ascended(bounding: Bounding, relus: dict[int, Relu], a: Tensor) -> Tensor:
         best = torch.maximum(best, torch.where(torch.isfinite(bound), bound, -torch.inf).detach())
         for (place, bend), gradient in zip(relus.items(), gradients, strict=True):
             if gradient is not None:
-                rate = _RATE * (1 - step / _STEPS)
-                _moved(slopes[place], gradient, speeds[place], rate).clamp_(bend.slope, 1.0)
+                rate, speed = _RATE * (1 - step / _STEPS), speeds[place]
+                # Rows are scaled, so that small gradients count as well.
+                largest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30)
+                speed.mul_(0.7).add_(gradient / largest.view(-1, *[1] * (gradient.ndim - 1)))
+                # The root of the momentum evens out the elements' sizes: more slopes move in a few steps.
+                slopes[place].data.add_(rate * speed.sign() * speed.abs().sqrt()).clamp_(bend.slope, 1.0)
     return best
-
-
-def _moved(slope: Tensor, gradient: Tensor, speed: Tensor, rate: float) -> Tensor:
-    """Return slopes (R, *S) after a step, in place."""
-    # Rows are scaled, so that small gradients count as well.
-    largest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30)
-    # The root of the momentum evens out the elements' sizes: more slopes move in a few steps.
-    speed.mul_(0.7).add_(gradient / largest.view(-1, *[1] * (gradient.ndim - 1)))
-    return slope.data.add_(rate * speed.sign() * speed.abs().sqrt())
 
 
 # Better slopes are tried where the bound lies at most this share of the margin below zero. They raised it by a tenth of

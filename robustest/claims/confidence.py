@@ -314,6 +314,28 @@ def measure_calibrated(
         check_confidence(plan.units.model)  # the other model needs confidences too
     evidence = observe(plan)
     check_apart(evidence, fitted)
+    details: dict[str, Any] = {"temperature": look.temperature}
+    # Figures of some samples are not figures of the set.
+    if evidence.whole:
+        sure, held = evidence.columns["confidence"], evidence.columns["held"]
+        place = bin_of(sure, bins)
+        details = {
+            "accuracy": float(held.mean()),
+            "mean_confidence": float(sure.mean()),
+            "brier": float(2 * evidence.columns["brier"].mean()),
+            "ece": binned_error(sure - held, place, bins),
+            "temperature": look.temperature,
+            "bins": [
+                {
+                    "from": at / bins,
+                    "to": (at + 1) / bins,
+                    "n": int((place == at).sum()),
+                    "confidence": float(sure[place == at].mean()),
+                    "accuracy": float(held[place == at].mean()),
+                }
+                for at in np.unique(place).tolist()
+            ],
+        }
     return finish(
         plan,
         evidence,
@@ -322,7 +344,7 @@ def measure_calibrated(
         threshold=asked.threshold,
         setting=shift_setting(chosen),
         method=f"{bins} bins of confidence" if asked.by_error else "squared distance of all probabilities",
-        details=_calibration_details(evidence, bins, look.temperature),
+        details=details,
         scope="population" if asked.by_error else None,
         changed=changed_by(evidence, chosen, worst=asked.worst(evidence)),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
@@ -386,31 +408,6 @@ def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_
             "Expected temperature= with another model in no_worse_than= but got fit_data=: a temperature that is "
             "fitted to one model would be used for both. Compare the models with their temperatures inside."
         )
-
-
-def _calibration_details(evidence: Evidence, bins: int, temperature: float) -> dict[str, Any]:
-    # Figures of some samples are not figures of the set.
-    if not evidence.whole:
-        return {"temperature": temperature}
-    sure, held = evidence.columns["confidence"], evidence.columns["held"]
-    place = bin_of(sure, bins)
-    return {
-        "accuracy": float(held.mean()),
-        "mean_confidence": float(sure.mean()),
-        "brier": float(2 * evidence.columns["brier"].mean()),
-        "ece": binned_error(sure - held, place, bins),
-        "temperature": temperature,
-        "bins": [
-            {
-                "from": at / bins,
-                "to": (at + 1) / bins,
-                "n": int((place == at).sum()),
-                "confidence": float(sure[place == at].mean()),
-                "accuracy": float(held[place == at].mean()),
-            }
-            for at in np.unique(place).tolist()
-        ],
-    }
 
 
 SELECTIVE_ACCURACY = Kind(

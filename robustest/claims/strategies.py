@@ -124,6 +124,12 @@ def measure_robust_to(
     # `worst`: the accuracy of a model that is wrong on every sample that any change altered.
     moved, clean = trials.moved, evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
     worst = float((clean & ~moved).mean())
+    caveats = []
+    if moved.any():
+        names, still = trials.idle, sum(not trial.moved.any() for trial in trials.seen.values())
+        caveats += [f"{', '.join(names)} changed no sample"] if names else []
+        if 2 * still > len(trials.seen):
+            caveats.append(f"{still} of {len(trials.seen)} examples changed no sample")
     result = result_of(
         replace(with_search(evidence, trials.tally, settings), cached=""),
         _decide(ended, trials, evidence, at_least),
@@ -144,7 +150,7 @@ def measure_robust_to(
         bounds="above",
         scope="set",
         pairing=Pairing(under=code_of(shown) + of_task(setup.task)),
-        caveats=_idle(trials),
+        caveats=caveats,
         changed=[Changed(by="the strategy", moved=moved, cut=trials.cut, worst=worst)],
     )
     return replace(result, notes=(*notes, *result.notes))
@@ -229,16 +235,6 @@ def _search(
         reason = f"replayed only: none of {len(trials.seen)} examples that hypothesis remembers breaks the claim"
         raise context.current().not_searched(statement, reason)
     return _SearchEnd(mildest)
-
-
-def _idle(trials: Trials) -> tuple[str, ...]:
-    if not trials.moved.any():
-        return ()
-    names, still = trials.idle, sum(not trial.moved.any() for trial in trials.seen.values())
-    lines = [f"{', '.join(names)} changed no sample"] if names else []
-    if 2 * still > len(trials.seen):
-        lines.append(f"{still} of {len(trials.seen)} examples changed no sample")
-    return tuple(lines)
 
 
 def _whole(shown: object, setup: Setup, statement: str) -> Evidence:

@@ -145,7 +145,11 @@ class MaskedPatch:
         return self._filled(x, self.pattern.to(x).unsqueeze(0))
 
     def off(self, x: Tensor) -> Tensor:
-        whole = self._whole(x)
+        height, width = self.mask.shape
+        _check_room(x, self.name, len(self.pattern), self.top + height, self.left + width)
+        # The mask in the size of the image, (H, W).
+        whole = torch.zeros(x.shape[2:], dtype=torch.bool, device=x.device)
+        whole[self.top : self.top + height, self.left : self.left + width] = self.mask.to(x.device)
         around = F.max_pool2d(whole.float().view(1, 1, *whole.shape), 3, 1, 1)[0, 0].bool() & ~whole
         if not bool(around.any()):
             raise ConfigError(expected(f"images with something around a {self.name}", tuple(x.shape)))
@@ -165,14 +169,6 @@ class MaskedPatch:
         place = out[:, :, self.top : self.top + height, self.left : self.left + width]
         place.copy_(torch.where(self.mask.to(x.device), values, place))
         return out
-
-    def _whole(self, x: Tensor) -> Tensor:
-        height, width = self.mask.shape
-        _check_room(x, self.name, len(self.pattern), self.top + height, self.left + width)
-        # The mask in the size of the image, (H, W).
-        whole = torch.zeros(x.shape[2:], dtype=torch.bool, device=x.device)
-        whole[self.top : self.top + height, self.left : self.left + width] = self.mask.to(x.device)
-        return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -312,7 +312,13 @@ def limit_strength(cue: Cue, have: Tensor, lack: Tensor, ids: Tensor, bounds: tu
         lack, ids: images (M, C, H, W) of other classes, and their positions (M,).
     """
     if isinstance(cue, Tone) and cue.saturation == 1.0:
-        ends = _range_ends(cue, bounds)
+        # (2, C or 1): movement of both ends of the range inwards, as parts of the range.
+        low, high = bounds
+        gain, shift = (
+            torch.tensor(part if isinstance(part, tuple) else (part,), dtype=torch.float64)
+            for part in (cue.gain, cue.shift)
+        )
+        ends = torch.stack([gain * low + shift - low, high - gain * high - shift]) / (high - low)
         if bool((ends > 0).all()):
             return _limited_contrast(cue, ends, have, lack, bounds)
     for _ in range(_ROUNDS):
@@ -343,16 +349,6 @@ def part_shown(cue: Cue, have: Tensor, lack: Tensor, changed: Tensor, bounds: tu
         if end - start >= _SMALLEST_EFFECT:
             parts.append((shown - start) / (end - start))
     return min(parts)
-
-
-def _range_ends(cue: Tone, bounds: tuple[float, float]) -> Tensor:
-    # (2, C or 1): movement of both ends of the range inwards, as parts of the range.
-    low, high = bounds
-    gain, shift = (
-        torch.tensor(part if isinstance(part, tuple) else (part,), dtype=torch.float64)
-        for part in (cue.gain, cue.shift)
-    )
-    return torch.stack([gain * low + shift - low, high - gain * high - shift]) / (high - low)
 
 
 def _limited_contrast(cue: Tone, ends: Tensor, have: Tensor, lack: Tensor, bounds: tuple[float, float]) -> Tone | None:

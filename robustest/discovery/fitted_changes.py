@@ -343,14 +343,12 @@ class _ClassTrial:
 
     def _explained(self, at: int, cues: Sequence[Cue], most: int = _TRIED_ON) -> list[float]:
         one, mark = self._views[at]
-        return one.explained([self._changed(cue, most) for cue in cues], self._others[:most], mark)
-
-    def _changed(self, cue: Cue, most: int) -> Tensor:
-        # Made once for all classifiers of the class.
-        if (id(cue), most) not in self._images:
-            # Keep the change beside its images: a freed change's id may be given to another one.
-            self._images[id(cue), most] = cue, for_samples(cue, self._ids[:most]).on(self._others[:most])
-        return self._images[id(cue), most][1]
+        # Changed images are made once for all classifiers of the class.
+        for cue in cues:
+            if (id(cue), most) not in self._images:
+                # Keep the change beside its images: a freed change's id may be given to another one.
+                self._images[id(cue), most] = cue, for_samples(cue, self._ids[:most]).on(self._others[:most])
+        return one.explained([self._images[id(cue), most][1] for cue in cues], self._others[:most], mark)
 
 
 def changes_by_family(families: Sequence[str], pool: ImagePool, label: int) -> dict[str, list[Cue]]:

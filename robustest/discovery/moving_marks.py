@@ -130,7 +130,15 @@ class _MarkSearch:
         members, centres = _consecutive(self._few), self._centres()
         found: list[list[_Template]] = [[] for _ in self._few]
         for side in _SIDES:
-            patterns = [self._windows(part, side) for part in centres]
+            patterns = []
+            for part in centres:
+                # Windows over the edge are moved inside the image.
+                tops = (part[:, 1] - side // 2).clamp(0, few.shape[2] - side).tolist()
+                lefts = (part[:, 2] - side // 2).clamp(0, few.shape[3] - side).tolist()
+                corners = zip(part[:, 0].tolist(), tops, lefts, strict=True)
+                patterns.append(
+                    torch.stack([self._x[n, :, top : top + side, left : left + side] for n, top, left in corners])
+                )
             weight = torch.ones(1, side, side, dtype=few.dtype, device=few.device)
             least = least_distances(few, torch.cat(patterns), weight)
             columns = torch.split(least, [len(mine) for mine in patterns], 1)
@@ -262,21 +270,6 @@ class _MarkSearch:
             (spot(x, 5) * counts[0] - spot(x, 3) * counts[1]) / (counts[0] - counts[1]) for x in (grey, grey.square())
         )
         yield with_spread(binned(grey[:, 0], ring[:, 0]), ring, ring_of_squares)
-
-    def _windows(self, centres: Tensor, side: int) -> Tensor:
-        # Windows over the edge are moved inside the image.
-        height, width = self._x.shape[2:]
-        return torch.stack(
-            [
-                self._x[row, :, top : top + side, left : left + side]
-                for row, top, left in zip(
-                    centres[:, 0].tolist(),
-                    (centres[:, 1] - side // 2).clamp(0, height - side).tolist(),
-                    (centres[:, 2] - side // 2).clamp(0, width - side).tolist(),
-                    strict=True,
-                )
-            ]
-        )
 
     def _grow(self, template: _Template, at: int) -> _Template:
         """Return a template grown to all pixels that are nearly the same in the images that match it."""

@@ -65,9 +65,23 @@ def find_patches(
             peak = float(left.max())
             place = _connected(left >= max(min_gap, _EDGE * peak), int(left.argmax()))
             left = torch.where(_grown(place), torch.zeros_like(left), left)
-            if float(place.float().mean()) <= _WIDEST:
-                found.append(_proposal(label, place, value, peak, (bounds[1] - bounds[0]) / _LEVELS))
-                taken += 1
+            if float(place.float().mean()) > _WIDEST:
+                continue
+            rows, columns = (place.any(1 - axis).nonzero().squeeze(1) for axis in (0, 1))
+            top, bottom, first, last = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+            mask, pattern = place[top:bottom, first:last].cpu(), value[:, top:bottom, first:last].cpu()
+            tolerance = (bounds[1] - bounds[0]) / _LEVELS
+            found.append(
+                Proposal(
+                    found_by=PATCHES,
+                    label=label,
+                    cue=MaskedPatch(top=top, left=first, pattern=pattern, mask=mask, tolerance=tolerance),
+                    score=peak,
+                    region=(top, first, bottom - top, last - first),
+                    value=tuple(pattern[:, mask].mean(1).tolist()),
+                )
+            )
+            taken += 1
     return tuple(sorted(found, key=lambda one: -one.score))
 
 
@@ -105,22 +119,6 @@ def _connected(where: Tensor, start: int) -> Tensor:
         if torch.equal(more, part):
             return part
         part = more
-
-
-def _proposal(label: int, place: Tensor, value: Tensor, gap: float, tolerance: float) -> Proposal:
-    rows, columns = (place.any(1 - axis).nonzero().squeeze(1) for axis in (0, 1))
-    top, left = int(rows[0]), int(columns[0])
-    height, width = int(rows[-1]) - top + 1, int(columns[-1]) - left + 1
-    box = (slice(top, top + height), slice(left, left + width))
-    mask, pattern = place[box].cpu(), value[:, box[0], box[1]].cpu()
-    return Proposal(
-        found_by=PATCHES,
-        label=label,
-        cue=MaskedPatch(top=top, left=left, pattern=pattern, mask=mask, tolerance=tolerance),
-        score=gap,
-        region=(top, left, height, width),
-        value=tuple(pattern[:, mask].mean(1).tolist()),
-    )
 
 
 def joined_patches(patches: Sequence[Proposal]) -> list[Proposal]:

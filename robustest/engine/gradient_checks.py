@@ -67,7 +67,13 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     evaluator.probed = True
     part = chunk.rows(torch.arange(min(evaluator.probe_rows, len(chunk.y)), device=chunk.x.device))
     x, n, (low, high) = part.x, len(part.y), part.bounds
-    lead = _lead_of(evaluator.task)
+    lead: _Pair | _Tangent | _Listed
+    if evaluator.task.one_class:
+        lead = _Pair()
+    elif getattr(evaluator.task, "listed", False):
+        lead = _Listed(evaluator.task)
+    else:
+        lead = _Tangent(evaluator.task)
     reference: Tensor | None = None  # the classes, or weights, at the start of the path; the same all along it
 
     def value(outputs: Tensor, rows: slice) -> Tensor:
@@ -183,12 +189,6 @@ class _Listed:
 
     def resolution(self, outputs: Tensor, y: Tensor) -> Tensor:
         return _unit(outputs) * self.value(outputs, y).abs().double()
-
-
-def _lead_of(task: Task) -> _Pair | _Tangent | _Listed:
-    if task.one_class:
-        return _Pair()
-    return _Listed(task) if getattr(task, "listed", False) else _Tangent(task)
 
 
 def windowed(weights: Tensor, key: Tensor) -> Tensor:

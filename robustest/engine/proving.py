@@ -186,8 +186,15 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
     order = margin.argsort(descending=True, stable=True)
     left, broken = order[held[order]], order[~held[order]][:_BROKEN]
     proof = _Proving(reading, ball, evaluator, chunk)
+    # The pilot: the clearest sample first, then the others, unless its bound is hopeless.
     pilot = left[:_PILOT]
-    tried = _begun(proof, pilot, rows, margin)
+    first = _tried(proof, pilot[:1])
+    rows[pilot[:1]] = first.proven
+    hopeless = torch.isfinite(first.margin) & (first.margin < -_HOPELESS * margin[pilot[:1]].abs())
+    tried = 1
+    if not bool(hopeless.any()):
+        rows[pilot[1:]] = _tried(proof, pilot[1:]).proven
+        tried = len(pilot)
     if reading.refused():
         return Proven(torch.zeros_like(rows), reading.why)
     if len(left) and not bool(rows.any()):
@@ -204,16 +211,6 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
             "bounds say that none can. Measure without certify=, and report the model with this message."
         )
     return Proven(rows & (not reading.refused()), reading.why)
-
-
-def _begun(proof: _Proving, pilot: Tensor, rows: Tensor, margin: Tensor) -> int:
-    """Try a pilot's samples, the clearest first; mark proven `rows` (B,) and return the number tried."""
-    first = _tried(proof, pilot[:1])
-    rows[pilot[:1]] = first.proven
-    if bool((torch.isfinite(first.margin) & (first.margin < -_HOPELESS * margin[pilot[:1]].abs())).any()):
-        return 1
-    rows[pilot[1:]] = _tried(proof, pilot[1:]).proven
-    return len(pilot)
 
 
 def _tried(proof: _Proving, pilot: Tensor) -> Proof:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Searcher, suits
+from robustest.attacks import suits
 from robustest.attacks.cascades import MINIMUM
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -62,28 +62,33 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     # In a ball of the same norm that holds every input: a perturbation that is large on the way may end small.
     reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
     wide = replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
-    for place, searcher in enumerate(_searches(evaluator, threat)):
+    # The searches for the smallest perturbation that the model can serve, each repeated by its rounds.
+    name = _NAMES.get(type(threat))
+    stages = MINIMUM[name].stages if name else ()
+    gives, task = evaluator.model.gives, evaluator.task
+    served = [stage for stage in stages if stage.searcher.needs <= gives and suits(stage.searcher, task)]
+    searchers = [stage.searcher for stage in served for _ in range(stage.rounds)]
+    for place, searcher in enumerate(searchers):
         key = rng.fold(part.key, f"shrink {place}")
         found = search(evaluator, searcher, wide, part.x, part.y, key=key, bounds=part.bounds, smallest=True)
         evaluator.settle()
         better = found.broken & (found.size < size)
         best[better], size[better] = found.x[better], found.size[better]
-    best = _bisected(evaluator, part, best)
+    # Bisect the way from the samples to these inputs; the nearest broken point is kept.
+    far = best.clone()
+    low, high = torch.zeros(len(far), device=far.device), torch.ones(len(far), device=far.device)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        point = torch.lerp(part.x, far, per_row(middle, far))
+        breaks = _breaks(evaluator, part, point)
+        best = torch.where(per_row(breaks, far), point, best)
+        low, high = torch.where(breaks, low, middle), torch.where(breaks, middle, high)
     best = _fewest(evaluator, part, best)
     seen = evaluator.judged(best, part.y)
     lost, predicted = seen.holds, seen.predicted
     best[lost] = broken[lost]  # rounding between batch sizes; the inputs given are known to break
     predicted[lost] = evaluator.judged(broken, part.y).predicted[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
-
-
-def _searches(evaluator: Evaluator, threat: Threat) -> list[Searcher]:
-    """Return the searches for the smallest perturbation that the model can serve, each repeated by its rounds."""
-    name = _NAMES.get(type(threat))
-    stages = MINIMUM[name].stages if name else ()
-    gives, task = evaluator.model.gives, evaluator.task
-    served = [stage for stage in stages if stage.searcher.needs <= gives and suits(stage.searcher, task)]
-    return [stage.searcher for stage in served for _ in range(stage.rounds)]
 
 
 def pixels_changed(before: Tensor, after: Tensor) -> Tensor:
@@ -95,38 +100,22 @@ def _breaks(evaluator: Evaluator, part: Chunk, x: Tensor) -> Tensor:
     return ~evaluator.judged(x, part.y).holds
 
 
-def _bisected(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
-    """Return the nearest broken point that bisection between samples and their broken inputs (m, *S) finds."""
-    low, high = torch.zeros(len(far), device=far.device), torch.ones(len(far), device=far.device)
-    best = far.clone()
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        point = torch.lerp(part.x, far, per_row(middle, far))
-        breaks = _breaks(evaluator, part, point)
-        best = torch.where(per_row(breaks, far), point, best)
-        low, high = torch.where(breaks, low, middle), torch.where(breaks, middle, high)
-    return best
-
-
 def _fewest(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
     """Return the inputs with only the largest changes, as few as bisection needs to break the model."""
     change = (far - part.x).abs()
     weight = by_pixel(change).sum(1)
     place = weight.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     most = (weight > 0).sum(1)
+    # The shape of a mask by pixel that broadcasts over the inputs.
+    plane = (1, *far.shape[2:]) if far.ndim > 2 else tuple(far.shape[1:])
     # The model need not be monotone in the number of changes: the best point that broke it is kept.
     low, high, best = torch.zeros_like(most), most.clone(), far.clone()
     for _ in range(int(most.max()).bit_length() + 1):
         middle = (low + high) // 2
-        kept = (place < middle.unsqueeze(1)).view(len(far), *_plane(far))
+        kept = (place < middle.unsqueeze(1)).view(len(far), *plane)
         point = torch.where(kept, far, part.x)
         breaks = _breaks(evaluator, part, point) & (middle < high)
         best = torch.where(per_row(breaks, far), point, best)
         high = torch.where(breaks, middle, high)
         low = torch.where(breaks, low, torch.minimum(middle + 1, high))
     return best
-
-
-def _plane(x: Tensor) -> tuple[int, ...]:
-    """Return the shape of a mask by pixel that broadcasts over x."""
-    return (1, *x.shape[2:]) if x.ndim > 2 else tuple(x.shape[1:])

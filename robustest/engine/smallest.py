@@ -18,7 +18,7 @@ from robustest.engine.cascade import PASSES, Coverage, labels_alone, serving, su
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import climbers, count_unreached, probe_gradient, probe_inputs
-from robustest.engine.search import SearchOutcome, search
+from robustest.engine.search import search
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
 # A further stage where gradients mislead.
@@ -87,7 +87,10 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
             if found.alive is not None:
                 alive, any_gradient = alive | found.alive, True
             evaluator.settle()
-            coverage.add(stage, rows, _keep(best, found, right))
+            better = found.broken & (found.size < best.size[right])
+            at = right[better]
+            best.x[at], best.size[at], best.predicted[at] = found.x[better], found.size[better], found.predicted[better]
+            coverage.add(stage, rows, better)
     coverage.count(evaluator, torch.ones_like(rows, dtype=torch.bool), stages)
     if any_gradient and followed:
         count_unreached(evaluator, part.rows(rows[:followed]), threat, alive)
@@ -96,14 +99,6 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
         evaluator.health.count("unbounded_attack_fails", failed=len(lost), tried=len(right))
     _bound(evaluator, chunk, threat, best, lost)
     return best
-
-
-def _keep(best: Smallest, found: SearchOutcome, rows: Tensor) -> Tensor:
-    """Take over smaller perturbations at rows (m,), and return (m,) bool: those that were smaller."""
-    better = found.broken & (found.size < best.size[rows])
-    at = rows[better]
-    best.x[at], best.size[at], best.predicted[at] = found.x[better], found.size[better], found.predicted[better]
-    return better
 
 
 def _bound(evaluator: Evaluator, chunk: Chunk, threat: Threat, best: Smallest, lost: Tensor) -> None:

@@ -31,15 +31,10 @@ def count_votes(evaluator: Evaluator, x: Tensor, key: Tensor, *, sigma: float, d
         noisy = x + sigma * torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
         logits = evaluator.logits(noisy)
         if not start and len(noisy) > 1:
-            _check_alone(evaluator, noisy[:_ALONE], logits)
+            # A model that takes the mean of a batch takes the noise out of a batch of noisy copies.
+            alone = torch.cat([evaluator.logits(one) for one in torch.split(noisy[:_ALONE], 1)])
+            apart = moved(evaluator, logits[: len(alone)], alone, usual_lead(evaluator, alone))
+            evaluator.health.count("batch_dependence", failed=int(apart.sum()), tried=len(alone))
         answers = evaluator.task.predictions(logits)
         votes += torch.bincount(answers, minlength=evaluator.classes)
     return votes
-
-
-def _check_alone(evaluator: Evaluator, noisy: Tensor, among: Tensor) -> None:
-    """Count inputs (n, *S) whose answers alone differ from those among others, the first logits of `among`."""
-    # A model that takes the mean of a batch takes the noise out of a batch of noisy copies.
-    alone = torch.cat([evaluator.logits(one) for one in torch.split(noisy, 1)])
-    apart = moved(evaluator, among[: len(noisy)], alone, usual_lead(evaluator, alone))
-    evaluator.health.count("batch_dependence", failed=int(apart.sum()), tried=len(noisy))

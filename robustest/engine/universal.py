@@ -61,7 +61,16 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
     region = threat.region(judged.x, judged.bounds)
     alive = torch.zeros_like(judged.x[:1], dtype=torch.bool)  # elements with a gradient anywhere that was climbed from
     short = max(1, steps // _SHORT)
-    for delta, target in _starts(judged, clean, threat, one_class=task.one_class):
+    # Perturbations to begin with, and the target class of their first steps or None.
+    nothing = torch.zeros_like(judged.x[:1])
+    ball = _ball(threat, nothing, judged)
+    keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
+    random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
+    starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
+    if task.one_class:
+        near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
+        starts += [(nothing, label) for label in near.tolist()]
+    for delta, target in starts:
         climbed = _climb(
             evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target, alive=alive
         )
@@ -78,19 +87,6 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
         part = replace(judged.rows(left), y=answers[left])
         count_unreached(evaluator, part, threat, alive.expand(len(left), *alive.shape[1:]))
     return best_of_all
-
-
-def _starts(judged: Chunk, clean: Tensor, threat: Linf | L2, *, one_class: bool) -> list[tuple[Tensor, int | None]]:
-    """Return perturbations to begin with, and the target class of their first steps or None."""
-    nothing = torch.zeros_like(judged.x[:1])
-    ball = _ball(threat, nothing, judged)
-    keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
-    random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
-    starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
-    if not one_class:
-        return starts
-    near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
-    return starts + [(nothing, label) for label in near.tolist()]
 
 
 def _climb(

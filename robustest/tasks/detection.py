@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -73,8 +72,12 @@ class TorchvisionDetector:
         head = _head(detector)
         # Read answers below the detector's own threshold too, so that an attack has a gradient to raise them; only
         # answers above the task's confidence count.
-        with _lower_threshold(head, self.least):
+        own = head.score_thresh
+        head.score_thresh = min(own, self.least)
+        try:
             said = detector(list(x))
+        finally:
+            head.score_thresh = own
         return padded(said, x, rows=int(head.detections_per_img), classes=self.classes)
 
 
@@ -142,22 +145,19 @@ def _rows(answer: Any, x: Tensor, rows: int, classes: int) -> Tensor:
     if n and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ModelError(f"Expected labels in 0..{classes - 1} but got {int(labels.min())}..{int(labels.max())}.")
     if scores.ndim == 2 and scores.numel() == n * classes and classes > 1:
-        _check_likeliest(scores.detach().reshape(n, classes), labels)
+        # A label that is not the likeliest class by its scores would make the answer ambiguous.
+        each = scores.detach().reshape(n, classes)
+        off = each.gather(1, labels.unsqueeze(1)).squeeze(1) < each.amax(1)
+        if bool(off.any()):
+            at = int(off.nonzero()[0, 0])
+            raise ModelError(
+                f"Expected each label to be of the likeliest class by its scores but got label {int(labels[at])} where "
+                f"class {int(each[at].argmax())} has the largest. Give scores (n,), of the labels, if these are meant."
+            )
     if scores.ndim < 2:
         scores = scores.reshape(n, 1) * nn.functional.one_hot(labels, classes)
     filled = torch.cat([boxes.reshape(n, 4), scores.reshape(n, classes)], 1)
     return nn.functional.pad(filled, (0, 0, 0, rows - n))
-
-
-def _check_likeliest(scores: Tensor, labels: Tensor) -> None:
-    # A label that is not the likeliest class by its scores would make the answer ambiguous.
-    off = scores.gather(1, labels.unsqueeze(1)).squeeze(1) < scores.amax(1)
-    if bool(off.any()):
-        at = int(off.nonzero()[0, 0])
-        raise ModelError(
-            f"Expected each label to be of the likeliest class by its scores but got label {int(labels[at])} where "
-            f"class {int(scores[at].argmax())} has the largest. Give scores (n,), of the labels, if these are meant."
-        )
 
 
 class AdaptedModule(nn.Module):
@@ -196,16 +196,6 @@ def _head(detector: Any) -> Any:
             return part
     mend = "Give other detectors an adapter of their own: see the page on tasks."
     raise ConfigError(expected("a detector of torchvision's, with score_thresh and detections_per_img", detector, mend))
-
-
-@contextmanager
-def _lower_threshold(head: Any, least: float) -> Iterator[None]:
-    own = head.score_thresh
-    head.score_thresh = min(own, least)
-    try:
-        yield
-    finally:
-        head.score_thresh = own
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -27,7 +27,7 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observation
+from robustest.run.evidence import Observation
 from robustest.run.finish import Changed, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
@@ -115,6 +115,20 @@ def measure_stable_under_perturbations(
         for kind in ("fp", "t5d")
     }
     worst = rule.mean_of({**evidence.columns, **lost})
+    details: dict[str, Any] = {"perturbations": len(names)}
+    if evidence.whole:
+        flips = {name: float(evidence.columns[f"fp/{name}"].mean()) for name in names}
+        distances = {name: float(LARGEST * evidence.columns[f"t5d/{name}"].mean()) for name in names}
+        details = {
+            "mfp": float(np.mean(list(flips.values()))),
+            "mt5d": float(np.mean(list(distances.values()))),
+            "flip_probability": flips,
+            "top5_distance": distances,
+        }
+        for key, figure, found in (("flip_probability", "mfr", flips), ("top5_distance", "mt5d_rate", distances)):
+            given = {} if reference is None else reference.get(key, {})
+            if all(given.get(name, 0) > 0 for name in names):
+                details[figure] = float(np.mean([found[name] / given[name] for name in names]))
     return finish(
         plan,
         evidence,
@@ -123,7 +137,7 @@ def measure_stable_under_perturbations(
         threshold=threshold,
         setting=", ".join(names),
         method=f"frames of {data.name}{'' if reference is None else ', as a share of a reference model'}",
-        details=_details(evidence, names, reference),
+        details=details,
         trivial=rule.mean.scale,
         caveats=data.caveats,
         changed=[Changed(by=f"the perturbation {name}", moved=one, worst=worst) for name, one in moved.items()],
@@ -199,23 +213,3 @@ def _weights(
             raise ConfigError(expected(f"reference[{key!r}][{name!r}] to be a number > 0", value))
         weights[f"{kind}/{name}"] = unit / (len(names) * value)
     return weights
-
-
-def _details(
-    evidence: Evidence, names: Sequence[str], reference: Mapping[str, Mapping[str, float]] | None
-) -> dict[str, Any]:
-    if not evidence.whole:
-        return {"perturbations": len(names)}
-    flips = {name: float(evidence.columns[f"fp/{name}"].mean()) for name in names}
-    distances = {name: float(LARGEST * evidence.columns[f"t5d/{name}"].mean()) for name in names}
-    details: dict[str, Any] = {
-        "mfp": float(np.mean(list(flips.values()))),
-        "mt5d": float(np.mean(list(distances.values()))),
-        "flip_probability": flips,
-        "top5_distance": distances,
-    }
-    for key, name, found in (("flip_probability", "mfr", flips), ("top5_distance", "mt5d_rate", distances)):
-        given = {} if reference is None else reference.get(key, {})
-        if all(given.get(one, 0) > 0 for one in names):
-            details[name] = float(np.mean([found[one] / given[one] for one in names]))
-    return details
