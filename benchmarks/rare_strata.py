@@ -115,6 +115,7 @@ def _share(lost: int, n: int, at_least: float, terms: Terms) -> bool:
     "consistency",
     "invertible_features",
     "no_universal_perturbation",
+    "worst_group_rate",
     "accuracy",
 )
 def share_1(random: Random, n: int, terms: Terms) -> bool:
@@ -245,7 +246,16 @@ def _score(score: NDArray[np.float64], at_least: float, terms: Terms) -> bool:
     return passed(ScoreRule(threshold=at_least, terms=terms).decide({"score": score}, len(score), None))
 
 
-@case("ScoreRule", "scores of 0.9, and 2 % of 0", "robust_score", "gradient_alignment", "calibrated", "accuracy")
+@case(
+    "ScoreRule",
+    "scores of 0.9, and 2 % of 0",
+    "robust_score",
+    "gradient_alignment",
+    "calibrated",
+    "accuracy",
+    "rate",
+    "consistent_runs",
+)
 def scores_2(random: Random, n: int, terms: Terms) -> bool:
     return _score(np.where(random.random(n) < 0.02, 0.0, 0.9), 0.9 * 0.98 + HAIR, terms)
 

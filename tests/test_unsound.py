@@ -289,6 +289,9 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
 
 CLAIMS = set(claims(None, None, None))
 GRADIENT_FREE = {
+    "consistent_runs",
+    "rate",
+    "worst_group_rate",
     "accuracy",
     "calibrated",
     "consistency",

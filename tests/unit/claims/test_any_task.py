@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustest import ConfigError, Linf, Regression, Result, Segmentation, Shift, Verdict
 from robustest.attacks import PGD
-from robustest.claims.strategies import tried_changes
+from robustest.claims import strategies
 from robustest.cues import PixelPatch
 from robustest.measure import (
     measure_min_perturbation,
@@ -90,7 +90,7 @@ def test_targets_follow_a_strategys_changes(monkeypatch: pytest.MonkeyPatch) -> 
 
     twice = moved.map(lambda pose: Composition((Shift("brightness", 1), pose)))
     assert lowest(moved) == lowest(twice) == 1
-    monkeypatch.setattr(tried_changes, "follow_targets", lambda *given, **_: given[3])  # targets stay
+    monkeypatch.setattr(strategies, "follow_targets", lambda *given, **_: given[3])  # targets stay
     assert lowest(moved) == lowest(twice) == 0
 
 
