@@ -118,7 +118,7 @@ def measure_robust_return(
 
 def _plan(counted: Episodes, asked: Asked, threat: Threat | None, settings: Settings) -> Plan:
     return Plan(
-        statement=asked.state(threat),
+        statement=asked.says(threat),
         units=OwnUnits(counted),
         settings=settings,
         rule=asked.rule(terms_of(settings)),
