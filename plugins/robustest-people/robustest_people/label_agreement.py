@@ -114,7 +114,7 @@ def measure_label_agreement(
     Raises:
         ConfigError: an argument is out of range or unknown, or several thresholds are given.
         DataError: the responses are about other samples or classes.
-        Others as for `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     asked, threshold = _asked(min_contained=min_contained, max_unsupported=max_unsupported, min_main=min_main)
     plan = _plan(Setup.of(model, data, options), responses, asked, threshold).against(

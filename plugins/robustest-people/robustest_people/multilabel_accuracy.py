@@ -89,7 +89,7 @@ def measure_multilabel_accuracy(
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: sets do not fit the samples or the model's classes, all are equal, or one is empty ("top1-in-set").
-        Others as for `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_words(metric, scores, by)
     threshold = optional_threshold("at_least", at_least, trivial=0)

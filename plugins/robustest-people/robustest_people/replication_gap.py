@@ -92,7 +92,7 @@ def measure_replication_gap(
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: annotations are too few, were used for matching, or do not fit the data.
-        Others as for `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_most = optional_threshold("at_most", at_most, trivial=1)
     draws = _draws(correction, resamples)

@@ -81,7 +81,7 @@ def measure_selection_gap(
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: the responses are about other samples, lack annotators, or lack answers about a label or prediction.
-        Others as for `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     margin = optional_threshold("at_most", at_most, trivial=1)
     checked_responses(responses).known_annotators("the clusters that the variance is computed by")

@@ -84,7 +84,7 @@ def robustified(
 
     Raises:
         ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
-        Others as for `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_whole("steps", steps, 1)
     checked_real("step_size", step_size, 1e-12)

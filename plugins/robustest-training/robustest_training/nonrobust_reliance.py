@@ -130,7 +130,7 @@ def measure_nonrobust_reliance(
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
-        Others as for `measure_robust_accuracy`, or from `train`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`, or from `train`.
     """
     max_transfer = optional_threshold("max_transfer", max_transfer, trivial=1)
     min_reached = checked_threshold("min_reached", min_reached)

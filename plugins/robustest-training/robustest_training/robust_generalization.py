@@ -126,7 +126,7 @@ def measure_robust_generalization(
     Raises:
         ConfigError: an argument is out of range or unknown, or a size is larger than the data.
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
-        Others as for `measure_robust_accuracy`, or from `train`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`, or from `train`.
     """
     max_gap = optional_threshold("max_gap", max_gap, trivial=1)
     min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)
