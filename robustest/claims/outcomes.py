@@ -110,8 +110,22 @@ def measure_rate(
     scope = given_scope or "population"
     if no_worse_than is not None:
         pairs = _paired(found, as_outcomes(no_worse_than), missing)
-        rule = _comparison(pairs, number, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
-        decision = _both(decision, rule, pairs, claimed=at_least is not None)
+        rule = _comparison(pairs, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
+        compared = rule.decide(_pair_columns(pairs), len(pairs.now), None)
+        if compared.verdict is Verdict.PASSED and len(pairs.changed) and missing == "fail":
+            # A candidate whose failing items got another input loses nothing among the pairs. It passes only if the
+            # loss of all changed items would not be a loss that the rule shows.
+            worst = replace(
+                pairs,
+                now=np.concatenate([pairs.now, np.zeros(len(pairs.changed))]),
+                before=np.concatenate([pairs.before, pairs.changed]),
+            )
+            if_lost = _comparison(worst, tolerance, rule.terms, settings.seed)
+            if if_lost.decide(_pair_columns(worst), len(worst.now), None).verdict is not Verdict.PASSED:
+                hidden = f"{_count(len(pairs.changed))} of another input could hide a loss"
+                why = f'{hidden}: give such items new names, or missing="drop"'
+                compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; {compared.rule}")
+        decision = _both(decision, compared, claimed=at_least is not None)
         details["baseline"] = {
             "model": f"recorded in {pairs.reference}",
             **rule.compare(_pair_columns(pairs)).details(),
@@ -119,7 +133,7 @@ def measure_rate(
             "pairs": len(pairs.now),
             "missing": pairs.lost,
             "new": pairs.new,
-            "changed": pairs.changed,
+            "changed": len(pairs.changed),
             "tolerance": tolerance,
         }
         caveats += pairs.caveats(missing)
@@ -347,7 +361,9 @@ class _Pairs:
 
     Attributes:
         now, before: (p,) mean scores in 0..1.
-        lost, new, changed: items that only the other outcomes have, that only these have, and whose input differs.
+        lost, new: items that only the other outcomes have, and that only these have.
+        changed: mean scores before of the items whose input differs.
+        fewer: items with fewer runs than in the other outcomes.
         unscored: items of the other outcomes that have a run without a score.
         single: whether all are one run of 0 or 1.
         reference: the source of the other outcomes.
@@ -357,7 +373,8 @@ class _Pairs:
     before: NDArray[np.float64]
     lost: int
     new: int
-    changed: int
+    changed: NDArray[np.float64]
+    fewer: int
     unscored: int
     single: bool
     reference: str
@@ -367,7 +384,8 @@ class _Pairs:
         words = (
             (self.lost, f"missing, {'left out' if missing == 'drop' else 'counted as 0'}"),
             (self.new, "new, not compared"),
-            (self.changed, "of another input, not compared"),
+            (len(self.changed), "of another input, not compared"),
+            (self.fewer, "with fewer runs than in the other outcomes"),
             (self.unscored, "with a run that the other outcomes have no score of"),
         )
         return [f"{_count(count)} {what}" for count, what in words if count]
@@ -398,19 +416,21 @@ def _paired(found: Outcomes, reference: Outcomes, missing: Missing) -> _Pairs:
     values = [now.mean[here][same], before.mean[there][same]]
     if missing == "fail":  # a candidate that gives no answer is worse, not better
         values = [np.concatenate([values[0], np.zeros(len(gone))]), np.concatenate([values[1], before.mean[gone]])]
+    at_now, at_before = (np.searchsorted(of.items.name, one.name) for of, one in ((found, now), (reference, before)))
     return _Pairs(
         now=values[0],
         before=values[1],
         lost=len(gone),
         new=now.n - len(here),
-        changed=int((~same).sum()),
+        changed=before.mean[there][~same],
+        fewer=int((found.items.planned[at_now[here][same]] < reference.items.planned[at_before[there][same]]).sum()),
         unscored=unscored,
         single=now.single and before.single,
         reference=reference.source,
     )
 
 
-def _comparison(pairs: _Pairs, number: Rule, tolerance: float, terms: Terms, seed: int) -> NoWorse:
+def _comparison(pairs: _Pairs, tolerance: float, terms: Terms, seed: int) -> NoWorse:
     """Return the rule that the pairs are decided by."""
     rate: Rule = ShareRule(threshold=None, at_least=True, terms=terms)
     if pairs.single:
@@ -425,9 +445,8 @@ def _pair_columns(pairs: _Pairs) -> dict[str, NDArray[Any]]:
     return {"held": pairs.now >= 0.5, "score": pairs.now, "id": np.arange(len(pairs.now))}
 
 
-def _both(number: Decision, rule: NoWorse, pairs: _Pairs, *, claimed: bool) -> Decision:
+def _both(number: Decision, compared: Decision, *, claimed: bool) -> Decision:
     """Return the decision on the rate and on the comparison: both must pass, and one failure suffices."""
-    compared = rule.decide(_pair_columns(pairs), len(pairs.now), None)
     if not claimed:
         return replace(compared, estimate=number.estimate, interval=number.interval)
     order = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)

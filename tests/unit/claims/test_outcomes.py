@@ -109,6 +109,23 @@ def test_new_and_changed_items_are_named_and_not_paired() -> None:
     assert "20 items of another input, not compared" in found.caveats
 
 
+def test_items_that_got_another_input_cannot_hide_a_loss() -> None:
+    """A candidate that fails twenty items and rewords them loses nothing among the pairs."""
+    before = Outcomes.of([{"item": i, "score": 1, "prompt": f"{i}"} for i in range(100)])
+    now = Outcomes.of([{"item": i, "score": i >= 20, "prompt": f"{i}" if i >= 20 else "reworded"} for i in range(100)])
+    found = measure_rate(now, no_worse_than=before)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "20 items of another input could hide a loss" in found.rule
+    assert measure_rate(now, no_worse_than=before, missing="drop").verdict is Verdict.PASSED
+    few = Outcomes.of([{"item": i, "score": 1, "prompt": f"{i}" if i >= 2 else "reworded"} for i in range(100)])
+    assert measure_rate(few, no_worse_than=before, tolerance=0.05).verdict is Verdict.PASSED
+
+
+def test_fewer_runs_of_an_item_are_named() -> None:
+    before, now = rows({f"q{i}": (1.0, 0.0, 1.0) for i in range(50)}), rows({f"q{i}": (1.0,) for i in range(50)})
+    assert "50 items with fewer runs than in the other outcomes" in measure_rate(now, no_worse_than=before).caveats
+
+
 def test_a_crash_of_the_other_system_makes_it_no_easier_to_match() -> None:
     before = rows({f"q{i}": (1.0, None) for i in range(100)})
     now = rows({f"q{i}": (float(i % 10 < 6),) for i in range(100)})
