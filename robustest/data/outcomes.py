@@ -97,6 +97,8 @@ class Outcomes:
         for place, value in enumerate(columns[item]):
             if value is None or (isinstance(value, float) and np.isnan(value)) or value == "":
                 raise DataError(f"Expected names of items in {source} but row {place + 1} has none.")
+            if "\0" in str(value):  # arrays of text drop it at the end, which would make two items one
+                raise DataError(expected(f"names of items without NUL in {source}, row {place + 1}", value))
         shown = {
             name: columns[column]
             for name, column in (texts or dict(zip(TEXTS, TEXTS, strict=True))).items()

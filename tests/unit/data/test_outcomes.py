@@ -77,6 +77,11 @@ def test_every_row_names_its_item(item: object) -> None:
         Outcomes.of([{"item": item, "score": 1}])
 
 
+def test_names_that_arrays_of_text_would_join_are_refused() -> None:
+    with pytest.raises(DataError, match="without NUL in values in memory, row 2"):
+        Outcomes.of([{"item": "a", "score": 1}, {"item": "a\0", "score": 0}])
+
+
 def test_ranges_are_scaled() -> None:
     found = Outcomes.of([{"item": i, "score": i} for i in range(1, 6)], low=1, high=5)
     assert found.items.mean.tolist() == [0, 0.25, 0.5, 0.75, 1]
