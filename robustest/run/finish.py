@@ -229,6 +229,7 @@ def _counterexamples(
                 image=image,
                 pixels=exhibit.pixels,
                 told=exhibit.told,
+                changes=exhibit.changes,
             )
         )
     return tuple(found)
