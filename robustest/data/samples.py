@@ -236,18 +236,18 @@ def _begins_with_string(values: object) -> bool:
 
 
 def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
-    """Return the texts and the labels of a data set, if its first item holds a text or bytes; else None."""
-    if isinstance(data, (str, bytes, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        return None
-    try:
-        first = data[0]
-    except Exception:  # empty data, or an error of the data set, which its reader reports
-        return None
+    """Return texts and labels of a list of items, or of a Hugging Face data set, that holds texts; else None."""
+    # Other data sets are not asked: reading one item may be slow, and nothing is read before it is needed.
     key: object = None
-    if isinstance(first, Mapping):
-        key = next((name for name in _TEXT_KEYS if isinstance(first.get(name), (str, bytes))), None)
-    elif isinstance(first, Sequence) and len(first) == 2 and isinstance(first[0], (str, bytes)):
-        key = 0
+    if isinstance(getattr(data, "features", None), Mapping):
+        names = {name: str(getattr(kind, "dtype", "")) for name, kind in data.features.items()}
+        key = next((name for name in _TEXT_KEYS if names.get(name) in ("string", "large_string", "binary")), None)
+    elif isinstance(data, (list, tuple)) and data:
+        first = data[0]
+        if isinstance(first, Mapping):
+            key = next((name for name in _TEXT_KEYS if isinstance(first.get(name), (str, bytes))), None)
+        elif isinstance(first, Sequence) and len(first) == 2 and isinstance(first[0], (str, bytes)):
+            key = 0
     if key is None:
         return None
     texts, labels = [], []

@@ -24,7 +24,7 @@ _LONGEST = 400
 _ALIGNED = 4_000_000
 
 
-def are_strings(values: object) -> bool:
+def are_strings(values: Any) -> bool:
     """Return True for a list, a tuple, an array or a column of a frame that holds texts alone, or bytes alone."""
     if isinstance(values, np.ndarray):
         if values.ndim != 1 or values.dtype.kind not in "USO":

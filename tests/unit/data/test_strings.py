@@ -6,7 +6,8 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -89,7 +90,23 @@ def test_a_diff_has_every_change_and_the_text_beside_it() -> None:
     assert parts("str", "a", "a\ud800") == [["=", "a"], ["+", "\\ud800"]]
 
 
+class Rows:
+    """A data set as Hugging Face's, which says what its columns hold."""
+
+    features: ClassVar[dict[str, Any]] = {
+        "text": SimpleNamespace(dtype="string"),
+        "label": SimpleNamespace(dtype="int64"),
+    }
+
+    def __len__(self) -> int:
+        return len(TEXTS)
+
+    def __getitem__(self, at: int) -> dict[str, Any]:
+        return {"text": TEXTS[at], "label": LABELS[at]}
+
+
 FORMS = {
+    "rows": Rows(),
     "lists": (TEXTS, LABELS),
     "arrays": (np.array(TEXTS), np.array(LABELS)),
     "objects": (np.array(TEXTS, dtype=object), torch.tensor(LABELS)),
