@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from robustest.threats import L0 as L0
     from robustest.threats import L1 as L1
     from robustest.threats import L2 as L2
+    from robustest.threats import Columns as Columns
     from robustest.threats import Linf as Linf
     from robustest.threats import Patch as Patch
     from robustest.threats import Spatial as Spatial
@@ -171,6 +172,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "L0",
         "L1",
         "L2",
+        "Columns",
         "Linf",
         "Patch",
         "Spatial",
