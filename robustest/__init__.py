@@ -6,11 +6,11 @@ the package, as pytest does, loads neither torch nor anything else heavy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from robustest.claims import named
 from robustest.lazy import lazy_names
 from robustest.version import VERSION
 
+<<<<<<< HEAD
 if TYPE_CHECKING:
     from robustest import attacks as attacks
     from robustest import cues as cues
@@ -91,38 +91,12 @@ if TYPE_CHECKING:
     from robustest.threats import Spatial as Spatial
     from robustest.threats import Unbounded as Unbounded
 
+=======
+>>>>>>> main
 # Modules with the names that are not at the top: they load when first used, too.
 _MODULES = frozenset({"attacks", "cues", "data", "measure", "plots", "shifts", "tasks", "threats"})
-_HOME: dict[str, tuple[str, ...]] = {
-    "assertions": (
-        "assert_accuracy",
-        "assert_calibrated",
-        "assert_certified_accuracy",
-        "assert_class_evidence",
-        "assert_consistency",
-        "assert_consistent_runs",
-        "assert_corruption_robustness",
-        "assert_gradient_alignment",
-        "assert_invertible_features",
-        "assert_min_perturbation",
-        "assert_no_backdoor_trigger",
-        "assert_no_failure_direction",
-        "assert_no_spurious_feature",
-        "assert_no_universal_perturbation",
-        "assert_ood_rejected",
-        "assert_rate",
-        "assert_robust_accuracy",
-        "assert_robust_score",
-        "assert_selective_accuracy",
-        "assert_shift_accuracy",
-        "assert_sparse_head",
-        "assert_stable_under_perturbations",
-        "assert_subpopulation_shift",
-        "assert_transfer_accuracy",
-        "assert_worst_group_accuracy",
-        "assert_worst_group_rate",
-    ),
-    "assertions.strategies": ("assert_robust_to",),
+_HOME = {
+    **named("assert_"),
     "bounds.smoothing": ("Smoothed",),
     "claims.robustness.attacking": (
         "Adversarial",
@@ -182,4 +156,4 @@ _HOME: dict[str, tuple[str, ...]] = {
 _MODULE_OF, __getattr__, __dir__ = lazy_names(__name__, _HOME, _MODULES)
 
 __version__ = VERSION
-__all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - a test holds it equal to the imports above
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - its stub lists them

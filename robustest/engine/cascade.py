@@ -279,16 +279,14 @@ def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
 
 def _constant_scores(evaluator: Evaluator, x: Tensor) -> bool:
     """Return True if inputs (n, L, *S) of one class, from any one of n regions, have no more than two scores."""
-    scores = evaluator.logits(x.flatten(0, 1))
-    classes = evaluator.task.predictions(scores).view(len(x), -1)
-    values = on_scale(scores).view(*classes.shape, -1)
     if not evaluator.task.one_class:
         return False
-    return all(
-        len(values[row, classes[row] == one].unique(dim=0)) <= 2
-        for row in range(len(x))
-        for one in classes[row].unique().tolist()
-    )
+    scores = evaluator.logits(x.flatten(0, 1))
+    classes = evaluator.task.predictions(scores).tolist()
+    values: dict[tuple[int, int], set[tuple[float, ...]]] = {}
+    for place, (one, score) in enumerate(zip(classes, on_scale(scores).tolist(), strict=True)):
+        values.setdefault((place // x.shape[1], one), set()).add(tuple(score))
+    return all(len(scores_of_class) <= 2 for scores_of_class in values.values())
 
 
 # Coverage: the searches behind a claim that survivors are safe
@@ -402,7 +400,7 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     return bool(spread <= _ALIKE * margin.mean().abs())
 
 
-def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat) -> bool:
+def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = None) -> bool:
     """Return True if, on ways to other classes, the scores of the first samples change only where the class does."""
     x = chunk.x[:_ROWS]
     if isinstance(threat, Discrete):  # nothing lies between two inputs: compare random inputs of the same class

@@ -262,7 +262,7 @@ class Layout:
         """Return the layout with its tensors on a device."""
         if self.whole.device == device:
             return self
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {name: one.to(device) for name, one in vars(self).items() if isinstance(one, Tensor)}
         return replace(self, **tensors)
 
     def place(self, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,8 @@ def shortened(attack: Searcher) -> Searcher:
     """The attack with a small budget."""
     fields = {f.name for f in dataclasses.fields(attack) if f.init}  # type: ignore[arg-type]
     changes: dict[str, Any] = {name: value for name, value in SMALL.items() if name in fields}
+    if "at_once" in fields:
+        changes["at_once"] = min(attack.at_once, SMALL["queries"])  # type: ignore[attr-defined]
     if "searcher" in fields:
         changes["searcher"] = shortened(attack.searcher)  # type: ignore[attr-defined]
     return dataclasses.replace(attack, **changes)  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""Every assertion as a user calls it. Nothing here is run: type checkers read it."""
+"""Assertions as users call them. Nothing here is run: type checkers read it."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson,
 from robustest.engine.answer_checks import hints_on
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Look
@@ -148,3 +149,8 @@ def measure_robust_accuracy(
         notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
+
+
+@assertion(measure_robust_accuracy)
+def assert_robust_accuracy() -> None:
+    """Claim that accuracy under the worst inputs in a threat model is at least `at_least`, or not below a baseline."""
