@@ -63,6 +63,7 @@ _HOME = {
         "L0",
         "L1",
         "L2",
+        "Columns",
         "Linf",
         "Patch",
         "Spatial",

@@ -98,6 +98,7 @@ def measure_robust_accuracy(
     check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     check_threat_fits_task(setup.task, threat)
+    threat = setup.resolve(threat)
     cascade = attack_of_call(attack, threat)
     setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)
     certified = check_certify(certify, draws)

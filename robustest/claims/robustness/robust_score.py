@@ -95,6 +95,7 @@ def measure_robust_score(
     setup = Setup.of(model, data, options, task)
     task = setup.task
     check_threat_fits_task(task, threat)
+    threat = setup.resolve(threat)
     check_paired(metric, no_worse_than)
     cascade = attack_of_call(attack, threat)
     # A random score has no worst input.
