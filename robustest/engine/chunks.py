@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import Samples
+from robustest.data.strings import Strings
 from robustest.errors import DataError
 from robustest.threats import Bounds
 
@@ -62,17 +63,27 @@ def partition(order: Tensor) -> Iterator[Tensor]:
 
 
 def load(
-    samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device, whole: bool = False
+    samples: Samples,
+    ids: Tensor,
+    *,
+    bounds: Bounds,
+    seed: int,
+    device: torch.device,
+    whole: bool = False,
+    room: int = 0,
 ) -> Chunk:
     """Read samples by index, ids (n,) int64, and check them.
 
     Args:
         whole: inputs may be whole numbers, which have no gradient and are in no ball.
+        room: columns of padding behind texts, for longer ones.
 
     Raises:
         DataError: values are NaN, infinite or out of bounds, or the number of samples or labels is wrong.
     """
     x, y = samples.take(ids)
+    if room and isinstance(samples.coding, Strings):
+        x = samples.coding.padded(x, room)
     if len(x) != len(ids) or len(y) != len(ids):
         raise DataError(f"Expected {len(ids)} samples and labels but the data gave {len(x)} and {len(y)}.")
     if x.ndim < 2:

@@ -21,6 +21,7 @@ from robustest import context
 from robustest.data import Samples, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.samples import unwrapped
+from robustest.data.strings import Strings
 from robustest.decisions import (
     BaselineRule,
     NoWorse,
@@ -189,7 +190,19 @@ class Setup:
         return replace(self, settings=replace(self.settings, pictures=None))
 
     def resolve(self, threat: Threat) -> Threat:
-        """Return a threat for these samples: columns of a table by their places and ranges; others as they are."""
+        """Return a threat for these samples: columns of a table by their places and ranges; others as they are.
+
+        Raises:
+            ConfigError: a threat of texts and samples that are none, or the other way round.
+        """
+        coding, of_texts = self.samples.coding, getattr(threat, "of_strings", False)
+        texts = isinstance(coding, Strings)
+        if texts and coding.kind == "bytes" and not getattr(threat, "fits_bytes", True):
+            raise ConfigError(expected(f"characters below 256 and no words in {threat} for data of bytes", "others"))
+        if of_texts and not texts:
+            raise ConfigError(expected(f"texts or bytes for {threat}", "samples that are tensors"))
+        if texts and not of_texts:
+            raise ConfigError(expected("a threat of texts: Edits, Append or Insert", str(threat)))
         if not isinstance(threat, Columns):
             return threat
         x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]

@@ -237,7 +237,8 @@ class ModelUnits(Units):
     def load(self, ids: Tensor) -> Chunk:
         evaluator, bounds = self.evaluator, self.evaluator.model.bounds
         whole = bool(getattr(self.look, "whole_inputs", False))
-        chunk = load(self.samples, ids, bounds=bounds, seed=self._settings.seed, device=evaluator.device, whole=whole)
+        how = {"bounds": bounds, "seed": self._settings.seed, "device": evaluator.device}
+        chunk = load(self.samples, ids, **how, whole=whole, room=getattr(self.look, "room", 0))
         if chunk.bounds != bounds:  # integers, such as tokens: the model must get integers again
             evaluator.model = replace(evaluator.model, whole=True)
         return chunk
@@ -348,7 +349,8 @@ class ModelUnits(Units):
 
     def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
-        return self._counted(lambda evaluator: Observation({}, replay.polish(evaluator, exhibits, bounds)))
+        coding = self.samples.coding
+        return self._counted(lambda evaluator: Observation({}, replay.polish(evaluator, exhibits, bounds, coding)))
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
         if self.replay is not None:
