@@ -8,8 +8,9 @@ import zlib
 from typing import Any
 
 from robustest.account import EXPLAINED, RED, Account, Row
+from robustest.advice import HINT, advice_on
 from robustest.reports.inert import Inert
-from robustest.reports.text import HINT, Chance, measured, row_remark, row_without_result
+from robustest.reports.text import Chance, measured, row_remark, row_without_result
 from robustest.results import shown
 from robustest.settings import Settings
 from robustest.version import VERSION
@@ -70,6 +71,9 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
             out.write(f"{_word(row)}  ", **colour)
             out.write_line(row.test)
             write(f"  {_line(row)}")
+        if row.state in EXPLAINED and row.result is not None and (advice := advice_on(row.result)):
+            write(f"    cause: {advice.cause}")
+            write(f"    next: {advice.next}")
         if details and row.result is not None:
             result, cost = row.result, row.result.cost
             out.write_line(f"    {result.statement}")

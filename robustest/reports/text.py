@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robustest.account import Row, first_line
+from robustest.advice import HINT, advice_on
 from robustest.results import Counterexample, Result, Verdict
 from robustest.words import count_of, headline, sentence
-
-HINT = "hint: "
-"""Prefix of a note that hints at a likely mistake; no verdict rests on it."""
 
 
 def measured(result: Result) -> str:
@@ -23,9 +21,11 @@ def measured(result: Result) -> str:
 
 
 def failure_text(result: Result, *, replay: str) -> str:
-    """Return the text of a claim that did not pass: a headline, every number, and the replay command."""
+    """Return the text of a claim that did not pass: headline, cause and step, every number, and the replay command."""
+    advice = advice_on(result)
     lines = [
         headline(result),
+        *([f"  cause     {advice.cause}", f"  next      {advice.next}"] if advice else []),
         f"  claim     {result.statement}",
         f"  measured  {measured(result)}",
         f"  {result.captions.setting:9} {result.setting}",
@@ -54,7 +54,8 @@ def failure_text(result: Result, *, replay: str) -> str:
         pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
         picture = f", {worst.image}" if worst.image else ""
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
-    lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in result.notes]
+    notes = [note for note in result.notes if advice is None or note.removeprefix(HINT) != advice.cause]
+    lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in notes]
     if replay:
         lines.append(f"  replay    {replay}")
     return "\n".join(lines)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from robustest import extensions
 from robustest.account import Row
+from robustest.advice import HINT
 from robustest.cli.commands.compare import by_claim
 from robustest.cli.commands.init import PLACE, Probe, battery, framework_of
 from robustest.cli.commands.suggest import QUIET, measure_under_seeds, suggestion
 from robustest.cli.results_file import ResultsFile
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, wrong
-from robustest.reports.text import HINT, measured
+from robustest.reports.text import measured
 
 FILE = "tests/test_robustness_scan.py"
 
