@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.attacking import Adversarial as Adversarial
     from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
     from robustest.data.benchmarks.names import benchmark as benchmark
+    from robustest.data.samples import Waveforms as Waveforms
     from robustest.discovery import Discovery as Discovery
     from robustest.engine.evaluator import HealthWarning as HealthWarning
     from robustest.errors import ClaimFailed as ClaimFailed
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from robustest.threats import L2 as L2
     from robustest.threats import Linf as Linf
     from robustest.threats import Patch as Patch
+    from robustest.threats import Snr as Snr
     from robustest.threats import Spatial as Spatial
     from robustest.threats import Unbounded as Unbounded
 
@@ -128,6 +130,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "find_adversarial",
     ),
     "data.benchmarks.names": ("benchmark",),
+    "data.samples": ("Waveforms",),
     "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
@@ -173,6 +176,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "L2",
         "Linf",
         "Patch",
+        "Snr",
         "Spatial",
         "Unbounded",
     ),

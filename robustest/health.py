@@ -175,6 +175,13 @@ CHECKS = (
         unit="samples taken to be safe",
         about="search",
     ),
+    HealthCheck(
+        name="no_room",
+        found="the threat allows some samples no change, as they are silent",
+        remedy="Leave silence out of the data, or claim accuracy of it",
+        share=0.1,
+        about="search",
+    ),
     HealthCheck(name="random_forward", found="the model answers the same input differently", about="answers"),
     HealthCheck(name="softmax_outputs", found="the model's outputs look like probabilities, not logits"),
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from robustest import extensions
+from robustest.checks import checked_whole
 from robustest.clock import check as check_clock
 from robustest.errors import DataError, PackError, expected
 from robustest.factory import Factory
@@ -32,6 +33,8 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
     Raises:
         DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
     """
+    if isinstance(data, Waveforms):
+        return replace(data, data=unwrapped(data.data, labels))
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
         module = data
@@ -134,6 +137,7 @@ class Samples:
     # the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot make them
     source: Any = None
     task: Task = CLASSIFICATION  # task that reads their targets
+    sample_rate: int | None = None  # of waveforms, in Hz
 
     def __len__(self) -> int:
         return self.size
@@ -144,6 +148,27 @@ class Samples:
         return as_samples, (self.source, self.task)
 
 
+@dataclass(frozen=True, slots=True)
+class Waveforms:
+    """Sounds with their sample rate; models see them inside the bounds (-1, 1) unless a call gives others.
+
+    Args:
+        data: `(x, y)` with x (N, T) or (N, C, T), or a data set, as for any claim.
+        sample_rate: samples per second, in Hz.
+
+    Raises:
+        ConfigError: the rate is not a whole number > 0.
+    """
+
+    data: Any
+    sample_rate: int
+
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_whole("sample_rate", self.sample_rate, 1)
+
+
 def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """Return the samples of data in any supported form.
 
@@ -151,7 +176,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` such as torchvision's `ImageFolder`;
             a `DataLoader` over one, whose collate function is used; a Hugging Face data set; `Samples`; or the
             `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
-            ...) and a label; PIL images become floats in [0, 1].
+            ...) and a label; PIL images become floats in [0, 1]. `Waveforms` of any of them have a sample rate.
         task: task that reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
@@ -159,6 +184,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """
     if isinstance(data, Factory):
         return replace(as_samples(data.build(), task), source=data)
+    if isinstance(data, Waveforms):
+        return replace(as_samples(data.data, task), source=data, sample_rate=data.sample_rate)
     if isinstance(data, Samples):
         if data.task != task:
             raise DataError(

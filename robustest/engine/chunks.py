@@ -32,6 +32,7 @@ class Chunk:
         x: (n, *S) float32 on the device, inside the bounds.
         y: (n, *T) on the device, the task's targets: (n,) int64 classes in classification.
         key: (n,) int64 on the device.
+        sample_rate: of waveforms, in Hz; else None.
     """
 
     ids: Tensor
@@ -39,9 +40,11 @@ class Chunk:
     y: Tensor
     key: Tensor
     bounds: Bounds
+    sample_rate: int | None = None
 
     def rows(self, which: Tensor) -> Chunk:
-        return Chunk(self.ids[which.cpu()], self.x[which], self.y[which], self.key[which], self.bounds)
+        ids = self.ids[which.cpu()]
+        return Chunk(ids, self.x[which], self.y[which], self.key[which], self.bounds, self.sample_rate)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
@@ -94,7 +97,7 @@ def load(
             "and pass the normalisation as preprocessing=(mean, std)."
         )
     x, y = x.to(device), y.to(device)
-    return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds)
+    return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds, samples.sample_rate)
 
 
 def check_data(samples: Samples, ids: Tensor) -> None:
