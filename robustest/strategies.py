@@ -155,7 +155,7 @@ def _change(kind: Callable[..., Any], numbers: dict[str, Any]) -> Any:
 
 
 @st.composite
-def _changes(draw: DrawFn, kind: Callable[..., Any], **numbers: Any) -> Any:
+def _changes(draw: DrawFn, /, kind: Callable[..., Any], **numbers: Any) -> Any:
     for name, given in numbers.items():
         if not _is_range(given):
             continue

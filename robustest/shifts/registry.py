@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -302,13 +302,12 @@ def _name_of(function: ShiftFunction) -> str:
         fixed = [*map(_short, function.args), *(f"{name}={_short(value)}" for name, value in function.keywords.items())]
         return f"{_name_of(function.func)}({', '.join(fixed)})"
     name = getattr(function, "__name__", None)
-    if name is None and is_dataclass(function):
-        # Two with other numbers are two shifts; the class may name units: `units = {"gain": "dB"}`.
-        units = getattr(function, "units", {})
-        values = [(each.name, _short(getattr(function, each.name))) for each in fields(function)]
-        parts = (f"{field_name}={value} {units.get(field_name, '')}".rstrip() for field_name, value in values)
-        return f"{type(function).__name__}({', '.join(parts)})"
-    return type(function).__name__ if name is None else str(name)
+    if name is not None:
+        return str(name)
+    # Two data classes with other numbers are two shifts; the class may name units: `units = {"gain": "dB"}`.
+    units, numbers = getattr(function, "units", {}), getattr(function, "__dataclass_fields__", ())
+    parts = [f"{each}={_short(getattr(function, each))} {units.get(each, '')}".rstrip() for each in numbers]
+    return f"{type(function).__name__}({', '.join(parts)})" if parts else type(function).__name__
 
 
 def _short(value: object) -> str:
