@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -305,8 +305,10 @@ def _name_of(function: ShiftFunction) -> str:
     if name is not None:
         return str(name)
     # Two data classes with other numbers are two shifts; the class may name units: `units = {"gain": "dB"}`.
-    units, numbers = getattr(function, "units", {}), getattr(function, "__dataclass_fields__", ())
-    parts = [f"{each}={_short(getattr(function, each))} {units.get(each, '')}".rstrip() for each in numbers]
+    value: Any = function
+    numbers = [each.name for each in fields(value)] if is_dataclass(value) else []
+    units = getattr(value, "units", {})
+    parts = [f"{each}={_short(getattr(value, each))} {units.get(each, '')}".rstrip() for each in numbers]
     return f"{type(function).__name__}({', '.join(parts)})" if parts else type(function).__name__
 
 
