@@ -12,8 +12,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from robustest import Classifier, ConfigError, as_classifier, scores_model
+from robustest.attacks import Needs
 from robustest.errors import expected
-from robustest.models import Needs
 from robustest_onnx.gradients import OnnxModule, check, converted
 from robustest_onnx.scores import OnnxScores, Provider
 

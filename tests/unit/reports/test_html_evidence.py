@@ -112,7 +112,7 @@ def heard(tmp_path: Path) -> Path:
 def test_sounds_of_waveforms_can_be_played(page_of: Any, pictured: Any, tmp_path: Path, inline: bool) -> None:
     page = page_of(pictured(heard(tmp_path)), inline=inline)
     sounds = page.all("audio")
-    assert [(one["aria-label"], "controls" in one) for one in sounds] == [("clean", True), ("changed", True)]
+    assert [(one["aria-label"], "controls" in one) for one in sounds] == [("clean", True), ("adversarial", True)]
     for one, name in zip(sounds, ("one-clean.wav", "one-changed.wav"), strict=True):
         if inline:
             kind, _, content = one["src"].partition(",")

@@ -35,7 +35,7 @@ def test_accuracy_is_that_of_the_exact_distances(db: float, gives: str) -> None:
     near = (ratio - db).abs() < 0.4  # a search need not reach the last tenths of a decibel
     x, y, ratio = x[~near], y[~near], ratio[~near]
     asked = model if gives == "gradients" else scores_model(lambda z: model(torch.from_numpy(z)).detach().numpy())
-    result = measure_robust_accuracy(asked, Waveforms((x, y), 8000), Snr(db), exact=True)
+    result = measure_robust_accuracy(asked, Waveforms((x, y), 8000), Snr(db), exact=True, at_least=0.99)
     held = torch.tensor([bool(one) for one in result.outcomes])
     assert not bool((~held & (ratio < db)).any()), "an input outside the threat counted"
     assert float((held & (ratio > db)).float().mean()) <= (0.0 if gives == "gradients" else 0.15)
@@ -69,7 +69,8 @@ def test_silence_that_may_not_change_passes_nothing(silent: int) -> None:
         model[0].bias = nn.Parameter(torch.tensor([1e-6, 0.0]))
         y = torch.where(torch.arange(60) < silent, torch.zeros_like(y), y)
     result = measure_robust_accuracy(model, Waveforms((quiet, y), 8000), Snr(90), at_least=0.5)
-    assert (result.verdict, result.reasons) == ("inconclusive", ("health:no_room",))
+    assert result.verdict == "inconclusive"
+    assert "health:no_room" in result.reasons
     few = quiet.clone()
     few[:silent] = x[:silent]
     few[0] = 0
