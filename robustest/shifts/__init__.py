@@ -32,3 +32,5 @@ from robustest.shifts.series import Dropout as Dropout
 from robustest.shifts.series import Jitter as Jitter
 from robustest.shifts.series import Missing as Missing
 from robustest.shifts.series import TimeWarp as TimeWarp
+from robustest.shifts.text import TEXT_SHIFTS as TEXT_SHIFTS
+from robustest.shifts.text import Synonyms as Synonyms

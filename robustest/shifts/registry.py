@@ -11,14 +11,14 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustest import extensions, rng
 from robustest.checks import moved_rows
-from robustest.errors import ConfigError, ModelError, expected, unknown
+from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.results import Variation
 from robustest.shifts.audio import AUDIO
 from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
@@ -27,9 +27,13 @@ from robustest.shifts.geometric import crop, perspective, rotation, scale, shear
 from robustest.shifts.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from robustest.shifts.photometric import brightness, channel_swap, gamma, hue, saturate
 from robustest.shifts.series import SERIES
-from robustest.shifts.signals import SignalFamily
+from robustest.shifts.signals import SignalChange, SignalFamily
 from robustest.shifts.tables import PARAMETERS, Family
+from robustest.shifts.text import TEXT_SHIFTS, is_text_shift
 from robustest.shifts.weather import fog, frost, snow, spatter
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 _COMMON: tuple[Family, ...] = (
     *(gaussian_noise, shot_noise, impulse_noise),
@@ -61,8 +65,6 @@ SHIFTS: dict[str, Family] = {each.__name__: each for each in (*_COMMON, *_EXTRA,
 SIGNALS: dict[str, SignalFamily] = {each.name: each for each in (*AUDIO, *SERIES)}
 """The built-in shifts of waveforms and series by name."""
 
-_BUILT_IN: dict[str, Family | SignalFamily] = {**SHIFTS, **SIGNALS}
-
 ShiftFunction = Callable[..., Tensor]
 """Maps x (N, *S), in input units and inside the bounds, to shifted inputs of the same shape and units.
 
@@ -72,10 +74,14 @@ and `key`; also `bounds`, the pair (lowest, highest) input value, `parameters`, 
 """
 
 
+_BUILT_IN: dict[str, ShiftFunction] = {**SHIFTS, **SIGNALS, **TEXT_SHIFTS}  # type: ignore[dict-item]
+
+
 class ShiftedInputs(NamedTuple):
     """Inputs after a shift.
 
     Attributes:
+        x: (N, *S); of data that are no tensors, in a shape that may differ from that of the samples.
         moved: (N,) bool, True where a sample changed by more than rounding.
         cut: (N,) bool, True where clipping to the bounds left nothing of the change; usually its units were wrong.
     """
@@ -147,9 +153,20 @@ class Shift:
         return self._applied(x, key, bounds, sample_rate)[0]
 
     def shifted(
-        self, x: Tensor, key: Tensor, bounds: tuple[float, float], sample_rate: int | None = None
+        self,
+        x: Tensor,
+        key: Tensor,
+        bounds: tuple[float, float],
+        coding: Coding | None = None,
+        sample_rate: int | None = None,
     ) -> ShiftedInputs:
-        """Return shifted inputs as `apply` does, with the samples that the shift changed."""
+        """Return shifted inputs as `apply` does, with the samples that the shift changed.
+
+        Args:
+            coding: of samples that are no tensors: the function receives and returns the user's own format.
+        """
+        if coding is not None:
+            return self._coded(x, key, coding)
         after, beyond = self._applied(x, key, bounds, sample_rate)
         moved = moved_rows(x, after)
         if beyond is None:
@@ -169,6 +186,8 @@ class Shift:
         args, kwargs = _arguments(function, self._values(key, bounds, sample_rate))
         low, high = bounds
         builtin = family_name(function) is not None
+        if is_text_shift(function):
+            raise ConfigError(expected(f"texts for the shift {self.name!r}", tuple(x.shape)))
         if not builtin:
             unit = x.clone()  # a user's function may write on its argument
         elif x.ndim != 4:
@@ -190,6 +209,33 @@ class Shift:
         raise ModelError(
             f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}."
         )
+
+    def _coded(self, x: Tensor, key: Tensor, coding: Coding) -> ShiftedInputs:
+        function = self.function or _function_by_name(self.name)
+        if family_name(function) is not None:
+            mend = f"Images alone have this shift. Texts have {', '.join(TEXT_SHIFTS)}, or a function of your own."
+            raise ConfigError(expected("images of shape (N, C, H, W) for a shift", "data that are no tensors", mend))
+        if isinstance(function, (SignalFamily, SignalChange)):
+            raise ConfigError(expected(f"signals (N, T) or (N, C, T) for {self.name}", "data that are no tensors"))
+        args, kwargs = _arguments(function, self._values(key, (0.0, 1.0)))
+        values = coding.decode(x)
+        if is_text_shift(function) and not isinstance(values[0], str):
+            raise ConfigError(expected(f"texts for the shift {self.name!r}", type(values[0]).__name__))
+        made: Any = function(values, *args, **kwargs)
+        try:
+            after = coding.encode(made)
+        except DataError as error:
+            raise ModelError(
+                f"Expected the shift {self.name!r} to return the format that it receives. {error}"
+            ) from error
+        if len(after) != len(x):
+            raise ModelError(
+                f"Expected the shift {self.name!r} to give {len(x)} samples, one for each, but got {len(after)}."
+            )
+        same = zip(coding.identities(x), coding.identities(after), strict=True)
+        moved = torch.tensor([before != now for before, now in same], dtype=torch.bool, device=x.device)
+        # No bounds cut anything off.
+        return ShiftedInputs(after.to(x), moved, torch.zeros_like(moved))
 
     def _takes(self, name: str) -> bool:
         # True if the function would get the value of this name: a severity, key, parameters or bounds.
