@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.attacking import check_threat as check_threat
     from robustest.claims.robustness.attacking import draws_in as draws_in
     from robustest.claims.strategies import hunt as hunt
-    from robustest.cli.commands.init import PLACE as PLACE
-    from robustest.cli.commands.init import Probe as Probe
+    from robustest.cli.questions import PLACE as PLACE
+    from robustest.cli.questions import Facts as Facts
+    from robustest.cli.questions import Probe as Probe
     from robustest.cli.screen import Exit as Exit
     from robustest.cli.screen import Refused as Refused
     from robustest.cli.screen import Screen as Screen
@@ -148,7 +149,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "claims.datasets.accuracy": ("accuracy_of",),
     "claims.robustness.attacking": ("Attacking", "attack_of_call", "check_threat", "draws_in"),
     "claims.strategies": ("hunt",),
-    "cli.commands.init": ("PLACE", "Probe"),
+    "cli.questions": ("PLACE", "Facts", "Probe"),
     "cli.screen": ("Exit", "Refused", "Screen", "counted", "wrong"),
     "context": ("current",),
     "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "said"),
