@@ -58,7 +58,7 @@ class _Run:
     def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         if "file" not in self._plan or path != Path(self._plan["root"]):
             return None
-        root: Elsewhere = Elsewhere.from_parent(parent, path=path)
+        root = Elsewhere.from_parent(parent, path=path)
         root.plan = self._plan
         return root
 
@@ -111,7 +111,7 @@ class _Run:
         return f"{spent:.0f} s spent, about {left:.0f} s left"
 
 
-class Elsewhere(pytest.Dir):
+class Elsewhere(pytest.Directory):
     """A folder of the project that holds the questions alone."""
 
     plan: dict[str, Any]
@@ -119,7 +119,7 @@ class Elsewhere(pytest.Dir):
     def collect(self) -> Iterator[pytest.Collector]:
         root, folder = (Path(self.plan[name]) for name in ("root", "folder"))
         if self.path != folder:
-            inner: Elsewhere = Elsewhere.from_parent(self, path=folder)
+            inner = Elsewhere.from_parent(self, path=folder)
             inner.plan = self.plan
             yield inner
             return

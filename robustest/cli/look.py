@@ -108,7 +108,7 @@ def _unit(column: Tensor, coarse: float = 1.0) -> float:
         coarse: 1 for a unit between 1 % and 10 % of the standard deviation, 10 for ten times as much.
     """
     spread = float(column.std()) if len(column) > 1 else 0.0
-    if spread <= 0 or not math.isfinite(spread) or len(column.unique()) <= 2:
+    if spread <= 0 or not math.isfinite(spread) or len(set(column.tolist())) <= 2:
         return 0.0
     unit = coarse * 10.0 ** (math.floor(math.log10(spread)) - 1)
     off = (column / unit - (column / unit).round()).abs()

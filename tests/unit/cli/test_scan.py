@@ -215,13 +215,13 @@ def passing_gate(folder: Path) -> list[Path]:
     """Files of tests in a project that an untrained model passes, or in part passes."""
     left = [path for path in folder.rglob("*.py") if path.name != "conftest.py"]
     for path in left:
-        code, printed = tested(folder, "--robust-no-cache", str(path), UNTRAINED="1")
+        code, printed = run_in(folder, "--robust-no-cache", str(path), UNTRAINED="1")
         if " passed" in printed or code != 1:
             return [path]
     return []
 
 
-def tested(folder: Path, *arguments: str, **environ: str) -> tuple[int, str]:
+def run_in(folder: Path, *arguments: str, **environ: str) -> tuple[int, str]:
     done = subprocess.run(  # noqa: S603 - our own project
         [sys.executable, "-m", "pytest", "--robust", "-q", *arguments],
         cwd=folder,
@@ -290,7 +290,7 @@ def test_a_scan_goes_on_where_it_was_stopped_and_its_gate_is_kept(tmp_path: Path
     told, _ = scan.communicate(timeout=300)
     assert scan.returncode == 0, told
     assert "s spent, about" in told
-    assert tested(tmp_path, "--robust-json=run.json")[0] == 0
+    assert run_in(tmp_path, "--robust-json=run.json")[0] == 0
     results = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["results"]
     assert len(results) >= 4
     assert all(one["result"]["cached"] for one in results), "what the scan measured is remembered"
