@@ -187,6 +187,7 @@ class _Run:
         evidence = self.stream.evidence(
             decision,
             bounds=units.bounds,
+            sample_rate=units.sample_rate,
             settings=self.plan.settings,
             cached=memory.when,
             model=memory.model,

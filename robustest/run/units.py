@@ -45,10 +45,12 @@ class Units:
     Attributes:
         replay: known counterexamples; None without a search.
         bounds: least and largest value of the units, for pictures.
+        sample_rate: of waveforms, in Hz, for pictures and sounds; else None.
     """
 
     replay: Replay | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
     notes: Sequence[str] = ()
 
     # Identity
@@ -187,7 +189,7 @@ class ModelUnits(Units):
                 "shown. Measure it with "
                 "assert_corruption_robustness, which resets it before each cell."
             )
-        self.bounds = self.model.bounds
+        self.bounds, self.sample_rate = self.model.bounds, self.samples.sample_rate
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -203,6 +205,8 @@ class ModelUnits(Units):
         found = fingerprint(model.call, model.module, model.preprocessing)
         if not exported or found.digest is not None or model.module is None or model.call is not model.module:
             return found
+        if model.decode is not None:  # a graph takes tensors
+            return found
         # The exported graph takes the place of code that cannot be read; an export needs an example.
         example = self.samples.take(torch.zeros(1, dtype=torch.int64))[0].to(model.device or self.device(settings))
         return fingerprint(model.call, model.module, model.preprocessing, example=example)
@@ -210,6 +214,7 @@ class ModelUnits(Units):
     def about(self) -> Mapping[str, object]:
         model = self.model
         about = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
+        about |= {} if self.sample_rate is None else {"sample_rate": self.sample_rate}
         return about if self.task == CLASSIFICATION else {**about, "task": self.task}
 
     @contextmanager
@@ -241,10 +246,16 @@ class ModelUnits(Units):
         return chunk
 
     def digests(self, chunk: Chunk) -> list[bytes]:
+        if chunk.coding is not None:  # the same values are the same data, however they are padded
+            own = chunk.coding.identities(chunk.x)
+            y = chunk.y.cpu().contiguous().numpy()
+            about = f"{y.dtype.str} {y.shape[1:]} ".encode()
+            return [sha256(about + len(a).to_bytes(8) + a + b.tobytes()).digest() for a, b in zip(own, y, strict=True)]
         # The type and the shape belong to the digest: other arrays may have the same bytes.
         x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
         shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
-        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}".encode()
+        rate = "" if chunk.sample_rate is None else f"{chunk.sample_rate} Hz "
+        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}{rate}".encode()
         return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
@@ -292,7 +303,7 @@ class ModelUnits(Units):
         memory.ask(hear, marks, costly=costly)
         self._answered = answered
         if answered is not None:
-            self.evaluator.model = replace(model, call=Answered(model.call, answered))
+            self.evaluator.model = replace(model, call=Answered(model.ask, answered), decode=None)
 
     def cost(self) -> Tally:
         return Tally.of(self.evaluator)
@@ -447,7 +458,7 @@ class ModelJob:
                     "not after."
                 )
         if self.answered is not None:
-            model = replace(model, call=Answered(model.call, self.answered))
+            model = replace(model, call=Answered(model.ask, self.answered), decode=None)
         # No notes: how the model was handed over is known in the process that sent the job.
         evaluator = Evaluator(
             model,

@@ -116,10 +116,10 @@ def _print_answer(
     screen.write_line(f"    measured  {measured(result)}")
     for note in result.notes:
         screen.write_line(f"    {'hint' if note.startswith(HINT) else 'note'}      {note.removeprefix(HINT)}")
-    seen = [other.result for other in others if other is not None and other.result is not None]
-    found = suggestion(result, alpha, seen)
+    results = [other.result for other in others if other is not None and other.result is not None]
+    found = suggestion(result, alpha, results)
     threshold, why_not = found.threshold, found.why_not
-    if len(seen) < len(others):
+    if len(results) < len(others):
         threshold, why_not = None, "it was not measured under another seed"
     # An untrained model is right about as often as a guess; by chance more often, on few samples.
     guessed = float(binom.ppf(1 - alpha, result.n_total, guess)) / result.n_total
