@@ -20,6 +20,7 @@ _HOME = {
         "find_adversarial",
     ),
     "data.benchmarks.names": ("benchmark",),
+    "data.samples": ("Waveforms",),
     "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
@@ -69,6 +70,7 @@ _HOME = {
         "Insert",
         "Linf",
         "Patch",
+        "Snr",
         "Spatial",
         "Unbounded",
     ),

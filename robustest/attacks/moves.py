@@ -29,8 +29,8 @@ from robustest.threats import Discrete, Rows, Threat, per_row
 # Most moves of a proposal of `RandomMoves`, at the start of its budget.
 _MOVES = 3
 # Queries for each element of a sample that make a search by scores count, and their least and largest number; as for
-# Sparse-RS. A character takes fewer: on sentences of 40 to 120 characters, 600 queries left one or two samples of 30 more
-# than all texts at one edit do (RESULTS.md, `text_attacks.py`).
+# Sparse-RS. A character takes fewer: of sentences of 40 to 120 characters, 600 queries left one sample of 30 more than
+# all texts at one edit do (RESULTS.md, `text_attacks.py`).
 _EACH, _LEAST, _MOST = 13, 300, 10_000
 _EACH_OF_TEXT = 5
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from robustest import extensions
+from robustest.checks import checked_whole
 from robustest.clock import check as check_clock
 from robustest.data.strings import Strings, are_strings
 from robustest.errors import DataError, PackError, expected
@@ -36,6 +38,8 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
     Raises:
         DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
     """
+    if isinstance(data, Waveforms):
+        return replace(data, data=unwrapped(data.data, labels))
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
         module = data
@@ -142,6 +146,7 @@ class Samples:
     source: Any = None
     task: Task = CLASSIFICATION  # task that reads their targets
     coding: Coding | None = None  # of samples that are no tensors
+    sample_rate: int | None = None  # of waveforms, in Hz
 
     def __len__(self) -> int:
         return self.size
@@ -150,6 +155,27 @@ class Samples:
         if self.source is None:
             raise TypeError("these samples are views of others, and stay in this process")
         return as_samples, (self.source, self.task)
+
+
+@dataclass(frozen=True, slots=True)
+class Waveforms:
+    """Sounds with their sample rate; models see them inside the bounds (-1, 1) unless a call gives others.
+
+    Args:
+        data: `(x, y)` with x (N, T) or (N, C, T), or a data set, as for any claim.
+        sample_rate: samples per second, in Hz.
+
+    Raises:
+        ConfigError: the rate is not a whole number > 0.
+    """
+
+    data: Any
+    sample_rate: int
+
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_whole("sample_rate", self.sample_rate, 1)
 
 
 def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
@@ -161,6 +187,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
             `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
             ...) and a label; PIL images become floats in [0, 1]. `(texts, y)` has a list, an array or a column of
             texts, or of bytes; in data sets these are `text`, `sentence`, `content` or `bytes`.
+            `Waveforms` of any of them have a sample rate.
         task: task that reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
@@ -168,6 +195,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """
     if isinstance(data, Factory):
         return replace(as_samples(data.build(), task), source=data)
+    if isinstance(data, Waveforms):
+        return replace(as_samples(data.data, task), source=data, sample_rate=data.sample_rate)
     if isinstance(data, Samples):
         if data.task != task:
             raise DataError(
@@ -192,7 +221,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = _indexed(data, None, task)
     # A share of no samples is neither true nor false.
     if len(samples) == 0:
-        raise DataError("Expected at least one sample but got empty data.")
+        raise DataError("Expected at least one sample but got empty data. Look at the path or filter they come from.")
     return samples if samples is data else replace(samples, source=data)
 
 
@@ -201,11 +230,17 @@ def _is_array(value: object) -> bool:
 
 
 def _arrays(x: object, y: object, task: Task) -> Samples:
-    images, labels = _tensor(x).detach(), task.targets(y)
+    images = _tensor(x).detach()
     if images.ndim < 2:
-        raise DataError(expected("x of shape (N, ...)", tuple(images.shape)))
+        several = getattr(y, "ndim", 0) > 1
+        mend = "The samples come first: (x, y)." if several else "A single sample is a batch of one: x[None]."
+        raise DataError(expected("x of shape (N, ...)", tuple(images.shape), mend))
+    labels = task.targets(y)
     if len(images) != len(labels):
-        raise DataError(f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels.")
+        raise DataError(
+            f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels. Take both "
+            "from the same selection."
+        )
     _check_floats(images)
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -301,17 +336,28 @@ def _check_floats(x: Tensor) -> None:
 
 
 def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) -> Samples:
-    if isinstance(data, (IterableDataset, Mapping, str)) or not (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    ):
-        if isinstance(data, str):
-            mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
-            raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    if isinstance(data, (str, PurePath)):
+        mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
+        raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    listed = (
+        isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and not any(map(_is_array, data[0]))
+    )
+    if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or _is_triple(data):
+        mend = "Labels belong to it: (x, y)."
+        if _is_frame(data):
+            mend = "Give columns and labels apart: (frame[columns], frame[label])."
+        elif listed:
+            mend = "Make arrays of lists: (np.asarray(x, np.float32), np.asarray(y))."
+        elif isinstance(data, (tuple, list)):
+            mend = "Give samples and labels alone: (x, y)."
+        raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
+    if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
-        iterable = isinstance(data, IterableDataset) or (hasattr(data, "__iter__") and not isinstance(data, Mapping))
-        raise DataError(
-            expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend * iterable)
-        )
+        if isinstance(data, Mapping):
+            mend = "Give samples and labels of it: (data[samples], data[labels])."
+        elif not (isinstance(data, IterableDataset) or hasattr(data, "__iter__")):
+            mend = "Give tensors or arrays: (x, y)."
+        raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         items = []
@@ -342,12 +388,18 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
     return Samples(take, len(data), task=task)
 
 
+def _is_triple(data: object) -> bool:
+    """Return True for arrays in a tuple that are no pair of samples and labels."""
+    return isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
+
+
 def _split(item: object) -> tuple[object, object]:
     if isinstance(item, Mapping):
         return _one(item, _IMAGE_KEYS, "image"), _one(item, _LABEL_KEYS, "label")
     if isinstance(item, Sequence) and not isinstance(item, str) and len(item) >= 2:
         return item[0], item[1]
-    raise DataError(expected("items to be (image, label) or dicts with both", item))
+    mend = "Return both from __getitem__, or give (x, y)."
+    raise DataError(expected("items to be (image, label) or dicts with both", item, mend))
 
 
 def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
@@ -355,7 +407,8 @@ def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
         if name in item:
             return item[name]
     raise DataError(
-        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}."
+        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}. "
+        "Rename the column, or give (x, y)."
     )
 
 
@@ -369,7 +422,8 @@ def _image(x: object) -> Tensor:
 
         tensor: Tensor = to_tensor(x)
         return tensor
-    raise DataError(expected("an image as a tensor, an array or a PIL image", x))
+    mend = "Convert it in the data set's transform, or give arrays: (np.asarray(x, np.float32), np.asarray(y))."
+    raise DataError(expected("an image as a tensor, an array or a PIL image", x, mend))
 
 
 def _label(y: object) -> int:
@@ -377,5 +431,6 @@ def _label(y: object) -> int:
         y = y.item()
     # bool is a subclass of int, but True is no class index.
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
-        raise DataError(expected("an integer class label", y))
+        mend = "Number the classes from 0, in the order of the model's logits."
+        raise DataError(expected("an integer class label", y, mend))
     return int(y)

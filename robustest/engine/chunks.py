@@ -38,6 +38,7 @@ class Chunk:
         y: (n, *T) on the device, the task's targets: (n,) int64 classes in classification.
         key: (n,) int64 on the device.
         coding: of samples that are no tensors; or None.
+        sample_rate: of waveforms, in Hz; else None.
     """
 
     ids: Tensor
@@ -46,10 +47,11 @@ class Chunk:
     key: Tensor
     bounds: Bounds
     coding: Coding | None = None
+    sample_rate: int | None = None
 
     def rows(self, which: Tensor) -> Chunk:
         x, y, key = self.x[which], self.y[which], self.key[which]
-        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding)
+        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding, self.sample_rate)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
@@ -107,7 +109,10 @@ def load(
     # NaN would pass the tests of the bounds below: any comparison with it is False.
     finite = torch.isfinite(x).flatten(1).all(1)
     if not bool(finite.all()):
-        raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
+        raise DataError(
+            f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values. Leave such samples "
+            "out, or fill the gaps as in training."
+        )
     low, high = bounds
     outside = ((x < low) | (x > high)).flatten(1).any(1)
     if bool(outside.any()):
@@ -117,7 +122,8 @@ def load(
             "and pass the normalisation as preprocessing=(mean, std)."
         )
     x, y = x.to(device), y.to(device)
-    return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds, samples.coding)
+    key = rng.keys(seed, ids).to(device)
+    return Chunk(ids, x, y, key, bounds, samples.coding, samples.sample_rate)
 
 
 def check_data(samples: Samples, ids: Tensor) -> None:
