@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from robustest.decisions.share import clopper_pearson as clopper_pearson
     from robustest.decisions.strata import StrataRule as StrataRule
     from robustest.decisions.thresholds import count_at_most as count_at_most
+    from robustest.devices import fast_in_bfloat16 as fast_in_bfloat16
+    from robustest.devices import random_states as random_states
+    from robustest.devices import resolve as resolve
     from robustest.engine.ascent import advanced as advanced
     from robustest.engine.ascent import ascend as ascend
     from robustest.engine.ascent import away_from as away_from
@@ -67,7 +70,6 @@ if TYPE_CHECKING:
     from robustest.engine.chunks import check_data as check_data
     from robustest.engine.chunks import load as load
     from robustest.engine.evaluator import Evaluator as Evaluator
-    from robustest.engine.evaluator import resolve as resolve
     from robustest.engine.evaluator import seed_draws as seed_draws
     from robustest.engine.features import in_order as in_order
     from robustest.engine.features import reader as reader
@@ -161,9 +163,10 @@ _HOME: dict[str, tuple[str, ...]] = {
     "decisions.share": ("clopper_pearson",),
     "decisions.strata": ("StrataRule",),
     "decisions.thresholds": ("count_at_most",),
+    "devices": ("fast_in_bfloat16", "random_states", "resolve"),
     "engine.ascent": ("advanced", "ascend", "away_from", "inverted", "relative_distance", "towards_class"),
     "engine.chunks": ("Chunk", "check_data", "load"),
-    "engine.evaluator": ("Evaluator", "resolve", "seed_draws"),
+    "engine.evaluator": ("Evaluator", "seed_draws"),
     "engine.features": ("in_order", "reader", "seen_by"),
     "extensions": ("Command", "Section", "hookimpl"),
     "heads.sparse_head": ("SparseHead", "SparsePath", "fit_sparse_head"),

@@ -16,12 +16,12 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.data import Samples
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, load
-from robustest.engine.evaluator import Evaluator, choose_precision, resolve, seed_draws
+from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Fingerprint, fingerprint
@@ -196,7 +196,7 @@ class ModelUnits(Units):
         check_data(self.samples, ids)
 
     def device(self, settings: Settings) -> torch.device:
-        return resolve(settings.device, self.model.device)
+        return devices.resolve(settings.device, self.model.device)
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
         model = self.model
@@ -433,7 +433,7 @@ class ModelJob:
         """
         check_versions(self.versions)
         model = self.model.open()
-        chosen = resolve(device or self.settings.device, model.device)
+        chosen = devices.resolve(device or self.settings.device, model.device)
         blocks = ExitStack()
         blocks.enter_context(torch.inference_mode(False))
         blocks.enter_context(frozen(model.module))
