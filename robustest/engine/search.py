@@ -54,7 +54,7 @@ class SearchOutcome:
     alive: Tensor | None = None
 
     def merge(self, part: SearchOutcome, rows: Tensor, better: Tensor) -> None:
-        """Add the outcome of a later search on rows (m,) int64, and the inputs of those at `better` (k,) int64 of it."""
+        """Add the outcome of a later search on rows (m,) int64; those at `better` (k,) int64 have better inputs."""
         if len(better):
             at = rows[better]
             self.x[at], self.size[at], self.predicted[at] = part.x[better], part.size[better], part.predicted[better]

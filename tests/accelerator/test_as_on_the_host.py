@@ -102,7 +102,11 @@ def test_shifts(second: Second, name: str) -> None:
 TASKS: dict[str, tuple[Any, tuple[int, ...], Callable[[torch.Generator], Tensor]]] = {
     "classification": (Classification(), (8, 4), lambda g: torch.randint(0, 4, (8,), generator=g)),
     "multilabel": (MultiLabel(), (8, 4), lambda g: torch.randint(0, 2, (8, 4), generator=g)),
-    "segmentation": (Segmentation(classes=3, floor=0.5), (4, 3, 5, 6), lambda g: torch.randint(0, 3, (4, 5, 6), generator=g)),
+    "segmentation": (
+        Segmentation(classes=3, floor=0.5),
+        (4, 3, 5, 6),
+        lambda g: torch.randint(0, 3, (4, 5, 6), generator=g),
+    ),
 }
 
 
