@@ -6,6 +6,7 @@ With ROBUSTEST_SECOND_DEVICE=xla:0, or the name of any other device, that one, o
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[Second]:
     name = os.environ.get("ROBUSTEST_SECOND_DEVICE", "")
     if name:
         device = devices.resolve(name, None)
+        if device.type == "xla":
+            # Operation by operation: each graph that XLA would fuse otherwise takes seconds to compile.
+            importlib.import_module("torch_xla.experimental").eager_mode(True)
         monkeypatch.setattr(devices, "default", lambda: device)
         yield Second(device)
         return
