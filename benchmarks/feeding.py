@@ -65,7 +65,7 @@ def main() -> None:
         longer = max(reading, passing)
         share = both / longer
         print(
-            f"{n} samples: reading {reading:.1f} s, passes {passing:.1f} s, both {both:.1f} s, {share:.2f} of the longer "
+            f"{n} samples: reading {reading:.1f} s, passes {passing:.1f} s, both {both:.1f} s, {share:.2f} of this "
             f"({(reading + passing) / longer:.2f} one after the other); two workers of a DataLoader {loader:.1f} s"
         )
         kept = share <= BAR
