@@ -128,7 +128,7 @@ class Hooks:
     def robustest_kinds(self) -> Sequence[Kind]:  # type: ignore[empty-body]
         """Return the kinds of claim of the pack's assertions.
 
-        Called by `robustest.assertions.kinds()`, and when a claim is measured. A name that another kind has is an error
+        Called by `robustest.claims.kinds()`, and when a claim is measured. A name that another kind has is an error
         of every claim of either, as results are compared by the names of their kinds.
         """
 

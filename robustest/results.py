@@ -282,7 +282,7 @@ class Counterexample:
         size: size of the change, in the threat's norm or the shift's severity; or None.
         image: path of its picture, or None.
         pixels: number of changed pixels (of all channels together), or None.
-        told: answers in words if they are no classes (these are then -1); else empty.
+        answer: answers in words if they are no classes (these are then -1); else empty.
     """
 
     index: int
@@ -292,7 +292,7 @@ class Counterexample:
     size: float | None = None
     image: str | None = None
     pixels: int | None = None
-    told: str = ""
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from robustest import rng
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.shifts import SHIFTS, Shift, ShiftFunction, as_shift
-from robustest.threats import Bounds, Spatial, Threat
+from robustest.threats import Bounds, Spatial, Threat, rendered
 from robustest.threats.threat import per_row
 
 __all__ = [
@@ -300,7 +300,7 @@ class Perturbation:
         origin = self.threat.origin(region)
         far = self.threat.start(region, rng.fold(rng.fold(key, "perturbation"), self.draw))
         share = per_row(x.new_full((len(x),), float(self.share)), far)
-        return self.threat.render(self.threat.project(torch.lerp(origin, far, share), region), region)
+        return rendered(self.threat, self.threat.project(torch.lerp(origin, far, share), region), region)
 
     def __str__(self) -> str:
         return f"{self.share:g} of the way to a random place in {self.threat}, draw {self.draw}"

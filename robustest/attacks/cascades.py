@@ -21,6 +21,7 @@ from robustest.attacks.each_way import EachWay
 from robustest.attacks.fab import FAB
 from robustest.attacks.fmn import FMN
 from robustest.attacks.hop_skip_jump import HopSkipJump
+from robustest.attacks.moves import Enumeration, GreedyMoves, RandomMoves
 from robustest.attacks.odi import ODIMargin
 from robustest.attacks.patch_gradient import PatchGradient
 from robustest.attacks.patch_rs import PatchRS
@@ -32,7 +33,7 @@ from robustest.attacks.sparse_rs import SparseRS
 from robustest.attacks.spatial import SpatialGradient, SpatialGrid
 from robustest.attacks.square import Square
 from robustest.models.classifier import Needs
-from robustest.threats import L0, L1, L2, Linf, Patch, Spatial, Unbounded
+from robustest.threats import L0, L1, L2, Discrete, Linf, Patch, Spatial, Unbounded
 
 _QUICK = ODIMargin(start_steps=1, steps_after=7)
 _BACK = ODIMargin(start_steps=0, steps_after=8, leave_flats=True)
@@ -79,6 +80,17 @@ def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
     )
 
 
+def _by_moves(effort: int) -> tuple[Stage, ...]:
+    """Return stages for discrete threats, the same for every model; gradients add what moves did not find."""
+    return (
+        Stage(searcher=Enumeration(queries=256 * effort, at_once=32), on=(Discrete,)),
+        Stage(searcher=GreedyMoves(queries=600 * effort, at_once=50), on=(Discrete,)),
+        Stage(searcher=RandomMoves(queries=600 * effort), on=(Discrete,)),
+        Stage(searcher=RandomDraws(queries=100 * effort, at_once=50), on=(Discrete,)),
+        Stage(searcher=PGD(steps=10 * effort), rounds=2 * effort, on=(Discrete,)),
+    )
+
+
 def _rest(effort: int) -> tuple[Stage, ...]:
     """Return stages for spatial and unbounded threats, and for models without gradients."""
     few = (Needs.SCORES, Needs.LABELS) if effort == 1 else ()  # the other cascades bring their own draws
@@ -96,9 +108,14 @@ def _rest(effort: int) -> tuple[Stage, ...]:
     )
 
 
+# For a threat of a user's own, with a region, a projection and a size: steps along gradients, and draws.
+_ANY = (Stage(searcher=PGD(steps=20), rounds=3), Stage(searcher=RandomDraws(queries=200, at_once=50)))
+
 FAST = Cascade(
     name="fast",
+    otherwise=_ANY,
     stages=(
+        *_by_moves(1),
         Stage(searcher=_QUICK),
         Stage(searcher=_BACK, on=(Linf,)),
         Stage(searcher=_QUICK, on=(L2,)),
@@ -115,6 +132,10 @@ FAST = Cascade(
         *_rest(1),
     ),
     audit=(
+        Stage(searcher=Enumeration(queries=256, at_once=32), on=(Discrete,)),
+        Stage(searcher=Enumeration(queries=20_000), on=(Discrete,)),
+        Stage(searcher=GreedyMoves(queries=3000, beam=8, sweeps=6), on=(Discrete,)),
+        Stage(searcher=RandomMoves(queries=2000), on=(Discrete,)),
         Stage(searcher=replace(_BACK, start_steps=1, steps_after=12, step_scale=0.5), on=(Linf,)),
         Stage(searcher=_INWARD, on=(L2,)),
         Stage(searcher=Square(queries=100, at_once=4), only=Needs.GRADIENT, on=(Linf, L2)),
@@ -131,7 +152,10 @@ FAST = Cascade(
 
 STANDARD = Cascade(
     name="standard",
+    otherwise=_ANY,
     stages=(
+        *_by_moves(3),
+        Stage(searcher=Enumeration(queries=100_000), on=(Discrete,)),
         Stage(searcher=_BACK, on=(Linf,)),
         Stage(searcher=_QUICK, on=(Linf,)),
         Stage(searcher=_QUICK, rounds=3, on=(L2,)),

@@ -43,6 +43,7 @@ from robustest.errors import ConfigError, DataError, ModelError, expected, unkno
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, Needs
 from robustest.results import Captions, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
@@ -351,6 +352,11 @@ def measure_calibrated(
     )
 
 
+@assertion(measure_calibrated)
+def assert_calibrated() -> None:
+    """Claim that confidence equals accuracy, by Brier score or by calibration error."""
+
+
 @dataclass(frozen=True, slots=True)
 class _CalibrationClaim:
     """The quantity claimed and its threshold, or None."""
@@ -487,6 +493,11 @@ def measure_selective_accuracy(
     )
 
 
+@assertion(measure_selective_accuracy)
+def assert_selective_accuracy() -> None:
+    """Claim that accuracy is at least `at_least` on the share of samples with the highest confidence."""
+
+
 # Number of inside samples that are evaluated together with the first outside samples.
 _BESIDE = 16
 
@@ -579,6 +590,11 @@ def measure_ood_rejected(
         },
         caveats=few(own.n, " inside"),
     )
+
+
+@assertion(measure_ood_rejected)
+def assert_ood_rejected() -> None:
+    """Claim that few samples of other classes are accepted at the confidence that 95 % of the model's classes reach."""
 
 
 def _unlabelled(outside: object) -> Samples:

@@ -41,6 +41,7 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
 from robustest.results import Fact, Pairing, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import Changed, result_of
@@ -154,6 +155,15 @@ def measure_robust_to(
         changed=[Changed(by="the strategy", moved=moved, cut=trials.cut, worst=worst)],
     )
     return replace(result, notes=(*notes, *result.notes))
+
+
+@assertion(measure_robust_to)
+def assert_robust_to() -> None:
+    """Claim that accuracy is at least `at_least` under every change that a hypothesis strategy draws.
+
+    Hypothesis searches for a change that breaks the claim, and shrinks it to the mildest. A pass is a search without a
+    counterexample, not a proof.
+    """
 
 
 @measurement()

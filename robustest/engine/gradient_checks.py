@@ -25,7 +25,7 @@ from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.search import SearchOutcome, join, search
 from robustest.health import unlikely
 from robustest.tasks import Task
-from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
+from robustest.threats import L2, Bounds, Discrete, Linf, Rows, Threat, per_row
 
 # Do changes follow the gradient?
 #
@@ -385,7 +385,13 @@ _ROWS = 3
 
 
 def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> list[Searcher]:
-    """Return a cascade's searchers that follow gradients of this threat, with this model, in a chunk."""
+    """Return a cascade's searchers that follow gradients of this threat, with this model, in a chunk.
+
+    None for discrete threats: their claims rest on searches without gradients, and the probes would show the model
+    inputs that the threat does not allow.
+    """
+    if isinstance(threat, Discrete):
+        return []
     stages = cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task)
     return [stage.searcher for stage in stages if stage.searcher.needs is Needs.GRADIENT]
 

@@ -62,8 +62,8 @@ def failure_text(result: Result, *, replay: str) -> str:
 
 def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -> str:
     """Return the label and the answers of one of the worst samples, e.g. "label 2, predicted 2 -> 1"."""
-    if worst.told:
-        return worst.told
+    if worst.answer:
+        return worst.answer
     names = result.details.get("class_names")
     label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
     if result.captions.answered:

@@ -41,7 +41,7 @@ class Exhibit:
         before, after: (*S) unchanged and changed.
         badness: the samples with the largest are shown.
         pixels: number of changed pixels of an image, or None.
-        told: predictions in words, for tasks without classes (which are -1 then).
+        answer: predictions in words, for tasks without classes (which are -1 then).
         answers: (4, *T) target and prediction, of the unchanged and the changed sample, for tasks without classes.
     """
 
@@ -54,7 +54,7 @@ class Exhibit:
     after: Tensor
     badness: float
     pixels: int | None = None
-    told: str = ""
+    answer: str = ""
     answers: Tensor | None = None
 
 

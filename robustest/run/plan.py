@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -42,6 +43,7 @@ from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import MARKER_KEYS, Settings, coerce
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
+from robustest.threats import Columns, Threat
 
 
 class Options(TypedDict, total=False):
@@ -176,6 +178,15 @@ class Setup:
 
     def unpictured(self) -> Setup:
         return replace(self, settings=replace(self.settings, pictures=None))
+
+    def resolve(self, threat: Threat) -> Threat:
+        """Return a threat for these samples: columns of a table by their places and ranges; others as they are."""
+        if not isinstance(threat, Columns):
+            return threat
+        x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]
+        if x.ndim != 2:
+            raise ConfigError(expected(f"rows (N, D) of a table for {threat}", tuple(x.shape)))
+        return threat.resolved(x.shape[1], self.model.bounds)
 
     def on(self, samples: Samples) -> Setup:
         return replace(self, samples=samples)

@@ -286,7 +286,8 @@ class ModelUnits(Units):
         # Draws of a random model depend on the chunk alone, not on the chunks before it or on the worker.
         seed_draws(chunk.key)
         if first or not self._busy:
-            self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first)
+            threat = getattr(self.look, "threat", None)
+            self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first, threat=threat)
             choose_precision(evaluator, chunk.x, chunk.y, settings.precision)
             self._busy = True
             # A model that answers at random has drawn in these passes, whose number varies.

@@ -72,6 +72,53 @@ class Threat(Protocol):
         """The largest size allowed; finite."""
 
 
+@runtime_checkable
+class Discrete(Threat, Protocol):
+    """A threat whose proposals are reached by single moves: a column set to a value, a letter exchanged.
+
+    A move is a place and a choice at that place. Places and choices are numbered by each row, from 0.
+    """
+
+    def places(self, z: Tensor, region: Rows) -> Tensor:
+        """Return (N,) int64: the number of places at which proposals z may change."""
+
+    def choices(self, z: Tensor, place: Tensor, region: Rows) -> Tensor:
+        """Return (N,) int64: the number of moves at places (N,) int64; neighbouring numbers are similar moves."""
+
+    def moved(self, z: Tensor, place: Tensor, choice: Tensor, region: Rows) -> Tensor:
+        """Return z after a move of each row, (N,) int64 each; z itself where the move is not allowed.
+
+        At the largest number of changes a move may put another change back instead.
+        """
+
+    def points(self, region: Rows) -> Tensor:
+        """Return (N,) float64: the number of different inputs that the region holds, or more; inf if it is not known.
+
+        Inputs that get the same answer from every model that the threat was made for count as one.
+        """
+
+    def point(self, number: Tensor, region: Rows) -> Tensor:
+        """Return (N, L, *Z): the proposals of numbers (N, L) int64, those of few changes first.
+
+        Numbers 0 to `points` - 1 give every input of a region of finite size; larger ones any proposal.
+        """
+
+
+def rendered(threat: Threat, z: Tensor, region: Rows) -> Tensor:
+    """Return the model's inputs `(N, *S)`; where a threat's `feasible` denies an input, the unchanged sample.
+
+    `feasible(x, region)` is an optional method of a threat: it returns (N,) bool for inputs x that it rendered.
+    """
+    x = threat.render(z, region)
+    feasible = getattr(threat, "feasible", None)
+    if feasible is None:
+        return x
+    with torch.no_grad():
+        allowed = per_row(feasible(x.detach(), region), x)
+    # The difference is zero: it lets the gradient through to proposals that are not feasible yet.
+    return torch.where(allowed, x, region["x"] + (x - x.detach()) if x.requires_grad else region["x"])
+
+
 def within(size: Tensor, threat: Threat) -> Tensor:
     """Return (N,) bool: sizes (N,) within the radius, up to the rounding of stored inputs."""
     return size <= threat.radius * (1 + 1e-6)

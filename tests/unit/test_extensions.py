@@ -27,8 +27,8 @@ from robustest import (
     extensions,
 )
 from robustest.account import Account, Row
-from robustest.assertions import kinds
 from robustest.attacks import CASCADES, Cascade, Stage, as_attack
+from robustest.claims import kinds
 from robustest.cli import main
 from robustest.cli.commands import scan
 from robustest.data import Outcomes, as_samples

@@ -36,6 +36,8 @@ TURNS = [
     ("unreached_input", 8, 2, 1),
     ("unreached_input", 1, 1, 0),
     ("weak_attack", 19, 6, 5),
+    ("missed_control", 40, 4, 3),
+    ("missed_control", 3, 1, 0),
     ("weak_search", 200, 1, 0),
     ("history_dependence", 6, 1, 0),
     ("train_mode", 50, 1, 0),

@@ -21,6 +21,7 @@ from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
@@ -153,6 +154,11 @@ def measure_no_backdoor_trigger(
         scope="set",  # an anomaly among these patches has no bound on the population
     )
     return halves.whole(result)
+
+
+@assertion(measure_no_backdoor_trigger, max_anomaly=MAX_ANOMALY)
+def assert_no_backdoor_trigger() -> None:
+    """Claim that pasting a small patch reaches no class far more cheaply than the others."""
 
 
 def _decision(

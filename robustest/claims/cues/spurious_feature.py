@@ -25,6 +25,7 @@ from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.finish import Changed, finish
@@ -140,6 +141,11 @@ def measure_no_spurious_feature(
             problem = f"the control does not fail ({shown.verdict}): {missed}"
         result = with_control(result, shown, cue=each.name, problem=problem)
     return result
+
+
+@assertion(measure_no_spurious_feature)
+def assert_no_spurious_feature() -> None:
+    """Claim that switching a cue, given or found by a search, changes few predictions and little recall."""
 
 
 def _checked_cues(cue: object) -> list[Cue]:

@@ -27,6 +27,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
@@ -123,6 +124,11 @@ def measure_accuracy(
         caveats=caveats,
         pairing=NOT_PAIRED if scored else Pairing(under=of_task(setup.task).strip(", ")),
     )
+
+
+@assertion(measure_accuracy)
+def assert_accuracy() -> None:
+    """Claim that accuracy on unchanged samples, or mean score, is at least `at_least`, or not below a baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +266,11 @@ def measure_transfer_accuracy(
         return result
     about = result.details["baseline"] | {"start": start.details_of(first)[0]}
     return replace(result, details={**result.details, "baseline": about})
+
+
+@assertion(measure_transfer_accuracy)
+def assert_transfer_accuracy() -> None:
+    """Claim that accuracy on a target data set is at least `at_least`, or at most `max_drop` below that on a source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -414,3 +425,8 @@ def measure_worst_group_accuracy(
         notes=notes,
         pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
     )
+
+
+@assertion(measure_worst_group_accuracy)
+def assert_worst_group_accuracy() -> None:
+    """Claim that accuracy is at least `at_least`, or not below a baseline, in every group."""

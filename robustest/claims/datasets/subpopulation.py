@@ -25,6 +25,7 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.evidence import Evidence
 from robustest.run.finish import fallible, few, result_of
 from robustest.run.measurement import measurement
@@ -121,6 +122,11 @@ def measure_subpopulation_shift(
         best = f"an oracle trained on the target has accuracy {result.details['oracle_accuracy']:.3f}"
         notes.append(f"{best}: headroom {result.details['headroom']:.3f} [{low:.3f}, {high:.3f}]")
     return replace(result, notes=tuple(notes))
+
+
+@assertion(measure_subpopulation_shift)
+def assert_subpopulation_shift() -> None:
+    """Claim that accuracy falls by at most `max_drop` from the subclasses of training to others of the same classes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,15 @@ class Attacking:
         left = held.nonzero().squeeze(1)
         if len(left):
             part, attempts = chunk.rows(left), self.keep or draws > 1
-            outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=judged.margin[left], attempts=attempts)
+            outcome = run_cascade(
+                evaluator,
+                cascade,
+                threat,
+                part,
+                clean_margin=judged.margin[left],
+                attempts=attempts,
+                control=self.probing,
+            )
             found = outcome.found
             if self.probing:
                 probe_survivors(evaluator, cascade, threat, part, found)
@@ -311,6 +319,7 @@ def find_adversarial(
     check_threat(threat)
     cascade = as_attack(attack, threat)
     setup = setup_for_draws(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
+    threat = setup.resolve(threat)
     look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
     # No claim: every sample is attacked, and no verdict ends the search early.
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)

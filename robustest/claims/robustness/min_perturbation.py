@@ -33,6 +33,7 @@ from robustest.engine.smallest import search_smallest
 from robustest.errors import ConfigError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
@@ -119,6 +120,11 @@ def measure_min_perturbation(
             under=("no threshold" if at_least is None else f"the threshold {at_least:g}") + of_task(setup.task)
         ),
     )
+
+
+@assertion(measure_min_perturbation)
+def assert_min_perturbation() -> None:
+    """Claim that at least half of the samples need a perturbation of at least `at_least` to become wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

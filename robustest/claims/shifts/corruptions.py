@@ -39,6 +39,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, StoreError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence, Exhibit, Observation, exhibits_of
@@ -167,6 +168,11 @@ def measure_corruption_robustness(
         changed=changed,
         pairing=fall_from(evidence, "clean") if asked.threshold == "max_drop" else NOT_PAIRED,
     )
+
+
+@assertion(measure_corruption_robustness)
+def assert_corruption_robustness() -> None:
+    """Claim that mean accuracy under common corruptions is high, falls little, or that the mCE is low."""
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:

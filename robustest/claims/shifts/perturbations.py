@@ -25,6 +25,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
@@ -142,6 +143,11 @@ def measure_stable_under_perturbations(
         caveats=data.caveats,
         changed=[Changed(by=f"the perturbation {name}", moved=one, worst=worst) for name, one in moved.items()],
     )
+
+
+@assertion(measure_stable_under_perturbations)
+def assert_stable_under_perturbations() -> None:
+    """Claim that predictions rarely change, or change little, from frame to frame of a perturbation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
@@ -132,6 +133,11 @@ def measure_shift_accuracy(
         pairing=Pairing(under=under) if max_drop is None else fall_from(evidence, "clean", under=under),
         changed=[Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=worst)],
     )
+
+
+@assertion(measure_shift_accuracy)
+def assert_shift_accuracy() -> None:
+    """Claim that accuracy under a shift is at least `at_least`, falls at most `max_drop`, or not below a baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +257,11 @@ def measure_consistency(
             Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=float(moved.mean()))
         ],
     )
+
+
+@assertion(measure_consistency)
+def assert_consistency() -> None:
+    """Claim that a shift changes the predicted class of few samples, or of no more than in a baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -388,8 +388,8 @@ def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, a
     captions, names = result.captions, result.details.get("class_names")
     label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
     facts = [Fact("sample", str(worst.index))]
-    if worst.told:
-        facts.append(Fact("answered", worst.told))
+    if worst.answer:
+        facts.append(Fact("answered", worst.answer))
     elif captions.answered:
         facts += [Fact("label", label), Fact(captions.answered, predicted)]
     else:
@@ -405,7 +405,7 @@ def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, a
         problem=problem,
         facts=tuple(facts),
         words=f"Sample {worst.index} {captions.before}, {captions.after}, and the difference{most} amplified: {what}",
-        pair="" if worst.told else f"{label} → {predicted}",
+        pair="" if worst.answer else f"{label} → {predicted}",
     )
 
 

@@ -25,7 +25,7 @@ def names() -> re.Pattern[str]:
     """Every kind of claim that there is, and its assertion, as they register themselves."""
     for name in robustest.__all__:
         getattr(robustest, name)  # what is made when it is first asked for
-    from robustest.assertions import kinds
+    from robustest.claims import kinds
 
     assert len(kinds()) >= sum(name.startswith("assert_") for name in robustest.__all__)
     # "accuracy" is a kind, and what half of the sentences are about; its assertion is named nowhere all the same.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robustest import rng
-from robustest.threats import L0, L1, L2, Linf, Patch, Spatial, Threat, Unbounded
+from robustest.threats import L0, L1, L2, AnyOf, Columns, Increase, Linf, Patch, Relative, Spatial, Threat, Unbounded
 
 BOUNDS = [(0.0, 1.0), (-1.0, 1.0), (-2.1179, 2.64), (0.0, 255.0)]
 IMAGES = [(1, 6, 6), (3, 7, 5), (2, 1, 9)]
@@ -40,7 +40,11 @@ def settings(anywhere: list[Threat], images: list[Threat]) -> list[Setting]:
     return [Setting(t, s) for s in SHAPES for t in anywhere] + [Setting(t, s) for s in IMAGES for t in images]
 
 
-EVERY = settings(ANYWHERE, ON_IMAGES)
+ON_ROWS = [
+    Columns({0: Increase(0.5), 3: Relative(0.2), 7: AnyOf(0, 1)}),
+    Columns({0: Increase(0.5), 3: Relative(0.2)}, max_changed=1),
+]
+EVERY = [*settings(ANYWHERE, ON_IMAGES), *(Setting(threat, (11,)) for threat in ON_ROWS)]
 named = pytest.mark.parametrize("setting", EVERY, ids=lambda s: f"{s.threat}-{s.shape}")
 
 
@@ -157,7 +161,7 @@ def test_a_huge_radius_leaves_the_bounds_alone(ball: type) -> None:
     assert bool(start.isfinite().all())
 
 
-@pytest.mark.parametrize("threat", [*ANYWHERE, *ON_IMAGES, *NOTHING, *NOTHING_ON_IMAGES], ids=str)
+@pytest.mark.parametrize("threat", [*ANYWHERE, *ON_IMAGES, *ON_ROWS, *NOTHING, *NOTHING_ON_IMAGES], ids=str)
 def test_threats_are_values(threat: Threat) -> None:
     assert isinstance(threat, Threat)
     assert type(threat.radius) is float

@@ -9,11 +9,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, cast
 
-from robustest import context, extensions
+from robustest import context
 from robustest.context import claiming
 from robustest.errors import ClaimFailed, ClaimInconclusive, ConfigError, NotSearched, expected
 from robustest.identity.fingerprint import digest
-from robustest.kinds import Kind
 from robustest.reports.text import failure_text
 from robustest.results import Cost, Result, Verdict
 from robustest.run.measurement import check_keywords, kind_of
@@ -157,22 +156,3 @@ def unsearched(kind: str, nothing: NotSearched) -> Result:
         method="",
         reasons=("not_searched",),
     )
-
-
-def kinds() -> dict[str, Kind]:
-    """Return every kind of claim by name: robustest's, then those of packs.
-
-    Raises:
-        PackError: a pack is broken, or two kinds have the same name.
-    """
-    from robustest import assertions
-    from robustest.assertions import strategies  # which imports hypothesis
-
-    named: dict[str, Any] = {**vars(assertions), **vars(strategies)}
-    every = [one for name, one in named.items() if name.startswith("assert_")]
-    found = {kind.name: kind for kind in (kind_of(one.__wrapped__) for one in every)}
-    owners = dict.fromkeys(found, "")
-    for pack, kind in extensions.all_of("robustest_kinds", Kind):
-        extensions.check_new("kind of claim", kind.name, pack, owners)
-        found[kind.name], owners[kind.name] = kind, pack
-    return found
