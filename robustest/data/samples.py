@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from robustest import extensions
 from robustest.clock import check as check_clock
@@ -244,7 +244,7 @@ def _stream_of(
         workers: Any = DataLoader(
             _Reads(samples),
             batch_size=None,
-            sampler=[piece for of_chunk in pieces for piece in of_chunk],  # type: ignore[arg-type]
+            sampler=[piece for of_chunk in pieces for piece in of_chunk],
             num_workers=loader.num_workers,
             prefetch_factor=1,
             timeout=loader.timeout,
@@ -265,7 +265,7 @@ def _stream_of(
     return read
 
 
-class _Reads:
+class _Reads(Dataset[tuple[Tensor, Tensor]]):
     """Samples as a data set whose items are batches, by the positions of their samples."""
 
     def __init__(self, samples: Samples) -> None:

@@ -236,7 +236,7 @@ class Evaluator:
         joined = torch.cat([part.reshape(-1).double() for part in parts]).cpu()
         here = [
             whole.view(part.shape).to(part.dtype)
-            for whole, part in zip(joined.split([part.numel() for part in parts]), parts, strict=True)
+            for whole, part in zip(torch.split(joined, [part.numel() for part in parts]), parts, strict=True)
         ]
         if bad is not None and not math.isfinite(here.pop().item()):
             raise ModelError(_NOT_FINITE)

@@ -122,7 +122,8 @@ def folder_cells(
     """
     cells: dict[Cell, Samples] = {}
     first: list[list[str]] = []
-    paths, labels = (), np.zeros(0, dtype=np.int64)
+    paths: tuple[str, ...] = ()
+    labels = np.zeros(0, dtype=np.int64)
     for cell, folder in folders.items():
         if not (root / folder).is_dir():
             raise DataError(f"Expected {what}'s {cell[0]} at severity {cell[1]} in {root / folder} but there is none.")
