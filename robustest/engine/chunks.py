@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from robustest import devices, rng
 from robustest.data import Samples
 from robustest.errors import DataError
 from robustest.threats import Bounds
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 # Fixed sizes, not batches: statistics are computed after each chunk, and must not depend on the memory of a device.
 _SMALLEST, _LARGEST = 64, 512
@@ -32,6 +36,7 @@ class Chunk:
         x: (n, *S) float32, inside the bounds.
         y: (n, *T) the task's targets: (n,) int64 classes in classification.
         key: (n,) int64.
+        coding: of samples that are no tensors; or None.
     """
 
     ids: Tensor
@@ -39,14 +44,16 @@ class Chunk:
     y: Tensor
     key: Tensor
     bounds: Bounds
+    coding: Coding | None = None
 
     def on(self, device: torch.device) -> Chunk:
         """Return this chunk of the host on a device."""
         x, y, key = (devices.upload(one, device) for one in (self.x, self.y, self.key))
-        return Chunk(self.ids, x, y, key, self.bounds)
+        return Chunk(self.ids, x, y, key, self.bounds, self.coding)
 
     def rows(self, which: Tensor) -> Chunk:
-        return Chunk(self.ids[which.cpu()], self.x[which], self.y[which], self.key[which], self.bounds)
+        x, y, key = self.x[which], self.y[which], self.key[which]
+        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
@@ -89,6 +96,11 @@ def read(
         raise DataError(f"Expected samples of one axis or more but got a number for each, {tuple(x.shape)} in all.")
     if not x.is_floating_point():
         if not whole:
+            if samples.coding is not None:
+                raise DataError(
+                    "Expected inputs that move by fractions of one but got texts, bytes or whole numbers. Claim "
+                    "accuracy, shifts or groups, or a threat of edits."
+                )
             raise DataError(
                 "Expected floating-point inputs but got torch.int64: this claim moves inputs by fractions of one. "
                 "Divide 8-bit images by 255, give floats and their bounds=(low, high), or claim groups, transfer, cues "
@@ -110,7 +122,7 @@ def read(
             f"[{float(x.min()):.4g}, {float(x.max()):.4g}] (this chunk). Pass bounds=(low, high), or give raw inputs "
             "and pass the normalisation as preprocessing=(mean, std)."
         )
-    return Chunk(ids, x.cpu(), y.cpu(), rng.keys(seed, ids), bounds)
+    return Chunk(ids, x.cpu(), y.cpu(), rng.keys(seed, ids), bounds, samples.coding)
 
 
 def check_data(samples: Samples, ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -229,6 +229,7 @@ def _counterexamples(
                 image=image,
                 pixels=exhibit.pixels,
                 answer=exhibit.answer,
+                changes=exhibit.changes,
             )
         )
     return tuple(found)

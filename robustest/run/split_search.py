@@ -55,7 +55,8 @@ class Halves:
     @property
     def view(self) -> Samples:
         """Return the samples that evaluate, with positions from 0."""
-        return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen), slow=self.samples.slow)
+        mine = self.samples
+        return Samples(lambda ids: mine.take(self.unseen[ids]), len(self.unseen), slow=mine.slow, coding=mine.coding)
 
     def whole(self, result: Result) -> Result:
         outcomes: list[bool | None] = [None] * len(self.samples)
