@@ -147,7 +147,11 @@ def as_label_sets(data: object) -> LabelSets:
     else:
         inner = as_samples(given)
         samples = Samples(
-            lambda ids: (inner.take(ids)[0], labels[ids]), len(inner), slow=inner.slow, coding=inner.coding
+            lambda ids: (inner.take(ids)[0], labels[ids]),
+            len(inner),
+            slow=inner.slow,
+            coding=inner.coding,
+            sample_rate=inner.sample_rate,
         )
     if len(samples) != len(sets):
         raise DataError(f"Expected as many sets as samples but got {len(samples)} samples and {len(sets)} sets.")

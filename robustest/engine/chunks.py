@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +37,7 @@ class Chunk:
         y: (n, *T) the task's targets: (n,) int64 classes in classification.
         key: (n,) int64.
         coding: of samples that are no tensors; or None.
+        sample_rate: of waveforms, in Hz; else None.
     """
 
     ids: Tensor
@@ -45,15 +46,16 @@ class Chunk:
     key: Tensor
     bounds: Bounds
     coding: Coding | None = None
+    sample_rate: int | None = None
 
     def on(self, device: torch.device) -> Chunk:
         """Return this chunk of the host on a device."""
         x, y, key = (devices.upload(one, device) for one in (self.x, self.y, self.key))
-        return Chunk(self.ids, x, y, key, self.bounds, self.coding)
+        return replace(self, x=x, y=y, key=key)
 
     def rows(self, which: Tensor) -> Chunk:
         x, y, key = self.x[which], self.y[which], self.key[which]
-        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding)
+        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding, self.sample_rate)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
@@ -122,7 +124,7 @@ def read(
             f"[{float(x.min()):.4g}, {float(x.max()):.4g}] (this chunk). Pass bounds=(low, high), or give raw inputs "
             "and pass the normalisation as preprocessing=(mean, std)."
         )
-    return Chunk(ids, x.cpu(), y.cpu(), rng.keys(seed, ids), bounds, samples.coding)
+    return Chunk(ids, x.cpu(), y.cpu(), rng.keys(seed, ids), bounds, samples.coding, samples.sample_rate)
 
 
 def check_data(samples: Samples, ids: Tensor) -> tuple[Tensor, Tensor]:

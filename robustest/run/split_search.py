@@ -55,8 +55,14 @@ class Halves:
     @property
     def view(self) -> Samples:
         """Return the samples that evaluate, with positions from 0."""
-        mine = self.samples
-        return Samples(lambda ids: mine.take(self.unseen[ids]), len(self.unseen), slow=mine.slow, coding=mine.coding)
+        whole = self.samples
+        return Samples(
+            lambda ids: whole.take(self.unseen[ids]),
+            len(self.unseen),
+            slow=whole.slow,
+            coding=whole.coding,
+            sample_rate=whole.sample_rate,
+        )
 
     def whole(self, result: Result) -> Result:
         outcomes: list[bool | None] = [None] * len(self.samples)
