@@ -30,7 +30,19 @@ _IN_A_LINE = 8
 
 _NOTHING = "\N{EN DASH}"
 
-SHOWN_ELSEWHERE = frozenset({"health", "baseline", "changed", "class_names", "clean_seen", "curves", "pictures"})
+SHOWN_ELSEWHERE = frozenset(
+    {
+        "health",
+        "baseline",
+        "changed",
+        "class_names",
+        "clean_seen",
+        "curves",
+        "failures_of_class",
+        "largest_class",
+        "pictures",
+    }
+)
 """Details of any kind of claim that reports show outside of the facts."""
 
 

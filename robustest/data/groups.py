@@ -92,7 +92,8 @@ def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
         raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
     if len(values) != total:
-        raise DataError(f"Expected the group of each of {total} samples but got {len(values)}.")
+        mend = "Give one for each sample, in the order of the data."
+        raise DataError(f"Expected the group of each of {total} samples but got {len(values)}. {mend}")
     found: dict[object, list[int]] = {}
     for at, value in enumerate(values):
         key = tuple(value) if isinstance(value, list) else value.item() if isinstance(value, np.generic) else value

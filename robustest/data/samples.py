@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -227,7 +228,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = _indexed(data, None, task)
     # A share of no samples is neither true nor false.
     if len(samples) == 0:
-        raise DataError("Expected at least one sample but got empty data.")
+        raise DataError("Expected at least one sample but got empty data. Look at the path or filter they come from.")
     return samples if samples is data else replace(samples, source=data)
 
 
@@ -236,11 +237,17 @@ def _is_array(value: object) -> bool:
 
 
 def _arrays(x: object, y: object, task: Task) -> Samples:
-    images, labels = _tensor(x).detach(), task.targets(y)
+    images = _tensor(x).detach()
     if images.ndim < 2:
-        raise DataError(expected("x of shape (N, ...)", tuple(images.shape)))
+        several = getattr(y, "ndim", 0) > 1
+        mend = "The samples come first: (x, y)." if several else "A single sample is a batch of one: x[None]."
+        raise DataError(expected("x of shape (N, ...)", tuple(images.shape), mend))
+    labels = task.targets(y)
     if len(images) != len(labels):
-        raise DataError(f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels.")
+        raise DataError(
+            f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels. Take both "
+            "from the same selection."
+        )
     _check_floats(images)
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -385,17 +392,28 @@ def _check_floats(x: Tensor) -> None:
 
 
 def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) -> Samples:
-    if isinstance(data, (IterableDataset, Mapping, str)) or not (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    ):
-        if isinstance(data, str):
-            mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
-            raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    if isinstance(data, (str, PurePath)):
+        mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
+        raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    listed = (
+        isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and not any(map(_is_array, data[0]))
+    )
+    if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or _is_triple(data):
+        mend = "Labels belong to it: (x, y)."
+        if _is_frame(data):
+            mend = "Give columns and labels apart: (frame[columns], frame[label])."
+        elif listed:
+            mend = "Make arrays of lists: (np.asarray(x, np.float32), np.asarray(y))."
+        elif isinstance(data, (tuple, list)):
+            mend = "Give samples and labels alone: (x, y)."
+        raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
+    if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
-        iterable = isinstance(data, IterableDataset) or (hasattr(data, "__iter__") and not isinstance(data, Mapping))
-        raise DataError(
-            expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend * iterable)
-        )
+        if isinstance(data, Mapping):
+            mend = "Give samples and labels of it: (data[samples], data[labels])."
+        elif not (isinstance(data, IterableDataset) or hasattr(data, "__iter__")):
+            mend = "Give tensors or arrays: (x, y)."
+        raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
 
     batched = _reads_batches(type(data))
 
@@ -453,12 +471,18 @@ def _reads_batches(kind: type) -> bool:
     return False
 
 
+def _is_triple(data: object) -> bool:
+    """Return True for arrays in a tuple that are no pair of samples and labels."""
+    return isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
+
+
 def _split(item: object) -> tuple[object, object]:
     if isinstance(item, Mapping):
         return _one(item, _IMAGE_KEYS, "image"), _one(item, _LABEL_KEYS, "label")
     if isinstance(item, Sequence) and not isinstance(item, str) and len(item) >= 2:
         return item[0], item[1]
-    raise DataError(expected("items to be (image, label) or dicts with both", item))
+    mend = "Return both from __getitem__, or give (x, y)."
+    raise DataError(expected("items to be (image, label) or dicts with both", item, mend))
 
 
 def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
@@ -466,7 +490,8 @@ def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
         if name in item:
             return item[name]
     raise DataError(
-        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}."
+        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}. "
+        "Rename the column, or give (x, y)."
     )
 
 
@@ -480,7 +505,8 @@ def _image(x: object) -> Tensor:
 
         tensor: Tensor = to_tensor(x)
         return tensor
-    raise DataError(expected("an image as a tensor, an array or a PIL image", x))
+    mend = "Convert it in the data set's transform, or give arrays: (np.asarray(x, np.float32), np.asarray(y))."
+    raise DataError(expected("an image as a tensor, an array or a PIL image", x, mend))
 
 
 def _label(y: object) -> int:
@@ -488,5 +514,6 @@ def _label(y: object) -> int:
         y = y.item()
     # bool is a subclass of int, but True is no class index.
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
-        raise DataError(expected("an integer class label", y))
+        mend = "Number the classes from 0, in the order of the model's logits."
+        raise DataError(expected("an integer class label", y, mend))
     return int(y)

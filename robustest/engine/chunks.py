@@ -115,7 +115,10 @@ def read(
     # NaN would pass the tests of the bounds below: any comparison with it is False.
     finite = torch.isfinite(x).flatten(1).all(1)
     if not bool(finite.all()):
-        raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
+        raise DataError(
+            f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values. Leave such samples "
+            "out, or fill the gaps as in training."
+        )
     low, high = bounds
     outside = ((x < low) | (x > high)).flatten(1).any(1)
     if bool(outside.any()):

@@ -29,7 +29,7 @@ from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Fingerprint, fingerprint
 from robustest.models import Classifier, Needs, frozen
 from robustest.models.shipping import Shipped, ship
-from robustest.run.evidence import Exhibit, Look, Observation, Tally
+from robustest.run.evidence import CLASS, Exhibit, Look, Observation, Tally
 from robustest.run.memory import ENDPOINT, FULL, WATCHED, Answered, Memory, Notes, listen
 from robustest.run.reading import Reader
 from robustest.run.replay import Replay
@@ -308,7 +308,7 @@ class ModelUnits(Units):
         evaluator.check_labels(chunk.y)
         evaluator.probed, evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
         backward = evaluator.backward
-        observation = with_strata(self.look(evaluator, chunk), evaluator.task, chunk)
+        observation = with_labels(self.look(evaluator, chunk), evaluator.task, chunk)
         if evaluator.backward > backward and not evaluator.probed:  # a look that took gradients and did not check them
             probe_gradient(evaluator, chunk, searched=False)
         # Early inputs once more: an answer that has changed depends on the inputs between.
@@ -382,7 +382,7 @@ class ModelUnits(Units):
 
     def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
         chunk, replay = self.load(ids).on(self.evaluator.device), cast("Replay", self.replay)
-        return self._counted(lambda one: with_strata(replay.observed(one, chunk, examples), one.task, chunk))
+        return self._counted(lambda one: with_labels(replay.observed(one, chunk, examples), one.task, chunk))
 
     def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
@@ -513,9 +513,15 @@ def _random_states() -> tuple[bytes, object, bytes, int]:
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy[1].tobytes(), numpy[2]
 
 
-def with_strata(observation: Observation, task: Task, chunk: Chunk) -> Observation:
-    """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`)."""
+def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observation:
+    """Return an observation with the columns of its samples' classes and strata, for a task that has them.
+
+    Strata decide (`robustest.decisions.strata`); classes only explain.
+    """
     # All rows of a run must have the same columns, also those of replayed counterexamples.
-    if not isinstance(task, Stratified):
-        return observation
-    return replace(observation, columns={**observation.columns, STRATUM: task.strata(chunk.y).cpu().numpy()})
+    columns = {}
+    if task.one_class and chunk.y.ndim == 1:
+        columns[CLASS] = chunk.y.cpu().numpy()
+    if isinstance(task, Stratified):
+        columns[STRATUM] = task.strata(chunk.y).cpu().numpy()
+    return replace(observation, columns={**observation.columns, **columns}) if columns else observation
