@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from robustest.errors import RobustestError as RobustestError
     from robustest.errors import StoreError as StoreError
     from robustest.errors import TruthValueError as TruthValueError
+    from robustest.errors import TryAgain as TryAgain
     from robustest.errors import UnknownNameError as UnknownNameError
     from robustest.factory import Factory as Factory
     from robustest.models import Classifier as Classifier
@@ -74,6 +75,8 @@ if TYPE_CHECKING:
     from robustest.results import Counterexample as Counterexample
     from robustest.results import Result as Result
     from robustest.results import Verdict as Verdict
+    from robustest.run.asking import Calls as Calls
+    from robustest.run.asking import Deployed as Deployed
     from robustest.settings import Settings as Settings
     from robustest.shifts import Shift as Shift
     from robustest.store.files import StoreWarning as StoreWarning
@@ -141,6 +144,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "RobustestError",
         "StoreError",
         "TruthValueError",
+        "TryAgain",
         "UnknownNameError",
     ),
     "factory": ("Factory",),
@@ -156,6 +160,10 @@ _HOME: dict[str, tuple[str, ...]] = {
         "Counterexample",
         "Result",
         "Verdict",
+    ),
+    "run.asking": (
+        "Calls",
+        "Deployed",
     ),
     "settings": ("Settings",),
     "shifts": ("Shift",),

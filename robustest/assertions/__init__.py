@@ -156,12 +156,12 @@ def assert_class_evidence() -> None:
 
 @assertion(measure_rate)
 def assert_rate() -> None:
-    """Claim that the recorded share of right items, or mean score, is at least `at_least`, or not below a baseline."""
+    """Claim that the share of right items, or mean score, is at least `at_least`, or not below a baseline."""
 
 
 @assertion(measure_worst_group_rate)
 def assert_worst_group_rate() -> None:
-    """Claim that the recorded rate is at least `at_least` in every group of items."""
+    """Claim that the rate is at least `at_least` in every group of items."""
 
 
 @assertion(measure_consistent_runs)

@@ -15,6 +15,7 @@ from robustest.decisions.corruption_error import ErrorRates
 from robustest.discovery import Discovery
 from robustest.models.training import TrainFn
 from robustest.results import Result
+from robustest.run.asking import Calls, Score
 from robustest.run.comparison import Baseline
 from robustest.run.plan import Options
 from robustest.run.scores import Metric
@@ -637,7 +638,11 @@ def assert_class_evidence(
 @overload
 def assert_rate(
     outcomes: Reference,
+    items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int = ...,
+    calls: Calls | None = ...,
     at_least: float,
     no_worse_than: Reference | None = ...,
     tolerance: float = ...,
@@ -648,7 +653,11 @@ def assert_rate(
 @overload
 def assert_rate(
     outcomes: Reference,
+    items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int = ...,
+    calls: Calls | None = ...,
     at_least: float | None = ...,
     no_worse_than: Reference,
     tolerance: float = ...,
@@ -658,7 +667,11 @@ def assert_rate(
 
 def assert_worst_group_rate(
     outcomes: Reference,
+    items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int = ...,
+    calls: Calls | None = ...,
     at_least: float,
     missing: Missing = ...,
     **options: Unpack[Options],
@@ -666,7 +679,11 @@ def assert_worst_group_rate(
 
 def assert_consistent_runs(
     outcomes: Reference,
+    items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int = ...,
+    calls: Calls | None = ...,
     max_flip_rate: float,
     **options: Unpack[Options],
 ) -> Result: ...

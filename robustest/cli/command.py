@@ -119,6 +119,12 @@ def _suggest(a: argparse.Namespace) -> int:
     return suggest(a.rest)
 
 
+def _floor(a: argparse.Namespace) -> int:
+    from robustest.cli.commands.floor import floor
+
+    return floor(a.files, loss=a.loss, alpha=a.alpha, reader=a.reader, score=a.score)
+
+
 def _init(a: argparse.Namespace) -> int:
     if a.scan:
         from robustest.cli.commands.scan import scan
@@ -148,6 +154,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "baseline": _baseline,
     "history": _history,
     "suggest": _suggest,
+    "floor": _floor,
     "init": _init,
     "index": _index,
 }
@@ -202,6 +209,12 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     )
     _adder(actions)("update", "run the tests and write their outcomes to the file", rest=True)
     add("suggest", "measure on all samples, and print the thresholds that the tests could hold", rest=True)
+    floor = add("floor", "print how much runs of one system differ, and how many items show a loss")
+    floor.add_argument("files", metavar="FILE", nargs="+", help="outcomes of runs of one system, in any format")
+    floor.add_argument("--loss", type=_level, default=0.01, help="the loss to show, in 0..1 (default: %(default)s)")
+    floor.add_argument("--alpha", type=_level, default=0.01, help="chance of a red gate without a loss (default: 0.01)")
+    floor.add_argument("--reader", metavar="NAME", help="format of the files (default: recognised)")
+    floor.add_argument("--score", metavar="NAME", help="column or metric with the score")
     init = add("init", "write a first test, its fixtures and a workflow; or, with --scan, tests that the model passes")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="root of the project (default: here)")
     init.add_argument(

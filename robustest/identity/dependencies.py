@@ -120,6 +120,17 @@ def watched(by: Dependencies) -> Iterator[None]:
                 _wrapped.close()
 
 
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Leave out what this thread reads inside the block, while other threads are watched."""
+    before = getattr(_stamping, "now", False)
+    _stamping.now = True
+    try:
+        yield
+    finally:
+        _stamping.now = before
+
+
 _watching: list[Dependencies] = []
 _hooked = False
 _wrapped = ExitStack()
