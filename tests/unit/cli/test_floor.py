@@ -30,7 +30,7 @@ def test_the_floor_of_two_runs(runs: list[str], robustest: Make) -> None:
     assert found.code == 0
     lines = found.out.splitlines()
     assert "400, 2 runs of each, 2 files" in lines[1]
-    assert "9.25% of the pairs" in lines[3]
+    assert "10.50% of the pairs" in lines[3]
     assert any('"at most 1 point worse"' in line and "% " not in line for line in lines)
     assert any("paired, by no_worse_than=" in line for line in lines)
     other = robustest("floor", *runs, "--loss", "0.05", "--alpha", "0.05").out

@@ -31,7 +31,7 @@ def columns_of(score: NDArray[np.float64]) -> dict[str, NDArray[np.float64] | ND
 
 @pytest.mark.parametrize(("single", "runs"), [(True, 1), (False, 3)])
 def test_both_verdicts_err_with_alpha_wherever_reading_stops(single: bool, runs: int) -> None:
-    random, draws = np.random.default_rng(1), 300
+    random, draws = np.random.default_rng(1), 120
     found = [read((random.random((120, runs)) < 0.8).mean(1), 0.8, single=single).verdict for _ in range(draws)]
     allowed = draws * 0.05 + 3 * (draws * 0.05 * 0.95) ** 0.5
     assert found.count(Verdict.PASSED) <= allowed
