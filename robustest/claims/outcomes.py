@@ -46,7 +46,7 @@ Missing = Literal["fail", "drop"]
 
 RATE = Kind(
     name="rate",
-    quantities=(Quantity.at_least("at_least", "rate", "rate", trivial=0),),
+    quantities=(Quantity.at_least("at_least", "rate", "rate", trivial=0, counts=("right", "items")),),
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
@@ -123,10 +123,12 @@ def measure_rate(
         asked = live.ask(_Parts([part], _mean), settings, RATE)
         found, early = asked.outcomes, part.settled
     scored, dropped = _scored(found, missing, asked)
-    number = _number_rule(scored, at_least, terms, early=not settings.exact)
+    number = _number_rule(scored, at_least, terms)
     columns = scored.columns(settings.seed)
     decision = _stopped(number.decide(columns, scored.total, early), asked)
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
+    if scored.single:
+        details["right"] = int(columns["held"].sum())
     caveats = (
         [f"{_count(dropped)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
     )
@@ -254,7 +256,7 @@ def measure_worst_group_rate(
             decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
             rows.append((name, 0, 1.0, decided))
             continue
-        rule = _number_rule(one, at_least, shared, early=not settings.exact)
+        rule = _number_rule(one, at_least, shared)
         decided = _stopped(rule.decide(one.columns(settings.seed), one.total, part.settled), asked)
         rows.append((name, one.n, float(one.mean.mean()), decided))
     worst = min(rows, key=lambda row: (row[2], row[3].interval[0]))  # of a group that was not asked the mean is 1
@@ -356,7 +358,7 @@ def measure_consistent_runs(
         single=False,
         asked=asked,
     )
-    rule = _number_rule(part, held, terms, early=not settings.exact)
+    rule = _number_rule(part, held, terms)
     columns = part.columns(settings.seed)
     decision = _stopped(rule.decide(columns, part.total, early), asked)
     if asked is not None and asked.changed and decision.verdict is Verdict.PASSED:
@@ -624,15 +626,10 @@ def _scored(found: Outcomes, missing: Missing, asked: Asked | None = None) -> tu
     return scored, int(gone.sum())
 
 
-def _number_rule(
-    scored: _Scored, at_least: float | None, terms: Terms, *, early: bool = True
-) -> AskedRule | ShareRule | ScoreRule:
+def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> AskedRule | ShareRule | ScoreRule:
     """Return the rule on the rate: exact for shares, bets for means."""
     if scored.asked is not None:
-        # A function whose state changes has no early verdict.
-        return AskedRule(
-            threshold=at_least, terms=terms, single=scored.single, early=early and not scored.asked.changed
-        )
+        return AskedRule(threshold=at_least, terms=terms, single=scored.single)
     if scored.single:
         return ShareRule(threshold=at_least, at_least=True, terms=terms)
     return ScoreRule(threshold=at_least, terms=terms)

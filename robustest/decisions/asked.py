@@ -4,7 +4,8 @@
 #
 # 1. after any item, by bets at a quarter of alpha (see `mean.DrawsRule`). Their error holds wherever reading stops, so
 #    also where a budget ended it, and where a later run goes on from there;
-# 2. after the last item, by the exact bound of a share, or bets, at the other three quarters.
+# 2. after the last item, by the exact bound of a share, or bets, at the other three quarters; also where no early
+#    verdict was wanted, or asking for one first and for all items then would spend alpha twice.
 #
 # A claim about the set of items has the rules of any other set, which may be looked at after each item.
 
@@ -26,17 +27,13 @@ class AskedRule:
 
     Attributes:
         single: True if every score is 0 or 1, as the column "held" has it.
-        early: False to decide after the last item alone.
     """
 
     threshold: float | None
     terms: Terms
     single: bool
-    early: bool = True
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        if not self.early:
-            return None
         return (self._last if self.terms.scope == "set" else self._bets).settle(columns, n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
@@ -61,7 +58,7 @@ class AskedRule:
 
     @property
     def _last(self) -> Rule:
-        shared = self.early and self.threshold is not None and self.terms.scope != "set"
+        shared = self.threshold is not None and self.terms.scope != "set"
         terms = self._part_of_alpha(1 - EARLY) if shared else self.terms
         if self.single:
             return ShareRule(threshold=self.threshold, at_least=True, terms=terms)

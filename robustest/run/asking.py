@@ -103,13 +103,15 @@ class Deployed:
     Answers are remembered under the name, since what is behind a network cannot be read. A new name forgets them.
 
     Raises:
-        ConfigError: the version is no text.
+        ConfigError: the version is no text, or the function has a cache, which would repeat answers unseen.
     """
 
     call: Callable[..., Any]
     version: str
 
     def __post_init__(self) -> None:
+        if hasattr(self.call, "cache_info"):
+            raise ConfigError(expected("a function without a cache, which would make its runs equal", self.call))
         if not isinstance(self.version, str) or not self.version:
             raise ConfigError(expected("version to be a text that names what is deployed", self.version))
 
@@ -126,12 +128,15 @@ class Question:
 
     Attributes:
         name: its "item", else a digest.
-        content: digest of the whole value.
+        value: for the score.
+        asked: for the function: a mapping without "expected", so that no prompt can contain the solution.
+        content: digest of what is asked, without the name.
         row: group, digest and texts, as `Outcomes.of` takes them.
     """
 
     name: str
     value: Any
+    asked: Any
     content: str
     row: Mapping[str, Any]
 
@@ -141,7 +146,8 @@ def questions(items: object) -> list[Question]:
 
     Args:
         items: a sequence of texts or other plain values, of mappings, or a frame. Of a mapping "item" is the name,
-            "group" the group, "digest" the identity of its input, and "prompt" and "expected" are shown in reports.
+            "group" the group, "digest" the identity of its input, and "prompt" and "expected" are shown in reports;
+            the function does not get "expected".
 
     Raises:
         ConfigError: items are not a sequence.
@@ -150,9 +156,10 @@ def questions(items: object) -> list[Question]:
     found = []
     for place, value in enumerate(records(items), 1):
         own: Mapping[str, Any] = value if isinstance(value, Mapping) else {"prompt": value}
+        asked = {key: one for key, one in own.items() if key != "expected"}
         try:
             # The name is no part of the content: two names of one question are one item.
-            content = digest({str(key): one for key, one in own.items() if key != "item"})
+            content = digest({str(key): one for key, one in asked.items() if key != "item"})
             deepcopy(value)
         except (Unhashable, TypeError) as error:
             raise DataError(
@@ -166,7 +173,8 @@ def questions(items: object) -> list[Question]:
             "prompt": prompt if isinstance(prompt, str) else "",
             "expected": "" if own.get("expected") is None else str(own["expected"]),
         }
-        found.append(Question(content[:16] if name is None else str(name), value, content, row))
+        name = content[:16] if name is None else str(name)
+        found.append(Question(name, value, asked if isinstance(value, Mapping) else value, content, row))
     if not found:
         raise DataError("Expected at least one item to ask but got none.")
     for what, of in (("names", [one.name for one in found]), ("contents", [one.content for one in found])):
@@ -484,10 +492,10 @@ class _Answers:
             after, again = 0.0, False
             try:
                 if self._key is None:
-                    given = self.system(deepcopy(question.value))
+                    given = self.system(deepcopy(question.asked))
                 else:
                     with self._key.watching():
-                        given = self.system(deepcopy(question.value))
+                        given = self.system(deepcopy(question.asked))
             except (ConfigError, StoreError, PackError):
                 self._end(0.0)
                 raise

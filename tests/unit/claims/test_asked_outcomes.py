@@ -48,6 +48,10 @@ DEPLOYED = Deployed(send, "adder 1")
 WORSE = Deployed(functools.partial(send, wrong=4), "adder 2")
 
 
+def solved(item: dict[str, str]) -> str:
+    return str(int(item["prompt"].split(maxsplit=1)[0]) + 1)
+
+
 def adder(item: dict[str, str]) -> object:
     return DEPLOYED(item["prompt"])
 
@@ -83,7 +87,9 @@ def test_a_claim_that_nothing_settles_early_reads_every_item() -> None:
         found = rate(**more)
         assert found.n == sum(SENT.values()) == 200
         assert found.estimate == 0.95
-    assert rate(exact=True).interval == measure_rate(recorded(), at_least=0.8).interval
+    assert rate(at_least=None).interval == measure_rate(recorded()).interval
+    least = 0.75 * Settings().alpha  # a quarter is for early verdicts
+    assert rate(exact=True).interval == measure_rate(recorded(), at_least=0.8, alpha=least).interval
 
 
 def recorded(system: Callable[[Any], object] = adder) -> Outcomes:
@@ -96,7 +102,7 @@ def test_the_verdict_depends_on_no_thread(threads: int) -> None:
 
     def slow_if_wrong(item: dict[str, str]) -> object:
         answer = adder(item)
-        time.sleep(0.0 if right(answer, item) else 0.01)
+        time.sleep(0.0 if answer == solved(item) else 0.01)
         return answer
 
     found = rate(slow_if_wrong, calls=Calls(concurrency=threads))
@@ -165,7 +171,7 @@ def test_what_may_have_changed_behind_a_network_is_not_remembered(stored: Path) 
         with socket.socket() as one:
             one.settimeout(0.01)
             one.connect_ex(("127.0.0.1", 9))
-        return str(int(item["prompt"].split()[0]) + 1)
+        return solved(item)
 
     first = rate(reached)
     assert "reaches outside this process" in " ".join(first.notes)
@@ -202,7 +208,7 @@ def test_an_answer_that_is_no_answer_is_a_failure_at_once() -> None:
         asked[item["item"]] += 1
         if (int(item["item"][1:]) + asked[item["item"]]) % 3 == 0:
             raise ValueError("no JSON in the answer")
-        return item["expected"]
+        return solved(item)
 
     found = rate(sloppy, calls=FAST, at_least=0.95)
     assert found.verdict is Verdict.FAILED
@@ -218,7 +224,7 @@ def test_failures_are_outcomes_when_the_test_runs_again(stored: Path) -> None:
     def failing(item: dict[str, str]) -> str:
         if int(item["item"][1:]) % 3 == 0:
             raise TimeoutError("late")
-        return item["expected"]
+        return solved(item)
 
     system = Deployed(failing, "1")
     first = rate(system, calls=Calls(retries=1, backoff=0.0), at_least=0.9, scope="set")
@@ -266,7 +272,7 @@ def test_retries_count_in_the_budget() -> None:
         SENT["all"] += 1
         if SENT["all"] % 2:
             raise TryAgain("busy")
-        return item["expected"]
+        return solved(item)
 
     found = rate(flaky, calls=Calls(budget=25, backoff=0.0, concurrency=3))
     assert SENT["all"] <= 25
@@ -304,12 +310,33 @@ def test_a_score_or_an_answer_that_breaks_is_an_error() -> None:
         rate(lambda item: threading.Lock())
 
 
-def test_a_system_that_writes_into_its_item_changes_no_score() -> None:
+def test_a_system_sees_no_solution_and_changes_no_score() -> None:
     def cheating(item: dict[str, str]) -> str:
+        assert "expected" not in item
         item["expected"] = "cheat"
         return "cheat"
 
     assert rate(cheating).verdict is Verdict.FAILED
+    peeking = rate(str, score=lambda answer, item: f"'{item['expected']}'" in answer)
+    assert peeking.verdict is Verdict.FAILED
+
+
+def test_a_corrected_solution_needs_no_new_answer(stored: Path) -> None:
+    assert rate(adder, [{**item, "expected": "?"} for item in ITEMS]).verdict is Verdict.FAILED
+    assert rate(adder, ITEMS, exact=True).details["recalled"] > 0
+
+
+def test_a_function_that_reads_a_file_is_not_remembered(stored: Path, tmp_path: Path) -> None:
+    template = tmp_path / "template.txt"
+    template.write_text("{}")
+
+    def filled(item: dict[str, str]) -> object:
+        return DEPLOYED(template.read_text().format(item["prompt"]))
+
+    first = rate(filled, ITEMS[:20])
+    assert "reads a file" in " ".join(first.notes)
+    template.write_text("{} Think.")
+    assert rate(filled, ITEMS[:20]).details["recalled"] == 0
 
 
 def test_a_function_with_a_state_is_asked_about_all_and_not_remembered(stored: Path) -> None:
@@ -318,7 +345,7 @@ def test_a_function_with_a_state_is_asked_about_all_and_not_remembered(stored: P
 
     def paid(item: dict[str, str]) -> str:
         credit["left"] -= 1
-        return item["expected"] if credit["left"] >= 0 else ""
+        return solved(item) if credit["left"] >= 0 else ""
 
     found = rate(paid)
     assert found.verdict is Verdict.FAILED
@@ -329,6 +356,9 @@ def test_a_function_with_a_state_is_asked_about_all_and_not_remembered(stored: P
 
 def test_a_cache_is_not_consistent() -> None:
     import random
+
+    with pytest.raises(ConfigError, match="without a cache"):
+        Deployed(functools.lru_cache(send), "1")
 
     @functools.lru_cache
     def cached(prompt: str) -> str:
@@ -346,7 +376,7 @@ def test_flips_between_runs_of_a_function() -> None:
 
     def shaky(item: dict[str, str]) -> str:
         seen[item["item"]] += 1
-        return item["expected"] if seen[item["item"]] == 1 or item["group"] == "a" else ""
+        return solved(item) if seen[item["item"]] == 1 or item["group"] == "a" else ""
 
     system = Deployed(shaky, "1")
     assert measure_consistent_runs(system, ITEMS, score=right, max_flip_rate=0.2).verdict is Verdict.FAILED
@@ -361,7 +391,7 @@ def test_a_failed_run_agrees_with_no_other() -> None:
     def failing(item: dict[str, str]) -> str:
         if item["group"] == "a":
             raise ValueError("no answer")
-        return item["expected"]
+        return solved(item)
 
     found = measure_consistent_runs(Deployed(failing, "1"), ITEMS, score=right, runs=3, exact=True)
     assert found.estimate == 0.5
