@@ -33,7 +33,7 @@ from robustest.decisions.rule import Terms
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
-from robustest.run.asking import Asked, Calls, Question, Score, System, ask, questions
+from robustest.run.asking import Replies, Calls, Question, Score, System, ask, questions
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
 from robustest.run.measurement import measurement
@@ -129,9 +129,7 @@ def measure_rate(
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     if scored.single:
         details["right"] = int(columns["held"].sum())
-    caveats = (
-        [f"{_count(dropped)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
-    )
+    caveats = _unscored(dropped, missing, asked)
     if no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED):
         if live is not None and callable(no_worse_than):
             other = replace(live, system=no_worse_than)
@@ -272,9 +270,7 @@ def measure_worst_group_rate(
         interval=(min(row[3].interval[0] for row in rows), min(row[3].interval[1] for row in rows)),
     )
     caveats = [f"worst group {worst[0]!r}"]
-    caveats += (
-        [f"{_count(dropped)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
-    )
+    caveats += _unscored(dropped, missing, asked)
     caveats += [f"{_count(alone)} in no group"] if alone else []
     details = {
         "groups": [
@@ -513,7 +509,7 @@ class _Live:
             )
         return cls(outcomes, questions(items), score, runs, calls or Calls())
 
-    def ask(self, judge: _Parts, settings: Settings, kind: Kind) -> Asked:
+    def ask(self, judge: _Parts, settings: Settings, kind: Kind) -> Replies:
         return ask(
             self.system,
             self.asked,
@@ -526,14 +522,21 @@ class _Live:
         )
 
 
-def _stopped(decision: Decision, asked: Asked | None) -> Decision:
+def _stopped(decision: Decision, asked: Replies | None) -> Decision:
     """Return the decision with the reason why reading stopped before the verdict."""
     if asked is None or not asked.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
         return decision
     return replace(decision, rule=f"{asked.stopped}; {decision.rule}", reasons=("budget",))
 
 
-def _caveats_of(asked: Asked) -> list[str]:
+def _unscored(items: int, missing: Missing, asked: Replies | None) -> list[str]:
+    """Return what a line must say of items with a run without a score; `_caveats_of` has those that were asked."""
+    if not items or asked is not None:
+        return []
+    return [f"{_count(items)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"]
+
+
+def _caveats_of(asked: Replies) -> list[str]:
     words = [f"{asked.failed} {'run' if asked.failed == 1 else 'runs'} failed and counted as 0"] if asked.failed else []
     return words + (["the function's state changed as it was asked"] if asked.changed else [])
 
@@ -570,7 +573,7 @@ class _Scored:
     first: NDArray[np.int64]
     source: Outcomes
     single: bool
-    asked: Asked | None = None
+    asked: Replies | None = None
     of: int | None = None
 
     @property
@@ -607,7 +610,7 @@ class _Scored:
         return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
 
 
-def _scored(found: Outcomes, missing: Missing, asked: Asked | None = None) -> tuple[_Scored, int]:
+def _scored(found: Outcomes, missing: Missing, asked: Replies | None = None) -> tuple[_Scored, int]:
     """Return the items that count, and the number of items with a run without a score.
 
     Raises:
@@ -797,8 +800,10 @@ def _result(
     shown, texts = [], scored.source.texts
     for place in np.argsort(scored.mean, kind="stable")[: settings.examples].tolist():
         if scored.mean[place] < 1:
-            row = int(scored.first[place])
+            row, index = int(scored.first[place]), place
+            if asked is not None:
+                index = int(np.searchsorted(np.array(asked.names), scored.name[place]))
             parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
             parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
-            shown.append(Counterexample(index=place, label=-1, clean=-1, predicted=-1, told="; ".join(parts)))
+            shown.append(Counterexample(index=index, label=-1, clean=-1, predicted=-1, told="; ".join(parts)))
     return replace(result, counterexamples=tuple(shown))

@@ -203,7 +203,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Replies:
     """Outcomes of the items that were read.
 
     Attributes:
@@ -246,7 +246,7 @@ def ask(
     settings: Settings,
     judge: Judge,
     statement: str,
-) -> Asked:
+) -> Replies:
     """Ask about items until the judge knows the verdict, a budget or the time is spent, or all were read.
 
     Args:
@@ -301,7 +301,7 @@ def ask(
     if not rows:
         raise clock.OutOfTime(f"{stopped} before an item was read")
     name = getattr(system, "__qualname__", type(system).__name__)
-    return Asked(
+    return Replies(
         outcomes=Outcomes.of(rows, source=f"answers of {name}"),
         places=np.array(read),
         names=tuple(one.name for one in asked),
@@ -426,7 +426,7 @@ class _Answers:
     """Answers of one function: remembered, or asked for now. Its methods may be called from several threads.
 
     Attributes:
-        calls, spent, recalled, dates: see `Asked`.
+        calls, spent, recalled, dates: see `Replies`.
     """
 
     system: System
