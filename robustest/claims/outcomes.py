@@ -33,7 +33,7 @@ from robustest.decisions.rule import Terms
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
-from robustest.run.asking import Replies, Calls, Question, Score, System, ask, questions
+from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
 from robustest.run.measurement import measurement
