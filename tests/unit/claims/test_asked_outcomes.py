@@ -218,7 +218,7 @@ def test_an_answer_that_is_no_answer_is_a_failure_at_once() -> None:
     assert set(asked.values()) == {1}
     assert found.details["failed"] > 0
     assert "failed and counted as 0" in " ".join(found.caveats)
-    assert "ValueError: no JSON" in found.counterexamples[0].told
+    assert "ValueError: no JSON" in found.counterexamples[0].answer
 
 
 def test_failures_are_outcomes_when_the_test_runs_again(stored: Path) -> None:
