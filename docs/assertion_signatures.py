@@ -11,8 +11,6 @@ from typing import Any
 
 import griffe
 
-_HOMES = ("assertions", "assertions.strategies")
-
 
 class AssertionSignatures(griffe.Extension):
     """Gives each assertion its measurement's parameters, with the defaults that it has itself."""
@@ -29,16 +27,19 @@ class AssertionSignatures(griffe.Extension):
             function.returns = source.returns
             function.decorators = []
             function.docstring = griffe.Docstring(inspect.cleandoc(made.__doc__), parent=function)
+            # The stub has overloads alone of an assertion with several thresholds, which leaves the package without it.
+            pkg.set_member(name, griffe.Alias(name, function.path))
 
 
 def _assertions(pkg: griffe.Module) -> list[tuple[str, griffe.Function]]:
-    homes = [pkg[home] for home in _HOMES] if pkg.name == "robustest" else _modules(pkg)
-    members = [(name, one) for home in homes for name, one in home.members.items() if name.startswith("assert_")]
+    members = [
+        (name, one) for home in _modules(pkg) for name, one in home.members.items() if name.startswith("assert_")
+    ]
     return [(name, one) for name, one in members if isinstance(one, griffe.Function)]
 
 
 def _modules(pkg: griffe.Module) -> list[griffe.Module]:
-    """Every module of a pack: its assertions are beside their measurements."""
+    """Every module of a package: assertions are beside their measurements."""
     inner = [one for one in pkg.members.values() if isinstance(one, griffe.Module)]
     return [pkg, *(module for one in inner for module in _modules(one))]
 

@@ -1,8 +1,8 @@
 """Add to the site what no Markdown file holds: the references of claims, threats and the API.
 
 A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, of robustest or of one of its packs; the
-page `threats.md` with those of all threats. A claim without a page gets one with its reference alone. A page that the
-nav does not list is an error.
+page `threats.md` with those of all threats. A claim without a page gets one with its reference alone. The claims are in
+the nav under the headings of `which-claim.md`; a page that the nav does not list is an error.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ _UPWARDS = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
 
 
 def on_config(config: Any) -> Any:
-    """Refuse a page that no section of the nav lists: a reader would never find it."""
+    """Add the claims to the nav; refuse a page that no section lists: a reader would never find it."""
     docs = Path(config["docs_dir"])
+    families = _families((docs / "which-claim.md").read_text(encoding="utf-8"))
+    reference = next(at for at, entry in enumerate(config["nav"]) if "Reference" in entry)
+    config["nav"].insert(reference, {"Claims by family": families})
     there = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")} | {page for page, _ in _generated(docs)}
     unlisted = sorted(there - set(_listed(config["nav"])) - {"architecture.md"})
     if unlisted:
@@ -63,6 +66,18 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return text.replace("<!-- reference -->", _api()) if name == "api" else text
 
 
+def _families(page: str) -> list[dict[str, list[str]]]:
+    """Return the claims of robustest under each heading of the page on the choice of a claim, in its order."""
+    ours = {f"claims/{name.removeprefix('assert_')}.md" for name in robustest.__all__ if name.startswith("assert_")}
+    families = []
+    for section in page.split("\n## ")[1:]:
+        title, _, body = section.partition("\n")
+        claims = [link for link in dict.fromkeys(re.findall(r"\]\((claims/\w+\.md)", body)) if link in ours]
+        ours -= {*claims}
+        families += [{title: claims}] if claims else []
+    return families
+
+
 def _generated(docs: Path) -> list[tuple[str, str]]:
     claims = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
     missing = [name for name in claims if not (docs / "claims" / f"{name}.md").exists()]
@@ -91,6 +106,8 @@ def _api() -> str:
 
 def _public(module: Any) -> list[str]:
     """The names that a module exports: those that its source imports under their own name, and its own."""
-    source = Path(module.__file__).read_text(encoding="utf-8")
-    exported = re.findall(r"^ *from [\w.]+ import (?:\(\s*)?(\w+) as \1", source, re.MULTILINE)
+    source = Path(module.__file__)
+    stub = source.with_suffix(".pyi")
+    text = (stub if stub.exists() else source).read_text(encoding="utf-8")
+    exported = re.findall(r"^ *from [\w.]+ import (?:\(\s*)?(\w+) as \1", text, re.MULTILINE)
     return sorted({*exported} - set(robustest.__all__))

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from robustest.attacks import Cascade, Searcher, Stage
-    from robustest.cli.commands.init import Probe
+    from robustest.cli.questions import Facts, Probe
     from robustest.data.outcomes import Outcomes
     from robustest.kinds import Kind
     from robustest.run.workers import Engine
@@ -128,7 +128,7 @@ class Hooks:
     def robustest_kinds(self) -> Sequence[Kind]:  # type: ignore[empty-body]
         """Return the kinds of claim of the pack's assertions.
 
-        Called by `robustest.assertions.kinds()`, and when a claim is measured. A name that another kind has is an error
+        Called by `robustest.claims.kinds()`, and when a claim is measured. A name that another kind has is an error
         of every claim of either, as results are compared by the names of their kinds.
         """
 
@@ -173,13 +173,13 @@ class Hooks:
         """Return commands of the command line. Called when the command `robustest` starts."""
 
     @hookspec
-    def robustest_probes(self, framework: str) -> Sequence[Probe]:  # type: ignore[empty-body]
+    def robustest_probes(self, facts: Facts) -> Sequence[Probe]:  # type: ignore[empty-body]
         """Return further questions that `robustest init --scan` puts to a project's model.
 
         Called by the scan. Each question is the source of a test, which imports in its body.
 
         Args:
-            framework: framework that the project requires: "torch", "sklearn" ...
+            facts: kind and values of the samples, framework of the model, names of the fixtures.
         """
 
 

@@ -17,6 +17,9 @@ from robustest.attacks.fab import FAB as FAB
 from robustest.attacks.fgsm import FGSM as FGSM
 from robustest.attacks.fmn import FMN as FMN
 from robustest.attacks.hop_skip_jump import HopSkipJump as HopSkipJump
+from robustest.attacks.moves import Enumeration as Enumeration
+from robustest.attacks.moves import GreedyMoves as GreedyMoves
+from robustest.attacks.moves import RandomMoves as RandomMoves
 from robustest.attacks.odi import ODIMargin as ODIMargin
 from robustest.attacks.patch_gradient import PatchGradient as PatchGradient
 from robustest.attacks.patch_rs import PatchRS as PatchRS
@@ -28,6 +31,7 @@ from robustest.attacks.protocol import Searcher as Searcher
 from robustest.attacks.protocol import Stage as Stage
 from robustest.attacks.protocol import at_once as at_once
 from robustest.attacks.protocol import confined as confined
+from robustest.attacks.protocol import decides as decides
 from robustest.attacks.protocol import draws_of as draws_of
 from robustest.attacks.protocol import enough_queries as enough_queries
 from robustest.attacks.protocol import passes as passes
@@ -54,11 +58,14 @@ _MAKERS: tuple[Callable[[], Searcher], ...] = (
     FMN,
     PGD,
     SPSA,
+    Enumeration,
+    GreedyMoves,
     HopSkipJump,
     ODIMargin,
     PatchGradient,
     PatchRS,
     RandomDraws,
+    RandomMoves,
     SigmaZero,
     SparseRS,
     SpatialGradient,

@@ -20,7 +20,7 @@ from torch import Tensor
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Sided, Task
-from robustest.threats import L2, Linf, Rows, Threat, per_row
+from robustest.threats import Euclidean, Linf, Rows, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class EachWay:
         return isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (Linf, L2))
+        return isinstance(threat, (Linf, Euclidean))
 
     @property
     def steps(self) -> int:
@@ -67,16 +67,16 @@ class EachWay:
         ways = self._ways(problem, logits)
         return -ways.gather(1, self._way(state, ways).unsqueeze(1)).squeeze(1)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         threat, region, step = problem.threat, problem.region, state["step"]
-        share = 0.5 * (1 + torch.cos(math.pi * (step % self.steps_each).to(seen.z.dtype) / self.steps_each))
+        share = 0.5 * (1 + torch.cos(math.pi * (step % self.steps_each).to(evaluation.z.dtype) / self.steps_each))
         length = threat.stride(region) * share
-        z = torch.addcmul(seen.z, threat.ascent(seen.gradient), per_row(length, seen.z))
+        z = torch.addcmul(evaluation.z, threat.ascent(evaluation.gradient), per_row(length, evaluation.z))
         # The next way begins at the sample again.
         turn = ((step + 1) % self.steps_each == 0) & (step + 1 < self.steps)
         z = torch.where(per_row(turn, z), threat.origin(region), z)
-        return {"z": z, "way": self._way(state, self._ways(problem, seen.logits)), "step": step + 1}
+        return {"z": z, "way": self._way(state, self._ways(problem, evaluation.logits)), "step": step + 1}
 
     def _ways(self, problem: Problem, logits: Tensor) -> Tensor:
         assert isinstance(problem.task, Sided)

@@ -24,7 +24,7 @@ from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task, class_losses
-from robustest.threats import L1, L2, Bounds, Linf, Rows, Threat, per_row
+from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class FAB:
         return task.one_class
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (Linf, L2, L1))
+        return isinstance(threat, (Linf, Euclidean, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.x
@@ -87,13 +87,13 @@ class FAB:
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return _lead(logits, problem.y, self._target(problem, state, logits))
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
-        x, z, gradient = problem.x, seen.z, seen.gradient
-        target = self._target(problem, state, seen.logits)
-        holds = problem.task.holds(seen.logits, problem.y)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
+        x, z, gradient = problem.x, evaluation.z, evaluation.gradient
+        target = self._target(problem, state, evaluation.logits)
+        holds = problem.task.holds(evaluation.logits, problem.y)
         # In float64: the gap is a difference of logits that are nearly equal at the boundary.
-        gap = -_lead(seen.logits.double(), problem.y, target)
+        gap = -_lead(evaluation.logits.double(), problem.y, target)
         moved = ((z.double() - x.double()) * gradient.double()).flatten(1).sum(1)
         step = to_hyperplane(problem.threat, z, gradient, gap, problem.bounds)
         whole = to_hyperplane(problem.threat, x, gradient, gap + moved, problem.bounds)

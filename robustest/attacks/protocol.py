@@ -25,7 +25,7 @@ from torch import Tensor
 
 from robustest.models.classifier import Needs as Needs
 from robustest.tasks import CLASSIFICATION, Task
-from robustest.threats import L0, Bounds, Patch, Rows, Threat
+from robustest.threats import L0, Bounds, Discrete, Patch, Rows, Threat
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ class Searcher(Protocol):
         with at most this many passes of a sample, the last proposal's
             included. Without it, an attack too expensive for a budget of queries is left out.
         enough_queries(threat, features) -> int | None: see the function of that name.
+        rounds(problem) -> Tensor: (B,) the steps that each sample takes, at most `steps`; all of them where absent.
+        decides(problem) -> Tensor: (B,) bool: samples of which it evaluates every input that the threat allows.
     """
 
     @property
@@ -105,7 +107,7 @@ class Searcher(Protocol):
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """Return (B,) the value to climb, which the engine differentiates. Unused unless `needs` is GRADIENT."""
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         """Return the state after an evaluation."""
 
 
@@ -182,8 +184,8 @@ def enough_queries(searcher: Searcher, threat: Threat, features: int) -> int | N
 
 
 def enough_steps(threat: Threat) -> int | None:
-    """Return 1, or None where pixels or a place must be chosen: steps along a gradient hardly move those."""
-    choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
+    """Return 1, or None where pixels, places or values must be chosen: steps along a gradient hardly move those."""
+    choosing = isinstance(threat, L0 | Discrete) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
     return None if choosing else 1
 
 
@@ -193,6 +195,13 @@ def searches(searcher: Searcher, threat: Threat, features: int) -> bool:
     """
     least = enough_queries(searcher, threat, features)
     return least is not None and passes(searcher) >= least
+
+
+def decides(searcher: Searcher, problem: Problem) -> Tensor:
+    """Return (B,) bool: samples that a searcher decides, since it evaluates every input that the threat allows."""
+    check = getattr(searcher, "decides", None)
+    none = torch.zeros(len(problem.y), dtype=torch.bool, device=problem.y.device)
+    return none if check is None else none | check(problem)
 
 
 # Cascades: attacks in a row, each on the survivors of the ones before it
@@ -242,6 +251,7 @@ class Cascade:
 
     Args:
         stages: cheap ones first.
+        otherwise: stages for threats that `stages` have none for.
         audit: stages on a random few of the samples that held, before a claim passes (`robustest.run.audit`); none
             where the stages are strong enough to stand alone.
     """
@@ -249,6 +259,7 @@ class Cascade:
     name: str
     stages: tuple[Stage, ...]
     audit: tuple[Stage, ...] = ()
+    otherwise: tuple[Stage, ...] = ()
 
     def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
         """Return the stages that serve; see `Stage.serves`."""
@@ -256,6 +267,8 @@ class Cascade:
         for stage in self.stages:
             if stage.serves(threat, gives, elements, task):
                 serving.append(stage)  # a comprehension is one call deeper
+        if not serving and self.otherwise:
+            serving = [stage for stage in self.otherwise if stage.serves(threat, gives, elements, task)]
         return tuple(serving)
 
 

@@ -1,1 +1,64 @@
-"""Claims, a room a family: each measurement takes what is claimed and returns a result; nothing is raised over it."""
+"""All claims by the module that has them, and their kinds.
+
+A claim NAME is three things in one module: its `Kind`, `measure_NAME`, which returns a result, and `assert_NAME`, which
+raises unless it passed. `robustest` and `robustest.measure` take their names from the table below, and load none of the
+modules before they are used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robustest.kinds import Kind
+
+CLAIMS: dict[str, tuple[str, ...]] = {
+    "claims.confidence": ("calibrated", "ood_rejected", "selective_accuracy"),
+    "claims.cues.backdoor_trigger": ("no_backdoor_trigger",),
+    "claims.cues.failure_direction": ("no_failure_direction",),
+    "claims.cues.spurious_feature": ("no_spurious_feature",),
+    "claims.datasets.accuracy": ("accuracy", "transfer_accuracy", "worst_group_accuracy"),
+    "claims.datasets.subpopulation": ("subpopulation_shift",),
+    "claims.outcomes": ("consistent_runs", "rate", "worst_group_rate"),
+    "claims.representations.class_evidence": ("class_evidence",),
+    "claims.representations.gradient_alignment": ("gradient_alignment",),
+    "claims.representations.invertible_features": ("invertible_features",),
+    "claims.representations.sparse_head": ("sparse_head",),
+    "claims.robustness.certified_accuracy": ("certified_accuracy",),
+    "claims.robustness.min_perturbation": ("min_perturbation",),
+    "claims.robustness.robust_accuracy": ("robust_accuracy",),
+    "claims.robustness.robust_score": ("robust_score",),
+    "claims.robustness.universal": ("no_universal_perturbation",),
+    "claims.shifts.corruptions": ("corruption_robustness",),
+    "claims.shifts.perturbations": ("stable_under_perturbations",),
+    "claims.shifts.shift_accuracy": ("consistency", "shift_accuracy"),
+    "claims.strategies": ("robust_to",),
+}
+
+
+def named(prefix: str) -> dict[str, tuple[str, ...]]:
+    """Return the table with a prefix before each name, "assert_" or "measure_"."""
+    return {home: tuple(f"{prefix}{name}" for name in names) for home, names in CLAIMS.items()}
+
+
+def kinds() -> dict[str, Kind]:
+    """Return every kind of claim by name: robustest's, then those of packs.
+
+    Raises:
+        PackError: a pack is broken, or two kinds have the same name.
+    """
+    # Here, as the table is read at pytest's start.
+    from robustest import extensions
+    from robustest.kinds import Kind
+    from robustest.run.measurement import kind_of
+
+    found = {}
+    for home, measures in named("measure_").items():
+        module = import_module(f"robustest.{home}")
+        found.update({kind.name: kind for kind in (kind_of(getattr(module, one)) for one in measures)})
+    owners = dict.fromkeys(found, "")
+    for pack, kind in extensions.all_of("robustest_kinds", Kind):
+        extensions.check_new("kind of claim", kind.name, pack, owners)
+        found[kind.name], owners[kind.name] = kind, pack
+    return found

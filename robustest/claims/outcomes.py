@@ -30,6 +30,7 @@ from robustest.decisions.rule import Terms
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.evidence import Evidence
 from robustest.run.finish import result_of
 from robustest.run.measurement import measurement
@@ -151,6 +152,11 @@ def measure_rate(
     )
 
 
+@assertion(measure_rate)
+def assert_rate() -> None:
+    """Claim that the recorded share of right items, or mean score, is at least `at_least`, or not below a baseline."""
+
+
 @measurement(WORST_GROUP_RATE)
 def measure_worst_group_rate(
     outcomes: Reference, *, at_least: float | None = None, missing: Missing = "fail", **options: Unpack[Options]
@@ -225,6 +231,11 @@ def measure_worst_group_rate(
     )
 
 
+@assertion(measure_worst_group_rate)
+def assert_worst_group_rate() -> None:
+    """Claim that the recorded rate is at least `at_least` in every group of items."""
+
+
 @measurement(CONSISTENT_RUNS)
 def measure_consistent_runs(
     outcomes: Reference, *, max_flip_rate: float | None = None, **options: Unpack[Options]
@@ -285,6 +296,11 @@ def measure_consistent_runs(
         details=details,
         caveats=caveats,
     )
+
+
+@assertion(measure_consistent_runs)
+def assert_consistent_runs() -> None:
+    """Claim that two runs of one item rarely get different scores."""
 
 
 def as_outcomes(given: Reference) -> Outcomes:
@@ -511,5 +527,5 @@ def _result(
             row = int(scored.first[place])
             parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
             parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
-            shown.append(Counterexample(index=place, label=-1, clean=-1, predicted=-1, told="; ".join(parts)))
+            shown.append(Counterexample(index=place, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
     return replace(result, counterexamples=tuple(shown))

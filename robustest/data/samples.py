@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,10 +16,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from robustest import extensions
+from robustest.checks import checked_whole
 from robustest.clock import check as check_clock
+from robustest.data.strings import Strings, are_strings
 from robustest.errors import DataError, PackError, expected
 from robustest.factory import Factory
 from robustest.tasks import CLASSIFICATION, Task
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 
 def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
@@ -32,6 +38,8 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
     Raises:
         DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
     """
+    if isinstance(data, Waveforms):
+        return replace(data, data=unwrapped(data.data, labels))
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
         module = data
@@ -44,9 +52,11 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
             raise DataError(
                 expected("a data module whose test_dataloader() is one loader", data, "Pass the one that is meant.")
             )
-    if not (isinstance(data, (tuple, list)) and len(data) == 2 and (_is_frame(data[0]) or hasattr(data[0], "shape"))):
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
         return data
     x, y = data
+    if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
+        return data
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
     return (_numbers(x) if _is_frame(x) else x), _indices(y, labels)
 
@@ -118,6 +128,7 @@ def class_names(data: Any) -> tuple[str, ...]:
     return ()
 
 
+_TEXT_KEYS = ("text", "sentence", "content", "bytes")
 _IMAGE_KEYS = ("pixel_values", "image", "img", "x", "input")
 _WHOLE = (torch.int16, torch.int32, torch.int64)
 _LABEL_KEYS = ("label", "labels", "fine_label", "target", "y", "mask", "annotation")
@@ -134,6 +145,8 @@ class Samples:
     # the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot make them
     source: Any = None
     task: Task = CLASSIFICATION  # task that reads their targets
+    coding: Coding | None = None  # of samples that are no tensors
+    sample_rate: int | None = None  # of waveforms, in Hz
 
     def __len__(self) -> int:
         return self.size
@@ -144,6 +157,27 @@ class Samples:
         return as_samples, (self.source, self.task)
 
 
+@dataclass(frozen=True, slots=True)
+class Waveforms:
+    """Sounds with their sample rate; models see them inside the bounds (-1, 1) unless a call gives others.
+
+    Args:
+        data: `(x, y)` with x (N, T) or (N, C, T), or a data set, as for any claim.
+        sample_rate: samples per second, in Hz.
+
+    Raises:
+        ConfigError: the rate is not a whole number > 0.
+    """
+
+    data: Any
+    sample_rate: int
+
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_whole("sample_rate", self.sample_rate, 1)
+
+
 def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """Return the samples of data in any supported form.
 
@@ -151,7 +185,9 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` such as torchvision's `ImageFolder`;
             a `DataLoader` over one, whose collate function is used; a Hugging Face data set; `Samples`; or the
             `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
-            ...) and a label; PIL images become floats in [0, 1].
+            ...) and a label; PIL images become floats in [0, 1]. `(texts, y)` has a list, an array or a column of
+            texts, or of bytes; in data sets these are `text`, `sentence`, `content` or `bytes`.
+            `Waveforms` of any of them have a sample rate.
         task: task that reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
@@ -159,6 +195,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """
     if isinstance(data, Factory):
         return replace(as_samples(data.build(), task), source=data)
+    if isinstance(data, Waveforms):
+        return replace(as_samples(data.data, task), source=data, sample_rate=data.sample_rate)
     if isinstance(data, Samples):
         if data.task != task:
             raise DataError(
@@ -167,15 +205,23 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = data
     elif isinstance(data, DataLoader):
         samples = _loaded(data, task)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and are_strings(data[0]):
+        samples = _strings(data[0], data[1], task)
     elif isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
         samples = _arrays(data[0], data[1], task)
     elif (read := read_by_pack(data)) is not data:
         samples = as_samples(read, task)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and _begins_with_string(data[0]):
+        stranger = next(place for place, one in enumerate(data[0]) if type(one) is not type(data[0][0]))
+        kind, other = type(data[0][0]).__name__, type(data[0][stranger]).__name__
+        raise DataError(expected(f"{kind} for each sample", f"{other} for sample {stranger}"))
+    elif (texts := _items_of_strings(data)) is not None:
+        samples = _strings(*texts, task)
     else:
         samples = _indexed(data, None, task)
     # A share of no samples is neither true nor false.
     if len(samples) == 0:
-        raise DataError("Expected at least one sample but got empty data.")
+        raise DataError("Expected at least one sample but got empty data. Look at the path or filter they come from.")
     return samples if samples is data else replace(samples, source=data)
 
 
@@ -184,17 +230,70 @@ def _is_array(value: object) -> bool:
 
 
 def _arrays(x: object, y: object, task: Task) -> Samples:
-    images, labels = _tensor(x).detach(), task.targets(y)
+    images = _tensor(x).detach()
     if images.ndim < 2:
-        raise DataError(expected("x of shape (N, ...)", tuple(images.shape)))
+        several = getattr(y, "ndim", 0) > 1
+        mend = "The samples come first: (x, y)." if several else "A single sample is a batch of one: x[None]."
+        raise DataError(expected("x of shape (N, ...)", tuple(images.shape), mend))
+    labels = task.targets(y)
     if len(images) != len(labels):
-        raise DataError(f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels.")
+        raise DataError(
+            f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels. Take both "
+            "from the same selection."
+        )
     _check_floats(images)
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         return _read(images[ids.to(images.device)]), labels[ids]
 
     return Samples(take, len(images), task=task)
+
+
+def _strings(texts: Any, y: Any, task: Task) -> Samples:
+    rows = list(texts)
+    labels = task.targets(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    if len(rows) != len(labels):
+        raise DataError(f"Expected as many labels as samples but got {len(rows)} samples and {len(labels)} labels.")
+    coding = Strings.of(rows)
+    width = max(map(len, rows))
+
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        x = coding.encode([rows[place] for place in ids.tolist()])
+        # One width for all chunks, so that rows of several chunks can be joined.
+        return coding.padded(x, max(1, width) - x.shape[1]), labels[ids]
+
+    return Samples(take, len(rows), task=task, coding=coding)
+
+
+def _begins_with_string(values: object) -> bool:
+    # A tuple may be one item of a data set: a text and its label.
+    return isinstance(values, list) and bool(values) and isinstance(values[0], (str, bytes))
+
+
+def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
+    """Return texts and labels of a list of items, or of a Hugging Face data set, that holds texts; else None."""
+    # Other data sets are not asked: reading one item may be slow, and nothing is read before it is needed.
+    key: object = None
+    if isinstance(getattr(data, "features", None), Mapping):
+        names = {name: str(getattr(kind, "dtype", "")) for name, kind in data.features.items()}
+        key = next((name for name in _TEXT_KEYS if names.get(name) in ("string", "large_string", "binary")), None)
+    elif isinstance(data, (list, tuple)) and data:
+        first = data[0]
+        if isinstance(first, Mapping):
+            key = next((name for name in _TEXT_KEYS if isinstance(first.get(name), (str, bytes))), None)
+        elif isinstance(first, Sequence) and len(first) == 2 and isinstance(first[0], (str, bytes)):
+            key = 0
+    if key is None:
+        return None
+    texts, labels = [], []
+    for place in range(len(data)):
+        check_clock()
+        item = data[place]
+        texts.append(item[key])
+        labels.append(_one(item, _LABEL_KEYS, "label") if isinstance(item, Mapping) else item[1])
+    if not are_strings(texts):
+        raise DataError("Expected a text for each sample, or bytes for each, but some items hold something else.")
+    return texts, labels
 
 
 def _tensor(x: object) -> Tensor:
@@ -237,17 +336,28 @@ def _check_floats(x: Tensor) -> None:
 
 
 def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) -> Samples:
-    if isinstance(data, (IterableDataset, Mapping, str)) or not (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    ):
-        if isinstance(data, str):
-            mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
-            raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    if isinstance(data, (str, PurePath)):
+        mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
+        raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    listed = (
+        isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and not any(map(_is_array, data[0]))
+    )
+    if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or _is_triple(data):
+        mend = "Labels belong to it: (x, y)."
+        if _is_frame(data):
+            mend = "Give columns and labels apart: (frame[columns], frame[label])."
+        elif listed:
+            mend = "Make arrays of lists: (np.asarray(x, np.float32), np.asarray(y))."
+        elif isinstance(data, (tuple, list)):
+            mend = "Give samples and labels alone: (x, y)."
+        raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
+    if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
-        iterable = isinstance(data, IterableDataset) or (hasattr(data, "__iter__") and not isinstance(data, Mapping))
-        raise DataError(
-            expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend * iterable)
-        )
+        if isinstance(data, Mapping):
+            mend = "Give samples and labels of it: (data[samples], data[labels])."
+        elif not (isinstance(data, IterableDataset) or hasattr(data, "__iter__")):
+            mend = "Give tensors or arrays: (x, y)."
+        raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         items = []
@@ -278,12 +388,18 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
     return Samples(take, len(data), task=task)
 
 
+def _is_triple(data: object) -> bool:
+    """Return True for arrays in a tuple that are no pair of samples and labels."""
+    return isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
+
+
 def _split(item: object) -> tuple[object, object]:
     if isinstance(item, Mapping):
         return _one(item, _IMAGE_KEYS, "image"), _one(item, _LABEL_KEYS, "label")
     if isinstance(item, Sequence) and not isinstance(item, str) and len(item) >= 2:
         return item[0], item[1]
-    raise DataError(expected("items to be (image, label) or dicts with both", item))
+    mend = "Return both from __getitem__, or give (x, y)."
+    raise DataError(expected("items to be (image, label) or dicts with both", item, mend))
 
 
 def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
@@ -291,7 +407,8 @@ def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
         if name in item:
             return item[name]
     raise DataError(
-        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}."
+        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}. "
+        "Rename the column, or give (x, y)."
     )
 
 
@@ -305,7 +422,8 @@ def _image(x: object) -> Tensor:
 
         tensor: Tensor = to_tensor(x)
         return tensor
-    raise DataError(expected("an image as a tensor, an array or a PIL image", x))
+    mend = "Convert it in the data set's transform, or give arrays: (np.asarray(x, np.float32), np.asarray(y))."
+    raise DataError(expected("an image as a tensor, an array or a PIL image", x, mend))
 
 
 def _label(y: object) -> int:
@@ -313,5 +431,6 @@ def _label(y: object) -> int:
         y = y.item()
     # bool is a subclass of int, but True is no class index.
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
-        raise DataError(expected("an integer class label", y))
+        mend = "Number the classes from 0, in the order of the model's logits."
+        raise DataError(expected("an integer class label", y, mend))
     return int(y)

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from robustest import rng
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.planted import draws
 from robustest.errors import ModelError
 from robustest.models import Classifier
-from robustest.threats import Bounds, Threat
+from robustest.threats import Bounds, Discrete, Threat
 
 # Samples that the checks of the forward pass twice, and once more among other neighbours.
 _PROBE = 8
@@ -51,9 +52,14 @@ class EarlyAnswers:
 
 
 def check_model(
-    evaluator: Evaluator, chunk: Chunk, suppressed: Collection[str], *, first_of_all: bool = True
+    evaluator: Evaluator,
+    chunk: Chunk,
+    suppressed: Collection[str],
+    *,
+    first_of_all: bool = True,
+    threat: Threat | None = None,
 ) -> EarlyAnswers | None:
-    """Run `check_forward`, then `probe_history`; arguments as for `check_forward`.
+    """Run `check_forward`, then `probe_history`; arguments as for them.
 
     Returns:
         Answers for `ask_again` after the measurement.
@@ -61,15 +67,20 @@ def check_model(
     Raises:
         DataError, ModelError: see `check_forward`.
     """
-    check_forward(evaluator, chunk, suppressed, first_of_all=first_of_all)
-    return probe_history(evaluator, chunk)
+    check_forward(evaluator, chunk, suppressed, first_of_all=first_of_all, threat=threat)
+    return probe_history(evaluator, chunk, threat)
 
 
 # The forward pass
 
 
 def check_forward(
-    evaluator: Evaluator, chunk: Chunk, suppressed: Collection[str], *, first_of_all: bool = True
+    evaluator: Evaluator,
+    chunk: Chunk,
+    suppressed: Collection[str],
+    *,
+    first_of_all: bool = True,
+    threat: Threat | None = None,
 ) -> None:
     """Pass the first few samples again, in the same batch, in another one and alone.
 
@@ -77,6 +88,7 @@ def check_forward(
         suppressed: names of health checks that do not stop a claim.
         first_of_all: the order begins with these samples. Only they give hints: a resumed run, or a worker that joins
             in, begins elsewhere and must report the same.
+        threat: the claim's; under a discrete one the model gets no input that the threat does not allow.
 
     Raises:
         DataError: labels outside the model's classes.
@@ -105,7 +117,8 @@ def check_forward(
         )
     # In the opposite order (a single sample beside its mirror image), then the first and the last sample alone.
     changed, usual = torch.zeros(len(x), dtype=torch.bool, device=x.device), usual_lead(evaluator, first)
-    others = x.flip(0) if len(x) > 1 else torch.cat([sum(chunk.bounds) - x, x])
+    alone = chunk.coding is not None or isinstance(threat, Discrete)  # a text has no mirror image
+    others = x.flip(0) if len(x) > 1 else torch.cat([x if alone else sum(chunk.bounds) - x, x])
     changed |= moved(evaluator, first, evaluator.logits(others).flip(0)[: len(x)], usual)
     for row in {0, len(x) - 1} if len(x) > 1 else ():
         one = slice(row, row + 1)
@@ -144,7 +157,7 @@ def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
 # Earlier queries
 
 
-def probe_history(evaluator: Evaluator, chunk: Chunk) -> EarlyAnswers | None:
+def probe_history(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = None) -> EarlyAnswers | None:
     """Compare a copy of the module that got a nearby query before with one that did not.
 
     Only torch modules are tested; state outside of modules, in other objects or files, escapes. Models that adapt or
@@ -154,16 +167,21 @@ def probe_history(evaluator: Evaluator, chunk: Chunk) -> EarlyAnswers | None:
         Answers for `ask_again`; None for a model that is not tested.
     """
     model = evaluator.model
-    if evaluator.random or model.reset is not None or model.whole:
+    if evaluator.random or model.reset is not None or model.whole or model.decode is not None:
         return None
     if model.module is None or model.call is not model.module:
         return None
-    first, (low, high) = _places(chunk, "between"), chunk.bounds
+    low, high = chunk.bounds
+    if isinstance(threat, Discrete):
+        part = chunk.rows(torch.arange(min(len(_STEPS), len(chunk.x)), device=chunk.x.device))
+        first, second, later = draws(threat, part, 3).unbind(1)
+    else:
+        first, later = _places(chunk, "between"), _places(chunk, "later")
+        away = (high - low) * first.new_tensor(_STEPS[: len(first)]).view(-1, *[1] * (first.ndim - 1))
+        key = rng.fold(chunk.key[: len(first)], "near")
+        second = (first + away * rng.signs(key, first.shape[1:])).clamp(low, high)
     # Both copies have the module's state, and the module itself evaluates neither input. The copies' three passes of
     # four inputs are not counted, as the claim's cost is that of the model.
-    away = (high - low) * first.new_tensor(_STEPS[: len(first)]).view(-1, *[1] * (first.ndim - 1))
-    key = rng.fold(chunk.key[: len(first)], "near")
-    second = (first + away * rng.signs(key, first.shape[1:])).clamp(low, high)
     answers: tuple[Tensor | None, ...] = (None,)
     with suppress(Exception):  # modules that are made another way, as TorchScript's, cannot be copied
         one, other = (replace(model, call=own, module=own) for own in (copied(model.module), copied(model.module)))
@@ -173,7 +191,7 @@ def probe_history(evaluator: Evaluator, chunk: Chunk) -> EarlyAnswers | None:
         # Not to the bit: on some devices the same pass is not the same computation.
         changed = moved(evaluator, alone, after, usual_lead(evaluator, alone))
         evaluator.health.count("history_dependence", failed=int(changed.sum()), tried=len(second))
-    later = _places(chunk, "later")[:_LATER]
+    later = later[:_LATER]
     logits = _answers(model, later)
     evaluator.forward += len(later)
     return None if logits is None else EarlyAnswers(later, logits, usual_lead(evaluator, logits))

@@ -21,7 +21,7 @@ from robustest import rng
 from robustest.engine.evaluator import Evaluator, Objective
 from robustest.engine.search import pick
 from robustest.tasks.class_losses import cross_entropy
-from robustest.threats import L1, L2, Bounds, Rows, Threat, filled, per_row
+from robustest.threats import L1, L2, Bounds, Rows, Threat, filled, per_row, rendered
 
 
 def away_from(y: Tensor) -> Objective:
@@ -94,12 +94,12 @@ def ascend(
     size = threat.stride(region) * (2 / steps) if step_size is None else torch.full_like(region["span"], step_size)
 
     def render(point: Tensor, part: slice) -> Tensor:
-        return threat.render(point, region if len(point) == len(z) else pick(region, part))
+        return rendered(threat, point, region if len(point) == len(z) else pick(region, part))
 
     for step in range(steps):
         gradient = evaluator.gradient(z, render, objective)[1]
         z = advanced(threat, region, z, gradient, size * (1 - step / steps) if falling else size)
-    return threat.render(z, region).detach()
+    return rendered(threat, z, region).detach()
 
 
 def advanced(threat: Threat, region: Rows, z: Tensor, gradient: Tensor, size: Tensor) -> Tensor:

@@ -27,8 +27,10 @@ from robustest import rng
 from robustest.attacks import (
     Cascade,
     Needs,
+    Problem,
     Stage,
     at_once,
+    decides,
     draws_of,
     enough_queries,
     passes,
@@ -40,10 +42,11 @@ from robustest.attacks.protocol import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import count_unreached, on_scale, probe_gradient
-from robustest.engine.search import SearchOutcome, search
+from robustest.engine.planted import draws, plant
+from robustest.engine.search import SearchOutcome, pick_problem, search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
-from robustest.threats import Threat
+from robustest.threats import Discrete, Threat, rendered
 
 # Passes of a sample outside its attacks: a clean one, two that must agree, two that probe the input.
 _AROUND = 5
@@ -69,32 +72,38 @@ def run_cascade(
     *,
     clean_margin: Tensor,
     attempts: bool = False,
+    control: bool = True,
 ) -> CascadeOutcome:
     """Attack samples that the model gets right, stage by stage.
 
     Args:
         clean_margin: (N,) margins of the unchanged samples, for the check that the loss rises.
         attempts: keep the best attempt on samples that are never broken.
+        control: search for planted inputs first, where the threat is discrete.
 
     Raises:
         ConfigError: no stage works on this threat with the outputs that the model gives.
     """
-    health = evaluator.health
+    health, discrete = evaluator.health, isinstance(threat, Discrete)
     suspect = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
-    bare = suspect and labels_alone(evaluator, chunk)
+    bare = suspect and labels_alone(evaluator, chunk, threat)
     draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
-    if not draws or threat.radius == 0:  # nothing rests on gradients
+    if not draws or threat.radius == 0 or discrete:  # nothing rests on gradients
         evaluator.probed = True
     elif probe_gradient(evaluator, chunk, draws=max(draws)):
         stages = widened(stages, threat)
 
     coverage = Coverage(chunk.x, threat, labels_alone=bare)
     region = threat.region(chunk.x, chunk.bounds)
+    whole = Problem(threat, region, chunk.y, evaluator.classes, chunk.bounds, evaluator.task)
+    decided = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)  # every input was evaluated
+    if control and isinstance(threat, Discrete) and threat.radius > 0:
+        plant(evaluator, [stage.searcher for stage in stages], threat, chunk)
     origin = threat.origin(region)
     found = SearchOutcome(
         broken=torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device),
-        x=threat.render(origin, region).clone(),
+        x=rendered(threat, origin, region).clone(),
         size=threat.size(origin, region),
         predicted=chunk.y.clone(),
         margin=torch.full((len(chunk.x),), torch.inf, device=chunk.x.device),
@@ -119,7 +128,7 @@ def run_cascade(
             for number in range(1 if stage.together else stage.rounds):
                 uses = [f"{name}/{place}/{each}" for each in (range(stage.rounds) if stage.together else (number,))]
                 broken_before = int(found.broken.sum())
-                tried = found.broken.clone()
+                tried = found.broken | decided
                 most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
                 while len(rows := (~tried).nonzero().squeeze(1)):
                     rows = rows[found.margin[rows].argsort(stable=True)[:most]].sort().values
@@ -127,7 +136,7 @@ def run_cascade(
                     # Rounds that run together are several rows of each sample, each with its own key.
                     each = rows.repeat_interleave(len(uses))
                     keys = torch.stack([rng.fold(chunk.key[rows], use) for use in uses], 1).flatten()
-                    followed = int((rows < len(alive)).sum()) * len(uses)
+                    followed = 0 if discrete else int((rows < len(alive)).sum()) * len(uses)
                     with evaluator.low(low):
                         part = search(
                             evaluator,
@@ -138,6 +147,7 @@ def run_cascade(
                             key=keys,
                             bounds=chunk.bounds,
                             attempts=attempts,
+                            probe=discrete,
                             followed=followed,
                         )
                     evaluator.settle()
@@ -153,16 +163,18 @@ def run_cascade(
                             part.broken[at], part.x[at], part.size[at], part.predicted[at], margin.amin(1)
                         )
                     broke = int(part.broken.sum())
-                    if climbs and place == number == 0 and threat.radius > 0:
+                    if climbs and place == number == 0 and threat.radius > 0 and not discrete:
                         flat = int((part.margin >= clean_margin[rows]).sum())
                         health.count("loss_does_not_rise", failed=flat, tried=len(rows))
-                    if not climbs and after_gradients:
+                    if not climbs and after_gradients and not discrete:
                         health.count("black_box_beats_white_box", failed=broke, tried=len(rows))
                     # The round's least distance: its margins over the smallest known; 0 where it broke a sample.
                     near = torch.where(part.broken, 0.0, part.margin / found.margin[rows].clamp(min=1e-30))
                     ratio[name] = min(ratio[name], max(0.0, float(near.nan_to_num(nan=1.0).amin())))
                     found.merge(part, rows, attempts=attempts)
                     coverage.add(stage, rows, part.broken)
+                    decided[rows] |= decides(searcher, pick_problem(whole, rows))
+                    coverage.decided(decided)
                     if float(part.broken.float().mean()) < stage.go_on:
                         break
                 label = name + ("" if len(uses) == stage.rounds else f" #{number + 1}")
@@ -265,6 +277,18 @@ def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
     return tuple(wide)
 
 
+def _constant_scores(evaluator: Evaluator, x: Tensor) -> bool:
+    """Return True if inputs (n, L, *S) of one class, from any one of n regions, have no more than two scores."""
+    if not evaluator.task.one_class:
+        return False
+    scores = evaluator.logits(x.flatten(0, 1))
+    classes = evaluator.task.predictions(scores).tolist()
+    values: dict[tuple[int, int], set[tuple[float, ...]]] = {}
+    for place, (one, score) in enumerate(zip(classes, on_scale(scores).tolist(), strict=True)):
+        values.setdefault((place // x.shape[1], one), set()).add(tuple(score))
+    return all(len(scores_of_class) <= 2 for scores_of_class in values.values())
+
+
 # Coverage: the searches behind a claim that survivors are safe
 
 _NO_SCORES = (
@@ -292,6 +316,11 @@ class Coverage:
         if stage.searcher.needs < Needs.GRADIENT:
             self._broken_again += int((broken & (self._blind[rows] > 0)).sum())
             self._blind[rows] += 1
+
+    def decided(self, rows: Tensor) -> None:
+        """Enter rows (n,) bool of which every input was evaluated: no second search can add to that."""
+        self._searched |= rows
+        self._blind[rows] = self._blind[rows].clamp(min=2)
 
     def count(self, evaluator: Evaluator, left: Tensor, stages: tuple[Stage, ...]) -> None:
         """Count the searches of survivors `left` (n,) bool for the health checks, and note missing ones."""
@@ -334,6 +363,8 @@ _ALIKE = 0.25
 # Fewer margins of a class have no meaningful spread.
 _FEW = 3
 _ROWS = 8
+# Random inputs of each region, for threats without ways between inputs.
+_DRAWS = 32
 # Parts of a way from one class to another, and again of its steepest part.
 _PARTS = 8
 # Least share of a way's change that lies where the class stays, if scores say more than labels.
@@ -369,9 +400,11 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     return bool(spread <= _ALIKE * margin.mean().abs())
 
 
-def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:
+def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = None) -> bool:
     """Return True if, on ways to other classes, the scores of the first samples change only where the class does."""
     x = chunk.x[:_ROWS]
+    if isinstance(threat, Discrete):  # nothing lies between two inputs: compare random inputs of the same class
+        return _constant_scores(evaluator, draws(threat, chunk.rows(torch.arange(len(x))), _DRAWS))
     if not evaluator.task.one_class:  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.amin() + x.amax() - x

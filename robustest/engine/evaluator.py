@@ -36,6 +36,10 @@ DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
 _MOST_OUTPUT = 1 << 26
 # Outputs that a `Judgement` keeps.
 _FIRST = 8
+# Numbers of channels of usual images.
+_CHANNELS = (1, 3, 4)
+# Characters of the model's own error that a message quotes.
+_QUOTED = 300
 # bfloat16 must be this much faster to be worth a second attack in float32.
 _FASTER = 1.5
 
@@ -281,9 +285,10 @@ class Evaluator:
                 raise
             if "numpy() on Tensor that requires grad" in str(error):
                 raise ModelError(_NO_GRADIENT) from error
+            said = " ".join(str(error).split())[:_QUOTED].rstrip(".")
             raise ModelError(
                 f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {said}. {_mend(self.model, x, error)}"
             ) from error
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:
@@ -362,6 +367,22 @@ class _Attempt:
 def _cut(rows: Tensor, part: slice) -> Tensor:
     """Return a part of rows, without a copy or a new tensor where it is all of them."""
     return rows if part.stop - part.start == rows.shape[0] else rows[part]
+
+
+def _mend(model: Classifier, x: Tensor, error: Exception) -> str:
+    """Return the remedy for a model that raised an error for a batch (B, *S)."""
+    shape, of = tuple(x.shape), type(model.call).__module__.partition(".")[0]
+    if of in ("keras", "tensorflow", "tf_keras", "jax", "flax"):
+        return (
+            f"A model of {of} takes no tensors of torch: use scores_model(f), where f maps a float32 array to scores."
+        )
+    if isinstance(error, TypeError) and "positional argument" in str(error):
+        return "If it is a function that makes the model, call it; else wrap it in a function of the batch alone."
+    if len(shape) == 4 and shape[3] in _CHANNELS and shape[1] not in _CHANNELS[:2]:
+        return "Its channels come last: give x.permute(0, 3, 1, 2), or wrap the model if it takes them so."
+    if len(shape) == 4 and shape[1] == 1:
+        return "If it takes three channels, repeat the grey one: x.expand(-1, 3, -1, -1)."
+    return "Give samples in the shape that it was trained on, or wrap it in a function that brings them there."
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

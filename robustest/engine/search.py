@@ -21,7 +21,7 @@ from torch import Tensor
 
 from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, confined, draws_of
 from robustest.engine.evaluator import Evaluator, Objective, Render, majority
-from robustest.threats import Bounds, Rows, Threat, per_row, within
+from robustest.threats import Bounds, Rows, Threat, per_row, rendered, within
 
 # Broken rows are dropped once fewer than this share of a batch is alive: copying costs too.
 _KEEP = 7 / 8
@@ -130,7 +130,7 @@ def search(
                 torch.arange(fresh.start, fresh.stop, device=x.device),
                 torch.ones(n_fresh, dtype=torch.bool, device=x.device),
                 torch.full((n_fresh,), torch.inf, device=x.device),
-                torch.full((n_fresh,), round_),
+                round_ - searcher.steps + _rounds(searcher, problem).cpu(),
                 whole=eager,
             )
             batch = newcomers if batch is None else batch.joined(newcomers)
@@ -168,7 +168,7 @@ def search(
                     alive[place] |= gradient[:followed] != 0
                 shown = [(z, logits)]
             else:
-                inputs = threat.render(z, wide)
+                inputs = rendered(threat, z, wide)
                 if draws == 1:
                     logits = evaluator.logits(inputs)
                 else:
@@ -242,7 +242,7 @@ def search(
 
     # Judge: predict again, on the very arrays that are kept.
     z = threat.project(best, region)
-    found = threat.render(z, region)
+    found = rendered(threat, z, region)
     size = threat.size(z, region)
     predicted, wrong = y.clone(), torch.zeros_like(hit)
     at = hit.nonzero().squeeze(1)
@@ -250,8 +250,8 @@ def search(
         predicted, missed = majority(evaluator, found, y, draws)
         wrong = 2 * missed > draws
     elif len(at):
-        seen = evaluator.judged(found[at], y[at])
-        predicted[at], wrong[at] = seen.predicted.to(predicted), ~seen.holds
+        judged = evaluator.judged(found[at], y[at])
+        predicted[at], wrong[at] = judged.predicted.to(predicted), ~judged.holds
     reached = None if alive is None else alive[:-1]
     return SearchOutcome(wrong & within(size, threat), found, size, predicted, margins, reached)
 
@@ -265,7 +265,7 @@ class Batch:
     position: Tensor  # rows of the chunk, on the device
     alive: Tensor  # not broken yet
     margin: Tensor  # the smallest seen
-    born: Tensor  # the round in which each was admitted, on the host
+    born: Tensor  # the round in which each was admitted, on the host; earlier for samples that take fewer rounds
     # Plain numbers on the host: it needs them in every round, and reading a tensor costs as much as a small model's
     # pass.
     whole: bool  # the host knows that every row is alive
@@ -308,12 +308,18 @@ class Batch:
         )
 
 
+def _rounds(searcher: Searcher, problem: Problem) -> Tensor:
+    """Return (B,) int64: the steps that each sample takes."""
+    own = getattr(searcher, "rounds", None)
+    return torch.full((len(problem.y),), searcher.steps) if own is None else own(problem)
+
+
 def _parts_of(searcher: Searcher, threat: Threat, problem: Problem, state: Rows, n: int) -> tuple[Render, Objective]:
     """Return the render and the objective of a search, for parts of its n rows."""
     whole = slice(0, n)
 
     def render(point: Tensor, part: slice) -> Tensor:
-        return threat.render(point, problem.region if part == whole else pick(problem.region, part))
+        return rendered(threat, point, problem.region if part == whole else pick(problem.region, part))
 
     def objective(logits: Tensor, part: slice) -> Tensor:
         if part == whole:

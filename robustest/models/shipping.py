@@ -36,6 +36,7 @@ class Shipped:
     dtype: torch.dtype
     gives: Needs
     max_queries: int | None
+    decode: Callable[[Tensor], Any] | None = None
 
     def open(self) -> Classifier:
         """Return the model on the CPU, in eval mode.
@@ -56,6 +57,7 @@ class Shipped:
             gives=self.gives,
             max_queries=self.max_queries,
             recipe=self.recipe,
+            decode=self.decode,
         )
 
     def _module(self) -> nn.Module | None:
@@ -111,6 +113,7 @@ def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
         dtype=model.dtype,
         gives=model.gives,
         max_queries=model.max_queries,
+        decode=model.decode,
     )
 
 
@@ -144,14 +147,14 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
 
 
 def _preprocessed(model: Classifier, x: Tensor) -> Tensor:
-    seen: list[Tensor] = []
+    inputs: list[Tensor] = []
 
     def spy(point: Tensor) -> Tensor:
-        seen.append(point)
+        inputs.append(point)
         return torch.zeros(len(point), 2)
 
     Classifier(call=spy, preprocessing=model.preprocessing, dtype=model.dtype)(x)
-    return seen[0]
+    return inputs[0]
 
 
 def _tensor(output: Any) -> Tensor:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustest import context
-from robustest.data import Samples, as_samples
+from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.samples import unwrapped
 from robustest.decisions import (
@@ -42,6 +43,7 @@ from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import MARKER_KEYS, Settings, coerce
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
+from robustest.threats import Columns, Threat
 
 
 class Options(TypedDict, total=False):
@@ -155,10 +157,13 @@ class Setup:
             ConfigError: an option is unknown or out of range, or the model is none.
             DataError: the data cannot be measured on.
         """
-        checked = CLASSIFICATION if task is None else checked_task(task)
+        checked, waves = CLASSIFICATION if task is None else checked_task(task), isinstance(data, Waveforms)
 
         def prepared(one: object) -> tuple[Classifier, Settings]:
             classifier, settings = apply(one, options)
+            # Sounds swing around 0: the bounds that no one gave are not those of images.
+            if waves and "bounds" not in options and classifier.bounds == (0.0, 1.0):
+                classifier = replace(classifier, bounds=Waveforms.bounds)
             if isinstance(checked, Detection):
                 classifier = adapt_detector(classifier, checked)
             return restrict_to(classifier, data.classes) if isinstance(data, Benchmark) else classifier, settings
@@ -169,13 +174,31 @@ class Setup:
         if not isinstance(data, Benchmark):
             labels = classifier.labels or classifier.classes or None
             given = unwrapped(data, labels if checked.one_class else None)
-        return cls(classifier, as_samples(given, checked), settings, checked, lambda one: prepared(one)[0])
+        samples = as_samples(given, checked)
+        coding = samples.coding
+
+        def classifier_of(one: object) -> Classifier:
+            made = prepared(one)[0]
+            return made if coding is None else made.reading(coding.decode)
+
+        if coding is not None:
+            classifier = classifier.reading(coding.decode)
+        return cls(classifier, samples, settings, checked, classifier_of)
 
     def but(self, **values: Any) -> Setup:
         return replace(self, settings=self.settings.but(values))
 
     def unpictured(self) -> Setup:
         return replace(self, settings=replace(self.settings, pictures=None))
+
+    def resolve(self, threat: Threat) -> Threat:
+        """Return a threat for these samples: columns of a table by their places and ranges; others as they are."""
+        if not isinstance(threat, Columns):
+            return threat
+        x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]
+        if x.ndim != 2:
+            raise ConfigError(expected(f"rows (N, D) of a table for {threat}", tuple(x.shape)))
+        return threat.resolved(x.shape[1], self.model.bounds)
 
     def on(self, samples: Samples) -> Setup:
         return replace(self, samples=samples)

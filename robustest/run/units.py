@@ -27,7 +27,7 @@ from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Fingerprint, fingerprint
 from robustest.models import Classifier, Needs, frozen
 from robustest.models.shipping import Shipped, ship
-from robustest.run.evidence import Exhibit, Look, Observation, Tally
+from robustest.run.evidence import CLASS, Exhibit, Look, Observation, Tally
 from robustest.run.memory import ENDPOINT, FULL, WATCHED, Answered, Memory, Notes, listen
 from robustest.run.replay import Replay
 from robustest.run.workers import Job, Mapper, Station, check_versions, versions
@@ -45,10 +45,12 @@ class Units:
     Attributes:
         replay: known counterexamples; None without a search.
         bounds: least and largest value of the units, for pictures.
+        sample_rate: of waveforms, in Hz, for pictures and sounds; else None.
     """
 
     replay: Replay | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
     notes: Sequence[str] = ()
 
     # Identity
@@ -187,7 +189,7 @@ class ModelUnits(Units):
                 "shown. Measure it with "
                 "assert_corruption_robustness, which resets it before each cell."
             )
-        self.bounds = self.model.bounds
+        self.bounds, self.sample_rate = self.model.bounds, self.samples.sample_rate
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -203,6 +205,8 @@ class ModelUnits(Units):
         found = fingerprint(model.call, model.module, model.preprocessing)
         if not exported or found.digest is not None or model.module is None or model.call is not model.module:
             return found
+        if model.decode is not None:  # a graph takes tensors
+            return found
         # The exported graph takes the place of code that cannot be read; an export needs an example.
         example = self.samples.take(torch.zeros(1, dtype=torch.int64))[0].to(model.device or self.device(settings))
         return fingerprint(model.call, model.module, model.preprocessing, example=example)
@@ -210,6 +214,7 @@ class ModelUnits(Units):
     def about(self) -> Mapping[str, object]:
         model = self.model
         about = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
+        about |= {} if self.sample_rate is None else {"sample_rate": self.sample_rate}
         return about if self.task == CLASSIFICATION else {**about, "task": self.task}
 
     @contextmanager
@@ -241,10 +246,16 @@ class ModelUnits(Units):
         return chunk
 
     def digests(self, chunk: Chunk) -> list[bytes]:
+        if chunk.coding is not None:  # the same values are the same data, however they are padded
+            own = chunk.coding.identities(chunk.x)
+            y = chunk.y.cpu().contiguous().numpy()
+            about = f"{y.dtype.str} {y.shape[1:]} ".encode()
+            return [sha256(about + len(a).to_bytes(8) + a + b.tobytes()).digest() for a, b in zip(own, y, strict=True)]
         # The type and the shape belong to the digest: other arrays may have the same bytes.
         x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
         shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
-        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}".encode()
+        rate = "" if chunk.sample_rate is None else f"{chunk.sample_rate} Hz "
+        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}{rate}".encode()
         return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
@@ -253,7 +264,8 @@ class ModelUnits(Units):
         # Draws of a random model depend on the chunk alone, not on the chunks before it or on the worker.
         seed_draws(chunk.key)
         if first or not self._busy:
-            self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first)
+            threat = getattr(self.look, "threat", None)
+            self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first, threat=threat)
             choose_precision(evaluator, chunk.x, chunk.y, settings.precision)
             self._busy = True
             # A model that answers at random has drawn in these passes, whose number varies.
@@ -263,7 +275,7 @@ class ModelUnits(Units):
         evaluator.check_labels(chunk.y)
         evaluator.probed, evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
         backward = evaluator.backward
-        observation = with_strata(self.look(evaluator, chunk), evaluator.task, chunk)
+        observation = with_labels(self.look(evaluator, chunk), evaluator.task, chunk)
         if evaluator.backward > backward and not evaluator.probed:  # a look that took gradients and did not check them
             probe_gradient(evaluator, chunk, searched=False)
         # Early inputs once more: an answer that has changed depends on the inputs between.
@@ -291,7 +303,7 @@ class ModelUnits(Units):
         memory.ask(hear, marks, costly=costly)
         self._answered = answered
         if answered is not None:
-            self.evaluator.model = replace(model, call=Answered(model.call, answered))
+            self.evaluator.model = replace(model, call=Answered(model.ask, answered), decode=None)
 
     def cost(self) -> Tally:
         return Tally.of(self.evaluator)
@@ -336,7 +348,7 @@ class ModelUnits(Units):
 
     def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
         chunk, replay = self.load(ids), cast("Replay", self.replay)
-        return self._counted(lambda one: with_strata(replay.observed(one, chunk, examples), one.task, chunk))
+        return self._counted(lambda one: with_labels(replay.observed(one, chunk, examples), one.task, chunk))
 
     def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
@@ -446,7 +458,7 @@ class ModelJob:
                     "not after."
                 )
         if self.answered is not None:
-            model = replace(model, call=Answered(model.call, self.answered))
+            model = replace(model, call=Answered(model.ask, self.answered), decode=None)
         # No notes: how the model was handed over is known in the process that sent the job.
         evaluator = Evaluator(
             model,
@@ -461,9 +473,15 @@ class ModelJob:
         return Station(units, blocks)
 
 
-def with_strata(observation: Observation, task: Task, chunk: Chunk) -> Observation:
-    """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`)."""
+def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observation:
+    """Return an observation with the columns of its samples' classes and strata, for a task that has them.
+
+    Strata decide (`robustest.decisions.strata`); classes only explain.
+    """
     # All rows of a run must have the same columns, also those of replayed counterexamples.
-    if not isinstance(task, Stratified):
-        return observation
-    return replace(observation, columns={**observation.columns, STRATUM: task.strata(chunk.y).cpu().numpy()})
+    columns = {}
+    if task.one_class and chunk.y.ndim == 1:
+        columns[CLASS] = chunk.y.cpu().numpy()
+    if isinstance(task, Stratified):
+        columns[STRATUM] = task.strata(chunk.y).cpu().numpy()
+    return replace(observation, columns={**observation.columns, **columns}) if columns else observation

@@ -41,17 +41,17 @@ def iou(one: Tensor, other: Tensor) -> Tensor:
     return both / union.clamp(min=_TINY)
 
 
-def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+def matched(answers: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return (B,) int64 numbers of found targets, missed targets and false answers.
 
     Args:
-        said: (B, R, 6) answers, the most confident first.
+        answers: (B, R, 6) answers, the most confident first.
         y: (B, M, 6) targets.
         least: intersection over union of a match.
     """
-    real, there = y[..., 4] >= 0, said[..., 4] >= 0
-    both, area, _ = overlaps(said[..., :4], y[..., :4])
-    meets = iou(said[..., :4], y[..., :4]) * (said[:, :, None, 4] == y[:, None, :, 4]) * real.unsqueeze(1)
+    real, there = y[..., 4] >= 0, answers[..., 4] >= 0
+    both, area, _ = overlaps(answers[..., :4], y[..., :4])
+    meets = iou(answers[..., :4], y[..., :4]) * (answers[:, :, None, 4] == y[:, None, :, 4]) * real.unsqueeze(1)
     meets = torch.where(meets >= least, meets, 0.0)
     excused = ((both >= _COVERED * area.unsqueeze(2)) & (y[:, None, :, 4] == IGNORED)).any(2)
     free, hit = real.clone(), torch.zeros_like(there)
@@ -65,9 +65,9 @@ def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tens
     return found, real.sum(1) - found, (there & ~hit & ~excused).sum(1)
 
 
-def f1(said: Tensor, y: Tensor, least: float) -> Tensor:
+def f1(answers: Tensor, y: Tensor, least: float) -> Tensor:
     """Return (B,) float64: twice the found targets over targets and answers; 1 if there are neither."""
-    found, missed, false = (count.double() for count in matched(said, y, least))
+    found, missed, false = (count.double() for count in matched(answers, y, least))
     errors = missed + false
     return torch.where(errors == 0, 1.0, 2 * found / (2 * found + errors).clamp(min=1))
 
@@ -142,12 +142,12 @@ def moved(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(len(y), -1, -1, -1)
     # Boxes fit if the image was only stretched and moved along its axes: a box around a turned box is too large for its
     # contents. So fit source = slope * grid + offset for rows and columns by least squares, and reject large residuals.
-    weight, seen = inside.unsqueeze(1).double(), source.double()
+    weight, position = inside.unsqueeze(1).double(), source.double()
     count = weight.sum((2, 3), keepdim=True).clamp(min=1)
-    middle, target = ((weight * v).sum((2, 3), keepdim=True) / count for v in (grid, seen))
+    middle, target = ((weight * v).sum((2, 3), keepdim=True) / count for v in (grid, position))
     spread = (weight * (grid - middle) ** 2).sum((2, 3), keepdim=True)
-    slope = (weight * (grid - middle) * (seen - target)).sum((2, 3), keepdim=True) / spread.clamp(min=_TINY)
-    off = ((seen - target - slope * (grid - middle)).abs() * weight).flatten(1).amax(1)
+    slope = (weight * (grid - middle) * (position - target)).sum((2, 3), keepdim=True) / spread.clamp(min=_TINY)
+    off = ((position - target - slope * (grid - middle)).abs() * weight).flatten(1).amax(1)
     known = (slope.abs() > _TINY).flatten(1).all(1)
     slope = torch.where(slope.abs() > _TINY, slope, 1.0)
     # a pixel's centre is half a pixel from its edge; rows come before columns, and in boxes after them

@@ -15,7 +15,7 @@ import pytest
 
 import robustest
 from robustest import measure
-from robustest.assertions import kinds
+from robustest.claims import kinds
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference.md"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import ConfigError, Result, Verdict
-from robustest.assertions import kinds as asserted_kinds
+from robustest.claims import kinds as asserted_kinds
 from robustest.measure import measure_consistency
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -19,7 +19,7 @@ import pytest
 
 import robustest
 from robustest import Result, Verdict
-from robustest.assertions import kinds
+from robustest.claims import kinds
 
 sys.path.insert(0, str(Path(__file__).parent))
 import gradient_populations as gradients

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import robustest
-from robustest.assertions import kinds
+from robustest.claims import kinds
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import rare_strata

@@ -18,7 +18,7 @@ import pytest
 import torch  # noqa: F401 - runs inside this process must find torch loaded: it cannot be loaded twice
 import torchvision  # noqa: F401
 
-import robustest.assertions
+import robustest
 import robustest.reports.junit
 import robustest.reports.terminal
 

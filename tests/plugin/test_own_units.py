@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest import Result, rng
-from robustest.assertions import assertion
+from robustest.run.assertion import assertion
 from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.decisions import ShareRule
 from robustest.run.driver import observe

@@ -1,8 +1,8 @@
-"""What type checkers see of the assertions: stubs, made of the signatures that run.
+"""Stubs for type checkers, made from the names that load when first used and from the signatures that run.
 
-A decorator cannot say that an argument which a measurement may leave out is required by its assertion, nor that one of
-several thresholds has to be given. So the stubs have one function for an assertion of one threshold, and an overload
-for each threshold of the others. After a change of a signature:
+Type checkers do not see names that load when first used. Nor can a decorator say that an argument which a measurement
+may leave out is required by its assertion, or that one of several thresholds has to be given: so an assertion of one
+threshold is a function, and one of several an overload for each. After a new name or a change of a signature:
 
     python tests/type_checks/stubs.py
 """
@@ -14,51 +14,62 @@ import inspect
 import re
 from collections import defaultdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import robustest
-from robustest import assertions
-from robustest.assertions import kinds, strategies
+from robustest import measure, packs
+from robustest.claims import kinds
 from robustest.kinds import Kind
 
-FOLDER = Path(robustest.__file__).parent / "assertions"
+FOLDER = Path(robustest.__file__).parent
 BUILTIN = {"None", "bool", "dict", "float", "int", "list", "object", "str", "tuple", "type"}
+HEAD = "# Made by tests/type_checks/stubs.py of the names and signatures that run.\n\n"
 
 
 def stubs() -> dict[Path, str]:
     """The text of each stub file."""
-    asserted = "from robustest.assertions.assertion import assertion as assertion\n"
-    asserted += "from robustest.assertions.assertion import kinds as kinds\n"
+    modules = [f"from robustest import {name} as {name}" for name in sorted(robustest._MODULES)]
     return {
-        FOLDER / "__init__.pyi": _file(vars(assertions), asserted),
-        FOLDER / "strategies.pyi": _file(vars(strategies), ""),
+        FOLDER / "__init__.pyi": f"{HEAD}{_names(robustest, modules)}\n__version__: str\n\n{_assertions()}",
+        FOLDER / "measure.pyi": HEAD + _names(measure, []),
+        FOLDER / "packs.pyi": HEAD + _names(packs, []),
     }
 
 
-def _file(names: dict[str, Any], exports: str) -> str:
-    found = {name: one for name, one in names.items() if name.startswith("assert_")}
+def _names(module: ModuleType, lines: list[str]) -> str:
+    """The import of each name that loads when first used, but those of assertions."""
+    homes = sorted((home, name) for name, home in module._MODULE_OF.items() if not name.startswith("assert_"))
+    listed = ", ".join(f'"{name}"' for name in module.__all__)
+    return "\n".join(
+        [*lines, *(f"from {home} import {name} as {name}" for home, name in homes), f"\n__all__ = [{listed}]\n"]
+    )
+
+
+def _assertions() -> str:
     imports: dict[str, set[str]] = defaultdict(set)
     homes: dict[str, str] = {}
     bodies = []
-    for name, one in found.items():
-        annotations = [part.annotation for part in inspect.signature(one).parameters.values()]
+    for name in (one for one in robustest.__all__ if one.startswith("assert_")):
+        made = getattr(robustest, name)
+        annotations = [part.annotation for part in inspect.signature(made).parameters.values()]
         for used in {
             node.id for text in annotations for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)
         }:
             if used not in BUILTIN:
-                home = _home(used, inspect.getmodule(one.__wrapped__))
+                home = _home(used, inspect.getmodule(made.__wrapped__))
                 # One name for two things would give one of them the other's type.
                 assert homes.setdefault(used, home) == home, f"{used} is of {homes[used]} and of {home}"
                 imports[home] |= {used} - {home}
-        bodies += _functions(name, one, kinds()[name.removeprefix("assert_")])
-    imports["robustest.results"].add("Result")
+        bodies += _functions(name, made, kinds()[name.removeprefix("assert_")])
     imports["typing"] |= {"overload"} if any("@overload" in body for body in bodies) else set()
+    exported = set(robustest.__all__)
     lines = [
-        f"from {home} import {', '.join(sorted(used))}" if used else f"import {home}"
+        f"from {home} import {', '.join(sorted(used - exported))}" if used - exported else f"import {home}"
         for home, used in sorted(imports.items())
+        if not used or used - exported
     ]
-    head = "# Made by tests/type_checks/stubs.py of the signatures that run.\n\n"
-    return head + "\n".join(lines) + "\n" + exports + "\n" + "\n".join(bodies)
+    return "\n".join([*lines, "", *bodies])
 
 
 def _functions(name: str, one: Any, kind: Kind) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shutil
@@ -12,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-import robustest
 
 HERE = Path(__file__).parent
 USED, MISTAKES = HERE / "uses_everything.py", HERE / "mistakes.py"
@@ -26,12 +23,6 @@ from stubs import stubs  # noqa: E402 - beside this file
 def test_the_stubs_are_those_of_the_signatures(path: Path) -> None:
     remedy = "Run: python tests/type_checks/stubs.py"
     assert path.read_text(encoding="utf-8") == stubs()[path], remedy
-
-
-def test_every_assertion_is_used() -> None:
-    calls = [node.func for node in ast.walk(ast.parse(USED.read_text())) if isinstance(node, ast.Call)]
-    used = {call.id for call in calls if isinstance(call, ast.Name)}
-    assert {name for name in robustest.__all__ if name.startswith("assert_")} <= used
 
 
 def mypy(folder: Path) -> set[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Every assertion as a user calls it. Nothing here is run: type checkers read it."""
+"""Assertions as users call them. Nothing here is run: type checkers read it."""
 
 from __future__ import annotations
 
@@ -139,12 +139,15 @@ def every_attack() -> list[a.Searcher]:
     ]
     others: list[a.Searcher] = [a.EOT(PGD()), a.SigmaZero(), a.SpatialGradient(), a.SpatialGrid(), a.DDN.outside_in()]
     queries: list[a.Searcher] = [a.HopSkipJump(), a.PatchRS(), a.RandomDraws(), a.SparseRS(), a.SPSA(), a.Square()]
-    return [*gradients, *others, *queries]
+    moves: list[a.Searcher] = [a.Enumeration(), a.GreedyMoves(beam=2), a.RandomMoves()]
+    return [*gradients, *others, *queries, *moves]
 
 
 def every_threat() -> list[threats.Threat]:
     balls: list[threats.Threat] = [threats.L0(3), threats.L1(2.0), threats.L2(0.5), threats.Linf(0.1)]
-    return [*balls, Patch(3, 3), threats.Spatial(rotation=10), threats.Unbounded()]
+    rules: dict[str, threats.ColumnRule] = {"age": threats.Within(-2, 5), "job": threats.AnyOf("clerk", "cook")}
+    columns = threats.Columns(rules, max_changed=2, where=[threats.Linear({"age": 1}, at_least=18)])
+    return [*balls, columns, Patch(3, 3), threats.Spatial(rotation=10), threats.Unbounded()]
 
 
 def every_task(adapter: tasks.TorchvisionDetector) -> list[tasks.Task]:

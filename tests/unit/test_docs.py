@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded, rng
+from robustest import L0, L1, L2, Columns, Linf, Patch, Spatial, Unbounded, rng
 from robustest.attacks import ATTACKS, CASCADES, Cascade, Needs, Searcher, Stage, at_once, draws_of, passes, supports
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import search
 from robustest.health import HEALTH_CHECKS
 from robustest.models import as_classifier
-from robustest.threats import Threat
+from robustest.threats import Threat, Within
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE_PAGE = ROOT / "docs" / "attack-reference.md"
@@ -29,6 +29,7 @@ THREATS: dict[str, Threat] = {
     "L0(pixels)": L0(2),
     "Patch(height, width)": Patch(2, 2),
     "Spatial()": Spatial(),
+    "Columns(changes)": Columns({0: Within(-1, 1)}),
     "Unbounded()": Unbounded(),
 }
 
@@ -141,6 +142,7 @@ def test_the_stated_cost_is_what_the_engine_spends(name: str) -> None:
     threat = next(threat for threat in THREATS.values() if supports(attack, threat))
     evaluator = Evaluator(as_classifier(Unmoved()), torch.device("cpu"), batch_size=None, suppress=(), notes=[])
     x, y = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(2, dtype=torch.int64)
+    x = x.flatten(1) if isinstance(threat, Columns) else x
     evaluator.logits(x)
     before = evaluator.forward
     found = search(evaluator, attack, threat, x, y, key=rng.keys(0, torch.arange(2)), bounds=(0.0, 1.0))

@@ -87,7 +87,7 @@ def test_a_threshold_asks_for_one_quantity() -> None:
 
 def test_every_public_assertion_has_a_kind_of_its_own_name() -> None:
     made = [getattr(robustest, name) for name in robustest.__all__ if name.startswith("assert_")]
-    from robustest.assertions import kinds
+    from robustest.claims import kinds
 
     ours = {kind.assertion for kind in kinds().values()}
     assert {one.__name__ for one in made} <= ours

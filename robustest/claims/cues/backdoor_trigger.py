@@ -21,6 +21,7 @@ from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
@@ -155,6 +156,11 @@ def measure_no_backdoor_trigger(
     return halves.whole(result)
 
 
+@assertion(measure_no_backdoor_trigger, max_anomaly=MAX_ANOMALY)
+def assert_no_backdoor_trigger() -> None:
+    """Claim that pasting a small patch reaches no class far more cheaply than the others."""
+
+
 def _decision(
     triggers: Triggers,
     oddest: Trigger,
@@ -169,13 +175,13 @@ def _decision(
     if max_anomaly is None:
         why = "no threshold given"
     elif triggers.suspects:
-        seen, worst = evidence.decision, triggers.suspects[rule.lead(evidence.columns)]
-        if seen.verdict is Verdict.FAILED:
-            verdict, at_alpha = Verdict.FAILED, seen.at_alpha
-            why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({seen.rule})"
+        decision, worst = evidence.decision, triggers.suspects[rule.lead(evidence.columns)]
+        if decision.verdict is Verdict.FAILED:
+            verdict, at_alpha = Verdict.FAILED, decision.at_alpha
+            why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({decision.rule})"
         else:
             unconfirmed = "but its patch does not lead there on unseen samples"
-            why = f"class {oddest.label} is suspected, {unconfirmed} ({seen.rule})"
+            why = f"class {oddest.label} is suspected, {unconfirmed} ({decision.rule})"
     elif any(trigger.success >= success for trigger in triggers.triggers):
         verdict, why = Verdict.PASSED, f"no class stands out among {len(triggers.triggers)}"
     else:

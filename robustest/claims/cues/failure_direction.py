@@ -27,6 +27,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Fact, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observation
 from robustest.run.finish import finish
@@ -154,6 +155,11 @@ def measure_no_failure_direction(
         },
         scope="set",  # an excess has a p-value, and no bound on the population
     )
+
+
+@assertion(measure_no_failure_direction, max_excess_error=MAX_EXCESS)
+def assert_no_failure_direction() -> None:
+    """Claim that along no linear direction a class has many more errors than similarity to other classes explains."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.finish import Changed, finish
@@ -100,11 +101,11 @@ def measure_no_spurious_feature(
     answers = deciding(task)
     if answers is not None and not answers.one_class:
         class_arguments = {"max_recall_drop": max_recall_drop, "target_class": target_class, "train": train}
-        asked = [f"{name}=" for name, value in class_arguments.items() if value is not None]
-        asked += ["a search for cues"] if search else []
-        if asked:
+        stated = [f"{name}=" for name, value in class_arguments.items() if value is not None]
+        stated += ["a search for cues"] if search else []
+        if stated:
             raise ConfigError(
-                f"Expected max_flip_rate= and cues that are named of {answers.name} but got {', '.join(asked)}: these "
+                f"Expected max_flip_rate= and cues that are named of {answers.name} but got {', '.join(stated)}: these "
                 "are about classes."
             )
     learner = None if train is None else planted_training(train, train_data, apply(model, options)[1].seed)
@@ -142,6 +143,11 @@ def measure_no_spurious_feature(
     return result
 
 
+@assertion(measure_no_spurious_feature)
+def assert_no_spurious_feature() -> None:
+    """Claim that switching a cue, given or found by a search, changes few predictions and little recall."""
+
+
 def _checked_cues(cue: object) -> list[Cue]:
     given = list(cue) if isinstance(cue, (list, tuple)) else [cue]
     cues = [each for each in given if isinstance(each, Cue) and not isinstance(each, type)]
@@ -171,9 +177,9 @@ def _measured(
     targets = (target,) * len(cues)
     rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
-    asked = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
+    quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
-        asked.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
+        quantity.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
         CueMeasurement(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
         rule,
         identity=("cues", tuple(cues), target),
@@ -185,7 +191,7 @@ def _measured(
         evidence,
         decision=checked_by_null_cue(evidence.decision, evidence, rule, tolerance),
         kind=NO_SPURIOUS_FEATURE,
-        quantity=asked,
+        quantity=quantity,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",

@@ -25,6 +25,7 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.evidence import Evidence
 from robustest.run.finish import fallible, few, result_of
 from robustest.run.measurement import measurement
@@ -86,16 +87,16 @@ def measure_subpopulation_shift(
     source, target = domains(data, split)
     model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
     setup = Setup.of(model, source.samples(), options)
-    seen = _Domains.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
+    measured = _Domains.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
     # Shares have simultaneous bounds within each domain, for the table; the verdict is by the bets.
     halves = (
-        _DomainShares.of(source, seen.source, split, setup.terms),
-        _DomainShares.of(target, seen.target, split, setup.terms),
+        _DomainShares.of(source, measured.source, split, setup.terms),
+        _DomainShares.of(target, measured.target, split, setup.terms),
     )
     decision = _decide(*halves, max_drop, setup.terms)
-    decision = fallible(decision, seen.source, max_drop, alpha=setup.terms.alpha)
+    decision = fallible(decision, measured.source, max_drop, alpha=setup.terms.alpha)
     result = result_of(
-        seen.evidence(target),
+        measured.evidence(target),
         decision,
         setup.settings,
         kind=SUBPOPULATION_SHIFT,
@@ -105,12 +106,12 @@ def measure_subpopulation_shift(
         f"{len(halves[1].shares)} in the target",
         method="bets on the accuracies of subclasses",
         details={
-            **pair_details(seen.source, seen.target, setup.terms),
-            **_headroom(seen.target, seen.oracle, setup.terms),
+            **pair_details(measured.source, measured.target, setup.terms),
+            **_headroom(measured.target, measured.oracle, setup.terms),
             "drop_interval": list(decision.interval),
             "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
         },
-        caveats=few(seen.source.n, " of the source"),
+        caveats=few(measured.source.n, " of the source"),
     )
     worst = halves[1].shares[0]
     notes = [*result.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
@@ -121,6 +122,11 @@ def measure_subpopulation_shift(
         best = f"an oracle trained on the target has accuracy {result.details['oracle_accuracy']:.3f}"
         notes.append(f"{best}: headroom {result.details['headroom']:.3f} [{low:.3f}, {high:.3f}]")
     return replace(result, notes=tuple(notes))
+
+
+@assertion(measure_subpopulation_shift)
+def assert_subpopulation_shift() -> None:
+    """Claim that accuracy falls by at most `max_drop` from the subclasses of training to others of the same classes."""
 
 
 @dataclass(frozen=True, slots=True)

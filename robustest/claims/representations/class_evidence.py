@@ -22,6 +22,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish, nothing_allowed
@@ -113,6 +114,15 @@ def measure_class_evidence(
         },
         caveats=caveats,
     )
+
+
+@assertion(measure_class_evidence)
+def assert_class_evidence() -> None:
+    """Claim that image changes that drive the model to a class are evidence of that class for another model too.
+
+    Advisory: without `min_transfer` the result is recorded, and nothing is claimed. The judge must be of another family
+    and trained on other data, or it shares the model's blind spots.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

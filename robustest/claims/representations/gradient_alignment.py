@@ -26,6 +26,7 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Captions, Result
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
@@ -166,6 +167,15 @@ def measure_gradient_alignment(
         notes=notes,
     )
     return result if halves is None else halves.whole(result)
+
+
+@assertion(measure_gradient_alignment)
+def assert_gradient_alignment() -> None:
+    """Claim that a model's gradients point along the directions that separate its classes.
+
+    Advisory: without `at_least` or `min_gain` the result is recorded, and nothing is claimed. Alignment is no proof of
+    robustness: smoothing gives it too, and it can be trained for.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

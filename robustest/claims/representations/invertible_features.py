@@ -23,6 +23,7 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Captions, Pairing, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
@@ -139,6 +140,15 @@ def measure_invertible_features(
         ),
         notes=wide if features >= elements else [],
     )
+
+
+@assertion(measure_invertible_features)
+def assert_invertible_features() -> None:
+    """Claim that at least half of the images can be recovered from the model's features.
+
+    Advisory: without `max_image_error` the result is recorded, and nothing is claimed. Compare only models of similar
+    architecture: wide layers can be inverted whatever their features mean.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, frozen
 from robustest.models.last_layer import LastLayer
 from robustest.results import Fact, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
 from robustest.run.finish import finish
@@ -182,6 +183,11 @@ def measure_sparse_head(
         notes=fitted.notes,
     )
     return halves.whole(result)
+
+
+@assertion(measure_sparse_head)
+def assert_sparse_head() -> None:
+    """Claim that a linear head on a few of the model's own features classifies nearly as well as the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ from robustest.run.plan import Options, Setup
 from robustest.run.replay import Replay, kept_of
 from robustest.store.corpus import Kept
 from robustest.tasks import Task
-from robustest.threats import Spatial, Threat, per_row
+from robustest.threats import Snr, Spatial, Threat, per_row
 
 _WAYS = ("auto", "linear")
 
@@ -121,6 +121,9 @@ class Attacking:
         if self.probing:
             # An audit leaves the experiments of health checks to the attack that it audits.
             probe_inputs(evaluator, chunk, judged.first, climbers(cascade, threat, evaluator, chunk), threat)
+            if isinstance(threat, Snr):  # a ball by the sample's own energy
+                still = threat.region(chunk.x, chunk.bounds)["reach"] == 0
+                evaluator.health.count("no_room", failed=int(still.sum()), tried=len(still))
         held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
         # float64: a size in float32 may round across eps.
         size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
@@ -139,7 +142,15 @@ class Attacking:
         left = held.nonzero().squeeze(1)
         if len(left):
             part, attempts = chunk.rows(left), self.keep or draws > 1
-            outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=judged.margin[left], attempts=attempts)
+            outcome = run_cascade(
+                evaluator,
+                cascade,
+                threat,
+                part,
+                clean_margin=judged.margin[left],
+                attempts=attempts,
+                control=self.probing,
+            )
             found = outcome.found
             if self.probing:
                 probe_survivors(evaluator, cascade, threat, part, found)
@@ -311,6 +322,7 @@ def find_adversarial(
     check_threat(threat)
     cascade = as_attack(attack, threat)
     setup = setup_for_draws(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
+    threat = setup.resolve(threat)
     look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
     # No claim: every sample is attacked, and no verdict ends the search early.
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)

@@ -32,6 +32,7 @@ from robustest.engine.smoothing import count_votes
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Captions, Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
@@ -119,6 +120,11 @@ def measure_certified_accuracy(
         replay=replay,
     ).against(no_worse_than, tolerance, has_threshold=at_least is not None, columns=_PROVEN)
     return _finished(plan, threat, at_least, f"linear bounds after {cascade.name}")
+
+
+@assertion(measure_certified_accuracy)
+def assert_certified_accuracy() -> None:
+    """Claim that at least `at_least` of the samples are proven to hold for every input inside a threat model."""
 
 
 def _smoothed(

@@ -33,6 +33,7 @@ from robustest.engine.smallest import search_smallest
 from robustest.errors import ConfigError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result, Verdict
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
@@ -99,17 +100,17 @@ def measure_min_perturbation(
         MedianRule(threshold=at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, at_least),
     )
-    seen = observe(plan)
-    clean, found, sizes, bounded = (seen.columns[name] for name in ("clean", "found", "size", "bounded"))
+    evidence = observe(plan)
+    clean, found, sizes, bounded = (evidence.columns[name] for name in ("clean", "found", "size", "bounded"))
     return finish(
         plan,
-        seen,
+        evidence,
         kind=MIN_PERTURBATION,
         threshold=at_least,
         setting=f"{_THREATS[name].__name__} norm",
         method=cascade.name,
         details={
-            "clean_accuracy": seen.share(clean),
+            "clean_accuracy": evidence.share(clean),
             "not_found": int((clean & ~found).sum()),
             "bounded_by_neighbours": int(bounded.sum()),
             "quantiles": {f"{share:g}": reached(np.sort(sizes), share) for share in _SHARES},
@@ -119,6 +120,11 @@ def measure_min_perturbation(
             under=("no threshold" if at_least is None else f"the threshold {at_least:g}") + of_task(setup.task)
         ),
     )
+
+
+@assertion(measure_min_perturbation)
+def assert_min_perturbation() -> None:
+    """Claim that at least half of the samples need a perturbation of at least `at_least` to become wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

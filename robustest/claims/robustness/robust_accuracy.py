@@ -26,6 +26,7 @@ from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson,
 from robustest.engine.answer_checks import hints_on
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Look
@@ -97,6 +98,7 @@ def measure_robust_accuracy(
     check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     check_threat_fits_task(setup.task, threat)
+    threat = setup.resolve(threat)
     cascade = attack_of_call(attack, threat)
     setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)
     certified = check_certify(certify, draws)
@@ -147,3 +149,8 @@ def measure_robust_accuracy(
         notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
+
+
+@assertion(measure_robust_accuracy)
+def assert_robust_accuracy() -> None:
+    """Claim that accuracy under the worst inputs in a threat model is at least `at_least`, or not below a baseline."""

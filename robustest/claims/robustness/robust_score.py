@@ -31,6 +31,7 @@ from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
@@ -94,6 +95,7 @@ def measure_robust_score(
     setup = Setup.of(model, data, options, task)
     task = setup.task
     check_threat_fits_task(task, threat)
+    threat = setup.resolve(threat)
     check_paired(metric, no_worse_than)
     cascade = attack_of_call(attack, threat)
     # A random score has no worst input.
@@ -133,6 +135,11 @@ def measure_robust_score(
         bounds="above",
         caveats=nothing_allowed(threat),
     )
+
+
+@assertion(measure_robust_score)
+def assert_robust_score() -> None:
+    """Claim that the mean of the worst scores inside a threat model is at least `at_least`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

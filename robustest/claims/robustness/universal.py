@@ -21,6 +21,7 @@ from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
+from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
@@ -117,6 +118,11 @@ def measure_no_universal_perturbation(
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
     return halves.whole(result)
+
+
+@assertion(measure_no_universal_perturbation)
+def assert_no_universal_perturbation() -> None:
+    """Claim that no single perturbation, learned on half of the samples, fools many of the other half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

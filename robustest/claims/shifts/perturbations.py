@@ -25,6 +25,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
@@ -96,15 +97,17 @@ def measure_stable_under_perturbations(
     by_distance = max_mt5d is not None
     setup = Setup.of(model, data.samples(), options)
     threshold = max_mt5d if by_distance else max_mfp
-    asked = STABLE.quantity_of("max_mt5d" if by_distance else "max_mfp")
-    rule = WeightedRule.of(asked.threshold, threshold, _weights(names, reference, by_distance=by_distance), setup.terms)
+    quantity = STABLE.quantity_of("max_mt5d" if by_distance else "max_mfp")
+    rule = WeightedRule.of(
+        quantity.threshold, threshold, _weights(names, reference, by_distance=by_distance), setup.terms
+    )
     look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names), weights=rule.weights)
     # Files may change under their names: nothing is stored.
-    plan = setup.plan(asked.state(len(names)), look, rule).against(
+    plan = setup.plan(quantity.state(len(names)), look, rule).against(
         no_worse_than,
         tolerance,
         has_threshold=threshold is not None,
-        scored=f"mean of 1 - {asked.name} / {rule.mean.scale:.3g}",
+        scored=f"mean of 1 - {quantity.name} / {rule.mean.scale:.3g}",
     )
     evidence = observe(plan)
     moved = {name: evidence.columns[f"moved/{name}"] for name in names}
@@ -133,7 +136,7 @@ def measure_stable_under_perturbations(
         plan,
         evidence,
         kind=STABLE,
-        quantity=asked,
+        quantity=quantity,
         threshold=threshold,
         setting=", ".join(names),
         method=f"frames of {data.name}{'' if reference is None else ', as a share of a reference model'}",
@@ -142,6 +145,11 @@ def measure_stable_under_perturbations(
         caveats=data.caveats,
         changed=[Changed(by=f"the perturbation {name}", moved=one, worst=worst) for name, one in moved.items()],
     )
+
+
+@assertion(measure_stable_under_perturbations)
+def assert_stable_under_perturbations() -> None:
+    """Claim that predictions rarely change, or change little, from frame to frame of a perturbation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
+from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
@@ -89,7 +90,7 @@ def measure_shift_accuracy(
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
-    asked = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")
+    quantity = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     compared: dict[str, Any] = {}
@@ -101,7 +102,7 @@ def measure_shift_accuracy(
         parts = ("shifted samples", ("held",)), ("unshifted samples", ("clean",))
         compared = {"columns": ("held", "clean"), "parts": parts, "together": False, "level": setup.terms.alpha / 2}
     plan = setup.plan(
-        asked.state(chosen) + of_task(setup.task),
+        quantity.state(chosen) + of_task(setup.task),
         Shifting(shift=chosen, examples=setup.settings.examples),
         rule,
         identity=("shift accuracy", chosen),
@@ -117,7 +118,7 @@ def measure_shift_accuracy(
         plan,
         evidence,
         kind=SHIFT_ACCURACY,
-        quantity=asked,
+        quantity=quantity,
         threshold=threshold,
         setting=str(chosen),
         method="paired with the unshifted samples",
@@ -134,6 +135,11 @@ def measure_shift_accuracy(
     )
 
 
+@assertion(measure_shift_accuracy)
+def assert_shift_accuracy() -> None:
+    """Claim that accuracy under a shift is at least `at_least`, falls at most `max_drop`, or not below a baseline."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shifting:
     """Predictions of a chunk, unshifted and shifted; at most `examples` exhibits."""
@@ -144,7 +150,7 @@ class Shifting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
+        changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
         after, task = changed.x, evaluator.task
         moved = follow_targets(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
         before = evaluator.judged(chunk.x, chunk.y)
@@ -251,6 +257,11 @@ def measure_consistency(
             Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=float(moved.mean()))
         ],
     )
+
+
+@assertion(measure_consistency)
+def assert_consistency() -> None:
+    """Claim that a shift changes the predicted class of few samples, or of no more than in a baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import L0, L2, ConfigError, Linf, Patch, Result, Segmentation, Settings, Shift, strategies
-from robustest.assertions.assertion import unsearched
 from robustest.attacks import EOT, PGD
 from robustest.context import Context, running
 from robustest.cues import FunctionCue, PatternPatch, PixelPatch
 from robustest.errors import NotSearched
 from robustest.results import Variation
+from robustest.run.assertion import unsearched
 from robustest.run.measurement import kind_of, measurement
 from robustest.run.naming import ClaimName, current_claim, variation_of
 from robustest.store.baselines import read

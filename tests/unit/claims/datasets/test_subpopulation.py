@@ -10,8 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Result, Verdict
-from robustest.assertions import assert_subpopulation_shift
+from robustest import (
+    ClaimFailed,
+    ClaimInconclusive,
+    ConfigError,
+    DataError,
+    Result,
+    Verdict,
+    assert_subpopulation_shift,
+)
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
 from robustest.data.hierarchies import BreedsSplit, ClassTree, breeds_split, domains
 from robustest.decisions import clopper_pearson

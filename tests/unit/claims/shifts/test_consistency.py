@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import ClaimFailed, ConfigError, Verdict
-from robustest.assertions import assert_consistency
+from robustest import ClaimFailed, ConfigError, Verdict, assert_consistency
 from robustest.claims.shifts.shift_accuracy import measure_consistency
 
 N = 100

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from robustest.assertions.assertion import gate, unsearched
 from robustest.context import Context, running
 from robustest.errors import ClaimFailed, ClaimInconclusive, NotSearched
 from robustest.results import Cost, Result, Verdict
+from robustest.run.assertion import gate, unsearched
 from robustest.settings import Settings
 
 

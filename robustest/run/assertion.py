@@ -9,11 +9,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, cast
 
-from robustest import context, extensions
+from robustest import context
 from robustest.context import claiming
 from robustest.errors import ClaimFailed, ClaimInconclusive, ConfigError, NotSearched, expected
 from robustest.identity.fingerprint import digest
-from robustest.kinds import Kind
 from robustest.reports.text import failure_text
 from robustest.results import Cost, Result, Verdict
 from robustest.run.measurement import check_keywords, kind_of
@@ -65,6 +64,7 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
         @wraps(words)
         def claim(*args: P.args, **kwargs: P.kwargs) -> Result:
             __tracebackhide__ = True
+            context.begin()
             with claiming(kind.name):
                 check_keywords(measure, kwargs)
                 given: Any = {**defaults, **kwargs}
@@ -72,7 +72,11 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
                     # Python's message would name the measurement, not the assertion.
                     signature.bind(*args, **given)
                 except TypeError as error:
-                    raise TypeError(f"{words.__name__}() {error}") from None
+                    shown = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+                    keyword = next((f"{name}=..." for name in thresholds), "")
+                    call = f"{words.__name__}({', '.join([*shown, keyword] if keyword else shown)})"
+                    mend = "samples and labels are one argument, (x, y), and limits are keywords"
+                    raise TypeError(f"{words.__name__}() {error}. Write {call}: {mend}.") from None
                 if not kind.advises and all(given.get(name) is None for name in thresholds):
                     first = ", ".join(f"{name}=" for name in thresholds[:-1])
                     listed = f"{first} or {thresholds[-1]}=" if first else f"{thresholds[0]}="
@@ -157,22 +161,3 @@ def unsearched(kind: str, nothing: NotSearched) -> Result:
         method="",
         reasons=("not_searched",),
     )
-
-
-def kinds() -> dict[str, Kind]:
-    """Return every kind of claim by name: robustest's, then those of packs.
-
-    Raises:
-        PackError: a pack is broken, or two kinds have the same name.
-    """
-    from robustest import assertions
-    from robustest.assertions import strategies  # which imports hypothesis
-
-    named: dict[str, Any] = {**vars(assertions), **vars(strategies)}
-    every = [one for name, one in named.items() if name.startswith("assert_")]
-    found = {kind.name: kind for kind in (kind_of(one.__wrapped__) for one in every)}
-    owners = dict.fromkeys(found, "")
-    for pack, kind in extensions.all_of("robustest_kinds", Kind):
-        extensions.check_new("kind of claim", kind.name, pack, owners)
-        found[kind.name], owners[kind.name] = kind, pack
-    return found

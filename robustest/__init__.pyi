@@ -1,0 +1,738 @@
+# Made by tests/type_checks/stubs.py of the names and signatures that run.
+
+from robustest import attacks as attacks
+from robustest import cues as cues
+from robustest import data as data
+from robustest import measure as measure
+from robustest import plots as plots
+from robustest import shifts as shifts
+from robustest import tasks as tasks
+from robustest import threats as threats
+from robustest.bounds.smoothing import Smoothed as Smoothed
+from robustest.claims.robustness.attacking import Adversarial as Adversarial
+from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
+from robustest.data.benchmarks.names import benchmark as benchmark
+from robustest.data.samples import Waveforms as Waveforms
+from robustest.discovery import Discovery as Discovery
+from robustest.engine.evaluator import HealthWarning as HealthWarning
+from robustest.errors import ClaimFailed as ClaimFailed
+from robustest.errors import ClaimInconclusive as ClaimInconclusive
+from robustest.errors import ConfigError as ConfigError
+from robustest.errors import DataError as DataError
+from robustest.errors import DeviceError as DeviceError
+from robustest.errors import ModelError as ModelError
+from robustest.errors import NoClaimError as NoClaimError
+from robustest.errors import RobustestError as RobustestError
+from robustest.errors import StoreError as StoreError
+from robustest.errors import TruthValueError as TruthValueError
+from robustest.errors import UnknownNameError as UnknownNameError
+from robustest.factory import Factory as Factory
+from robustest.models import Classifier as Classifier
+from robustest.models import adapting as adapting
+from robustest.models import as_classifier as as_classifier
+from robustest.models import labels_model as labels_model
+from robustest.models import scores_model as scores_model
+from robustest.results import Cost as Cost
+from robustest.results import Counterexample as Counterexample
+from robustest.results import Result as Result
+from robustest.results import Verdict as Verdict
+from robustest.settings import Settings as Settings
+from robustest.shifts import Shift as Shift
+from robustest.store.files import StoreWarning as StoreWarning
+from robustest.tasks import Classification as Classification
+from robustest.tasks import Detection as Detection
+from robustest.tasks import MultiLabel as MultiLabel
+from robustest.tasks import Regression as Regression
+from robustest.tasks import Segmentation as Segmentation
+from robustest.threats import Columns as Columns
+from robustest.threats import L0 as L0
+from robustest.threats import L1 as L1
+from robustest.threats import L2 as L2
+from robustest.threats import Linf as Linf
+from robustest.threats import Patch as Patch
+from robustest.threats import Snr as Snr
+from robustest.threats import Spatial as Spatial
+from robustest.threats import Unbounded as Unbounded
+
+__all__ = ["Adversarial", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Detection", "DeviceError", "Discovery", "Factory", "HealthWarning", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+
+__version__: str
+
+from collections.abc import Mapping, Sequence
+from hypothesis.strategies import SearchStrategy
+import os
+from robustest.attacks import Cascade, Searcher
+from robustest.claims.cues.failure_direction import Embedding
+from robustest.claims.outcomes import Missing, Reference
+from robustest.claims.representations.gradient_alignment import Evidences
+from robustest.claims.robustness.min_perturbation import Norm
+from robustest.claims.shifts.corruptions import Corruptions
+from robustest.cues import Cue
+from robustest.data.benchmarks import SequenceBenchmark
+from robustest.data.hierarchies import BreedsSplit
+from robustest.decisions.corruption_error import ErrorRates
+from robustest.models.training import TrainFn
+from robustest.run.comparison import Baseline
+from robustest.run.plan import Options
+from robustest.run.scores import Metric
+from robustest.shifts import ShiftFunction
+from robustest.tasks import Task
+from robustest.threats import Threat
+from typing import Any, Literal, Unpack, overload
+
+@overload
+def assert_accuracy(
+    model: object,
+    data: object,
+    *,
+    at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    metric: Metric = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_accuracy(
+    model: object,
+    data: object,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    metric: Metric = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_calibrated(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = ...,
+    *,
+    severity: int | None = ...,
+    max_brier: float,
+    max_ece: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    bins: int = ...,
+    temperature: float = ...,
+    fit_data: object = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_calibrated(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = ...,
+    *,
+    severity: int | None = ...,
+    max_brier: float | None = ...,
+    max_ece: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    bins: int = ...,
+    temperature: float = ...,
+    fit_data: object = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_calibrated(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = ...,
+    *,
+    severity: int | None = ...,
+    max_brier: float | None = ...,
+    max_ece: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    bins: int = ...,
+    temperature: float = ...,
+    fit_data: object = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_certified_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_certified_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_class_evidence(
+    model: object,
+    data: object,
+    *,
+    judge: object,
+    eps: float,
+    min_transfer: float | None = ...,
+    iterations: int = ...,
+    min_driven: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_consistency(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    max_flip_rate: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_consistency(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    max_flip_rate: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_consistent_runs(
+    outcomes: Reference,
+    *,
+    max_flip_rate: float,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: Corruptions = ...,
+    severities: Sequence[int] = ...,
+    min_accuracy: float,
+    max_drop: float | None = ...,
+    max_mce: float | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: Corruptions = ...,
+    severities: Sequence[int] = ...,
+    min_accuracy: float | None = ...,
+    max_drop: float,
+    max_mce: float | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: Corruptions = ...,
+    severities: Sequence[int] = ...,
+    min_accuracy: float | None = ...,
+    max_drop: float | None = ...,
+    max_mce: float,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: Corruptions = ...,
+    severities: Sequence[int] = ...,
+    min_accuracy: float | None = ...,
+    max_drop: float | None = ...,
+    max_mce: float | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_gradient_alignment(
+    model: object,
+    data: object,
+    *,
+    reference: object | None = ...,
+    at_least: float | None = ...,
+    min_gain: float | None = ...,
+    evidence: Evidences = ...,
+    min_per_class: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_invertible_features(
+    model: object,
+    data: object,
+    *,
+    max_image_error: float | None = ...,
+    max_representation_error: float = ...,
+    layer: str | None = ...,
+    iterations: int = ...,
+    step_size: float | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_min_perturbation(
+    model: object,
+    data: object,
+    norm: Norm,
+    *,
+    at_least: float,
+    attack: str | Searcher | Cascade | None = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_no_backdoor_trigger(
+    model: object,
+    data: object,
+    *,
+    max_anomaly: float | None = ...,
+    target_classes: Sequence[int] | None = ...,
+    min_success: float = ...,
+    patch_sizes: Sequence[int] | None = ...,
+    iterations: int = ...,
+    search_samples: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_no_failure_direction(
+    model: object,
+    data: object,
+    *,
+    max_excess_error: float | None = ...,
+    embedding: Embedding | None = ...,
+    components: int = ...,
+    permutations: int = ...,
+    min_errors: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_no_spurious_feature(
+    model: object,
+    data: object,
+    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    *,
+    max_flip_rate: float,
+    max_recall_drop: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    target_class: int | None = ...,
+    task: Task | str | None = ...,
+    control: object | None = ...,
+    train: TrainFn | None = ...,
+    train_data: object | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_no_spurious_feature(
+    model: object,
+    data: object,
+    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    *,
+    max_flip_rate: float | None = ...,
+    max_recall_drop: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    target_class: int | None = ...,
+    task: Task | str | None = ...,
+    control: object | None = ...,
+    train: TrainFn | None = ...,
+    train_data: object | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_no_spurious_feature(
+    model: object,
+    data: object,
+    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    *,
+    max_flip_rate: float | None = ...,
+    max_recall_drop: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    target_class: int | None = ...,
+    task: Task | str | None = ...,
+    control: object | None = ...,
+    train: TrainFn | None = ...,
+    train_data: object | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_no_universal_perturbation(
+    model: object,
+    data: object,
+    threat: Linf | L2,
+    *,
+    max_fooling_rate: float,
+    iterations: int = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_ood_rejected(
+    model: object,
+    data: object,
+    outside: object,
+    *,
+    max_fpr: float,
+    score: str = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_rate(
+    outcomes: Reference,
+    *,
+    at_least: float,
+    no_worse_than: Reference | None = ...,
+    tolerance: float = ...,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_rate(
+    outcomes: Reference,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Reference,
+    tolerance: float = ...,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_robust_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    certify: str | None = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_robust_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    certify: str | None = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_robust_score(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    task: Task | str,
+    at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    metric: Metric = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_robust_score(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    task: Task | str,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    metric: Metric = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_robust_to(
+    model: object,
+    data: object,
+    strategy: SearchStrategy[Any],
+    *,
+    at_least: float,
+    max_examples: int | None = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_selective_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = ...,
+    *,
+    coverage: float,
+    at_least: float,
+    severity: int | None = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    at_least: float,
+    max_drop: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    at_least: float | None = ...,
+    max_drop: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    at_least: float | None = ...,
+    max_drop: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_sparse_head(
+    model: object,
+    data: object,
+    *,
+    max_features_per_class: int,
+    max_drop: float,
+    slack: float | None = ...,
+    layer: str | None = ...,
+    l1_ratio: float = ...,
+    n_lambdas: int = ...,
+    subsamples: int = ...,
+    fit_samples: int = ...,
+    min_per_class: int = ...,
+    listed_features: int = ...,
+    listed_samples: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_stable_under_perturbations(
+    model: object,
+    data: SequenceBenchmark,
+    *,
+    perturbations: Sequence[str] | None = ...,
+    max_mfp: float,
+    max_mt5d: float | None = ...,
+    reference: Mapping[str, Mapping[str, float]] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_stable_under_perturbations(
+    model: object,
+    data: SequenceBenchmark,
+    *,
+    perturbations: Sequence[str] | None = ...,
+    max_mfp: float | None = ...,
+    max_mt5d: float,
+    reference: Mapping[str, Mapping[str, float]] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_stable_under_perturbations(
+    model: object,
+    data: SequenceBenchmark,
+    *,
+    perturbations: Sequence[str] | None = ...,
+    max_mfp: float | None = ...,
+    max_mt5d: float | None = ...,
+    reference: Mapping[str, Mapping[str, float]] | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_subpopulation_shift(
+    model: object,
+    data: object,
+    split: BreedsSplit,
+    *,
+    max_drop: float,
+    train: TrainFn | None = ...,
+    train_data: object | None = ...,
+    oracle: object = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_transfer_accuracy(
+    model: object,
+    data: object,
+    new_data: object,
+    *,
+    at_least: float,
+    max_drop: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_transfer_accuracy(
+    model: object,
+    data: object,
+    new_data: object,
+    *,
+    at_least: float | None = ...,
+    max_drop: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_transfer_accuracy(
+    model: object,
+    data: object,
+    new_data: object,
+    *,
+    at_least: float | None = ...,
+    max_drop: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_worst_group_accuracy(
+    model: object,
+    data: object,
+    groups: object,
+    *,
+    at_least: float,
+    min_group_size: int = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_worst_group_accuracy(
+    model: object,
+    data: object,
+    groups: object,
+    *,
+    at_least: float | None = ...,
+    min_group_size: int = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_worst_group_rate(
+    outcomes: Reference,
+    *,
+    at_least: float,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...

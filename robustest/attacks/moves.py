@@ -1,0 +1,255 @@
+"""Searches of discrete threats by single moves, without gradients: all points, greedy with a beam, random exchanges."""
+
+# A move is a place and a choice there (`robustest.threats.Discrete`): a column and its new value, a letter exchanged.
+#
+# - `Enumeration` asks the points of a region in turn, those of few changes first. Where it reaches the last one, the
+#   sample is decided: nothing else can break it.
+# - `GreedyMoves`: a beam of b proposals, at first the sample itself. A sweep tries moves of each, spread evenly over
+#   places and, at each place, over choices from the first to the last; the b best points found so far are the next
+#   beam. After k sweeps a point has at most k changes.
+# - `RandomMoves`, which is Sparse-RS (Croce et al., AAAI 2022) over places: keep a point, make a falling number of
+#   random moves, and keep the result unless its loss is smaller. Equal losses are kept, as trees have large plateaus,
+#   and a share of the proposals begins at the sample again: two changes that only matter together are found by luck.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.queries import BestOfRounds, best_of
+from robustest.checks import checked_whole
+from robustest.threats import Discrete, Rows, Threat, per_row
+
+# Most moves of a proposal of `RandomMoves`, at the start of its budget.
+_MOVES = 3
+# Queries for each element of a sample that make a search by scores count, and their least and largest number; as for
+# Sparse-RS.
+_EACH, _LEAST, _MOST = 13, 300, 10_000
+
+
+def enough_moves(threat: Threat, features: int) -> int | None:
+    """Return the fewest queries of scores per sample that count as a search of a discrete threat."""
+    return min(_MOST, max(_LEAST, _EACH * features)) if isinstance(threat, Discrete) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enumeration(BestOfRounds):
+    """Every point of a region, those of few changes first; complete where the region has at most `queries` points.
+
+    Args:
+        queries: model passes per sample, >= 1; an incomplete last round is left out.
+        at_once: proposals of a sample in one round, in 1..queries.
+        part: passes of a sample whose region has more than `queries` points, >= 1.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    queries: int = 100_000
+    at_once: int = 250
+    part: int = 5000
+
+    name = "enumeration"
+    needs = Needs.LABELS
+
+    def __post_init__(self) -> None:
+        BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
+        checked_whole("part", self.part, 1)
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Discrete)
+
+    def enough_queries(self, threat: Threat, features: int) -> None:
+        """Return None: it counts for the samples that it decides."""
+
+    def decides(self, problem: Problem) -> Tensor:
+        """Return (B,) bool: samples of which every point is evaluated."""
+        return _points(problem) <= self.at_once * (self.steps + 1)
+
+    def rounds(self, problem: Problem) -> Tensor:
+        """Return (B,) int64: the rounds that each sample takes, at most `steps`."""
+        points = torch.where(self.decides(problem), _points(problem), float(self.part))
+        return ((points / self.at_once).ceil().long() - 1).clamp(0, self.steps)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return {"age": torch.zeros_like(key)}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        return _discrete(problem).point(self.numbers(state["age"]), problem.region)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        return {"age": state["age"] + 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GreedyMoves(BestOfRounds):
+    """The best of many moves, again and again, for the best few points.
+
+    Args:
+        queries: model passes per sample, >= 1, in `sweeps` equal parts; incomplete rounds are left out.
+        at_once: proposals of a sample in one round.
+        sweeps: moves in a row, >= 1.
+        beam: points that each sweep goes on from, >= 1.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    queries: int = 1000
+    at_once: int = 50
+    sweeps: int = 4
+    beam: int = 4
+
+    name = "greedy-moves"
+    needs = Needs.SCORES
+
+    def __post_init__(self) -> None:
+        BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
+        checked_whole("sweeps", self.sweeps, 1)
+        checked_whole("beam", self.beam, 1)
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Discrete)
+
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
+        return enough_moves(threat, features)
+
+    @property
+    def _rounds(self) -> int:
+        """The rounds of a sweep."""
+        return max(1, (self.steps + 1) // self.sweeps)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.threat.origin(problem.region)
+        beam = z.unsqueeze(1).expand(-1, self.beam, *z.shape[1:]).clone()
+        least = torch.full((len(key), self.beam), -torch.inf, device=key.device)
+        return {"beam": beam, "best": beam, "value": least, "key": key, "age": torch.zeros_like(key)}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        threat, region, age = _discrete(problem), problem.region, state["age"]
+        n, lanes = len(age), self.at_once
+        sweep, part = age // self._rounds, age % self._rounds
+        number = part.unsqueeze(1) * lanes + torch.arange(lanes, device=age.device)
+        # The first sweep has one point, the sample: all its queries are that point's.
+        points = torch.where(sweep == 0, 1, self.beam).unsqueeze(1)
+        member, turn = number % points, number // points
+        turns = (self._rounds * lanes + points - 1) // points  # queries of each point
+        at = torch.arange(n, device=age.device).unsqueeze(1).expand(-1, lanes)
+        z = state["beam"][at, member].flatten(0, 1)
+        wide = _repeated(region, lanes)
+        key = rng.fold(rng.fold(state["key"], "sweep"), age)
+        u = rng.uniform(key, (lanes, 2)).double()
+        places = threat.places(z, wide).view(n, lanes).clamp(min=1)
+        # Few places: each in turn, with its choices from the first to the last. Many: spread over all of them.
+        spread = ((turn + u[..., 0]) * places / turns).long()
+        place = torch.minimum(torch.where(turns >= places, turn % places, spread), places - 1)
+        choices = threat.choices(z, place.flatten(), wide).view(n, lanes)
+        tries = (turns + places - 1) // places
+        # Later sweeps end elsewhere between the choices, as the beam may stay for want of anything better.
+        even = (turn // places + torch.where(sweep.unsqueeze(1) > 1, u[..., 1], 0.0)) / (tries - 1).clamp(min=1)
+        even = torch.where(tries > 1, even, u[..., 1])
+        choice = (even * (choices - 1)).round().long().clamp(min=0)
+        choice = torch.minimum(choice, (choices - 1).clamp(min=0))
+        made = threat.moved(z, place.flatten(), choice.flatten(), wide)
+        return made.view(n, lanes, *z.shape[1:])
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        value = problem.task.losses["margin"](seen.logits, problem.y)
+        # New points first: of equal losses, the stable order below keeps them.
+        every = torch.cat([seen.z, state["best"]], 1)
+        value = torch.cat([value, state["value"]], 1)
+        order = value.argsort(dim=1, descending=True, stable=True)
+        rows = torch.arange(len(order), device=order.device).unsqueeze(1)
+        # The same point by another way takes no second place in the beam.
+        near = order[:, : 4 * self.beam]
+        flat = every[rows, near].flatten(2)
+        same = (flat.unsqueeze(1) == flat.unsqueeze(2)).all(3)
+        twin = (same & torch.ones_like(same[0]).tril(-1)).any(2)
+        kept = near.gather(1, twin.to(torch.int8).argsort(dim=1, stable=True)[:, : self.beam])
+        best, value = every[rows, kept], value.gather(1, kept)
+        age = state["age"] + 1
+        ended = age % self._rounds == 0
+        beam = torch.where(per_row(ended, best), best, state["beam"])
+        return {"beam": beam, "best": best, "value": value, "key": state["key"], "age": age}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomMoves(BestOfRounds):
+    """Random moves of a point that is kept unless it gets worse.
+
+    Args:
+        queries: model passes per sample, >= 1; an incomplete last round is left out.
+        at_once: proposals tried on the same point, in 1..queries.
+
+    Raises:
+        ConfigError: queries < 1, or at_once outside 1..queries.
+    """
+
+    queries: int = 1000
+    at_once: int = 20
+
+    name = "random-moves"
+    needs = Needs.SCORES
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Discrete)
+
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
+        return enough_moves(threat, features)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.threat.origin(problem.region)
+        least = torch.full((len(key),), -torch.inf, device=key.device)
+        return {"z": z, "value": least, "key": key, "age": torch.zeros_like(key)}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        threat, region, age = _discrete(problem), problem.region, state["age"]
+        n, lanes = len(age), self.at_once
+        wide = _repeated(region, lanes)
+        key = rng.fold(rng.fold(state["key"], "moves"), age)
+        u = rng.uniform(key, (lanes, 2 + 3 * _MOVES)).double()
+        done = self.numbers(age).double() / self.queries
+        # From `_MOVES` moves to one; every fourth proposal begins at the sample, with any number of them.
+        most = (_MOVES * (1 - done)).ceil().clamp(min=1)
+        again = u[..., 0] < 0.25
+        moves = torch.where(again, 1 + u[..., 1] * _MOVES, 1 + u[..., 1] * most).long().flatten()
+        origin, z = (one.repeat_interleave(lanes, 0) for one in (threat.origin(region), state["z"]))
+        z = torch.where(per_row(again.flatten(), z), origin, z)
+        for move in range(_MOVES):
+            draw = u[..., 2 + 3 * move : 5 + 3 * move].flatten(0, 1).unbind(1)
+            places = threat.places(z, wide)
+            place = torch.minimum((draw[0] * places).long(), (places - 1).clamp(min=0))
+            choices = threat.choices(z, place, wide)
+            last = (choices - 1).clamp(min=0)
+            # Half of the draws are the first or the last choice, where models often are extreme.
+            end = torch.where(draw[2] < 0.25, 0, last)
+            choice = torch.where(draw[2] < 0.5, end, torch.minimum((draw[1] * choices).long(), last))
+            z = torch.where(per_row(move < moves, z), threat.moved(z, place, choice, wide), z)
+        return z.view(n, lanes, *z.shape[1:])
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        value, best = best_of(problem, seen)
+        kept = value >= state["value"]
+        return {
+            "z": torch.where(per_row(kept, best), best, state["z"]),
+            "value": torch.maximum(value, state["value"]),
+            "key": state["key"],
+            "age": state["age"] + 1,
+        }
+
+
+def _discrete(problem: Problem) -> Discrete:
+    assert isinstance(problem.threat, Discrete)
+    return problem.threat
+
+
+def _points(problem: Problem) -> Tensor:
+    return _discrete(problem).points(problem.region)
+
+
+def _repeated(region: Rows, lanes: int) -> Rows:
+    return {name: value.repeat_interleave(lanes, 0) for name, value in region.items()}

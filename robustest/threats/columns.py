@@ -1,0 +1,806 @@
+"""Rows of a table in which some columns may change, each by its own rule."""
+
+# A proposal z (N, D) is a relaxed row: whole numbers may have fractions, and a block of one-hot columns any weights in
+# 0..1. What the model is shown is its rendering:
+#
+# 1. Each field (a column, or a block of one-hot columns) goes to its nearest allowed value: a whole number of steps
+#    from the sample's, the nearest of a list, the largest weight of a block.
+# 2. With `max_changed` = k, the k fields that moved farthest (as a share of their range) are kept.
+# 3. Linear relations are met by the nearest point: x - t * a * scale^2, clipped to the ranges, with the smallest t.
+# 4. A row that then breaks a relation is not feasible, and the engine shows the unchanged sample (`rendered`).
+#
+# Gradients go straight through steps 1 to 3. A field of finitely many values has as many choices; with the thresholds
+# of a tree ensemble as `cells`, a real number has one choice for each threshold that it can cross.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.checks import checked_real, checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.threats.threat import Bounds, Rows, clip
+from robustest.words import as_written
+
+# Choices of a real number without known cells: evenly spaced, with both ends.
+_GRID = 17
+# Whole numbers with more values than this are searched by cells where those are known.
+_MANY = 64
+# More changes than this are not counted apart: 2^17 rows exceed every enumeration.
+_LEVELS = 17
+# Counts of rows are capped here, far above every number of queries and inside int64.
+_CAP = 1e15
+_HALVINGS = 50
+# Rounds of projections onto several linear relations.
+_ROUNDS = 4
+
+
+# The rules of a column
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A number that may fall by at most `-below` and rise by at most `above`, in the column's unit.
+
+    Raises:
+        ConfigError: not below <= 0 <= above.
+    """
+
+    below: float
+    above: float
+
+    def __post_init__(self) -> None:
+        _check_span(self.below, self.above)
+
+    def __str__(self) -> str:
+        return f"{as_written(self.below)}..+{as_written(self.above)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A number that may move by at most this share of itself, >= 0, either way."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if _real("share", self.share) < 0:
+            raise ConfigError(expected("share >= 0", self.share))
+
+    def __str__(self) -> str:
+        return f"±{as_written(100 * self.share)} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number that may move by whole steps: `Whole(2)` by two either way, `Whole(-1, 3)` from -1 to 3."""
+
+    below: int
+    above: int | None = None
+
+    def __post_init__(self) -> None:
+        below, above = (-self.below, self.below) if self.above is None else (self.below, self.above)
+        if type(below) is not int or type(above) is not int:
+            raise ConfigError(expected("whole numbers of steps", (self.below, self.above)))
+        _check_span(below, above)
+        object.__setattr__(self, "below", below)
+        object.__setattr__(self, "above", above)
+
+    def __str__(self) -> str:
+        return f"{self.below}..+{self.above} whole"
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class AnyOf:
+    """Any of these values, besides the sample's own; without values, any that the column has.
+
+    For a block of one-hot columns the values are places in the block. None stands for a missing value.
+    """
+
+    values: tuple[Hashable, ...]
+
+    def __init__(self, *values: Hashable) -> None:
+        object.__setattr__(self, "values", values)
+
+    def __str__(self) -> str:
+        shown = [str(value) for value in self.values[:4]] + ["..."] * (len(self.values) > 4)
+        return "|".join(shown) if self.values else "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A column that does not change, as every column without a rule."""
+
+    def __str__(self) -> str:
+        return "fixed"
+
+
+@dataclass(frozen=True, slots=True)
+class Increase:
+    """A number that may only rise, by at most `most`."""
+
+    most: float
+
+    def __post_init__(self) -> None:
+        _check_span(0, self.most)
+
+    def __str__(self) -> str:
+        return f"0..+{as_written(self.most)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decrease:
+    """A number that may only fall, by at most `most`."""
+
+    most: float
+
+    def __post_init__(self) -> None:
+        _check_span(0, self.most)
+
+    def __str__(self) -> str:
+        return f"-{as_written(self.most)}..0"
+
+
+ColumnRule = Within | Relative | Whole | AnyOf | Fixed | Increase | Decrease
+Name = str | int | tuple[str | int, ...]
+"""A column by its name or index, or a block of one-hot columns."""
+
+
+def _real(name: str, value: object) -> float:
+    checked_real(name, value)
+    return float(cast("float", value))
+
+
+def _check_span(below: object, above: object) -> None:
+    if not _real("below", below) <= 0 <= _real("above", above):
+        raise ConfigError(expected("a range with below <= 0 <= above", (below, above)))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Linear:
+    """A linear relation of columns: `Linear({"loan": 1, "income": -0.5}, at_most=0)`.
+
+    Args:
+        weights: a factor for each column by name or index.
+        at_most, at_least, equals: exactly one of them: the bound on the weighted sum.
+
+    Raises:
+        ConfigError: not exactly one bound, or a weight that is no number.
+    """
+
+    weights: tuple[tuple[str | int, float], ...]
+    at_most: float | None
+    at_least: float | None
+    equals: float | None
+
+    def __init__(
+        self,
+        weights: Mapping[str | int, float],
+        *,
+        at_most: float | None = None,
+        at_least: float | None = None,
+        equals: float | None = None,
+    ) -> None:
+        given = [bound for bound in (at_most, at_least, equals) if bound is not None]
+        if len(given) != 1 or not weights:
+            raise ConfigError(expected("weights, and one of at_most, at_least and equals", (weights, given)))
+        checked_real("bound", given[0])
+        pairs = tuple((name, _real(f"weight of {name}", weight)) for name, weight in weights.items())
+        for name, value in (("weights", pairs), ("at_most", at_most), ("at_least", at_least), ("equals", equals)):
+            object.__setattr__(self, name, value)
+
+    def __str__(self) -> str:
+        total = " + ".join(f"{as_written(weight)} {name}" for name, weight in self.weights).replace("+ -", "- ")
+        for sign, bound in (("<=", self.at_most), (">=", self.at_least), ("=", self.equals)):
+            if bound is not None:
+                return f"{total} {sign} {as_written(bound)}"
+        return total
+
+
+class TableCoding(Protocol):
+    """The part of a frame's coding that `Columns` needs."""
+
+    names: tuple[str, ...]
+
+    def decode(self, x: Tensor) -> Any:
+        """Return rows x (N, D) in the user's format."""
+
+    def values_of(self, column: int) -> tuple[float, ...]:
+        """Return the codes of a column of categories, in order; () for numbers."""
+
+    def code_of(self, column: int, value: Any) -> float:
+        """Return the code of a value; raise ConfigError for a value that the column cannot have."""
+
+    def range_of(self, column: int) -> tuple[float, float]:
+        """Return the least and largest number that a column may have."""
+
+    def whole_in(self, column: int) -> bool:
+        """Return True for columns of whole numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The fields of a `Columns` threat in rows of a known table; F fields, of D elements.
+
+    Attributes:
+        spots: (F, K) int64 elements that a field has in a row: one, or those of a block; the first is repeated.
+        block: (F,) bool: the field is a block of one-hot columns.
+        allowed: (F, K) bool: elements of blocks that may be the one of the block.
+        whole: (F,) bool.
+        table: (F, V) float32 allowed values, or thresholds, in rising order, and then inf.
+        used: (F,) int64: entries of `table`; 0 for numbers in a range.
+        cells: (F,) bool: `table` holds thresholds.
+        low, high: (F,) float64 range of the column.
+        below, above: (F,) float64: moves allowed, or shares where `relative` (F,) bool.
+        scale: (D,) float32: the usual room of an element; 0 for fixed ones.
+        linear: (weights (D,) float64, least, largest) of each linear relation.
+    """
+
+    names: tuple[str, ...]
+    spots: Tensor
+    block: Tensor
+    allowed: Tensor
+    whole: Tensor
+    table: Tensor
+    used: Tensor
+    cells: Tensor
+    low: Tensor
+    high: Tensor
+    below: Tensor
+    above: Tensor
+    relative: Tensor
+    scale: Tensor
+    linear: tuple[tuple[Tensor, float, float], ...]
+
+    def on(self, device: torch.device) -> Layout:
+        """Return the layout with its tensors on a device."""
+        if self.whole.device == device:
+            return self
+        tensors: dict[str, Any] = {name: one.to(device) for name, one in vars(self).items() if isinstance(one, Tensor)}
+        return replace(self, **tensors)
+
+    def place(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, F) int64 the first entry of each field's table at or above u (N, F), and True where it is u."""
+        at = torch.searchsorted(self.table, u.T.contiguous()).T
+        return at, (self.entry(at) == u) & (at < self.used)
+
+    def entry(self, at: Tensor) -> Tensor:
+        """Return (N, F) the entries of each field's table at places (N, F) int64."""
+        return self.table.T.gather(0, at.clamp(max=self.table.shape[1] - 1))
+
+    def fold(self, x: Tensor) -> Tensor:
+        """Return (N, F): one number of rows x (N, D) for each field, for a block the place of its largest element."""
+        parts = x[:, self.spots]
+        # Repeated elements come behind the first, which argmax prefers.
+        return torch.where(self.block, parts.argmax(2).to(x.dtype), parts[:, :, 0])
+
+    def unfold(self, u: Tensor, x: Tensor) -> Tensor:
+        """Return rows x (N, D) with the fields u (N, F)."""
+        places = torch.arange(self.spots.shape[1], device=x.device)
+        parts = (places == u.unsqueeze(2)).to(x.dtype)
+        parts = torch.where(self.block.unsqueeze(1), parts, u.unsqueeze(2))
+        # The places behind a block's last element repeat its first one, and must not overwrite it.
+        parts = torch.where(self.spots == self.spots[:, :1], parts[:, :, :1], parts)
+        return x.scatter(1, self.spots.flatten().expand(len(x), -1), parts.flatten(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Some columns of a table may change, each by its own rule; no other row is ever shown to the model.
+
+    Sizes are numbers of changed columns (a block of one-hot columns is one).
+
+    Args:
+        changes: a rule for each column that may change, by name (frames) or index; a block of one-hot columns by the
+            tuple of its columns.
+        max_changed: most columns that change at once, >= 1; None for all.
+        where: relations that a changed row must satisfy: `Linear`, or functions of rows in the user's format that
+            return a bool for each.
+        ranges: (least, largest) of columns by name; else those of the data's schema, or the model's bounds.
+
+    Raises:
+        ConfigError: a rule, relation or number is invalid; `region` raises it for columns that the data lack.
+    """
+
+    changes: Mapping[Any, ColumnRule] | tuple[tuple[Name, ColumnRule], ...]
+    max_changed: int | None = None
+    where: Sequence[Linear | Callable[[Any], Any]] = ()
+    ranges: Mapping[Any, tuple[float, float]] | tuple[tuple[Name, tuple[float, float]], ...] = ()
+    layout: Layout | None = field(default=None, compare=False, repr=False)
+    coding: TableCoding | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        changes = tuple(self.changes.items()) if isinstance(self.changes, Mapping) else self.changes
+        if not isinstance(changes, tuple) or not changes:
+            raise ConfigError(expected('rules by column, e.g. {"age": Within(-2, 5)}', self.changes))
+        for name, rule in changes:
+            if not isinstance(rule, ColumnRule) or isinstance(rule, type):
+                raise ConfigError(expected(f"a rule such as Within(-2, 5) for column {name!r}", rule))
+            if isinstance(name, tuple) and not isinstance(rule, AnyOf | Fixed):
+                raise ConfigError(expected(f"AnyOf(...) or Fixed() for the one-hot columns {name}", rule))
+        if self.max_changed is not None:
+            checked_whole("max_changed", self.max_changed, 1)
+        where = tuple(self.where) if isinstance(self.where, Sequence) else (self.where,)
+        for relation in where:
+            if not isinstance(relation, Linear) and not callable(relation):
+                raise ConfigError(expected("relations to be Linear(...) or functions of rows", relation))
+        ranges = tuple(self.ranges.items()) if isinstance(self.ranges, Mapping) else self.ranges
+        for name, ends in ranges:
+            low, high = (_real(f"range of {name}", end) for end in ends)
+            if not low < high:
+                raise ConfigError(expected(f"a range of {name!r} with least < largest", ends))
+        for name, value in (("changes", changes), ("where", where), ("ranges", ranges)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def radius(self) -> float:
+        movable = sum(not isinstance(rule, Fixed) for _, rule in self.changes)
+        return float(movable if self.max_changed is None else min(movable, self.max_changed))
+
+    def __str__(self) -> str:
+        rules = ", ".join(f"{_label(name)} {rule}" for name, rule in self.changes if not isinstance(rule, Fixed))
+        most = f"; at most {self.max_changed} changed" if self.max_changed is not None else ""
+        named = [str(r) if isinstance(r, Linear) else getattr(r, "__name__", "a relation") for r in self.where]
+        return f"Columns({rules}{most}{'; where ' if named else ''}{', '.join(named)})"
+
+    # The table
+
+    def resolved(
+        self,
+        width: int,
+        bounds: Bounds,
+        *,
+        coding: TableCoding | None = None,
+        cells: Sequence[Sequence[float]] | None = None,
+    ) -> Columns:
+        """Return the threat for rows of `width` elements inside bounds.
+
+        Args:
+            coding: the frame's, for columns by name; None for plain arrays, whose columns are indices.
+            cells: for each element, the thresholds at which the model's answer may change: it compares elements
+                `x <= threshold`, and nothing else. None if the model is no such.
+
+        Raises:
+            ConfigError: a column is unknown, twice there, or its rule does not fit it.
+        """
+        places = {name: at for at, name in enumerate(coding.names)} if coding is not None else {}
+        taken: set[int] = set()
+
+        def place(name: str | int) -> int:
+            at = name if type(name) is int else places.get(str(name), -1)
+            if not 0 <= at < width:
+                known = ", ".join(list(places)[:10]) or f"0 to {width - 1}"
+                raise ConfigError(expected(f"columns among {known}", name))
+            return at
+
+        ranges = dict(self.ranges)
+        groups, names, tables, rows = [], [], [], []
+        for name, rule in self.changes:
+            group = tuple(map(place, name)) if isinstance(name, tuple) else (place(name),)
+            if taken & set(group) or len(set(group)) < len(group):
+                raise ConfigError(expected("each column in one rule", name))
+            taken |= set(group)
+            if isinstance(rule, Fixed):
+                continue
+            at = group[0]
+            whole = isinstance(rule, Whole) or (coding is not None and coding.whole_in(at))
+            low, high = ranges.get(name) or (coding.range_of(at) if coding is not None else bounds)
+            values: Sequence[float] = ()
+            if isinstance(rule, AnyOf):
+                values = self._values(name, rule, group, coding)
+            elif coding is not None and coding.values_of(at):
+                raise ConfigError(expected(f"AnyOf(...) or Fixed() for the column {name!r} of categories", rule))
+            cut: Sequence[float] = () if cells is None or values or len(group) > 1 else cells[at]
+            below, above, relative = _span(rule)
+            known = cells is not None and not values and (not whole or above - below > _MANY)
+            groups.append(group)
+            names.append(_label(name))
+            tables.append(list(values) if not known else sorted({_below(t) for t in cut}))
+            rows.append((whole, known, low, high, below, above, relative))
+        if not groups:
+            raise ConfigError(expected("a column that may change", str(self), "Every rule is Fixed()."))
+        deepest = max(1, *map(len, tables))
+        padded = [table + [math.inf] * (deepest - len(table)) for table in tables]
+        whole_, cells_, low_, high_, below_, above_, relative_ = (list(column) for column in zip(*rows, strict=True))
+        scale = torch.zeros(width)
+        for group, low, high, below, above, relative, table in zip(
+            groups, low_, high_, below_, above_, relative_, tables, strict=True
+        ):
+            room = 1.0 if len(group) > 1 else max(abs(low), abs(high)) * above if relative else above - below
+            room = min(room, high - low) if len(group) == 1 else room
+            scale[list(group)] = float(room) if math.isfinite(room) else float(table[-1] - table[0])
+        linear = []
+        for relation in self.where:
+            if isinstance(relation, Linear):
+                weights = torch.zeros(width, dtype=torch.float64)
+                for name, weight in relation.weights:
+                    weights[place(name)] += weight
+                equal = relation.equals
+                least = equal if equal is not None else -math.inf if relation.at_least is None else relation.at_least
+                most = equal if equal is not None else math.inf if relation.at_most is None else relation.at_most
+                linear.append((weights, least, most))
+        longest = max(map(len, groups))
+        spots = torch.tensor([[*group, *[group[0]] * (longest - len(group))] for group in groups])
+        allowed = torch.zeros(spots.shape, dtype=torch.bool)
+        for at, (group, table) in enumerate(zip(groups, tables, strict=True)):
+            if len(group) > 1:
+                allowed[at, [int(value) for value in table]] = True
+        layout = Layout(
+            names=tuple(names),
+            spots=spots,
+            block=torch.tensor([len(group) > 1 for group in groups]),
+            allowed=allowed,
+            whole=torch.tensor(whole_),
+            table=torch.tensor(padded, dtype=torch.float32),
+            used=torch.tensor([len(table) for table in tables]),
+            cells=torch.tensor(cells_),
+            low=torch.tensor(low_, dtype=torch.float64),
+            high=torch.tensor(high_, dtype=torch.float64),
+            below=torch.tensor(below_, dtype=torch.float64),
+            above=torch.tensor(above_, dtype=torch.float64),
+            relative=torch.tensor(relative_),
+            scale=scale,
+            linear=tuple(linear),
+        )
+        return replace(self, layout=layout, coding=coding)
+
+    def _values(self, name: Name, rule: AnyOf, group: tuple[int, ...], coding: TableCoding | None) -> list[float]:
+        """Return the codes that a column or a block may have, in rising order."""
+        if len(group) > 1:
+            for value in rule.values:
+                if type(value) is not int or not 0 <= value < len(group):
+                    raise ConfigError(expected(f"places 0 to {len(group) - 1} in the block {name}", value))
+            return sorted({float(value) for value in rule.values or range(len(group))})  # type: ignore[arg-type]
+        if coding is not None:
+            values = coding.values_of(group[0]) if not rule.values else ()
+            codes = {*values, *(coding.code_of(group[0], value) for value in rule.values)}
+            if not codes:
+                raise ConfigError(expected(f"values in AnyOf(...) for the column {name!r} of numbers", rule))
+            return sorted(codes)
+        if not rule.values:
+            raise ConfigError(expected(f"values in AnyOf(...) for column {name!r}", rule))
+        return sorted({_real(f"value of {name}", value) for value in rule.values})
+
+    def _layout(self, x: Tensor, bounds: Bounds | None = None) -> Layout:
+        if self.layout is not None:
+            return self.layout.on(x.device)
+        made: Any = self.resolved(x.shape[1], bounds or (0.0, 1.0)).layout
+        return cast("Layout", made)
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        if x.ndim != 2:
+            raise ConfigError(expected(f"rows (N, D) of a table for {self}", tuple(x.shape)))
+        table = self._layout(x, bounds)
+        u = table.fold(x)
+        exact = u.double()
+        parts = x[:, table.spots]
+        inside = table.spots != table.spots[:, :1]
+        inside[:, 0] = True
+        ones = (parts * inside).sum(2) == 1
+        odd = (table.block & ~(((parts == 0) | (parts == 1)).all(2) & ones)).any(0)
+        if bool(odd.any()):
+            at = int(odd.nonzero()[0])
+            raise ConfigError(expected(f"one-hot columns {table.names[at]}", parts[:3, at].tolist()))
+        odd = table.whole & (u != u.round())
+        if bool(odd.any()):
+            row, at = odd.nonzero()[0].tolist()
+            mend = "Use Within(...) for a column of real numbers."
+            raise ConfigError(expected(f"whole numbers in column {table.names[at]}", float(u[row, at]), mend))
+        listed = (table.used > 0) & ~table.cells
+        amount = torch.where(table.relative, exact.abs(), 1.0)
+        # The sample itself is always allowed, also where it lies outside of the column's range.
+        least = torch.minimum(exact, torch.maximum(exact + table.below * amount, table.low))
+        most = torch.maximum(exact, torch.minimum(exact + table.above * amount, table.high))
+        least = torch.where(table.whole, least.ceil(), least)
+        most = torch.where(table.whole, most.floor(), most)
+        low, high = least.to(x.dtype), most.to(x.dtype)
+        # float32 may have rounded an end outwards: step back inside.
+        low = torch.where(low.double() < least, torch.nextafter(low, u), low)
+        high = torch.where(high.double() > most, torch.nextafter(high, u), high)
+        # Lists: the place of the sample's value, or the length where it is not listed.
+        own, known = table.place(u)
+        steps = (high.double() - low.double()).long()
+        begin, end = table.place(low)[0], table.place(high)[0]
+        first = torch.where(known, own, table.used)
+        first = torch.where(table.cells, begin, torch.where(listed, first, (exact - low.double()).long()))
+        count = torch.where(table.whole, steps, _GRID)
+        count = torch.where(table.cells, end - begin, torch.where(listed, table.used - known.long(), count))
+        count = torch.where(~listed & (low == high), 0, count)
+        # The box of proposals: of a list from its least to its largest value, of a block the allowed elements.
+        last = table.table.gather(1, (table.used - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
+        ends_low = torch.where(listed, torch.minimum(u, table.table[:, 0]), low).unsqueeze(2)
+        ends_high = torch.where(listed, torch.maximum(u, last), high).unsqueeze(2)
+        ends_low = torch.where(table.block.unsqueeze(1), 0.0, ends_low.expand_as(parts))
+        ends_high = torch.where(table.block.unsqueeze(1), torch.maximum(parts, table.allowed.to(x.dtype)), ends_high)
+        # Repeated elements get the end of the first.
+        spots = table.spots.flatten().expand(len(x), -1)
+        repeated = ~inside
+        ends_low = torch.where(repeated, ends_low[:, :, :1], ends_low)
+        ends_high = torch.where(repeated, ends_high[:, :, :1], ends_high)
+        ends_low, ends_high = x.scatter(1, spots, ends_low.flatten(1)), x.scatter(1, spots, ends_high.flatten(1))
+        ends = {"low": ends_low, "high": ends_high, "least": low, "most": high}
+        return {"x": x, "u": u, **ends, "first": first, "count": count}
+
+    def origin(self, region: Rows) -> Tensor:
+        return region["x"]
+
+    def start(self, region: Rows, key: Tensor) -> Tensor:
+        """Return random rows: a random number of random fields, each at a random allowed value."""
+        table, u = self._layout(region["x"]), region["u"]
+        fields = u.shape[1]
+        share = rng.uniform(rng.fold(key, "values"), (fields,))
+        real = (table.used == 0) & ~table.whole & ~table.cells
+        value = region["least"] + share * (region["most"] - region["least"])
+        choice = (share.double() * region["count"]).long()
+        value = torch.where(real, value, self._value(table, region, choice))
+        value = torch.where(region["count"] > 0, value, u)
+        most = min(fields, self.max_changed or fields)
+        changed = rng.integers(rng.fold(key, "number"), (1,), most) + 1
+        order = rng.uniform(rng.fold(key, "fields"), (fields,))
+        order = torch.where(region["count"] > 0, order, 2.0)  # fields that cannot change come last
+        rank = order.argsort(1).argsort(1)
+        return table.unfold(torch.where(rank < changed, value, u), region["x"])
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        return clip(z, region)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        if self.layout is None:
+            return gradient.sign()
+        scale = self.layout.scale.to(gradient)
+        if self.max_changed is None:
+            return gradient.sign() * scale
+        # Fields must differ in their way, as the farthest ones are kept.
+        pull = gradient * scale
+        return scale * pull / pull.abs().amax(1, keepdim=True).clamp(min=torch.finfo(pull.dtype).tiny)
+
+    def stride(self, region: Rows) -> Tensor:
+        return torch.ones_like(region["x"][:, 0])
+
+    def render(self, z: Tensor, region: Rows) -> Tensor:
+        with torch.no_grad():
+            snapped = self._snapped(z.detach(), region)
+        return snapped + (z - z.detach()) if z.requires_grad else snapped
+
+    def size(self, z: Tensor, region: Rows) -> Tensor:
+        table = self._layout(z)
+        return (table.fold(self._snapped(z, region)) != region["u"]).sum(1).double()
+
+    def feasible(self, x: Tensor, region: Rows) -> Tensor:
+        """Return (N,) bool: rows x (N, D) that every rule and relation allows, or that are the sample."""
+        table, own, u = self._layout(x), region["x"], region["u"]
+        new = table.fold(x)
+        ok = (table.unfold(new, own) == x).all(1)  # whole blocks, and nothing outside of the fields
+        moved = new != u
+        listed = ((table.used > 0) & ~table.cells).expand_as(new)
+        inside = (new >= region["least"]) & (new <= region["most"])
+        fine = torch.where(listed, table.place(new)[1], inside & (~table.whole | (new == new.round())))
+        ok &= (fine | ~moved).all(1)
+        if self.max_changed is not None:
+            ok &= moved.sum(1) <= self.max_changed
+        same = ~moved.any(1) & ok
+        rows = (ok & ~same).nonzero().squeeze(1)
+        if self.where and len(rows):
+            ok[rows] &= self._related(x[rows], table)
+        return ok | same
+
+    def _related(self, x: Tensor, table: Layout) -> Tensor:
+        """Return (N,) bool: the rows satisfy all relations."""
+        ok = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        for weights, least, most in table.linear:
+            terms = x.double() * weights.to(x.device)
+            slack = _slack(terms) if least == most else 0.0
+            total = terms.sum(1)
+            ok &= (total >= least - slack) & (total <= most + slack)
+        predicates = [relation for relation in self.where if not isinstance(relation, Linear)]
+        if not predicates:
+            return ok
+        rows = x if self.coding is None else self.coding.decode(x)
+        for relation in predicates:
+            answer = relation(rows)
+            held = answer.cpu().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
+            if held.shape != (len(x),) or held.dtype.kind != "b":
+                mend = "A relation gets many rows at once and returns a bool for each."
+                raise ConfigError(expected(f"{len(x)} bools of a relation", f"{held.dtype} {held.shape}", mend))
+            ok &= torch.from_numpy(held.copy()).to(x.device)
+        return ok
+
+    def _snapped(self, z: Tensor, region: Rows) -> Tensor:
+        table, u, x = self._layout(z), region["u"], region["x"]
+        v = table.fold(z)
+        room = (table.fold(region["high"]) - table.fold(region["low"])).clamp(min=torch.finfo(v.dtype).tiny)
+        way = (v - u).abs() / room
+        real = torch.minimum(torch.maximum(v, region["least"]), region["most"])
+        new = torch.where(table.whole, u + (real - u).round(), real)
+        # Lists: the nearest of the entries above and below, and of the sample's own value.
+        listed = (table.used > 0) & ~table.cells & ~table.block
+        at = table.place(v)[0]
+        above = table.entry(torch.minimum(at, table.used - 1).clamp(min=0))
+        below = table.entry((at - 1).clamp(min=0))
+        near = torch.where((v - below).abs() < (above - v).abs(), below, above)
+        near = torch.where((v - u).abs() <= (near - v).abs(), u, near)
+        new = torch.where(listed, near, new)
+        if bool(table.block.any()):
+            # Of equal weights the sample's own category stays.
+            places = torch.arange(table.spots.shape[1], device=z.device)
+            stays = (places == u.unsqueeze(2)) & table.block.unsqueeze(1)
+            weight = torch.where(table.allowed | stays, z[:, table.spots], -torch.inf)
+            heaviest = weight + stays * 1e-6
+            new = torch.where(table.block, heaviest.argmax(2).to(z.dtype), new)
+            own = torch.where(stays, weight, -torch.inf).amax(2)
+            way = torch.where(table.block, weight.amax(2) - own, way)
+        new = torch.where(region["count"] > 0, new, u)
+        most = self.max_changed
+        if most is not None and most < new.shape[1]:
+            rank = torch.where(new != u, way, -1.0).argsort(dim=1, descending=True, stable=True).argsort(1)
+            new = torch.where(rank < most, new, u)
+        out = table.unfold(new, x)
+        for _ in range(_ROUNDS if len(table.linear) > 1 else 1):
+            for relation in table.linear:
+                out = self._nearest(out, region, table, relation)
+        return out
+
+    def _nearest(self, x: Tensor, region: Rows, table: Layout, relation: tuple[Tensor, float, float]) -> Tensor:
+        """Return rows (N, D) moved to the nearest point that a linear relation allows; those it denies keep theirs."""
+        weights, least, most = relation[0].to(x.device), *relation[1:]
+        terms = x.double() * weights
+        total, equal = terms.sum(1), least == most
+        slack = _slack(terms)
+        high, low = total > most + (slack if equal else 0), total < least - (slack if equal else 0)
+        changed = x != region["x"]
+        rows = ((high | low) & changed.any(1)).nonzero().squeeze(1)
+        if not len(rows):
+            return x
+        row = x[rows].double()
+        single = torch.zeros_like(weights, dtype=torch.bool)
+        single[table.spots[(table.used == 0) | table.cells, 0]] = True  # numbers, and no entries of a list
+        # An inequality is met by the columns that have moved, which makes no further change.
+        free = single & (weights != 0) & (torch.ones_like(changed[rows]) if equal else changed[rows])
+        goal = torch.where(high[rows], most, least) - (0 if equal else torch.where(high[rows], 1, -1) * slack[rows])
+        way = weights * table.scale.to(x.device).double().square() * free
+        way = way * torch.where(high[rows], -1.0, 1.0).unsqueeze(1)
+        lows, highs = region["low"][rows].double(), region["high"][rows].double()
+
+        def at(t: Tensor) -> Tensor:
+            return torch.where(free, torch.minimum(torch.maximum(row + t.unsqueeze(1) * way, lows), highs), row)
+
+        short = torch.zeros_like(goal)
+        reach = (highs - lows) / way.abs().clamp(min=1e-300)
+        far = torch.where(free, reach, 0.0).amax(1)
+        for _ in range(_HALVINGS):
+            middle = (short + far) / 2
+            over = (at(middle) * weights).sum(1)
+            met = torch.where(high[rows], over <= goal, over >= goal)
+            short, far = torch.where(met, short, middle), torch.where(met, middle, far)
+        near = at(far)
+        whole = torch.zeros_like(weights, dtype=torch.bool)
+        whole[table.spots[table.whole, 0]] = True
+        near = torch.where(whole & free, torch.where(way > 0, near.ceil(), near.floor()), near)
+        out = x.clone()
+        out[rows] = torch.where(free, near.to(x.dtype), x[rows])
+        return out
+
+    # Moves
+
+    def places(self, z: Tensor, region: Rows) -> Tensor:
+        return torch.full((len(z),), region["u"].shape[1], device=z.device)
+
+    def choices(self, z: Tensor, place: Tensor, region: Rows) -> Tensor:
+        at = place.unsqueeze(1)
+        # Further to the sample's other values, a changed field can be put back.
+        back = self._layout(z).fold(z).gather(1, at) != region["u"].gather(1, at)
+        return (region["count"].gather(1, at) + back).squeeze(1)
+
+    def moved(self, z: Tensor, place: Tensor, choice: Tensor, region: Rows) -> Tensor:
+        table, own = self._layout(z), region["u"]
+        u, at = table.fold(z), place.unsqueeze(1)
+        value = self._value(table, region, choice.unsqueeze(1).expand_as(own)).gather(1, at)
+        back = choice.unsqueeze(1) >= region["count"].gather(1, at)
+        new = u.scatter(1, at, torch.where(back, own.gather(1, at), value))
+        if self.max_changed is not None:
+            # One change too many: put another one back, by turns.
+            changed = (new != own).scatter(1, at, False)
+            over = ((new != own).sum(1) > self.max_changed) & changed.any(1)
+            turn = (choice + place) % changed.sum(1).clamp(min=1)
+            gone = changed & (changed.cumsum(1) == turn.unsqueeze(1) + 1) & over.unsqueeze(1)
+            new = torch.where(gone, own, new)
+        return table.unfold(new, region["x"])
+
+    def _value(self, table: Layout, region: Rows, choice: Tensor) -> Tensor:
+        """Return (N, F) values of choices (N, F) int64 in 0..count-1."""
+        u, low, high, first = region["u"], region["least"], region["most"], region["first"]
+        count = region["count"]
+        choice = torch.minimum(choice, (count - 1).clamp(min=0))
+        step = choice + (choice >= first).long()  # the sample's own value is left out
+        whole = low + step.to(low.dtype)
+        even = low + choice.to(low.dtype) / (_GRID - 1) * (high - low)
+        even = torch.where(choice == _GRID - 1, high, torch.minimum(even, high))
+        entry = table.entry(torch.where(table.cells, first + choice, step))
+        # The nearest number on the other side of a threshold.
+        crossed = torch.where(entry >= u, torch.nextafter(entry, torch.full_like(entry, torch.inf)), entry)
+        whole_crossed = torch.where(entry >= u, entry.floor() + 1, entry.floor())
+        crossed = torch.where(table.whole, whole_crossed, crossed)
+        crossed = torch.minimum(torch.maximum(crossed, low), high)
+        listed = table.used > 0
+        value = torch.where(table.cells, crossed, torch.where(listed, entry, torch.where(table.whole, whole, even)))
+        return torch.where(count > 0, value, u)
+
+    def points(self, region: Rows) -> Tensor:
+        table, count = self._layout(region["x"]), region["count"]
+        endless = (table.used == 0) & ~table.whole & ~table.cells & (count > 0)
+        total = self._ways(count)[:, 0].sum(1)
+        # A relation may hold in one part of a cell and fail in another: its cells are more than those of the model.
+        split = (table.cells & (count > 0)).any(1) & bool(self.where)
+        deep = (count > 0).sum(1).clamp(max=self.max_changed or count.shape[1]) > _LEVELS
+        return torch.where(endless.any(1) | split | deep | (total >= _CAP), torch.inf, total)
+
+    def point(self, number: Tensor, region: Rows) -> Tensor:
+        table, count = self._layout(region["x"]), region["count"]
+        ways = self._ways(count)  # (N, F + 1, K + 1)
+        n, lanes = number.shape
+        fields = count.shape[1]
+        upto = ways[:, 0].cumsum(1)
+        level = torch.searchsorted(upto, number.double(), right=True)
+        beyond = level >= upto.shape[1]
+        level = level.clamp(max=upto.shape[1] - 1)
+        before = torch.cat([torch.zeros_like(upto[:, :1]), upto], 1).gather(1, level)
+        left = (number.double() - before).clamp(min=0)
+        choice = torch.full((n, lanes, fields), -1, dtype=torch.int64, device=number.device)
+        for at in range(fields):
+            stay = ways[:, at + 1].gather(1, level)
+            goes = (left >= stay) & (level > 0) & ~beyond
+            rest = ways[:, at + 1].gather(1, (level - 1).clamp(min=0)).clamp(min=1)
+            left = torch.where(goes, left - stay, left)
+            choice[:, :, at] = torch.where(goes, (left / rest).floor().long(), -1)
+            left = torch.where(goes, left % rest, left)
+            level = torch.where(goes, level - 1, level)
+        wide = {name: value.repeat_interleave(lanes, 0) for name, value in region.items()}
+        flat = choice.flatten(0, 1)
+        value = torch.where(flat >= 0, self._value(table, wide, flat.clamp(min=0)), wide["u"])
+        return table.unfold(value, wide["x"]).view(n, lanes, -1)
+
+    def _ways(self, count: Tensor) -> Tensor:
+        """Return (N, F + 1, K + 1) float64: the ways to change exactly k of the fields from f on."""
+        n, fields = count.shape
+        most = min(fields, self.max_changed or fields, _LEVELS)
+        ways = torch.zeros((n, fields + 1, most + 1), dtype=torch.float64, device=count.device)
+        ways[:, fields, 0] = 1
+        for at in range(fields - 1, -1, -1):
+            ways[:, at] = ways[:, at + 1]
+            ways[:, at, 1:] += count[:, at : at + 1] * ways[:, at + 1, :-1]
+        return ways.clamp_(max=_CAP)
+
+
+def _label(name: Name) -> str:
+    return "/".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
+def _span(rule: ColumnRule) -> tuple[float, float, bool]:
+    """Return the moves below and above that a rule allows, and True if they are shares of the value."""
+    match rule:
+        case Within() | Whole():
+            return float(rule.below), float(rule.above or 0), False
+        case Relative():
+            return -rule.share, rule.share, True
+        case Increase():
+            return 0.0, float(rule.most), False
+        case Decrease():
+            return -float(rule.most), 0.0, False
+    return -math.inf, math.inf, False
+
+
+def _below(threshold: float) -> float:
+    """Return the largest float32 that is at most a threshold: `x <= threshold` is the same for all float32 x."""
+    near = np.float32(threshold)
+    return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
+
+
+def _slack(terms: Tensor) -> Tensor:
+    """Return (N,) float64: what storing rows in float32 may add to a sum of terms (N, D)."""
+    return terms.abs().sum(1) * 2.0**-22
