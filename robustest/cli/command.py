@@ -150,6 +150,14 @@ def _index(a: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _evidence(a: argparse.Namespace) -> int:
+    from robustest.cli.commands import evidence
+
+    if a.action == "write":
+        return evidence.write(a.file, a.output, a.model, a.salt)
+    return evidence.verify(a.folder, a.model, a.salt, run=not a.no_run)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "merge": _merge,
@@ -161,6 +169,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "floor": _floor,
     "init": _init,
     "index": _index,
+    "evidence": _evidence,
 }
 
 
@@ -236,6 +245,30 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     )
     pages = add("index", "write an index page over the pages of several runs (robustest[html])")
     pages.add_argument("folder", metavar="DIR", help="folder of the runs' pages, each in its own folder")
+
+    evidence = add("evidence", "write what a run found as files that others can check, or verify them")
+    actions = evidence.add_subparsers(dest="action", metavar="ACTION", required=True)
+    writing = _adder(actions)("write", "write statement, test result, CycloneDX, SARIF and model card")
+    writing.add_argument("file", metavar="FILE", help="file of --robust-json, of a whole run")
+    writing.add_argument("-o", "--output", metavar="DIR", default="evidence", help="the folder (default: %(default)s)")
+    verify = _adder(actions)("verify", "check files and numbers, and measure again")
+    verify.add_argument(
+        "folder", metavar="DIR", nargs="?", default="evidence", help="the folder (default: %(default)s)"
+    )
+    verify.add_argument("--no-run", action="store_true", help="measure nothing")
+    for one in (writing, verify):
+        one.add_argument(
+            "--model",
+            metavar="FILE",
+            action="append",
+            default=[],
+            help="file of the model: the subject; repeatable",
+        )
+        one.add_argument(
+            "--salt",
+            metavar="FILE",
+            help="key of the digests of data (default: .robustest/evidence-salt)",
+        )
 
     history = add("history", "keep and show the results of many runs")
     actions = history.add_subparsers(dest="action", metavar="ACTION", required=True)
