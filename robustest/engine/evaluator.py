@@ -31,6 +31,8 @@ Render = Callable[[Tensor, slice], Tensor]
 Objective = Callable[[Tensor, slice], Tensor]
 """Maps the model's outputs (b, *O) for a part of the rows, a slice, to (b,) values to climb."""
 
+# Estimators take milliseconds for a call, and next to nothing for a row.
+_ESTIMATOR_BATCH = 8192
 DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
 # Numbers that a model may give in one pass, 256 MiB: tasks with large outputs get smaller batches.
 _MOST_OUTPUT = 1 << 26
@@ -103,7 +105,8 @@ class Evaluator:
         self.model = model.on(device)
         self.device = device
         self.task = task
-        self.batch_size = batch_size or DEFAULT_BATCH.get(device.type, 128)
+        usual = _ESTIMATOR_BATCH if model.estimator is not None else DEFAULT_BATCH.get(device.type, 128)
+        self.batch_size = batch_size or usual
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0

@@ -36,6 +36,7 @@ from robustest.errors import ConfigError, expected, unknown
 from robustest.factory import Factory
 from robustest.models import Classifier, Needs, as_classifier
 from robustest.models.classifier import Preprocessing, logits_of
+from robustest.models.trees import cells_of
 from robustest.run.comparison import Baseline, Comparison, entry_in, measured_by
 from robustest.run.evidence import Look
 from robustest.run.naming import current_claim
@@ -186,7 +187,13 @@ class Setup:
         x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]
         if x.ndim != 2:
             raise ConfigError(expected(f"rows (N, D) of a table for {threat}", tuple(x.shape)))
-        return threat.resolved(x.shape[1], self.model.bounds)
+        estimator, bounds = self.model.estimator, self.model.bounds
+        resolved = threat.resolved(x.shape[1], bounds)
+        if estimator is None or self.model.preprocessing is not None:
+            return resolved
+        few = self.samples.take(torch.arange(min(2, len(self.samples))))[0]
+        cells = cells_of(estimator, few.numpy(), resolved.numbers())
+        return resolved if cells is None else threat.resolved(x.shape[1], bounds, cells=cells)
 
     def on(self, samples: Samples) -> Setup:
         return replace(self, samples=samples)
