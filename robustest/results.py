@@ -18,6 +18,13 @@ from robustest.words import count_of, exactly, sentence
 Value = str | int | float | bool
 """The value of a fact: one plain JSON value."""
 
+Changes = Mapping[str, Sequence[Sequence[str]]]
+"""The difference between a sample and its counterexample that is no picture, as plain JSON; one key of two.
+
+"diff": parts of a text in order, each a mark and its characters: "=" kept, "-" taken out, "+" put in.
+"table": changed columns, each with its name, and its value before and after.
+"""
+
 # Most entries of a mapping that is shown in a line, not as a table.
 _IN_A_LINE = 8
 
@@ -282,7 +289,11 @@ class Counterexample:
         size: size of the change, in the threat's norm or the shift's severity; or None.
         image: path of its picture, or None.
         pixels: number of changed pixels (of all channels together), or None.
-        told: answers in words if they are no classes (these are then -1); else empty.
+        answer: answers in words if they are no classes (these are then -1); else empty.
+        changes: the change itself, of texts, bytes and rows of a table; or None.
+
+    Raises:
+        TypeError: changes have another form.
     """
 
     index: int
@@ -292,7 +303,20 @@ class Counterexample:
     size: float | None = None
     image: str | None = None
     pixels: int | None = None
-    told: str = ""
+    answer: str = ""
+    changes: Changes | None = None
+
+    def __post_init__(self) -> None:
+        if self.changes is None:
+            return
+        kind = next(iter(self.changes), "")
+        width, parts = {"diff": 2, "table": 3}.get(kind), self.changes.get(kind, ())
+        if (
+            len(self.changes) != 1
+            or width is None
+            or any(len(p) != width or not all(type(t) is str for t in p) for p in parts)
+        ):
+            raise TypeError(expected("changes as parts of a diff or rows of a table", self.changes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

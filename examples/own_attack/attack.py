@@ -32,12 +32,12 @@ class RandomSigns:
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         raise TypeError("this attack takes no gradients")
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        own = seen.logits.gather(1, problem.y.unsqueeze(1)).squeeze(1)
-        other = seen.logits.scatter(1, problem.y.unsqueeze(1), -torch.inf).amax(1)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        own = evaluation.logits.gather(1, problem.y.unsqueeze(1)).squeeze(1)
+        other = evaluation.logits.scatter(1, problem.y.unsqueeze(1), -torch.inf).amax(1)
         margin = own - other
         better = margin < state["margin"]
-        best = torch.where(per_row(better, seen.z), state["next"], state["best"])
+        best = torch.where(per_row(better, evaluation.z), state["next"], state["best"])
         key = rng.fold(state["key"], state["step"])  # fresh numbers for every sample and step
         flips = rng.uniform(key, problem.x.shape[1:]) < 0.1
         return {

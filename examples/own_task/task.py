@@ -57,5 +57,5 @@ class Landmarks:
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, str]:
         return {
-            "told": f"a landmark {float((predicted - (y if moved is None else moved)).norm(dim=-1).max()):.1f} px off"
+            "answer": f"a landmark {float((predicted - (y if moved is None else moved)).norm(dim=-1).max()):.1f} px off"
         }

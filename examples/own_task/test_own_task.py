@@ -34,7 +34,7 @@ def test_what_is_found_at_first_holds_under_a_little_noise():
 def test_an_attack_moves_the_landmark_where_more_is_allowed():
     found = measure_robust_accuracy(names_the_brightest, pictures(), Linf(0.3), task=Landmarks(1.5), at_least=0.5)
     assert found.verdict is Verdict.FAILED
-    assert "px off" in found.counterexamples[0].told
+    assert "px off" in found.counterexamples[0].answer
 
 
 def test_landmarks_follow_a_picture_that_is_moved():

@@ -83,7 +83,7 @@ class ALMA:
         return {
             "z": problem.x,
             "key": rng.fold(key, "direction"),
-            "scale": torch.zeros_like(one),  # of d with two classes; 0 until first seen
+            "scale": torch.zeros_like(one),  # of d with two classes; 0 until first evaluated
             "multiplier": one,
             "weight": one,
             "then": one,  # d at the last look
@@ -104,12 +104,12 @@ class ALMA:
         scale = torch.where(state["scale"] > 0, state["scale"], margin.detach().abs().float())
         return margin / scale.clamp(min=torch.finfo(scale.dtype).tiny)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
-        d = -self.objective(problem, state, seen.logits.double()).float()
-        fooled = ~problem.task.holds(seen.logits, problem.y)
-        if seen.logits.shape[1] == 2:
-            margin = problem.task.margin(seen.logits, problem.y).abs()
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
+        d = -self.objective(problem, state, evaluation.logits.double()).float()
+        fooled = ~problem.task.holds(evaluation.logits, problem.y)
+        if evaluation.logits.shape[1] == 2:
+            margin = problem.task.margin(evaluation.logits, problem.y).abs()
             state = {**state, "scale": torch.where(state["scale"] > 0, state["scale"], margin)}
         x, step = problem.x, state["step"]
 
@@ -126,9 +126,9 @@ class ALMA:
         # The descent: minus the gradient of norm and penalty, (B, *S) in widths of the bounds. Where delta is 0 the
         # Euclidean length is clamped, and the norm's gradient 0.
         span = per_row(problem.region["span"], x)
-        delta = (seen.z - x) / span
+        delta = (evaluation.z - x) / span
         norm = delta.sign() if isinstance(problem.threat, L1) else delta / per_row(length(delta), x)
-        descent = torch.addcmul(-norm, seen.gradient * span, per_row(_slope(d, weight, multiplier), x))
+        descent = torch.addcmul(-norm, evaluation.gradient * span, per_row(_slope(d, weight, multiplier), x))
         # At the sample itself the norm has no gradient, and the penalty may have none: then any direction is as good.
         lost = first & (descent == 0).flatten(1).all(1)
         if x.device.type != "cpu" or bool(lost.any()):
@@ -150,7 +150,7 @@ class ALMA:
         speed = torch.add(move, state["speed"], alpha=self.smoothing)
         return {
             **state,
-            "z": torch.addcmul(seen.z, speed, per_row(stride, x)).clamp(*problem.bounds),
+            "z": torch.addcmul(evaluation.z, speed, per_row(stride, x)).clamp(*problem.bounds),
             "multiplier": multiplier,
             "weight": weight,
             "then": torch.where(first | due, d, state["then"]),

@@ -127,16 +127,16 @@ class APGD:
             return class_losses.targeted_dlr(logits, problem.y, self._target(problem, state, logits))
         return problem.task.losses[self.loss](logits, problem.y)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        after = self._advance(problem, state, seen)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        after = self._advance(problem, state, evaluation)
         if self.loss != "targeted_dlr":
             return after
         # The unchanged sample fixes the target and is no part of the search, which begins at z as init left it.
         ranking = state["step"] < 0
-        if seen.z.device.type == "cpu" and not bool(ranking.any()):
+        if evaluation.z.device.type == "cpu" and not bool(ranking.any()):
             return after
         after = {name: torch.where(per_row(ranking, now), state[name], now) for name, now in after.items()}
-        return {**after, "step": state["step"] + 1, "target": self._target(problem, state, seen.logits)}
+        return {**after, "step": state["step"] + 1, "target": self._target(problem, state, evaluation.logits)}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """Return (B,) the fixed target classes, or those of these logits."""
@@ -145,23 +145,23 @@ class APGD:
             return state["target"]
         return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
-    def _advance(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def _advance(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         # In float32 a value's last bit depends on the row's place in the batch; in float64, rounded, it does not.
-        value = self.objective(problem, state, seen.logits.double()).float()
-        better = per_row(value > state["top"], seen.z)
+        value = self.objective(problem, state, evaluation.logits.double()).float()
+        better = per_row(value > state["top"], evaluation.z)
         state = {
             **state,
-            "best": torch.where(better, seen.z, state["best"]),
-            "best_gradient": torch.where(better, seen.gradient, state["best_gradient"]),
+            "best": torch.where(better, evaluation.z, state["best"]),
+            "best_gradient": torch.where(better, evaluation.gradient, state["best_gradient"]),
             "top": torch.maximum(state["top"], value),
             "rises": state["rises"] + ((value > state["value"]) & (state["step"] > 0)),
         }
         sparse = isinstance(problem.threat, L1)
         # Rows that look back go on from their best point, with the gradient that was taken there: no further pass.
         state, back = (_l1_look_back if sparse else _halve)(self.steps, problem, state)
-        z = torch.where(per_row(back, seen.z), state["best"], seen.z)
-        gradient = torch.where(per_row(back, z), state["best_gradient"], seen.gradient)
+        z = torch.where(per_row(back, evaluation.z), state["best"], evaluation.z)
+        gradient = torch.where(per_row(back, z), state["best_gradient"], evaluation.gradient)
         value = torch.where(back, state["top"], value)
         if sparse:
             state = _l1_move(_L1Plan(self.steps, self.outside_in), problem, state, z, gradient)

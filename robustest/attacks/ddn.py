@@ -101,14 +101,14 @@ class DDN:
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return problem.task.losses[self.loss](logits, problem.y)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         x, step = problem.x, state["step"]
-        holds = problem.task.holds(seen.logits, problem.y)
+        holds = problem.task.holds(evaluation.logits, problem.y)
         gamma = cosine(self.gamma, self.gamma if self.gamma_last is None else self.gamma_last, step, self.steps)
         radius = state["radius"] * torch.where(holds, 1 + gamma, 1 - gamma)
         stride = state["unit"] * cosine(self.step_size, self.step_size / 100, step, self.steps)
-        delta = torch.addcmul(seen.z - x, problem.threat.ascent(seen.gradient), per_row(stride, x))
+        delta = torch.addcmul(evaluation.z - x, problem.threat.ascent(evaluation.gradient), per_row(stride, x))
         # Divided before it is scaled: delta = 0 stays 0, as `length` is never 0.
         z = torch.addcmul(x, delta / per_row(length(delta), x), per_row(radius, x)).clamp(*problem.bounds)
         return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}

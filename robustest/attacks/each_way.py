@@ -67,16 +67,16 @@ class EachWay:
         ways = self._ways(problem, logits)
         return -ways.gather(1, self._way(state, ways).unsqueeze(1)).squeeze(1)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         threat, region, step = problem.threat, problem.region, state["step"]
-        share = 0.5 * (1 + torch.cos(math.pi * (step % self.steps_each).to(seen.z.dtype) / self.steps_each))
+        share = 0.5 * (1 + torch.cos(math.pi * (step % self.steps_each).to(evaluation.z.dtype) / self.steps_each))
         length = threat.stride(region) * share
-        z = torch.addcmul(seen.z, threat.ascent(seen.gradient), per_row(length, seen.z))
+        z = torch.addcmul(evaluation.z, threat.ascent(evaluation.gradient), per_row(length, evaluation.z))
         # The next way begins at the sample again.
         turn = ((step + 1) % self.steps_each == 0) & (step + 1 < self.steps)
         z = torch.where(per_row(turn, z), threat.origin(region), z)
-        return {"z": z, "way": self._way(state, self._ways(problem, seen.logits)), "step": step + 1}
+        return {"z": z, "way": self._way(state, self._ways(problem, evaluation.logits)), "step": step + 1}
 
     def _ways(self, problem: Problem, logits: Tensor) -> Tensor:
         assert isinstance(problem.task, Sided)

@@ -78,5 +78,5 @@ class EOT:
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return self.searcher.objective(problem, state, logits)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        return self.searcher.tell(problem, state, seen)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        return self.searcher.tell(problem, state, evaluation)

@@ -87,13 +87,13 @@ class FAB:
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return _lead(logits, problem.y, self._target(problem, state, logits))
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
-        x, z, gradient = problem.x, seen.z, seen.gradient
-        target = self._target(problem, state, seen.logits)
-        holds = problem.task.holds(seen.logits, problem.y)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
+        x, z, gradient = problem.x, evaluation.z, evaluation.gradient
+        target = self._target(problem, state, evaluation.logits)
+        holds = problem.task.holds(evaluation.logits, problem.y)
         # In float64: the gap is a difference of logits that are nearly equal at the boundary.
-        gap = -_lead(seen.logits.double(), problem.y, target)
+        gap = -_lead(evaluation.logits.double(), problem.y, target)
         moved = ((z.double() - x.double()) * gradient.double()).flatten(1).sum(1)
         step = to_hyperplane(problem.threat, z, gradient, gap, problem.bounds)
         whole = to_hyperplane(problem.threat, x, gradient, gap + moved, problem.bounds)

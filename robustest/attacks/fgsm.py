@@ -35,9 +35,9 @@ class FGSM(Climbing):
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"z": problem.threat.origin(problem.region)}
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         threat, region = problem.threat, problem.region
         if isinstance(threat, L1):
-            return {"z": seen.z + filled(seen.gradient, seen.z, region, threat.stride(region))}
-        return {"z": seen.z + threat.ascent(seen.gradient) * per_row(threat.stride(region), seen.z)}
+            return {"z": evaluation.z + filled(evaluation.gradient, evaluation.z, region, threat.stride(region))}
+        return {"z": evaluation.z + threat.ascent(evaluation.gradient) * per_row(threat.stride(region), evaluation.z)}

@@ -71,11 +71,11 @@ class FMN(Climbing):
             "step": torch.zeros_like(key),
         }
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         x, step, threat = problem.x, state["step"], problem.threat
-        fooled = ~problem.task.holds(seen.logits, problem.y)
-        size = threat.size(seen.z, problem.region).float()
+        fooled = ~problem.task.holds(evaluation.logits, problem.y)
+        size = threat.size(evaluation.z, problem.region).float()
         smallest = torch.where(fooled, torch.minimum(size, state["smallest"]), state["smallest"])
         radius = state["radius"]
         gamma = cosine(self.gamma, self.gamma / 50, step, self.steps)
@@ -84,7 +84,8 @@ class FMN(Climbing):
             more = torch.maximum(radius + 1, (radius * (1 + gamma)).floor())
             radius = torch.where(fooled, torch.minimum(fewer, smallest), more).clamp(min=0.0)
         else:
-            way = problem.task.margin(seen.logits.double(), problem.y).float() / dual_length(threat, seen.gradient)
+            margin = problem.task.margin(evaluation.logits.double(), problem.y).float()
+            way = margin / dual_length(threat, evaluation.gradient)
             # Before the first success the boundary is extrapolated; afterwards it is bracketed by growing and
             # shrinking.
             outside = torch.where(smallest < torch.inf, radius * (1 + gamma), size + way * (1 + gamma))
@@ -94,8 +95,8 @@ class FMN(Climbing):
         first = (10.0 if isinstance(threat, Linf) else 1.0) if self.step_size is None else self.step_size
         stride = problem.region["span"] * cosine(first, first / 100, step, self.steps)
         # The step has a fixed Euclidean length in every norm; only the projection knows the norm.
-        direction = seen.gradient / per_row(length(seen.gradient), x)  # zero where the gradient is
-        delta = torch.addcmul(seen.z - x, direction, per_row(stride, x))
+        direction = evaluation.gradient / per_row(length(evaluation.gradient), x)  # zero where the gradient is
+        delta = torch.addcmul(evaluation.z - x, direction, per_row(stride, x))
         z = (x + within(threat, delta, radius, problem.region)).clamp(*problem.bounds)
         return {"z": z, "radius": radius, "smallest": smallest, "step": step + 1}
 

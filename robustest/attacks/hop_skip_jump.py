@@ -114,13 +114,13 @@ class HopSkipJump(OneByOne):
             z = torch.where(per_row(starting, z), noise, z)
         return z
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        wrong = ~problem.task.holds(seen.logits, problem.y)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        wrong = ~problem.task.holds(evaluation.logits, problem.y)
         # Rows are in different phases: each phase that occurs is computed for all rows and taken by its own.
         after = {**state, "age": state["age"] + 1, "count": state["count"] + 1}
         for phase, hear in enumerate((self._after_start, self._after_halving, self._after_probe, self._after_walk)):
             if _any(rows := state["phase"] == phase):
-                news = hear(problem, after, seen.z, wrong)
+                news = hear(problem, after, evaluation.z, wrong)
                 after |= {name: torch.where(per_row(rows, new), new, after[name]) for name, new in news.items()}
         return after
 

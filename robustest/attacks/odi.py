@@ -110,25 +110,29 @@ class ODIMargin:
             weights = torch.where(starting, state["direction"], weights)
         return class_losses.linear(logits, weights)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         # Steps of the start have the full length (done = 0), those on the margin follow half a cosine.
-        done = (state["step"] - self.start_steps).clamp(min=0).to(seen.z.dtype)
+        done = (state["step"] - self.start_steps).clamp(min=0).to(evaluation.z.dtype)
         share = self.step_scale * 0.5 * (1 + torch.cos(math.pi * done / self.steps_after))
-        ascent = problem.threat.ascent(seen.gradient)
+        ascent = problem.threat.ascent(evaluation.gradient)
         if self.euclidean:
             # As long as the step to a corner of the ball, whose D signs have the Euclidean length sqrt(D).
-            ascent = seen.gradient / per_row(length(seen.gradient), seen.z) * seen.z[0].numel() ** 0.5
-        z = torch.addcmul(seen.z, ascent, per_row(problem.threat.radius * share, seen.z))
+            ascent = (
+                evaluation.gradient
+                / per_row(length(evaluation.gradient), evaluation.z)
+                * evaluation.z[0].numel() ** 0.5
+            )
+        z = torch.addcmul(evaluation.z, ascent, per_row(problem.threat.radius * share, evaluation.z))
         after = {"z": z, "direction": state["direction"], "step": state["step"] + 1}
         if "steep" in state:
             # `steep` is the last place with a gradient of each element, NaN for none; flat elements go halfway back to
             # it. Of an element that never had a gradient both corners are tried, in turn: the slope may lie on the
             # other side of the sample (a white pixel under a window is flat above and steep below). At first the side
             # of the start: at a bound of the inputs that is the only one with room.
-            flat, steep = seen.gradient == 0, state["steep"]
-            above = (seen.z > problem.x) != per_row(state["step"] == 0, seen.z)
+            flat, steep = evaluation.gradient == 0, state["steep"]
+            above = (evaluation.z > problem.x) != per_row(state["step"] == 0, evaluation.z)
             corner = torch.where(above, problem.region["low"], problem.region["high"])
-            back = torch.where(steep.isnan(), corner, (seen.z + steep) / 2)
-            after |= {"z": torch.where(flat, back, z), "steep": torch.where(flat, steep, seen.z)}
+            back = torch.where(steep.isnan(), corner, (evaluation.z + steep) / 2)
+            after |= {"z": torch.where(flat, back, z), "steep": torch.where(flat, steep, evaluation.z)}
         return after

@@ -75,13 +75,13 @@ class PatchGradient(Climbing):
             "step": torch.zeros_like(key),
         }
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
-        step, now = state["step"] + 1, problem.task.losses["margin"](seen.logits, problem.y)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
+        step, now = state["step"] + 1, problem.task.losses["margin"](evaluation.logits, problem.y)
         better = now > state["margin"]
         state = {
             **state,
-            "here": torch.where(per_row(better, seen.z), seen.z, state["here"]),
+            "here": torch.where(per_row(better, evaluation.z), evaluation.z, state["here"]),
             "margin": torch.where(better, now, state["margin"]),
             "step": step,
         }
@@ -100,10 +100,10 @@ class PatchGradient(Climbing):
         }
         late = step >= trying
         since = (step - trying).clamp(min=0)
-        share = (since % max(1, self.refining)).to(seen.z.dtype) / max(1, self.refining)
+        share = (since % max(1, self.refining)).to(evaluation.z.dtype) / max(1, self.refining)
         length = torch.where(late, _LATER_STEP * 0.5 * (1 + torch.cos(math.pi * share)), _FIRST_STEP)
         stride = length * problem.threat.stride(problem.region)
-        z = torch.addcmul(seen.z, problem.threat.ascent(seen.gradient), per_row(stride, seen.z))
+        z = torch.addcmul(evaluation.z, problem.threat.ascent(evaluation.gradient), per_row(stride, evaluation.z))
         # A new place begins with random content; a refinement with the next of the kept proposals.
         rows = torch.arange(len(step), device=step.device)
         place = torch.div(step, self.tries, rounding_mode="floor")

@@ -109,8 +109,8 @@ class PatchRS(BestOfRounds):
         corner = torch.where(exploring.unsqueeze(2), state["corners"].gather(1, last), corner)
         return torch.cat([content.flatten(2), corner], 2)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        return better_of(problem, state, seen)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        return better_of(problem, state, evaluation)
 
     def _window(self, problem: Problem, key: Tensor, content: Tensor, colour: Tensor, progress: Tensor) -> Tensor:
         """Return contents (B, A, C, H, W) with a square window in a colour (B, A, C, 1, 1)."""

@@ -56,16 +56,16 @@ class PGD(Climbing):
         z = threat.start(region, key) if self.random_start else threat.origin(region)
         return {"z": z, "step": torch.zeros_like(key)}
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         threat, region, rounds = problem.threat, problem.region, state["step"] + 1
         size = threat.stride(region)
         size = size * (2 / self.steps) if self.step_size is None else torch.full_like(size, self.step_size)
         if isinstance(threat, L1):
             # The steepest step is along one element and often ends past its bound: fill one element after the other.
-            return {"z": seen.z + filled(seen.gradient, seen.z, region, size), "step": rounds}
-        ascent = threat.ascent(seen.gradient)
-        z = torch.addcmul(seen.z, per_row(size, seen.z), ascent)
+            return {"z": evaluation.z + filled(evaluation.gradient, evaluation.z, region, size), "step": rounds}
+        ascent = threat.ascent(evaluation.gradient)
+        z = torch.addcmul(evaluation.z, per_row(size, evaluation.z), ascent)
         if isinstance(threat, L2):
             last = per_row(rounds >= self.steps, z)
             z = torch.where(last, problem.x + threat.eps * ascent, z)

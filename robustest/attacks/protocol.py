@@ -107,7 +107,7 @@ class Searcher(Protocol):
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """Return (B,) the value to climb, which the engine differentiates. Unused unless `needs` is GRADIENT."""
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         """Return the state after an evaluation."""
 
 

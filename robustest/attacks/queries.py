@@ -76,15 +76,15 @@ class BestOfRounds(InRounds):
         return shorter
 
 
-def best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:
+def best_of(problem: Problem, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
     """Return the largest margin loss (B,) of each row's proposals of a round, and its point (B, *Z)."""
-    value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
-    return value, seen.z[torch.arange(len(lane), device=lane.device), lane]
+    value, lane = problem.task.losses["margin"](evaluation.logits, problem.y).max(1)
+    return value, evaluation.z[torch.arange(len(lane), device=lane.device), lane]
 
 
-def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+def better_of(problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
     """Return the state with a row's best proposal in place of its point, where its margin loss is larger."""
-    value, best = best_of(problem, seen)
+    value, best = best_of(problem, evaluation)
     better = per_row(value > state["value"], best)
     return {
         **state,

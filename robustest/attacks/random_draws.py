@@ -50,5 +50,5 @@ class RandomDraws(InRounds):
         z = problem.threat.start(several, key)
         return z.view(-1, self.at_once, *z.shape[1:])
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         return {"key": state["key"], "step": state["step"] + 1}

@@ -91,15 +91,15 @@ class SigmaZero(Climbing):
             "fewest": torch.full_like(key, by_pixel(problem.x).shape[2] + 1),
         }
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         x, span = problem.x, per_row(problem.region["span"], problem.x)
-        fooled = ~problem.task.holds(seen.logits, problem.y)
-        changed = by_pixel(seen.z != x).any(1).sum(1)
+        fooled = ~problem.task.holds(evaluation.logits, problem.y)
+        changed = by_pixel(evaluation.z != x).any(1).sum(1)
         better = fooled & (changed < state["fewest"])
         state = {
             **state,
-            "best": torch.where(per_row(better, x), seen.z, state["best"]),
+            "best": torch.where(per_row(better, x), evaluation.z, state["best"]),
             "fewest": torch.where(better, changed, state["fewest"]),
         }
         # Part 1.
@@ -107,8 +107,8 @@ class SigmaZero(Climbing):
         length = cosine(self.step_size, last, state["step"].clamp(max=walked), walked)
         shift = self.threshold_step * length
         threshold = (state["threshold"] + torch.where(fooled, shift, -shift)).clamp(0, 1)
-        delta = (seen.z - x) / span
-        loss = seen.gradient * span * per_row(~fooled, x)  # cut off at zero
+        delta = (evaluation.z - x) / span
+        loss = evaluation.gradient * span * per_row(~fooled, x)  # cut off at zero
         gradient = loss - self._count_slope(delta)
         # Rows are scaled to a largest element of 1; zero stays zero.
         largest = gradient.abs().flatten(1).amax(1).clamp(min=torch.finfo(gradient.dtype).tiny)
@@ -124,9 +124,9 @@ class SigmaZero(Climbing):
         kept = torch.where(change >= threshold.view(-1, 1, 1), by_pixel(z), by_pixel(x)).reshape(x.shape)
         # Part 2. Its first step begins at the best point.
         count = state["step"] - self.walking
-        from_ = torch.where(per_row(count <= 0, x), state["best"], seen.z)
+        from_ = torch.where(per_row(count <= 0, x), state["best"], evaluation.z)
         stride = torch.where(count % 4 == 3, _ENDLESS, _SHORT) * problem.region["span"]
-        z = torch.addcmul(from_, problem.threat.ascent(seen.gradient), per_row(stride.to(x.dtype), x))
+        z = torch.addcmul(from_, problem.threat.ascent(evaluation.gradient), per_row(stride.to(x.dtype), x))
         improved = sparse(z, problem.region, (state["fewest"] - 1).clamp(max=int(problem.threat.radius)))
         return {
             **state,

@@ -95,8 +95,8 @@ class SparseRS(BestOfRounds):
         moved = torch.where(fresh.unsqueeze(2), value, torch.where(stays.unsqueeze(2), z, x))
         return moved.reshape(len(age), self.at_once, *problem.x.shape[1:])
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        return better_of(problem, state, seen)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        return better_of(problem, state, evaluation)
 
 
 def _elements(problem: Problem, v: Tensor) -> Tensor:

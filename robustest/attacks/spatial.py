@@ -64,7 +64,7 @@ class SpatialGrid:
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return problem.task.losses["margin"](logits, problem.y)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         return {"step": state["step"] + 1}
 
     def values(self, threat: Spatial) -> tuple[int, ...]:
@@ -116,12 +116,12 @@ class SpatialGradient(Climbing):
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"z": problem.threat.origin(problem.region), "key": key, "step": torch.zeros_like(key)}
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        assert seen.gradient is not None
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        assert evaluation.gradient is not None
         threat, region = problem.threat, problem.region
-        share = (state["step"] % self.climbing).to(seen.z.dtype) / self.climbing
+        share = (state["step"] % self.climbing).to(evaluation.z.dtype) / self.climbing
         length = self.step_size * 0.5 * (1 + torch.cos(math.pi * share)) * threat.stride(region)
-        climbed = torch.addcmul(seen.z, threat.ascent(seen.gradient), per_row(length, seen.z))
+        climbed = torch.addcmul(evaluation.z, threat.ascent(evaluation.gradient), per_row(length, evaluation.z))
         step = state["step"] + 1
         turn = (step % self.climbing == 0) & (step < self.steps)
         fresh = threat.start(region, rng.fold(state["key"], step))

@@ -75,8 +75,8 @@ class SPSA(OneByOne):
         sign = torch.where(age >= self.steps, 0, 1 - 2 * (age % 2)).float()  # the last one is z itself
         return state["z"] + per_row(sign * delta, problem.x) * self._signs(problem, state)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        age, value = state["age"], problem.task.losses["margin"](seen.logits, problem.y)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        age, value = state["age"], problem.task.losses["margin"](evaluation.logits, problem.y)
         slope = (age % 2) * (state["value"] - value)  # 0 after the first of a pair
         after = {**state, "value": value, "age": age + 1}
         after["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))

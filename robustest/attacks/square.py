@@ -102,8 +102,8 @@ class Square(BestOfRounds):
         propose = _pyramids if isinstance(problem.threat, L1 | L2) else _corners
         return propose(self, problem, state).view(len(problem.x), self.at_once, *problem.x.shape[1:])
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value, z = best_of(problem, seen)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        value, z = best_of(problem, evaluation)
         better = (value > state["value"]).to(z.dtype)
         return {
             "z": torch.lerp(state["z"], z, per_row(better, z)),

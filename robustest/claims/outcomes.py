@@ -527,5 +527,5 @@ def _result(
             row = int(scored.first[place])
             parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
             parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
-            shown.append(Counterexample(index=place, label=-1, clean=-1, predicted=-1, told="; ".join(parts)))
+            shown.append(Counterexample(index=place, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
     return replace(result, counterexamples=tuple(shown))

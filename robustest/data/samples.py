@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +16,13 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 
 from robustest import extensions
 from robustest.clock import check as check_clock
+from robustest.data.strings import Strings, are_strings
 from robustest.errors import DataError, PackError, expected
 from robustest.factory import Factory
 from robustest.tasks import CLASSIFICATION, Task
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 
 def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
@@ -44,9 +48,11 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
             raise DataError(
                 expected("a data module whose test_dataloader() is one loader", data, "Pass the one that is meant.")
             )
-    if not (isinstance(data, (tuple, list)) and len(data) == 2 and (_is_frame(data[0]) or hasattr(data[0], "shape"))):
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
         return data
     x, y = data
+    if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
+        return data
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
     return (_numbers(x) if _is_frame(x) else x), _indices(y, labels)
 
@@ -118,6 +124,7 @@ def class_names(data: Any) -> tuple[str, ...]:
     return ()
 
 
+_TEXT_KEYS = ("text", "sentence", "content", "bytes")
 _IMAGE_KEYS = ("pixel_values", "image", "img", "x", "input")
 _WHOLE = (torch.int16, torch.int32, torch.int64)
 _LABEL_KEYS = ("label", "labels", "fine_label", "target", "y", "mask", "annotation")
@@ -134,6 +141,7 @@ class Samples:
     # the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot make them
     source: Any = None
     task: Task = CLASSIFICATION  # task that reads their targets
+    coding: Coding | None = None  # of samples that are no tensors
 
     def __len__(self) -> int:
         return self.size
@@ -151,7 +159,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` such as torchvision's `ImageFolder`;
             a `DataLoader` over one, whose collate function is used; a Hugging Face data set; `Samples`; or the
             `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
-            ...) and a label; PIL images become floats in [0, 1].
+            ...) and a label; PIL images become floats in [0, 1]. `(texts, y)` has a list, an array or a column of
+            texts, or of bytes; in data sets these are `text`, `sentence`, `content` or `bytes`.
         task: task that reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
@@ -167,10 +176,18 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = data
     elif isinstance(data, DataLoader):
         samples = _loaded(data, task)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and are_strings(data[0]):
+        samples = _strings(data[0], data[1], task)
     elif isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
         samples = _arrays(data[0], data[1], task)
     elif (read := read_by_pack(data)) is not data:
         samples = as_samples(read, task)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and _begins_with_string(data[0]):
+        stranger = next(place for place, one in enumerate(data[0]) if type(one) is not type(data[0][0]))
+        kind, other = type(data[0][0]).__name__, type(data[0][stranger]).__name__
+        raise DataError(expected(f"{kind} for each sample", f"{other} for sample {stranger}"))
+    elif (texts := _items_of_strings(data)) is not None:
+        samples = _strings(*texts, task)
     else:
         samples = _indexed(data, None, task)
     # A share of no samples is neither true nor false.
@@ -195,6 +212,53 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
         return _read(images[ids.to(images.device)]), labels[ids]
 
     return Samples(take, len(images), task=task)
+
+
+def _strings(texts: Any, y: Any, task: Task) -> Samples:
+    rows = list(texts)
+    labels = task.targets(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    if len(rows) != len(labels):
+        raise DataError(f"Expected as many labels as samples but got {len(rows)} samples and {len(labels)} labels.")
+    coding = Strings.of(rows)
+    width = max(map(len, rows))
+
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        x = coding.encode([rows[place] for place in ids.tolist()])
+        # One width for all chunks, so that rows of several chunks can be joined.
+        return coding.padded(x, max(1, width) - x.shape[1]), labels[ids]
+
+    return Samples(take, len(rows), task=task, coding=coding)
+
+
+def _begins_with_string(values: object) -> bool:
+    # A tuple may be one item of a data set: a text and its label.
+    return isinstance(values, list) and bool(values) and isinstance(values[0], (str, bytes))
+
+
+def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
+    """Return texts and labels of a list of items, or of a Hugging Face data set, that holds texts; else None."""
+    # Other data sets are not asked: reading one item may be slow, and nothing is read before it is needed.
+    key: object = None
+    if isinstance(getattr(data, "features", None), Mapping):
+        names = {name: str(getattr(kind, "dtype", "")) for name, kind in data.features.items()}
+        key = next((name for name in _TEXT_KEYS if names.get(name) in ("string", "large_string", "binary")), None)
+    elif isinstance(data, (list, tuple)) and data:
+        first = data[0]
+        if isinstance(first, Mapping):
+            key = next((name for name in _TEXT_KEYS if isinstance(first.get(name), (str, bytes))), None)
+        elif isinstance(first, Sequence) and len(first) == 2 and isinstance(first[0], (str, bytes)):
+            key = 0
+    if key is None:
+        return None
+    texts, labels = [], []
+    for place in range(len(data)):
+        check_clock()
+        item = data[place]
+        texts.append(item[key])
+        labels.append(_one(item, _LABEL_KEYS, "label") if isinstance(item, Mapping) else item[1])
+    if not are_strings(texts):
+        raise DataError("Expected a text for each sample, or bytes for each, but some items hold something else.")
+    return texts, labels
 
 
 def _tensor(x: object) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from robustest import rng
 from robustest.data import Samples
 from robustest.errors import DataError
 from robustest.threats import Bounds
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 # Fixed sizes, not batches: statistics are computed after each chunk, and must not depend on the memory of a device.
 _SMALLEST, _LARGEST = 64, 512
@@ -32,6 +36,7 @@ class Chunk:
         x: (n, *S) float32 on the device, inside the bounds.
         y: (n, *T) on the device, the task's targets: (n,) int64 classes in classification.
         key: (n,) int64 on the device.
+        coding: of samples that are no tensors; or None.
     """
 
     ids: Tensor
@@ -39,9 +44,11 @@ class Chunk:
     y: Tensor
     key: Tensor
     bounds: Bounds
+    coding: Coding | None = None
 
     def rows(self, which: Tensor) -> Chunk:
-        return Chunk(self.ids[which.cpu()], self.x[which], self.y[which], self.key[which], self.bounds)
+        x, y, key = self.x[which], self.y[which], self.key[which]
+        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
@@ -72,6 +79,11 @@ def load(
         raise DataError(f"Expected samples of one axis or more but got a number for each, {tuple(x.shape)} in all.")
     if not x.is_floating_point():
         if not whole:
+            if samples.coding is not None:
+                raise DataError(
+                    "Expected inputs that move by fractions of one but got texts, bytes or whole numbers. Claim "
+                    "accuracy, shifts or groups, or a threat of edits."
+                )
             raise DataError(
                 "Expected floating-point inputs but got torch.int64: this claim moves inputs by fractions of one. "
                 "Divide 8-bit images by 255, give floats and their bounds=(low, high), or claim groups, transfer, cues "
@@ -94,7 +106,7 @@ def load(
             "and pass the normalisation as preprocessing=(mean, std)."
         )
     x, y = x.to(device), y.to(device)
-    return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds)
+    return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds, samples.coding)
 
 
 def check_data(samples: Samples, ids: Tensor) -> None:

@@ -56,14 +56,15 @@ class Estimator:
         self.gives = Needs.SCORES if self._score else Needs.LABELS
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
-        rows: Any = x.reshape(len(x), -1)
-        if self._forest:
+        # Texts and frames are passed on as they are.
+        rows: Any = x.reshape(len(x), -1) if isinstance(x, np.ndarray) else x
+        if self._forest and isinstance(x, np.ndarray):
             # The forest's own sum, to the bit, without its pool of threads, which takes longer than a small batch.
             total = np.zeros((len(rows), len(self.classes)))
             for one in self.model.estimators_:
                 total += one.tree_.predict(np.ascontiguousarray(rows))[:, : len(self.classes)]
             return np.log((total / len(self.model.estimators_)).clip(1e-12))
-        names = getattr(self.model, "feature_names_in_", None)
+        names = getattr(self.model, "feature_names_in_", None) if isinstance(x, np.ndarray) else None
         # A model fitted on a frame warns, or fails, without the names of its columns.
         if names is not None:
             pandas = import_module("pandas")  # installed, since the model was fitted on a frame
@@ -137,7 +138,11 @@ class Classifier:
         classes: names of the classes, for messages and pictures; may be empty.
         labels: the data's names of the classes, in order, if not indices 0, 1, ...
         whole: True if inputs are whole numbers, passed on as int64.
+<<<<<<< HEAD
         estimator: the user's fitted classifier behind `call`, if any: it is asked many rows at a time.
+=======
+        decode: makes a batch of tensors the values that `call` takes, for data that are no tensors; or None.
+>>>>>>> text
     """
 
     call: Callable[[Tensor], Any]
@@ -153,7 +158,11 @@ class Classifier:
     classes: tuple[str, ...] = ()
     labels: tuple[Any, ...] | None = None
     whole: bool = False
+<<<<<<< HEAD
     estimator: Any = None
+=======
+    decode: Callable[[Tensor], Any] | None = None
+>>>>>>> text
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
@@ -161,6 +170,8 @@ class Classifier:
         Raises:
             ModelError: the output has no logits.
         """
+        if self.decode is not None:
+            return logits_of(self.ask(x)).float().to(x.device)
         if self.whole:  # token ids: a float would be refused by an embedding
             ids = x.long()
             if not bool((ids == x).all()):
@@ -178,6 +189,23 @@ class Classifier:
             x = (x - mean.view(shape)) / std.view(shape)
         # float32 for every model, also of half precision.
         return logits_of(self.call(x)).float()
+
+    def ask(self, x: Tensor) -> Any:
+        """Return what `call` answers to a batch, in the format that it takes."""
+        return self.call(x if self.decode is None else self.decode(x))
+
+    def reading(self, decode: Callable[[Tensor], Any]) -> Classifier:
+        """Return this classifier for data that are no tensors: it has no gradient to its inputs.
+
+        Raises:
+            ConfigError: it has bounds or preprocessing, which are of tensors.
+        """
+        if self.preprocessing is not None or self.bounds != (0.0, 1.0):
+            raise ConfigError(
+                "Expected no bounds= and no preprocessing= for data that are no tensors. Do the preprocessing inside "
+                "the model's function."
+            )
+        return replace(self, decode=decode, gives=min(self.gives, Needs.SCORES))
 
     def on(self, device: torch.device) -> Classifier:
         """Return this classifier on a device: itself or a copy, so that the user's module stays in place.
@@ -340,7 +368,7 @@ def scores_model(
         if scores.ndim != 2 or scores.shape[1] < 2 or scores.dtype.kind not in "fiub":
             mend = "One column a class."
             raise ModelError(expected("real scores of shape (B, K >= 2)", f"{scores.dtype} {scores.shape}", mend))
-        return torch.from_numpy(_as_float32(scores)).to(x.device)
+        return torch.from_numpy(_as_float32(scores)).to(getattr(x, "device", "cpu"))
 
     return as_classifier(Classifier(call=call, gives=Needs.SCORES, max_queries=max_queries), bounds=bounds)
 
@@ -368,7 +396,8 @@ def labels_model(
         if len(labels) and (labels.min() < 0 or labels.max() >= classes):
             raise ModelError(expected(f"labels in 0..{classes - 1}", (int(labels.min()), int(labels.max()))))
         # 1 for the label and -1 for the others: 0 and 1 would look like probabilities.
-        return torch.from_numpy(2 * np.eye(classes, dtype=np.float32)[labels] - 1).to(x.device)
+        answers = torch.from_numpy(2 * np.eye(classes, dtype=np.float32)[labels] - 1)
+        return answers.to(getattr(x, "device", "cpu"))
 
     return as_classifier(Classifier(call=call, gives=Needs.LABELS, max_queries=max_queries), bounds=bounds)
 
@@ -393,8 +422,9 @@ def _check(fn: object, max_queries: object) -> None:
 
 
 def _answer(fn: Predict, x: Tensor) -> NDArray[Any]:
-    # A copy, which the user's function may overwrite.
-    answer = fn(x.detach().to("cpu", torch.float32, copy=True).numpy())
+    # A copy, which the user's function may overwrite; values that are no tensors are decoded anew for each call.
+    given: Any = x.detach().to("cpu", torch.float32, copy=True).numpy() if isinstance(x, Tensor) else x
+    answer = fn(given)
     return np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer)
 
 

@@ -78,11 +78,11 @@ def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored:
             continue
         colour = _colour(int(kind) + 1)
         pen.rectangle(corners, outline=colour, width=2)
-        said = f"{_name_of(int(kind), names)} {score:.2f}" if scored else _name_of(int(kind), names)
-        left = max(0.0, min(corners[0] + 3, image.shape[1] - pen.textlength(said) - 2))
+        caption = f"{_name_of(int(kind), names)} {score:.2f}" if scored else _name_of(int(kind), names)
+        left = max(0.0, min(corners[0] + 3, image.shape[1] - pen.textlength(caption) - 2))
         # Names stay inside of the image, also for boxes at its upper or right edge.
         place = (left, max(0.0, corners[1] - 11) if corners[1] > 11 else corners[1] + 2)
-        pen.text(place, said, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
+        pen.text(place, caption, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
     return np.asarray(sheet)
 
 

@@ -29,7 +29,7 @@ def save_exhibit(
     *,
     answers: Any = None,
     names: Sequence[str] = (),
-    told: str = "",
+    answer: str = "",
 ) -> str | None:
     """Save one PNG: before | after | difference (grey is no change, the largest change has full contrast).
 
@@ -39,7 +39,7 @@ def save_exhibit(
         before, after: (C, H, W) or (H, W) arrays inside of the bounds, C is 1 or 3.
         bounds: values of black and white.
         answers, names: as for `drawn_answers`; None if answers are classes.
-        told: line of text below the answers, such as scores.
+        answer: line of text below the answers, such as scores.
 
     Returns:
         The path, or None if the arrays are no images.
@@ -61,9 +61,9 @@ def save_exhibit(
         below = drawn_answers(tiles[0], tiles[1], drawn, names)
     sheet = _row(tiles)
     if below:
-        width = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(told)) + 4
+        width = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(answer)) + 4
         line = Image.new("RGB", (width, 14), "white")
-        ImageDraw.Draw(line).text((2, 1), told, fill=(0, 0, 0))
+        ImageDraw.Draw(line).text((2, 1), answer, fill=(0, 0, 0))
         sheet = _stacked([sheet, _row(below), np.asarray(line)])
     change = float(np.abs(delta).max()) * (bounds[1] - bounds[0])
     return _saved(folder, name, sheet, {LARGEST_CHANGE: f"{change:.2g}"})

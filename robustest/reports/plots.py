@@ -187,8 +187,8 @@ def _caption(one: Counterexample, names: Any) -> str:
         return str(names[number] if known else number)
 
     size = "" if one.size is None else f", size {one.size:.3g}"
-    said = one.told or f"label {called(one.label)}: {called(one.clean)} → {called(one.predicted)}"
-    return f"sample {one.index}, {said}{size}"
+    answer = one.answer or f"label {called(one.label)}: {called(one.clean)} → {called(one.predicted)}"
+    return f"sample {one.index}, {answer}{size}"
 
 
 def _figure(width: float, height: float, path: str | os.PathLike[str]) -> Figure:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robustest.account import Row, first_line
-from robustest.results import Counterexample, Result, Verdict
+from robustest.reports.inert import inert
+from robustest.results import Changes, Counterexample, Result, Verdict
 from robustest.words import count_of, headline, sentence
 
 HINT = "hint: "
@@ -54,6 +55,8 @@ def failure_text(result: Result, *, replay: str) -> str:
         pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
         picture = f", {worst.image}" if worst.image else ""
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
+        if worst.changes is not None:
+            lines += [f"            {line}" for line in changes_in_words(worst.changes)]
     lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in result.notes]
     if replay:
         lines.append(f"  replay    {replay}")
@@ -62,13 +65,26 @@ def failure_text(result: Result, *, replay: str) -> str:
 
 def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -> str:
     """Return the label and the answers of one of the worst samples, e.g. "label 2, predicted 2 -> 1"."""
-    if worst.told:
-        return worst.told
+    if worst.answer:
+        return worst.answer
     names = result.details.get("class_names")
     label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
     if result.captions.answered:
         return f"label {label}, {result.captions.answered} {predicted}"
     return f"label {label}, predicted {clean}{separator}{predicted}"
+
+
+MARKS = {"=": ("", ""), "-": ("[-", "-]"), "+": ("{+", "+}")}
+"""Marks before and after a part of a diff, as `wdiff` writes them."""
+
+
+def changes_in_words(changes: Changes) -> list[str]:
+    """Return the change of a sample as lines: a text as one line with marked parts, a table one line a column."""
+    if "diff" in changes:
+        parts = [(MARKS[mark], inert(part, at_start=False)) for mark, part in changes["diff"]]
+        return ["".join(f"{first}{part}{last}" for (first, last), part in parts)]
+    rows = [[inert(one, at_start=False) for one in row] for row in changes["table"]]
+    return [f"{name}: {before} -> {after}" for name, before, after in rows]
 
 
 def class_name(number: int, names: Any) -> str:

@@ -20,7 +20,7 @@ from robustest.decisions import Decision
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.health import Health, HealthFinding
-from robustest.results import Cost
+from robustest.results import Changes, Cost
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION, Task
@@ -41,8 +41,9 @@ class Exhibit:
         before, after: (*S) unchanged and changed.
         badness: the samples with the largest are shown.
         pixels: number of changed pixels of an image, or None.
-        told: predictions in words, for tasks without classes (which are -1 then).
+        answer: predictions in words, for tasks without classes (which are -1 then).
         answers: (4, *T) target and prediction, of the unchanged and the changed sample, for tasks without classes.
+        changes: the change in the user's own format, for data that are no tensors.
     """
 
     index: int
@@ -54,8 +55,9 @@ class Exhibit:
     after: Tensor
     badness: float
     pixels: int | None = None
-    told: str = ""
+    answer: str = ""
     answers: Tensor | None = None
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +316,7 @@ def exhibits_of(
             before=before[row].cpu(),
             after=after[row].cpu(),
             badness=float(badness[row]),
+            changes=None if chunk.coding is None else chunk.coding.changes(before[row], after[row]),
         )
         for row in rows.tolist()
     ]

@@ -215,7 +215,7 @@ def _counterexamples(
         image = None
         if folder is not None:
             stem = f"{rank}-sample{exhibit.index}-{name}"
-            drawn: dict[str, Any] = {"answers": exhibit.answers, "names": class_names, "told": exhibit.told}
+            drawn: dict[str, Any] = {"answers": exhibit.answers, "names": class_names, "answer": exhibit.answer}
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)
@@ -228,7 +228,8 @@ def _counterexamples(
                 size=exhibit.size,
                 image=image,
                 pixels=exhibit.pixels,
-                told=exhibit.told,
+                answer=exhibit.answer,
+                changes=exhibit.changes,
             )
         )
     return tuple(found)

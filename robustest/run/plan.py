@@ -172,7 +172,16 @@ class Setup:
         if not isinstance(data, Benchmark):
             labels = classifier.labels or classifier.classes or None
             given = unwrapped(data, labels if checked.one_class else None)
-        return cls(classifier, as_samples(given, checked), settings, checked, lambda one: prepared(one)[0])
+        samples = as_samples(given, checked)
+        coding = samples.coding
+
+        def classifier_of(one: object) -> Classifier:
+            made = prepared(one)[0]
+            return made if coding is None else made.reading(coding.decode)
+
+        if coding is not None:
+            classifier = classifier.reading(coding.decode)
+        return cls(classifier, samples, settings, checked, classifier_of)
 
     def but(self, **values: Any) -> Setup:
         return replace(self, settings=self.settings.but(values))

@@ -56,10 +56,10 @@ def mean_of(task: Task, metric: str) -> str:
     return "IoU over classes" if metric == "miou" else f"score by {str(task).partition(' of at ')[0]}"
 
 
-def pixel_counts(task: Task, said: Tensor, y: Tensor) -> dict[str, Tensor]:
+def pixel_counts(task: Task, predictions: Tensor, y: Tensor) -> dict[str, Tensor]:
     """Return intersections and unions by class, and pixels, of predictions and targets (B, *T)."""
     pixels = torch.full((len(y),), y[0].numel(), dtype=torch.int64, device=y.device)
-    return {COUNTS: cast("Counting", task).counts(said, y), PIXELS: pixels}
+    return {COUNTS: cast("Counting", task).counts(predictions, y), PIXELS: pixels}
 
 
 def iou_by_class(columns: Columns) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Halves:
     @property
     def view(self) -> Samples:
         """Return the samples that evaluate, with positions from 0."""
-        return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen))
+        return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen), coding=self.samples.coding)
 
     def whole(self, result: Result) -> Result:
         outcomes: list[bool | None] = [None] * len(self.samples)

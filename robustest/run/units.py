@@ -203,6 +203,8 @@ class ModelUnits(Units):
         found = fingerprint(model.call, model.module, model.preprocessing)
         if not exported or found.digest is not None or model.module is None or model.call is not model.module:
             return found
+        if model.decode is not None:  # a graph takes tensors
+            return found
         # The exported graph takes the place of code that cannot be read; an export needs an example.
         example = self.samples.take(torch.zeros(1, dtype=torch.int64))[0].to(model.device or self.device(settings))
         return fingerprint(model.call, model.module, model.preprocessing, example=example)
@@ -241,6 +243,11 @@ class ModelUnits(Units):
         return chunk
 
     def digests(self, chunk: Chunk) -> list[bytes]:
+        if chunk.coding is not None:  # the same values are the same data, however they are padded
+            own = chunk.coding.identities(chunk.x)
+            y = chunk.y.cpu().contiguous().numpy()
+            about = f"{y.dtype.str} {y.shape[1:]} ".encode()
+            return [sha256(about + len(a).to_bytes(8) + a + b.tobytes()).digest() for a, b in zip(own, y, strict=True)]
         # The type and the shape belong to the digest: other arrays may have the same bytes.
         x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
         shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
@@ -292,7 +299,7 @@ class ModelUnits(Units):
         memory.ask(hear, marks, costly=costly)
         self._answered = answered
         if answered is not None:
-            self.evaluator.model = replace(model, call=Answered(model.call, answered))
+            self.evaluator.model = replace(model, call=Answered(model.ask, answered), decode=None)
 
     def cost(self) -> Tally:
         return Tally.of(self.evaluator)
@@ -447,7 +454,7 @@ class ModelJob:
                     "not after."
                 )
         if self.answered is not None:
-            model = replace(model, call=Answered(model.call, self.answered))
+            model = replace(model, call=Answered(model.ask, self.answered), decode=None)
         # No notes: how the model was handed over is known in the process that sent the job.
         evaluator = Evaluator(
             model,

@@ -17,3 +17,5 @@ from robustest.shifts.registry import corrupt as corrupt
 from robustest.shifts.registry import family_name as family_name
 from robustest.shifts.registry import requested_shift as requested_shift
 from robustest.shifts.registry import shift_names as shift_names
+from robustest.shifts.text import TEXT_SHIFTS as TEXT_SHIFTS
+from robustest.shifts.text import Synonyms as Synonyms

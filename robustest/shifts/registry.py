@@ -10,14 +10,14 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustest import extensions, rng
 from robustest.checks import moved_rows
-from robustest.errors import ConfigError, ModelError, expected, unknown
+from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.results import Variation
 from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
 from robustest.shifts.digital import contrast, elastic_transform, jpeg_compression, occlusion, pixelate, resolution
@@ -25,7 +25,11 @@ from robustest.shifts.geometric import crop, perspective, rotation, scale, shear
 from robustest.shifts.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from robustest.shifts.photometric import brightness, channel_swap, gamma, hue, saturate
 from robustest.shifts.tables import PARAMETERS, Family
+from robustest.shifts.text import TEXT_SHIFTS, is_text_shift
 from robustest.shifts.weather import fog, frost, snow, spatter
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 _COMMON: tuple[Family, ...] = (
     *(gaussian_noise, shot_noise, impulse_noise),
@@ -52,7 +56,7 @@ CORRUPTIONS = COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS
 """All 19 corruptions of ImageNet-C, in its order."""
 
 SHIFTS: dict[str, Family] = {each.__name__: each for each in (*_COMMON, *_EXTRA, *_BEYOND)}
-"""The built-in shifts by name."""
+"""The built-in shifts of images by name."""
 
 ShiftFunction = Callable[..., Tensor]
 """Maps x (N, *S), in input units and inside the bounds, to shifted inputs of the same shape and units.
@@ -62,10 +66,14 @@ and `key`; also `bounds`, the pair (lowest, highest) input value, and `parameter
 """
 
 
+_BUILT_IN: dict[str, ShiftFunction] = {**SHIFTS, **TEXT_SHIFTS}  # type: ignore[dict-item]
+
+
 class ShiftedInputs(NamedTuple):
     """Inputs after a shift.
 
     Attributes:
+        x: (N, *S); of data that are no tensors, in a shape that may differ from that of the samples.
         moved: (N,) bool, True where a sample changed by more than rounding.
         cut: (N,) bool, True where clipping to the bounds left nothing of the change; usually its units were wrong.
     """
@@ -135,8 +143,16 @@ class Shift:
         """
         return self._applied(x, key, bounds)[0]
 
-    def shifted(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> ShiftedInputs:
-        """Return shifted inputs as `apply` does, with the samples that the shift changed."""
+    def shifted(
+        self, x: Tensor, key: Tensor, bounds: tuple[float, float], coding: Coding | None = None
+    ) -> ShiftedInputs:
+        """Return shifted inputs as `apply` does, with the samples that the shift changed.
+
+        Args:
+            coding: of samples that are no tensors: the function receives and returns the user's own format.
+        """
+        if coding is not None:
+            return self._coded(x, key, coding)
         after, beyond = self._applied(x, key, bounds)
         moved = moved_rows(x, after)
         if beyond is None:
@@ -154,6 +170,8 @@ class Shift:
         args, kwargs = _arguments(function, self._values(key, bounds))
         low, high = bounds
         builtin = family_name(function) is not None
+        if is_text_shift(function):
+            raise ConfigError(expected(f"texts for the shift {self.name!r}", tuple(x.shape)))
         if not builtin:
             unit = x.clone()  # a user's function may write on its argument
         elif x.ndim != 4:
@@ -175,6 +193,31 @@ class Shift:
         raise ModelError(
             f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}."
         )
+
+    def _coded(self, x: Tensor, key: Tensor, coding: Coding) -> ShiftedInputs:
+        function = self.function or _function_by_name(self.name)
+        if family_name(function) is not None:
+            mend = f"Images alone have this shift. Texts have {', '.join(TEXT_SHIFTS)}, or a function of your own."
+            raise ConfigError(expected("images of shape (N, C, H, W) for a shift", "data that are no tensors", mend))
+        args, kwargs = _arguments(function, self._values(key, (0.0, 1.0)))
+        values = coding.decode(x)
+        if is_text_shift(function) and not isinstance(values[0], str):
+            raise ConfigError(expected(f"texts for the shift {self.name!r}", type(values[0]).__name__))
+        made: Any = function(values, *args, **kwargs)
+        try:
+            after = coding.encode(made)
+        except DataError as error:
+            raise ModelError(
+                f"Expected the shift {self.name!r} to return the format that it receives. {error}"
+            ) from error
+        if len(after) != len(x):
+            raise ModelError(
+                f"Expected the shift {self.name!r} to give {len(x)} samples, one for each, but got {len(after)}."
+            )
+        same = zip(coding.identities(x), coding.identities(after), strict=True)
+        moved = torch.tensor([before != now for before, now in same], dtype=torch.bool, device=x.device)
+        # No bounds cut anything off.
+        return ShiftedInputs(after.to(x), moved, torch.zeros_like(moved))
 
     def _takes(self, name: str) -> bool:
         # True if the function would get the value of this name: a severity, key, parameters or bounds.
@@ -260,16 +303,16 @@ def family_name(function: ShiftFunction | None) -> str | None:
 
 
 def shift_names() -> list[str]:
-    """Return the names of all shifts: built-in ones, and those of installed packs."""
-    return [*SHIFTS, *extensions.by_name("robustest_shifts", "shift", SHIFTS)]
+    """Return the names of all shifts: built-in ones of images and of texts, and those of installed packs."""
+    return [*_BUILT_IN, *extensions.by_name("robustest_shifts", "shift", _BUILT_IN)]
 
 
 def _function_by_name(name: str) -> ShiftFunction:
-    if name in SHIFTS:
-        return SHIFTS[name]
-    brought = extensions.by_name("robustest_shifts", "shift", SHIFTS)
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    brought = extensions.by_name("robustest_shifts", "shift", _BUILT_IN)
     if name not in brought:
-        raise unknown("shift", name, [*SHIFTS, *brought])
+        raise unknown("shift", name, [*_BUILT_IN, *brought])
     function: ShiftFunction = brought[name].value
     return function
 

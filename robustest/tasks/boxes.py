@@ -41,17 +41,17 @@ def iou(one: Tensor, other: Tensor) -> Tensor:
     return both / union.clamp(min=_TINY)
 
 
-def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+def matched(answers: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return (B,) int64 numbers of found targets, missed targets and false answers.
 
     Args:
-        said: (B, R, 6) answers, the most confident first.
+        answers: (B, R, 6) answers, the most confident first.
         y: (B, M, 6) targets.
         least: intersection over union of a match.
     """
-    real, there = y[..., 4] >= 0, said[..., 4] >= 0
-    both, area, _ = overlaps(said[..., :4], y[..., :4])
-    meets = iou(said[..., :4], y[..., :4]) * (said[:, :, None, 4] == y[:, None, :, 4]) * real.unsqueeze(1)
+    real, there = y[..., 4] >= 0, answers[..., 4] >= 0
+    both, area, _ = overlaps(answers[..., :4], y[..., :4])
+    meets = iou(answers[..., :4], y[..., :4]) * (answers[:, :, None, 4] == y[:, None, :, 4]) * real.unsqueeze(1)
     meets = torch.where(meets >= least, meets, 0.0)
     excused = ((both >= _COVERED * area.unsqueeze(2)) & (y[:, None, :, 4] == IGNORED)).any(2)
     free, hit = real.clone(), torch.zeros_like(there)
@@ -65,9 +65,9 @@ def matched(said: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tens
     return found, real.sum(1) - found, (there & ~hit & ~excused).sum(1)
 
 
-def f1(said: Tensor, y: Tensor, least: float) -> Tensor:
+def f1(answers: Tensor, y: Tensor, least: float) -> Tensor:
     """Return (B,) float64: twice the found targets over targets and answers; 1 if there are neither."""
-    found, missed, false = (count.double() for count in matched(said, y, least))
+    found, missed, false = (count.double() for count in matched(answers, y, least))
     errors = missed + false
     return torch.where(errors == 0, 1.0, 2 * found / (2 * found + errors).clamp(min=1))
 

@@ -75,11 +75,11 @@ class Classification:
     def score(self, output: Tensor, y: Tensor) -> Tensor:
         return self.holds(output, y).double()
 
-    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        return (said == other).double()
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return (predictions == other).double()
 
-    def right(self, said: Tensor, other: Tensor) -> Tensor:
-        return said == other
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return predictions == other
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         return y

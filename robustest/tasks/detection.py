@@ -75,10 +75,10 @@ class TorchvisionDetector:
         own = head.score_thresh
         head.score_thresh = min(own, self.least)
         try:
-            said = detector(list(x))
+            answers = detector(list(x))
         finally:
             head.score_thresh = own
-        return padded(said, x, rows=int(head.detections_per_img), classes=self.classes)
+        return padded(answers, x, rows=int(head.detections_per_img), classes=self.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +106,16 @@ class MaiteDetector:
         return padded(detector(list(x)), x, rows=self.rows, classes=self.classes)
 
 
-def padded(said: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
+def padded(answers: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
     """Return (B, rows, 4 + classes) of one answer for each image, with `boxes` (n, 4), `labels` (n,) and `scores`.
 
     Args:
-        said: B mappings or objects; scores are (n,), of the label, or (n, classes).
+        answers: B mappings or objects; scores are (n,), of the label, or (n, classes).
         x: (B, C, H, W) the images.
     """
-    if not isinstance(said, Sequence) or len(said) != len(x):
-        raise ModelError(expected(f"a list of {len(x)} answers, one an image", said))
-    each = [_rows(one, x, rows, classes) for one in said]
+    if not isinstance(answers, Sequence) or len(answers) != len(x):
+        raise ModelError(expected(f"a list of {len(x)} answers, one an image", answers))
+    each = [_rows(one, x, rows, classes) for one in answers]
     whole = torch.stack(each)
     if not torch.is_grad_enabled() or not x.requires_grad or whole.requires_grad or bool(whole.detach().any()):
         return whole
@@ -340,12 +340,12 @@ class Detection:
         """Return the score above the floor, with a little of the log-odds, which orders equal scores."""
         return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
 
-    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
         """Return F1 of answers (B, most, 6) by targets, or by other answers."""
-        return boxes.f1(said, other, self.iou)
+        return boxes.f1(predictions, other, self.iou)
 
-    def right(self, said: Tensor, other: Tensor) -> Tensor:
-        return kept(self.agreement(said, other), self.floor)
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return kept(self.agreement(predictions, other), self.floor)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         """Return moved boxes; raise ConfigError if the image was turned or bent."""
@@ -361,9 +361,9 @@ class Detection:
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
         after = y if moved is None else moved
         pairs = [(clean[None].to(y), y[None]), (predicted[None].to(y), after[None])]
-        before, now = (float(boxes.f1(said, target, self.iou)) for said, target in pairs)
+        before, now = (float(boxes.f1(predictions, target, self.iou)) for predictions, target in pairs)
         found, missed, false = (int(count) for count in boxes.matched(*pairs[1], self.iou))
-        return {"told": f"F1 {before:.3f} -> {now:.3f}: {found} of {found + missed} boxes found, {false} false"}
+        return {"answer": f"F1 {before:.3f} -> {now:.3f}: {found} of {found + missed} boxes found, {false} false"}
 
 
 def _nothing(like: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (B, *O) and targets (B, *T) to (B,) values that grow as the answers get worse; has a gradient."""
 Describing = dict[str, Any]
 """Fields of a counterexample, plain JSON types: classes as `label`, `clean` and `predicted` if an answer is a class;
-else a line of text as `told`.
+else a line of text as `answer`.
 """
 
 
@@ -89,10 +89,10 @@ class Task(Protocol):
     def score(self, output: Tensor, y: Tensor) -> Tensor:
         """Return (B,) the quality of answers, from 0 to 1."""
 
-    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
         """Return (B,) the quality of predictions (B, *T) by targets, or by other predictions, from 0 to 1."""
 
-    def right(self, said: Tensor, other: Tensor) -> Tensor:
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
         """Return (B,) bool: predictions (B, *T) hold by targets, or by other predictions."""
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class Task(Protocol):
 class Counting(Protocol):
     """A task with a metric of the whole set that is a function of summed counts, not a mean over samples."""
 
-    def counts(self, said: Tensor, y: Tensor) -> Tensor:
+    def counts(self, predictions: Tensor, y: Tensor) -> Tensor:
         """Return (B, 2 S) int64 of predictions (B, *T): S intersections, then S unions, which add up over samples."""
 
 

@@ -89,9 +89,9 @@ class Regression:
         """Return (B,) float64 in [0, 1]; (B, A) of outputs (B, A, D)."""
         return by_row(self.graded, output, y, 1)
 
-    def graded(self, said: Tensor, y: Tensor) -> Tensor:
+    def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
         """Return (B,) float64 scores of predictions (B, D)."""
-        worst = (said.double() - y.double()).abs().amax(1)
+        worst = (predictions.double() - y.double()).abs().amax(1)
         return (1 - worst / (self.scale or self.tolerance)).clamp(0, 1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
@@ -106,12 +106,12 @@ class Regression:
         error = (output - y) / self.tolerance
         return torch.cat([1 - error, 1 + error], 1)
 
-    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        return self.graded(said, other)
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return self.graded(predictions, other)
 
-    def right(self, said: Tensor, other: Tensor) -> Tensor:
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
         """Return (B,) bool: two predictions (B, D) are within the tolerance of each other."""
-        return ((said - other).abs() <= self.tolerance).all(1)
+        return ((predictions - other).abs() <= self.tolerance).all(1)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         """Raise ConfigError: the change of targets under a move is unknown."""
@@ -123,9 +123,8 @@ class Regression:
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
         at = int((predicted - y).abs().argmax())
         which = f" (value {at})" if len(y) > 1 else ""
-        return {
-            "told": f"target {float(y[at]):.4g}, predicted {float(clean[at]):.4g} -> {float(predicted[at]):.4g}{which}"
-        }
+        values = f"target {float(y[at]):.4g}, predicted {float(clean[at]):.4g} -> {float(predicted[at]):.4g}"
+        return {"answer": f"{values}{which}"}
 
     def _error(self, output: Tensor, y: Tensor) -> Tensor:
         return by_row(lambda rows, targets: (rows - targets).abs().amax(1) / self.tolerance, output, y, 1)

@@ -172,27 +172,27 @@ class Segmentation:
         """Return (B,) float64 in [0, 1] of logits (B, C, H, W); (B, A) of (B, A, C, H, W)."""
         return by_row(lambda rows, masks: self.graded(self.predictions(rows), masks), output, y, 3)
 
-    def graded(self, said: Tensor, y: Tensor) -> Tensor:
+    def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
         """Return (B,) float64 scores of predicted masks (B, H, W); 0 if no pixel counts."""
-        _same_size(said, y)
+        _same_size(predictions, y)
         if self.score_by == "pixel":
-            return mean((said == y).double(), self.counting(y))
-        intersection, union = self.counts(said, y).double().chunk(2, 1)
+            return mean((predictions == y).double(), self.counting(y))
+        intersection, union = self.counts(predictions, y).double().chunk(2, 1)
         shares: Tensor = (intersection / union.clamp(min=1)).sum(1)
         return shares / (union > 0).sum(1).clamp(min=1)
 
-    def counts(self, said: Tensor, y: Tensor) -> Tensor:
+    def counts(self, predictions: Tensor, y: Tensor) -> Tensor:
         """Return (B, 2 C) int64 of predicted masks: pixels in the intersection, then in the union, of each class."""
         counting = self.counting(y).flatten(1)
-        said, y = said.flatten(1), torch.where(counting, y.flatten(1), 0)
-        answered = counting & (said >= 0)
+        predictions, y = predictions.flatten(1), torch.where(counting, y.flatten(1), 0)
+        answered = counting & (predictions >= 0)
         shape = (len(y), self.classes)
 
         def pixels(where: Tensor, what: Tensor) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64, device=y.device).scatter_add_(1, what, where.long())
 
-        both = pixels(counting & (said == y), y)
-        return torch.cat([both, pixels(counting, y) + pixels(answered, said.clamp(min=0)) - both], 1)
+        both = pixels(counting & (predictions == y), y)
+        return torch.cat([both, pixels(counting, y) + pixels(answered, predictions.clamp(min=0)) - both], 1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
         return kept(self.score(output, y), self.floor)
@@ -201,11 +201,11 @@ class Segmentation:
         """Return the score above the floor, with a little of the log-odds, which orders equal scores."""
         return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
 
-    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        return self.graded(said, other)
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return self.graded(predictions, other)
 
-    def right(self, said: Tensor, other: Tensor) -> Tensor:
-        return kept(self.agreement(said, other), self.floor)
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return kept(self.agreement(predictions, other), self.floor)
 
     def counting(self, y: Tensor) -> Tensor:
         """Return (B, H, W) bool, the pixels of masks that count."""
@@ -228,10 +228,10 @@ class Segmentation:
         after = y if moved is None else moved
         before, now = (float(self.graded(m[None], t[None])) for m, t in ((clean, y), (predicted, after)))
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"
-        told = f"{what} {before:.3f} -> {now:.3f}"
+        answer = f"{what} {before:.3f} -> {now:.3f}"
         if moved is None:
-            told += f", {int(((clean != predicted) & self.counting(y)).sum())} pixels answered otherwise"
-        return {"told": told}
+            answer += f", {int(((clean != predicted) & self.counting(y)).sum())} pixels answered otherwise"
+        return {"answer": answer}
 
 
 @dataclass(frozen=True, slots=True)

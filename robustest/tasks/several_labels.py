@@ -111,9 +111,9 @@ class MultiLabel:
         """Return (B,) float64 in [0, 1]; (B, A) of logits (B, A, K)."""
         return by_row(lambda rows, labels: self.graded(self.predictions(rows), labels), output, y, 1)
 
-    def graded(self, said: Tensor, y: Tensor) -> Tensor:
+    def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
         """Return (B,) float64 scores of predicted rows (B, K) of 0 and 1."""
-        right = said == y
+        right = predictions == y
         return right.all(1).double() if self.score_by == "exact" else right.double().mean(1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
@@ -130,11 +130,11 @@ class MultiLabel:
         """Return (B, K) the distance of each logit from its cut, positive on the right side."""
         return (output - self._logit_threshold) * (2 * y - 1)
 
-    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        return self.graded(said, other)
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return self.graded(predictions, other)
 
-    def right(self, said: Tensor, other: Tensor) -> Tensor:
-        return kept(self.agreement(said, other), self.floor)
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return kept(self.agreement(predictions, other), self.floor)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         return y
@@ -144,7 +144,7 @@ class MultiLabel:
         there = ", ".join(str(k) for k in y.nonzero().squeeze(1).tolist()) or "none"
         changes = [f"-{k}" for k in lost.squeeze(1).tolist()] + [f"+{k}" for k in new.squeeze(1).tolist()]
         shown = " ".join(changes[:_SHOWN]) + (" ..." if len(changes) > _SHOWN else "")
-        return {"told": f"labels {there}; answered otherwise: {shown or 'nothing'}"}
+        return {"answer": f"labels {there}; answered otherwise: {shown or 'nothing'}"}
 
     def _easiest(self, output: Tensor, y: Tensor) -> Tensor:
         """Return (B,) for "exact" the negated margin; for "hamming" a soft count of errors."""

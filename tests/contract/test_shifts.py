@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import sys
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustest import rng
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SHIFTS, Shift, corrupt, shift_names
+from robustest import ConfigError, DataError, rng
+from robustest.shifts import (
+    COMMON_CORRUPTIONS,
+    CORRUPTIONS,
+    EXTRA_CORRUPTIONS,
+    SHIFTS,
+    TEXT_SHIFTS,
+    Shift,
+    Synonyms,
+    corrupt,
+    shift_names,
+)
+from robustest.shifts.text import SHARES
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pairwise import thinned
@@ -262,7 +275,95 @@ def test_the_golden_figures_are_of_shifts_that_exist() -> None:
     cells = {
         f"{name} {severity} {parameters}" for name in SHIFTS for severity in SEVERITIES for parameters in PARAMETERS
     }
+    cells |= {f"{name} {severity}" for name in OF_TEXTS for severity in SEVERITIES}
     assert json.loads(GOLDEN.read_text()).keys() == cells
+
+
+# Shifts of texts
+
+OF_TEXTS: dict[str, Any] = {**TEXT_SHIFTS, "synonyms": Synonyms({"film": ("movie",), "dull": ("slow", "grey")})}
+TEXTS = [
+    "I do not think that this dull film is one of the best of 2010; it's well played, but it is far too long for me.",
+    "DON'T MISS THIS FILM",
+    "A film.",
+    "Ce film n'est pas \u00e9tonnant, mais il est tr\u00e8s bien jou\u00e9",
+    "\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440 \U0001f600",
+    "",
+    "?!",
+]
+
+every_text_shift = pytest.mark.parametrize("name", OF_TEXTS)
+
+
+def shifted_texts(name: str, severity: int, texts: list[str], ids: list[int] | None = None, seed: int = 3) -> list[str]:
+    places = torch.tensor(range(len(texts)) if ids is None else ids)
+    made: list[str] = OF_TEXTS[name](list(texts), severity, rng.keys(seed, places))
+    return made
+
+
+@every_text_shift
+@every_severity
+def test_texts_stay_texts_and_depend_on_no_other_text(name: str, severity: int) -> None:
+    before = list(TEXTS)
+    made = shifted_texts(name, severity, TEXTS)
+    assert before == TEXTS
+    assert [type(text) for text in made] == [str] * len(TEXTS)
+    order = [3, 0, 6, 1]
+    assert [made[at] for at in order] == shifted_texts(name, severity, [TEXTS[at] for at in order], order)
+    assert made == shifted_texts(name, severity, TEXTS)
+    assert made[5:] == ["", "?!"]
+    assert made[0] != TEXTS[0]
+    assert shifted_texts(name, severity, []) == []
+
+
+@every_text_shift
+def test_a_severity_changes_what_milder_ones_change_in_the_same_way(name: str) -> None:
+    sample = [TEXTS[0] + f" number {k} is a film that I can't forget" for k in range(30)]
+    made = [shifted_texts(name, severity, sample) for severity in SEVERITIES]
+    kept = [
+        np.mean([SequenceMatcher(None, a, b, autojunk=False).ratio() for a, b in zip(sample, one, strict=True)])
+        for one in made
+    ]
+    assert kept == sorted(kept, reverse=True)
+    assert len(set(kept)) == 5
+    # Words of the mildest are words of the most severe one.
+    words = [
+        (set(re.split(r"\s+", one)) - set(re.split(r"\s+", text))) for one, text in zip(made[0], sample, strict=True)
+    ]
+    still = [len(own & set(re.split(r"\s+", one))) for own, one in zip(words, made[4], strict=True)]
+    assert sum(still) >= (0.9 if name in ("typos", "casing", "contractions", "synonyms") else 0.0) * sum(
+        map(len, words)
+    )
+
+
+@every_text_shift
+def test_texts_have_other_draws_under_other_seeds_and_leave_random_states(name: str) -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    sample = [TEXTS[0]] * 20
+    made = shifted_texts(name, 3, sample)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
+    assert len(set(made)) > 1
+    assert made != shifted_texts(name, 3, sample, seed=4)
+
+
+@every_text_shift
+@every_severity
+def test_shifts_of_texts_are_what_they_were(name: str, severity: int) -> None:
+    assert shifted_texts(name, severity, TEXTS[:4]) == json.loads(GOLDEN.read_text())[f"{name} {severity}"]
+
+
+def test_images_and_texts_have_shifts_of_their_own() -> None:
+    with pytest.raises(ConfigError, match="texts for the shift 'typos'"):
+        Shift("typos", 2).apply(torch.rand(2, 3, 8, 8), rng.keys(0, torch.arange(2)), (0.0, 1.0))
+    with pytest.raises(DataError, match="texts"):
+        TEXT_SHIFTS["typos"]([b"bytes"], 1, rng.keys(0, torch.arange(1)))  # type: ignore[list-item]
+    assert set(TEXT_SHIFTS).isdisjoint(SHIFTS)
+    assert {*SHARES} == {*OF_TEXTS}
+    assert all(list(shares) == sorted(shares) for shares in SHARES.values())
+    for table in ({}, {"a": "b"}, {"a": []}, {"a": [1]}):
+        with pytest.raises(ConfigError, match="table of words"):
+            Synonyms(table)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
@@ -272,4 +373,6 @@ if __name__ == "__main__":
         for severity in SEVERITIES
         for parameters in PARAMETERS
     }
-    GOLDEN.write_text("{\n" + ",\n".join(f'"{cell}": {values}' for cell, values in figures.items()) + "\n}\n")
+    texts = {f"{name} {one}": shifted_texts(name, one, TEXTS[:4]) for name in OF_TEXTS for one in SEVERITIES}
+    lines = [f'"{cell}": {json.dumps(values)}' for cell, values in (*figures.items(), *texts.items())]
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -38,7 +38,7 @@ def film_strips(counted: Episodes, worst: list[dict[str, Any]], folder: str | No
                 before=before,
                 after=after,
                 badness=-row["return"],
-                told=described(row),
+                answer=described(row),
             )
         )
     return strips

@@ -204,7 +204,7 @@ def test_film_strips_are_shown_where_the_environment_renders(tmp_path: Path) -> 
         counted = Episodes(Scene(back, World.of(env)), Attacked(ActionNoise(0.5)), 4, 0, 5.0)
         (strip,) = film_strips(counted, [row], str(tmp_path))
         assert strip.before.shape == strip.after.shape == shape
-        assert strip.told == "reset with seed 17, 5 untouched, broke at step 4"
+        assert strip.answer == "reset with seed 17, 5 untouched, broke at step 4"
 
 
 def test_what_is_claimed_must_be_said() -> None:

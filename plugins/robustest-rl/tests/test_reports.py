@@ -67,7 +67,7 @@ def test_short_reports_say_returns_by_radius_and_the_worst_episode(failed: Resul
     row = failed.details["worst"][0]
     assert said["worst episode"].startswith(f"{row['episode']}, reset with seed {row['seed']}, ")
     assert f"broke at step {row['broke at step']}: returned {row['return']:.4g}" in said["worst episode"]
-    told = failed.counterexamples[0].told
+    told = failed.counterexamples[0].answer
     assert (
         told == f"reset with seed {row['seed']}, {row['untouched']:.4g} untouched, broke at step {row['broke at step']}"
     )

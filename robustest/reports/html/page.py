@@ -22,6 +22,7 @@ from robustest.errors import ConfigError
 from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
+from robustest.reports.inert import visible
 from robustest.reports.json_file import write_whole
 from robustest.reports.text import answers, class_name, measured, row_remark, row_without_result
 from robustest.results import Counterexample, Fact, Result, shown
@@ -65,6 +66,8 @@ class WorstSample:
     facts: tuple[Fact, ...]
     words: str  # description for screen readers
     pair: str = ""  # "label → answer" in classes; empty if answers are no classes
+    diff: tuple[tuple[str, str], ...] = ()  # the parts of a text: mark and characters, see `robustest.results.Changes`
+    table: tuple[tuple[str, str, str], ...] = ()  # changed columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,8 +391,8 @@ def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, a
     captions, names = result.captions, result.details.get("class_names")
     label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
     facts = [Fact("sample", str(worst.index))]
-    if worst.told:
-        facts.append(Fact("answered", worst.told))
+    if worst.answer:
+        facts.append(Fact("answered", worst.answer))
     elif captions.answered:
         facts += [Fact("label", label), Fact(captions.answered, predicted)]
     else:
@@ -405,7 +408,9 @@ def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, a
         problem=problem,
         facts=tuple(facts),
         words=f"Sample {worst.index} {captions.before}, {captions.after}, and the difference{most} amplified: {what}",
-        pair="" if worst.told else f"{label} → {predicted}",
+        pair="" if worst.answer else f"{label} → {predicted}",
+        diff=tuple((mark, visible(part)) for mark, part in (worst.changes or {}).get("diff", ())),
+        table=tuple((visible(a), visible(b), visible(c)) for a, b, c in (worst.changes or {}).get("table", ())),
     )
 
 

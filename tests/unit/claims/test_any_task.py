@@ -73,7 +73,7 @@ def test_any_change_of_a_strategy(made: Any) -> None:
     assert found.verdict is Verdict.FAILED, found.rule
     assert str(task) in found.statement
     assert found.details["clean_accuracy"] == 1
-    assert found.counterexamples[0].told
+    assert found.counterexamples[0].answer
 
 
 def test_targets_follow_a_strategys_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_one_perturbation_for_all(made: Any) -> None:
     assert (none.verdict, many.verdict) == (Verdict.PASSED, Verdict.FAILED), (none.rule, many.rule)
     if made is numbers:
         assert many.estimate > 0.5
-    assert many.counterexamples[0].told
+    assert many.counterexamples[0].answer
 
 
 def test_a_cue_that_changes_answers_and_one_that_changes_none() -> None:

@@ -216,7 +216,7 @@ def test_the_worst_items_are_shown_with_their_texts() -> None:
     found = measure_rate(outcomes, at_least=0.99)
     assert found.verdict is Verdict.FAILED
     assert len(found.counterexamples) == 3
-    assert found.counterexamples[0].told == "item 'q0', score 0; prompt '<b>\\x1b[31m]]>'; answer 'no'"
+    assert found.counterexamples[0].answer == "item 'q0', score 0; prompt '<b>\\x1b[31m]]>'; answer 'no'"
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_what_is_neither_is_not_drawn() -> None:
 def test_a_picture_has_a_row_of_answers_below_and_what_is_told(tmp_path: Path) -> None:
     image, masks = np.random.default_rng(0).random((3, 20, 30)), np.zeros((4, 20, 30), dtype=np.int64)
     plain, drawn = (
-        save_exhibit(str(tmp_path), name, image, image, (0.0, 1.0), answers=answers, told="pixel accuracy 1 -> 0")
+        save_exhibit(str(tmp_path), name, image, image, (0.0, 1.0), answers=answers, answer="pixel accuracy 1 -> 0")
         for name, answers in (("plain", None), ("drawn", masks))
     )
     assert plain is not None

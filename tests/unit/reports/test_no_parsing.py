@@ -37,6 +37,7 @@ ALLOWED = {
         "' '.join(text.split())",
         "f'{title} ({_short(row.test, _CELL)})'",
         "inert_lines(clipped)",
+        "inert(part, at_start=False)",
         "line",
         "text.replace('\\r\\n', '\\n').replace('\\r', '\\n')",
     },

@@ -111,7 +111,7 @@ def test_labels_by_hand() -> None:
     assert MultiLabel().margin(logits, y).tolist() == [-0.5, 1.0]
     assert MultiLabel(threshold=0.25).predictions(torch.tensor([[-1.0, -1.2]])).tolist() == [[1, 0]]
     assert (
-        MultiLabel().describe(y[0], y[0], torch.tensor([1, 1, 0]))["told"] == "labels 0, 2; answered otherwise: -2 +1"
+        MultiLabel().describe(y[0], y[0], torch.tensor([1, 1, 0]))["answer"] == "labels 0, 2; answered otherwise: -2 +1"
     )
 
 

@@ -48,7 +48,7 @@ def test_an_attack_makes_a_detector_miss_what_it_found(detector: nn.Module) -> N
     assert not [note for note in still.notes if "fab" not in note]  # no health check spoke
     hit = measure_robust_accuracy(detector, data, Linf(8 / 255), task=TASK, attack="fast", at_least=0.9)
     assert hit.verdict is Verdict.FAILED
-    assert hit.counterexamples[0].told.startswith("F1 1.000 -> ")
+    assert hit.counterexamples[0].answer.startswith("F1 1.000 -> ")
     worst = measure_robust_score(detector, data, Linf(8 / 255), task=TASK, attack="fast", exact=True)
     assert worst.estimate is not None
     assert worst.estimate < 0.6

@@ -83,7 +83,7 @@ def test_fast_breaks_as_many_masks_as_a_long_attack_at_a_third_of_its_passes(net
     spent, other = (one.cost.forward + one.cost.backward for one in (fast, long))
     assert spent <= other / 2 if eps > 3 / 255 else spent <= other / 3
     assert "fast ran without fab" in " ".join(fast.notes)
-    assert fast.counterexamples[0].told.startswith("pixel accuracy")
+    assert fast.counterexamples[0].answer.startswith("pixel accuracy")
 
 
 def climbed(network: nn.Module, x: Tensor, y: Tensor, *, eps: float, kind: str, steps: int = 100) -> float:
