@@ -138,11 +138,8 @@ class Classifier:
         classes: names of the classes, for messages and pictures; may be empty.
         labels: the data's names of the classes, in order, if not indices 0, 1, ...
         whole: True if inputs are whole numbers, passed on as int64.
-<<<<<<< HEAD
         estimator: the user's fitted classifier behind `call`, if any: it is asked many rows at a time.
-=======
         decode: makes a batch of tensors the values that `call` takes, for data that are no tensors; or None.
->>>>>>> text
     """
 
     call: Callable[[Tensor], Any]
@@ -158,11 +155,8 @@ class Classifier:
     classes: tuple[str, ...] = ()
     labels: tuple[Any, ...] | None = None
     whole: bool = False
-<<<<<<< HEAD
     estimator: Any = None
-=======
     decode: Callable[[Tensor], Any] | None = None
->>>>>>> text
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
