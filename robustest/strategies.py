@@ -345,13 +345,13 @@ class Composition:
 
     def in_turn(self, key: Tensor) -> Iterator[tuple[Shift, Tensor]]:
         """Yield the steps as shifts, each with its keys (N,)."""
-        seen = Counter[str]()
+        counts = Counter[str]()
         for step in self.steps:
             name = step.name if isinstance(step, Shift) else type(step).__qualname__
             # A step has the same draws as alone, with any steps beside it; each further step of the same name has
             # other draws.
-            own = rng.fold(key, seen[name]) if seen[name] else key
-            seen[name] += 1
+            own = rng.fold(key, counts[name]) if counts[name] else key
+            counts[name] += 1
             yield as_shift(step, None), own
 
     def __str__(self) -> str:

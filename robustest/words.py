@@ -159,12 +159,12 @@ def headline(result: Result) -> str:
         sign = "<" if result.comparison == ">=" else ">"
         claim = f"{result.quantity} {value}{_start_of(result)} {sign} {_threshold(result.threshold)}{about}"
     # If most failures were wrong before any change, that comes first: neither attack nor shift is the cause.
-    seen = result.details.get("clean_seen")
-    if isinstance(seen, Mapping) and result.comparison == ">=" and result.quantity.endswith("accuracy"):
-        failures, wrong, of = (int(seen.get(name, 0)) for name in ("failures", "wrong", "of"))
+    clean = result.details.get("clean_seen")
+    if isinstance(clean, Mapping) and result.comparison == ">=" and result.quantity.endswith("accuracy"):
+        failures, wrong, of = (int(clean.get(name, 0)) for name in ("failures", "wrong", "of"))
         if of and 2 * wrong > failures:
             before = f"{wrong} of {failures} failures were wrong before any change"
-            claim = f"clean accuracy {clean_share(seen):.3f}: {before}; {claim}"
+            claim = f"clean accuracy {clean_share(clean):.3f}: {before}; {claim}"
     return claim
 
 
@@ -204,9 +204,9 @@ def _apart(value: float, threshold: float | None) -> str:
     return repr(value)
 
 
-def clean_share(seen: Mapping[str, Any]) -> float:
+def clean_share(clean: Mapping[str, Any]) -> float:
     """Return the accuracy on the evaluated unchanged samples."""
-    return int(seen["right"]) / int(seen["of"])
+    return int(clean["right"]) / int(clean["of"])
 
 
 def folded(line: str, width: int, indent: str) -> list[str]:

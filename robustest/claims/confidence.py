@@ -180,15 +180,15 @@ def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -
     # The fit sees every sample of fit_data, at temperature 1.
     look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
-    seen = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
-    logs, label = torch.from_numpy(seen.columns["logs"]), torch.from_numpy(seen.columns["label"])
+    evidence = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
+    logs, label = torch.from_numpy(evidence.columns["logs"]), torch.from_numpy(evidence.columns["label"])
 
     # Over log T: the loss is smooth and the range symmetric around T = 1.
     def loss(log_temperature: float) -> float:
         return float(F.nll_loss(torch.log_softmax(logs / np.exp(log_temperature), 1), label))
 
     found = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
-    return float(np.exp(found.x)), seen
+    return float(np.exp(found.x)), evidence
 
 
 def checked_temperature(temperature: object, fit_data: object) -> float:
@@ -293,8 +293,8 @@ def measure_calibrated(
         ModelError: undeclared probabilities, or the reverse.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    asked = _CalibrationClaim.of(max_brier, max_ece, bins)
-    _check_paired(asked, no_worse_than, fit_data)
+    claim = _CalibrationClaim.of(max_brier, max_ece, bins)
+    _check_paired(claim, no_worse_than, fit_data)
     temperature = checked_temperature(temperature, fit_data)
     chosen = optional_shift(shift, severity)
     setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
@@ -308,8 +308,8 @@ def measure_calibrated(
         probabilities=probabilities,
         marked=fitted is not None,
     )
-    plan = answers_plan(setup, asked.quantity.state(shift_words(chosen)), look, asked.rule(setup)).against(
-        no_worse_than, tolerance, has_threshold=asked.threshold is not None, scored="mean of 1 - Brier score / 2"
+    plan = answers_plan(setup, claim.quantity.state(shift_words(chosen)), look, claim.rule(setup)).against(
+        no_worse_than, tolerance, has_threshold=claim.threshold is not None, scored="mean of 1 - Brier score / 2"
     )
     if isinstance(plan.units, ModelUnits):
         check_confidence(plan.units.model)  # the other model needs confidences too
@@ -341,13 +341,13 @@ def measure_calibrated(
         plan,
         evidence,
         kind=CALIBRATED,
-        quantity=asked.quantity,
-        threshold=asked.threshold,
+        quantity=claim.quantity,
+        threshold=claim.threshold,
         setting=shift_setting(chosen),
-        method=f"{bins} bins of confidence" if asked.by_error else "squared distance of all probabilities",
+        method=f"{bins} bins of confidence" if claim.by_error else "squared distance of all probabilities",
         details=details,
-        scope="population" if asked.by_error else None,
-        changed=changed_by(evidence, chosen, worst=asked.worst(evidence)),
+        scope="population" if claim.by_error else None,
+        changed=changed_by(evidence, chosen, worst=claim.worst(evidence)),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
     )
 
@@ -400,11 +400,11 @@ class _CalibrationClaim:
         return MeanRule(threshold=half, terms=setup.terms, column="brier", scale=2.0)
 
 
-def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_data: object) -> None:
+def _check_paired(claim: _CalibrationClaim, no_worse_than: Baseline | None, fit_data: object) -> None:
     if no_worse_than is None:
         return
     # A baseline must pair one figure of the same samples.
-    if asked.by_error:
+    if claim.by_error:
         raise ConfigError(
             "Expected max_brier= with no_worse_than= but got max_ece=: a calibration error is no mean of samples that "
             "could be paired. Compare the Brier score, or leave no_worse_than out."

@@ -127,10 +127,10 @@ def measure_robust_to(
     worst = float((clean & ~moved).mean())
     caveats = []
     if moved.any():
-        names, still = trials.idle, sum(not trial.moved.any() for trial in trials.seen.values())
+        names, still = trials.idle, sum(not trial.moved.any() for trial in trials.by_change.values())
         caveats += [f"{', '.join(names)} changed no sample"] if names else []
-        if 2 * still > len(trials.seen):
-            caveats.append(f"{still} of {len(trials.seen)} examples changed no sample")
+        if 2 * still > len(trials.by_change):
+            caveats.append(f"{still} of {len(trials.by_change)} examples changed no sample")
     result = result_of(
         replace(with_search(evidence, trials.tally, settings), cached=""),
         _decide(ended, trials, evidence, at_least),
@@ -139,9 +139,9 @@ def measure_robust_to(
         statement=statement,
         threshold=at_least,
         setting=setting,
-        method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
+        method=f"hypothesis, {len(trials.by_change)} examples, {trials.broken} of them break the claim",
         details={
-            "examples": len(trials.seen),
+            "examples": len(trials.by_change),
             "examples_that_break": trials.broken,
             "searched_on": trials.n,
             "mildest": None if ended.mildest is None else _about(ended.mildest, trials),
@@ -238,11 +238,11 @@ def _search(
         if errors:
             raise errors[0] from None
         if not broken:
-            tried = f"{len(trials.seen)} example{'' if len(trials.seen) == 1 else 's'}"
+            tried = f"{len(trials.by_change)} example{'' if len(trials.by_change) == 1 else 's'}"
             raise clock.OutOfTime(f"budget: no counterexample in {tried} before the time was up") from None
         return _SearchEnd(broken[-1] if broken else None, early=True)
     if settings.replay_only and mildest is None:
-        reason = f"replayed only: none of {len(trials.seen)} examples that hypothesis remembers breaks the claim"
+        reason = f"replayed only: none of {len(trials.by_change)} examples that hypothesis remembers breaks the claim"
         raise context.current().not_searched(statement, reason)
     return _SearchEnd(mildest)
 
@@ -260,21 +260,21 @@ def _decide(ended: _SearchEnd, trials: Trials, evidence: Evidence, at_least: flo
     # A counterexample on all samples refutes for certain; a search without one proves nothing.
     accuracy = float(evidence.columns["held"].mean())
     lowest = min(accuracy, trials.lowest) if trials.n == evidence.n else accuracy
-    tried = f"{len(trials.seen)} examples"
+    tried = f"{len(trials.by_change)} examples"
     # The lowest accuracy under all changes is at most that under any of them.
-    told = partial(Decision, estimate=lowest, interval=(0.0, lowest))
+    decide = partial(Decision, estimate=lowest, interval=(0.0, lowest))
     if at_least is None:
-        return told(verdict=Verdict.INCONCLUSIVE, rule="no threshold given")
+        return decide(verdict=Verdict.INCONCLUSIVE, rule="no threshold given")
     # The claim is about these samples, so that their outcomes refute it without an interval.
     if int(evidence.columns["held"].sum()) < count_at_least(at_least, evidence.n):
         cut = "; the search for a milder one ended with the time budget" if ended.early else ""
-        return told(verdict=Verdict.FAILED, rule=f"certain: a counterexample among {tried}{cut}")
+        return decide(verdict=Verdict.FAILED, rule=f"certain: a counterexample among {tried}{cut}")
     # The change breaks the samples of the search, but not all samples.
     if ended.mildest is not None:
         rule = f"the change found breaks the {trials.n} samples searched on, not all {evidence.n}: raise max_samples"
-        return told(verdict=Verdict.INCONCLUSIVE, rule=rule)
+        return decide(verdict=Verdict.INCONCLUSIVE, rule=rule)
     on = "" if trials.n == evidence.n else f" on {trials.n} of {evidence.n} samples"
-    return told(verdict=Verdict.PASSED, rule=f"no counterexample in {tried}{on}: a search, not a proof")
+    return decide(verdict=Verdict.PASSED, rule=f"no counterexample in {tried}{on}: a search, not a proof")
 
 
 def _about(change: object, trials: Trials) -> dict[str, Any]:
@@ -312,7 +312,7 @@ class Trials:
     Attributes:
         ids: (n,) int64, positions in the data.
         least: samples that must be right; None if nothing is claimed.
-        seen: the trial of each change, by its key.
+        by_change: the trial of each change, by its key.
         worst: the change with the fewest right samples.
     """
 
@@ -327,7 +327,7 @@ class Trials:
         self.ids = torch.cat([chunk.ids for chunk in chunks]).numpy()
         self.n = len(self.ids)
         self.least = None if at_least is None else count_at_least(at_least, self.n)
-        self.seen: dict[object, Trial] = {}
+        self.by_change: dict[object, Trial] = {}
         self.worst: object = None
         self.broken = 0
         self._drawn: list[object] = []  # kept alive: keys may be ids of objects
@@ -370,12 +370,12 @@ class Trials:
 
     @property
     def moved(self) -> NDArray[np.bool_]:
-        return np.asarray(np.any([trial.moved for trial in self.seen.values()], axis=0))
+        return np.asarray(np.any([trial.moved for trial in self.by_change.values()], axis=0))
 
     @property
     def cut(self) -> NDArray[np.bool_]:
         """Return (n,) bool: samples that were altered, but by no change inside the bounds."""
-        whole = np.any([trial.moved & ~trial.cut for trial in self.seen.values()], axis=0)
+        whole = np.any([trial.moved & ~trial.cut for trial in self.by_change.values()], axis=0)
         return np.asarray(self.moved & ~whole)
 
     @property
@@ -384,11 +384,11 @@ class Trials:
         moved: dict[str, bool] = {}
         for drawn in self._drawn:
             if isinstance(drawn, Shift):
-                moved[drawn.name] = moved.get(drawn.name, False) or bool(self.seen[_key(drawn)].moved.any())
+                moved[drawn.name] = moved.get(drawn.name, False) or bool(self.by_change[_key(drawn)].moved.any())
         return tuple(name for name, any_moved in moved.items() if not any_moved)
 
     def share(self, change: object) -> float:
-        return self.seen[_key(change)].right / self.n
+        return self.by_change[_key(change)].right / self.n
 
     @property
     def tally(self) -> Tally:
@@ -401,16 +401,16 @@ class Trials:
 
     def breaks(self, change: object) -> bool:
         """Return True if the claim breaks under a change."""
-        trial = self.seen.get(_key(change))
+        trial = self.by_change.get(_key(change))
         if trial is None:
-            trial = self.seen[_key(change)] = self.measured(as_change(change))
+            trial = self.by_change[_key(change)] = self.measured(as_change(change))
             self._drawn.append(change)
             self.broken += self._broken(trial)
-            if self.worst is None or trial.harms_more_than(self.seen[_key(self.worst)]):
+            if self.worst is None or trial.harms_more_than(self.by_change[_key(self.worst)]):
                 self.worst = change
             watch = context.current().progress
             if watch is not None and self._statement:
-                watch(self._statement, len(self.seen), len(self.seen), self.broken)
+                watch(self._statement, len(self.by_change), len(self.by_change), self.broken)
         tell_hypothesis(trial.margin)
         return self._broken(trial)
 
@@ -421,9 +421,9 @@ class Trials:
             after = change.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding)
             # Targets that are places move with the image.
             y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
-            seen = self._evaluator.judged(after.x, y)
-            right += int(seen.holds.sum())
-            found.append(seen.margin.double())
+            judged = self._evaluator.judged(after.x, y)
+            right += int(judged.holds.sum())
+            found.append(judged.margin.double())
             changed.append(after)
         self._evaluator.settle()
         margin = torch.cat(found)

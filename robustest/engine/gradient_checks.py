@@ -495,9 +495,9 @@ class _Short(ODIMargin):
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, _TwoBalls)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         own = cast("Threat", _RowRadii(problem.region["eps"], problem.threat.ascent))
-        return ODIMargin.tell(self, replace(problem, threat=own), state, seen)
+        return ODIMargin.tell(self, replace(problem, threat=own), state, evaluation)
 
 
 _SHORT = _Short(start_steps=1, steps_after=7)

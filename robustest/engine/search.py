@@ -250,8 +250,8 @@ def search(
         predicted, missed = majority(evaluator, found, y, draws)
         wrong = 2 * missed > draws
     elif len(at):
-        seen = evaluator.judged(found[at], y[at])
-        predicted[at], wrong[at] = seen.predicted.to(predicted), ~seen.holds
+        judged = evaluator.judged(found[at], y[at])
+        predicted[at], wrong[at] = judged.predicted.to(predicted), ~judged.holds
     reached = None if alive is None else alive[:-1]
     return SearchOutcome(wrong & within(size, threat), found, size, predicted, margins, reached)
 

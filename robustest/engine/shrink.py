@@ -84,8 +84,8 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
         best = torch.where(per_row(breaks, far), point, best)
         low, high = torch.where(breaks, low, middle), torch.where(breaks, middle, high)
     best = _fewest(evaluator, part, best)
-    seen = evaluator.judged(best, part.y)
-    lost, predicted = seen.holds, seen.predicted
+    judged = evaluator.judged(best, part.y)
+    lost, predicted = judged.holds, judged.predicted
     best[lost] = broken[lost]  # rounding between batch sizes; the inputs given are known to break
     predicted[lost] = evaluator.judged(broken, part.y).predicted[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))

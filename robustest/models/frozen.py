@@ -147,13 +147,13 @@ class _Precision:
 
 def _stored(place: tuple[str, str], parent: tuple[str, str]) -> str:
     # Afterwards the parent is "none".
-    seen = []
+    states = []
     for value in ("ieee", "tf32", "none"):
         _set(parent, value)
-        seen.append(_get(place))
-    if seen[:2] != ["ieee", "tf32"]:
-        return seen[2]
-    return "none" if seen[2] == "none" else _UNSET
+        states.append(_get(place))
+    if states[:2] != ["ieee", "tf32"]:
+        return states[2]
+    return "none" if states[2] == "none" else _UNSET
 
 
 def _put(stored: dict[tuple[str, str], str]) -> None:

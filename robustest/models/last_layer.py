@@ -47,9 +47,9 @@ def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> La
     """
     if classifier.module is None:
         raise ConfigError(expected("a torch module, whose layers can be seen", classifier.call))
-    seen: list[tuple[str, nn.Linear, Tensor]] = []
+    outputs: list[tuple[str, nn.Linear, Tensor]] = []
     layers = [(n, m) for n, m in classifier.module.named_modules() if isinstance(m, nn.Linear)]
-    hooks = [m.register_forward_hook(_noting(seen, n, m)) for n, m in layers]
+    hooks = [m.register_forward_hook(_noting(outputs, n, m)) for n, m in layers]
     try:
         with torch.no_grad():
             logits = classifier(x)
@@ -57,7 +57,7 @@ def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> La
         for hook in hooks:
             hook.remove()
     # From the end: of equal outputs the last layer's.
-    for found, layer, given in reversed(seen):
+    for found, layer, given in reversed(outputs):
         if given.shape == logits.shape and torch.equal(given.float(), logits) and name in (None, found):
             return LastLayer(classifier, found, layer)
     known = ", ".join(n for n, _ in layers) or "none"
@@ -66,9 +66,9 @@ def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> La
     raise ConfigError(expected(f"layer to be a linear one that gives the logits, of {known}", name))
 
 
-def _noting(seen: list[tuple[str, nn.Linear, Tensor]], name: str, layer: nn.Linear) -> Any:
+def _noting(outputs: list[tuple[str, nn.Linear, Tensor]], name: str, layer: nn.Linear) -> Any:
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append((name, layer, output.detach().clone()))
+        outputs.append((name, layer, output.detach().clone()))
 
     return note
 

@@ -147,14 +147,14 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
 
 
 def _preprocessed(model: Classifier, x: Tensor) -> Tensor:
-    seen: list[Tensor] = []
+    inputs: list[Tensor] = []
 
     def spy(point: Tensor) -> Tensor:
-        seen.append(point)
+        inputs.append(point)
         return torch.zeros(len(point), 2)
 
     Classifier(call=spy, preprocessing=model.preprocessing, dtype=model.dtype)(x)
-    return seen[0]
+    return inputs[0]
 
 
 def _tensor(output: Any) -> Tensor:

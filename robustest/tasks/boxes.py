@@ -142,12 +142,12 @@ def moved(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(len(y), -1, -1, -1)
     # Boxes fit if the image was only stretched and moved along its axes: a box around a turned box is too large for its
     # contents. So fit source = slope * grid + offset for rows and columns by least squares, and reject large residuals.
-    weight, seen = inside.unsqueeze(1).double(), source.double()
+    weight, position = inside.unsqueeze(1).double(), source.double()
     count = weight.sum((2, 3), keepdim=True).clamp(min=1)
-    middle, target = ((weight * v).sum((2, 3), keepdim=True) / count for v in (grid, seen))
+    middle, target = ((weight * v).sum((2, 3), keepdim=True) / count for v in (grid, position))
     spread = (weight * (grid - middle) ** 2).sum((2, 3), keepdim=True)
-    slope = (weight * (grid - middle) * (seen - target)).sum((2, 3), keepdim=True) / spread.clamp(min=_TINY)
-    off = ((seen - target - slope * (grid - middle)).abs() * weight).flatten(1).amax(1)
+    slope = (weight * (grid - middle) * (position - target)).sum((2, 3), keepdim=True) / spread.clamp(min=_TINY)
+    off = ((position - target - slope * (grid - middle)).abs() * weight).flatten(1).amax(1)
     known = (slope.abs() > _TINY).flatten(1).all(1)
     slope = torch.where(slope.abs() > _TINY, slope, 1.0)
     # a pixel's centre is half a pixel from its edge; rows come before columns, and in boxes after them

@@ -175,13 +175,13 @@ def _decision(
     if max_anomaly is None:
         why = "no threshold given"
     elif triggers.suspects:
-        seen, worst = evidence.decision, triggers.suspects[rule.lead(evidence.columns)]
-        if seen.verdict is Verdict.FAILED:
-            verdict, at_alpha = Verdict.FAILED, seen.at_alpha
-            why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({seen.rule})"
+        decision, worst = evidence.decision, triggers.suspects[rule.lead(evidence.columns)]
+        if decision.verdict is Verdict.FAILED:
+            verdict, at_alpha = Verdict.FAILED, decision.at_alpha
+            why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({decision.rule})"
         else:
             unconfirmed = "but its patch does not lead there on unseen samples"
-            why = f"class {oddest.label} is suspected, {unconfirmed} ({seen.rule})"
+            why = f"class {oddest.label} is suspected, {unconfirmed} ({decision.rule})"
     elif any(trigger.success >= success for trigger in triggers.triggers):
         verdict, why = Verdict.PASSED, f"no class stands out among {len(triggers.triggers)}"
     else:

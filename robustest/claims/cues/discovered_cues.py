@@ -149,8 +149,8 @@ def measure_search(
     )
     look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     towards = "" if limits.target is None else f" towards class {limits.target}"
-    asked = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
-    statement = asked.state("cues that a search finds", towards)
+    quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
+    statement = quantity.state("cues that a search finds", towards)
     plan = setup.on(halves.view).plan(statement, look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
     verdicts = ProposalVerdicts(found, evidence, rule, setup.settings.alpha, permanent)
@@ -159,7 +159,7 @@ def measure_search(
         evidence if proposals else replace(evidence, exhibits=[]),
         decision=checked_by_null_cue(verdicts.decision(), evidence, rule),
         kind=NO_SPURIOUS_FEATURE,
-        quantity=asked,
+        quantity=quantity,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(found.looked_at),
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",

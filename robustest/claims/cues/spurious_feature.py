@@ -101,11 +101,11 @@ def measure_no_spurious_feature(
     answers = deciding(task)
     if answers is not None and not answers.one_class:
         class_arguments = {"max_recall_drop": max_recall_drop, "target_class": target_class, "train": train}
-        asked = [f"{name}=" for name, value in class_arguments.items() if value is not None]
-        asked += ["a search for cues"] if search else []
-        if asked:
+        stated = [f"{name}=" for name, value in class_arguments.items() if value is not None]
+        stated += ["a search for cues"] if search else []
+        if stated:
             raise ConfigError(
-                f"Expected max_flip_rate= and cues that are named of {answers.name} but got {', '.join(asked)}: these "
+                f"Expected max_flip_rate= and cues that are named of {answers.name} but got {', '.join(stated)}: these "
                 "are about classes."
             )
     learner = None if train is None else planted_training(train, train_data, apply(model, options)[1].seed)
@@ -177,9 +177,9 @@ def _measured(
     targets = (target,) * len(cues)
     rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
-    asked = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
+    quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
-        asked.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
+        quantity.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
         CueMeasurement(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
         rule,
         identity=("cues", tuple(cues), target),
@@ -191,7 +191,7 @@ def _measured(
         evidence,
         decision=checked_by_null_cue(evidence.decision, evidence, rule, tolerance),
         kind=NO_SPURIOUS_FEATURE,
-        quantity=asked,
+        quantity=quantity,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",

@@ -85,17 +85,17 @@ def measure_accuracy(
     check_paired(metric, no_worse_than)
     # A floor turns scores into right and wrong samples; without one, or for the mean IoU, scores count.
     scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
-    asked = ACCURACY.quantities[scored]
+    quantity = ACCURACY.quantities[scored]
     if scored:
         plan = setup.plan(
-            asked.state(mean_of(setup.task, metric)),
+            quantity.state(mean_of(setup.task, metric)),
             Scoring(examples=setup.settings.examples, counting=metric == "miou"),
             rule_of(metric, at_least, setup),
             identity=("scores", metric),
         )
     else:
         rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
-        plan = accuracy_plan(setup, asked.state() + of_task(setup.task), rule)
+        plan = accuracy_plan(setup, quantity.state() + of_task(setup.task), rule)
     plan = plan.against(
         no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score" if scored else ""
     )
@@ -116,7 +116,7 @@ def measure_accuracy(
         plan,
         evidence,
         kind=ACCURACY,
-        quantity=asked,
+        quantity=quantity,
         threshold=at_least,
         setting=f"{evidence.total} samples as they are",
         method="predictions",
@@ -146,13 +146,15 @@ class Scoring:
             "Task", WorstScore(task, least=_HALF)
         )  # a task without a floor has no criterion of a right answer
         try:
-            seen = evaluator.judged(chunk.x, chunk.y, scored=True)
+            judged = evaluator.judged(chunk.x, chunk.y, scored=True)
         finally:
             evaluator.task = task
-        exhibits = unchanged_exhibits(chunk, ~seen.holds, seen.predicted, seen.margin, most=self.examples, task=task)
-        columns = {"held": seen.holds, "score": cast("Tensor", seen.score)}
+        exhibits = unchanged_exhibits(
+            chunk, ~judged.holds, judged.predicted, judged.margin, most=self.examples, task=task
+        )
+        columns = {"held": judged.holds, "score": cast("Tensor", judged.score)}
         if self.counting:
-            columns |= pixel_counts(task, seen.predicted, chunk.y)
+            columns |= pixel_counts(task, judged.predicted, chunk.y)
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
@@ -229,10 +231,10 @@ def measure_transfer_accuracy(
     if by_drop:
         # The source is fixed by now: the target's samples decide against it.
         rule = drop_claim(first, max_drop, setup.terms)
-    asked = TRANSFER_ACCURACY.quantity_of("max_drop" if by_drop else "at_least")
-    plan = accuracy_plan(setup.on(as_samples(new_data, setup.task)), asked.state() + of_task(setup.task), rule).against(
-        no_worse_than, tolerance, has_threshold=at_least is not None or by_drop, **how
-    )
+    quantity = TRANSFER_ACCURACY.quantity_of("max_drop" if by_drop else "at_least")
+    plan = accuracy_plan(
+        setup.on(as_samples(new_data, setup.task)), quantity.state() + of_task(setup.task), rule
+    ).against(no_worse_than, tolerance, has_threshold=at_least is not None or by_drop, **how)
     second = observe(plan)
     decision = fallible(second.decision, first, max_drop, alpha=setup.terms.alpha)
     if start is not None:
@@ -254,7 +256,7 @@ def measure_transfer_accuracy(
         second.including(first),
         decision=decision,
         kind=TRANSFER_ACCURACY,
-        quantity=asked,
+        quantity=quantity,
         threshold=max_drop if by_drop else at_least,
         setting=f"source of {first.total} samples, target of {second.total}{of_benchmark}",
         method="two samples, not paired",
@@ -282,9 +284,9 @@ class Predicting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
-        held, predicted = seen.holds, seen.predicted
-        exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
+        judged, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
+        held, predicted = judged.holds, judged.predicted
+        exhibits = unchanged_exhibits(chunk, ~held, predicted, judged.margin, most=self.examples, task=task)
         columns = {"held": held.cpu().numpy()}
         if task.one_class:
             # For `without_looking`, the accuracy of a constant prediction.

@@ -87,16 +87,16 @@ def measure_subpopulation_shift(
     source, target = domains(data, split)
     model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
     setup = Setup.of(model, source.samples(), options)
-    seen = _Domains.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
+    measured = _Domains.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
     # Shares have simultaneous bounds within each domain, for the table; the verdict is by the bets.
     halves = (
-        _DomainShares.of(source, seen.source, split, setup.terms),
-        _DomainShares.of(target, seen.target, split, setup.terms),
+        _DomainShares.of(source, measured.source, split, setup.terms),
+        _DomainShares.of(target, measured.target, split, setup.terms),
     )
     decision = _decide(*halves, max_drop, setup.terms)
-    decision = fallible(decision, seen.source, max_drop, alpha=setup.terms.alpha)
+    decision = fallible(decision, measured.source, max_drop, alpha=setup.terms.alpha)
     result = result_of(
-        seen.evidence(target),
+        measured.evidence(target),
         decision,
         setup.settings,
         kind=SUBPOPULATION_SHIFT,
@@ -106,12 +106,12 @@ def measure_subpopulation_shift(
         f"{len(halves[1].shares)} in the target",
         method="bets on the accuracies of subclasses",
         details={
-            **pair_details(seen.source, seen.target, setup.terms),
-            **_headroom(seen.target, seen.oracle, setup.terms),
+            **pair_details(measured.source, measured.target, setup.terms),
+            **_headroom(measured.target, measured.oracle, setup.terms),
             "drop_interval": list(decision.interval),
             "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
         },
-        caveats=few(seen.source.n, " of the source"),
+        caveats=few(measured.source.n, " of the source"),
     )
     worst = halves[1].shares[0]
     notes = [*result.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]

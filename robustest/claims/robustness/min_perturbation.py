@@ -100,17 +100,17 @@ def measure_min_perturbation(
         MedianRule(threshold=at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, at_least),
     )
-    seen = observe(plan)
-    clean, found, sizes, bounded = (seen.columns[name] for name in ("clean", "found", "size", "bounded"))
+    evidence = observe(plan)
+    clean, found, sizes, bounded = (evidence.columns[name] for name in ("clean", "found", "size", "bounded"))
     return finish(
         plan,
-        seen,
+        evidence,
         kind=MIN_PERTURBATION,
         threshold=at_least,
         setting=f"{_THREATS[name].__name__} norm",
         method=cascade.name,
         details={
-            "clean_accuracy": seen.share(clean),
+            "clean_accuracy": evidence.share(clean),
             "not_found": int((clean & ~found).sum()),
             "bounded_by_neighbours": int(bounded.sum()),
             "quantiles": {f"{share:g}": reached(np.sort(sizes), share) for share in _SHARES},

@@ -132,9 +132,9 @@ def measure_corruption_robustness(
     rule = CellsRule.of(
         grid.pairs, grid.reference, setup.terms, min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce
     )
-    asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
+    quantity = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
     plan = setup.plan(
-        asked.state(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
+        quantity.state(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
         Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean, examples=setup.settings.examples),
         AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms) if rule.paired else rule,
         identity=grid.identity,
@@ -157,16 +157,16 @@ def measure_corruption_robustness(
         plan,
         evidence,
         kind=CORRUPTION_ROBUSTNESS,
-        quantity=asked,
+        quantity=quantity,
         threshold=rule.threshold,
         setting=", ".join(grid.names),
         method=f"{len(grid.cells)} cells{', paired with the clean samples' if grid.clean else ''}",
         notes=() if setup.model.reset is None else (ADAPTS,),
         details=_details(evidence, grid.cells, grid.reference, plan.settings.alpha),
-        trivial=rule.mean.scale if asked.threshold == "max_mce" else None,
-        caveats=grid.caveats(mce=asked.threshold == "max_mce"),
+        trivial=rule.mean.scale if quantity.threshold == "max_mce" else None,
+        caveats=grid.caveats(mce=quantity.threshold == "max_mce"),
         changed=changed,
-        pairing=fall_from(evidence, "clean") if asked.threshold == "max_drop" else NOT_PAIRED,
+        pairing=fall_from(evidence, "clean") if quantity.threshold == "max_drop" else NOT_PAIRED,
     )
 
 
@@ -437,8 +437,8 @@ class Corrupting:
             after = changed.x
             if self.beside_clean:
                 columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
-            seen = evaluator.judged(after, moved)
-            held, predicted = seen.holds, seen.predicted
+            judged = evaluator.judged(after, moved)
+            held, predicted = judged.holds, judged.predicted
             columns[cell_column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(
@@ -448,7 +448,7 @@ class Corrupting:
                 predicted=predicted,
                 before=after if clean is None else chunk.x,
                 after=after,
-                badness=-seen.margin,
+                badness=-judged.margin,
                 size=cell.level,
                 most=self.examples,
                 task=task,

@@ -97,15 +97,17 @@ def measure_stable_under_perturbations(
     by_distance = max_mt5d is not None
     setup = Setup.of(model, data.samples(), options)
     threshold = max_mt5d if by_distance else max_mfp
-    asked = STABLE.quantity_of("max_mt5d" if by_distance else "max_mfp")
-    rule = WeightedRule.of(asked.threshold, threshold, _weights(names, reference, by_distance=by_distance), setup.terms)
+    quantity = STABLE.quantity_of("max_mt5d" if by_distance else "max_mfp")
+    rule = WeightedRule.of(
+        quantity.threshold, threshold, _weights(names, reference, by_distance=by_distance), setup.terms
+    )
     look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names), weights=rule.weights)
     # Files may change under their names: nothing is stored.
-    plan = setup.plan(asked.state(len(names)), look, rule).against(
+    plan = setup.plan(quantity.state(len(names)), look, rule).against(
         no_worse_than,
         tolerance,
         has_threshold=threshold is not None,
-        scored=f"mean of 1 - {asked.name} / {rule.mean.scale:.3g}",
+        scored=f"mean of 1 - {quantity.name} / {rule.mean.scale:.3g}",
     )
     evidence = observe(plan)
     moved = {name: evidence.columns[f"moved/{name}"] for name in names}
@@ -134,7 +136,7 @@ def measure_stable_under_perturbations(
         plan,
         evidence,
         kind=STABLE,
-        quantity=asked,
+        quantity=quantity,
         threshold=threshold,
         setting=", ".join(names),
         method=f"frames of {data.name}{'' if reference is None else ', as a share of a reference model'}",

@@ -90,7 +90,7 @@ def measure_shift_accuracy(
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
-    asked = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")
+    quantity = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     compared: dict[str, Any] = {}
@@ -102,7 +102,7 @@ def measure_shift_accuracy(
         parts = ("shifted samples", ("held",)), ("unshifted samples", ("clean",))
         compared = {"columns": ("held", "clean"), "parts": parts, "together": False, "level": setup.terms.alpha / 2}
     plan = setup.plan(
-        asked.state(chosen) + of_task(setup.task),
+        quantity.state(chosen) + of_task(setup.task),
         Shifting(shift=chosen, examples=setup.settings.examples),
         rule,
         identity=("shift accuracy", chosen),
@@ -118,7 +118,7 @@ def measure_shift_accuracy(
         plan,
         evidence,
         kind=SHIFT_ACCURACY,
-        quantity=asked,
+        quantity=quantity,
         threshold=threshold,
         setting=str(chosen),
         method="paired with the unshifted samples",

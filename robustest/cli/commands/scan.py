@@ -106,10 +106,10 @@ def _print_answer(
     screen.write_line(f"    measured  {measured(result)}")
     for note in result.notes:
         screen.write_line(f"    {'hint' if note.startswith(HINT) else 'note'}      {note.removeprefix(HINT)}")
-    seen = [other.result for other in others if other is not None and other.result is not None]
-    found = suggestion(result, alpha, seen)
+    results = [other.result for other in others if other is not None and other.result is not None]
+    found = suggestion(result, alpha, results)
     threshold, why_not = found.threshold, found.why_not
-    if len(seen) < len(others):
+    if len(results) < len(others):
         threshold, why_not = None, "it was not measured under another seed"
     if threshold is None:
         screen.write_line(f"    holds     no threshold: {why_not}", yellow=True)
