@@ -17,7 +17,7 @@ import datetime
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -122,12 +122,13 @@ class Frames:
     Attributes:
         library: "pandas" or "polars".
         columns: in the order of their names, as in a row.
-        order: places of the user's columns in `columns`.
+        order: places of the user's columns in `columns`. No field: columns in another order are the same data, and
+            a model to which the order matters answers the first chunk differently, so that nothing is recalled.
     """
 
     library: str
     columns: tuple[FrameColumn, ...]
-    order: tuple[int, ...]
+    order: ClassVar[tuple[int, ...]] = ()
 
     @classmethod
     def of(cls, frame: Any) -> Frames:
@@ -148,7 +149,9 @@ class Frames:
         sorted_names = sorted(range(len(names)), key=lambda at: columns[at].name)
         place = {at: row for row, at in enumerate(sorted_names)}
         order = tuple(place[at] for at in range(len(names)))
-        return cls(library, tuple(columns[at] for at in sorted_names), order)
+        made = cls(library, tuple(columns[at] for at in sorted_names))
+        object.__setattr__(made, "order", order)
+        return made
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -349,8 +352,9 @@ def _to_pandas(pandas: Any, column: FrameColumn, values: NDArray[Any], missing: 
     # NumPy's whole numbers and booleans hold no missing value: pandas' own types do.
     if column.dtype[:1].isupper() or column.dtype == "boolean":
         return pandas.Series(pandas.array(values, dtype=column.dtype)).mask(missing)
-    if column.kind == "number":
-        return pandas.Series(np.where(missing, np.nan, values)).astype(column.dtype)
+    if column.kind in {"number", "whole"}:
+        kind = column.dtype if column.kind == "number" else "float64"
+        return pandas.Series(np.where(missing, np.nan, values)).astype(kind)
     return pandas.Series(np.where(missing, None, values.astype(object)), dtype=object)
 
 

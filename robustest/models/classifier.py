@@ -72,7 +72,9 @@ class Estimator:
         if self._follows:
             return np.log(np.asarray(self.model.predict_proba(rows), dtype=np.float64).clip(1e-12))
         place = {label: index for index, label in enumerate(self.classes)}
-        answer = np.array([place[label] for label in np.asarray(self.model.predict(rows)).tolist()], dtype=np.int64)
+        answer = np.array(
+            [place[label] for label in np.asarray(self.model.predict(rows)).ravel().tolist()], dtype=np.int64
+        )
         if not self._score:
             return answer
         scores = np.asarray(getattr(self.model, self._score)(rows), dtype=np.float64)
