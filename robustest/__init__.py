@@ -20,6 +20,7 @@ _HOME = {
         "find_adversarial",
     ),
     "data.benchmarks.names": ("benchmark",),
+    "data.samples": ("Waveforms",),
     "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
@@ -66,6 +67,7 @@ _HOME = {
         "Columns",
         "Linf",
         "Patch",
+        "Snr",
         "Spatial",
         "Unbounded",
     ),

@@ -12,6 +12,7 @@ from robustest.bounds.smoothing import Smoothed as Smoothed
 from robustest.claims.robustness.attacking import Adversarial as Adversarial
 from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
 from robustest.data.benchmarks.names import benchmark as benchmark
+from robustest.data.samples import Waveforms as Waveforms
 from robustest.discovery import Discovery as Discovery
 from robustest.engine.evaluator import HealthWarning as HealthWarning
 from robustest.errors import ClaimFailed as ClaimFailed
@@ -49,10 +50,11 @@ from robustest.threats import L1 as L1
 from robustest.threats import L2 as L2
 from robustest.threats import Linf as Linf
 from robustest.threats import Patch as Patch
+from robustest.threats import Snr as Snr
 from robustest.threats import Spatial as Spatial
 from robustest.threats import Unbounded as Unbounded
 
-__all__ = ["Adversarial", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Detection", "DeviceError", "Discovery", "Factory", "HealthWarning", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "Unbounded", "UnknownNameError", "Verdict", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+__all__ = ["Adversarial", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Detection", "DeviceError", "Discovery", "Factory", "HealthWarning", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
 
 __version__: str
 

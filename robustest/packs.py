@@ -16,7 +16,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "claims.datasets.accuracy": ("accuracy_of",),
     "claims.robustness.attacking": ("Attacking", "attack_of_call", "check_threat", "draws_in"),
     "claims.strategies": ("hunt",),
-    "cli.commands.init": ("PLACE", "Probe"),
+    "cli.questions": ("PLACE", "Facts", "Probe"),
     "cli.screen": ("Exit", "Refused", "Screen", "counted", "wrong"),
     "context": ("current",),
     "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "said"),

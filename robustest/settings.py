@@ -39,6 +39,7 @@ class Settings:
     pictures: str | None = None  # folder for pictures of counterexamples, or None
     suppress: tuple[str, ...] = ()  # names of health checks that only add notes
     exact: bool = False  # True to measure every sample, even after the verdict is certain
+    audit_values: bool = False  # True to audit the value of every attack, not only the passes that rest on it
     max_samples: int | None = None  # largest number of samples that a claim measures, or None
     time_budget: float | None = None  # seconds after which a claim ends, within the current model pass; or None
     inconclusive: str = "fail"  # effect of an inconclusive claim on its test: "fail" or "skip"; it never passes
@@ -88,6 +89,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
 
 _RUN_KEYS = (
     *("profile", "pictures", "store", "corpus", "corpus_max_mb", "replay_only", "baseline", "update_baseline"),
+    "audit_values",
     *("engine", "address", "workers", "gpus_per_task"),
 )
 MARKER_KEYS = frozenset(f.name for f in fields(Settings)) - set(_RUN_KEYS)
@@ -227,6 +229,7 @@ _CHECKS: Mapping[str, Any] = {
     "examples": _whole(0),
     "suppress": _suppress,
     "exact": _FLAG,
+    "audit_values": _FLAG,
     "max_samples": _whole(1, none=True),
     "time_budget": _number("seconds > 0", none=True),
     "inconclusive": _one_of("fail", "skip"),

@@ -57,6 +57,7 @@ def environment(folder: Path) -> Path:
     venv.create(folder / "env", with_pip=True)
     (packages,) = (folder / "env").glob("lib/python*/site-packages")
     there = {str(Path(module.__file__ or "").parents[1]) for module in (torch, pytest)}  # and all that these need
+    there |= {entry for entry in sys.path if entry.endswith("site-packages")}
     (packages / "dependencies.pth").write_text("\n".join(sorted(there)) + "\n", encoding="utf-8")
     scripts = folder / "env" / "bin"  # pip writes one of pytest only with what it installs
     _script(scripts, "pytest", "pytest")
@@ -68,7 +69,7 @@ def environment(folder: Path) -> Path:
         return folder / "env"
     if (packages / "setuptools").is_dir():  # older than torch asks for, and before the one that it has
         user.does("pip uninstall --quiet --yes setuptools")
-    user.does(f"pip install --quiet '{_wheel(folder)}[html]'")
+    user.does(f"pip install --quiet '{wheel_of(ROOT, folder)}[html]'")
     where = user.does("python -c 'import robustest; print(robustest.__file__)'")
     assert where.startswith(str(packages)), where
     return folder / "env"
@@ -79,9 +80,11 @@ def _script(scripts: Path, name: str, module: str) -> None:
     (scripts / name).chmod(0o755)
 
 
-def _wheel(folder: Path) -> Path:
+def wheel_of(source: Path, folder: Path) -> Path:
+    """A wheel of robustest, or of a pack in this checkout."""
     alone = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *alone, "-w", str(folder), str(ROOT)]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *alone, "-w", str(folder), str(source)]
+    before = set(folder.glob("*.whl"))
     subprocess.run(command, check=True, timeout=300)  # noqa: S603
-    (built,) = folder.glob("robustest-*.whl")
+    (built,) = set(folder.glob("*.whl")) - before
     return built

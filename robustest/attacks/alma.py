@@ -24,7 +24,7 @@ from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task
-from robustest.threats import L1, L2, Rows, Threat, length, per_row
+from robustest.threats import L1, Euclidean, Rows, Threat, length, per_row
 
 # Limits of the multiplier.
 _SMALLEST, _LARGEST = 1e-6, 1e12
@@ -76,7 +76,7 @@ class ALMA:
         return "dlr" in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (L2, L1))
+        return isinstance(threat, (Euclidean, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         one = torch.ones(key.shape, device=key.device)

@@ -32,7 +32,7 @@ from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import unknown
 from robustest.tasks import Task, class_losses
-from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
+from robustest.threats import L1, Euclidean, Linf, Rows, Threat, per_row
 from robustest.threats.threat import nearest_in_l1
 
 _NAMES = {
@@ -85,7 +85,7 @@ class APGD:
         return task.one_class if self.loss == "targeted_dlr" else self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (Linf, L2, L1))
+        return isinstance(threat, (Linf, Euclidean, L1))
 
     def confined(self, threat: Threat) -> bool:
         return not (isinstance(threat, L1) and self.outside_in)

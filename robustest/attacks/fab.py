@@ -24,7 +24,7 @@ from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task, class_losses
-from robustest.threats import L1, L2, Bounds, Linf, Rows, Threat, per_row
+from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class FAB:
         return task.one_class
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (Linf, L2, L1))
+        return isinstance(threat, (Linf, Euclidean, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.x

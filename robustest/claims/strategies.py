@@ -418,7 +418,7 @@ class Trials:
         right, found, task = 0, [], self._evaluator.task
         changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
-            after = change.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding)
+            after = change.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
             # Targets that are places move with the image.
             y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             judged = self._evaluator.judged(after.x, y)

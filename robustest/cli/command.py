@@ -124,9 +124,13 @@ def _init(a: argparse.Namespace) -> int:
         from robustest.cli.commands.scan import scan
 
         return scan(a.folder)
+    if a.example:
+        from robustest.cli.commands.example import example
+
+        return example(a.folder)
     from robustest.cli.commands.init import init
 
-    return init(a.folder)
+    return init(a.folder, model=a.model, data=a.data)
 
 
 def _index(a: argparse.Namespace) -> int:
@@ -202,10 +206,20 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     )
     _adder(actions)("update", "run the tests and write their outcomes to the file", rest=True)
     add("suggest", "measure on all samples, and print the thresholds that the tests could hold", rest=True)
-    init = add("init", "write a first test, its fixtures and a workflow; or, with --scan, tests that the model passes")
+    init = add("init", "write fixtures, first tests and a workflow; or tests that the model passes; or an example")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="root of the project (default: here)")
     init.add_argument(
+        "--model", metavar="PLACE", default="", help="the model, as module:name, or the path of an ONNX file"
+    )
+    init.add_argument("--data", metavar="PLACE", default="", help="the samples, as module:name")
+    one = init.add_mutually_exclusive_group()
+    one.add_argument(
         "--scan", action="store_true", help="measure a battery of claims, explain them, and write those that hold"
+    )
+    one.add_argument(
+        "--example",
+        action="store_true",
+        help="write a small project with a green and a red test, run it, open its page",
     )
     pages = add("index", "write an index page over the pages of several runs (robustest[html])")
     pages.add_argument("folder", metavar="DIR", help="folder of the runs' pages, each in its own folder")

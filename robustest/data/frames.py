@@ -355,7 +355,8 @@ def _to_pandas(pandas: Any, column: FrameColumn, values: NDArray[Any], missing: 
     if column.kind in {"number", "whole"}:
         kind = column.dtype if column.kind == "number" else "float64"
         return pandas.Series(np.where(missing, np.nan, values)).astype(kind)
-    return pandas.Series(np.where(missing, None, values.astype(object)), dtype=object)
+    plain = [None if none else one for one, none in zip(values.tolist(), missing, strict=True)]
+    return pandas.Series(plain, dtype=object)
 
 
 # polars

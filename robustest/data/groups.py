@@ -146,7 +146,12 @@ def as_label_sets(data: object) -> LabelSets:
         samples = as_samples((given, labels))
     else:
         inner = as_samples(given)
-        samples = Samples(lambda ids: (inner.take(ids)[0], labels[ids]), len(inner), coding=inner.coding)
+        samples = Samples(
+            lambda ids: (inner.take(ids)[0], labels[ids]),
+            len(inner),
+            coding=inner.coding,
+            sample_rate=inner.sample_rate,
+        )
     if len(samples) != len(sets):
         raise DataError(f"Expected as many sets as samples but got {len(samples)} samples and {len(sets)} sets.")
     if bool((sets == sets[0]).all()):

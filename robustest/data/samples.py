@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from robustest import extensions
+from robustest.checks import checked_whole
 from robustest.clock import check as check_clock
 from robustest.data.frames import Frames, is_frame
 from robustest.data.strings import Strings, are_strings
@@ -40,6 +41,8 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
     Raises:
         DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
     """
+    if isinstance(data, Waveforms):
+        return replace(data, data=unwrapped(data.data, labels))
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
         module = data
@@ -158,6 +161,7 @@ class Samples:
     source: Any = None
     task: Task = CLASSIFICATION  # task that reads their targets
     coding: Coding | None = None  # of samples that are no tensors
+    sample_rate: int | None = None  # of waveforms, in Hz
 
     def __len__(self) -> int:
         return self.size
@@ -166,6 +170,27 @@ class Samples:
         if self.source is None:
             raise TypeError("these samples are views of others, and stay in this process")
         return as_samples, (self.source, self.task)
+
+
+@dataclass(frozen=True, slots=True)
+class Waveforms:
+    """Sounds with their sample rate; models see them inside the bounds (-1, 1) unless a call gives others.
+
+    Args:
+        data: `(x, y)` with x (N, T) or (N, C, T), or a data set, as for any claim.
+        sample_rate: samples per second, in Hz.
+
+    Raises:
+        ConfigError: the rate is not a whole number > 0.
+    """
+
+    data: Any
+    sample_rate: int
+
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_whole("sample_rate", self.sample_rate, 1)
 
 
 def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
@@ -177,7 +202,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
             `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
             ...) and a label; PIL images become floats in [0, 1]. `(texts, y)` has a list, an array or a column of
             texts, or of bytes; in data sets these are `text`, `sentence`, `content` or `bytes`. `(frame, y)` has a
-            frame of pandas or polars.
+            frame of pandas or polars. `Waveforms` of any of them have a sample rate.
         task: task that reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
@@ -185,6 +210,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """
     if isinstance(data, Factory):
         return replace(as_samples(data.build(), task), source=data)
+    if isinstance(data, Waveforms):
+        return replace(as_samples(data.data, task), source=data, sample_rate=data.sample_rate)
     if isinstance(data, Samples):
         if data.task != task:
             raise DataError(

@@ -37,6 +37,7 @@ class Chunk:
         y: (n, *T) on the device, the task's targets: (n,) int64 classes in classification.
         key: (n,) int64 on the device.
         coding: of samples that are no tensors; or None.
+        sample_rate: of waveforms, in Hz; else None.
     """
 
     ids: Tensor
@@ -45,10 +46,11 @@ class Chunk:
     key: Tensor
     bounds: Bounds
     coding: Coding | None = None
+    sample_rate: int | None = None
 
     def rows(self, which: Tensor) -> Chunk:
         x, y, key = self.x[which], self.y[which], self.key[which]
-        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding)
+        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding, self.sample_rate)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
@@ -106,7 +108,8 @@ def load(
             "and pass the normalisation as preprocessing=(mean, std)."
         )
     x, y = x.to(device), y.to(device)
-    return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds, samples.coding)
+    key = rng.keys(seed, ids).to(device)
+    return Chunk(ids, x, y, key, bounds, samples.coding, samples.sample_rate)
 
 
 def check_data(samples: Samples, ids: Tensor) -> None:

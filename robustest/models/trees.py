@@ -203,7 +203,9 @@ def through(
             if not ((steps >= 0).all() or (steps <= 0).all()):
                 return None
             rising = values[-1] >= values[0]
-            cuts = np.array([t for t in inner[out] if min(values[0], values[-1]) <= t < max(values[0], values[-1])])
+            cuts = np.array(
+                [t for t in inner[int(out)] if min(values[0], values[-1]) <= t < max(values[0], values[-1])]
+            )
             if not len(cuts):
                 continue
             # x <= t before and x > t behind, until both are neighbours in float32.

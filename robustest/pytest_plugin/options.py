@@ -64,6 +64,7 @@ _INI = {
 }
 _FLAGS = {
     "exact": ("exact", True, "evaluate every sample: no early verdicts"),
+    "audit-values": ("audit_values", True, "audit the value of every attack, not only passes that rest on it"),
     "no-cache": ("cache", False, "measure everything again, ignoring remembered results"),
     "replay-only": ("replay_only", True, "replay known counterexamples without searching for new ones"),
     "update-baseline": ("update_baseline", True, "write the outcomes to the baseline instead of comparing with it"),

@@ -162,7 +162,12 @@ class _Run:
         if isinstance(rule, NoWorse):
             found = replace(stream, columns=dict(stream.columns), counts=dict(stream.counts))
         if settled is None and stream.n:
-            audited = audit.take(found, passing, holding)
+            # A value that a threshold is taken from is audited as a pass is whose threshold equals it: no room is left
+            # for what the attack overlooked.
+            if settings.audit_values and found is stream:
+                audited = audit.take(stream, lambda columns: len(columns["id"]), lambda _: False)
+            else:
+                audited = audit.take(found, passing, holding)
         decision = rule.decide(stream.columns, total, settled)
         if isinstance(rule, NoWorse) and decision.verdict is Verdict.PASSED:
             stream.tally, stream.counts, stream.exhibits = found.tally, found.counts, found.exhibits
@@ -173,6 +178,8 @@ class _Run:
             decision = replace(
                 decision, verdict=Verdict.INCONCLUSIVE, rule=unaudited, at_alpha=False, reasons=("unaudited",)
             )
+        elif settings.audit_values and not audited:
+            decision = replace(decision, reasons=(*decision.reasons, "unaudited"))
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
 
     def evidence(self, decision: Decision) -> Evidence:
@@ -180,6 +187,7 @@ class _Run:
         evidence = self.stream.evidence(
             decision,
             bounds=units.bounds,
+            sample_rate=units.sample_rate,
             settings=self.plan.settings,
             cached=memory.when,
             model=memory.model,

@@ -147,6 +147,7 @@ class Evidence:
         exhibits: the worst samples, worst first.
         tally: the whole cost, also of chunks that were measured earlier or elsewhere.
         bounds: of the input.
+        sample_rate: of waveforms, in Hz; else None.
         cached: date of the measurement if nothing had to be measured now; else "".
         data: digest of all samples and labels in the data's order; "" if some were not measured.
         model: digest of the model, or "".
@@ -161,6 +162,7 @@ class Evidence:
     tally: Tally = field(default_factory=Tally)
     counts: Mapping[str, int] = field(default_factory=dict)
     bounds: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
     findings: tuple[HealthFinding, ...] = ()
     cached: str = ""
     data: str = ""
@@ -265,6 +267,7 @@ class Stream:
         decision: Decision,
         *,
         bounds: tuple[float, float],
+        sample_rate: int | None,
         settings: Settings,
         cached: str,
         model: str,
@@ -283,6 +286,7 @@ class Stream:
             tally=self.tally.plus(Tally(notes=notes)),
             counts=self.counts,
             bounds=bounds,
+            sample_rate=sample_rate,
             findings=self.tally.health.findings(settings.suppress),
             cached=cached,
             data=sha256(b"".join(marks)).hexdigest() if whole else "",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustest import context
-from robustest.data import Samples, as_samples
+from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
@@ -159,10 +159,13 @@ class Setup:
             ConfigError: an option is unknown or out of range, or the model is none.
             DataError: the data cannot be measured on.
         """
-        checked = CLASSIFICATION if task is None else checked_task(task)
+        checked, waves = CLASSIFICATION if task is None else checked_task(task), isinstance(data, Waveforms)
 
         def prepared(one: object) -> tuple[Classifier, Settings]:
             classifier, settings = apply(one, options)
+            # Sounds swing around 0: the bounds that no one gave are not those of images.
+            if waves and "bounds" not in options and classifier.bounds == (0.0, 1.0):
+                classifier = replace(classifier, bounds=Waveforms.bounds)
             if isinstance(checked, Detection):
                 classifier = adapt_detector(classifier, checked)
             return restrict_to(classifier, data.classes) if isinstance(data, Benchmark) else classifier, settings

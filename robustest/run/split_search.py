@@ -55,7 +55,13 @@ class Halves:
     @property
     def view(self) -> Samples:
         """Return the samples that evaluate, with positions from 0."""
-        return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen), coding=self.samples.coding)
+        whole = self.samples
+        return Samples(
+            lambda ids: whole.take(self.unseen[ids]),
+            len(self.unseen),
+            coding=whole.coding,
+            sample_rate=whole.sample_rate,
+        )
 
     def whole(self, result: Result) -> Result:
         outcomes: list[bool | None] = [None] * len(self.samples)

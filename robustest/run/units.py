@@ -45,10 +45,12 @@ class Units:
     Attributes:
         replay: known counterexamples; None without a search.
         bounds: least and largest value of the units, for pictures.
+        sample_rate: of waveforms, in Hz, for pictures and sounds; else None.
     """
 
     replay: Replay | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
     notes: Sequence[str] = ()
 
     # Identity
@@ -187,7 +189,7 @@ class ModelUnits(Units):
                 "shown. Measure it with "
                 "assert_corruption_robustness, which resets it before each cell."
             )
-        self.bounds = self.model.bounds
+        self.bounds, self.sample_rate = self.model.bounds, self.samples.sample_rate
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -212,6 +214,7 @@ class ModelUnits(Units):
     def about(self) -> Mapping[str, object]:
         model = self.model
         about = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
+        about |= {} if self.sample_rate is None else {"sample_rate": self.sample_rate}
         return about if self.task == CLASSIFICATION else {**about, "task": self.task}
 
     @contextmanager
@@ -251,7 +254,8 @@ class ModelUnits(Units):
         # The type and the shape belong to the digest: other arrays may have the same bytes.
         x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
         shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
-        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}".encode()
+        rate = "" if chunk.sample_rate is None else f"{chunk.sample_rate} Hz "
+        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}{rate}".encode()
         return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:

@@ -208,8 +208,13 @@ class Linear:
 class TableCoding(Protocol):
     """The part of a frame's coding that `Columns` needs."""
 
-    names: tuple[str, ...]
-    missing: float
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, in the order of a row."""
+
+    @property
+    def missing(self) -> float:
+        """The code of a missing value."""
 
     def decode(self, x: Tensor) -> Any:
         """Return rows x (N, D) in the user's format."""

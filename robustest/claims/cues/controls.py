@@ -358,7 +358,7 @@ def with_planted(samples: Samples, planted: Sequence[PlantedCue], seed: int) -> 
         x, y = samples.take(ids)
         return _plant(planted, ids, x, y, seed), y
 
-    return Samples(take, len(samples))
+    return Samples(take, len(samples), sample_rate=samples.sample_rate)
 
 
 def _plant(planted: Sequence[PlantedCue], ids: Tensor, x: Tensor, y: Tensor, seed: int) -> Tensor:

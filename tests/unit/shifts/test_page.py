@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from robustest.shifts import CORRUPTIONS, SHIFTS, tables
+from robustest.shifts import CORRUPTIONS, SHIFTS, SIGNALS, tables
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "shifts.md"
+SIGNALS_PAGE = PAGE.with_name("signals.md")
 
 
 def section(heading: str) -> list[str]:
@@ -40,3 +42,17 @@ def test_the_page_names_every_shift_once_and_in_order() -> None:
     assert names("The corruptions of ImageNet-C") == list(CORRUPTIONS)
     assert names("Severities and the three sets of parameters") == list(CORRUPTIONS)
     assert names("Families beyond ImageNet-C") == [name for name in SHIFTS if name not in CORRUPTIONS]
+
+
+def test_the_page_of_signals_has_every_shift_with_its_class_and_numbers() -> None:
+    rows = [
+        line.split(" | ") for line in SIGNALS_PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    assert [row[0].strip("| `") for row in rows] == list(SIGNALS)
+    for row, shift in zip(rows, SIGNALS.values(), strict=True):
+        kind = type(shift.changes[0])
+        first, *others = (each.name for each in fields(kind))
+        named = re.fullmatch(rf"`{kind.__name__}\({first}(?:, ({'|'.join(others)}))?\)`", row[1])
+        assert named, row[1]
+        numbers = ", ".join(f"{getattr(change, first):g}" for change in shift.changes)
+        assert row[3].startswith(f"{numbers} "), (row[3], numbers)
