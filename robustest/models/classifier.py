@@ -63,16 +63,16 @@ class Estimator:
             total = np.zeros((len(rows), len(self.classes)))
             for one in self.model.estimators_:
                 total += one.tree_.predict(np.ascontiguousarray(rows))[:, : len(self.classes)]
-            mean: NDArray[np.float64] = total / len(self.model.estimators_)
-            return np.log(mean.clip(1e-12))
+            logs: NDArray[np.float64] = np.log((total / len(self.model.estimators_)).clip(1e-12))
+            return logs
         names = getattr(self.model, "feature_names_in_", None) if isinstance(x, np.ndarray) else None
         # A model fitted on a frame warns, or fails, without the names of its columns.
         if names is not None:
             pandas = import_module("pandas")  # installed, since the model was fitted on a frame
             rows = pandas.DataFrame(rows, columns=list(names))
         if self._follows:
-            shares: NDArray[np.float64] = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
-            return np.log(shares.clip(1e-12))
+            logs = np.log(np.asarray(self.model.predict_proba(rows), dtype=np.float64).clip(1e-12))
+            return logs
         place = {label: index for index, label in enumerate(self.classes)}
         answer = np.array(
             [place[label] for label in np.asarray(self.model.predict(rows)).ravel().tolist()], dtype=np.int64
