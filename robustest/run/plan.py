@@ -53,7 +53,7 @@ class Options(TypedDict, total=False):
 
     Keys:
         seed: of the order of the samples and every random draw.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", or an accelerator such as "cuda", "cuda:1" or "mps".
         batch_size: most samples in one model pass.
         precision: "fp32", "bf16" or "auto", for gradients alone.
         scope: "set" (this very test set) or "population" (the one that it was drawn from).

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -273,10 +274,7 @@ class Layout:
 
     def on(self, device: torch.device) -> Layout:
         """Return the layout with its tensors on a device."""
-        if self.whole.device == device:
-            return self
-        tensors: dict[str, Any] = {name: one.to(device) for name, one in vars(self).items() if isinstance(one, Tensor)}
-        return replace(self, **tensors)
+        return self if self.whole.device == device else _on(self, device)
 
     def place(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return (N, F) int64 the first entry of each field's table at or above u (N, F), and True where it is u."""
@@ -301,6 +299,14 @@ class Layout:
         # The places behind a block's last element repeat its first one, and must not overwrite it.
         parts = torch.where(self.spots == self.spots[:, :1], parts[:, :, :1], parts)
         return x.scatter(1, self.spots.flatten().expand(len(x), -1), parts.flatten(1))
+
+
+@lru_cache(maxsize=16)
+def _on(layout: Layout, device: torch.device) -> Layout:
+    # Kept, since every step of a search asks for it.
+    tensors: dict[str, Any] = {name: one.to(device) for name, one in vars(layout).items() if isinstance(one, Tensor)}
+    linear = tuple((weights.to(device), least, most) for weights, least, most in layout.linear)
+    return replace(layout, linear=linear, **tensors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,7 +549,7 @@ class Columns:
         if self.layout is not None:
             return self.layout.on(x.device)
         made: Any = self.resolved(x.shape[1], bounds or (0.0, 1.0)).layout
-        return cast("Layout", made)
+        return cast("Layout", made).on(x.device)
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         if x.ndim != 2:
