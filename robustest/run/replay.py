@@ -85,7 +85,7 @@ class Replay:
         # The corpus may be of other data by now: positions beyond its end are skipped, labels are compared below.
         for rows in torch.split(fits.nonzero().squeeze(1), _BATCH):
             ids = kept.ids[rows]
-            how = {"bounds": bounds, "seed": self._settings.seed, "device": evaluator.device}
+            how: dict[str, Any] = {"bounds": bounds, "seed": self._settings.seed, "device": evaluator.device}
             chunk = load(samples, ids, **how, whole=_of_strings(self.threat), room=getattr(self.threat, "room", 0))
             known = kept.x[rows]
             if isinstance(chunk.coding, Strings):  # however long the longest text was then

@@ -260,7 +260,11 @@ class ModelUnits(Units):
             first, few = self._first, len(self._first[0])
             check_same((first[0], first[1]), (taken[0][:few], taken[1][:few]), ids[:few])
             self._first = None
-        how = {"bounds": model.bounds, "seed": self._settings.seed, "room": getattr(self.look, "room", 0)}
+        how: dict[str, Any] = {
+            "bounds": model.bounds,
+            "seed": self._settings.seed,
+            "room": getattr(self.look, "room", 0),
+        }
         chunk = read(self.samples, ids, **how, whole=whole, taken=taken)
         return replace(chunk, x=devices.pinned(chunk.x, self.evaluator.device))
 

@@ -71,7 +71,7 @@ class Edits(OfInputs):
 
     def __post_init__(self) -> None:
         checked_whole("k", self.k, 0)
-        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
+        kinds = tuple(self.kinds)
         if strangers := [kind for kind in kinds if kind not in KINDS]:
             raise ConfigError(expected(f"kinds among {', '.join(KINDS)}", strangers[0]))
         object.__setattr__(self, "kinds", tuple(kind for kind in KINDS if kind in kinds))
@@ -153,6 +153,9 @@ class Edits(OfInputs):
 
     def places(self, z: Tensor, region: Rows) -> Tensor:
         count = (z >= 0).sum(1) + 1
+        if not self.kinds:  # words alone: the places are the words that can be replaced
+            found = [max(1, len(_words_in(text, self))) for text in map(_text, z)]
+            return torch.tensor(found, dtype=torch.int64, device=z.device)
         for row in (~region["plain"]).nonzero().squeeze(1).tolist():
             count[row] = len(characters(_text(z[row]))) + 1
         return count
@@ -163,8 +166,9 @@ class Edits(OfInputs):
         count = torch.where(place < last, inserts + substitutes + deletes, inserts)
         count = count + swaps * (place < last - 1).long()
         if self.words:
-            for row in range(len(z)):
-                count[row] += len(self._replacements(characters(_text(z[row])), int(place[row])))
+            rows = zip(map(_text, z), place.tolist(), strict=True)
+            others = [len(self._replacements(text, at)[1]) for text, at in rows]
+            count = count + torch.tensor(others, dtype=torch.int64, device=z.device)
         return count
 
     def moved(self, z: Tensor, place: Tensor, choice: Tensor, region: Rows) -> Tensor:
@@ -185,9 +189,8 @@ class Edits(OfInputs):
         origin = self.origin(region)
         last, count = self.places(origin, region).double() - 1, torch.ones(len(origin), dtype=torch.float64)
         count = count.to(origin.device)
-        longest = max([1, *(len(characters(one)) for others in (self.words or {}).values() for one in others)])
         for edit in range(self.k):  # texts grow with each edit
-            count = count * (1 + (last + edit * longest + 1) * self._most)
+            count = count * (1 + (last + edit * self._growth + 1) * self._most)
         return torch.where(count <= _COUNTED, count, torch.inf)
 
     def point(self, number: Tensor, region: Rows) -> Tensor:
@@ -195,9 +198,8 @@ class Edits(OfInputs):
         wide = {name: value.repeat_interleave(lanes, 0) for name, value in region.items()}
         z, rest = self.origin(wide), number.flatten()
         last = self.places(z, wide) - 1
-        longest = max([1, *(len(characters(one)) for others in (self.words or {}).values() for one in others)])
         for edit in range(self.k):
-            base = 1 + (last + edit * longest + 1) * self._most
+            base = 1 + (last + edit * self._growth + 1) * self._most
             digit, rest = rest % base, rest // base
             place, choice = (digit - 1).clamp(min=0) // self._most, (digit - 1).clamp(min=0) % self._most
             here = (digit > 0) & (place < self.places(z, wide))
@@ -215,6 +217,14 @@ class Edits(OfInputs):
             each[kind] * (kind in self.kinds) for kind in ("insert", "substitute", "delete", "swap")
         )
         return inserts, substitutes, deletes, swaps
+
+    @property
+    def _growth(self) -> int:
+        """The largest number of places that an edit adds."""
+        others = [one for several in (self.words or {}).values() for one in several]
+        if not self.kinds:
+            return max(len(_WORD.findall(one)) for one in others) if others else 0
+        return max([1, *(len(characters(one)) for one in others)])
 
     @property
     def _most(self) -> int:
@@ -257,12 +267,15 @@ class Edits(OfInputs):
         return torch.where(written, letter.unsqueeze(1), made)
 
     def _applied_to_row(self, z: Tensor, place: int, choice: int) -> Tensor:
-        parts = characters(_text(z))
+        text = _text(z)
+        parts = characters(text)
         inserts, substitutes, deletes, swaps = self._counts
-        inner = place < len(parts)
-        if choice < inserts and place <= len(parts):
+        at, others, length = place, *self._replacements(text, place)[1:]
+        if not self.kinds:
+            at = self._replacements(text, place)[0]
+        if self.kinds and choice < inserts and place <= len(parts):
             parts.insert(place, chr(self._codes[choice]))
-        elif not inner or choice < inserts:
+        elif at >= len(parts) or choice < inserts:
             return z
         elif choice < inserts + substitutes:
             parts[place] = chr(self._codes[choice - inserts])
@@ -274,27 +287,18 @@ class Edits(OfInputs):
                 if rank == 0:
                     parts[place : place + 2] = parts[place + 1], parts[place]
                 rank -= 1
+            if rank >= len(others):
+                return z
             if rank >= 0:
-                others = self._replacements(parts, place)
-                if rank >= len(others):
-                    return z
-                length, word = others[rank]
-                parts[place : place + length] = characters(word)
+                parts[at : at + length] = characters(others[rank])
         return _row("".join(parts), z)
 
-    def _replacements(self, parts: list[str], place: int) -> list[tuple[int, str]]:
-        """Return the length in characters of the word that begins at a place, with each of its replacements."""
-        if not self.words or place >= len(parts):
-            return []
-        starts, at = {}, 0
-        for number, part in enumerate(parts):
-            starts[at] = number
-            at += len(part)
-        starts[at] = len(parts)
-        for found in _WORD.finditer("".join(parts)):
-            if starts.get(found.start()) == place and found.end() in starts:
-                return [(starts[found.end()] - place, one) for one in self.words.get(found[0], ())]
-        return []
+    def _replacements(self, text: str, place: int) -> tuple[int, tuple[str, ...], int]:
+        """Return the first character of the word at a place, its replacements, and its length; none for no word."""
+        found = _words_in(text, self) if self.words else ()
+        if not self.kinds:
+            return found[place] if place < len(found) else (len(text), (), 0)
+        return next((one for one in found if one[0] == place), (place, (), 0))
 
     def milder(self, z: Tensor, region: Rows) -> Iterator[Tensor]:
         """Yield texts (N, L) that are z with what may be its first edit put back, or its last."""
@@ -377,7 +381,7 @@ def _is_plain(code: int) -> bool:
 def _plain_rows(x: Tensor) -> Tensor:
     """Return (N,) bool: rows of plain characters alone."""
     plain = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    codes = x.flatten().unique()
+    codes = np.unique(x.cpu().numpy())
     for code in codes[codes >= 0x300].tolist():
         if not _is_plain(int(code)):
             plain &= (x != code).all(1)
@@ -470,11 +474,28 @@ def _distances(x: Tensor, z: Tensor, most: int, kinds: Sequence[str], codes: Seq
 
 
 @lru_cache(maxsize=200_000)
+def _words_in(text: str, threat: Edits) -> tuple[tuple[int, tuple[str, ...], int], ...]:
+    """Return the words of a text that can be replaced: first character, replacements, and length in characters."""
+    parts, starts, at = characters(text), {}, 0
+    for number, part in enumerate(parts):
+        starts[at] = number
+        at += len(part)
+    starts[at] = len(parts)
+    words = threat.words or {}
+    found = [(one, tuple(words.get(one[0], ()))) for one in _WORD.finditer("".join(parts))]
+    return tuple(
+        (starts[one.start()], others, starts[one.end()] - starts[one.start()])
+        for one, others in found
+        if others and one.start() in starts and one.end() in starts
+    )
+
+
+@lru_cache(maxsize=200_000)
 def _distance(before: str, after: str, threat: Edits) -> float:
     """Return the fewest edits between two texts, on their characters in NFC; inf where these are more than k."""
     a, b = characters(before), characters(after)
     letters = {chr(code) for code in threat._codes}
-    replaced = {place: threat._replacements(a, place) for place in range(len(a))} if threat.words else {}
+    replaced = {place: (others, length) for place, others, length in _words_in(before, threat)} if threat.words else {}
 
     def after_match(states: set[tuple[int, int]]) -> set[tuple[int, int]]:
         every, todo = set(states), list(states)
@@ -494,7 +515,8 @@ def _distance(before: str, after: str, threat: Edits) -> float:
             yield i + 1, j
         if "swap" in threat.kinds and a[i : i + 2] == b[j : j + 2][::-1] and len(a[i : i + 2]) == 2:
             yield i + 2, j + 2
-        for length, word in replaced.get(i, ()):
+        others, length = replaced.get(i, ((), 0))
+        for word in others:
             made = characters(word)
             if b[j : j + len(made)] == made:
                 yield i + length, j + len(made)
