@@ -216,8 +216,8 @@ class Setup:
             raise ConfigError(expected("a threat of texts: Edits, Append or Insert", str(threat)))
         if coding is not None and not isinstance(threat, Discrete):
             raise ConfigError(
-                f"Expected a threat of single changes for frames but got {threat}. Use Columns(...); for numbers alone, "
-                "give arrays and their bounds=(low, high)."
+                f"Expected a threat of single changes for frames but got {threat}. Use Columns(...); for numbers "
+                "alone, give arrays and their bounds=(low, high)."
             )
         if not isinstance(threat, Columns):
             return threat
