@@ -208,7 +208,7 @@ class Setup:
         """
         coding, of_texts = self.samples.coding, getattr(threat, "of_strings", False)
         texts = isinstance(coding, Strings)
-        if texts and coding.kind == "bytes" and not getattr(threat, "fits_bytes", True):
+        if isinstance(coding, Strings) and coding.kind == "bytes" and not getattr(threat, "fits_bytes", True):
             raise ConfigError(expected(f"characters below 256 and no words in {threat} for data of bytes", "others"))
         if of_texts and not texts:
             raise ConfigError(expected(f"texts or bytes for {threat}", "other samples"))
