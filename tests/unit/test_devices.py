@@ -96,7 +96,7 @@ def test_no_other_module_tests_for_a_kind_of_device() -> None:
     # Backends of torch's precision, which are flags of the process, are no devices, and a "meta" tensor is on none.
     known = re.compile(
         r"""torch\.(cuda|mps|xpu|accelerator)\b|backends\.mps|torch_xla|\.is_cuda\b|"""
-        r"""device\.type\s*(==|!=|in|not)\s*(?!"meta")|[!=]=\s*["'](cuda|mps|xpu|xla)\b|startswith\(["']cuda"""
+        r"""device\.type\s*(==|!=|in|not)(?!\s*"meta")|[!=]=\s*["'](cuda|mps|xpu|xla)\b|startswith\(["']cuda"""
     )
     root = Path(__file__).resolve().parents[2]
     folders = [root / "robustest", *root.glob("plugins/*/robustest_*")]
