@@ -102,7 +102,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
         kind: "chunk", "training", ...
         about: everything that the result depends on besides the settings, by name: values for `digest`.
         settings: of the claim, if any.
-        asked: True only if the model is asked again before anything is recalled.
+        asked: True only if the model is asked again before anything is recalled, or the user has declared its version.
 
     Raises:
         Unhashable: a dependency has no identity; the message names it.
