@@ -22,7 +22,7 @@ import robustest
 _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
 _PACKAGES = ("robustest", "robustest_people")
 """Packages whose assertions have a page."""
-_TABLES = runpy.run_path(str(Path(__file__).with_name("attack_tables.py")))
+_TABLES = runpy.run_path(str(Path(__file__).with_name("site_tables.py")))
 _UPWARDS = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
 
 

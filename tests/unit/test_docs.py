@@ -19,7 +19,7 @@ from robustest.health import HEALTH_CHECKS
 from robustest.models import as_classifier
 
 ROOT = Path(__file__).resolve().parents[2]
-MADE = runpy.run_path(str(ROOT / "docs" / "attack_tables.py"))
+MADE = runpy.run_path(str(ROOT / "docs" / "site_tables.py"))
 LIMITS, THREATS, cost, table = MADE["LIMITS"], MADE["THREATS"], MADE["cost"], MADE["table"]
 cascade_rows, choice_rows, cost_rows = MADE["cascade_rows"], MADE["choice_rows"], MADE["cost_rows"]
 REFERENCE_PAGE = ROOT / "docs" / "attack-reference.md"

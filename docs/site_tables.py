@@ -1,6 +1,6 @@
-"""The tables of the attack reference that are made from the code: stages of cascades, of small samples, of audits.
+"""Tables of the site that are made from the code: stages of cascades and audits, parameters of corruptions.
 
-The site has them in place of the lines `<!-- table: NAME -->`; `python docs/attack_tables.py` prints them.
+The site has them in place of the lines `<!-- table: NAME -->`; `python docs/site_tables.py` prints them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import groupby
 
 from robustest import L0, L1, L2, Columns, Linf, Patch, Spatial, Unbounded
 from robustest.attacks import ATTACKS, CASCADES, Cascade, Needs, Searcher, Stage, at_once, draws_of, passes, supports
+from robustest.shifts import CORRUPTIONS, tables
 from robustest.threats import Threat, Within
 
 THREATS: dict[str, Threat] = {
@@ -120,8 +121,28 @@ AUDITS = [Cascade(name=one.name, stages=one.audit) for one in CASCADES.values() 
 LIMITS = sorted({s.features for cascade in CASCADES.values() for s in cascade.stages if s.features is not None})
 
 
+def severities() -> str:
+    """Return a row for each corruption of ImageNet-C, with the parameters of each set; several are joined by "/"."""
+
+    def written(entry: object) -> str:
+        parts = entry if isinstance(entry, tuple) else (entry,)
+        return "/".join({True: "mud", False: "water"}[one] if isinstance(one, bool) else f"{one:g}" for one in parts)
+
+    rows = [row("Corruption", "224 pixels, severities 1 to 5", "64 pixels", "32 pixels"), "|---|---|---|---|"]
+    for name in CORRUPTIONS:
+        of = getattr(tables, name.upper())
+        rows.append(row(f"`{name}`", *(", ".join(map(written, side)) for side in (of.large, of.medium, of.small))))
+    return "\n".join(rows)
+
+
 def table(name: str) -> str:
-    """Return a table in Markdown: "cascades", "further" (stages for small samples), "audits" or "further audits"."""
+    """Return a table in Markdown.
+
+    Args:
+        name: "cascades", "further" (stages for small samples), "audits", "further audits" or "severities".
+    """
+    if name == "severities":
+        return severities()
     cascades = AUDITS if "audits" in name else CASCADES.values()
     limits = LIMITS if name.startswith("further") else [None]
     of_audits = " of its audit" if "audits" in name else ""
@@ -140,5 +161,7 @@ def with_tables(markdown: str) -> str:
     return re.sub("<!-- table: (.+?) -->", lambda found: table(found[1]), markdown)
 
 
+NAMES = ("cascades", "further", "audits", "further audits", "severities")
+
 if __name__ == "__main__":
-    sys.stdout.write("\n\n".join(table(name) for name in ("cascades", "further", "audits", "further audits")) + "\n")
+    sys.stdout.write("\n\n".join(table(name) for name in NAMES) + "\n")
