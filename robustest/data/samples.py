@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from robustest import extensions
 from robustest.checks import checked_whole
 from robustest.clock import check as check_clock
+from robustest.data.frames import Frames, is_frame
 from robustest.data.strings import Strings, are_strings
 from robustest.errors import DataError, PackError, expected
 from robustest.factory import Factory
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
     from robustest.data.coding import Coding
 
 
-def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
+def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = True) -> Any:
     """Return data in a form that `as_samples` reads; unknown forms are unchanged.
+
+    Frames of numbers in 0..1 become arrays, as every threat can search those.
 
     Args:
         data: `(frame, series)` of pandas, a frame or a list with labels; a `LightningDataModule`, whose test loader
             counts; or anything else.
         labels: labels of a model's classes, in their order, to look up other labels; None if labels are class indices.
+        coded: the model takes frames; else these have to be numbers, and become arrays.
 
     Raises:
         DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
@@ -59,7 +63,9 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
     if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
         return data
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
-    return (_numbers(x) if _is_frame(x) else x), _indices(y, labels)
+    if _is_frame(x) and not (coded and _needs_coding(x)):
+        x = _numbers(x)
+    return x, _indices(y, labels)
 
 
 def read_by_pack(data: Any) -> Any:
@@ -84,13 +90,23 @@ def _is_frame(x: object) -> bool:
     return hasattr(x, "columns") and hasattr(x, "to_numpy") and hasattr(x, "dtypes")
 
 
+def _needs_coding(frame: Any) -> bool:
+    """Return True for a frame of pandas or polars that is no matrix of numbers in 0..1."""
+    if not is_frame(frame):
+        return False
+    if not all(getattr(dtype, "kind", "O") in "biuf" for dtype in frame.dtypes):
+        return True
+    values = frame.to_numpy(dtype=np.float64)
+    return not bool(((values >= 0) & (values <= 1)).all())
+
+
 def _numbers(frame: Any) -> NDArray[np.float32]:
     kinds = [getattr(dtype, "kind", "O") for dtype in frame.dtypes]  # a type of pandas itself need not have one
     wrong = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind not in "biuf"]
     if wrong:
         raise DataError(
-            f"Expected columns of numbers but got others: {', '.join(wrong[:5])}. Encode them before the model, and "
-            "give the encoded columns."
+            f"Expected columns of numbers for a torch module but got others: {', '.join(wrong[:5])}. Encode them "
+            "before the model, or give a function that takes the frame."
         )
     return np.ascontiguousarray(frame.to_numpy(dtype=np.float32))
 
@@ -193,8 +209,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
             a `DataLoader` over one, whose collate function is used; a Hugging Face data set; `Samples`; or the
             `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
             ...) and a label; PIL images become floats in [0, 1]. `(texts, y)` has a list, an array or a column of
-            texts, or of bytes; in data sets these are `text`, `sentence`, `content` or `bytes`.
-            `Waveforms` of any of them have a sample rate.
+            texts, or of bytes; in data sets these are `text`, `sentence`, `content` or `bytes`. `(frame, y)` has a
+            frame of pandas or polars. `Waveforms` of any of them have a sample rate.
         task: task that reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
@@ -212,6 +228,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = data
     elif isinstance(data, DataLoader):
         samples = _loaded(data, task)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and is_frame(data[0]):
+        samples = _framed(data[0], data[1], task)
     elif isinstance(data, (tuple, list)) and len(data) == 2 and are_strings(data[0]):
         samples = _strings(data[0], data[1], task)
     elif isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
@@ -254,6 +272,15 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
         return _read(images[ids.to(images.device)]), labels[ids]
 
     return Samples(take, len(images), task=task)
+
+
+def _framed(frame: Any, y: Any, task: Task) -> Samples:
+    labels = task.targets(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    if len(frame) != len(labels):
+        raise DataError(f"Expected as many labels as samples but got {len(frame)} samples and {len(labels)} labels.")
+    coding = Frames.of(frame)
+    rows = coding.encode(frame)
+    return Samples(lambda ids: (rows[ids], labels[ids]), len(rows), task=task, coding=coding)
 
 
 def _strings(texts: Any, y: Any, task: Task) -> Samples:

@@ -31,6 +31,8 @@ Render = Callable[[Tensor, slice], Tensor]
 Objective = Callable[[Tensor, slice], Tensor]
 """Maps the model's outputs (b, *O) for a part of the rows, a slice, to (b,) values to climb."""
 
+# Estimators take milliseconds for a call, and next to nothing for a row.
+_ESTIMATOR_BATCH = 8192
 # Numbers that a model may give in one pass, 256 MiB: tasks with large outputs get smaller batches.
 _MOST_OUTPUT = 1 << 26
 # Outputs that a `Judgement` keeps.
@@ -106,7 +108,8 @@ class Evaluator:
         self.model = model.on(device)
         self.device = device
         self.task = task
-        self.batch_size = batch_size or devices.default_batch(device)
+        usual = devices.default_batch(device) if model.estimator is None else _ESTIMATOR_BATCH
+        self.batch_size = batch_size or usual
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0
