@@ -352,9 +352,10 @@ class Trials:
         # A random part of the samples, the same as the first of any other claim with this seed.
         order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
         check_data(samples, order)
-        chunks = [
-            load(samples, ids, bounds=classifier.bounds, seed=settings.seed, device=device) for ids in partition(order)
-        ]
+        bounds, seed = classifier.bounds, settings.seed
+        chunks = [load(samples, ids, bounds=bounds, seed=seed, device=device, whole=True) for ids in partition(order)]
+        if chunks[0].bounds != bounds:  # whole numbers, such as tokens: the model must get whole numbers again
+            evaluator.model = replace(evaluator.model, whole=True)
         asked = check_model(evaluator, chunks[0], settings.suppress)
         for chunk in chunks:
             evaluator.check_labels(chunk.y)
