@@ -1,1 +1,0 @@
-"""Suites of models that packages ship; each is skipped where its package is not installed."""
