@@ -67,6 +67,22 @@ class ModelError(RobustestError, RuntimeError):
     """The model's answers are invalid (NaN or misshapen logits, random forward, no gradient)."""
 
 
+class TryAgain(ModelError):
+    """A call got no answer, and may get one later: raise it in a function that is asked, and the call is repeated.
+
+    Args:
+        message: the reason.
+        after: seconds to wait before the next try, >= 0.
+    """
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+    def __reduce__(self) -> tuple[type[TryAgain], tuple[str, float]]:
+        return type(self), (str(self), self.after)
+
+
 class DeviceError(RobustestError, RuntimeError):
     """The requested device is absent, or ran out of memory at a batch of one."""
 

@@ -150,6 +150,7 @@ def as_label_sets(data: object) -> LabelSets:
         samples = Samples(
             lambda ids: (inner.take(ids)[0], labels[ids]),
             len(inner),
+            slow=inner.slow,
             coding=inner.coding,
             sample_rate=inner.sample_rate,
         )
