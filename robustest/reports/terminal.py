@@ -70,7 +70,8 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
         colour = {COLOURS.get(row.state, "yellow"): True}
         if stated:
             about = "" if row.result is None else f"{row.result.statement}: "
-            out.write(f"{_word(row):<{widest}}  ", **colour)
+            out.write(_word(row), **colour)
+            out.write(" " * (widest - len(_word(row)) + 2))
             if width == _WIDE:  # into a pipe or a file: one line for each claim
                 out.write_line(f"{row.test}  {about}{_line(row)}")
             else:

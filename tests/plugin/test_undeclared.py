@@ -19,8 +19,7 @@ def test_data(): return data()
 
 # `check` hides the claim from whoever reads the test's text only.
 HELPER = """
-from robustest import Linf
-from robustest.assertions import assert_robust_accuracy
+from robustest import Linf, assert_robust_accuracy
 from robustest.measure import measure_robust_accuracy
 
 def check(model, data, eps, at_least, **options):
