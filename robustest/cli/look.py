@@ -1,8 +1,8 @@
 """A look at a project's model and samples, in the project's own process: types, shapes and values.
 
 1. Read at most 512 samples, evenly spread, as a claim does.
-2. Choose the kind: whole numbers for a network are tokens; two axes of space are images; for the others the first layer
-   decides: a convolution over time or a recurrent layer reads a signal, anything else rows.
+2. Choose the kind: strings are text; whole numbers for a network are tokens; two axes of space are images; for the
+   others the first layer decides: a convolution over time or a recurrent layer reads a signal, anything else rows.
 3. Measure what the questions depend on: the share of the most frequent label, the grid of each column, the column whose
    loss costs most, and whether a network's own mean and std belong before it.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest.cli.questions import Facts
+from robustest.data.strings import Strings
 from robustest.errors import DataError, expected
 from robustest.measure import measure_accuracy, measure_shift_accuracy
 from robustest.models.classifier import Needs
@@ -58,6 +59,8 @@ def look(model: Any, data: Any) -> dict[str, Any]:
         "gradient": setup.model.gives >= Needs.GRADIENT and module is not None,
         "length": x.shape[-1],
     }
+    if isinstance(setup.samples.coding, Strings):
+        facts["kind"] = "text"
     kind = facts["kind"]
     if kind == "images":
         facts["preprocessing"] = _preprocessing(model, data, module, facts)

@@ -259,6 +259,24 @@ def _tokens(facts: Facts) -> Battery:
     return file.done()
 
 
+def _text(facts: Facts) -> Battery:
+    file = _File(facts, bounds=None)
+    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
+    for shift, step in (
+        ("typos", "misspell words at random in training, or read letters instead of words"),
+        ("casing", "lower all letters before the model, or vary them in training"),
+        ("whitespace", "normalise white space before the model"),
+    ):
+        file.ask(
+            shift,
+            "assert_shift_accuracy",
+            f'"{shift}", severity=1',
+            "the model does not know words that are written another way",
+            step,
+        )
+    return file.done()
+
+
 def _signals(facts: Facts) -> Battery:
     """Ask about samples whose last axis is time."""
     sound = facts.kind == "audio"
@@ -312,7 +330,14 @@ def _signals(facts: Facts) -> Battery:
     return file.done()
 
 
-KINDS = {"images": _images, "rows": _rows, "tokens": _tokens, "audio": _signals, "series": _signals}
+KINDS = {
+    "images": _images,
+    "rows": _rows,
+    "text": _text,
+    "tokens": _tokens,
+    "audio": _signals,
+    "series": _signals,
+}
 """Kinds of samples, with the function that makes their questions."""
 
 
