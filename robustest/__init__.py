@@ -34,6 +34,7 @@ _HOME = {
         "RobustestError",
         "StoreError",
         "TruthValueError",
+        "TryAgain",
         "UnknownNameError",
     ),
     "factory": ("Factory",),
@@ -49,6 +50,10 @@ _HOME = {
         "Counterexample",
         "Result",
         "Verdict",
+    ),
+    "run.asking": (
+        "Calls",
+        "Deployed",
     ),
     "settings": ("Settings",),
     "shifts": ("Shift",),

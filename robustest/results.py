@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from importlib import import_module
 from typing import Any
@@ -30,7 +30,19 @@ _IN_A_LINE = 8
 
 _NOTHING = "\N{EN DASH}"
 
-SHOWN_ELSEWHERE = frozenset({"health", "baseline", "changed", "class_names", "clean_seen", "curves", "pictures"})
+SHOWN_ELSEWHERE = frozenset(
+    {
+        "health",
+        "baseline",
+        "changed",
+        "class_names",
+        "clean_seen",
+        "curves",
+        "failures_of_class",
+        "largest_class",
+        "pictures",
+    }
+)
 """Details of any kind of claim that reports show outside of the facts."""
 
 
@@ -510,7 +522,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return this result as plain JSON types."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
@@ -569,14 +581,17 @@ LONG = frozenset({"outcomes", "pairing"})
 """Fields as long as the data, which short reports leave out."""
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> object:
+    # Exact types: a subclass, such as numpy's float64, would return from JSON as another type; NaN is no JSON. They are
+    # first, as there is an outcome for each sample.
+    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    # Exact types: a subclass, such as numpy's float64, would return from JSON as another type; NaN is no JSON.
-    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
-        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from robustest import devices
 from robustest.errors import ConfigError, expected, unknown
 from robustest.health import HEALTH_CHECKS
-
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+|:all)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +18,8 @@ class Settings:
     """Settings of measurements."""
 
     profile: str = "dev"  # name of the profile
-    # "auto" (the model's own device, else the first CUDA device, else cpu), "cpu", "cuda", "cuda:N", "cuda:all" (a
-    # worker process for each CUDA device) or "mps"
+    # "auto" (the model's own device, else the accelerator of torch, else cpu), "cpu", a kind of accelerator such as
+    # "cuda", one of several ("cuda:1"), or "cuda:all" (a worker process for each)
     device: str = "auto"
     seed: int = 0  # seed of the order of samples and of every random draw
     attack: str = "fast"  # attack of claims that name none
@@ -213,10 +211,7 @@ _FLAG = _is("to be true or false", lambda value: isinstance(value, bool))
 _CHECKS: Mapping[str, Any] = {
     "attack": _is("to be a name such as 'pgd'", _is_name),
     "certify": _one_of("auto", "linear", None),
-    "device": _is(
-        "to be auto, cpu, cuda, cuda:N, cuda:all or mps",
-        lambda value: isinstance(value, str) and _DEVICE.fullmatch(value),
-    ),
+    "device": _is(f"to be {devices.NAMES}", devices.is_name),
     "seed": _is("to be a whole number", lambda value: type(value) is int),
     "scope": _one_of("set", "population"),
     "alpha": _is(

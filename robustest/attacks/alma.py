@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
@@ -131,7 +131,7 @@ class ALMA:
         descent = torch.addcmul(-norm, evaluation.gradient * span, per_row(_slope(d, weight, multiplier), x))
         # At the sample itself the norm has no gradient, and the penalty may have none: then any direction is as good.
         lost = first & (descent == 0).flatten(1).all(1)
-        if x.device.type != "cpu" or bool(lost.any()):
+        if not devices.on_host(x) or bool(lost.any()):
             anywhere = rng.normal(state["key"], x.shape[1:])
             descent = torch.where(per_row(lost, x), anywhere / per_row(length(anywhere), x), descent)
 

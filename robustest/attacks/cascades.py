@@ -135,9 +135,9 @@ FAST = Cascade(
     ),
     audit=(
         Stage(searcher=Enumeration(queries=256, at_once=32), on=(Discrete,)),
-        Stage(searcher=Enumeration(queries=20_000), on=(Discrete,)),
-        Stage(searcher=GreedyMoves(queries=3000, beam=8, sweeps=6), on=(Discrete,)),
-        Stage(searcher=RandomMoves(queries=2000), on=(Discrete,)),
+        Stage(searcher=Enumeration(queries=10_000, part=2000), on=(Discrete,)),
+        Stage(searcher=GreedyMoves(queries=1500, beam=6, sweeps=6), on=(Discrete,)),
+        Stage(searcher=RandomMoves(queries=1000), on=(Discrete,)),
         Stage(searcher=replace(_BACK, start_steps=1, steps_after=12, step_scale=0.5), on=(Linf,)),
         Stage(searcher=_INWARD, on=(Euclidean,)),
         Stage(searcher=Square(queries=100, at_once=4), only=Needs.GRADIENT, on=(Linf, Euclidean)),

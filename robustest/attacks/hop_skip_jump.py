@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import OneByOne
 from robustest.checks import checked_whole
@@ -192,7 +192,7 @@ def probes_in(rounds: Tensor, first: int) -> Tensor:
 
 def _any(rows: Tensor) -> bool:
     # On accelerators to wait for the answer costs more than the work it would save.
-    return rows.device.type != "cpu" or bool(rows.any())
+    return not devices.on_host(rows) or bool(rows.any())
 
 
 def _distance(problem: Problem, z: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import OneByOne, enough_scores
 from robustest.checks import checked_whole
@@ -82,7 +82,7 @@ class SPSA(OneByOne):
         after["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))
         # A step after every `pairs` pairs, and with the last pair, however few came before it.
         due = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
-        if due.device.type == "cpu" and not bool(due.any()):
+        if devices.on_host(due) and not bool(due.any()):
             return after
         # Adam's step for these rows. The factor 1 / (2 d n) of the estimate cancels in Adam's quotient, and in a
         # direction.

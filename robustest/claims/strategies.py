@@ -29,14 +29,14 @@ from hypothesis.errors import HypothesisException, InvalidArgument, Unsatisfiabl
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 
-from robustest import clock, context, rng
+from robustest import clock, context, devices, rng
 from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, load, partition
-from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
@@ -340,7 +340,7 @@ class Trials:
     @classmethod
     def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
         classifier, samples, settings = setup.model, setup.samples, setup.settings
-        device = resolve(settings.device, classifier.device)
+        device = devices.resolve(settings.device, classifier.device)
         evaluator = Evaluator(
             classifier,
             device,

@@ -92,7 +92,8 @@ def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
         raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
     if len(values) != total:
-        raise DataError(f"Expected the group of each of {total} samples but got {len(values)}.")
+        mend = "Give one for each sample, in the order of the data."
+        raise DataError(f"Expected the group of each of {total} samples but got {len(values)}. {mend}")
     found: dict[object, list[int]] = {}
     for at, value in enumerate(values):
         key = tuple(value) if isinstance(value, list) else value.item() if isinstance(value, np.generic) else value
@@ -149,6 +150,7 @@ def as_label_sets(data: object) -> LabelSets:
         samples = Samples(
             lambda ids: (inner.take(ids)[0], labels[ids]),
             len(inner),
+            slow=inner.slow,
             coding=inner.coding,
             sample_rate=inner.sample_rate,
         )

@@ -437,7 +437,7 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
             inside = narrow.size(halved.x[n:], narrow.region(part.x, part.bounds))
             halved = SearchOutcome(halved.broken[n:], halved.x[n:], inside, halved.predicted[n:], halved.margin[n:])
         evaluator.health.count("not_monotone", failed=int(halved.broken.sum()), tried=n)
-        found.merge(halved, survivors, attempts=False)
+        found.merge(halved, survivors, halved.broken.nonzero().squeeze(1))
     held = int((~results[0].broken[:n]).sum())
     evaluator.health.count("unbounded_attack_fails", failed=held, tried=n)
 

@@ -8,8 +8,9 @@ import zlib
 from typing import Any
 
 from robustest.account import EXPLAINED, RED, Account, Row
+from robustest.advice import HINT, advice_on
 from robustest.reports.inert import Inert
-from robustest.reports.text import HINT, MARKS, Chance, answers, measured, row_remark, row_without_result
+from robustest.reports.text import MARKS, Chance, answers, measured, row_remark, row_without_result
 from robustest.results import Changes, shown
 from robustest.settings import Settings
 from robustest.version import VERSION
@@ -71,6 +72,9 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
             out.write(f"{_word(row)}  ", **colour)
             out.write_line(row.test)
             write(f"  {_line(row)}")
+        if row.state in EXPLAINED and row.result is not None and (advice := advice_on(row.result)):
+            write(f"    cause: {advice.cause}")
+            write(f"    next: {advice.next}")
         if details and row.result is not None:
             result, cost = row.result, row.result.cost
             out.write_line(f"    {result.statement}")

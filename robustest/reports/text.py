@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robustest.account import Row, first_line
+from robustest.advice import HINT, advice_on
 from robustest.reports.inert import inert
 from robustest.results import Changes, Counterexample, Result, Verdict
 from robustest.words import count_of, headline, sentence
-
-HINT = "hint: "
-"""Prefix of a note that hints at a likely mistake; no verdict rests on it."""
 
 
 def measured(result: Result) -> str:
@@ -24,9 +22,11 @@ def measured(result: Result) -> str:
 
 
 def failure_text(result: Result, *, replay: str) -> str:
-    """Return the text of a claim that did not pass: a headline, every number, and the replay command."""
+    """Return the text of a claim that did not pass: headline, cause and step, every number, and the replay command."""
+    advice = advice_on(result)
     lines = [
         headline(result),
+        *([f"  cause     {advice.cause}", f"  next      {advice.next}"] if advice else []),
         f"  claim     {result.statement}",
         f"  measured  {measured(result)}",
         f"  {result.captions.setting:9} {result.setting}",
@@ -57,7 +57,8 @@ def failure_text(result: Result, *, replay: str) -> str:
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
         if worst.changes is not None:
             lines += [f"            {line}" for line in changes_in_words(worst.changes)]
-    lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in result.notes]
+    notes = [note for note in result.notes if advice is None or note.removeprefix(HINT) != advice.cause]
+    lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in notes]
     if replay:
         lines.append(f"  replay    {replay}")
     return "\n".join(lines)

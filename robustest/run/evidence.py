@@ -27,6 +27,7 @@ from robustest.tasks import CLASSIFICATION, Task
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
+CLASS = "class"  # column of the samples' labels, for tasks of one class
 # Scores that fall by less have not become worse.
 _ROUNDING = 1e-4
 

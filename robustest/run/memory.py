@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustest import devices
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.health import Health
@@ -125,7 +126,7 @@ class Memory:
         if fingerprint.digest is None:
             return cls(None, None, why_not=f"not remembered: {fingerprint.reason}")
         if not isinstance(device, str):
-            device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+            device = devices.hardware(device)
         about = {
             "device": device,
             "model": fingerprint.digest,

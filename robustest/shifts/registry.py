@@ -207,7 +207,8 @@ class Shift:
             made = shifted.to(x.dtype)
             return made.clamp(low, high), ((made < low) | (made > high)).flatten(1)
         raise ModelError(
-            f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}."
+            f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}. "
+            "Return a tensor of floats in the units and the shape that the function gets."
         )
 
     def _coded(self, x: Tensor, key: Tensor, coding: Coding) -> ShiftedInputs:

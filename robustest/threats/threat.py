@@ -22,7 +22,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.errors import ConfigError, expected
 from robustest.words import as_written
 
@@ -455,7 +455,7 @@ def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
     x = region["x"]
     clipped = clip(z, region)
     inside = difference(clipped, region).abs().sum(1) <= radius
-    if x.device.type == "cpu" and bool(inside.all()):
+    if devices.on_host(x) and bool(inside.all()):
         return clipped
     exact = x.double()
     delta = z.double() - exact

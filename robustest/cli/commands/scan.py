@@ -16,13 +16,14 @@ from scipy.stats import binom
 
 from robustest import extensions
 from robustest.account import Row
+from robustest.advice import HINT
 from robustest.cli.commands.compare import by_claim
 from robustest.cli.commands.suggest import QUIET, measure_under_seeds, suggestion
 from robustest.cli.project import Fixtures, fixtures_of, look_at, plan_of
 from robustest.cli.questions import Battery, Facts, Probe, battery
 from robustest.cli.results_file import ResultsFile
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
-from robustest.reports.text import HINT, measured
+from robustest.reports.text import measured
 
 FILE = "tests/test_robustness_scan.py"
 

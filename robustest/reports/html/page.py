@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.account import EXPLAINED, RED, STATES, Account, Row
+from robustest.advice import Advice, advice_on
 from robustest.errors import ConfigError
 from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, Picture
@@ -115,6 +116,7 @@ class Card:
     findings: tuple[dict[str, Any], ...] = ()  # triggered health checks: "name", "message", "suppressed"
     remarks: tuple[str, ...] = ()  # notes, except those that repeat a finding
     baseline: BaselineComparison | None = None
+    advice: Advice | None = None  # cause and next step, if the row is not as it should be
 
     @property
     def groups(self) -> list[tuple[str, list[WorstSample]]]:
@@ -365,6 +367,7 @@ def card_of(number: int, row: Row, album: Album) -> Card:
         findings=findings,
         remarks=tuple(note for note in (row_remark(row), *result.notes) if note and note not in messages),
         baseline=_baseline_comparison(result.details.get("baseline"), result.quantity),
+        advice=advice_on(result) if row.state in EXPLAINED else None,
     )
 
 

@@ -156,3 +156,21 @@ def test_where_nothing_was_written_the_exit_code_is_told(suite: Make, robustest:
     done = robustest("suggest")
     assert done.code == ours
     assert f"exit code {code} " in done.err
+
+
+def test_a_rate_of_single_runs_is_counted_and_one_of_means_is_not(row: Make, suite: Make, robustest: Make) -> None:
+    from robustest.data import Outcomes
+    from robustest.measure import measure_rate
+
+    once = Outcomes.of([{"item": i, "score": i % 10 != 0} for i in range(200)])
+    twice = Outcomes.of([{"item": i, "score": (i + run) % 10 != 0, "run": run} for i in range(200) for run in (0, 1)])
+    suite(
+        [
+            row("t::once", measure_rate(once, at_least=0.7, scope="set")),
+            row("t::twice", measure_rate(twice, at_least=0.7)),
+        ]
+    )
+    lines = [line for line in robustest("suggest").out.splitlines() if "could hold" in line]
+    assert ">= 0.815 " in lines[0]
+    assert "*" not in lines[0]
+    assert "*" in lines[1]

@@ -6,6 +6,7 @@ import copy
 import pickle
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 import torch
 from hypothesis import given
@@ -91,6 +92,7 @@ def check_inside(threat: Threat, z: Tensor, x: Tensor, bounds: tuple[float, floa
 
 
 @named
+@hypothesis.settings(max_examples=30)  # of 63 settings each: more are not worth their minute
 @given(st.sampled_from(BOUNDS), st.floats(-6, 5), st.integers(0, 1000))
 def test_projections_are_inside(setting: Setting, bounds: tuple[float, float], power: float, seed: int) -> None:
     threat, x = setting.threat, samples(setting.shape, bounds, seed=seed)

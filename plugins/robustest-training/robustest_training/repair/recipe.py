@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from robustest.errors import ConfigError, expected
+from robustest.packs import fast_in_bfloat16
 
 _OPTIMIZERS = ("adam", "sgd")
 _PRECISIONS = ("fp32", "bf16", "auto")
@@ -82,7 +83,7 @@ class Recipe:
 
     def low(self, device: torch.device) -> bool:
         if self.precision == "auto":
-            return device.type == "cuda" and torch.cuda.is_bf16_supported()
+            return fast_in_bfloat16(device)
         return self.precision == "bf16"
 
 
