@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustest.cli.questions import Facts
+from robustest.data.frames import MISSING, Frames
 from robustest.data.strings import Strings
 from robustest.errors import DataError, expected
 from robustest.measure import measure_accuracy, measure_shift_accuracy
@@ -28,6 +30,8 @@ from robustest.run.plan import Setup
 _MOST = 512
 # Samples of each small measurement.
 _FEW = 128
+# Whole numbers with no more values than this may be names of something: none is a bit more than another.
+_FLAGS = 10
 # Columns whose loss is measured.
 _COLUMNS = 40
 # Time steps from which a signal in [-1, 1] is sound: a tenth of a second at 8 kHz.
@@ -59,8 +63,12 @@ def look(model: Any, data: Any) -> dict[str, Any]:
         "gradient": setup.model.gives >= Needs.GRADIENT and module is not None,
         "length": x.shape[-1],
     }
-    if isinstance(setup.samples.coding, Strings):
+    coding = setup.samples.coding
+    if isinstance(coding, Strings):
         facts["kind"] = "text"
+    elif isinstance(coding, Frames):
+        facts["kind"] = "frame"
+        facts |= _of_frame(model, data, coding, x)
     kind = facts["kind"]
     if kind == "images":
         facts["preprocessing"] = _preprocessing(model, data, module, facts)
@@ -154,6 +162,50 @@ def _relied(model: Any, data: Any, facts: dict[str, Any]) -> int:
         if left < worst:
             worst, place = left, number
     return place
+
+
+def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any]:
+    """Return the facts about the columns of a frame, in the order of their names."""
+    frame, pandas = data[0], coding.library == "pandas"
+    units, usual = [], []
+    for place, column in enumerate(coding.columns):
+        codes = x[:, place].double()
+        codes = codes[codes > MISSING / 2]
+        number = column.kind in {"number", "whole"} and len(codes) > 0
+        unit = _unit(codes) if number else 0.0
+        if column.kind == "whole" and len(set(codes.tolist())) > _FLAGS:
+            unit = max(1.0, unit)
+        units.append(unit)
+        named = next(name for name in frame.columns if str(name) == column.name)
+        if number:
+            usual.append(float(codes.median()))
+        elif pandas and len(codes):
+            value = frame[named].mode()[0]
+            usual.append(value if isinstance(value, str) else None)
+        else:
+            usual.append(None)
+    facts: dict[str, Any] = {
+        "columns": list(coding.names),
+        # Frames of polars have no `assign`.
+        "units": units if pandas else [0.0] * len(units),
+        "whole": [column.kind == "whole" for column in coding.columns],
+        "usual": ["" if one is None else one for one in usual],
+        "n": len(frame),
+    }
+    options: dict[str, Any] = {"max_samples": min(_FEW, len(frame)), "exact": True}
+    worst, relied = _right(measure_accuracy(model, data, **options)), -1
+    for place, value in enumerate(usual[:_COLUMNS] if pandas else ()):
+        if value is None or (coding.columns[place].kind == "whole" and value != round(value)):
+            continue
+        shift = partial(_assigned, name=coding.columns[place].name, value=value)
+        left = _right(measure_shift_accuracy(model, data, shift, **options))
+        if left < worst:
+            worst, relied = left, place
+    return {**facts, "relied": relied}
+
+
+def _assigned(frame: Any, name: str, value: float | str) -> Any:
+    return frame.assign(**{name: value})
 
 
 def _replacing(number: int, value: float) -> Callable[[Tensor], Tensor]:

@@ -125,6 +125,13 @@ def test_a_file_that_is_there_is_not_touched(robustest: Make) -> None:
 FACTS = {
     "images": {},
     "rows": {"columns": ("age", "dose"), "units": (0.0, 1.0), "usual": (40.0, 3.5), "relied": 1, "high": 90.0},
+    "frame": {
+        "columns": ("age", "dose", "ward"),
+        "units": (10.0, 0.1, 0.0),
+        "whole": (True, False, False),
+        "usual": (40.0, 3.5, "north"),
+        "relied": 2,
+    },
     "text": {},
     "tokens": {"common": 7, "length": 10},
     "audio": {"low": -0.8, "high": 0.8, "length": 4000},
