@@ -167,7 +167,8 @@ def _relied(model: Any, data: Any, facts: dict[str, Any]) -> int:
 def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any]:
     """Return the facts about the columns of a frame, in the order of their names."""
     frame, pandas = data[0], coding.library == "pandas"
-    units, usual = [], []
+    units: list[float] = []
+    usual: list[float | str | None] = []
     for place, column in enumerate(coding.columns):
         codes = x[:, place].double()
         codes = codes[codes > MISSING / 2]
@@ -195,7 +196,7 @@ def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any
     options: dict[str, Any] = {"max_samples": min(_FEW, len(frame)), "exact": True}
     worst, relied = _right(measure_accuracy(model, data, **options)), -1
     for place, value in enumerate(usual[:_COLUMNS] if pandas else ()):
-        if value is None or (coding.columns[place].kind == "whole" and value != round(value)):
+        if value is None or (isinstance(value, float) and coding.columns[place].kind == "whole" and value % 1):
             continue
         shift = partial(_assigned, name=coding.columns[place].name, value=value)
         left = _right(measure_shift_accuracy(model, data, shift, **options))
