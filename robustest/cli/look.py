@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -74,6 +74,7 @@ def look(model: Any, data: Any) -> dict[str, Any]:
         facts["preprocessing"] = _preprocessing(model, data, module, facts)
     elif kind == "tokens":
         facts["common"] = int(x.flatten().mode().values)
+        facts["relied"] = _relied(model, data, facts, [facts["common"]] * facts["length"], {})
     elif kind == "rows":
         names = getattr(data[0], "columns", None) if isinstance(data, (tuple, list)) else None
         facts["columns"] = [str(name) for name in (range(x.shape[1]) if names is None else names)]
@@ -81,7 +82,7 @@ def look(model: Any, data: Any) -> dict[str, Any]:
         if not any(facts["units"]):
             facts["units"] = [_unit(column, coarse=10.0) for column in flat.T]
         facts["usual"] = [float(column.median()) for column in flat.T]
-        facts["relied"] = _relied(model, data, facts)
+        facts["relied"] = _relied(model, data, facts, facts["usual"], {"bounds": _bounds(facts)})
     return asdict(Facts.from_dict(facts))
 
 
@@ -132,10 +133,12 @@ def _right(result: Result) -> float:
 
 
 def _options(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"max_samples": min(_FEW, facts["n"]), "exact": True}
+
+
+def _bounds(facts: dict[str, Any]) -> tuple[float, float]:
     room = max(1.0, facts["high"] - facts["low"])
-    inside = facts["kind"] == "images" and facts["low"] >= 0 and facts["high"] <= 1
-    bounds = (0.0, 1.0) if inside else (facts["low"] - room, facts["high"] + room)
-    return {"bounds": bounds, "max_samples": min(_FEW, facts["n"]), "exact": True}
+    return facts["low"] - room, facts["high"] + room
 
 
 def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[str, Any]) -> str:
@@ -152,13 +155,13 @@ def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[
     return f"({pair[0]}, {pair[1]})" if normalised > bare else ""
 
 
-def _relied(model: Any, data: Any, facts: dict[str, Any]) -> int:
-    """Return the number of the column whose loss costs most right answers; -1 if none costs any."""
-    options = _options(facts)
+def _relied(model: Any, data: Any, facts: dict[str, Any], usual: Sequence[float], bounds: dict[str, Any]) -> int:
+    """Return the column or place whose replacement costs most right answers; -1 if none costs any."""
+    options = {**_options(facts), **bounds}
     before = _right(measure_accuracy(model, data, **options))
     worst, place = before, -1
-    for number, usual in enumerate(facts["usual"][:_COLUMNS]):
-        left = _right(measure_shift_accuracy(model, data, _replacing(number, usual), **options))
+    for number, value in enumerate(usual[:_COLUMNS]):
+        left = _right(measure_shift_accuracy(model, data, _replacing(number, value), **options))
         if left < worst:
             worst, place = left, number
     return place
@@ -198,14 +201,15 @@ def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any
     for place, value in enumerate(usual[:_COLUMNS] if pandas else ()):
         if value is None or (isinstance(value, float) and coding.columns[place].kind == "whole" and value % 1):
             continue
-        shift = partial(_assigned, name=coding.columns[place].name, value=value)
+        whole = isinstance(value, float) and coding.columns[place].kind == "whole"
+        shift = partial(_assigned, name=coding.columns[place].name, value=int(value) if whole else value)
         left = _right(measure_shift_accuracy(model, data, shift, **options))
         if left < worst:
             worst, relied = left, place
     return {**facts, "relied": relied}
 
 
-def _assigned(frame: Any, name: str, value: float | str) -> Any:
+def _assigned(frame: Any, name: str, value: object) -> Any:
     return frame.assign(**{name: value})
 
 

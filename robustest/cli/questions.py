@@ -38,7 +38,7 @@ class Facts:
         units: for each column the unit to which its values are rounded; 0 for a column that stays.
         whole: for each column of a frame True if its values are whole numbers.
         usual: for each column its median, or its most frequent word.
-        relied: number of the column whose loss costs most right answers; -1 for none.
+        relied: number of the column, or place of the token, whose loss costs most right answers; -1 for none.
         common: the most frequent token.
         length: number of time steps or tokens.
     """
@@ -307,6 +307,15 @@ def _tokens(facts: Facts) -> Battery:
         "single tokens decide",
         "drop tokens at random in training",
     )
+    if facts.relied >= 0:
+        name = file.shift("without_it", f"    x[:, {facts.relied}] = COMMON\n    return x\n")
+        file.ask(
+            "most_used_place_lost",
+            "assert_shift_accuracy",
+            name,
+            f"the token at place {facts.relied} decides",
+            "check whether that token reveals the label, and drop tokens at random in training",
+        )
     swapped = file.shift(
         "neighbours_swapped", "    x[:, [1, 2]] = x[:, [2, 1]]  # as a slip of the pen does\n    return x\n"
     )

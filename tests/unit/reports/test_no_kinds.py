@@ -9,8 +9,8 @@ import pytest
 
 import robustest
 
-TESTS_OF_USERS = ("questions.py", "example.py")
-"""Files of the command line with the sources of users' tests, which name what they claim."""
+TESTS_OF_USERS = ("questions.py", "example.py", "floor.py")
+"""Files of the command line with the sources of users' tests, which name what they claim, or with advice on one."""
 PACKAGE = Path(robustest.__file__).parent
 FILES = [
     path
