@@ -1,13 +1,18 @@
 """How often comparisons of recorded outcomes err: A/A pairs and pairs with a loss, simulated through `measure_rate`.
 
-    python benchmarks/outcomes.py [--pairs 2000] [--items 60 400 2000] [--sizes]
+    python benchmarks/outcomes.py [--pairs 2000] [--items 60 400 2000] [--runs 1 3] [--flips .08] [--power 300]
+    python benchmarks/outcomes.py --live | --sizes [FILE ...]
 
 Two runs of one system are compared by `no_worse_than=` (alpha = .01, no tolerance). Each item has a chance of success
 that is drawn once (mostly near 0 or 1, so that many pairs are ties), and `flips` is the chance that a run gives the
 opposite of the item's usual outcome. With `runs` above 1 an item's mean is compared. "red" is the share of A/A pairs
 that do not pass; "power" the share that does not pass where the second system loses 5 points of its items outright,
-beside the exact paired test on the same outcomes (McNemar for single runs, sign flips for means). `--sizes` prints the
-seconds and the memory of a million items instead.
+beside the exact paired test on the same outcomes (McNemar for single runs, sign flips for means); `--power` is the
+number of such pairs, if not that of the A/A pairs.
+
+`--live` prints how many of n items are asked until a claim on the population is settled, by `AskedRule`, beside the
+exact test on all n: verdicts, mean number of items, and the number of items with which the rule has the power of the
+exact test. `--sizes` prints the seconds and the memory of a million items, in memory and from the named files.
 """
 
 from __future__ import annotations
@@ -22,6 +27,8 @@ from numpy.typing import NDArray
 from robustest import Verdict
 from robustest.claims.outcomes import measure_rate
 from robustest.data.outcomes import Outcomes
+from robustest.decisions import ShareRule, Terms
+from robustest.decisions.asked import AskedRule
 from robustest.decisions.baseline import sign_flip_by_draws
 from robustest.decisions.drop import mcnemar
 
@@ -55,23 +62,82 @@ def exact(before: NDArray[np.float64], now: NDArray[np.float64]) -> bool:
     return fall.sum() > 0 and sign_flip_by_draws(fall, alpha=ALPHA, seed=0) <= ALPHA
 
 
-def simulated(n: int, runs: int, flips: float, pairs: int, seed: int) -> tuple[float, float, float]:
+def simulated(n: int, runs: int, flips: float, pairs: int, losing: int) -> tuple[float, float, float]:
     """Return the shares of A/A pairs that are red, of losing pairs that are red, and of those that a test shows."""
-    rng, red, caught, shown = np.random.default_rng(seed), 0, 0, 0
-    for _ in range(pairs):
+    rng, red, caught, shown = np.random.default_rng(n + runs), 0, 0, 0
+    for place in range(pairs):
         right = rng.random(n) < 0.8
         before, now = drawn(rng, right, runs, flips), drawn(rng, right, runs, flips)
         worse = drawn(rng, right & (rng.random(n) >= LOSS), runs, flips)
         red += measure_rate(outcomes(now), no_worse_than=outcomes(before), alpha=ALPHA).verdict is not Verdict.PASSED
+        if place >= losing:
+            continue
         caught += (
             measure_rate(outcomes(worse), no_worse_than=outcomes(before), alpha=ALPHA).verdict is not Verdict.PASSED
         )
         shown += exact(before, worse)
-    return red / pairs, caught / pairs, shown / pairs
+    return red / pairs, caught / losing, shown / losing
 
 
-def sizes() -> None:
+def asked(score: NDArray[np.float64], threshold: float) -> tuple[Verdict, int]:
+    """Return the verdict on items that are asked one by one, and how many were read."""
+    terms = Terms(scope="population", alpha=ALPHA, fail_alpha=ALPHA)
+    single = bool(np.isin(score, (0, 1)).all())
+    rule, columns = AskedRule(threshold=threshold, terms=terms, single=single), {"score": score, "held": score >= 0.5}
+    early = rule.settle(columns, len(score))
+    read = len(score) if early is None else early.after
+    return rule.decide({name: one[:read] for name, one in columns.items()}, len(score), early).verdict, read
+
+
+def exact_passes(score: NDArray[np.float64], threshold: float) -> bool:
+    """Return True if the exact test on all items passes."""
+    terms = Terms(scope="population", alpha=ALPHA, fail_alpha=ALPHA)
+    rule = ShareRule(threshold=threshold, at_least=True, terms=terms)
+    return rule.decide({"held": score >= 0.5}, len(score), None).verdict is Verdict.PASSED
+
+
+def live(draws: int) -> None:
+    """Print the verdicts and the number of items of claims that stop early."""
+    print(
+        "| claim | true rate | items | exact test passes | asked passes | fails | items read | items for equal power |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for threshold, rate, n in (
+        (0.8, 0.9, 150), (0.8, 0.95, 60), (0.9, 0.95, 400), (0.9, 0.97, 150), (0.95, 0.98, 700),
+        (0.8, 0.8, 400), (0.8, 0.7, 400), (0.9, 0.8, 400), (0.9, 0.99, 400),
+    ):  # fmt: skip
+        rng = np.random.default_rng(n)
+        held = (rng.random((draws, 2 * n)) < rate).astype(float)
+        fixed = sum(exact_passes(one[:n], threshold) for one in held) / draws
+        found = [asked(one[:n], threshold) for one in held]
+        passes, fails = (
+            sum(verdict is which for verdict, _ in found) / draws for which in (Verdict.PASSED, Verdict.FAILED)
+        )
+        equal = "-"
+        if rate > threshold and fixed < 0.995:
+            more = (round(n * (1 + step / 50)) for step in range(51))
+            power = (
+                (size, sum(asked(one[:size], threshold)[0] is Verdict.PASSED for one in held) / draws) for size in more
+            )
+            equal = next((f"{size:,} ({size / n:.2f} x)" for size, share in power if share >= fixed), "-")
+        read = np.mean([count for _, count in found])
+        print(
+            f"| {threshold:g} | {rate:g} | {n} | {fixed:.3f} | {passes:.3f} | {fails:.3f} | {read:.0f} | {equal} |",
+            flush=True,
+        )
+
+
+def sizes(files: list[str]) -> None:
     """Print the seconds and the memory of `measure_rate` on a million items."""
+    for file in files:
+        begun = time.process_time()
+        result = measure_rate(file, at_least=0.79)
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(
+            f"{file}: {result.n:,} items, {result.verdict} in {time.process_time() - begun:.1f} CPU s, {used:.2f} GiB"
+        )
+    if files:
+        return
     rng = np.random.default_rng(0)
     found = outcomes((rng.random((1_000_000, 1)) < 0.8).astype(float))
     begun = time.process_time()
@@ -85,18 +151,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=2000)
     parser.add_argument("--items", type=int, nargs="+", default=[60, 400, 2000])
-    parser.add_argument("--sizes", action="store_true")
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 3])
+    parser.add_argument("--flips", type=float, nargs="+", default=[0.0, 0.02, 0.08, 0.2])
+    parser.add_argument("--power", type=int, default=None)
+    parser.add_argument("--live", action="store_true")
+    parser.add_argument("--sizes", nargs="*", metavar="FILE")
     given = parser.parse_args()
-    if given.sizes:
-        sizes()
+    if given.sizes is not None:
+        sizes(given.sizes)
+        return
+    if given.live:
+        live(given.pairs)
         return
     limit = ALPHA + 3 * (ALPHA * (1 - ALPHA) / given.pairs) ** 0.5
     print(f"A/A red at most {limit:.4f} (alpha + 3 standard errors, {given.pairs} pairs)")
     print("| items | runs | flips | A/A red | power | exact paired test |\n|---|---|---|---|---|---|")
     for n in given.items:
-        for runs in (1, 3):
-            for flips in (0.0, 0.02, 0.08, 0.2):
-                red, caught, shown = simulated(n, runs, flips, given.pairs, seed=n + runs)
+        for runs in given.runs:
+            for flips in given.flips:
+                red, caught, shown = simulated(n, runs, flips, given.pairs, given.power or given.pairs)
                 print(f"| {n:,} | {runs} | {flips:.0%} | {red:.4f} | {caught:.3f} | {shown:.3f} |", flush=True)
 
 

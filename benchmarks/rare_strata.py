@@ -29,6 +29,7 @@ from scipy.stats import t as student
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.decisions import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
+from robustest.decisions.asked import AskedRule
 from robustest.decisions.bets import MANY, capital
 from robustest.decisions.calibration import CalibrationErrorRule, bin_of, capital_below
 from robustest.decisions.cluster_means import cluster_difference_interval
@@ -264,6 +265,25 @@ def scores_2(random: Random, n: int, terms: Terms) -> bool:
 def scores_5(random: Random, n: int, terms: Terms) -> bool:
     score = np.where(random.random(n) < 0.05, 0.0, 1 - 0.1 * random.random(n))
     return _score(score, 0.95 * 0.95 + HAIR, terms)
+
+
+@case("AskedRule", "items asked one by one, scores of 0.9, and 5 % of 0")
+def asked(random: Random, n: int, terms: Terms) -> bool:
+    score = np.where(random.random(n) < 0.05, 0.0, 0.9)
+    columns = {"score": score, "held": score >= 0.5}
+    rule = AskedRule(threshold=0.9 * 0.95 + HAIR, terms=terms, single=False)
+    early = rule.settle(columns, n)
+    if early is None and not _bets_are_near(1 - 2 * score, 1 - 2 * (0.9 * 0.95 + HAIR), terms):
+        return False
+    return passed(rule.decide(columns, n, early))
+
+
+@case("AskedRule", "items asked one by one, 5 % wrong")
+def asked_once(random: Random, n: int, terms: Terms) -> bool:
+    held = random.random(n) >= 0.05
+    columns = {"score": held.astype(float), "held": held}
+    rule = AskedRule(threshold=0.95 + HAIR, terms=terms, single=True)
+    return passed(rule.decide(columns, n, rule.settle(columns, n)))
 
 
 @case("DrawsRule", "episodes of reward 1, and 2 % of 0")

@@ -12,6 +12,7 @@ from robustest.bounds.smoothing import Smoothed as Smoothed
 from robustest.claims.robustness.attacking import Adversarial as Adversarial
 from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
 from robustest.data.benchmarks.names import benchmark as benchmark
+from robustest.data.samples import Waveforms as Waveforms
 from robustest.discovery import Discovery as Discovery
 from robustest.engine.evaluator import HealthWarning as HealthWarning
 from robustest.errors import ClaimFailed as ClaimFailed
@@ -24,6 +25,7 @@ from robustest.errors import NoClaimError as NoClaimError
 from robustest.errors import RobustestError as RobustestError
 from robustest.errors import StoreError as StoreError
 from robustest.errors import TruthValueError as TruthValueError
+from robustest.errors import TryAgain as TryAgain
 from robustest.errors import UnknownNameError as UnknownNameError
 from robustest.factory import Factory as Factory
 from robustest.models import Classifier as Classifier
@@ -35,6 +37,8 @@ from robustest.results import Cost as Cost
 from robustest.results import Counterexample as Counterexample
 from robustest.results import Result as Result
 from robustest.results import Verdict as Verdict
+from robustest.run.asking import Calls as Calls
+from robustest.run.asking import Deployed as Deployed
 from robustest.settings import Settings as Settings
 from robustest.shifts import Shift as Shift
 from robustest.store.files import StoreWarning as StoreWarning
@@ -49,10 +53,11 @@ from robustest.threats import L1 as L1
 from robustest.threats import L2 as L2
 from robustest.threats import Linf as Linf
 from robustest.threats import Patch as Patch
+from robustest.threats import Snr as Snr
 from robustest.threats import Spatial as Spatial
 from robustest.threats import Unbounded as Unbounded
 
-__all__ = ["Adversarial", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Detection", "DeviceError", "Discovery", "Factory", "HealthWarning", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "Unbounded", "UnknownNameError", "Verdict", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+__all__ = ["Adversarial", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Discovery", "Factory", "HealthWarning", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
 
 __version__: str
 
@@ -70,6 +75,7 @@ from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.hierarchies import BreedsSplit
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.models.training import TrainFn
+from robustest.run.asking import Score
 from robustest.run.comparison import Baseline
 from robustest.run.plan import Options
 from robustest.run.scores import Metric
@@ -226,7 +232,11 @@ def assert_consistency(
 
 def assert_consistent_runs(
     outcomes: Reference,
+    items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int | None = ...,
+    calls: Calls | None = ...,
     max_flip_rate: float,
     **options: Unpack[Options],
 ) -> Result: ...
@@ -438,7 +448,11 @@ def assert_ood_rejected(
 @overload
 def assert_rate(
     outcomes: Reference,
+    items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int | None = ...,
+    calls: Calls | None = ...,
     at_least: float,
     no_worse_than: Reference | None = ...,
     tolerance: float = ...,
@@ -449,7 +463,11 @@ def assert_rate(
 @overload
 def assert_rate(
     outcomes: Reference,
+    items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int | None = ...,
+    calls: Calls | None = ...,
     at_least: float | None = ...,
     no_worse_than: Reference,
     tolerance: float = ...,
@@ -729,7 +747,11 @@ def assert_worst_group_accuracy(
 
 def assert_worst_group_rate(
     outcomes: Reference,
+    items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int | None = ...,
+    calls: Calls | None = ...,
     at_least: float,
     missing: Missing = ...,
     **options: Unpack[Options],

@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Event
 
 _deadline: ContextVar[float] = ContextVar("robustest_deadline", default=math.inf)
+_stop: ContextVar[Event | None] = ContextVar("robustest_stop", default=None)
 
 
 class OutOfTime(BaseException):
@@ -39,6 +41,16 @@ def unlimited() -> Iterator[None]:
         _deadline.reset(token)
 
 
+@contextmanager
+def until_set(stop: Event) -> Iterator[None]:
+    """End the time of the block once an event is set, by another thread."""
+    token = _stop.set(stop)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
 def left() -> float | None:
     """Return the seconds left, >= 0; None without a limit."""
     deadline = _deadline.get()
@@ -47,7 +59,8 @@ def left() -> float | None:
 
 def check(reason: str = "") -> None:
     """Raise OutOfTime if the time is up; `reason` describes the progress of the claim, for its result."""
-    if time.monotonic() > _deadline.get():
+    stop = _stop.get()
+    if time.monotonic() > _deadline.get() or (stop is not None and stop.is_set()):
         raise OutOfTime(reason)
 
 

@@ -33,6 +33,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from robustest import plain_run
 from robustest.errors import ClaimFailed, ConfigError, NotSearched, RobustestError, expected
 from robustest.reports.inert import inert
 from robustest.reports.progress import notebook_progress
@@ -55,13 +56,14 @@ class Context:
     test: str = ""  # node id of the test; empty outside of pytest
     owner: str = ""  # name under which a shared fixture keeps counterexamples and baselines; empty for the test itself
     where: str = ""  # node id relative to the folder in which the run was started
+    declared: bool = False  # True if marker, fixtures or text of the test say that it is a robustness test
+    claims: bool = False  # True once the test has begun a claim or a measurement
     progress: Progress | None = None  # called after each chunk, or None
     skip: Callable[[str], None] | None = None  # ends the test as skipped, with a reason; None outside of a test
     rerun: str = ""  # command that repeats this test, without seed and test id
     results: list[Result] = field(default_factory=list)  # every result recorded, in order
     measured: int = 0  # number of measurements that ended in this test
-    # results with a threshold or a baseline that no assertion has taken
-    ungated: list[Result] = field(default_factory=list)
+    ungated: list[Result] = field(default_factory=list)  # measured results that no assertion has taken
     sent: int = 0  # number of results that are on a report already
     # sentences about files that could not be written; they turn the run red and change no verdict
     unwritten: list[str] = field(default_factory=list)
@@ -85,9 +87,9 @@ class Context:
         return f"<{type(self).__name__} of {inert(self.test) or 'no test'}: {len(self.results)} results>"
 
     def note(self, result: Result | None) -> None:
-        """Count a measurement that has ended, and list its result as ungated if it claims something."""
+        """Count a measurement that has ended, and list its result until an assertion takes it."""
         self.measured += 1
-        if result is not None and result.is_claim:
+        if result is not None:
             self.ungated.append(result)
 
     def gate(self, result: Result) -> None:
@@ -113,6 +115,11 @@ class Context:
         self.ungated.clear()
         self.unvouched.clear()
         self.sent = self.measured = 0
+
+    @property
+    def robust(self) -> bool:
+        """True if this is a robustness test."""
+        return self.declared or self.claims
 
     @property
     def claimant(self) -> str:
@@ -151,6 +158,7 @@ class Context:
         if (folder := _foreign(self)) is not None:
             _send(folder, {"test": self.test, "result": result.to_dict()})
         elif self.test:
+            self.claims = True
             self.results.append(result)
 
     def amend(self, result: Result, fuller: Result) -> None:
@@ -288,8 +296,10 @@ def receive(context: Context | None) -> None:
             of = f"of {line['test']}" if line["test"] else "of another process"
             _lost.append(f"a claim {of} came when its test had ended")
         elif "begun" in line:
+            context.claims = True
             context.under_way[line["begun"]] = line["words"]
         elif "result" in line:
+            context.claims = True
             context.results.append(Result.from_dict(line["result"]))
         else:
             words = context.under_way.pop(line["ended"], "a claim in another process")
@@ -298,6 +308,13 @@ def receive(context: Context | None) -> None:
                 if sent["result"] is not None:
                     raised = ClaimFailed(sent["message"], Result.from_dict(sent["result"]))
                 context.apart.append(Apart(words, raised))
+
+
+def begin() -> None:
+    """Count the running test as a robustness test; in a run without --robust, end it as skipped."""
+    __tracebackhide__ = True
+    plain_run.claim()
+    current().claims = True
 
 
 @contextmanager
@@ -359,7 +376,9 @@ def still_claiming(context: Context) -> list[str]:
     # A thread in no code that imports robustest (an idle worker of a pool, a monitor of a library) claims nothing.
     frames = sys._current_frames()
     named = [
-        f"thread {one.name!r}" for one in context.threads if one.is_alive() and _may_claim(frames.get(one.ident or 0))
+        f"thread {one.name!r}"
+        for one in context.threads
+        if context.robust and one.is_alive() and _may_claim(frames.get(one.ident or 0))
     ]
     return list(context.under_way.values()) or named
 

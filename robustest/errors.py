@@ -37,6 +37,22 @@ class ModelError(RobustestError, RuntimeError):
     """The model's answers are invalid (NaN or misshapen logits, random forward, no gradient)."""
 
 
+class TryAgain(ModelError):
+    """A call got no answer, and may get one later: raise it in a function that is asked, and the call is repeated.
+
+    Args:
+        message: the reason.
+        after: seconds to wait before the next try, >= 0.
+    """
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+    def __reduce__(self) -> tuple[type[TryAgain], tuple[str, float]]:
+        return type(self), (str(self), self.after)
+
+
 class DeviceError(RobustestError, RuntimeError):
     """The requested device is absent, or ran out of memory at a batch of one."""
 
@@ -87,14 +103,32 @@ class AttemptsFailed(AssertionError):
 
 # Characters of a value that a message shows: tensors and state_dicts would bury it.
 _LONGEST = 200
+# Entries of a list, tuple or dict of arrays that a message shows.
+_PARTS = 4
 
 
 def expected(what: str, got: object, mend: str = "") -> str:
     """Return the sentence for a bad argument: expectation, given value with its type, remedy."""
-    shown = " ".join(repr(got).split())
+    shown = " ".join(_shown(got).split())
     shown = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
     text = f"Expected {what} but got {shown} ({type(got).__name__})"
     return f"{text}. {mend}" if mend else text
+
+
+def _shown(value: object) -> str:
+    """Return the repr of a value; arrays and tensors by shape and type, as their numbers say nothing of a mistake."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and shape and (dtype is not None or hasattr(value, "columns")):
+        kind = "" if dtype is None else f" {dtype}"
+        return f"<{type(value).__name__.lower()} {tuple(shape)}{kind}>"
+    if type(value) in (list, tuple) and any(hasattr(one, "shape") for one in value[:_PARTS]):  # type: ignore[index]
+        parts = [_shown(one) for one in value[:_PARTS]]  # type: ignore[index]
+        more = ["..."] if len(value) > _PARTS else []  # type: ignore[arg-type]
+        return f"({', '.join([*parts, *more])})"
+    if isinstance(value, dict) and any(hasattr(one, "shape") for one in value.values()):
+        parts = [f"{key!r}: {_shown(one)}" for key, one in list(value.items())[:_PARTS]]
+        return f"{{{', '.join([*parts, *(['...'] if len(value) > _PARTS else [])])}}}"
+    return repr(value)
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
@@ -106,6 +140,6 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
         known: the names that exist.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return UnknownNameError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(names)}.")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from robustest.attacks import Cascade, Searcher, Stage
-    from robustest.cli.commands.init import Probe
+    from robustest.cli.questions import Facts, Probe
     from robustest.data.outcomes import Outcomes
     from robustest.kinds import Kind
     from robustest.run.workers import Engine
@@ -173,13 +173,13 @@ class Hooks:
         """Return commands of the command line. Called when the command `robustest` starts."""
 
     @hookspec
-    def robustest_probes(self, framework: str) -> Sequence[Probe]:  # type: ignore[empty-body]
+    def robustest_probes(self, facts: Facts) -> Sequence[Probe]:  # type: ignore[empty-body]
         """Return further questions that `robustest init --scan` puts to a project's model.
 
         Called by the scan. Each question is the source of a test, which imports in its body.
 
         Args:
-            framework: framework that the project requires: "torch", "sklearn" ...
+            facts: kind and values of the samples, framework of the model, names of the fixtures.
         """
 
 

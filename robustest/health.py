@@ -176,6 +176,13 @@ CHECKS = (
         about="search",
     ),
     HealthCheck(
+        name="no_room",
+        found="the threat allows some samples no change, as they are silent",
+        remedy="Leave silence out of the data, or claim accuracy of it",
+        share=0.1,
+        about="search",
+    ),
+    HealthCheck(
         name="missed_control",
         found="the search did not find an input that was planted in the region which it searches",
         remedy="Look for relations that leave next to nothing to change, or for moves that the threat refuses",

@@ -8,8 +8,9 @@ from robustest.claims.robustness.attacking import attack_of_call as attack_of_ca
 from robustest.claims.robustness.attacking import check_threat as check_threat
 from robustest.claims.robustness.attacking import draws_in as draws_in
 from robustest.claims.strategies import hunt as hunt
-from robustest.cli.commands.init import PLACE as PLACE
-from robustest.cli.commands.init import Probe as Probe
+from robustest.cli.questions import Facts as Facts
+from robustest.cli.questions import PLACE as PLACE
+from robustest.cli.questions import Probe as Probe
 from robustest.cli.screen import Exit as Exit
 from robustest.cli.screen import Refused as Refused
 from robustest.cli.screen import Screen as Screen
@@ -42,6 +43,9 @@ from robustest.decisions.rule import judge_interval as judge_interval
 from robustest.decisions.share import clopper_pearson as clopper_pearson
 from robustest.decisions.strata import StrataRule as StrataRule
 from robustest.decisions.thresholds import count_at_most as count_at_most
+from robustest.devices import fast_in_bfloat16 as fast_in_bfloat16
+from robustest.devices import random_states as random_states
+from robustest.devices import resolve as resolve
 from robustest.engine.ascent import advanced as advanced
 from robustest.engine.ascent import ascend as ascend
 from robustest.engine.ascent import away_from as away_from
@@ -52,7 +56,6 @@ from robustest.engine.chunks import Chunk as Chunk
 from robustest.engine.chunks import check_data as check_data
 from robustest.engine.chunks import load as load
 from robustest.engine.evaluator import Evaluator as Evaluator
-from robustest.engine.evaluator import resolve as resolve
 from robustest.engine.evaluator import seed_draws as seed_draws
 from robustest.engine.features import in_order as in_order
 from robustest.engine.features import reader as reader
@@ -128,4 +131,4 @@ from robustest.store.files import Damaged as Damaged
 from robustest.store.files import write_atomic as write_atomic
 from robustest.store.provenance import when as when
 
-__all__ = ["Attacking", "Baseline", "Captions", "Chunk", "Columns", "Command", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "SparseHead", "SparsePath", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "draws_in", "drop_bounds", "entry_of", "exhibits_of", "fallible", "few", "finish", "fit_sparse_head", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "load", "logits_of", "mcnemar", "measurement", "no_lines", "nothing_allowed", "observe", "open_regular", "optional_threshold", "outcomes_in", "pack", "parts_below", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "said", "save_sheet", "seed_draws", "seen_by", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "worst_of", "write_atomic", "wrong"]
+__all__ = ["Attacking", "Baseline", "Captions", "Chunk", "Columns", "Command", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "SparseHead", "SparsePath", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "draws_in", "drop_bounds", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "few", "finish", "fit_sparse_head", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "load", "logits_of", "mcnemar", "measurement", "no_lines", "nothing_allowed", "observe", "open_regular", "optional_threshold", "outcomes_in", "pack", "parts_below", "random_states", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "said", "save_sheet", "seed_draws", "seen_by", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "worst_of", "write_atomic", "wrong"]

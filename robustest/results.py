@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from importlib import import_module
 from typing import Any
@@ -18,12 +18,31 @@ from robustest.words import count_of, exactly, sentence
 Value = str | int | float | bool
 """The value of a fact: one plain JSON value."""
 
+Changes = Mapping[str, Sequence[Sequence[str]]]
+"""The difference between a sample and its counterexample that is no picture, as plain JSON; one key of two.
+
+"diff": parts of a text in order, each a mark and its characters: "=" kept, "-" taken out, "+" put in.
+"table": changed columns, each with its name, and its value before and after.
+"""
+
 # Most entries of a mapping that is shown in a line, not as a table.
 _IN_A_LINE = 8
 
 _NOTHING = "\N{EN DASH}"
 
-SHOWN_ELSEWHERE = frozenset({"health", "baseline", "changed", "class_names", "clean_seen", "curves", "pictures"})
+SHOWN_ELSEWHERE = frozenset(
+    {
+        "health",
+        "baseline",
+        "changed",
+        "class_names",
+        "clean_seen",
+        "curves",
+        "failures_of_class",
+        "largest_class",
+        "pictures",
+    }
+)
 """Details of any kind of claim that reports show outside of the facts."""
 
 
@@ -283,6 +302,10 @@ class Counterexample:
         image: path of its picture, or None.
         pixels: number of changed pixels (of all channels together), or None.
         answer: answers in words if they are no classes (these are then -1); else empty.
+        changes: the change itself, of texts, bytes and rows of a table; or None.
+
+    Raises:
+        TypeError: changes have another form.
     """
 
     index: int
@@ -293,6 +316,19 @@ class Counterexample:
     image: str | None = None
     pixels: int | None = None
     answer: str = ""
+    changes: Changes | None = None
+
+    def __post_init__(self) -> None:
+        if self.changes is None:
+            return
+        kind = next(iter(self.changes), "")
+        width, parts = {"diff": 2, "table": 3}.get(kind), self.changes.get(kind, ())
+        if (
+            len(self.changes) != 1
+            or width is None
+            or any(len(p) != width or not all(type(t) is str for t in p) for p in parts)
+        ):
+            raise TypeError(expected("changes as parts of a diff or rows of a table", self.changes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -486,7 +522,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return this result as plain JSON types."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
@@ -545,14 +581,17 @@ LONG = frozenset({"outcomes", "pairing"})
 """Fields as long as the data, which short reports leave out."""
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> object:
+    # Exact types: a subclass, such as numpy's float64, would return from JSON as another type; NaN is no JSON. They are
+    # first, as there is an outcome for each sample.
+    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    # Exact types: a subclass, such as numpy's float64, would return from JSON as another type; NaN is no JSON.
-    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
-        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")

@@ -33,10 +33,8 @@ def keys(seed: int, ids: Tensor) -> Tensor:
     Returns:
         (N,) int64 keys on the device of `ids`.
     """
-    wrapped = (seed + (1 << 63)) % (1 << 64) - (1 << 63)
-    base = _splitmix(torch.tensor(wrapped, dtype=torch.int64, device=ids.device))
     # The seed is mixed and the index is not, so that seed a, sample b and seed b, sample a have different keys.
-    return _splitmix(base ^ ids.to(torch.int64))
+    return _splitmix(ids.to(torch.int64) ^ _splitmix_of(seed))
 
 
 def fold(key: Tensor, use: int | str | Tensor) -> Tensor:
@@ -46,25 +44,23 @@ def fold(key: Tensor, use: int | str | Tensor) -> Tensor:
         key: (N,) int64.
         use: name or number of the use, or (N,) int64 counters, such as steps.
     """
-    if isinstance(use, str):
-        use = zlib.crc32(use.encode())
-    if isinstance(use, int):
-        use = torch.tensor(use, dtype=torch.int64, device=key.device)
-    return _splitmix(key ^ _splitmix(use.to(torch.int64)))
+    if isinstance(use, Tensor):
+        return _splitmix(key ^ _splitmix(use.to(torch.int64)))
+    # Mixed in Python: a tensor made of a number would be copied to the device in every draw.
+    return _splitmix(key ^ _splitmix_of(zlib.crc32(use.encode()) if isinstance(use, str) else use))
 
 
 def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Return (N, *shape) int32, 32 random bits an element."""
     n = math.prod(shape)
     low = key.to(torch.int32).view(-1, 1)
-    high = (key >> 32).to(torch.int32).view(-1, 1)
+    high = torch.bitwise_right_shift(key, 32).to(torch.int32).view(-1, 1)
     counter = torch.arange(n, dtype=torch.int32, device=key.device).mul_(_GOLDEN32)
     h = counter.view(1, -1) + low
     for last in (False, True):
-        # torch shifts arithmetically: the masks make the shifts logical.
-        h.bitwise_xor_((h >> 16).bitwise_and_(0xFFFF)).mul_(_MIX32[0])
-        h.bitwise_xor_((h >> 13).bitwise_and_(0x7FFFF)).mul_(_MIX32[1])
-        h.bitwise_xor_((h >> 16).bitwise_and_(0xFFFF))
+        h.bitwise_xor_(_shifted(h, 16)).mul_(_MIX32[0])
+        h.bitwise_xor_(_shifted(h, 13)).mul_(_MIX32[1])
+        h.bitwise_xor_(_shifted(h, 16))
         if not last:
             h.bitwise_xor_(high)
     return h.view(len(key), *shape)
@@ -72,7 +68,7 @@ def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
 
 def uniform(key: Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
     """Return (N, *shape) float32, uniform in [low, high); 24 bits an element."""
-    u = (bits(key, shape) >> 8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
+    u = _shifted(bits(key, shape), 8).to(torch.float32).mul_(2.0**-24)
     return u if (low, high) == (0.0, 1.0) else u.mul_(high - low).add_(low)
 
 
@@ -89,14 +85,13 @@ def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
 
 def signs(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Return (N, *shape) float32, -1 or 1 with equal chance."""
-    return (bits(key, shape) >> 31).to(torch.float32).mul_(2.0).add_(1.0)
+    return torch.bitwise_right_shift(bits(key, shape), 31).to(torch.float32).mul_(2.0).add_(1.0)
 
 
 def integers(key: Tensor, shape: Sequence[int], high: int | Tensor) -> Tensor:
     """Return (N, *shape) int64, uniform in 0..high-1 (`high` may be a tensor that broadcasts)."""
-    limit = high if isinstance(high, Tensor) else torch.tensor(high, device=key.device)
-    draw = (uniform(key, shape).double() * limit).to(torch.int64)
-    return torch.minimum(draw, limit.to(torch.int64) - 1)
+    draw = (uniform(key, shape).double() * high).to(torch.int64)
+    return torch.minimum(draw, high.to(torch.int64) - 1) if isinstance(high, Tensor) else draw.clamp_(max=high - 1)
 
 
 def permutation(seed: int, n: int) -> Tensor:
@@ -106,10 +101,23 @@ def permutation(seed: int, n: int) -> Tensor:
 
 def _splitmix(z: Tensor) -> Tensor:
     z = z + _GOLDEN64
-    z = (z ^ _shift64(z, 30)) * _MIX64[0]
-    z = (z ^ _shift64(z, 27)) * _MIX64[1]
-    return z ^ _shift64(z, 31)
+    z = (z ^ _shifted(z, 30)) * _MIX64[0]
+    z = (z ^ _shifted(z, 27)) * _MIX64[1]
+    return z ^ _shifted(z, 31)
 
 
-def _shift64(z: Tensor, by: int) -> Tensor:
-    return (z >> by) & ((1 << (64 - by)) - 1)  # a logical shift: torch's keeps the sign
+def _splitmix_of(number: int) -> int:
+    """Return what `_splitmix` makes of a number, as a signed number of 64 bits."""
+    z = (number + _GOLDEN64) % (1 << 64)
+    z = (z ^ z >> 30) * _MIX64[0] % (1 << 64)
+    z = (z ^ z >> 27) * _MIX64[1] % (1 << 64)
+    z ^= z >> 31
+    return z - (1 << 64) if z >> 63 else z
+
+
+def _shifted(z: Tensor, by: int) -> Tensor:
+    """Return integers shifted right, with zeros from the left."""
+    # torch keeps the sign, which the mask removes. Not by `>>`: XLA lowers that to a division, which rounds towards
+    # zero. It also widens the shifted numbers to int64.
+    mask = (1 << (8 * z.element_size() - by)) - 1
+    return torch.bitwise_right_shift(z, by).to(z.dtype).bitwise_and_(mask)

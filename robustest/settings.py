@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from robustest import devices
 from robustest.errors import ConfigError, expected, unknown
 from robustest.health import HEALTH_CHECKS
-
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+|:all)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +18,8 @@ class Settings:
     """Settings of measurements."""
 
     profile: str = "dev"  # name of the profile
-    # "auto" (the model's own device, else the first CUDA device, else cpu), "cpu", "cuda", "cuda:N", "cuda:all" (a
-    # worker process for each CUDA device) or "mps"
+    # "auto" (the model's own device, else the accelerator of torch, else cpu), "cpu", a kind of accelerator such as
+    # "cuda", one of several ("cuda:1"), or "cuda:all" (a worker process for each)
     device: str = "auto"
     seed: int = 0  # seed of the order of samples and of every random draw
     attack: str = "fast"  # attack of claims that name none
@@ -39,6 +37,7 @@ class Settings:
     pictures: str | None = None  # folder for pictures of counterexamples, or None
     suppress: tuple[str, ...] = ()  # names of health checks that only add notes
     exact: bool = False  # True to measure every sample, even after the verdict is certain
+    audit_values: bool = False  # True to audit the value of every attack, not only the passes that rest on it
     max_samples: int | None = None  # largest number of samples that a claim measures, or None
     time_budget: float | None = None  # seconds after which a claim ends, within the current model pass; or None
     inconclusive: str = "fail"  # effect of an inconclusive claim on its test: "fail" or "skip"; it never passes
@@ -88,6 +87,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
 
 _RUN_KEYS = (
     *("profile", "pictures", "store", "corpus", "corpus_max_mb", "replay_only", "baseline", "update_baseline"),
+    "audit_values",
     *("engine", "address", "workers", "gpus_per_task"),
 )
 MARKER_KEYS = frozenset(f.name for f in fields(Settings)) - set(_RUN_KEYS)
@@ -211,10 +211,7 @@ _FLAG = _is("to be true or false", lambda value: isinstance(value, bool))
 _CHECKS: Mapping[str, Any] = {
     "attack": _is("to be a name such as 'pgd'", _is_name),
     "certify": _one_of("auto", "linear", None),
-    "device": _is(
-        "to be auto, cpu, cuda, cuda:N, cuda:all or mps",
-        lambda value: isinstance(value, str) and _DEVICE.fullmatch(value),
-    ),
+    "device": _is(f"to be {devices.NAMES}", devices.is_name),
     "seed": _is("to be a whole number", lambda value: type(value) is int),
     "scope": _one_of("set", "population"),
     "alpha": _is(
@@ -227,6 +224,7 @@ _CHECKS: Mapping[str, Any] = {
     "examples": _whole(0),
     "suppress": _suppress,
     "exact": _FLAG,
+    "audit_values": _FLAG,
     "max_samples": _whole(1, none=True),
     "time_budget": _number("seconds > 0", none=True),
     "inconclusive": _one_of("fail", "skip"),

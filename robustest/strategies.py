@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from inspect import signature
+from types import FunctionType
 from typing import Any, ClassVar
 
 import torch
@@ -32,6 +33,7 @@ __all__ = [
     "Pose",
     "Step",
     "as_change",
+    "changes",
     "compositions",
     "images",
     "perturbations",
@@ -43,7 +45,7 @@ __all__ = [
 
 _SHARES = 10
 # Private functions in hypothesis' words for the strategies of this module.
-_PRIVATE = ("_shifts(", "_poses(", "_perturbations(", "_compositions(")
+_PRIVATE = ("_shifts(", "_changes(", "_poses(", "_perturbations(", "_compositions(")
 _DRAWS = 99
 
 
@@ -71,7 +73,7 @@ def shifts(
     """Return a strategy of shifts at severities; the lowest severity of the first name is the simplest.
 
     Args:
-        names: names of shifts, or functions of a batch; None takes all shifts of robustest.
+        names: names of shifts, or functions of a batch; None takes all shifts of images.
         min_severity, max_severity: whole numbers in 1..5.
         parameters: as in `Shift`.
 
@@ -115,6 +117,57 @@ def _shift(name: str | ShiftFunction, severity: int, parameters: str) -> Shift:
 
 def _unusual(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value != usual[name]}
+
+
+_HUNDREDTHS = 100
+
+
+def changes(kind: Callable[..., Any], **numbers: Any) -> SearchStrategy[Any]:
+    """Return a strategy of changes with numbers, `kind(**numbers)`; the first number of each range is the simplest.
+
+    Args:
+        kind: a class such as `robustest.shifts.Gain` or a frozen data class of yours, whose instances are functions of
+            a batch; or a function of a batch, whose arguments of these names are then fixed.
+        **numbers: for each a range (mildest, most severe), in either direction: of whole numbers, or in hundredths of
+            the range where one end is none. Any other value is fixed.
+
+    Raises:
+        ConfigError: kind cannot be called, no number has a range, or kind refuses an end of one.
+    """
+    if not callable(kind):
+        raise ConfigError(expected("a class or a function of a batch", kind))
+    ranges = {name: given for name, given in numbers.items() if _is_range(given)}
+    if not ranges:
+        raise ConfigError(expected("a range (mildest, most severe) for one number or more", numbers))
+    fixed = {name: given for name, given in numbers.items() if name not in ranges}
+    for end in (0, 1):  # an end out of range is an error here, not in the middle of a search
+        as_change(_change(kind, {**fixed, **{name: given[end] for name, given in ranges.items()}}))
+    return _changes(kind, **numbers)
+
+
+def _is_range(given: object) -> bool:
+    numbers = isinstance(given, tuple) and len(given) == 2
+    return numbers and all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in given)  # type: ignore[attr-defined]
+
+
+def _change(kind: Callable[..., Any], numbers: dict[str, Any]) -> Any:
+    return kind(**numbers) if isinstance(kind, type) else partial(kind, **numbers)
+
+
+@st.composite
+def _changes(draw: DrawFn, /, kind: Callable[..., Any], **numbers: Any) -> Any:
+    for name, given in numbers.items():
+        if not _is_range(given):
+            continue
+        mild, severe = given
+        # Steps from the mild end, so that hypothesis shrinks towards it, one number after the other.
+        if isinstance(mild, int) and isinstance(severe, int):
+            step = draw(st.integers(0, abs(severe - mild)))
+            numbers[name] = mild + step * (1 if severe > mild else -1)
+        else:
+            share = draw(st.integers(0, _HUNDREDTHS)) / _HUNDREDTHS
+            numbers[name] = float(f"{mild + share * (severe - mild):.12g}")  # 0.3, not 0.30000000000000004
+    return _change(kind, numbers)
 
 
 def poses(*, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> SearchStrategy[Pose]:
@@ -216,8 +269,15 @@ def _compositions(
 _ANY: SearchStrategy[Step] = _shifts()
 
 
-def _kind(step: Step) -> object:
-    return step.name if isinstance(step, Shift) else type(step)
+def _kind(step: object) -> object:
+    """Return the kind of a step, whatever its numbers are."""
+    if isinstance(step, Shift):
+        return step.name
+    while isinstance(step, partial):
+        step = step.func
+    name = getattr(step, "__name__", None)
+    # An object with numbers may be named by them.
+    return name if isinstance(step, FunctionType) and name != "<lambda>" else type(step).__qualname__
 
 
 def strategy_words(strategy: SearchStrategy[Any]) -> str:
@@ -315,8 +375,8 @@ class Perturbation:
         return str(self)
 
 
-Step = Shift | Pose | Perturbation
-"""A step of a `Composition`."""
+Step = Shift | Pose | Perturbation | ShiftFunction
+"""A step of a `Composition`: any function of a batch, best a frozen data class of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,35 +394,34 @@ class Composition:
 
     def __post_init__(self) -> None:
         for step in self.steps:
-            if not isinstance(step, (Shift, Pose, Perturbation)):
-                raise ConfigError(expected("steps to be of Shift, Pose or Perturbation", step))
+            as_change(step)
 
-    def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0), sample_rate: int | None = None) -> Tensor:
         """Return the changed samples (N, *S); each step receives the same units as alone."""
         for step, own in self.in_turn(key):
-            x = step.apply(x, own, bounds)
+            x = step.apply(x, own, bounds, sample_rate)
         return x
 
     def in_turn(self, key: Tensor) -> Iterator[tuple[Shift, Tensor]]:
         """Yield the steps as shifts, each with its keys (N,)."""
         counts = Counter[str]()
         for step in self.steps:
-            name = step.name if isinstance(step, Shift) else type(step).__qualname__
+            name = str(_kind(step))
             # A step has the same draws as alone, with any steps beside it; each further step of the same name has
             # other draws.
             own = rng.fold(key, counts[name]) if counts[name] else key
             counts[name] += 1
-            yield as_shift(step, None), own
+            yield as_change(step), own
 
     def __str__(self) -> str:
-        return ", then ".join(map(str, self.steps)) or "no change"
+        return ", then ".join(str(as_change(step)) for step in self.steps) or "no change"
 
     @property
     def __name__(self) -> str:
         return str(self)
 
 
-Change = Step | Composition | ShiftFunction
+Change = Step | Composition
 """A value that strategies draw, and that claims on a shift take."""
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import robustest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -52,23 +54,32 @@ class User:
         path.write_text(text, encoding="utf-8")
 
 
+def tested_wheel() -> Path | None:
+    """Return the folder into which the robustest under test was installed; None for that of this checkout."""
+    folder = Path(robustest.__file__).resolve().parents[1]
+    return None if folder == ROOT or not any(folder.glob("robustest-*.dist-info")) else folder
+
+
 def environment(folder: Path) -> Path:
     """A new environment in this folder, with a wheel that is built of this checkout, or with the wheel under test."""
     venv.create(folder / "env", with_pip=True)
     (packages,) = (folder / "env").glob("lib/python*/site-packages")
-    there = {str(Path(module.__file__ or "").parents[1]) for module in (torch, pytest)}  # and all that these need
-    (packages / "dependencies.pth").write_text("\n".join(sorted(there)) + "\n", encoding="utf-8")
+    wheel = tested_wheel()
+    # The folders of torch and pytest have most of what these need; a .pth may add others.
+    there = {str(Path(module.__file__ or "").parents[1]) for module in (torch, pytest)}
+    there |= {entry for entry in sys.path if entry.endswith("site-packages")}
+    first = [] if wheel is None else [str(wheel)]
+    (packages / "dependencies.pth").write_text("\n".join([*first, *sorted(there)]) + "\n", encoding="utf-8")
     scripts = folder / "env" / "bin"  # pip writes one of pytest only with what it installs
     _script(scripts, "pytest", "pytest")
     user = User(folder, folder / "env")
-    if (
-        os.environ.get("ROBUSTEST_TESTED") == "wheel"
-    ):  # it is among the interpreter's packages already, and no checkout is
+    if wheel is not None:
         _script(scripts, "robustest", "robustest.cli")
         return folder / "env"
     if (packages / "setuptools").is_dir():  # older than torch asks for, and before the one that it has
         user.does("pip uninstall --quiet --yes setuptools")
-    user.does(f"pip install --quiet '{_wheel(folder)}[html]'")
+    # Another robustest may be among the interpreter's packages: pip would take its version for this one's.
+    user.does(f"pip install --quiet --ignore-installed --no-deps '{wheel_of(ROOT, folder)}'")
     where = user.does("python -c 'import robustest; print(robustest.__file__)'")
     assert where.startswith(str(packages)), where
     return folder / "env"
@@ -79,9 +90,11 @@ def _script(scripts: Path, name: str, module: str) -> None:
     (scripts / name).chmod(0o755)
 
 
-def _wheel(folder: Path) -> Path:
+def wheel_of(source: Path, folder: Path) -> Path:
+    """A wheel of robustest, or of a pack in this checkout."""
     alone = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *alone, "-w", str(folder), str(ROOT)]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *alone, "-w", str(folder), str(source)]
+    before = set(folder.glob("*.whl"))
     subprocess.run(command, check=True, timeout=300)  # noqa: S603
-    (built,) = folder.glob("robustest-*.whl")
+    (built,) = set(folder.glob("*.whl")) - before
     return built

@@ -18,7 +18,7 @@ import robustest
 sys.path.insert(0, str(Path(__file__).parent))
 from masks import MASKED, PLACES, Around, levels, linear
 
-from robustest import L0, L1, L2, Linf, ModelError, Patch, Verdict, find_adversarial, labels_model, scores_model
+from robustest import L0, L1, L2, Linf, ModelError, Patch, Snr, Verdict, find_adversarial, labels_model, scores_model
 from robustest.attacks import EOT, PGD, HopSkipJump, Square
 from robustest.measure import measure_robust_accuracy
 
@@ -96,7 +96,7 @@ def test_nor_at_other_radii(mask: str, attacks: tuple[str, ...], bare: Any) -> N
         assert found.verdict is not Verdict.PASSED, attack
 
 
-@pytest.mark.parametrize("threat", [L2(1.0), L1(5.0), L0(3), Linf(EPS)], ids=str)
+@pytest.mark.parametrize("threat", [L2(1.0), L1(5.0), L0(3), Linf(EPS), Snr(19.0)], ids=str)
 @pytest.mark.parametrize("mask", list(MASKED)[:4])
 def test_nor_in_any_norm_and_on_four_samples(mask: str, threat: Any, bare: Any) -> None:
     net, x, y, _ = bare

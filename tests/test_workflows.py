@@ -68,6 +68,100 @@ def test_an_action_has_one_commit_everywhere() -> None:
     assert len({action for action, *_ in pins}) == len(pins), sorted(pins)
 
 
+NODE_24 = {"checkout": 5, "setup-python": 6, "cache": 5, "upload-artifact": 6, "download-artifact": 7, "attest": 4}
+"""The first major version of each action that runs on Node 24: Node 20 has left the runners."""
+
+
+def test_every_action_runs_on_the_node_that_runners_have() -> None:
+    for text in WORKFLOWS.values():
+        for found in USES.finditer(text):
+            owner, name, *_ = found["action"].split("/")
+            if owner == "actions":
+                assert int(found["version"][1:].split(".")[0]) >= NODE_24[name], found[0]
+
+
+JOBS = {
+    (path.stem, name): job
+    for path in OURS
+    if path.parent.name == "workflows"
+    for name, job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].items()
+}
+
+
+def test_a_change_waits_for_half_an_hour_at_most_and_for_every_job() -> None:
+    assert {job["timeout-minutes"] <= 30 for (workflow, _), job in JOBS.items() if workflow == "ci"} == {True}
+    assert set(JOBS["ci", "gate"]["needs"]) == {name for workflow, name in JOBS if workflow == "ci"} - {"gate"}
+    assert all("timeout-minutes" in job for job in JOBS.values())
+
+
+@pytest.mark.parametrize(
+    ("results", "green"),
+    [("success success", True), ("success failure", False), ("skipped success", False), ("", False)],
+)
+def test_the_gate_is_red_where_a_job_is(results: str, *, green: bool) -> None:
+    (step,) = JOBS["ci", "gate"]["steps"]
+    assert (JOBS["ci", "gate"]["if"], step["env"]) == ("always()", {"RESULTS": "${{ join(needs.*.result, ' ') }}"})
+    done = subprocess.run(  # noqa: S603 - our own script
+        [str(shutil.which("bash")), "-euo", "pipefail", "-c", step["run"]],
+        env={"RESULTS": results, "PATH": os.environ["PATH"]},
+        check=False,
+        capture_output=True,
+        timeout=30,
+    )
+    assert (done.returncode == 0) is green
+
+
+def environments() -> set[str]:
+    """The tox environments that jobs name."""
+    named = set()
+    for job in JOBS.values():
+        rows = job.get("strategy", {}).get("matrix", {})
+        named |= {row["env"] for row in rows.get("include", ())} | set(rows.get("env", ()))
+        named |= {found for step in job["steps"] for found in re.findall(r"tox run -e ([\w-]+)", step.get("run", ""))}
+    return named
+
+
+def test_every_environment_of_tox_has_a_job_and_every_job_its_environment() -> None:
+    tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    made = set(re.findall(r"^\[testenv:([\w-]+)\]", tox, re.M))
+    by_hand = {"mutants"}  # takes hours
+    assert {name for name in environments() if not name.startswith("py")} == made - by_hand
+
+
+def test_every_job_that_installs_torch_takes_its_cpu_build() -> None:
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        assert (
+            yaml.safe_load(path.read_text(encoding="utf-8"))["env"]["PIP_EXTRA_INDEX_URL"]
+            == "https://download.pytorch.org/whl/cpu"
+        )
+
+
+@pytest.mark.parametrize("name", [name for name, text in WORKFLOWS.items() if "runs-on: ubuntu-latest" in text])
+def test_no_workflow_downloads_cuda_for_a_runner_without_a_gpu(name: str) -> None:
+    index = "https://download.pytorch.org/whl/cpu"
+    text = WORKFLOWS[name]
+    everywhere = yaml.safe_load(text).get("env", {}).get("PIP_EXTRA_INDEX_URL") == index
+    for line in re.findall(r"pip install.*", text):
+        if "robustest" in line or "requirements" in line:
+            assert everywhere or f"--extra-index-url {index}" in line, line
+
+
+def test_a_release_is_checked_with_its_tag_before_anything_is_published() -> None:
+    build, test, publish = (JOBS["release", name] for name in ("build", "test", "publish"))
+    (step,) = [step for step in build["steps"] if "tox run" in step.get("run", "")]
+    assert step["env"]["TAG"] == "${{ github.ref_name }}"
+    assert step["run"] == 'tox run -e release -- --tag "$TAG"'
+    assert (test["needs"], publish["needs"]) == ("build", "test")
+    assert publish["permissions"] == {"id-token": "write"}
+    assert publish["steps"][-1]["with"]["attestations"] is True
+
+
+def test_the_table_of_jobs_names_every_job() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `([\w-]+)` \|", text, re.M)
+    assert sorted(rows) == sorted(JOBS)
+
+
 def steps(content: dict[str, Any]) -> list[dict[str, Any]]:
     jobs = content.get("jobs", {})
     return [step for job in jobs.values() for step in job.get("steps", ())]

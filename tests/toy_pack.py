@@ -15,7 +15,7 @@ from robustest.attacks import PGD, Searcher, Stage
 from robustest.data import Outcomes
 from robustest.extensions import Command, Section, hookimpl
 from robustest.kinds import Kind, Quantity
-from robustest.packs import Probe, Result, Settings
+from robustest.packs import Facts, Probe, Result, Settings
 from robustest.results import Fact
 from robustest.run.workers import InProcess
 from robustest.tasks import Classification, Task
@@ -110,7 +110,7 @@ def robustest_commands() -> Sequence[Command]:
 
 
 @hookimpl
-def robustest_probes(framework: str) -> Sequence[Probe]:
+def robustest_probes(facts: Facts) -> Sequence[Probe]:
     source = """\
 def test_toys(robust_model, robust_data):
     from robustest import assert_accuracy
@@ -118,4 +118,4 @@ def test_toys(robust_model, robust_data):
     assert_accuracy(robust_model, robust_data, at_least=THRESHOLD)
 """
     words = {"cause": "it has few toys", "step": "give it some"}
-    return [Probe(name="test_toys", source=source, loosest=0.01, weak=0.5, **words)] if framework != "none" else []
+    return [] if facts.kind == "none" else [Probe(name="test_toys", source=source, loosest=0.01, weak=0.5, **words)]

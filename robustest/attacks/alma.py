@@ -19,12 +19,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task
-from robustest.threats import L1, L2, Rows, Threat, length, per_row
+from robustest.threats import L1, Euclidean, Rows, Threat, length, per_row
 
 # Limits of the multiplier.
 _SMALLEST, _LARGEST = 1e-6, 1e12
@@ -76,7 +76,7 @@ class ALMA:
         return "dlr" in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (L2, L1))
+        return isinstance(threat, (Euclidean, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         one = torch.ones(key.shape, device=key.device)
@@ -131,7 +131,7 @@ class ALMA:
         descent = torch.addcmul(-norm, evaluation.gradient * span, per_row(_slope(d, weight, multiplier), x))
         # At the sample itself the norm has no gradient, and the penalty may have none: then any direction is as good.
         lost = first & (descent == 0).flatten(1).all(1)
-        if x.device.type != "cpu" or bool(lost.any()):
+        if not devices.on_host(x) or bool(lost.any()):
             anywhere = rng.normal(state["key"], x.shape[1:])
             descent = torch.where(per_row(lost, x), anywhere / per_row(length(anywhere), x), descent)
 

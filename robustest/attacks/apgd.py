@@ -27,12 +27,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import unknown
 from robustest.tasks import Task, class_losses
-from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
+from robustest.threats import L1, Euclidean, Linf, Rows, Threat, per_row
 from robustest.threats.threat import nearest_in_l1
 
 _NAMES = {
@@ -85,7 +85,7 @@ class APGD:
         return task.one_class if self.loss == "targeted_dlr" else self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (Linf, L2, L1))
+        return isinstance(threat, (Linf, Euclidean, L1))
 
     def confined(self, threat: Threat) -> bool:
         return not (isinstance(threat, L1) and self.outside_in)
@@ -133,7 +133,7 @@ class APGD:
             return after
         # The unchanged sample fixes the target and is no part of the search, which begins at z as init left it.
         ranking = state["step"] < 0
-        if evaluation.z.device.type == "cpu" and not bool(ranking.any()):
+        if devices.on_host(evaluation.z) and not bool(ranking.any()):
             return after
         after = {name: torch.where(per_row(ranking, now), state[name], now) for name, now in after.items()}
         return {**after, "step": state["step"] + 1, "target": self._target(problem, state, evaluation.logits)}
@@ -141,7 +141,7 @@ class APGD:
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """Return (B,) the fixed target classes, or those of these logits."""
         known = state["step"] >= 0
-        if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
+        if devices.on_host(logits) and bool(known.all()):  # sorting a thousand classes costs
             return state["target"]
         return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 

@@ -33,7 +33,7 @@ from robustest.attacks.sparse_rs import SparseRS
 from robustest.attacks.spatial import SpatialGradient, SpatialGrid
 from robustest.attacks.square import Square
 from robustest.models.classifier import Needs
-from robustest.threats import L0, L1, L2, Discrete, Linf, Patch, Spatial, Unbounded
+from robustest.threats import L0, L1, Discrete, Euclidean, Linf, Patch, Spatial, Unbounded
 
 _QUICK = ODIMargin(start_steps=1, steps_after=7)
 _BACK = ODIMargin(start_steps=0, steps_after=8, leave_flats=True)
@@ -67,7 +67,7 @@ def _few_features(effort: int) -> tuple[Stage, ...]:
         Stage(searcher=_FACES, rounds=20 * effort, features=_FEW),
         Stage(searcher=_SMALL, rounds=20 * effort, features=_FEW),
         *(Stage(searcher=_other(rank), rounds=4 * effort, features=_FEW) for rank in (1, 2, 3)),
-        Stage(searcher=_INWARD, rounds=10 * effort, features=_FEW, on=(L2,)),
+        Stage(searcher=_INWARD, rounds=10 * effort, features=_FEW, on=(Euclidean,)),
         Stage(searcher=RandomDraws(queries=4000 * effort, at_once=50), features=_FEW),
     )
 
@@ -100,11 +100,11 @@ def _rest(effort: int) -> tuple[Stage, ...]:
         Stage(searcher=PGD(steps=20 * effort), on=(Unbounded,)),
         Stage(searcher=RandomDraws(queries=50 * effort), on=(Spatial, Unbounded)),
         Stage(searcher=RandomDraws(queries=50 * effort), on=(L0, L1, Patch), only=Needs.LABELS),
-        Stage(searcher=Square(queries=1000 * effort), on=(Linf, L2, Unbounded), only=Needs.SCORES),
+        Stage(searcher=Square(queries=1000 * effort), on=(Linf, Euclidean, Unbounded), only=Needs.SCORES),
         Stage(searcher=SparseRS(queries=1000 * effort), only=Needs.SCORES, on=(L0, L1)),
         Stage(searcher=PatchRS(queries=1000 * effort), only=Needs.SCORES, on=(Patch,)),
         Stage(searcher=HopSkipJump(queries=1000 * effort), only=Needs.LABELS),
-        *(Stage(searcher=_COVER, features=_FEW, on=(Linf, L2, L1, L0), only=gives) for gives in few),
+        *(Stage(searcher=_COVER, features=_FEW, on=(Linf, Euclidean, L1, L0), only=gives) for gives in few),
     )
 
 
@@ -118,11 +118,13 @@ FAST = Cascade(
         *_by_moves(1),
         Stage(searcher=_QUICK),
         Stage(searcher=_BACK, on=(Linf,)),
-        Stage(searcher=_QUICK, on=(L2,)),
+        Stage(searcher=_QUICK, on=(Euclidean,)),
         Stage(searcher=EachWay(ways=4, steps_each=3)),
-        Stage(searcher=_INWARD, rounds=2, on=(L2,)),
+        Stage(searcher=_INWARD, rounds=2, on=(Euclidean,)),
         Stage(searcher=FAB(steps=10), smallest=0.04, on=(Linf,)),
-        Stage(searcher=Square(queries=100, at_once=4), smallest=0.08, only=Needs.GRADIENT, on=(Linf, L2, Unbounded)),
+        Stage(
+            searcher=Square(queries=100, at_once=4), smallest=0.08, only=Needs.GRADIENT, on=(Linf, Euclidean, Unbounded)
+        ),
         Stage(searcher=SparseRS(queries=80, at_once=4), only=Needs.GRADIENT, on=(L1,)),
         Stage(searcher=APGD(steps=40, loss="margin"), on=(L1,)),
         Stage(searcher=SparseRS(queries=120, at_once=4), only=Needs.GRADIENT, on=(L0,)),
@@ -133,12 +135,12 @@ FAST = Cascade(
     ),
     audit=(
         Stage(searcher=Enumeration(queries=256, at_once=32), on=(Discrete,)),
-        Stage(searcher=Enumeration(queries=20_000), on=(Discrete,)),
-        Stage(searcher=GreedyMoves(queries=3000, beam=8, sweeps=6), on=(Discrete,)),
-        Stage(searcher=RandomMoves(queries=2000), on=(Discrete,)),
+        Stage(searcher=Enumeration(queries=10_000, part=2000), on=(Discrete,)),
+        Stage(searcher=GreedyMoves(queries=1500, beam=6, sweeps=6), on=(Discrete,)),
+        Stage(searcher=RandomMoves(queries=1000), on=(Discrete,)),
         Stage(searcher=replace(_BACK, start_steps=1, steps_after=12, step_scale=0.5), on=(Linf,)),
-        Stage(searcher=_INWARD, on=(L2,)),
-        Stage(searcher=Square(queries=100, at_once=4), only=Needs.GRADIENT, on=(Linf, L2)),
+        Stage(searcher=_INWARD, on=(Euclidean,)),
+        Stage(searcher=Square(queries=100, at_once=4), only=Needs.GRADIENT, on=(Linf, Euclidean)),
         Stage(searcher=SparseRS(queries=400, at_once=4), only=Needs.GRADIENT, on=(L0, L1)),
         Stage(searcher=SigmaZero(steps=40), on=(L0,)),
         Stage(searcher=APGD(steps=20, loss="margin"), on=(L1,)),
@@ -158,14 +160,14 @@ STANDARD = Cascade(
         Stage(searcher=Enumeration(queries=100_000), on=(Discrete,)),
         Stage(searcher=_BACK, on=(Linf,)),
         Stage(searcher=_QUICK, on=(Linf,)),
-        Stage(searcher=_QUICK, rounds=3, on=(L2,)),
+        Stage(searcher=_QUICK, rounds=3, on=(Euclidean,)),
         # For answers that are no single class.
         Stage(searcher=EachWay(steps_each=6)),
-        Stage(searcher=APGD(steps=60, loss="segpgd"), on=(Linf, L2)),
-        Stage(searcher=APGD(steps=60, loss="ce_right"), on=(Linf, L2)),
-        Stage(searcher=_INWARD, rounds=3, on=(L2,)),
-        Stage(searcher=_inward(40, 1.0), rounds=2, on=(L2,)),
-        Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3, on=(L2,)),
+        Stage(searcher=APGD(steps=60, loss="segpgd"), on=(Linf, Euclidean)),
+        Stage(searcher=APGD(steps=60, loss="ce_right"), on=(Linf, Euclidean)),
+        Stage(searcher=_INWARD, rounds=3, on=(Euclidean,)),
+        Stage(searcher=_inward(40, 1.0), rounds=2, on=(Euclidean,)),
+        Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3, on=(Euclidean,)),
         *(Stage(searcher=_towards(rank, 10), smallest=0.25, on=(Linf,)) for rank in range(3)),
         Stage(searcher=_WIDE_BACK, smallest=0.12, on=(Linf,)),
         Stage(searcher=FAB(steps=20), smallest=0.06, on=(Linf,)),
@@ -177,11 +179,11 @@ STANDARD = Cascade(
         Stage(searcher=_FACES, rounds=4, together=True, smallest=0.03, earned=True),
         replace(_MORE, searcher=Square(queries=800, at_once=8), smallest=0.05),
         replace(_MORE, searcher=Square(queries=3500, at_once=14), smallest=0.03, go_on=0.75),
-        Stage(searcher=_SMALL, rounds=2, together=True, smallest=0.08, on=(L2,)),
-        Stage(searcher=_other(1), rounds=2, together=True, smallest=0.05, on=(L2,)),
-        Stage(searcher=_other(2), rounds=2, together=True, smallest=0.05, on=(L2,)),
-        Stage(searcher=_SMALL, rounds=14, together=True, smallest=0.03, on=(L2,)),
-        Stage(searcher=Square(queries=500, at_once=5), smallest=0.05, only=Needs.GRADIENT, on=(L2,)),
+        Stage(searcher=_SMALL, rounds=2, together=True, smallest=0.08, on=(Euclidean,)),
+        Stage(searcher=_other(1), rounds=2, together=True, smallest=0.05, on=(Euclidean,)),
+        Stage(searcher=_other(2), rounds=2, together=True, smallest=0.05, on=(Euclidean,)),
+        Stage(searcher=_SMALL, rounds=14, together=True, smallest=0.03, on=(Euclidean,)),
+        Stage(searcher=Square(queries=500, at_once=5), smallest=0.05, only=Needs.GRADIENT, on=(Euclidean,)),
         Stage(searcher=APGD(steps=40, loss="margin"), rounds=2, on=(L1,)),
         *_sparse(200),
         Stage(searcher=SigmaZero(steps=80), on=(L0,)),
@@ -205,7 +207,7 @@ THOROUGH = Cascade(
         *(Stage(searcher=_other(rank), rounds=2) for rank in range(1, 9)),
         Stage(searcher=FAB(steps=100)),
         *(Stage(searcher=FAB(steps=60, target_rank=rank)) for rank in range(9)),
-        Stage(searcher=_inward(100, 0.5), rounds=5, on=(L2,)),
+        Stage(searcher=_inward(100, 0.5), rounds=5, on=(Euclidean,)),
         Stage(searcher=SigmaZero(steps=300), on=(L0,)),
         Stage(searcher=PatchGradient(tries=12, kept=8), on=(Patch,)),
         Stage(searcher=Square(queries=5000)),
@@ -219,11 +221,14 @@ THOROUGH = Cascade(
 AUTOATTACK = Cascade(
     name="autoattack",
     stages=(
-        Stage(searcher=APGD(steps=100, loss="ce"), on=(Linf, L2)),
+        Stage(searcher=APGD(steps=100, loss="ce"), on=(Linf, Euclidean)),
         Stage(searcher=APGD(steps=100, loss="ce"), rounds=5, on=(L1,)),
-        *(Stage(searcher=_towards(rank, 100), on=(Linf, L2, L1) if rank < 5 else (Linf, L2)) for rank in range(9)),
+        *(
+            Stage(searcher=_towards(rank, 100), on=(Linf, Euclidean, L1) if rank < 5 else (Linf, Euclidean))
+            for rank in range(9)
+        ),
         *(Stage(searcher=FAB(steps=100, target_rank=rank)) for rank in range(9)),
-        Stage(searcher=Square(queries=5000), on=(Linf, L2, L1)),
+        Stage(searcher=Square(queries=5000), on=(Linf, Euclidean, L1)),
     ),
 )
 """The recipe of published numbers, stage by stage (Croce and Hein, ICML 2020, section 6; L1: ICML 2021)."""

@@ -25,7 +25,7 @@ from robustest.attacks.protocol import Evaluation, Needs, Problem, cosine
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected, unknown
 from robustest.tasks import Task
-from robustest.threats import L2, Rows, Threat, length, per_row
+from robustest.threats import Euclidean, Rows, Threat, length, per_row
 
 _LOSSES = ("ce", "margin")
 
@@ -83,12 +83,13 @@ class DDN:
         return self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, L2)
+        return isinstance(threat, Euclidean)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
-        x, span, eps = problem.x, problem.region["span"], problem.threat.radius
+        assert isinstance(problem.threat, Euclidean)
+        x, span, eps = problem.x, problem.region["span"], problem.threat.radii(problem.region)
         across = span * math.sqrt(x[0].numel() if len(x) else 1)
-        unit = torch.where(self.start * eps <= across, torch.full_like(span, eps), span)
+        unit = torch.where(self.start * eps <= across, eps, span)
         radius, z = self.start * unit, x
         if self.random_start:
             away = rng.normal(rng.fold(key, "direction"), x.shape[1:])

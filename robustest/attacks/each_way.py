@@ -20,7 +20,7 @@ from torch import Tensor
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Sided, Task
-from robustest.threats import L2, Linf, Rows, Threat, per_row
+from robustest.threats import Euclidean, Linf, Rows, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class EachWay:
         return isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (Linf, L2))
+        return isinstance(threat, (Linf, Euclidean))
 
     @property
     def steps(self) -> int:

@@ -19,12 +19,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task, class_losses
-from robustest.threats import L1, L2, Bounds, Linf, Rows, Threat, per_row
+from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class FAB:
         return task.one_class
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (Linf, L2, L1))
+        return isinstance(threat, (Linf, Euclidean, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.x
@@ -108,7 +108,7 @@ class FAB:
         if self.target_rank is None:
             return class_losses.ranked_class(logits, problem.y, 0)
         known = state["target"] >= 0
-        if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
+        if devices.on_host(logits) and bool(known.all()):  # sorting a thousand classes costs
             return state["target"]
         return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
@@ -167,7 +167,7 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
         slope = (worth * (move < room)).sum(1, dtype=torch.float64)
         # A row that has arrived is left alone, so that rows still on their way do not move it.
         open_ = (short > _CLOSE * need) & (slope > 0)
-        if weight.device.type == "cpu" and not bool(open_.any()):
+        if devices.on_host(weight) and not bool(open_.any()):
             break
         t = torch.where(open_, t + short / slope.clamp(min=1e-300), t)
     return torch.minimum(t.to(weight.dtype).unsqueeze(1) * rate, room)

@@ -23,7 +23,7 @@ from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
-from robustest.threats import L0, L1, L2, Linf, Rows, Threat, length, per_row, sparse
+from robustest.threats import L0, L1, Euclidean, Linf, Rows, Threat, length, per_row, sparse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class FMN(Climbing):
             raise ConfigError(expected("gamma in (0, 1)", self.gamma))
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, (Linf, L2, L1, L0))
+        return isinstance(threat, (Linf, Euclidean, L1, L0))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.x
@@ -75,7 +75,9 @@ class FMN(Climbing):
         assert evaluation.gradient is not None
         x, step, threat = problem.x, state["step"], problem.threat
         fooled = ~problem.task.holds(evaluation.logits, problem.y)
-        size = threat.size(evaluation.z, problem.region).float()
+        # In input units, as the radius is; an `Snr` counts in others.
+        measured = Euclidean.size(threat, evaluation.z, problem.region) if isinstance(threat, Euclidean) else None
+        size = (threat.size(evaluation.z, problem.region) if measured is None else measured).float()
         smallest = torch.where(fooled, torch.minimum(size, state["smallest"]), state["smallest"])
         radius = state["radius"]
         gamma = cosine(self.gamma, self.gamma / 50, step, self.steps)

@@ -21,11 +21,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import OneByOne
 from robustest.checks import checked_whole
-from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
+from robustest.threats import Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 _START, _HALVE, _PROBE, _WALK = range(4)
 # Fewest and most halvings of a search for the boundary: few dimensions need some, float32 can follow no more.
@@ -63,7 +63,7 @@ class HopSkipJump(OneByOne):
         checked_whole("probes", self.probes, 1)
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Linf | L2 | Unbounded)
+        return isinstance(threat, Linf | Euclidean | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         if isinstance(threat, Unbounded):
@@ -134,7 +134,7 @@ class HopSkipJump(OneByOne):
     def _after_halving(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         middle = (state["low"] + state["high"]) / 2
         low, high = torch.where(wrong, state["low"], middle), torch.where(wrong, middle, state["high"])
-        done = state["count"] >= halvings(problem.x[0].numel(), isinstance(problem.threat, L2))
+        done = state["count"] >= halvings(problem.x[0].numel(), isinstance(problem.threat, Euclidean))
         return {
             "low": low,
             "high": high,
@@ -192,19 +192,19 @@ def probes_in(rounds: Tensor, first: int) -> Tensor:
 
 def _any(rows: Tensor) -> bool:
     # On accelerators to wait for the answer costs more than the work it would save.
-    return rows.device.type != "cpu" or bool(rows.any())
+    return not devices.on_host(rows) or bool(rows.any())
 
 
 def _distance(problem: Problem, z: Tensor) -> Tensor:
     away = (z - problem.x).flatten(1)
-    order = 2 if isinstance(problem.threat, L2) else math.inf
+    order = 2 if isinstance(problem.threat, Euclidean) else math.inf
     distance: Tensor = torch.linalg.vector_norm(away, order, dim=1)
     return distance
 
 
 def _between(problem: Problem, far: Tensor, share: Tensor) -> Tensor:
     """Return the point that share of the way from the samples: on the line for L2, in a box around them for L-inf."""
-    if isinstance(problem.threat, L2):
+    if isinstance(problem.threat, Euclidean):
         return torch.lerp(problem.x, far, per_row(share, far))
     reach = per_row(share * _distance(problem, far), far)
     return far.clamp(problem.x - reach, problem.x + reach)

@@ -27,7 +27,7 @@ from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Sided, Task, class_losses
-from robustest.threats import L2, Linf, Rows, Threat, length, per_row
+from robustest.threats import Euclidean, Linf, Rows, Threat, length, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class ODIMargin:
         return task.one_class or self.target_rank == 0 or isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Linf) or (isinstance(threat, L2) and not self.euclidean)
+        return isinstance(threat, Linf) or (isinstance(threat, Euclidean) and not self.euclidean)
 
     @property
     def steps(self) -> int:
@@ -123,7 +123,7 @@ class ODIMargin:
                 / per_row(length(evaluation.gradient), evaluation.z)
                 * evaluation.z[0].numel() ** 0.5
             )
-        z = torch.addcmul(evaluation.z, ascent, per_row(problem.threat.radius * share, evaluation.z))
+        z = torch.addcmul(evaluation.z, ascent, per_row(problem.threat.stride(problem.region) * share, evaluation.z))
         after = {"z": z, "direction": state["direction"], "step": state["step"] + 1}
         if "steep" in state:
             # `steep` is the last place with a gradient of each element, NaN for none; flat elements go halfway back to

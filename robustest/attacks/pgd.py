@@ -18,7 +18,7 @@ from torch import Tensor
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, enough_steps
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
-from robustest.threats import L1, L2, Rows, Threat, filled, per_row
+from robustest.threats import L1, Euclidean, Rows, Threat, filled, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class PGD(Climbing):
             return {"z": evaluation.z + filled(evaluation.gradient, evaluation.z, region, size), "step": rounds}
         ascent = threat.ascent(evaluation.gradient)
         z = torch.addcmul(evaluation.z, per_row(size, evaluation.z), ascent)
-        if isinstance(threat, L2):
+        if isinstance(threat, Euclidean):
             last = per_row(rounds >= self.steps, z)
-            z = torch.where(last, problem.x + threat.eps * ascent, z)
+            z = torch.where(last, problem.x + per_row(threat.radii(region), z) * ascent, z)
         return {"z": z, "step": rounds}

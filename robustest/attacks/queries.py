@@ -11,7 +11,7 @@ from torch import Tensor
 from robustest.attacks.protocol import Evaluation, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
-from robustest.threats import L1, L2, Rows, Threat, Unbounded, per_row
+from robustest.threats import L1, Euclidean, Rows, Threat, Unbounded, per_row
 
 
 class OneByOne:
@@ -120,6 +120,6 @@ def enough_scores(threat: Threat, features: int, least: int = _LEAST) -> int | N
     """
     if isinstance(threat, Unbounded):  # a find is proof, and finding nothing shows that the search is broken
         return 1
-    if isinstance(threat, L2 | L1):
+    if isinstance(threat, Euclidean | L1):
         return least if features <= _MEASURED else None
     return min(_MOST, max(least, _EACH * features))

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import OneByOne, enough_scores
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
-from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
+from robustest.threats import Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 # Adam's defaults (Kingma and Ba, ICLR 2015).
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
@@ -57,7 +57,7 @@ class SPSA(OneByOne):
                 raise ConfigError(expected(f"{what} > 0", length))
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Linf | L2 | Unbounded)
+        return isinstance(threat, Linf | Euclidean | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         return enough_scores(threat, features, _ENOUGH)
@@ -82,7 +82,7 @@ class SPSA(OneByOne):
         after["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))
         # A step after every `pairs` pairs, and with the last pair, however few came before it.
         due = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
-        if due.device.type == "cpu" and not bool(due.any()):
+        if devices.on_host(due) and not bool(due.any()):
             return after
         # Adam's step for these rows. The factor 1 / (2 d n) of the estimate cancels in Adam's quotient, and in a
         # direction.
@@ -94,7 +94,7 @@ class SPSA(OneByOne):
         m_hat = m / per_row(1 - _BETA1**count, m)
         v_hat = v / per_row(1 - _BETA2**count, v)
         threat, region = problem.threat, problem.region
-        step = threat.ascent(m_hat) if isinstance(threat, L2) else m_hat / (v_hat.sqrt() + _TINY)
+        step = threat.ascent(m_hat) if isinstance(threat, Euclidean) else m_hat / (v_hat.sqrt() + _TINY)
         length = (
             threat.stride(region) / 5 if self.step_size is None else torch.full_like(region["span"], self.step_size)
         )

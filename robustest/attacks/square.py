@@ -28,7 +28,7 @@ from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, best_of, enough_scores
 from robustest.errors import ConfigError, expected
-from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
+from robustest.threats import L1, Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 # Queries out of `_OF` after which the changed share of the input halves (section 4.1).
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -72,7 +72,7 @@ class Square(BestOfRounds):
             raise ConfigError(expected("p_init in (0, 1]", self.p_init))
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Linf | L2 | L1 | Unbounded)
+        return isinstance(threat, Linf | Euclidean | L1 | Unbounded)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         return enough_scores(threat, features)
@@ -80,7 +80,7 @@ class Square(BestOfRounds):
     def init(self, problem: Problem, key: Tensor) -> Rows:
         x, region, threat = problem.x, problem.region, problem.threat
         channels, height, width = grid = grid_of(x)
-        if isinstance(threat, L1 | L2):
+        if isinstance(threat, L1 | Euclidean):
             bumps = _tiles(rng.fold(key, "start"), grid).view_as(x)
             size = torch.linalg.vector_norm(bumps.flatten(1), _order(threat), dim=1).clamp(min=_TINY)
             z = threat.project(x + per_row(threat.stride(region) / size, x) * bumps, region)
@@ -90,7 +90,7 @@ class Square(BestOfRounds):
             z = torch.lerp(region["low"], region["high"], stripes.expand(-1, -1, height, -1).reshape(x.shape))
         # All draws at once: one by one they would cost as much as a small model's passes. A proposal of L-inf draws two
         # numbers for the window's place and a coin for each channel; L2 two places, a coin for the split, and signs.
-        each = (5 if isinstance(threat, L1 | L2) else 2) + channels
+        each = (5 if isinstance(threat, L1 | Euclidean) else 2) + channels
         return {
             "z": z,
             "value": torch.full((len(x),), -torch.inf, device=x.device),
@@ -99,7 +99,7 @@ class Square(BestOfRounds):
         }
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        propose = _pyramids if isinstance(problem.threat, L1 | L2) else _corners
+        propose = _pyramids if isinstance(problem.threat, L1 | Euclidean) else _corners
         return propose(self, problem, state).view(len(problem.x), self.at_once, *problem.x.shape[1:])
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:

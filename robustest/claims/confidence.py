@@ -87,7 +87,7 @@ class Answering:
             never = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
             changed = ShiftedInputs(chunk.x, never, never)
         else:
-            changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
+            changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
         after = changed.x
         task, logits = evaluator.task, evaluator.logits(after)
         if self.beside is not None and self.beside.shape[1:] == after.shape[1:]:
@@ -607,4 +607,4 @@ def _unlabelled(outside: object) -> Samples:
         # The model has no class for these samples.
         return x, torch.zeros_like(y)
 
-    return Samples(take, len(samples))
+    return Samples(take, len(samples), coding=samples.coding, sample_rate=samples.sample_rate)

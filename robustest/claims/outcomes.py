@@ -1,4 +1,4 @@
-"""The rate of recorded outcomes: a share of items, or a mean score, over all items, in each group, and over runs.
+"""The rate of outcomes: a share of items, or a mean score, over all items, in each group, and over runs.
 
 The unit is the item, whatever the number of its runs:
 
@@ -9,13 +9,15 @@ The unit is the item, whatever the number of its runs:
 3. Two sets of outcomes are paired by the names of their items. Shares are compared by McNemar's exact test, means by
    bets on the differences and by swapping the pairs at random: an item whose runs agree in both says nothing.
 
-The outcomes are all there are, so that no verdict is early.
+Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
+order until the verdict is known (`robustest.run.asking`, `robustest.decisions.asked`); a call that failed for good
+counts as 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any, Literal, Unpack
 
@@ -23,27 +25,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.data.outcomes import TEXTS, Outcomes
-from robustest.decisions import Decision, Rule, ShareRule, optional_threshold
+from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
+from robustest.decisions.asked import AskedRule
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
 from robustest.decisions.mean import ScoreRule
 from robustest.decisions.rule import Terms
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
 from robustest.run.assertion import assertion
-from robustest.run.evidence import Evidence
+from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, apply, terms_of
 from robustest.settings import Settings
 
-Reference = Outcomes | str | PathLike[str]
-"""Other outcomes, or a file of them."""
+Reference = Outcomes | str | PathLike[str] | System
+"""Recorded outcomes, a file of them, or a function that is asked about items."""
 Missing = Literal["fail", "drop"]
 
 RATE = Kind(
     name="rate",
-    quantities=(Quantity.at_least("at_least", "rate", "rate", trivial=0),),
+    quantities=(Quantity.at_least("at_least", "rate", "rate", trivial=0, counts=("right", "items")),),
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
@@ -67,21 +71,30 @@ CONSISTENT_RUNS = Kind(
 @measurement(RATE)
 def measure_rate(
     outcomes: Reference,
+    items: object = None,
     *,
+    score: Score | None = None,
+    runs: int | None = None,
+    calls: Calls | None = None,
     at_least: float | None = None,
     no_worse_than: Reference | None = None,
     tolerance: float = 0.0,
     missing: Missing = "fail",
     **options: Unpack[Options],
 ) -> Result:
-    """Measure the rate of recorded outcomes: the share of items that are right, or their mean score.
+    """Measure the rate of outcomes: the share of items that are right, or their mean score.
 
     Args:
-        outcomes: what was recorded, or its file.
+        outcomes: what was recorded, or its file; or a function from an item to an answer, which is asked.
+        items: the items to ask about, for a function: see `robustest.run.asking.questions`.
+        score: function from an answer and its item to a score in 0..1, or to True or False.
+        runs: number of times that a function is asked about each item; None for once.
+        calls: settings of the calls: their number at once, retries, budgets.
         at_least: the rate claimed, in 0..1 of the range of the scores. It is about the population that the items were
             drawn from, unless `scope="set"` is given.
-        no_worse_than: outcomes of another system, or their file, paired by the names of the items. Without
-            `scope="population"` the claim fails where a loss is shown, and passes where none is.
+        no_worse_than: outcomes of another system, or their file, paired by the names of the items; or another function,
+            which is asked about the same items. Without `scope="population"` the claim fails where a loss is shown,
+            and passes where none is.
         tolerance: the fall of the rate that is allowed, in 0..1.
         missing: "fail" counts a run without a score, and an item that only the other outcomes have, as 0; "drop" leaves
             it out. Either way the result says how many there are.
@@ -91,28 +104,51 @@ def measure_rate(
         The result. Outcomes are whether an item's mean score is .5 or more, in the order of the items' names.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError: a file cannot be read, the outcomes have different ranges, or no item has a score.
+        ConfigError: an argument is out of range or unknown, or `score` or a cost raised.
+        DataError: a file cannot be read, the outcomes have different ranges, no item has a score, or a score is out of
+            range.
+        ModelError: a function that is asked never answered, or failed many times in a row.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     settings, given_scope = _settings(options)
     _checked_missing(missing)
     if not 0 <= tolerance < 1:
         raise ConfigError(expected("a tolerance in 0..1, below 1", tolerance))
-    found = as_outcomes(outcomes)
-    scored, dropped = _scored(found, missing)
-    number = _number_rule(scored, at_least, terms_of(replace(settings, scope=given_scope or "population")))
-    columns = scored.columns(settings.seed)
-    decision = number.decide(columns, scored.n, None)
-    details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
-    caveats = (
-        [f"{_count(dropped)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
-    )
     scope = given_scope or "population"
-    if no_worse_than is not None:
-        pairs = _paired(found, as_outcomes(no_worse_than), missing)
+    terms = terms_of(replace(settings, scope=scope))
+    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
+    if live is None:
+        found, asked, early = as_outcomes(outcomes), None, None
+    else:
+        part = _Part(range(len(live.asked)), at_least, terms, early=not settings.exact, passes=no_worse_than is None)
+        asked = live.ask(_Parts([part], _mean), settings, RATE)
+        found, early = asked.outcomes, part.settled
+    scored, dropped = _scored(found, missing, asked)
+    number = _number_rule(scored, at_least, terms)
+    columns = scored.columns(settings.seed)
+    decision = _stopped(number.decide(columns, scored.total, early), asked)
+    details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
+    if scored.single:
+        details["right"] = int(columns["held"].sum())
+    caveats = _unscored(dropped, missing, asked)
+    if no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED):
+        if live is not None and callable(no_worse_than):
+            other = replace(live, system=no_worse_than)
+            every = _Part(range(len(other.asked)), None, terms)
+            theirs = other.ask(_Parts([every], _mean), settings, RATE)
+            reference = theirs.outcomes
+            caveats += [f"of the other function {what}" for what in _caveats_of(theirs)]
+        else:
+            theirs, reference = None, as_outcomes(no_worse_than)
+        pairs = _paired(found, reference, missing)
         rule = _comparison(pairs, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
         compared = rule.decide(_pair_columns(pairs), len(pairs.now), None)
+        unread = [one for one in (asked, theirs) if one is not None and len(one.places) < len(one.names)]
+        if unread:
+            why = (
+                unread[0].stopped or f"max_samples: {len(unread[0].places)} of {len(unread[0].names)} items were asked"
+            )
+            compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; the comparison needs every item")
         if compared.verdict is Verdict.PASSED and len(pairs.changed) and missing == "fail":
             # A candidate whose failing items got another input loses nothing among the pairs. It passes only if the
             # loss of all changed items would not be a loss that the rule shows.
@@ -128,7 +164,7 @@ def measure_rate(
                 compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; {compared.rule}")
         decision = _both(decision, compared, claimed=at_least is not None)
         details["baseline"] = {
-            "model": f"recorded in {pairs.reference}",
+            "model": f"recorded in {pairs.reference}" if theirs is None else pairs.reference,
             **rule.compare(_pair_columns(pairs)).details(),
             "accuracy": float(rule.share_before),
             "pairs": len(pairs.now),
@@ -154,64 +190,97 @@ def measure_rate(
 
 @assertion(measure_rate)
 def assert_rate() -> None:
-    """Claim that the recorded share of right items, or mean score, is at least `at_least`, or not below a baseline."""
+    """Claim that the share of right items, or mean score, is at least `at_least`, or not below a baseline."""
 
 
 @measurement(WORST_GROUP_RATE)
 def measure_worst_group_rate(
-    outcomes: Reference, *, at_least: float | None = None, missing: Missing = "fail", **options: Unpack[Options]
+    outcomes: Reference,
+    items: object = None,
+    *,
+    score: Score | None = None,
+    runs: int | None = None,
+    calls: Calls | None = None,
+    at_least: float | None = None,
+    missing: Missing = "fail",
+    **options: Unpack[Options],
 ) -> Result:
-    """Measure the lowest rate among the groups of recorded outcomes.
+    """Measure the lowest rate among the groups of outcomes.
 
-    The worst group is picked after looking, so each group is judged at alpha divided by their number (Bonferroni).
+    The worst group is picked after looking, so each group is judged at alpha divided by their number (Bonferroni). A
+    function is not asked about a group any more once that group has passed.
 
     Args:
-        outcomes: what was recorded, with a group for each item, or its file. Items in no group are left out, and
-            counted.
+        outcomes: what was recorded, with a group for each item, or its file; or a function that is asked. Items in no
+            group are left out, and counted.
+        items, score, runs, calls: for a function, as for `measure_rate`.
         at_least: the rate claimed in every group, in 0..1 of the range of the scores.
         missing: as for `measure_rate`.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError: a file cannot be read, or no item has a group.
+        ConfigError: an argument is out of range or unknown, or `score` or a cost raised.
+        DataError: a file cannot be read, no item has a group, or a score is out of range.
+        ModelError: a function that is asked never answered, or failed many times in a row.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     settings, given_scope = _settings(options)
     _checked_missing(missing)
-    found = as_outcomes(outcomes)
-    scored, dropped = _scored(found, missing)
-    groups = sorted(set(scored.group.tolist()) - {""})
-    if not groups:
-        raise DataError(f"Expected a group for each item in {found.source} but got none. Name its column: group=.")
     scope = given_scope or "population"
     terms = terms_of(replace(settings, scope=scope))
+    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
+    found: Outcomes | None = None
+    if live is None:
+        found = as_outcomes(outcomes)
+        of_items = found.items.group
+        alone = int((of_items == "").sum())
+    else:
+        every = np.array(["" if one.row["group"] is None else str(one.row["group"]) for one in live.asked])
+        live = replace(live, asked=[one for one, group in zip(live.asked, every.tolist(), strict=True) if group])
+        of_items, alone = every[every != ""], int((every == "").sum())
+    groups = sorted(set(of_items.tolist()) - {""})
+    if not groups:
+        where = "the items" if found is None else found.source
+        raise DataError(f"Expected a group for each item in {where} but got none. Name its column: group=.")
     shared = replace(terms, alpha=terms.alpha / len(groups), fail_alpha=terms.fail_alpha / len(groups))
+    parts = [
+        _Part(np.flatnonzero(of_items == name).tolist(), at_least, shared, early=not settings.exact) for name in groups
+    ]
+    asked = None
+    if live is not None:
+        asked = live.ask(_Parts(parts, _mean), settings, WORST_GROUP_RATE)
+        found = asked.outcomes
+    assert found is not None  # noqa: S101 - one of the two was read
+    scored, dropped = _scored(found, missing, asked)
     rows = []
-    for name in groups:
-        part = scored.part(scored.group == name)
-        decided = _number_rule(part, at_least, shared).decide(part.columns(settings.seed), part.n, None)
-        rows.append((name, part.n, float(part.mean.mean()), decided))
-    worst = min(rows, key=lambda row: (row[2], row[3].interval[0]))
+    for name, part in zip(groups, parts, strict=True):
+        one = scored.part(scored.group == name, total=len(part.places) if asked is not None else None)
+        if not one.n:  # not asked: another group had failed, or a budget was spent
+            nothing = "no item of the group was asked"
+            decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
+            rows.append((name, 0, 1.0, decided))
+            continue
+        rule = _number_rule(one, at_least, shared)
+        decided = _stopped(rule.decide(one.columns(settings.seed), one.total, part.settled), asked)
+        rows.append((name, one.n, float(one.mean.mean()), decided))
+    worst = min(rows, key=lambda row: (row[2], row[3].interval[0]))  # of a group that was not asked the mean is 1
     verdicts = {row[3].verdict for row in rows}
     failed = [row for row in rows if row[3].verdict is Verdict.FAILED]
+    undecided = [row for row in rows if row[3].verdict is Verdict.INCONCLUSIVE]
     verdict = Verdict.FAILED if failed else Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.PASSED
     decision = replace(
         worst[3],
         verdict=verdict,
-        rule=f"{(failed or [worst])[0][3].rule}, for each of {len(groups)} groups",
-        estimate=worst[2],
+        rule=f"{(failed or undecided or [worst])[0][3].rule}, for each of {len(groups)} groups",
+        estimate=worst[2] if scored.n == scored.total else None,
         interval=(min(row[3].interval[0] for row in rows), min(row[3].interval[1] for row in rows)),
     )
-    alone = int((scored.group == "").sum())
     caveats = [f"worst group {worst[0]!r}"]
-    caveats += (
-        [f"{_count(dropped)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"] if dropped else []
-    )
+    caveats += _unscored(dropped, missing, asked)
     caveats += [f"{_count(alone)} in no group"] if alone else []
     details = {
         "groups": [
-            {"group": name, "n": n, "estimate": mean, "interval": list(decided.interval)}
+            {"group": name, "n": n, "estimate": mean if n else None, "interval": list(decided.interval)}
             for name, n, mean, decided in rows
         ],
         "items": scored.n,
@@ -233,44 +302,74 @@ def measure_worst_group_rate(
 
 @assertion(measure_worst_group_rate)
 def assert_worst_group_rate() -> None:
-    """Claim that the recorded rate is at least `at_least` in every group of items."""
+    """Claim that the rate is at least `at_least` in every group of items."""
 
 
 @measurement(CONSISTENT_RUNS)
 def measure_consistent_runs(
-    outcomes: Reference, *, max_flip_rate: float | None = None, **options: Unpack[Options]
+    outcomes: Reference,
+    items: object = None,
+    *,
+    score: Score | None = None,
+    runs: int | None = None,
+    calls: Calls | None = None,
+    max_flip_rate: float | None = None,
+    **options: Unpack[Options],
 ) -> Result:
     """Measure how often two runs of one item get different scores.
 
     Each item gives one value, the share of its pairs of runs that differ; their mean is bounded by bets, so that items
-    with many runs count no more than items with two.
+    with many runs count no more than items with two. A call that failed differs from every other run.
 
     Args:
-        outcomes: what was recorded, with several runs of items, or its file. Items with one run are left out, and
-            counted.
+        outcomes: what was recorded, with several runs of items, or its file; or a function that is asked. Recorded
+            items with one run are left out, and counted.
+        items, score, calls: for a function, as for `measure_rate`.
+        runs: number of times that a function is asked about each item, at least 2; None for twice.
         max_flip_rate: the rate claimed at most, in 0..1.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
-        DataError: a file cannot be read, or no item has two runs with a score.
+        ConfigError: an argument is out of range or unknown, or `score` or a cost raised.
+        DataError: a file cannot be read, no item has two runs with a score, or a score is out of range.
+        ModelError: a function that is asked never answered, or failed many times in a row.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
     settings, given_scope = _settings(options)
-    found = as_outcomes(outcomes)
-    items = found.items
-    several = items.runs >= 2
+    scope = given_scope or "population"
+    terms = terms_of(replace(settings, scope=scope))
+    held = None if max_flip_rate is None else 1 - max_flip_rate
+    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, least=2)
+    asked, early = None, None
+    if live is None:
+        found = as_outcomes(outcomes)
+    else:
+        whole = _Part(range(len(live.asked)), held, terms, early=not settings.exact)
+        asked = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
+        found, early = asked.outcomes, whole.settled
+    of_items = found.items
+    several = of_items.planned >= 2 if asked is not None else of_items.runs >= 2
     if not several.any():
         raise DataError(f"Expected items with several runs in {found.source} but every item has one at most.")
-    scope = given_scope or "population"
+    agree = np.nan_to_num(1 - of_items.flips)
+    if asked is not None:
+        agree *= of_items.runs * (of_items.runs - 1) / (of_items.planned * (of_items.planned - 1))
     part = _Scored(
-        items.name[several], 1 - items.flips[several], items.group[several], items.first[several], found, single=False
+        of_items.name[several],
+        agree[several],
+        of_items.group[several],
+        of_items.first[several],
+        found,
+        single=False,
+        asked=asked,
     )
-    rule = ScoreRule(
-        threshold=None if max_flip_rate is None else 1 - max_flip_rate, terms=terms_of(replace(settings, scope=scope))
-    )
+    rule = _number_rule(part, held, terms)
     columns = part.columns(settings.seed)
-    decision = rule.decide(columns, part.n, None)
+    decision = _stopped(rule.decide(columns, part.total, early), asked)
+    if asked is not None and asked.changed and decision.verdict is Verdict.PASSED:
+        # A cache of answers makes any system look consistent.
+        why = "the function's state changes as it is asked: it may repeat earlier answers; ask it without a cache"
+        decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
     low, high = decision.interval
     decision = replace(
         decision,
@@ -281,8 +380,8 @@ def measure_consistent_runs(
     caveats = [f"{_count(left)} with fewer than two scored runs left out"] if left else []
     details = {
         "items": part.n,
-        "runs": int(items.runs[several].sum()),
-        "flipped_items": int((items.flips[several] > 0).sum()),
+        "runs": int(of_items.runs[several].sum()),
+        "flipped_items": int((part.mean < 1).sum()),
         "source": found.source,
     }
     return _result(
@@ -303,6 +402,164 @@ def assert_consistent_runs() -> None:
     """Claim that two runs of one item rarely get different scores."""
 
 
+@dataclass(slots=True)
+class _Part:
+    """Items with one claim, in the order in which they are read, until it is settled.
+
+    Attributes:
+        places: of its items, among all sorted by name.
+        early: False to read every item.
+        passes: False if an early pass decides nothing, as every item is compared too.
+    """
+
+    places: Sequence[int]
+    threshold: float | None
+    terms: Terms
+    early: bool = True
+    passes: bool = True
+    settled: EarlyVerdict | None = None
+    single: bool = True
+    _values: list[float] = field(default_factory=list)
+
+    def add(self, value: float, *, single: bool) -> None:
+        self._values.append(value)
+        self.single = self.single and single
+        n, of = len(self._values), len(self.places)
+        # A rule finds the first item at which its claim was decided: for many items it need not be asked after each.
+        if not self.early or self.threshold is None or (n > 200 and n % (n // 100) and n < of):
+            return
+        score = np.array(self._values)
+        rule = AskedRule(threshold=self.threshold, terms=self.terms, single=self.single)
+        found = rule.settle({"score": score, "held": score >= 0.5}, of)
+        if found is not None and n < of and (self.passes or found.verdict is Verdict.FAILED):
+            self.settled = found
+
+
+class _Parts:
+    """The judge of one or several claims on disjoint items, all of which must hold."""
+
+    def __init__(self, parts: Sequence[_Part], value: Callable[[Sequence[float | bool | None]], float]) -> None:
+        self._parts, self._value = parts, value
+        self._part_of = {place: part for part in parts for place in part.places}
+
+    def wants(self, place: int) -> bool:
+        part = self._part_of.get(place)
+        return part is not None and part.settled is None
+
+    def add(self, place: int, scores: Sequence[float | bool | None]) -> bool:
+        part = self._part_of[place]
+        single = len(scores) == 1 and (scores[0] is None or isinstance(scores[0], bool))
+        part.add(self._value(scores), single=single)
+        settled = [one.settled for one in self._parts if one.settled is not None]
+        return len(settled) == len(self._parts) or any(one.verdict is Verdict.FAILED for one in settled)
+
+    def read_all(self) -> None:
+        for part in self._parts:
+            part.early, part.settled = False, None
+
+
+def _mean(scores: Sequence[float | bool | None]) -> float:
+    return sum(float(one or 0) for one in scores) / len(scores)
+
+
+def _agreement(scores: Sequence[float | bool | None]) -> float:
+    """Return the share of pairs of runs with one score; a failure agrees with nothing."""
+    pairs = [
+        first is not None and second is not None and float(first) == float(second)
+        for at, first in enumerate(scores)
+        for second in scores[:at]
+    ]
+    return sum(pairs) / len(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A function and the items that it is asked about."""
+
+    system: System
+    asked: list[Question]
+    score: Score
+    runs: int
+    calls: Calls
+
+    @classmethod
+    def of(
+        cls,
+        outcomes: object,
+        items: object,
+        *,
+        score: Score | None,
+        runs: int | None,
+        calls: Calls | None,
+        missing: str = "fail",
+        least: int = 1,
+    ) -> _Live | None:
+        """Return the function that a call asks; None if it gives recorded outcomes.
+
+        Args:
+            least: fewest runs of an item, and their number if none is given.
+
+        Raises:
+            ConfigError: an argument is missing, of a wrong type, or has no meaning for recorded outcomes.
+            DataError: the items cannot be asked.
+        """
+        if isinstance(outcomes, (Outcomes, str, PathLike)) or not callable(outcomes):
+            if any(one is not None for one in (items, score, runs, calls)):
+                raise ConfigError(
+                    expected(
+                        "a function to ask about items", outcomes, "Recorded outcomes have their items and scores."
+                    )
+                )
+            return None
+        if items is None or not callable(score):
+            raise ConfigError(
+                expected(
+                    "items, and score= as a function of an answer and its item", (items, score), "A function is asked."
+                )
+            )
+        runs = least if runs is None else runs
+        if type(runs) is not int or runs < least:
+            raise ConfigError(expected(f"runs to be a whole number >= {least}", runs))
+        if calls is not None and not isinstance(calls, Calls):
+            raise ConfigError(expected("calls to be Calls", calls))
+        if missing != "fail":
+            raise ConfigError(
+                expected('missing="fail" for a function that is asked', missing, "A failure counts as 0.")
+            )
+        return cls(outcomes, questions(items), score, runs, calls or Calls())
+
+    def ask(self, judge: _Parts, settings: Settings, kind: Kind) -> Replies:
+        return ask(
+            self.system,
+            self.asked,
+            score=self.score,
+            runs=self.runs,
+            calls=self.calls,
+            settings=settings,
+            judge=judge,
+            statement=kind.quantities[0].state(),
+        )
+
+
+def _stopped(decision: Decision, asked: Replies | None) -> Decision:
+    """Return the decision with the reason why reading stopped before the verdict."""
+    if asked is None or not asked.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
+        return decision
+    return replace(decision, rule=f"{asked.stopped}; {decision.rule}", reasons=("budget",))
+
+
+def _unscored(items: int, missing: Missing, asked: Replies | None) -> list[str]:
+    """Return what a line must say of items with a run without a score; `_caveats_of` has those that were asked."""
+    if not items or asked is not None:
+        return []
+    return [f"{_count(items)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"]
+
+
+def _caveats_of(asked: Replies) -> list[str]:
+    words = [f"{asked.failed} {'run' if asked.failed == 1 else 'runs'} failed and counted as 0"] if asked.failed else []
+    return words + (["the function's state changed as it was asked"] if asked.changed else [])
+
+
 def as_outcomes(given: Reference) -> Outcomes:
     """Return outcomes as they are, or those in a file.
 
@@ -314,6 +571,8 @@ def as_outcomes(given: Reference) -> Outcomes:
         return given
     if isinstance(given, (str, PathLike)):
         return Outcomes.read(given)
+    if callable(given):
+        raise ConfigError("Expected outcomes but got a function: it is asked only where the first system is one, too.")
     raise ConfigError(expected("outcomes or the path of a file of outcomes", given, "Make them: Outcomes.of(rows)."))
 
 
@@ -321,7 +580,10 @@ def as_outcomes(given: Reference) -> Outcomes:
 class _Scored:
     """Items that count, sorted by name: m names, mean scores in 0..1, groups, and a row of each in the outcomes.
 
-    `single` is True if every item is one run of 0 or 1.
+    Attributes:
+        single: True if every item is one run of 0 or 1.
+        asked: the outcomes of a function, in the order in which they were read; None for recorded ones.
+        of: number of items of which these were read; None if these are all.
     """
 
     name: NDArray[np.str_]
@@ -330,23 +592,44 @@ class _Scored:
     first: NDArray[np.int64]
     source: Outcomes
     single: bool
+    asked: Replies | None = None
+    of: int | None = None
 
     @property
     def n(self) -> int:
         return len(self.name)
 
-    def part(self, which: NDArray[np.bool_]) -> _Scored:
+    @property
+    def total(self) -> int:
+        if self.of is not None:
+            return self.of
+        return self.n if self.asked is None else len(self.asked.names)
+
+    def part(self, which: NDArray[np.bool_], total: int | None = None) -> _Scored:
         return replace(
-            self, name=self.name[which], mean=self.mean[which], group=self.group[which], first=self.first[which]
+            self,
+            name=self.name[which],
+            mean=self.mean[which],
+            group=self.group[which],
+            first=self.first[which],
+            of=total,
         )
 
     def columns(self, seed: int) -> dict[str, NDArray[Any]]:
-        # Bets depend on the order of the values: a seeded one of the sorted names is the same for any order of rows.
-        order = np.random.default_rng(seed).permutation(self.n)
-        return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": order}
+        if self.asked is None:
+            # Bets depend on the order of the values: a seeded one of the sorted names is the same for any order of
+            # rows.
+            order = places = np.random.default_rng(seed).permutation(self.n)
+        else:
+            rank = np.empty(len(self.asked.names), dtype=np.int64)
+            rank[self.asked.places] = np.arange(len(self.asked.places))
+            mine = np.searchsorted(np.array(self.asked.names), self.name)
+            order = np.argsort(rank[mine])
+            places = mine[order]
+        return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
 
 
-def _scored(found: Outcomes, missing: Missing) -> tuple[_Scored, int]:
+def _scored(found: Outcomes, missing: Missing, asked: Replies | None = None) -> tuple[_Scored, int]:
     """Return the items that count, and the number of items with a run without a score.
 
     Raises:
@@ -361,11 +644,14 @@ def _scored(found: Outcomes, missing: Missing) -> tuple[_Scored, int]:
     if not keep.any():
         raise DataError(f"Expected at least one item with a score in {found.source} but got none.")
     single = found.binary and bool((items.planned == 1).all())
-    return _Scored(items.name[keep], mean[keep], items.group[keep], items.first[keep], found, single), int(gone.sum())
+    scored = _Scored(items.name[keep], mean[keep], items.group[keep], items.first[keep], found, single, asked)
+    return scored, int(gone.sum())
 
 
-def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> ShareRule | ScoreRule:
+def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> AskedRule | ShareRule | ScoreRule:
     """Return the rule on the rate: exact for shares, bets for means."""
+    if scored.asked is not None:
+        return AskedRule(threshold=at_least, terms=terms, single=scored.single)
     if scored.single:
         return ShareRule(threshold=at_least, at_least=True, terms=terms)
     return ScoreRule(threshold=at_least, terms=terms)
@@ -501,9 +787,18 @@ def _result(
 ) -> Result:
     from robustest.data.outcomes import digest_of
 
+    asked = scored.asked
     # By the items' names `robustest compare` knows that two runs may be paired.
-    names = digest_of("\0".join(scored.name.tolist()))
-    evidence = Evidence(decision=decision, columns=columns, ids=columns["id"], total=scored.n, data=names)
+    names = digest_of("\0".join(scored.name.tolist() if asked is None else asked.names))
+    evidence = Evidence(decision=decision, columns=columns, ids=columns["id"], total=scored.total, data=names)
+    method, of = "recorded outcomes", f"{scored.n} items of {scored.source.source}"
+    if asked is not None:
+        method = "asked"
+        made = {"calls": asked.calls, "recalled": asked.recalled, "failed": asked.failed}
+        details = {**details, **made, **({} if asked.spent is None else {"spent": asked.spent})}
+        tally = Tally(forward=asked.calls, seconds=asked.seconds, notes=asked.notes)
+        evidence = replace(evidence, cached=asked.cached, model=asked.model, tally=tally)
+        caveats = [*caveats, *_caveats_of(asked)]
     result = result_of(
         evidence,
         decision,
@@ -511,8 +806,8 @@ def _result(
         kind=kind,
         statement=kind.quantities[0].state(),
         threshold=threshold,
-        setting=f"{scored.n} items of {scored.source.source}",
-        method="recorded outcomes",
+        setting=of,
+        method=method,
         details=details,
         caveats=caveats,
         pairing=Pairing() if kind is RATE and scored.single else NOT_PAIRED,
@@ -524,8 +819,10 @@ def _result(
     shown, texts = [], scored.source.texts
     for place in np.argsort(scored.mean, kind="stable")[: settings.examples].tolist():
         if scored.mean[place] < 1:
-            row = int(scored.first[place])
+            row, index = int(scored.first[place]), place
+            if asked is not None:
+                index = int(np.searchsorted(np.array(asked.names), scored.name[place]))
             parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
             parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
-            shown.append(Counterexample(index=place, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
+            shown.append(Counterexample(index=index, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
     return replace(result, counterexamples=tuple(shown))

@@ -29,14 +29,14 @@ from hypothesis.errors import HypothesisException, InvalidArgument, Unsatisfiabl
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 
-from robustest import clock, context, rng
+from robustest import clock, context, devices, rng
 from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, load, partition
-from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
@@ -340,7 +340,7 @@ class Trials:
     @classmethod
     def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
         classifier, samples, settings = setup.model, setup.samples, setup.settings
-        device = resolve(settings.device, classifier.device)
+        device = devices.resolve(settings.device, classifier.device)
         evaluator = Evaluator(
             classifier,
             device,
@@ -418,7 +418,7 @@ class Trials:
         right, found, task = 0, [], self._evaluator.task
         changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
-            after = change.shifted(chunk.x, chunk.key, chunk.bounds)
+            after = change.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
             # Targets that are places move with the image.
             y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             judged = self._evaluator.judged(after.x, y)

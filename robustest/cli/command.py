@@ -119,14 +119,24 @@ def _suggest(a: argparse.Namespace) -> int:
     return suggest(a.rest)
 
 
+def _floor(a: argparse.Namespace) -> int:
+    from robustest.cli.commands.floor import floor
+
+    return floor(a.files, loss=a.loss, alpha=a.alpha, reader=a.reader, score=a.score)
+
+
 def _init(a: argparse.Namespace) -> int:
     if a.scan:
         from robustest.cli.commands.scan import scan
 
         return scan(a.folder)
+    if a.example:
+        from robustest.cli.commands.example import example
+
+        return example(a.folder)
     from robustest.cli.commands.init import init
 
-    return init(a.folder)
+    return init(a.folder, model=a.model, data=a.data)
 
 
 def _index(a: argparse.Namespace) -> int:
@@ -140,6 +150,14 @@ def _index(a: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _evidence(a: argparse.Namespace) -> int:
+    from robustest.cli.commands import evidence
+
+    if a.action == "write":
+        return evidence.write(a.file, a.output, a.model, a.salt)
+    return evidence.verify(a.folder, a.model, a.salt, run=not a.no_run)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "merge": _merge,
@@ -148,8 +166,10 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "baseline": _baseline,
     "history": _history,
     "suggest": _suggest,
+    "floor": _floor,
     "init": _init,
     "index": _index,
+    "evidence": _evidence,
 }
 
 
@@ -202,13 +222,53 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     )
     _adder(actions)("update", "run the tests and write their outcomes to the file", rest=True)
     add("suggest", "measure on all samples, and print the thresholds that the tests could hold", rest=True)
-    init = add("init", "write a first test, its fixtures and a workflow; or, with --scan, tests that the model passes")
+    floor = add("floor", "print how much runs of one system differ, and how many items show a loss")
+    floor.add_argument("files", metavar="FILE", nargs="+", help="outcomes of runs of one system, in any format")
+    floor.add_argument("--loss", type=_level, default=0.01, help="the loss to show, in 0..1 (default: %(default)s)")
+    floor.add_argument("--alpha", type=_level, default=0.01, help="chance of a red gate without a loss (default: 0.01)")
+    floor.add_argument("--reader", metavar="NAME", help="format of the files (default: recognised)")
+    floor.add_argument("--score", metavar="NAME", help="column or metric with the score")
+    init = add("init", "write fixtures, first tests and a workflow; or tests that the model passes; or an example")
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="root of the project (default: here)")
     init.add_argument(
+        "--model", metavar="PLACE", default="", help="the model, as module:name, or the path of an ONNX file"
+    )
+    init.add_argument("--data", metavar="PLACE", default="", help="the samples, as module:name")
+    one = init.add_mutually_exclusive_group()
+    one.add_argument(
         "--scan", action="store_true", help="measure a battery of claims, explain them, and write those that hold"
+    )
+    one.add_argument(
+        "--example",
+        action="store_true",
+        help="write a small project with a green and a red test, run it, open its page",
     )
     pages = add("index", "write an index page over the pages of several runs (robustest[html])")
     pages.add_argument("folder", metavar="DIR", help="folder of the runs' pages, each in its own folder")
+
+    evidence = add("evidence", "write what a run found as files that others can check, or verify them")
+    actions = evidence.add_subparsers(dest="action", metavar="ACTION", required=True)
+    writing = _adder(actions)("write", "write statement, test result, CycloneDX, SARIF and model card")
+    writing.add_argument("file", metavar="FILE", help="file of --robust-json, of a whole run")
+    writing.add_argument("-o", "--output", metavar="DIR", default="evidence", help="the folder (default: %(default)s)")
+    verify = _adder(actions)("verify", "check files and numbers, and measure again")
+    verify.add_argument(
+        "folder", metavar="DIR", nargs="?", default="evidence", help="the folder (default: %(default)s)"
+    )
+    verify.add_argument("--no-run", action="store_true", help="measure nothing")
+    for one in (writing, verify):
+        one.add_argument(
+            "--model",
+            metavar="FILE",
+            action="append",
+            default=[],
+            help="file of the model: the subject; repeatable",
+        )
+        one.add_argument(
+            "--salt",
+            metavar="FILE",
+            help="key of the digests of data (default: .robustest/evidence-salt)",
+        )
 
     history = add("history", "keep and show the results of many runs")
     actions = history.add_subparsers(dest="action", metavar="ACTION", required=True)

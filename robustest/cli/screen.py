@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
+from pathlib import Path
 from typing import TextIO
 
 from robustest.account import STATES, Account, Row, Session
@@ -130,13 +134,75 @@ _PYTEST_CODES = {0: Exit.OK, 1: Exit.NOT_PASSED, 3: Exit.MISSING, 5: Exit.MISSIN
 
 
 def run_pytest(arguments: Sequence[str]) -> int:
-    """Run `pytest --robust` in another process; return pytest's exit code."""
+    """Run `pytest --robust` in another process; return pytest's exit code.
+
+    If this process is interrupted or terminated meanwhile, that process ends first.
+    """
     sys.stdout.flush()
     # The tests of a project may change the process, so they never run in this one.
     command = [sys.executable, "-m", "pytest", "--robust", *arguments]
-    return subprocess.run(command, check=False).returncode  # noqa: S603 - the user's own arguments, and no shell
+    with _terminable(), subprocess.Popen(command) as child:  # noqa: S603 - the user's own arguments, and no shell
+        try:
+            return child.wait()
+        except BaseException:
+            # On a terminal Ctrl-C has reached pytest too, which then writes what it has.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(1)
+            child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(5)
+            child.kill()
+            raise
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit inside the block, so that files are removed and processes ended."""
+
+    def ended(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_of_pytest(code: int) -> Exit:
     """Return the exit code for one of pytest's: 3 is an internal error or a lost result, 5 that no test ran."""
     return _PYTEST_CODES.get(code, Exit.USAGE)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises:
+        FileExistsError: there is one, which stays as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not collected by pytest if the process is killed before the file has its name.
+    number, name = tempfile.mkstemp(prefix=".robustest-", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        temporary.chmod(0o666 & ~_umask())
+        try:
+            os.link(temporary, path)  # unlike a rename it never overwrites
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with path.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -13,4 +13,5 @@ from robustest.data.hierarchies import Domain as Domain
 from robustest.data.hierarchies import breeds_split as breeds_split
 from robustest.data.outcomes import Outcomes as Outcomes
 from robustest.data.samples import Samples as Samples
+from robustest.data.samples import Waveforms as Waveforms
 from robustest.data.samples import as_samples as as_samples

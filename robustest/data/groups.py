@@ -92,7 +92,8 @@ def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
         raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
     if len(values) != total:
-        raise DataError(f"Expected the group of each of {total} samples but got {len(values)}.")
+        mend = "Give one for each sample, in the order of the data."
+        raise DataError(f"Expected the group of each of {total} samples but got {len(values)}. {mend}")
     found: dict[object, list[int]] = {}
     for at, value in enumerate(values):
         key = tuple(value) if isinstance(value, list) else value.item() if isinstance(value, np.generic) else value
@@ -146,7 +147,13 @@ def as_label_sets(data: object) -> LabelSets:
         samples = as_samples((given, labels))
     else:
         inner = as_samples(given)
-        samples = Samples(lambda ids: (inner.take(ids)[0], labels[ids]), len(inner))
+        samples = Samples(
+            lambda ids: (inner.take(ids)[0], labels[ids]),
+            len(inner),
+            slow=inner.slow,
+            coding=inner.coding,
+            sample_rate=inner.sample_rate,
+        )
     if len(samples) != len(sets):
         raise DataError(f"Expected as many sets as samples but got {len(samples)} samples and {len(sets)} sets.")
     if bool((sets == sets[0]).all()):

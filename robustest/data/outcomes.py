@@ -281,6 +281,21 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
     )._checked()
 
 
+def records(items: object) -> list[Any]:
+    """Return the items of a sequence, or the records of a frame or a mapping of columns.
+
+    Raises:
+        ConfigError: they are neither.
+    """
+    if hasattr(items, "columns") or isinstance(items, Mapping):
+        columns = _columns(items, "items")
+        names = list(columns)
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    if isinstance(items, Iterable) and not isinstance(items, (str, bytes)):
+        return list(items)
+    raise ConfigError(expected("items to be a sequence, a mapping of columns or a frame", items))
+
+
 def digest_of(text: str) -> str:
     """Return a short digest of an item's input."""
     # Texts from JSON may contain lone surrogates.

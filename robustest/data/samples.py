@@ -4,34 +4,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from robustest import extensions
+from robustest.checks import checked_whole
 from robustest.clock import check as check_clock
+from robustest.data.frames import Frames, is_frame
+from robustest.data.strings import Strings, are_strings
 from robustest.errors import DataError, PackError, expected
 from robustest.factory import Factory
 from robustest.tasks import CLASSIFICATION, Task
 
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
-def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
+
+def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = True) -> Any:
     """Return data in a form that `as_samples` reads; unknown forms are unchanged.
+
+    Frames of numbers in 0..1 become arrays, as every threat can search those.
 
     Args:
         data: `(frame, series)` of pandas, a frame or a list with labels; a `LightningDataModule`, whose test loader
             counts; or anything else.
         labels: labels of a model's classes, in their order, to look up other labels; None if labels are class indices.
+        coded: the model takes frames; else these have to be numbers, and become arrays.
 
     Raises:
         DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
     """
+    if isinstance(data, Waveforms):
+        return replace(data, data=unwrapped(data.data, labels))
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
         module = data
@@ -44,11 +57,15 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
             raise DataError(
                 expected("a data module whose test_dataloader() is one loader", data, "Pass the one that is meant.")
             )
-    if not (isinstance(data, (tuple, list)) and len(data) == 2 and (_is_frame(data[0]) or hasattr(data[0], "shape"))):
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
         return data
     x, y = data
+    if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
+        return data
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
-    return (_numbers(x) if _is_frame(x) else x), _indices(y, labels)
+    if _is_frame(x) and not (coded and _needs_coding(x)):
+        x = _numbers(x)
+    return x, _indices(y, labels)
 
 
 def read_by_pack(data: Any) -> Any:
@@ -73,13 +90,23 @@ def _is_frame(x: object) -> bool:
     return hasattr(x, "columns") and hasattr(x, "to_numpy") and hasattr(x, "dtypes")
 
 
+def _needs_coding(frame: Any) -> bool:
+    """Return True for a frame of pandas or polars that is no matrix of numbers in 0..1."""
+    if not is_frame(frame):
+        return False
+    if not all(getattr(dtype, "kind", "O") in "biuf" for dtype in frame.dtypes):
+        return True
+    values = frame.to_numpy(dtype=np.float64)
+    return not bool(((values >= 0) & (values <= 1)).all())
+
+
 def _numbers(frame: Any) -> NDArray[np.float32]:
     kinds = [getattr(dtype, "kind", "O") for dtype in frame.dtypes]  # a type of pandas itself need not have one
     wrong = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind not in "biuf"]
     if wrong:
         raise DataError(
-            f"Expected columns of numbers but got others: {', '.join(wrong[:5])}. Encode them before the model, and "
-            "give the encoded columns."
+            f"Expected columns of numbers for a torch module but got others: {', '.join(wrong[:5])}. Encode them "
+            "before the model, or give a function that takes the frame."
         )
     return np.ascontiguousarray(frame.to_numpy(dtype=np.float32))
 
@@ -118,6 +145,7 @@ def class_names(data: Any) -> tuple[str, ...]:
     return ()
 
 
+_TEXT_KEYS = ("text", "sentence", "content", "bytes")
 _IMAGE_KEYS = ("pixel_values", "image", "img", "x", "input")
 _WHOLE = (torch.int16, torch.int32, torch.int64)
 _LABEL_KEYS = ("label", "labels", "fine_label", "target", "y", "mask", "annotation")
@@ -134,6 +162,14 @@ class Samples:
     # the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot make them
     source: Any = None
     task: Task = CLASSIFICATION  # task that reads their targets
+    # True if samples are read one by one, by code of the user that may take long: `robustest.run.reading` then reads
+    # ahead of the measurement
+    slow: bool = False
+    # function from the positions of several chunks to an iterator over their samples, which others read ahead, in
+    # processes; None without such processes
+    stream: Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]] | None = None
+    coding: Coding | None = None  # of samples that are no tensors
+    sample_rate: int | None = None  # of waveforms, in Hz
 
     def __len__(self) -> int:
         return self.size
@@ -144,6 +180,27 @@ class Samples:
         return as_samples, (self.source, self.task)
 
 
+@dataclass(frozen=True, slots=True)
+class Waveforms:
+    """Sounds with their sample rate; models see them inside the bounds (-1, 1) unless a call gives others.
+
+    Args:
+        data: `(x, y)` with x (N, T) or (N, C, T), or a data set, as for any claim.
+        sample_rate: samples per second, in Hz.
+
+    Raises:
+        ConfigError: the rate is not a whole number > 0.
+    """
+
+    data: Any
+    sample_rate: int
+
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_whole("sample_rate", self.sample_rate, 1)
+
+
 def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """Return the samples of data in any supported form.
 
@@ -151,7 +208,9 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` such as torchvision's `ImageFolder`;
             a `DataLoader` over one, whose collate function is used; a Hugging Face data set; `Samples`; or the
             `Factory` of any of them. Items are `(image, label)` or dicts with an image (`pixel_values`, `image`, `img`,
-            ...) and a label; PIL images become floats in [0, 1].
+            ...) and a label; PIL images become floats in [0, 1]. `(texts, y)` has a list, an array or a column of
+            texts, or of bytes; in data sets these are `text`, `sentence`, `content` or `bytes`. `(frame, y)` has a
+            frame of pandas or polars. `Waveforms` of any of them have a sample rate.
         task: task that reads the targets: labels, masks, rows of labels, numbers.
 
     Raises:
@@ -159,6 +218,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """
     if isinstance(data, Factory):
         return replace(as_samples(data.build(), task), source=data)
+    if isinstance(data, Waveforms):
+        return replace(as_samples(data.data, task), source=data, sample_rate=data.sample_rate)
     if isinstance(data, Samples):
         if data.task != task:
             raise DataError(
@@ -167,15 +228,25 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = data
     elif isinstance(data, DataLoader):
         samples = _loaded(data, task)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and is_frame(data[0]):
+        samples = _framed(data[0], data[1], task)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and are_strings(data[0]):
+        samples = _strings(data[0], data[1], task)
     elif isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
         samples = _arrays(data[0], data[1], task)
     elif (read := read_by_pack(data)) is not data:
         samples = as_samples(read, task)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and _begins_with_string(data[0]):
+        stranger = next(place for place, one in enumerate(data[0]) if type(one) is not type(data[0][0]))
+        kind, other = type(data[0][0]).__name__, type(data[0][stranger]).__name__
+        raise DataError(expected(f"{kind} for each sample", f"{other} for sample {stranger}"))
+    elif (texts := _items_of_strings(data)) is not None:
+        samples = _strings(*texts, task)
     else:
         samples = _indexed(data, None, task)
     # A share of no samples is neither true nor false.
     if len(samples) == 0:
-        raise DataError("Expected at least one sample but got empty data.")
+        raise DataError("Expected at least one sample but got empty data. Look at the path or filter they come from.")
     return samples if samples is data else replace(samples, source=data)
 
 
@@ -184,17 +255,79 @@ def _is_array(value: object) -> bool:
 
 
 def _arrays(x: object, y: object, task: Task) -> Samples:
-    images, labels = _tensor(x).detach(), task.targets(y)
+    images = _tensor(x).detach()
     if images.ndim < 2:
-        raise DataError(expected("x of shape (N, ...)", tuple(images.shape)))
+        several = getattr(y, "ndim", 0) > 1
+        mend = "The samples come first: (x, y)." if several else "A single sample is a batch of one: x[None]."
+        raise DataError(expected("x of shape (N, ...)", tuple(images.shape), mend))
+    labels = task.targets(y)
     if len(images) != len(labels):
-        raise DataError(f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels.")
+        raise DataError(
+            f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels. Take both "
+            "from the same selection."
+        )
     _check_floats(images)
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         return _read(images[ids.to(images.device)]), labels[ids]
 
     return Samples(take, len(images), task=task)
+
+
+def _framed(frame: Any, y: Any, task: Task) -> Samples:
+    labels = task.targets(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    if len(frame) != len(labels):
+        raise DataError(f"Expected as many labels as samples but got {len(frame)} samples and {len(labels)} labels.")
+    coding = Frames.of(frame)
+    rows = coding.encode(frame)
+    return Samples(lambda ids: (rows[ids], labels[ids]), len(rows), task=task, coding=coding)
+
+
+def _strings(texts: Any, y: Any, task: Task) -> Samples:
+    rows = list(texts)
+    labels = task.targets(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    if len(rows) != len(labels):
+        raise DataError(f"Expected as many labels as samples but got {len(rows)} samples and {len(labels)} labels.")
+    coding = Strings.of(rows)
+    width = max(map(len, rows))
+
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        x = coding.encode([rows[place] for place in ids.tolist()])
+        # One width for all chunks, so that rows of several chunks can be joined.
+        return coding.padded(x, max(1, width) - x.shape[1]), labels[ids]
+
+    return Samples(take, len(rows), task=task, coding=coding)
+
+
+def _begins_with_string(values: object) -> bool:
+    # A tuple may be one item of a data set: a text and its label.
+    return isinstance(values, list) and bool(values) and isinstance(values[0], (str, bytes))
+
+
+def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
+    """Return texts and labels of a list of items, or of a Hugging Face data set, that holds texts; else None."""
+    # Other data sets are not asked: reading one item may be slow, and nothing is read before it is needed.
+    key: object = None
+    if isinstance(getattr(data, "features", None), Mapping):
+        names = {name: str(getattr(kind, "dtype", "")) for name, kind in data.features.items()}
+        key = next((name for name in _TEXT_KEYS if names.get(name) in ("string", "large_string", "binary")), None)
+    elif isinstance(data, (list, tuple)) and data:
+        first = data[0]
+        if isinstance(first, Mapping):
+            key = next((name for name in _TEXT_KEYS if isinstance(first.get(name), (str, bytes))), None)
+        elif isinstance(first, Sequence) and len(first) == 2 and isinstance(first[0], (str, bytes)):
+            key = 0
+    if key is None:
+        return None
+    texts, labels = [], []
+    for place in range(len(data)):
+        check_clock()
+        item = data[place]
+        texts.append(item[key])
+        labels.append(_one(item, _LABEL_KEYS, "label") if isinstance(item, Mapping) else item[1])
+    if not are_strings(texts):
+        raise DataError("Expected a text for each sample, or bytes for each, but some items hold something else.")
+    return texts, labels
 
 
 def _tensor(x: object) -> Tensor:
@@ -220,7 +353,56 @@ def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
                 "Its sampler is not used: pass the samples you mean, as torch.utils.data.Subset(dataset, indices).",
             )
         )
-    return samples
+    samples = replace(samples, source=loader)
+    return replace(samples, stream=_stream_of(loader, samples)) if loader.num_workers else samples
+
+
+def _stream_of(
+    loader: DataLoader[Any], samples: Samples
+) -> Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]]:
+    """Return a function that reads chunks in the loader's worker processes."""
+    # A chunk in parts, one for each worker, but for a collate function of the user's: what it makes of a part may
+    # depend on the samples in it.
+    parts = loader.num_workers if loader.collate_fn is default_collate else 1
+
+    def read(chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        pieces = [chunk.tensor_split(min(parts, len(chunk))) for chunk in chunks]
+        workers: Any = DataLoader(
+            _Reads(samples),
+            batch_size=None,
+            sampler=[piece for of_chunk in pieces for piece in of_chunk],
+            num_workers=loader.num_workers,
+            prefetch_factor=1,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            # Or the seed of the workers would be drawn from the process's own generator.
+            generator=torch.Generator(),
+        )
+        found = iter(workers)  # starts the workers now, in the caller's thread
+
+        def joined() -> Iterator[tuple[Tensor, Tensor]]:
+            for of_chunk in pieces:
+                read = [next(found) for _ in of_chunk]
+                yield torch.cat([x for x, _ in read]), torch.cat([y for _, y in read])
+
+        return joined()
+
+    return read
+
+
+class _Reads(Dataset[tuple[Tensor, Tensor]]):
+    """Samples as a data set whose items are batches, by the positions of their samples."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __getitem__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        # Of the samples only their data set and task reach a worker that is spawned (`Samples.__reduce__`).
+        return self._samples.take(ids)
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
 
 def _read(x: Tensor) -> Tensor:
@@ -237,23 +419,44 @@ def _check_floats(x: Tensor) -> None:
 
 
 def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) -> Samples:
-    if isinstance(data, (IterableDataset, Mapping, str)) or not (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    ):
-        if isinstance(data, str):
-            mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
-            raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    if isinstance(data, (str, PurePath)):
+        mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
+        raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    listed = (
+        isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and not any(map(_is_array, data[0]))
+    )
+    if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or _is_triple(data):
+        mend = "Labels belong to it: (x, y)."
+        if _is_frame(data):
+            mend = "Give columns and labels apart: (frame[columns], frame[label])."
+        elif listed:
+            mend = "Make arrays of lists: (np.asarray(x, np.float32), np.asarray(y))."
+        elif isinstance(data, (tuple, list)):
+            mend = "Give samples and labels alone: (x, y)."
+        raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
+    if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
-        iterable = isinstance(data, IterableDataset) or (hasattr(data, "__iter__") and not isinstance(data, Mapping))
-        raise DataError(
-            expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend * iterable)
-        )
+        if isinstance(data, Mapping):
+            mend = "Give samples and labels of it: (data[samples], data[labels])."
+        elif not (isinstance(data, IterableDataset) or hasattr(data, "__iter__")):
+            mend = "Give tensors or arrays: (x, y)."
+        raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
+
+    batched = _reads_batches(type(data))
+
+    def read(ids: list[int]) -> list[Any]:
+        found: list[Any] = []
+        for start in range(0, len(ids), _AT_ONCE if batched else 1):
+            check_clock()  # reading may take longer than the model does
+            part = ids[start : start + _AT_ONCE]
+            with _reading:
+                found += data.__getitems__(part) if batched else [data[part[0]]]
+        return found
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        items = []
-        for i in ids:
-            check_clock()  # reading may take longer than the model does
-            items.append(data[int(i)])
+        items = read(ids.tolist())
+        if len(items) != len(ids):
+            raise DataError(expected(f"__getitems__ to give {len(ids)} items", len(items)))
         if collate is not None:
             x, y = _split(collate(items))
             if not _is_array(x):
@@ -275,7 +478,29 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
             )
         return _read(torch.stack([x for x, _ in pairs])), task.targets([y for _, y in pairs])
 
-    return Samples(take, len(data), task=task)
+    return Samples(take, len(data), task=task, slow=True)
+
+
+# Items that are read between two looks at the clock, where a data set reads several at once.
+_AT_ONCE = 32
+# Data sets need not stand reads from two threads at once, and one is read ahead in a thread.
+_reading = threading.RLock()
+
+
+def _reads_batches(kind: type) -> bool:
+    """Return True if a class of data sets has a `__getitems__` that belongs to its `__getitem__`."""
+    # A subclass that changes the items alone, as a `Subset` with a transform, inherits one that does not.
+    for base in kind.__mro__:
+        if "__getitems__" in vars(base):
+            return callable(vars(base)["__getitems__"])
+        if "__getitem__" in vars(base):
+            return False
+    return False
+
+
+def _is_triple(data: object) -> bool:
+    """Return True for arrays in a tuple that are no pair of samples and labels."""
+    return isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
 
 
 def _split(item: object) -> tuple[object, object]:
@@ -283,7 +508,8 @@ def _split(item: object) -> tuple[object, object]:
         return _one(item, _IMAGE_KEYS, "image"), _one(item, _LABEL_KEYS, "label")
     if isinstance(item, Sequence) and not isinstance(item, str) and len(item) >= 2:
         return item[0], item[1]
-    raise DataError(expected("items to be (image, label) or dicts with both", item))
+    mend = "Return both from __getitem__, or give (x, y)."
+    raise DataError(expected("items to be (image, label) or dicts with both", item, mend))
 
 
 def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
@@ -291,7 +517,8 @@ def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
         if name in item:
             return item[name]
     raise DataError(
-        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}."
+        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}. "
+        "Rename the column, or give (x, y)."
     )
 
 
@@ -305,7 +532,8 @@ def _image(x: object) -> Tensor:
 
         tensor: Tensor = to_tensor(x)
         return tensor
-    raise DataError(expected("an image as a tensor, an array or a PIL image", x))
+    mend = "Convert it in the data set's transform, or give arrays: (np.asarray(x, np.float32), np.asarray(y))."
+    raise DataError(expected("an image as a tensor, an array or a PIL image", x, mend))
 
 
 def _label(y: object) -> int:
@@ -313,5 +541,6 @@ def _label(y: object) -> int:
         y = y.item()
     # bool is a subclass of int, but True is no class index.
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
-        raise DataError(expected("an integer class label", y))
+        mend = "Number the classes from 0, in the order of the model's logits."
+        raise DataError(expected("an integer class label", y, mend))
     return int(y)

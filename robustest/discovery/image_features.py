@@ -12,7 +12,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.checks import checked_images
 
 # Images described together, in float64.
@@ -33,7 +33,7 @@ def _in_parts(x: Tensor, describe: Callable[[Tensor], Tensor]) -> Tensor:
 def _quantiles(flat: Tensor) -> list[Tensor]:
     # One sort for all quantiles: torch.quantile takes longer.
     # NumPy sorts 20 times faster than torch on a CPU.
-    ordered = torch.from_numpy(np.sort(flat.numpy(), axis=1)) if flat.device.type == "cpu" else flat.sort(1).values
+    ordered = torch.from_numpy(np.sort(flat.numpy(), axis=1)) if devices.on_host(flat) else flat.sort(1).values
     return [ordered[:, round(part * (flat.shape[1] - 1))] for part in _TAILS]
 
 

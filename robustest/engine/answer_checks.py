@@ -117,8 +117,8 @@ def check_forward(
         )
     # In the opposite order (a single sample beside its mirror image), then the first and the last sample alone.
     changed, usual = torch.zeros(len(x), dtype=torch.bool, device=x.device), usual_lead(evaluator, first)
-    beside = x if isinstance(threat, Discrete) else sum(chunk.bounds) - x
-    others = x.flip(0) if len(x) > 1 else torch.cat([beside, x])
+    alone = chunk.coding is not None or isinstance(threat, Discrete)  # a text has no mirror image
+    others = x.flip(0) if len(x) > 1 else torch.cat([x if alone else sum(chunk.bounds) - x, x])
     changed |= moved(evaluator, first, evaluator.logits(others).flip(0)[: len(x)], usual)
     for row in {0, len(x) - 1} if len(x) > 1 else ():
         one = slice(row, row + 1)
@@ -167,7 +167,7 @@ def probe_history(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = No
         Answers for `ask_again`; None for a model that is not tested.
     """
     model = evaluator.model
-    if evaluator.random or model.reset is not None or model.whole:
+    if evaluator.random or model.reset is not None or model.whole or model.decode is not None:
         return None
     if model.module is None or model.call is not model.module:
         return None

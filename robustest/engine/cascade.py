@@ -97,7 +97,7 @@ def run_cascade(
     coverage = Coverage(chunk.x, threat, labels_alone=bare)
     region = threat.region(chunk.x, chunk.bounds)
     whole = Problem(threat, region, chunk.y, evaluator.classes, chunk.bounds, evaluator.task)
-    decided = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)  # every input was evaluated
+    decided = torch.zeros(len(chunk.x), dtype=torch.bool)  # on the host: every input was evaluated
     if control and isinstance(threat, Discrete) and threat.radius > 0:
         plant(evaluator, [stage.searcher for stage in stages], threat, chunk)
     origin = threat.origin(region)
@@ -109,6 +109,9 @@ def run_cascade(
         margin=torch.full((len(chunk.x),), torch.inf, device=chunk.x.device),
     )
     outcome = CascadeOutcome(found)
+    # The host decides on its own copies, which `Evaluator.read` brings up to date: one wait after each search.
+    at_start = clean_margin.cpu()
+    broken, margins = torch.zeros(len(chunk.x), dtype=torch.bool), torch.full((len(chunk.x),), torch.inf)
     early: int | None = None  # samples that the first round broke
     ratio: dict[str, float] = {}  # by searcher: its smallest margins over those of all others, in its last stage
     alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)  # elements that had a gradient
@@ -119,7 +122,7 @@ def run_cascade(
             climbs = searcher.needs is Needs.GRADIENT
             if (
                 (low and not climbs)
-                or (stage.earned and early == int(found.broken.sum()))
+                or (stage.earned and early == int(broken.sum()))
                 or (stage.near is not None and ratio.get(name, 0.0) > stage.near)
             ):
                 continue
@@ -127,15 +130,16 @@ def run_cascade(
             after_gradients = any(one.searcher.needs is Needs.GRADIENT for one in stages[:place])
             for number in range(1 if stage.together else stage.rounds):
                 uses = [f"{name}/{place}/{each}" for each in (range(stage.rounds) if stage.together else (number,))]
-                broken_before = int(found.broken.sum())
-                tried = found.broken | decided
+                broken_before = int(broken.sum())
+                tried = broken | decided
                 most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
                 while len(rows := (~tried).nonzero().squeeze(1)):
-                    rows = rows[found.margin[rows].argsort(stable=True)[:most]].sort().values
+                    rows = rows[margins[rows].argsort(stable=True)[:most]].sort().values
                     tried[rows] = True
+                    at = rows.to(chunk.x.device)
                     # Rounds that run together are several rows of each sample, each with its own key.
-                    each = rows.repeat_interleave(len(uses))
-                    keys = torch.stack([rng.fold(chunk.key[rows], use) for use in uses], 1).flatten()
+                    each = at.repeat_interleave(len(uses))
+                    keys = torch.stack([rng.fold(chunk.key[at], use) for use in uses], 1).flatten()
                     followed = 0 if discrete else int((rows < len(alive)).sum()) * len(uses)
                     with evaluator.low(low):
                         part = search(
@@ -150,39 +154,42 @@ def run_cascade(
                             probe=discrete,
                             followed=followed,
                         )
-                    evaluator.settle()
                     if part.alive is not None:
                         any_gradient = True
-                        at = rows[rows < len(alive)].repeat_interleave(len(uses))
-                        alive.index_put_((at,), part.alive, accumulate=True)
+                        alive.index_put_((each[:followed],), part.alive, accumulate=True)
                     if len(uses) > 1:  # of each sample the first success, or else the smallest margin
                         margin = part.margin.view(-1, len(uses))
                         lane = torch.where(part.broken.view(-1, len(uses)), -torch.inf, margin).argmin(1)
-                        at = torch.arange(len(lane), device=lane.device) * len(uses) + lane
+                        one = torch.arange(len(lane), device=lane.device) * len(uses) + lane
                         part = SearchOutcome(
-                            part.broken[at], part.x[at], part.size[at], part.predicted[at], margin.amin(1)
+                            part.broken[one], part.x[one], part.size[one], part.predicted[one], margin.amin(1)
                         )
-                    broke = int(part.broken.sum())
+                    every = decides(searcher, pick_problem(whole, at))
+                    now, least, over = evaluator.read(part.broken, part.margin, every)
+                    broke = int(now.sum())
                     if climbs and place == number == 0 and threat.radius > 0 and not discrete:
-                        flat = int((part.margin >= clean_margin[rows]).sum())
+                        flat = int((least >= at_start[rows]).sum())
                         health.count("loss_does_not_rise", failed=flat, tried=len(rows))
                     if not climbs and after_gradients and not discrete:
                         health.count("black_box_beats_white_box", failed=broke, tried=len(rows))
                     # The round's least distance: its margins over the smallest known; 0 where it broke a sample.
-                    near = torch.where(part.broken, 0.0, part.margin / found.margin[rows].clamp(min=1e-30))
-                    ratio[name] = min(ratio[name], max(0.0, float(near.nan_to_num(nan=1.0).amin())))
-                    found.merge(part, rows, attempts=attempts)
-                    coverage.add(stage, rows, part.broken)
-                    decided[rows] |= decides(searcher, pick_problem(whole, rows))
+                    near = torch.where(now, 0.0, least / margins[rows].clamp(min=1e-30))
+                    ratio[name] = min(ratio[name], max(0.0, float(near.nan_to_num(nan=1.0).min())))
+                    better = now | (least < margins[rows]) if attempts else now
+                    found.merge(part, at, better.nonzero().squeeze(1).to(at.device))
+                    broken[rows] |= now
+                    margins[rows] = torch.minimum(margins[rows], least)
+                    coverage.add(stage, rows, now)
+                    decided[rows] |= over
                     coverage.decided(decided)
-                    if float(part.broken.float().mean()) < stage.go_on:
+                    if float(now.float().mean()) < stage.go_on:
                         break
                 label = name + ("" if len(uses) == stage.rounds else f" #{number + 1}")
-                broke = int(found.broken.sum()) - broken_before
+                broke = int(broken.sum()) - broken_before
                 outcome.stages[label] = outcome.stages.get(label, 0) + broke
-                early = int(found.broken.sum()) if early is None else early
-    coverage.count(evaluator, ~found.broken, stages)
-    rows = (~found.broken[: len(alive)]).nonzero().squeeze(1)
+                early = int(broken.sum()) if early is None else early
+    coverage.count(evaluator, ~broken, stages)
+    rows = (~broken[: len(alive)]).nonzero().squeeze(1).to(chunk.x.device)
     if any_gradient and len(rows):
         count_unreached(evaluator, chunk.rows(rows), threat, alive[rows])
     return outcome
@@ -303,8 +310,9 @@ class Coverage:
     def __init__(self, x: Tensor, threat: Threat, *, labels_alone: bool = False) -> None:
         """Prepare for samples x (n, *S); with `labels_alone` only stages that need labels count."""
         self._threat, self._features, self._labels_alone = threat, x[0].numel() if len(x) else 1, labels_alone
-        self._searched = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self._blind = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        # On the host, which decides with them.
+        self._searched = torch.zeros(len(x), dtype=torch.bool)
+        self._blind = torch.zeros(len(x), dtype=torch.int64)
         self._broken_again = 0
 
     def add(self, stage: Stage, rows: Tensor, broken: Tensor) -> None:
@@ -407,7 +415,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
         return _constant_scores(evaluator, draws(threat, chunk.rows(torch.arange(len(x))), _DRAWS))
     if not evaluator.task.one_class:  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
-    mirrored = x.amin() + x.amax() - x
+    mirrored = x.min() + x.max() - x
     # Ways to the next samples, and to mirrored ones: only those on which the class changes say anything.
     near, far = torch.cat([x, x]), torch.cat([x.roll(1, 0), mirrored])
     ends = evaluator.task.predictions(evaluator.logits(torch.cat([x, mirrored])))

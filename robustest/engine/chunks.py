@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.data import Samples
 from robustest.errors import DataError
 from robustest.threats import Bounds
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 # Fixed sizes, not batches: statistics are computed after each chunk, and must not depend on the memory of a device.
 _SMALLEST, _LARGEST = 64, 512
@@ -29,9 +33,11 @@ class Chunk:
 
     Attributes:
         ids: (n,) int64 on the CPU, indices in the user's data.
-        x: (n, *S) float32 on the device, inside the bounds.
-        y: (n, *T) on the device, the task's targets: (n,) int64 classes in classification.
-        key: (n,) int64 on the device.
+        x: (n, *S) float32, inside the bounds.
+        y: (n, *T) the task's targets: (n,) int64 classes in classification.
+        key: (n,) int64.
+        coding: of samples that are no tensors; or None.
+        sample_rate: of waveforms, in Hz; else None.
     """
 
     ids: Tensor
@@ -39,9 +45,17 @@ class Chunk:
     y: Tensor
     key: Tensor
     bounds: Bounds
+    coding: Coding | None = None
+    sample_rate: int | None = None
+
+    def on(self, device: torch.device) -> Chunk:
+        """Return this chunk of the host on a device."""
+        x, y, key = (devices.upload(one, device) for one in (self.x, self.y, self.key))
+        return replace(self, x=x, y=y, key=key)
 
     def rows(self, which: Tensor) -> Chunk:
-        return Chunk(self.ids[which.cpu()], self.x[which], self.y[which], self.key[which], self.bounds)
+        x, y, key = self.x[which], self.y[which], self.key[which]
+        return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding, self.sample_rate)
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
@@ -54,24 +68,41 @@ def partition(order: Tensor) -> Iterator[Tensor]:
         start += size
 
 
-def load(
-    samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device, whole: bool = False
+def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device) -> Chunk:
+    """Return samples by index, ids (n,) int64, on a device; see `read`."""
+    return read(samples, ids, bounds=bounds, seed=seed).on(device)
+
+
+def read(
+    samples: Samples,
+    ids: Tensor,
+    *,
+    bounds: Bounds,
+    seed: int,
+    whole: bool = False,
+    taken: tuple[Tensor, Tensor] | None = None,
 ) -> Chunk:
-    """Read samples by index, ids (n,) int64, and check them.
+    """Read samples by index, ids (n,) int64, on the host, and check them.
 
     Args:
         whole: inputs may be whole numbers, which have no gradient and are in no ball.
+        taken: the samples as `Samples.take` returns them, if they were read already.
 
     Raises:
         DataError: values are NaN, infinite or out of bounds, or the number of samples or labels is wrong.
     """
-    x, y = samples.take(ids)
+    x, y = samples.take(ids) if taken is None else taken
     if len(x) != len(ids) or len(y) != len(ids):
         raise DataError(f"Expected {len(ids)} samples and labels but the data gave {len(x)} and {len(y)}.")
     if x.ndim < 2:
         raise DataError(f"Expected samples of one axis or more but got a number for each, {tuple(x.shape)} in all.")
     if not x.is_floating_point():
         if not whole:
+            if samples.coding is not None:
+                raise DataError(
+                    "Expected inputs that move by fractions of one but got texts, bytes or whole numbers. Claim "
+                    "accuracy, shifts or groups, or a threat of edits."
+                )
             raise DataError(
                 "Expected floating-point inputs but got torch.int64: this claim moves inputs by fractions of one. "
                 "Divide 8-bit images by 255, give floats and their bounds=(low, high), or claim groups, transfer, cues "
@@ -84,7 +115,10 @@ def load(
     # NaN would pass the tests of the bounds below: any comparison with it is False.
     finite = torch.isfinite(x).flatten(1).all(1)
     if not bool(finite.all()):
-        raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
+        raise DataError(
+            f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values. Leave such samples "
+            "out, or fill the gaps as in training."
+        )
     low, high = bounds
     outside = ((x < low) | (x > high)).flatten(1).any(1)
     if bool(outside.any()):
@@ -93,19 +127,25 @@ def load(
             f"[{float(x.min()):.4g}, {float(x.max()):.4g}] (this chunk). Pass bounds=(low, high), or give raw inputs "
             "and pass the normalisation as preprocessing=(mean, std)."
         )
-    x, y = x.to(device), y.to(device)
-    return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds)
+    return Chunk(ids, x.cpu(), y.cpu(), rng.keys(seed, ids), bounds, samples.coding, samples.sample_rate)
 
 
-def check_data(samples: Samples, ids: Tensor) -> None:
-    """Read the first few samples of an order, ids (n,) int64, twice.
+def check_data(samples: Samples, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Read the first few samples of an order, ids (n,) int64, twice; return them.
 
     Raises:
         DataError: values, shapes or labels differ between the two reads.
     """
     # A verdict on samples that change with each read could not be repeated.
     few = ids[:_READ_TWICE]
-    for first, again in zip(samples.take(few), samples.take(few), strict=True):
+    found = samples.take(few)
+    check_same(found, samples.take(few), few)
+    return found
+
+
+def check_same(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], ids: Tensor) -> None:
+    """Raise DataError unless two reads of the samples at ids (n,) int64 gave the same."""
+    for first, again in zip(one, other, strict=True):
         got = ""
         if first.shape != again.shape:
             got = f"shapes {tuple(first.shape)} and {tuple(again.shape)}"
@@ -114,7 +154,7 @@ def check_data(samples: Samples, ids: Tensor) -> None:
             changed = ~torch.isclose(first, again, rtol=0, atol=0, equal_nan=True).flatten(1 if first.ndim > 1 else 0)
             changed = changed.any(1) if changed.ndim > 1 else changed
             if bool(changed.any()):
-                got = f"{int(changed.sum())} of {len(few)} changed, the first of them {_first(few, changed)}"
+                got = f"{int(changed.sum())} of {len(ids)} changed, the first of them {_first(ids, changed)}"
         if got:
             raise DataError(
                 f"Expected the data to give the same samples when they are read twice but got: {got}. Switch off "

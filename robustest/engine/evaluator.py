@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import clock, rng
+from robustest import clock, devices, rng
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.health import Health
 from robustest.models import Classifier, Needs
@@ -31,11 +31,16 @@ Render = Callable[[Tensor, slice], Tensor]
 Objective = Callable[[Tensor, slice], Tensor]
 """Maps the model's outputs (b, *O) for a part of the rows, a slice, to (b,) values to climb."""
 
-DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
+# Estimators take milliseconds for a call, and next to nothing for a row.
+_ESTIMATOR_BATCH = 8192
 # Numbers that a model may give in one pass, 256 MiB: tasks with large outputs get smaller batches.
 _MOST_OUTPUT = 1 << 26
 # Outputs that a `Judgement` keeps.
 _FIRST = 8
+# Numbers of channels of usual images.
+_CHANNELS = (1, 3, 4)
+# Characters of the model's own error that a message quotes.
+_QUOTED = 300
 # bfloat16 must be this much faster to be worth a second attack in float32.
 _FASTER = 1.5
 
@@ -103,7 +108,8 @@ class Evaluator:
         self.model = model.on(device)
         self.device = device
         self.task = task
-        self.batch_size = batch_size or DEFAULT_BATCH.get(device.type, 128)
+        usual = devices.default_batch(device) if model.estimator is None else _ESTIMATOR_BATCH
+        self.batch_size = batch_size or usual
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0
@@ -111,6 +117,7 @@ class Evaluator:
         self.random = "random_forward" in suppress
         self._suppress = suppress
         self._bad: Tensor | None = None  # NaN once anything on an accelerator was not finite, see `_suspect`
+        self._owed: list[tuple[str, Tensor, int]] = []  # counts for the health checks that are still on an accelerator
         self._low = False
         self._writes = False  # the model changes its input in place; known after the first pass
         self.low_precision = self.channels_last = False
@@ -163,9 +170,9 @@ class Evaluator:
     def bfloat16(self, x: Tensor) -> Tensor | None:
         """Return (B, *T) predictions in bfloat16, -1 where outputs are not finite.
 
-        None on devices other than CPU and CUDA, and for models whose forward fails in bfloat16.
+        None on devices without autocast, and for models whose forward fails in bfloat16.
         """
-        if self.device.type not in ("cpu", "cuda"):
+        if not devices.casts(self.device):
             return None
         parts: list[Tensor] = []
         try:
@@ -220,15 +227,44 @@ class Evaluator:
             return all_logits[0], gradients[0]
         return torch.cat(all_logits), torch.cat(gradients)
 
+    def read(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Return small tensors of at most 53 bits a number on the host, and settle what is owed: one wait for all.
+
+        Raises:
+            ModelError: logits or gradients since the last call are NaN or infinite.
+        """
+        bad, self._bad, owed, self._owed = self._bad, None, self._owed, []
+        if devices.on_host(self.device):
+            return values
+        parts = [*values, *(failed for _, failed, _ in owed), *([] if bad is None else [bad])]
+        if not parts:
+            return ()
+        # One copy for all: each would make the host wait for everything that the device was asked to do before.
+        joined = torch.cat([part.reshape(-1).double() for part in parts]).cpu()
+        here = [
+            whole.view(part.shape).to(part.dtype)
+            for whole, part in zip(torch.split(joined, [part.numel() for part in parts]), parts, strict=True)
+        ]
+        if bad is not None and not math.isfinite(here.pop().item()):
+            raise ModelError(_NOT_FINITE)
+        for (name, _, tried), failed in zip(owed, here[len(values) :], strict=True):
+            self.health.count(name, failed=int(failed), tried=tried)
+        return tuple(here[: len(values)])
+
     def settle(self) -> None:
         """Raise if anything since the last call was not finite (one look at the device for many passes).
 
         Raises:
             ModelError: logits or gradients are NaN or infinite.
         """
-        bad, self._bad = self._bad, None
-        if bad is not None and not math.isfinite(bad.item()):
-            raise ModelError(_NOT_FINITE)
+        self.read()
+
+    def count(self, name: str, *, failed: Tensor, tried: int) -> None:
+        """Count for a health check; on an accelerator once the host reads from it anyway."""
+        if devices.on_host(failed):
+            self.health.count(name, failed=int(failed), tried=tried)
+        else:
+            self._owed.append((name, failed, tried))
 
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
@@ -281,9 +317,10 @@ class Evaluator:
                 raise
             if "numpy() on Tensor that requires grad" in str(error):
                 raise ModelError(_NO_GRADIENT) from error
+            said = " ".join(str(error).split())[:_QUOTED].rstrip(".")
             raise ModelError(
                 f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {said}. {_mend(self.model, x, error)}"
             ) from error
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:
@@ -301,7 +338,7 @@ class Evaluator:
 
     def _suspect(self, value: Tensor) -> None:
         """Refuse a sum that is not finite, as it is if any term was not."""
-        if self.device.type != "cpu":
+        if not devices.on_host(self.device):
             # Reading the sum would wait for the accelerator in every pass. Times 0 it is 0, or NaN for ever: `settle`
             # reads that once for many passes.
             self._bad = value * 0 if self._bad is None else self._bad + value * 0
@@ -311,7 +348,7 @@ class Evaluator:
     def _precision(self, *, low: bool) -> AbstractContextManager[object]:
         """Return a block in bfloat16 if `low`, else in float32, inside any precision of the caller."""
         kind = self.device.type
-        if not low and not torch.is_autocast_enabled(kind):
+        if not low and not (devices.casts(self.device) and torch.is_autocast_enabled(kind)):
             return _AS_IT_IS
         return torch.autocast(kind, torch.bfloat16, enabled=low)
 
@@ -334,8 +371,7 @@ class Evaluator:
         if size == 1:
             raise DeviceError(f"Expected one sample to fit but {self.device} ran out of memory at a batch of one.")
         self.batch_size = size // 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        devices.free(self.device)
         self.notes.append(f"out of memory at a batch of {size}; went on with {self.batch_size}")
 
 
@@ -364,43 +400,25 @@ def _cut(rows: Tensor, part: slice) -> Tensor:
     return rows if part.stop - part.start == rows.shape[0] else rows[part]
 
 
+def _mend(model: Classifier, x: Tensor, error: Exception) -> str:
+    """Return the remedy for a model that raised an error for a batch (B, *S)."""
+    shape, of = tuple(x.shape), type(model.call).__module__.partition(".")[0]
+    if of in ("keras", "tensorflow", "tf_keras", "jax", "flax"):
+        return (
+            f"A model of {of} takes no tensors of torch: use scores_model(f), where f maps a float32 array to scores."
+        )
+    if isinstance(error, TypeError) and "positional argument" in str(error):
+        return "If it is a function that makes the model, call it; else wrap it in a function of the batch alone."
+    if len(shape) == 4 and shape[3] in _CHANNELS and shape[1] not in _CHANNELS[:2]:
+        return "Its channels come last: give x.permute(0, 3, 1, 2), or wrap the model if it takes them so."
+    if len(shape) == 4 and shape[1] == 1:
+        return "If it takes three channels, repeat the grey one: x.expand(-1, 3, -1, -1)."
+    return "Give samples in the shape that it was trained on, or wrap it in a function that brings them there."
+
+
 def _out_of_memory(error: RuntimeError) -> bool:
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
-
-
-# The device
-
-
-def resolve(name: str, own: torch.device | None) -> torch.device:
-    """Return the device of a setting.
-
-    Args:
-        name: "auto", "cpu", "cuda", "cuda:N", "cuda:all" (for this process, the first) or "mps".
-        own: the model's device, if it has parameters. "auto" stays there unless it is the CPU and there is an
-            accelerator.
-
-    Raises:
-        DeviceError: the device is absent.
-    """
-    if name == "auto":
-        if own is not None and own.type != "cpu":
-            return own
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    if name.startswith("cuda"):
-        name = name.removesuffix(":all")
-        if not torch.cuda.is_available():
-            raise DeviceError(
-                f"Expected a CUDA device for {name!r} but this torch ({torch.__version__}) sees none. "
-                "Use --robust-device=cpu or auto, or install a CUDA build of torch."
-            )
-        index = torch.device(name).index or 0
-        if index >= torch.cuda.device_count():
-            raise DeviceError(f"Expected a CUDA device below {torch.cuda.device_count()} but got {name!r}.")
-        return torch.device("cuda", index)
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("Expected an Apple GPU for device 'mps' but got none. Use --robust-device=cpu or auto.")
-    return torch.device(name)
 
 
 # Models that answer at random
@@ -414,8 +432,7 @@ def seed_draws(key: Tensor) -> None:
     """
     seed = int(rng.fold(key, "model").sum())
     torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
-    if key.device.type == "cuda":
-        torch.cuda.set_rng_state(torch.Generator(key.device).manual_seed(seed).get_state(), key.device)
+    devices.seed(key.device, seed)
     random.setstate(random.Random(seed).getstate())  # noqa: S311 - no secrets here
     np.random.set_state(np.random.RandomState(seed % 2**32).get_state())
 
@@ -483,7 +500,6 @@ def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor, *, on: bool) -> float:
         for _ in range(3):  # the first pays for set-up
             started = time.perf_counter()
             evaluator.gradient(x, lambda z, _: z, objective)
-            if evaluator.device.type == "cuda":
-                torch.cuda.synchronize(evaluator.device)
+            devices.wait(evaluator.device)
             best = min(best, time.perf_counter() - started)
     return best

@@ -10,22 +10,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import EOT, Cascade, Evaluation, Needs, ODIMargin, Problem, Searcher, draws_of
+from robustest.attacks import EOT, Cascade, Needs, ODIMargin, Problem, Searcher, draws_of
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.search import SearchOutcome, join, search
 from robustest.health import unlikely
 from robustest.tasks import Task
-from robustest.threats import L2, Bounds, Discrete, Linf, Rows, Threat, per_row
+from robustest.threats import L2, Bounds, Discrete, Linf, Rows, Snr, Threat, per_row
 
 # Do changes follow the gradient?
 #
@@ -380,6 +380,8 @@ def probe_inputs(
 
 # Survivors, attacked without a bound and at half the radius
 
+# Decibels of half the amplitude.
+_HALF = 20 * math.log10(2)
 # Survivors of a chunk that are probed: enough to add up over chunks, cheap in each.
 _ROWS = 3
 
@@ -408,19 +410,19 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
     span = part.bounds[1] - part.bounds[0]
     # An attack that fails without a bound was misled; one that succeeds only at half the radius was not searching well.
     jobs: list[tuple[Searcher, Threat, Chunk]]
-    narrow: Linf | L2 | None = None
-    if not isinstance(threat, (L2, Linf)):
+    narrow: Linf | L2 | Snr | None = None
+    if not isinstance(threat, (L2, Linf, Snr)):
         jobs = [(_WIDE, Linf(span), part)]
     else:
         # The ball in the same norm that holds every input inside the bounds.
         wide = Linf(span) if isinstance(threat, Linf) else L2(span * part.x[0].numel() ** 0.5)
-        narrow = replace(threat, eps=threat.eps / 2)
+        narrow = Snr(threat.db + _HALF) if isinstance(threat, Snr) else replace(threat, eps=threat.eps / 2)
         keys = [rng.fold(part.key, f"probe {ball}") for ball in (wide, narrow)]
-        if type(threat) in (Linf, L2):
+        if type(threat) in (Linf, L2) and not isinstance(narrow, Snr):
             # One search costs half of two: a batch of a few rows costs as much as a larger one.
             twice = replace(part, x=torch.cat([part.x, part.x]), y=torch.cat([part.y, part.y]), key=torch.cat(keys))
             jobs = [(_SHORT, two_balls(wide, narrow), twice)]
-        else:  # a subclass may have its own rows
+        else:  # a ball with radii by sample, and a subclass, have their own rows
             jobs = [(_WIDE, wide, replace(part, key=keys[0])), (_WIDE, narrow, replace(part, key=keys[1]))]
     draws = max(map(draws_of, climbing))
     results = []
@@ -435,7 +437,7 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
             inside = narrow.size(halved.x[n:], narrow.region(part.x, part.bounds))
             halved = SearchOutcome(halved.broken[n:], halved.x[n:], inside, halved.predicted[n:], halved.margin[n:])
         evaluator.health.count("not_monotone", failed=int(halved.broken.sum()), tried=n)
-        found.merge(halved, survivors, attempts=False)
+        found.merge(halved, survivors, halved.broken.nonzero().squeeze(1))
     held = int((~results[0].broken[:n]).sum())
     evaluator.health.count("unbounded_attack_fails", failed=held, tried=n)
 
@@ -482,22 +484,11 @@ def two_balls(first: Linf | L2, second: Linf | L2) -> _TwoLinf | _TwoL2:
     return (_TwoLinf if isinstance(first, Linf) else _TwoL2)(first.eps, (first, second))
 
 
-class _RowRadii(NamedTuple):
-    """The part of a threat that a step of `ODIMargin` uses, with radii (B,)."""
-
-    radius: Tensor
-    ascent: Callable[[Tensor], Tensor]
-
-
 class _Short(ODIMargin):
     """A short attack whose steps are shares of each row's radius."""
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, _TwoBalls)
-
-    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
-        own = cast("Threat", _RowRadii(problem.region["eps"], problem.threat.ascent))
-        return ODIMargin.tell(self, replace(problem, threat=own), state, evaluation)
 
 
 _SHORT = _Short(start_steps=1, steps_after=7)

@@ -67,7 +67,8 @@ def plant(evaluator: Evaluator, searchers: Sequence[Searcher], threat: Discrete,
     blind = [one for one in searchers if one.needs < Needs.GRADIENT]
     for row in free.nonzero().squeeze(1).tolist():
         at = torch.tensor([row], device=chunk.x.device)
-        one, inputs = part.rows(at), shown[row]
+        # With the sample itself: all draws may be the same input.
+        one, inputs = part.rows(at), torch.cat([part.x[at].flatten(1).double(), shown[row]])
         spread = inputs.std(0)
         signs = rng.normal(rng.fold(one.key, "form"), inputs.shape[1:])[0].double()
         weights = torch.where(spread > 0, signs / spread.clamp(min=1e-30), 0.0)

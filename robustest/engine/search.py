@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from robustest import devices
 from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, confined, draws_of
 from robustest.engine.evaluator import Evaluator, Objective, Render, majority
 from robustest.threats import Bounds, Rows, Threat, per_row, rendered, within
@@ -52,11 +53,11 @@ class SearchOutcome:
     margin: Tensor
     alive: Tensor | None = None
 
-    def merge(self, part: SearchOutcome, rows: Tensor, *, attempts: bool) -> None:
-        """Add the outcome of a later search on rows (m,) int64; with `attempts` smaller margins replace inputs too."""
-        better = part.broken | ((part.margin < self.margin[rows]) if attempts else False)
-        at = rows[better]
-        self.x[at], self.size[at], self.predicted[at] = part.x[better], part.size[better], part.predicted[better]
+    def merge(self, part: SearchOutcome, rows: Tensor, better: Tensor) -> None:
+        """Add the outcome of a later search on rows (m,) int64; those at `better` (k,) int64 have better inputs."""
+        if len(better):
+            at = rows[better]
+            self.x[at], self.size[at], self.predicted[at] = part.x[better], part.size[better], part.predicted[better]
         self.broken[rows] |= part.broken
         self.margin[rows] = torch.minimum(self.margin[rows], part.margin)
 
@@ -142,8 +143,9 @@ def search(
         last, ending = round_ - searcher.steps, None
         if batch.oldest <= last:
             over = batch.born <= last
-            ending = batch if batch.newest <= last else batch.pick(over)
-            batch = None if ending is batch else batch.pick(~over)
+            # By rows that the host knows: a mask would make it wait for the number of rows.
+            ending = batch if batch.newest <= last else batch.pick(over.nonzero().squeeze(1))
+            batch = None if ending is batch else batch.pick((~over).nonzero().squeeze(1))
 
         # 3. Step. A last proposal needs no gradient, and is not reported to the searcher.
         for rows, final in ((ending, True), (batch, False)):
@@ -159,9 +161,10 @@ def search(
                 render, objective = _parts_of(searcher, threat, problem, state, len(z))
                 logits, gradient = evaluator.gradient(z, render, objective, draws=draws)
                 if rows.newest == round_ and not probe:
-                    first = gradient[(rows.born == round_).to(gradient.device)].flatten(1)
-                    zero = int((first == 0).all(1).sum())
-                    evaluator.health.count("zero_gradient", failed=zero, tried=len(first))
+                    # Newcomers are the last rows.
+                    fresh_rows = int((rows.born == round_).sum())
+                    first = gradient[len(gradient) - fresh_rows :].flatten(1)
+                    evaluator.count("zero_gradient", failed=(first == 0).all(1).sum(), tried=fresh_rows)
                 if alive is not None:
                     # Rows of a batch are in the order of the samples: the followed ones come first.
                     place = rows.position[:followed].clamp(max=followed)
@@ -185,7 +188,7 @@ def search(
             # Keep the results of the evaluations: new successes, smaller ones, better attempts.
             for point, output in shown:
                 margin = task.margin(output, problem.y)
-                quiet = eager and margin.amin().item() > 0  # no row is misclassified
+                quiet = eager and margin.min().item() > 0  # no row is misclassified
                 size = inside = None
                 if not always_inside or smallest:
                     if quiet and not bool((margin < rows.margin).any()):
@@ -297,13 +300,14 @@ class Batch:
 
     def pick(self, rows: Tensor) -> Batch:
         here = rows.to(self.position.device)
+        same = self.oldest == self.newest and rows.dtype != torch.bool  # all were admitted at once
         return Batch(
             pick_problem(self.problem, here),
             pick(self.state, here),
             self.position[here],
             self.alive[here],
             self.margin[here],
-            self.born[rows.to(self.born.device)],
+            self.born[: len(rows)] if same else self.born[rows.to(self.born.device)],
             whole=self.whole,
         )
 
@@ -331,7 +335,7 @@ def _parts_of(searcher: Searcher, threat: Threat, problem: Problem, state: Rows,
 
 def _eager(device: torch.device) -> bool:
     # Reading a number from a CPU tensor costs little, so that every round may look.
-    return device.type == "cpu"
+    return devices.on_host(device)
 
 
 def bucket(rows: int) -> int:

@@ -18,10 +18,12 @@ from robustest.attacks.cascades import MINIMUM
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import search
-from robustest.threats import L0, L1, L2, Linf, Threat, by_pixel, per_row
+from robustest.threats import L0, L1, L2, Linf, Snr, Threat, by_pixel, per_row
 
 _HALVINGS = 12
-_NAMES: dict[type, str] = {L1: "l1", L2: "l2", Linf: "linf"}
+# A ratio in dB that holds every input around all but the quietest samples.
+_LOUDEST = -80.0
+_NAMES: dict[type, str] = {L1: "l1", L2: "l2", Linf: "linf", Snr: "l2"}
 
 
 @dataclass(slots=True)
@@ -43,7 +45,7 @@ class Shrunk:
 
 def shrinks(threat: Threat) -> bool:
     """Return True for norm balls, whose proposals are inputs."""
-    return isinstance(threat, (L0, L1, L2, Linf))
+    return isinstance(threat, (L0, L1, L2, Linf, Snr))
 
 
 def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) -> Shrunk:
@@ -62,6 +64,8 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     # In a ball of the same norm that holds every input: a perturbation that is large on the way may end small.
     reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
     wide = replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
+    if isinstance(threat, Snr):  # sizes are relative to each sample
+        wide = Snr(_LOUDEST)
     # The searches for the smallest perturbation that the model can serve, each repeated by its rounds.
     name = _NAMES.get(type(threat))
     stages = MINIMUM[name].stages if name else ()

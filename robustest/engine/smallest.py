@@ -67,7 +67,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     if climbing and len(right) and probe_gradient(evaluator, part) and isinstance(threat, (L2, Linf)):
         stages = (*stages, _BLIND)
     coverage = Coverage(part.x, threat, labels_alone=suspect and labels_alone(evaluator, part))
-    rows = torch.arange(len(right), device=right.device)
+    rows = torch.arange(len(right))
     followed = min(evaluator.probe_rows, len(right))
     alive, any_gradient = torch.zeros_like(part.x[:followed], dtype=torch.bool), False
     for place, stage in enumerate(stages):
@@ -86,14 +86,14 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
             )
             if found.alive is not None:
                 alive, any_gradient = alive | found.alive, True
-            evaluator.settle()
-            better = found.broken & (found.size < best.size[right])
+            (won,) = evaluator.read(found.broken & (found.size < best.size[right]))
+            better = won.nonzero().squeeze(1).to(right.device)
             at = right[better]
             best.x[at], best.size[at], best.predicted[at] = found.x[better], found.size[better], found.predicted[better]
-            coverage.add(stage, rows, better)
+            coverage.add(stage, rows, won)
     coverage.count(evaluator, torch.ones_like(rows, dtype=torch.bool), stages)
     if any_gradient and followed:
-        count_unreached(evaluator, part.rows(rows[:followed]), threat, alive)
+        count_unreached(evaluator, part.rows(rows[:followed].to(right.device)), threat, alive)
     lost = right[best.size[right].isinf()]
     if climbing:  # a search in a ball as wide as the bounds is one without a bound
         evaluator.health.count("unbounded_attack_fails", failed=len(lost), tried=len(right))

@@ -24,6 +24,7 @@ from typing import final
 
 import torch
 
+from robustest import devices
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import Unhashable as Unhashable
 from robustest.identity.fingerprint import digest as digest
@@ -101,7 +102,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
         kind: "chunk", "training", ...
         about: everything that the result depends on besides the settings, by name: values for `digest`.
         settings: of the claim, if any.
-        asked: True only if the model is asked again before anything is recalled.
+        asked: True only if the model is asked again before anything is recalled, or the user has declared its version.
 
     Raises:
         Unhashable: a dependency has no identity; the message names it.
@@ -127,7 +128,6 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
 
 def _surroundings() -> dict[str, object]:
     """Return the state of the process, besides code, that can change a result of torch."""
-    cuda = torch.cuda.is_available()
     flags = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings of old flags, once per process
@@ -140,7 +140,7 @@ def _surroundings() -> dict[str, object]:
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "flags": flags,
         "processor": (platform.machine(), _processor()),
-        "devices": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())] if cuda else [],
+        "devices": devices.present(),
         "packages": _installed(),
     }
 
@@ -158,7 +158,7 @@ def _backend(path: str) -> Callable[[], object]:
             if not parts:
                 return "ieee"
             # The backend of CUDA itself has no precision, only its parts have.
-            parts = [] if parts[0] == "cuda" else parts[:-1]
+            parts = [] if parts[:1] == ["cuda"] else parts[:-1]
 
     return read
 
@@ -173,7 +173,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "matmul": torch.get_float32_matmul_precision,
     "denormals": lambda: float(torch.tensor(1e-310, dtype=torch.float64) * 1.0),
     "anomalies": torch.is_anomaly_enabled,
-    "autocast": lambda: [torch.is_autocast_enabled(device) for device in ("cpu", "cuda")],
+    "autocast": lambda: [torch.is_autocast_enabled(kind) for kind in devices.kinds()],
     **{
         path: _backend(path)
         for path in (

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from importlib import import_module
-from typing import Any
+from pathlib import PurePath
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,6 +38,11 @@ def is_estimator(model: object) -> bool:
     return not callable(model) and callable(getattr(model, "predict", None)) and hasattr(model, "fit")
 
 
+# Methods `predict` that return the first of the largest probabilities: asking for both would take twice the time.
+_FORESTS = frozenset({"RandomForestClassifier", "ExtraTreesClassifier"})
+_FOLLOWING = frozenset({"ForestClassifier.predict"})
+
+
 class Estimator:
     """A fitted classifier or pipeline as a function from an array (B, D) to scores (B, K) or labels (B,)."""
 
@@ -45,17 +51,31 @@ class Estimator:
         self.model = model
         self.classes = tuple(classes.tolist())
         self._score = next((name for name in ("predict_proba", "decision_function") if _has(model, name)), "")
+        last = model.steps[-1][1] if hasattr(model, "steps") else model
+        self._forest = type(model).__name__ in _FORESTS and type(model).__module__ == "sklearn.ensemble._forest"
+        self._follows = getattr(type(last).predict, "__qualname__", "") in _FOLLOWING and not np.ndim(classes[0])
         self.gives = Needs.SCORES if self._score else Needs.LABELS
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
-        rows: Any = x.reshape(len(x), -1)
-        names = getattr(self.model, "feature_names_in_", None)
+        # Texts and frames are passed on as they are.
+        rows: Any = x.reshape(len(x), -1) if isinstance(x, np.ndarray) else x
+        if self._forest and isinstance(x, np.ndarray):
+            # The forest's own sum, to the bit, without its pool of threads, which takes longer than a small batch.
+            total = np.zeros((len(rows), len(self.classes)))
+            for one in self.model.estimators_:
+                total += one.tree_.predict(np.ascontiguousarray(rows))[:, : len(self.classes)]
+            return cast("NDArray[Any]", np.log((total / len(self.model.estimators_)).clip(1e-12)))
+        names = getattr(self.model, "feature_names_in_", None) if isinstance(x, np.ndarray) else None
         # A model fitted on a frame warns, or fails, without the names of its columns.
         if names is not None:
             pandas = import_module("pandas")  # installed, since the model was fitted on a frame
             rows = pandas.DataFrame(rows, columns=list(names))
+        if self._follows:
+            return cast("NDArray[Any]", np.log(np.asarray(self.model.predict_proba(rows), np.float64).clip(1e-12)))
         place = {label: index for index, label in enumerate(self.classes)}
-        answer = np.array([place[label] for label in np.asarray(self.model.predict(rows)).tolist()], dtype=np.int64)
+        answer = np.array(
+            [place[label] for label in np.asarray(self.model.predict(rows)).ravel().tolist()], dtype=np.int64
+        )
         if not self._score:
             return answer
         scores = np.asarray(getattr(self.model, self._score)(rows), dtype=np.float64)
@@ -100,6 +120,9 @@ def _has(model: Any, name: str) -> bool:
         return False
 
 
+# The distance of a masked class below the sample's lowest logit: its probability is 0 in float32.
+_MASKED = 1e4
+
 Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor]
 
 
@@ -121,6 +144,8 @@ class Classifier:
         classes: names of the classes, for messages and pictures; may be empty.
         labels: the data's names of the classes, in order, if not indices 0, 1, ...
         whole: True if inputs are whole numbers, passed on as int64.
+        estimator: the user's fitted classifier behind `call`, if any: it is asked many rows at a time.
+        decode: makes a batch of tensors the values that `call` takes, for data that are no tensors; or None.
     """
 
     call: Callable[[Tensor], Any]
@@ -136,6 +161,8 @@ class Classifier:
     classes: tuple[str, ...] = ()
     labels: tuple[Any, ...] | None = None
     whole: bool = False
+    estimator: Any = None
+    decode: Callable[[Tensor], Any] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
@@ -143,6 +170,8 @@ class Classifier:
         Raises:
             ModelError: the output has no logits.
         """
+        if self.decode is not None:
+            return logits_of(self.ask(x)).float().to(x.device)
         if self.whole:  # token ids: a float would be refused by an embedding
             ids = x.long()
             if not bool((ids == x).all()):
@@ -159,7 +188,31 @@ class Classifier:
             shape = (1, -1, *[1] * (x.ndim - 2))
             x = (x - mean.view(shape)) / std.view(shape)
         # float32 for every model, also of half precision.
-        return logits_of(self.call(x)).float()
+        logits = logits_of(self.call(x)).float()
+        if logits.ndim != 2:
+            return logits
+        # Classes that the model masks by -inf are never predicted. Losses need a number: far below the sample's other
+        # logits, and without a gradient. A sample whose classes are all masked stays infinite, and is refused.
+        masked = torch.isneginf(logits)
+        lowest = torch.where(masked, torch.inf, logits.detach()).amin(1, keepdim=True)
+        return torch.where(masked, lowest - _MASKED, logits)
+
+    def ask(self, x: Tensor) -> Any:
+        """Return what `call` answers to a batch, in the format that it takes."""
+        return self.call(x if self.decode is None else self.decode(x))
+
+    def reading(self, decode: Callable[[Tensor], Any]) -> Classifier:
+        """Return this classifier for data that are no tensors: it has no gradient to its inputs.
+
+        Raises:
+            ConfigError: it has bounds or preprocessing, which are of tensors.
+        """
+        if self.preprocessing is not None or self.bounds != (0.0, 1.0):
+            raise ConfigError(
+                "Expected no bounds= and no preprocessing= for data that are no tensors. Do the preprocessing inside "
+                "the model's function."
+            )
+        return replace(self, decode=decode, gives=min(self.gives, Needs.SCORES))
 
     def on(self, device: torch.device) -> Classifier:
         """Return this classifier on a device: itself or a copy, so that the user's module stays in place.
@@ -214,13 +267,11 @@ def as_classifier(
 
         return replace(estimator_model(model), bounds=bounds or (0.0, 1.0), preprocessing=preprocessing)
     if not callable(model) or isinstance(model, type):
-        mend = ""
-        if isinstance(model, str) and model.endswith(".onnx"):
-            mend = "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
-        elif isinstance(model, str) and model.startswith(("http://", "https://")):
-            mend = "Use robustest_http.open_inference_model or json_model: pip install robustest-http"
-        raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, mend))
+        raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, _instead(model)))
     module = model if isinstance(model, nn.Module) else None
+    if module is not None and (device := _device(module)) is not None and device.type == "meta":
+        mend = "Load them: model.to_empty(device='cpu'), then model.load_state_dict(weights)."
+        raise ConfigError(f"Expected a module with weights but its parameters are on the device meta. {mend}")
     return Classifier(
         call=model,
         module=module,
@@ -230,6 +281,40 @@ def as_classifier(
         dtype=torch.float32 if module is None else _dtype(module),
         recipe=recipe,
     )
+
+
+def _instead(model: object) -> str:
+    """Return the remedy for a value that is no model."""
+    of = f"{type(model).__module__}.{type(model).__name__}"
+    if isinstance(model, (str, PurePath)):
+        name = str(model)
+        if name.endswith(".onnx"):
+            return "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
+        if name.startswith(("http://", "https://")):
+            return "Use robustest_http.open_inference_model or json_model: pip install robustest-http"
+        return (
+            "Build the model and load its weights first: model.load_state_dict(torch.load(path, weights_only=True)), "
+            "or the loader of the library that it comes from."
+        )
+    if isinstance(model, type):
+        return "This is a class: make an instance of it, with its weights loaded or fitted."
+    if isinstance(model, Mapping):
+        return "These are weights or a checkpoint: build the module and load them: model.load_state_dict(weights)."
+    if of.startswith("onnxruntime."):
+        return (
+            "Use robustest_onnx.onnx_model(path) (pip install robustest-onnx), or "
+            "scores_model(lambda x: session.run(None, {name: x})[0])."
+        )
+    if isinstance(model, (Tensor, np.ndarray, list, tuple)) or hasattr(model, "columns"):
+        return "The model comes first, then the data: (model, (x, y), ...)."
+    if model is None:
+        return "The function that makes it may lack its return."
+    if callable(getattr(model, "predict", None)):
+        return (
+            "Use scores_model(f), where f maps a float32 array to one column of scores for each class, e.g. by its "
+            "predict; or its library's classifier in the style of scikit-learn."
+        )
+    return "Pass its module, or a function from a batch to logits."
 
 
 def _checked_bounds(bounds: object) -> tuple[float, float]:
@@ -246,7 +331,8 @@ def _checked_statistics(preprocessing: object) -> tuple[list[float], list[float]
     try:
         mean, std = (np.atleast_1d(np.asarray(v, dtype=float)).tolist() for v in preprocessing)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        raise ConfigError(expected("preprocessing to be (mean, std) or a function", preprocessing)) from None
+        mend = "For example ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])."
+        raise ConfigError(expected("preprocessing to be (mean, std) or a function", preprocessing, mend)) from None
     if len(mean) != len(std) or not all(s > 0 and math.isfinite(s) for s in std) or not all(map(math.isfinite, mean)):
         raise ConfigError(expected("one mean and one std > 0 per channel", preprocessing))
     return mean, std
@@ -281,7 +367,13 @@ def _other_task(output: object) -> str:
         )
     if isinstance(output, Mapping) and "out" in output:
         return "For segmentation wrap the model in a function that returns ['out'], and claim with task=."
-    return "Wrap the model in a function."
+    if isinstance(output, (list, tuple)) and isinstance(boxes, (str, int)):
+        return "These are labels: use labels_model(f, classes=K), where f maps an array to class indices."
+    if isinstance(boxes, Mapping) and "label" in boxes:
+        return "This is a pipeline: give the model inside it, and samples as it takes them."
+    if isinstance(output, (list, tuple)) and isinstance(boxes, (Tensor, np.ndarray)):
+        return "Wrap the model in a function that returns the logits alone: lambda x: model(x)[0]."
+    return "Wrap the model in a function that returns its logits."
 
 
 def _dtype(module: nn.Module) -> torch.dtype:
@@ -322,7 +414,7 @@ def scores_model(
         if scores.ndim != 2 or scores.shape[1] < 2 or scores.dtype.kind not in "fiub":
             mend = "One column a class."
             raise ModelError(expected("real scores of shape (B, K >= 2)", f"{scores.dtype} {scores.shape}", mend))
-        return torch.from_numpy(_as_float32(scores)).to(x.device)
+        return torch.from_numpy(_as_float32(scores)).to(getattr(x, "device", "cpu"))
 
     return as_classifier(Classifier(call=call, gives=Needs.SCORES, max_queries=max_queries), bounds=bounds)
 
@@ -350,7 +442,8 @@ def labels_model(
         if len(labels) and (labels.min() < 0 or labels.max() >= classes):
             raise ModelError(expected(f"labels in 0..{classes - 1}", (int(labels.min()), int(labels.max()))))
         # 1 for the label and -1 for the others: 0 and 1 would look like probabilities.
-        return torch.from_numpy(2 * np.eye(classes, dtype=np.float32)[labels] - 1).to(x.device)
+        answers = torch.from_numpy(2 * np.eye(classes, dtype=np.float32)[labels] - 1)
+        return answers.to(getattr(x, "device", "cpu"))
 
     return as_classifier(Classifier(call=call, gives=Needs.LABELS, max_queries=max_queries), bounds=bounds)
 
@@ -364,7 +457,7 @@ def estimator_model(model: object) -> Classifier:
     fn = Estimator(model)
     made = scores_model(fn) if fn.gives is Needs.SCORES else labels_model(fn, classes=len(fn.classes))
     names = tuple(map(str, fn.classes)) if any(isinstance(label, str) for label in fn.classes) else ()
-    return replace(made, classes=names, labels=fn.classes)
+    return replace(made, classes=names, labels=fn.classes, estimator=model)
 
 
 def _check(fn: object, max_queries: object) -> None:
@@ -375,8 +468,9 @@ def _check(fn: object, max_queries: object) -> None:
 
 
 def _answer(fn: Predict, x: Tensor) -> NDArray[Any]:
-    # A copy, which the user's function may overwrite.
-    answer = fn(x.detach().to("cpu", torch.float32, copy=True).numpy())
+    # A copy, which the user's function may overwrite; values that are no tensors are decoded anew for each call.
+    given: Any = x.detach().to("cpu", torch.float32, copy=True).numpy() if isinstance(x, Tensor) else x
+    answer = fn(given)
     return np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer)
 
 

@@ -33,6 +33,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from robustest import devices
 from robustest.clock import check as check_clock
 from robustest.clock import left
 
@@ -72,11 +73,11 @@ def full_float32() -> Iterator[None]:
         torch.set_default_dtype(torch.float32)  # tensors that a search makes get the type of the samples
         torch.set_float32_matmul_precision("highest")
         # Without CUDA, cuDNN's places lower no precision, and the state that they begin in cannot be restored.
-        if torch.cuda.is_available():
+        if devices.count("cuda"):
             torch.backends.cudnn.allow_tf32 = False
         if _NEW:
             for place in (*_PLACES, ("mkldnn", "all")):
-                if place[0] == "mkldnn" or torch.cuda.is_available() or place not in _CUDNN:
+                if place[0] == "mkldnn" or devices.count("cuda") or place not in _CUDNN:
                     _set(place, "ieee")
         yield
     finally:
@@ -185,7 +186,7 @@ def _flags() -> Callable[[], None]:
         (np.geterr, lambda how: np.seterr(**how)),
         (np.geterrcall, np.seterrcall),
     ]
-    for kind in ("cpu", "cuda"):
+    for kind in devices.kinds():
         pairs += [
             (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind)),
             (partial(torch.get_autocast_dtype, kind), partial(torch.set_autocast_dtype, kind)),
@@ -226,17 +227,13 @@ def _has(of: object, name: str) -> bool:
 
 def _random_states() -> Callable[[], None]:
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    accelerators = devices.random_states()
 
     def restore() -> None:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(cpu)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
-        if mps is not None:
-            torch.mps.set_rng_state(mps)
+        accelerators()
 
     return restore
 

@@ -36,6 +36,7 @@ class Shipped:
     dtype: torch.dtype
     gives: Needs
     max_queries: int | None
+    decode: Callable[[Tensor], Any] | None = None
 
     def open(self) -> Classifier:
         """Return the model on the CPU, in eval mode.
@@ -56,6 +57,7 @@ class Shipped:
             gives=self.gives,
             max_queries=self.max_queries,
             recipe=self.recipe,
+            decode=self.decode,
         )
 
     def _module(self) -> nn.Module | None:
@@ -111,6 +113,7 @@ def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
         dtype=model.dtype,
         gives=model.gives,
         max_queries=model.max_queries,
+        decode=model.decode,
     )
 
 

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +27,7 @@ from robustest.pytest_plugin.options import (
     SETTINGS,
     WRONG,
 )
-from robustest.pytest_plugin.running import context_of
+from robustest.pytest_plugin.running import SKIPPED, context_of
 from robustest.pytest_plugin.running import pytest_fixture_setup as pytest_fixture_setup
 from robustest.pytest_plugin.running import pytest_report_teststatus as pytest_report_teststatus
 from robustest.pytest_plugin.running import pytest_runtest_call as pytest_runtest_call
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from robustest.context import Context
     from robustest.pytest_plugin.ledger import Ledger
 
-_SKIPPED = "robustness test; run with --robust"
 _FIXTURES = ("robust", "robust_baseline", "robust_data", "robust_model", "robust_responses")
 _MISSING = """\
 Expected a fixture {name!r} but this project defines none. Add it to your conftest.py:
@@ -55,9 +56,10 @@ Expected a fixture {name!r} but this project defines none. Add it to your confte
 @pytest.fixture
 def robust(request: pytest.FixtureRequest) -> Context:
     """Give the settings and the recorder of this test: `robust.settings`, `robust.record(result)`."""
-    if CONTEXT not in request.node.stash:
-        raise pytest.UsageError("Expected `robust` as an argument of the test, or the test marked @pytest.mark.robust.")
+    if CONTEXT not in request.node.stash:  # asked for by name, in a run without --robust
+        pytest.skip(SKIPPED)
     context: Context = request.node.stash[CONTEXT]
+    context.declared = True
     return context
 
 
@@ -164,14 +166,11 @@ def pytest_report_header(config: pytest.Config) -> list[str] | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    by_text = SETTINGS in config.stash or pytest_options.skips_claims(config)
     for item in items:  # before others select by marker
-        if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
+        if not item.get_closest_marker("robust") and _is_robust(item, by_text=by_text):
             item.add_marker(pytest.mark.robust)
-    robust = [
-        item
-        for item in (*items, *_found_tests(config))
-        if item.get_closest_marker("robust") or set(_FIXTURES) & set(getattr(item, "fixturenames", ()))
-    ]
+    robust = [item for item in (*items, *_found_tests(config)) if _is_robust(item, by_text=by_text)]
     config.stash[DESELECTED] = [item.nodeid for item in robust]
     yield
     if SETTINGS in config.stash:
@@ -181,7 +180,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         if SETTINGS in config.stash:
             try:
-                item.stash[CONTEXT] = context_of(item, config)
+                item.stash[CONTEXT] = context_of(item, config, declared=True)
             except pytest.UsageError as error:
                 if not _is_worker(config):
                     raise
@@ -190,9 +189,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             from robustest.settings import Settings
 
             pytest_options.settings_for(item, Settings(), config)  # a mistake in a marker is an error of any run
-            item.add_marker(pytest.mark.skip(reason=_SKIPPED))
+            item.add_marker(pytest.mark.skip(reason=SKIPPED))
     if SETTINGS in config.stash and any(CONTEXT in item.stash for item in items) and not _is_worker(config):
         pytest_options.check_attack(config, config.stash[SETTINGS])
+
+
+def _is_robust(item: pytest.Item, *, by_text: bool) -> bool:
+    """Return True for a test with the marker, one of robustest's fixtures, or a claim in its own text."""
+    if item.get_closest_marker("robust") or set(_FIXTURES) & set(getattr(item, "fixturenames", ())):
+        return True
+    if not by_text:
+        return False
+    # A claim inside of a helper is only noticed once it is made. By its text a test can be skipped before its fixtures
+    # load a model, selected by `-m robust`, and belong to a shard.
+    function: Any = inspect.unwrap(getattr(item, "obj", None) or (lambda: None))
+    code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+    used = set(_names(code)) if isinstance(code, CodeType) else set()
+    claims = {name for name in used if name.startswith(("assert_", "measure_"))}
+
+    def is_ours(name: str) -> bool:
+        value = names.get(name)
+        module = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        return str(module if name in names else name).startswith("robustest")
+
+    # Either the function is one of robustest's or of a pack's, or it is read from such a module.
+    modules = any(is_ours(name) for name in used if name not in names or inspect.ismodule(names[name]))
+    return any(is_ours(name) if name in names else modules for name in claims)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for part in code.co_consts:
+        if isinstance(part, CodeType):  # a function, lambda or comprehension inside
+            yield from _names(part)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -329,12 +358,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     from robustest.pytest_plugin.reports import remember_endings, update_baselines
 
     ledger.add_problems(lost_claims())
+    collected = list(dict.fromkeys([*_collected(config), *ledger.claiming]))
     deselected: list[str] = config.stash.get(DESELECTED, [])
     stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
     account = ledger.account(
         int(session.exitstatus),
         stopped=(str(session.shouldstop or session.shouldfail or "interrupted") if stopped else ""),
-        collected=_collected(config),
+        collected=collected,
         deselected=deselected,
         selection=_selection(config),
     )
@@ -375,7 +405,7 @@ def _write(session: pytest.Session, account: Account) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     # Skipped tests are green, so a line says that they were skipped for lack of --robust.
     reports = terminalreporter.stats.get("skipped", ())
-    count = sum(isinstance(one.longrepr, tuple) and str(one.longrepr[-1]).endswith(_SKIPPED) for one in reports)
+    count = sum(isinstance(one.longrepr, tuple) and str(one.longrepr[-1]).endswith(SKIPPED) for one in reports)
     skipped = [f"{count} robustness test{'' if count == 1 else 's'} skipped: add --robust"] if count else []
     for line in (*skipped, *pytest_options.unused(config)):
         terminalreporter.write_line(line, yellow=True)

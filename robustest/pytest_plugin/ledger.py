@@ -63,6 +63,7 @@ class Ledger:
     def __init__(self) -> None:
         self._expected: dict[str, None] = {}
         self._robust: set[str] | None = None  # None until the collection is known
+        self.claiming: dict[str, None] = {}  # tests that reported a claim, declared or not
         self._calls = True
         self._phases: dict[Attempt, dict[str, str]] = {}  # phase to outcome
         self._endings: dict[Attempt, dict[Ending, None]] = {}  # several for a test with subtests
@@ -111,6 +112,8 @@ class Ledger:
         self._phases.setdefault(key, {})[phase] = report.outcome
         if hasattr(report, "robustest_recorded"):
             self._announced[key] = report.robustest_recorded
+        if hasattr(report, "robustest_claimed"):
+            self.claiming[report.nodeid] = None
         if (attempts := getattr(report, "robustest_attempts", None)) is not None:
             self._repeated[key] = attempts
         ending = ending_of(report)
@@ -213,7 +216,7 @@ class Ledger:
         found: dict[str, list[Ending]] = {test: [] for test in self._expected}
         for (test, _), ended in self._endings.items():
             found.setdefault(test, []).extend(ended)
-        robust = found if self._robust is None else self._robust
+        robust = {*found} if self._robust is None else self._robust.union(self.claiming)
         if stopped and self._calls:
             phases = self._phases_by_test()
             for test in self._expected:

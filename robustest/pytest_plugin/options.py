@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from robustest.devices import NAMES
+
 if TYPE_CHECKING:
     from robustest.account import Account
     from robustest.context import Context
@@ -34,7 +36,7 @@ WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()  # a mistake in th
 
 _INI = {
     "profile": ("string", "profile without --robust-profile (default: ci if CI is set, else dev)"),
-    "device": ("string", "auto, cpu, cuda, cuda:N, cuda:all or mps"),
+    "device": ("string", NAMES),
     "seed": ("int", "seed of the sample order and of random draws"),
     "attack": ("string", "attack of claims without attack="),
     "certify": ("string", "auto or linear: certify samples that attacks do not break (default: off)"),
@@ -61,9 +63,11 @@ _INI = {
     "corpus": ("string", "folder of counterexamples to replay (default: .robustest/corpus)"),
     "corpus_max_mb": ("float", "largest size of the corpus in megabytes (default: 20)"),
     "baseline": ("string", "file of committed outcomes (default: robust-baseline.json)"),
+    "plain_runs": ("string", "skip or run: tests without the marker that claim, in runs without --robust"),
 }
 _FLAGS = {
     "exact": ("exact", True, "evaluate every sample: no early verdicts"),
+    "audit-values": ("audit_values", True, "audit the value of every attack, not only passes that rest on it"),
     "no-cache": ("cache", False, "measure everything again, ignoring remembered results"),
     "replay-only": ("replay_only", True, "replay known counterexamples without searching for new ones"),
     "update-baseline": ("update_baseline", True, "write the outcomes to the baseline instead of comparing with it"),
@@ -82,7 +86,7 @@ def add(parser: pytest.Parser) -> None:
     group = parser.getgroup("robustest", "robustness of models")
     group.addoption("--robust", action="store_true", help="run robustness tests (skipped otherwise)")
     group.addoption("--robust-profile", metavar="NAME", help="dev, ci, nightly or one from [tool.robustest.profiles]")
-    group.addoption("--robust-device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, cuda:all or mps")
+    group.addoption("--robust-device", metavar="DEVICE", help=NAMES)
     group.addoption("--robust-seed", type=int, metavar="N", help="seed of the sample order and of random draws")
     group.addoption(
         "--robust-engine", metavar="NAME", help="engine that measures chunks: local, ray (robustest-ray) ..."
@@ -144,6 +148,7 @@ def settings_of(config: pytest.Config) -> Settings:
         if value not in (None, [], ""):
             ini[name] = value
     from_ini = ini.pop("profile", None)
+    ini.pop("plain_runs", None)
     profile = config.getoption("--robust-profile") or from_ini or ("ci" if in_ci() else "dev")
     for name, folder in _FOLDERS.items():
         ini[name] = str(config.rootpath / ini.get(name, folder))
@@ -185,6 +190,18 @@ def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, confi
         except ConfigError as error:
             raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.robust: {error}") from error
     return settings.but(_command_line(config))
+
+
+def skips_claims(config: pytest.Config) -> bool:
+    """Return True if a run without --robust ends a test at its first claim, as skipped.
+
+    Raises:
+        pytest.UsageError: the ini key is wrong.
+    """
+    given = config.getini("robust_plain_runs") or "skip"
+    if given not in ("skip", "run"):
+        raise pytest.UsageError(f"{_in_file(config)}Expected robust_plain_runs to be skip or run but got {given!r}.")
+    return bool(given == "skip")
 
 
 def in_ci() -> bool:

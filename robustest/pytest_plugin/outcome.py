@@ -22,6 +22,8 @@ from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Result, Verdict
 from robustest.words import folded
 
+# Fields in which two measurements of a test differ, or they are shown as one.
+_TOLD_APART = ("claim", "threshold", "verdict", "model", "data", "estimate", "interval", "n")
 # Narrowest width of a terminal that pytest believes, and its default.
 _NARROWEST, _USUAL = 40, 80
 
@@ -44,8 +46,32 @@ def fixture_scopes(item: pytest.Item) -> set[FixtureScope]:
     return {FixtureScope(name, node.nodeid, indices.get(name, 0)) for name in names for node in item.listchain()}
 
 
+def list_measured(context: Context) -> None:
+    """Add the measured results that no assertion took to the test's results, each once."""
+
+    def key(result: Result) -> tuple[object, ...]:
+        return tuple(getattr(result, name) for name in _TOLD_APART)
+
+    recorded = {id(result): place for place, result in enumerate(context.results)}
+    # A test of drawn examples may measure the same many times, and a test may measure what it asserts later.
+    listed = {key(result) for result in context.results}
+    for result in context.ungated:
+        loose, place = replace(result, gated=False), recorded.get(id(result))
+        if result.is_claim and result.verdict is not Verdict.PASSED:
+            caveat = f"{result.verdict}, but the test does not assert it: write {result.asserted_by}"
+            loose = replace(loose, caveats=(*result.caveats, caveat))
+        elif place is not None:
+            continue
+        if place is not None:
+            context.results[place] = loose
+        elif key(loose) not in listed:
+            listed.add(key(loose))
+            context.results.append(loose)
+    context.ungated.clear()
+
+
 def require_claim(context: Context, arguments: Mapping[str, object], *, shared: bool) -> None:
-    """Refuse a test that claimed and measured nothing, and mark results that were measured but not asserted.
+    """Refuse a test that claimed and measured nothing.
 
     Args:
         context: recorder of the test.
@@ -55,17 +81,6 @@ def require_claim(context: Context, arguments: Mapping[str, object], *, shared: 
     Raises:
         NoClaimError: nothing was recorded and nothing measured.
     """
-    recorded = {id(result): place for place, result in enumerate(context.results)}
-    for result in context.ungated:
-        if result.verdict is Verdict.PASSED:
-            continue
-        caveat = f"{result.verdict}, but the test does not assert it: write {result.asserted_by}"
-        loose = replace(result, gated=False, caveats=(*result.caveats, caveat))
-        if id(result) in recorded:
-            context.results[recorded[id(result)]] = loose
-        else:
-            context.results.append(loose)
-    context.ungated.clear()
 
     def has_result(value: object) -> bool:
         values: Iterable[object] = (value,)
@@ -90,6 +105,8 @@ def require_attempts(context: Context, *, passed: bool) -> None:
         AttemptsFailed: an earlier attempt failed, and the setting `attempts` ("every" or "majority") is not met.
     """
     __tracebackhide__ = True
+    if not context.robust:
+        return
     # Plugins such as pytest-rerunfailures, flaky and pytest-retry run failed tests again. A claim that is repeated
     # until it passes finds a lucky draw: with a chance of 1 in 10 to pass, 27 % of all series of three attempts end in
     # a pass. Attempts that ended in an error measured nothing and do not count.
@@ -122,6 +139,8 @@ def skip_if_only_replayed(context: Context) -> Iterator[None]:
         if not context.unvouched:
             raise
         further = f"; then the test raised {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if not (context.robust or context.unvouched):
+        return
     reason = "; ".join(context.unvouched) or "replayed only: the test makes no claim"
     context.unvouched.clear()
     pytest.skip(reason + further)
@@ -188,7 +207,7 @@ def attach(
     context.sent = len(context.results)
     if raised is not None and _is_unmeasured(raised, context):
         plain.robustest_unmeasured = f"{type(raised).__name__}: {raised}"
-    if excinfo is not None and isinstance(raised, (RobustestError, ClaimFailed)):
+    if excinfo is not None and isinstance(raised, (RobustestError, ClaimFailed, AttemptsFailed)):
         if short_traceback:
             report.longrepr = excinfo.getrepr(style="short", funcargs=False, tbfilter=_users_frames)
         _make_inert(report.longrepr)

@@ -1,6 +1,7 @@
 """Hooks of one robustness test: its settings hold while it runs, its end is checked, its results go on its reports."""
 
-# Each hook returns at once for any other test, and imports the rest of robustest only for a robustness test.
+# A test is a robustness test by its marker, fixtures or text, or once it claims or measures something. So in a run with
+# --robust every test has a context, and without it the first claim of a test skips it.
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from robustest import plain_run
 from robustest.pytest_plugin import options as pytest_options
 from robustest.pytest_plugin.options import CONTEXT, MEASURING, SETTINGS, WRONG
 
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
     from robustest.context import Context
 
 
-def context_of(item: pytest.Item, config: pytest.Config) -> Context:
-    """Return the settings and the recorder of a robustness test."""
+SKIPPED = "robustness test; run with --robust"
+
+
+def context_of(item: pytest.Item, config: pytest.Config, *, declared: bool) -> Context:
+    """Return the settings and the recorder of a test."""
     from dataclasses import replace
 
     from robustest.context import Context
@@ -33,6 +38,7 @@ def context_of(item: pytest.Item, config: pytest.Config) -> Context:
         settings=settings,
         test=item.nodeid,
         where=pytest_options.from_here(config, item),
+        declared=declared,
         progress=None if hasattr(config, "workerinput") else TerminalProgress(config),
         rerun=pytest_options.rerun_command(config, settings, item.nodeid),
         skip=pytest.skip,
@@ -43,6 +49,7 @@ def context_of(item: pytest.Item, config: pytest.Config) -> Context:
 def _phase(context: Context, phase: str) -> Iterator[None]:
     """Record the end of a phase; neither a pass nor a skip undoes an earlier failed attempt."""
     __tracebackhide__ = True
+    from robustest.errors import ClaimFailed, RobustestError
     from robustest.pytest_plugin.outcome import require_attempts
 
     try:
@@ -51,6 +58,7 @@ def _phase(context: Context, phase: str) -> Iterator[None]:
         require_attempts(context, passed=False)
         raise
     except BaseException as error:
+        context.claims |= isinstance(error, (ClaimFailed, RobustestError))
         if context.ended is None:
             context.ended = phase, error
         raise
@@ -80,13 +88,19 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Make the test's settings current while it runs."""
-    if CONTEXT not in item.stash:
+    """Make the test's settings current while it runs; without --robust, have its first claim skip it."""
+    if SETTINGS not in item.config.stash:
+        skips = pytest_options.skips_claims(item.config)
+        with plain_run.running(plain_run.PlainTest(lambda: pytest.skip(SKIPPED)) if skips else None):
+            return (yield)
+    if WRONG in item.stash:
         return (yield)
     from robustest.context import running
 
+    if CONTEXT not in item.stash:
+        item.stash[CONTEXT] = context_of(item, item.config, declared=False)
     try:
-        with running(item.stash[CONTEXT]):
+        with plain_run.running(None), running(item.stash[CONTEXT]):
             return (yield)
     finally:
         item.stash[CONTEXT].over = True
@@ -94,10 +108,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Refuse a test without a claim; skip one that only replayed."""
+    """Refuse a robustness test without a claim; skip one that only replayed."""
     __tracebackhide__ = True
     if CONTEXT not in item.stash:
-        return (yield)
+        with plain_run.skipped_if_claimed():
+            return (yield)
     from robustest.pytest_plugin import outcome
 
     context = item.stash[CONTEXT]
@@ -111,12 +126,22 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
                     raise_unheard(context)
                     return result
             result = yield
+            raise_unheard(context)
         finally:
             context.threads += [thread for thread in threading.enumerate() if thread not in before]
-        raise_unheard(context)
-        measuring = item.config.stash.setdefault(MEASURING, set())
-        shared = not measuring.isdisjoint(outcome.fixture_scopes(item))
-        outcome.require_claim(context, getattr(item, "funcargs", {}), shared=shared)
+            measuring = item.config.stash.setdefault(MEASURING, set())
+            shared = bool(measuring) and not measuring.isdisjoint(outcome.fixture_scopes(item))
+            context.claims |= shared
+            outcome.list_measured(context)
+        if context.declared:
+            outcome.require_claim(context, getattr(item, "funcargs", {}), shared=shared)
+        elif context.robust and pytest_options.shard_of(item.config) is not None:
+            from robustest.errors import ConfigError
+
+            raise ConfigError(
+                "Expected the marker on a test whose claims are made by a helper, in a run with --robust-shard, but it "
+                "has none: no shard would own it. Mark it @pytest.mark.robust."
+            )
     return result
 
 
@@ -194,6 +219,7 @@ def pytest_fixture_setup(
             return (yield)
     finally:
         first.ungated = own.ungated
+        first.claims |= own.claims
         if own.measured or len(own.results) > recorded:
             from robustest.pytest_plugin.outcome import FixtureScope
 
@@ -208,7 +234,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the test's results on its report."""
     report = yield
-    if CONTEXT in item.stash:
+    if CONTEXT in item.stash and item.stash[CONTEXT].robust:
         from robustest.pytest_plugin.outcome import attach
 
         attach(

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from robustest.account import EXPLAINED, STATES, Account, Row
-from robustest.reports.inert import inert_lines
+from robustest.reports.inert import inert, inert_lines
 from robustest.reports.text import failure_text, row_remark, row_without_result
-from robustest.results import shown
+from robustest.results import Result, shown
 from robustest.words import count_of, sentence
 
 BUDGET = 900_000
@@ -38,6 +38,7 @@ _MARKS = {
     "measured": "📏",
     "passed": "✅",
 }
+_TAGS = {"=": "", "-": "del", "+": "ins"}
 _MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
 # ASCII punctuation that begins no markup inside of a line.
 _PLAIN = frozenset(".,-/ ()=%+'\"?;^")
@@ -191,8 +192,21 @@ def _details(row: Row) -> str:
     text = f"{row.problem}{again}" if result is None else failure_text(result, replay=row.replay)
     clipped = text if len(text) <= _FOLDED else f"{text[:_FOLDED]}\n… {len(text) - _FOLDED} characters more"
     body = html.escape(_UNSEEN.sub("�", inert_lines(clipped)))  # `show --markdown` prints these lines into a log
+    body += _changes(result)
     head = html.escape(_UNSEEN.sub("�", f"{title} ({_short(row.test, _CELL)})"))
     return f"<details><summary>{head}</summary>\n\n<pre>\n{body}\n</pre>\n\n</details>\n\n"
+
+
+def _changes(result: Result | None) -> str:
+    """Return the diffs of the worst samples, which GitHub shows struck out and underlined."""
+    lines = []
+    for worst in () if result is None else result.counterexamples:
+        for mark, part in (worst.changes or {}).get("diff", ()):
+            tag = _TAGS[mark]
+            text = html.escape(_UNSEEN.sub("�", inert(part, at_start=False)))
+            lines.append(f"<{tag}>{text}</{tag}>" if tag else text)
+        lines.append("\n" if worst.changes else "")
+    return f"\n\n{''.join(lines).rstrip()}" if any(lines) else ""
 
 
 def _short(text: str, most: int) -> str:

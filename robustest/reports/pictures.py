@@ -1,8 +1,12 @@
-"""Pictures: a counterexample before, after and their difference; and sheets of images in rows."""
+"""Pictures: a counterexample before, after and their difference; sheets of images in rows; and sounds beside them."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import itertools
 import os
+import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,8 @@ _TILE = 160
 _GAP = 8
 LARGEST_CHANGE = "largest change"
 """Key in the PNG file for the largest change, in input units; the page reads it."""
+SOUNDS = "sounds"
+"""Key in the PNG file for the digests of the sounds that lie beside it, before and after."""
 
 
 def save_exhibit(
@@ -30,20 +36,27 @@ def save_exhibit(
     answers: Any = None,
     names: Sequence[str] = (),
     answer: str = "",
+    sample_rate: int | None = None,
 ) -> str | None:
     """Save one PNG: before | after | difference (grey is no change, the largest change has full contrast).
 
-    Masks and boxes follow in a second row: target, answers before and after, and their differences.
+    Masks and boxes follow in a second row: target, answers before and after, and their differences. Of waveforms the
+    PNG shows waves and spectrograms, and two WAV files of its name, `-clean.wav` and `-changed.wav`, lie beside it.
 
     Args:
         before, after: (C, H, W) or (H, W) arrays inside of the bounds, C is 1 or 3.
         bounds: values of black and white.
         answers, names: as for `drawn_answers`; None if answers are classes.
         answer: line of text below the answers, such as scores.
+        sample_rate: of waveforms (T,) or (C, T), in Hz; None for images.
 
     Returns:
-        The path, or None if the arrays are no images.
+        The path, or None if the arrays are no images and no waveforms.
     """
+    if sample_rate is not None and np.ndim(before) in (1, 2):
+        loudest = max(abs(bounds[0]), abs(bounds[1]))
+        waves = [np.atleast_2d(np.asarray(one, dtype=np.float64)) / loudest for one in (before, after)]
+        return _save_waveforms(folder, name, waves, loudest, sample_rate)
     first, second = _image(before, bounds), _image(after, bounds)
     if first is None or second is None:
         return None
@@ -128,3 +141,94 @@ def _tile(image: NDArray[np.float64]) -> NDArray[np.uint8]:
     # Whole factors without interpolation keep single changed pixels visible.
     factor = max(1, _TILE // max(grey.shape[:2]))
     return grey.repeat(factor, 0).repeat(factor, 1)
+
+
+# Waveforms
+
+
+# Pixels of a waveform's picture: width, height of the wave, height of the spectrogram.
+_WIDE, _WAVE, _SPECTRUM = 240, 72, 112
+# Seconds of a sound that are saved.
+_LONGEST = 30
+# Decibels below the loudest of the three spectrograms that are drawn.
+_DEPTH = 80.0
+# Colours of a spectrogram from quiet to loud: dark to bright in grey as well.
+_HEAT = np.array([(12, 8, 38), (96, 20, 110), (200, 62, 78), (250, 150, 40), (252, 250, 190)], dtype=np.float64)
+
+
+def sounds_of(picture: str) -> tuple[str, str]:
+    """Return the paths of the sounds, before and after, that belong to a picture of waveforms."""
+    stem = picture.removesuffix(".png")
+    return f"{stem}-clean.wav", f"{stem}-changed.wav"
+
+
+def _save_waveforms(
+    folder: str, name: str, pair: Sequence[NDArray[np.float64]], loudest: float, sample_rate: int
+) -> str:
+    """Save the picture and the sounds of two waves (C, T) in [-1, 1], which stand for amplitudes up to `loudest`."""
+    first, second = pair
+    # The difference on a scale of its own, as in images: it is often far below the sound.
+    delta = second - first
+    largest = float(np.abs(delta).max())
+    shown = [first.mean(0), second.mean(0), delta[np.abs(delta).max(1).argmax()]]
+    powers = [_spectrogram(one) for one in shown]
+    top = max(float(power.max()) for power in powers[:2])
+    peak = max(float(np.abs(one).max()) for one in shown[:2])
+    waves = [_wave(one, peak or 1.0) for one in shown[:2]] + [_wave(shown[2], largest or 1.0)]
+    spectra = [_heat(power, top) for power in powers]
+    contents = [_wav(one, sample_rate) for one in pair]
+    digests = " ".join(hashlib.sha256(content).hexdigest() for content in contents)
+    path = _saved(
+        folder,
+        name,
+        _stacked([_row(waves), _row(spectra)]),
+        {LARGEST_CHANGE: f"{largest * loudest:.2g}", SOUNDS: digests},
+    )
+    for target, content in zip(sounds_of(path), contents, strict=True):
+        partial = Path(f"{target}.{os.getpid()}.tmp")
+        partial.write_bytes(content)
+        partial.replace(target)
+    return path
+
+
+def _wav(values: NDArray[np.float64], sample_rate: int) -> bytes:
+    """Return waves (C, T) in [-1, 1] as a WAV file of 16 bits."""
+    held = io.BytesIO()
+    levels = np.rint(values[:, : _LONGEST * sample_rate].clip(-1, 1) * 32_767).astype("<i2")
+    with wave.open(held, "wb") as file:
+        file.setnchannels(len(levels))
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(np.ascontiguousarray(levels.T).tobytes())
+    return held.getvalue()
+
+
+def _wave(values: NDArray[np.float64], largest: float) -> NDArray[np.uint8]:
+    """Draw a wave (T,): in each column from its lowest to its highest value."""
+    edges = np.linspace(0, len(values), _WIDE + 1).astype(int)
+    tile = np.full((_WAVE, _WIDE, 3), 255, dtype=np.uint8)
+    tile[_WAVE // 2] = 200
+    for column, (start, end) in enumerate(itertools.pairwise(edges)):
+        part = values[start : max(end, start + 1)].clip(-largest, largest)
+        top, bottom = ((1 - edge / largest) / 2 * (_WAVE - 1) for edge in (part.max(), part.min()))
+        tile[round(top) : round(bottom) + 1, column] = (40, 80, 140)
+    return tile
+
+
+def _spectrogram(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return powers (F, columns) of a wave (T,) in Hann windows of equal distance, in dB."""
+    window = min(512, 1 << max(1, len(values).bit_length() - 3))
+    starts = np.linspace(0, max(0, len(values) - window), _WIDE).astype(int)
+    padded = np.pad(values, (0, max(0, window - len(values))))
+    frames = np.stack([padded[start : start + window] for start in starts]) * np.hanning(window)
+    return np.asarray(20 * np.log10(np.abs(np.fft.rfft(frames)).T + 1e-9))
+
+
+def _heat(power: NDArray[np.float64], top: float) -> NDArray[np.uint8]:
+    """Draw a spectrogram, low frequencies at the bottom."""
+    place = ((power - top) / _DEPTH + 1).clip(0, 1) * (len(_HEAT) - 1)
+    low = np.minimum(place.astype(int), len(_HEAT) - 2)
+    share = (place - low)[..., None]
+    colours = _HEAT[low] * (1 - share) + _HEAT[low + 1] * share
+    rows = np.linspace(len(power) - 1, 0, _SPECTRUM).round().astype(int)
+    return np.asarray(colours[rows].round().astype(np.uint8))

@@ -24,7 +24,7 @@ class TerminalProgress:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}  # time of the first chunk, and its samples
         self._last = 0.0
 
     def __call__(self, statement: str, done: int, total: int, broken: int) -> None:
@@ -33,12 +33,16 @@ class TerminalProgress:
         if reporter is None:
             return
         now = time.monotonic()
-        started = self._started.setdefault(statement, now)
+        started, first = self._started.setdefault(statement, (now, done))
         terminal = reporter._tw._file.isatty()  # pytest has no public way to ask
         if not terminal and (now - max(started, self._last) < _LINE_EVERY or done == total):
             return
         self._last = now
-        line = inert(f"robustest: {statement}: {done} of {total}, {broken} broken")
+        left = ""
+        if done > first:
+            rest = (now - started) * (total - done) / (done - first)
+            left = f"; at most about {rest:.0f} s left"
+        line = inert(f"robustest: {statement}: {done} of {total}, {broken} broken{left}")
         if capture is None:
             self._write(reporter, line, terminal, done == total)
             return

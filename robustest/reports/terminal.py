@@ -8,15 +8,17 @@ import zlib
 from typing import Any
 
 from robustest.account import EXPLAINED, RED, Account, Row
+from robustest.advice import HINT, advice_on
 from robustest.reports.inert import Inert
-from robustest.reports.text import HINT, Chance, measured, row_remark, row_without_result
-from robustest.results import shown
+from robustest.reports.text import MARKS, Chance, answers, measured, row_remark, row_without_result
+from robustest.results import Changes, shown
 from robustest.settings import Settings
 from robustest.version import VERSION
 from robustest.words import folded
 
 COLOURS = {"passed": "green", "measured": "cyan", **dict.fromkeys(RED - {"inconclusive"}, "red")}
 """Colours of states; all others are yellow."""
+_COLOURED: dict[str, dict[str, bool]] = {"=": {}, "-": {"red": True}, "+": {"green": True}}
 # Characters of a test's name in its folder name, so that paths of pictures fit on a line.
 _READABLE = 16
 # Width in columns if no terminal gives one.
@@ -70,6 +72,9 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
             out.write(f"{_word(row)}  ", **colour)
             out.write_line(row.test)
             write(f"  {_line(row)}")
+        if row.state in EXPLAINED and row.result is not None and (advice := advice_on(row.result)):
+            write(f"    cause: {advice.cause}")
+            write(f"    next: {advice.next}")
         if details and row.result is not None:
             result, cost = row.result, row.result.cost
             out.write_line(f"    {result.statement}")
@@ -81,6 +86,10 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
                 out.write_line(f"    {name}: {json.dumps(value)}")
             for note in result.notes:
                 out.write_line(f"    note: {note}")
+        if row.state in EXPLAINED and row.result is not None and row.result.counterexamples:
+            worst = row.result.counterexamples[0]
+            if worst.changes is not None:
+                _write_changes(out, f"    worst: sample {worst.index}, {answers(row.result, worst)}: ", worst.changes)
     if left_out:
         write(left_out, yellow=True)
     results = [row.result for row in rows if row.result is not None]
@@ -99,6 +108,23 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
         out.write_sep("-", section.title)
         for fact in section.facts:
             write(f"{fact.label}: {shown(fact.value)}{fact.unit and f' {fact.unit}'}")
+
+
+def _write_changes(out: Inert, start: str, changes: Changes) -> None:
+    """Print the change of a sample in colours, with marks for terminals that have none."""
+    if "table" in changes:
+        out.write_line(start.rstrip())
+        for name, before, after in changes["table"]:
+            out.write(f"      {name}: ")
+            out.write(before, red=True)
+            out.write(" -> ")
+            out.write_line(after, green=True)
+        return
+    out.write(start)
+    for mark, part in changes["diff"]:
+        first, last = MARKS[mark]
+        out.write(f"{first}{part}{last}", **_COLOURED[mark])
+    out.write_line("")
 
 
 def _word(row: Row) -> str:

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robustest.account import Row, first_line
-from robustest.results import Counterexample, Result, Verdict
+from robustest.advice import HINT, advice_on
+from robustest.reports.inert import inert
+from robustest.results import Changes, Counterexample, Result, Verdict
 from robustest.words import count_of, headline, sentence
-
-HINT = "hint: "
-"""Prefix of a note that hints at a likely mistake; no verdict rests on it."""
 
 
 def measured(result: Result) -> str:
@@ -23,9 +22,11 @@ def measured(result: Result) -> str:
 
 
 def failure_text(result: Result, *, replay: str) -> str:
-    """Return the text of a claim that did not pass: a headline, every number, and the replay command."""
+    """Return the text of a claim that did not pass: headline, cause and step, every number, and the replay command."""
+    advice = advice_on(result)
     lines = [
         headline(result),
+        *([f"  cause     {advice.cause}", f"  next      {advice.next}"] if advice else []),
         f"  claim     {result.statement}",
         f"  measured  {measured(result)}",
         f"  {result.captions.setting:9} {result.setting}",
@@ -54,7 +55,10 @@ def failure_text(result: Result, *, replay: str) -> str:
         pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
         picture = f", {worst.image}" if worst.image else ""
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
-    lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in result.notes]
+        if worst.changes is not None:
+            lines += [f"            {line}" for line in changes_in_words(worst.changes)]
+    notes = [note for note in result.notes if advice is None or note.removeprefix(HINT) != advice.cause]
+    lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in notes]
     if replay:
         lines.append(f"  replay    {replay}")
     return "\n".join(lines)
@@ -69,6 +73,19 @@ def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -
     if result.captions.answered:
         return f"label {label}, {result.captions.answered} {predicted}"
     return f"label {label}, predicted {clean}{separator}{predicted}"
+
+
+MARKS = {"=": ("", ""), "-": ("[-", "-]"), "+": ("{+", "+}")}
+"""Marks before and after a part of a diff, as `wdiff` writes them."""
+
+
+def changes_in_words(changes: Changes) -> list[str]:
+    """Return the change of a sample as lines: a text as one line with marked parts, a table one line a column."""
+    if "diff" in changes:
+        parts = [(MARKS[mark], inert(part, at_start=False)) for mark, part in changes["diff"]]
+        return ["".join(f"{first}{part}{last}" for (first, last), part in parts)]
+    rows = [[inert(one, at_start=False) for one in row] for row in changes["table"]]
+    return [f"{name}: {before} -> {after}" for name, before, after in rows]
 
 
 def class_name(number: int, names: Any) -> str:

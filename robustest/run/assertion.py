@@ -64,6 +64,7 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
         @wraps(words)
         def claim(*args: P.args, **kwargs: P.kwargs) -> Result:
             __tracebackhide__ = True
+            context.begin()
             with claiming(kind.name):
                 check_keywords(measure, kwargs)
                 given: Any = {**defaults, **kwargs}
@@ -71,7 +72,11 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
                     # Python's message would name the measurement, not the assertion.
                     signature.bind(*args, **given)
                 except TypeError as error:
-                    raise TypeError(f"{words.__name__}() {error}") from None
+                    shown = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+                    keyword = next((f"{name}=..." for name in thresholds), "")
+                    call = f"{words.__name__}({', '.join([*shown, keyword] if keyword else shown)})"
+                    mend = "samples and labels are one argument, (x, y), and limits are keywords"
+                    raise TypeError(f"{words.__name__}() {error}. Write {call}: {mend}.") from None
                 if not kind.advises and all(given.get(name) is None for name in thresholds):
                     first = ", ".join(f"{name}=" for name in thresholds[:-1])
                     listed = f"{first} or {thresholds[-1]}=" if first else f"{thresholds[0]}="

@@ -33,6 +33,7 @@ from robustest.run.audit import Audit
 from robustest.run.evidence import REPLAYED, Columns, Evidence, Observation, OtherModel, Stream
 from robustest.run.memory import Memory
 from robustest.run.plan import Plan
+from robustest.run.reading import Reader
 from robustest.run.workers import ChunkResult, Engine, InProcess, Mapper, Work, engine_for
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION
@@ -99,6 +100,7 @@ class _Run:
     other: Evidence | None = None
     beside: OtherModel | None = None
     kept: list[Kept] = field(default_factory=list)
+    reader: Reader = field(init=False)
     _begun: dict[int, _Begun] = field(default_factory=dict)
     _was_replayed: bool = False
     _sent: object = None
@@ -114,7 +116,8 @@ class _Run:
             return refuted
         order = rng.permutation(settings.seed, total)[: settings.max_samples]
         self.plan.units.check(order)
-        ids = partition(order)
+        chunks = list(partition(order))
+        ids, self.reader = iter(chunks), self.plan.units.reader(chunks)
         settled, audit, audited = None, Audit(self.plan.units, self.memory, settings), True
         # A pass is audited on the number itself, without the comparison with a baseline.
         own_rule = rule.other if isinstance(rule, NoWorse) else rule
@@ -132,8 +135,8 @@ class _Run:
 
         try:
             # In the seeded order, never as chunks finish: broken samples finish first, and would bias an early stop.
-            results = in_order(partition(order), self.engine, self.look_up, self.begin, self.take)
-            with closing(results):
+            results = in_order(chunks, self.engine, self.look_up, self.begin, self.take)
+            with closing(self.reader), closing(results):
                 for result in results:
                     observation = result.observation
                     stream.add(next(ids), observation, result.tally, examples=settings.examples, marks=result.marks)
@@ -162,7 +165,12 @@ class _Run:
         if isinstance(rule, NoWorse):
             found = replace(stream, columns=dict(stream.columns), counts=dict(stream.counts))
         if settled is None and stream.n:
-            audited = audit.take(found, passing, holding)
+            # A value that a threshold is taken from is audited as a pass is whose threshold equals it: no room is left
+            # for what the attack overlooked.
+            if settings.audit_values and found is stream:
+                audited = audit.take(stream, lambda columns: len(columns["id"]), lambda _: False)
+            else:
+                audited = audit.take(found, passing, holding)
         decision = rule.decide(stream.columns, total, settled)
         if isinstance(rule, NoWorse) and decision.verdict is Verdict.PASSED:
             stream.tally, stream.counts, stream.exhibits = found.tally, found.counts, found.exhibits
@@ -173,6 +181,8 @@ class _Run:
             decision = replace(
                 decision, verdict=Verdict.INCONCLUSIVE, rule=unaudited, at_alpha=False, reasons=("unaudited",)
             )
+        elif settings.audit_values and not audited:
+            decision = replace(decision, reasons=(*decision.reasons, "unaudited"))
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
 
     def evidence(self, decision: Decision) -> Evidence:
@@ -180,6 +190,7 @@ class _Run:
         evidence = self.stream.evidence(
             decision,
             bounds=units.bounds,
+            sample_rate=units.sample_rate,
             settings=self.plan.settings,
             cached=memory.when,
             model=memory.model,
@@ -193,7 +204,7 @@ class _Run:
         units, chunk = self.plan.units, _Begun(ids)
         # Without a memory, workers read the units, and reading them here as well would be a waste.
         if not self.engine.remote or self.memory.remembers:
-            loaded = units.load(ids)
+            loaded = self.reader.take(place)
             chunk.marks = units.digests(loaded)
             if place == 0:  # stored chunks count only after the model was asked
                 units.ask(self.memory, loaded, chunk.marks)

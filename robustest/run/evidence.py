@@ -20,13 +20,14 @@ from robustest.decisions import Decision
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.health import Health, HealthFinding
-from robustest.results import Cost
+from robustest.results import Changes, Cost
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION, Task
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
+CLASS = "class"  # column of the samples' labels, for tasks of one class
 # Scores that fall by less have not become worse.
 _ROUNDING = 1e-4
 
@@ -43,6 +44,7 @@ class Exhibit:
         pixels: number of changed pixels of an image, or None.
         answer: predictions in words, for tasks without classes (which are -1 then).
         answers: (4, *T) target and prediction, of the unchanged and the changed sample, for tasks without classes.
+        changes: the change in the user's own format, for data that are no tensors.
     """
 
     index: int
@@ -56,6 +58,7 @@ class Exhibit:
     pixels: int | None = None
     answer: str = ""
     answers: Tensor | None = None
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ class Evidence:
         exhibits: the worst samples, worst first.
         tally: the whole cost, also of chunks that were measured earlier or elsewhere.
         bounds: of the input.
+        sample_rate: of waveforms, in Hz; else None.
         cached: date of the measurement if nothing had to be measured now; else "".
         data: digest of all samples and labels in the data's order; "" if some were not measured.
         model: digest of the model, or "".
@@ -159,6 +163,7 @@ class Evidence:
     tally: Tally = field(default_factory=Tally)
     counts: Mapping[str, int] = field(default_factory=dict)
     bounds: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
     findings: tuple[HealthFinding, ...] = ()
     cached: str = ""
     data: str = ""
@@ -263,6 +268,7 @@ class Stream:
         decision: Decision,
         *,
         bounds: tuple[float, float],
+        sample_rate: int | None,
         settings: Settings,
         cached: str,
         model: str,
@@ -281,6 +287,7 @@ class Stream:
             tally=self.tally.plus(Tally(notes=notes)),
             counts=self.counts,
             bounds=bounds,
+            sample_rate=sample_rate,
             findings=self.tally.health.findings(settings.suppress),
             cached=cached,
             data=sha256(b"".join(marks)).hexdigest() if whole else "",
@@ -314,6 +321,7 @@ def exhibits_of(
             before=before[row].cpu(),
             after=after[row].cpu(),
             badness=float(badness[row]),
+            changes=None if chunk.coding is None else chunk.coding.changes(before[row], after[row]),
         )
         for row in rows.tolist()
     ]

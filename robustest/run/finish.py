@@ -30,7 +30,7 @@ from robustest.health import OF_ANSWERS, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
-from robustest.run.evidence import REPLAYED, Evidence
+from robustest.run.evidence import CLASS, REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
 from robustest.threats import Threat
@@ -152,6 +152,10 @@ def result_of(
     if clean is not None and clean.dtype == np.bool_ and held.dtype == np.bool_ and len(clean):
         failures, wrong = int((~held).sum()), int((~held & ~clean).sum())
         details["clean_seen"] = {"right": int(clean.sum()), "of": len(clean), "failures": failures, "wrong": wrong}
+    if (labels := evidence.columns.get(CLASS)) is not None and len(labels) == len(held):
+        details["largest_class"] = int(np.unique(labels, return_counts=True)[1].max())
+        if held.dtype == np.bool_ and (failed := _failures_of_class(labels, held)):
+            details["failures_of_class"] = failed
     details["health"] = [finding.to_dict() for finding in evidence.findings]
     # Before the comparison is added: its rule gives reasons itself.
     claimed = threshold is not None or bool(details.get("baseline"))
@@ -207,6 +211,20 @@ def result_of(
     )
 
 
+def _failures_of_class(label: NDArray[np.int64], held: NDArray[np.bool_]) -> dict[str, int]:
+    """Return the class that has most of the failures, though few of the samples; empty if there is none."""
+    failures = int((~held).sum())
+    if failures < _FEW:
+        return {}
+    classes, counts = np.unique(label[~held], return_counts=True)
+    place = int(counts.argmax())
+    of, n = int(counts[place]), int((label == classes[place]).sum())
+    # Half of the failures, and twice as many as its share of the samples explains.
+    if 2 * of < failures or of * len(held) < 2 * n * failures:
+        return {}
+    return {"class": int(classes[place]), "failures": of, "of_all": failures, "n": n}
+
+
 def _counterexamples(
     evidence: Evidence, folder: str | None, name: str, class_names: Sequence[str]
 ) -> tuple[Counterexample, ...]:
@@ -216,6 +234,7 @@ def _counterexamples(
         if folder is not None:
             stem = f"{rank}-sample{exhibit.index}-{name}"
             drawn: dict[str, Any] = {"answers": exhibit.answers, "names": class_names, "answer": exhibit.answer}
+            drawn["sample_rate"] = evidence.sample_rate
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)
@@ -229,6 +248,7 @@ def _counterexamples(
                 image=image,
                 pixels=exhibit.pixels,
                 answer=exhibit.answer,
+                changes=exhibit.changes,
             )
         )
     return tuple(found)

@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 
 from robustest import clock, context, extensions
-from robustest.errors import ConfigError, NotSearched, PackError, expected, unknown
+from robustest.errors import ConfigError, NotSearched, PackError, UnknownNameError, expected, unknown
 from robustest.kinds import Kind
 from robustest.models.frozen import full_float32, unchanged_process
 from robustest.results import Cost, Result, Verdict
@@ -18,6 +18,8 @@ from robustest.run.plan import Options
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Words for the radius of a threat, which is no option.
+_OF_THREAT = ("eps", "epsilon", "radius", "norm")
 # Attribute of a measurement with its kind of claim.
 _KIND = "__robustest_kind__"
 
@@ -43,6 +45,8 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
         @wraps(measure)
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
             __tracebackhide__ = True
+            if kind is not None:
+                context.begin()
             # Also around the user's functions: precision and default dtype of the process change no outcome and no key.
             with unchanged_process(), full_float32():
                 if kind is None:
@@ -138,6 +142,8 @@ def check_keywords(measure: Callable[..., object], given: Iterable[str]) -> None
     """Raise UnknownNameError, with the nearest name, for a keyword that a measurement does not take."""
     for name in given:
         if name not in (known := _keywords(measure)):
+            if name in _OF_THREAT and "threat" in known:
+                raise UnknownNameError(f"Unknown option {name!r}. The threat holds the radius: Linf(8 / 255), L2(0.5).")
             raise unknown("option", name, known)
 
 

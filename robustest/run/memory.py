@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustest import devices
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.health import Health
 from robustest.identity.keys import Key, Unhashable, key_of
-from robustest.identity.plain import simple
+from robustest.identity.plain import joined, part, simple
 from robustest.models import Classifier
 from robustest.models.classifier import logits_of
 from robustest.run.evidence import Exhibit, Look, Observation, Tally
@@ -39,6 +40,7 @@ from robustest.store.provenance import when
 from robustest.tasks import Task
 
 if TYPE_CHECKING:
+    from robustest.data.coding import Coding
     from robustest.run.units import Units
 
 # Fields of an exhibit that are stored as arrays.
@@ -124,7 +126,7 @@ class Memory:
         if fingerprint.digest is None:
             return cls(None, None, why_not=f"not remembered: {fingerprint.reason}")
         if not isinstance(device, str):
-            device = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+            device = devices.hardware(device)
         about = {
             "device": device,
             "model": fingerprint.digest,
@@ -318,13 +320,13 @@ def listen(
     Returns:
         The notes, None if the look raised or asked nothing; and the first input with its logits.
     """
-    listener, x = _Listener(model.call), chunk.x
+    listener, x = _Listener(model, chunk.coding), chunk.x
     try:
         for rows, calls in plan:
             part = chunk.rows(torch.arange(min(rows, len(x)), device=x.device))
             listener.left = calls
             evaluator = Evaluator(
-                replace(model, call=listener),
+                replace(model, call=listener, decode=None),
                 x.device,
                 batch_size=min(rows, settings.batch_size or rows),  # the last bits of logits depend on it
                 suppress=settings.suppress,
@@ -353,16 +355,20 @@ class _EnoughError(BaseException):
 
 
 class _Listener:
-    def __init__(self, call: Callable[[Tensor], Any]) -> None:
+    def __init__(self, model: Classifier, coding: Coding | None) -> None:
         self.digests: list[bytes] = []
         self.gradient: int | None = None
         self.left = 0
         self.first: tuple[Tensor, Tensor] | None = None
-        self._call = call
+        self._call = model.ask
+        self._coding = coding
 
     def __call__(self, x: Tensor) -> Tensor:
         # The input is noted even if the model is not called any more: it shows the look's changes of the samples.
-        self._note(x)
+        if self._coding is None:
+            self._note(x)
+        else:  # without padding, which is no part of the samples
+            self.digests.append(joined("values", [part("row", one) for one in self._coding.identities(x)]))
         if self.left == 0 or self.gradient is not None:
             raise _EnoughError
         self.left -= 1

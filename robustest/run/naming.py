@@ -43,7 +43,9 @@ _DATA = words(
     "perturbations evidence truth suspects"
 )
 # Other models and tables, and arguments about effort: no part of a key.
-_NOT_NAMED = words("control no_worse_than tolerance options certify reference judge oracle embedding loss train")
+_NOT_NAMED = words(
+    "control no_worse_than tolerance options certify reference judge oracle embedding loss train items calls"
+)
 # Most characters of a key; a digest stands for the rest.
 _LONGEST = 400
 

@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import rng
-from robustest.engine.evaluator import resolve
+from robustest import devices, rng
 from robustest.errors import ConfigError, DataError, expected
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest
 from robustest.run.evidence import Observation, Tally
@@ -113,7 +112,7 @@ class OwnUnits(Units):
             )
 
     def device(self, settings: Settings) -> torch.device:
-        return resolve(settings.device, None)
+        return devices.resolve(settings.device, None)
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
         try:
@@ -202,7 +201,7 @@ class PartJob:
                 f"Expected {type(self.countable).__name__} to be on every worker what it is here but its code, or what "
                 "it holds, differs. Install the same version of the package everywhere."
             )
-        units.begin(self.settings, resolve(device or self.settings.device, None))
+        units.begin(self.settings, devices.resolve(device or self.settings.device, None))
         return Station(units)
 
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustest import context
-from robustest.data import Samples, as_samples
+from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
+from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
 from robustest.decisions import (
     BaselineRule,
@@ -36,6 +37,7 @@ from robustest.errors import ConfigError, expected, unknown
 from robustest.factory import Factory
 from robustest.models import Classifier, Needs, as_classifier
 from robustest.models.classifier import Preprocessing, logits_of
+from robustest.models.trees import cells_of
 from robustest.run.comparison import Baseline, Comparison, entry_in, measured_by
 from robustest.run.evidence import Look
 from robustest.run.naming import current_claim
@@ -43,7 +45,7 @@ from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import MARKER_KEYS, Settings, coerce
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
-from robustest.threats import Columns, Threat
+from robustest.threats import Columns, Discrete, Threat
 
 
 class Options(TypedDict, total=False):
@@ -51,7 +53,7 @@ class Options(TypedDict, total=False):
 
     Keys:
         seed: of the order of the samples and every random draw.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", or an accelerator such as "cuda", "cuda:1" or "mps".
         batch_size: most samples in one model pass.
         precision: "fp32", "bf16" or "auto", for gradients alone.
         scope: "set" (this very test set) or "population" (the one that it was drawn from).
@@ -157,10 +159,13 @@ class Setup:
             ConfigError: an option is unknown or out of range, or the model is none.
             DataError: the data cannot be measured on.
         """
-        checked = CLASSIFICATION if task is None else checked_task(task)
+        checked, waves = CLASSIFICATION if task is None else checked_task(task), isinstance(data, Waveforms)
 
         def prepared(one: object) -> tuple[Classifier, Settings]:
             classifier, settings = apply(one, options)
+            # Sounds swing around 0: the bounds that no one gave are not those of images.
+            if waves and "bounds" not in options and classifier.bounds == (0.0, 1.0):
+                classifier = replace(classifier, bounds=Waveforms.bounds)
             if isinstance(checked, Detection):
                 classifier = adapt_detector(classifier, checked)
             return restrict_to(classifier, data.classes) if isinstance(data, Benchmark) else classifier, settings
@@ -170,8 +175,23 @@ class Setup:
         # Names of classes in the data must be those of the model, in its order; a benchmark has its own map.
         if not isinstance(data, Benchmark):
             labels = classifier.labels or classifier.classes or None
-            given = unwrapped(data, labels if checked.one_class else None)
-        return cls(classifier, as_samples(given, checked), settings, checked, lambda one: prepared(one)[0])
+            arrays = classifier.module is not None or "bounds" in options or classifier.preprocessing is not None
+            given = unwrapped(data, labels if checked.one_class else None, coded=not arrays)
+        samples = as_samples(given, checked)
+        coding = samples.coding
+
+        def reading(made: Classifier) -> Classifier:
+            if coding is None:
+                return made
+            return replace(
+                made.reading(coding.decode), bounds=coding.bounds if isinstance(coding, Frames) else made.bounds
+            )
+
+        def classifier_of(one: object) -> Classifier:
+            return reading(prepared(one)[0])
+
+        classifier = reading(classifier)
+        return cls(classifier, samples, settings, checked, classifier_of)
 
     def but(self, **values: Any) -> Setup:
         return replace(self, settings=self.settings.but(values))
@@ -181,12 +201,27 @@ class Setup:
 
     def resolve(self, threat: Threat) -> Threat:
         """Return a threat for these samples: columns of a table by their places and ranges; others as they are."""
+        coding = self.samples.coding
+        if coding is not None and not isinstance(threat, Discrete):
+            raise ConfigError(
+                f"Expected a threat of single changes for texts, bytes and frames but got {threat}. Use Columns(...) "
+                "for frames; for numbers alone, give arrays and their bounds=(low, high)."
+            )
         if not isinstance(threat, Columns):
             return threat
         x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]
         if x.ndim != 2:
             raise ConfigError(expected(f"rows (N, D) of a table for {threat}", tuple(x.shape)))
-        return threat.resolved(x.shape[1], self.model.bounds)
+        estimator, bounds = self.model.estimator, self.model.bounds
+        frames = coding if isinstance(coding, Frames) else None
+        resolved = threat.resolved(x.shape[1], bounds, coding=frames)
+        if estimator is None or self.model.preprocessing is not None:
+            return resolved
+        few = self.samples.take(torch.arange(min(2, len(self.samples))))[0]
+        decode = None if frames is None else lambda rows: frames.decode(torch.from_numpy(rows))
+        order = () if frames is None else frames.order
+        cells = cells_of(estimator, few.numpy(), resolved.numbers(), decode, order)
+        return resolved if cells is None else threat.resolved(x.shape[1], bounds, coding=frames, cells=cells)
 
     def on(self, samples: Samples) -> Setup:
         return replace(self, samples=samples)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.data import Samples
 from robustest.engine.answer_checks import ask_again, check_model
 from robustest.engine.chunks import Chunk, load
-from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, DataError
 from robustest.models import Classifier, as_classifier, frozen
@@ -55,7 +55,14 @@ class Halves:
     @property
     def view(self) -> Samples:
         """Return the samples that evaluate, with positions from 0."""
-        return Samples(lambda ids: self.samples.take(self.unseen[ids]), len(self.unseen))
+        whole = self.samples
+        return Samples(
+            lambda ids: whole.take(self.unseen[ids]),
+            len(self.unseen),
+            slow=whole.slow,
+            coding=whole.coding,
+            sample_rate=whole.sample_rate,
+        )
 
     def whole(self, result: Result) -> Result:
         outcomes: list[bool | None] = [None] * len(self.samples)
@@ -93,7 +100,7 @@ def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Ben
     Raises:
         RobustestError: something could not be measured.
     """
-    device = resolve(settings.device, model.device)
+    device = devices.resolve(settings.device, model.device)
     started = time.perf_counter()
     with torch.inference_mode(False), frozen(model.module) as notes:
         evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
@@ -137,7 +144,7 @@ def beside(model: object, first: Classifier, settings: Settings, options: Option
         )
     suppress = (*settings.suppress, "softmax_outputs")  # it is not attacked
     with torch.inference_mode(False), frozen(second.module) as notes:
-        device = resolve(settings.device, second.device or first.device)
+        device = devices.resolve(settings.device, second.device or first.device)
         evaluator = Evaluator(second, device, batch_size=settings.batch_size, suppress=suppress, notes=notes)
         yield evaluator
         evaluator.settle()

@@ -6,6 +6,7 @@ puts to a classifier (`ModelUnits`), and units of plugins (`robustest.run.own_un
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,22 +14,24 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Protocol, cast, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.data import Samples
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
-from robustest.engine.chunks import Chunk, check_data, load
-from robustest.engine.evaluator import Evaluator, choose_precision, resolve, seed_draws
+from robustest.engine.chunks import Chunk, check_data, check_same, read
+from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Fingerprint, fingerprint
 from robustest.models import Classifier, Needs, frozen
 from robustest.models.shipping import Shipped, ship
-from robustest.run.evidence import Exhibit, Look, Observation, Tally
+from robustest.run.evidence import CLASS, Exhibit, Look, Observation, Tally
 from robustest.run.memory import ENDPOINT, FULL, WATCHED, Answered, Memory, Notes, listen
+from robustest.run.reading import Reader
 from robustest.run.replay import Replay
 from robustest.run.workers import Job, Mapper, Station, check_versions, versions
 from robustest.settings import Settings
@@ -45,10 +48,12 @@ class Units:
     Attributes:
         replay: known counterexamples; None without a search.
         bounds: least and largest value of the units, for pictures.
+        sample_rate: of waveforms, in Hz, for pictures and sounds; else None.
     """
 
     replay: Replay | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
     notes: Sequence[str] = ()
 
     # Identity
@@ -82,12 +87,16 @@ class Units:
         raise NotImplementedError
 
     def load(self, ids: Tensor) -> Any:
-        """Read the chunk of the units at positions (n,) int64.
+        """Read the chunk of the units at positions (n,) int64, on the host.
 
         Raises:
             DataError: units cannot be measured on.
         """
         raise NotImplementedError
+
+    def reader(self, chunks: Sequence[Tensor]) -> Reader:
+        """Return a reader of chunks in this order; close it before the end of `open`."""
+        return Reader(lambda ids, _: self.load(ids), chunks, ahead=False)
 
     def digests(self, chunk: Any) -> list[bytes]:
         raise NotImplementedError
@@ -179,6 +188,9 @@ class ModelUnits(Units):
     _early: EarlyAnswers | None = field(init=False, repr=False, default=None)
     _busy: bool = field(init=False, repr=False, default=False)
     _answered: tuple[Tensor, Tensor] | None = field(init=False, repr=False, default=None)
+    _first: tuple[Tensor, Tensor] | None = field(init=False, repr=False, default=None)
+    _draws: bool = field(init=False, repr=False, default=False)
+    _sent: tuple[Chunk, Chunk] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if self.model.reset is not None and not self.adapts:
@@ -187,21 +199,26 @@ class ModelUnits(Units):
                 "shown. Measure it with "
                 "assert_corruption_robustness, which resets it before each cell."
             )
-        self.bounds = self.model.bounds
+        self.bounds, self.sample_rate = self.model.bounds, self.samples.sample_rate
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def check(self, ids: Tensor) -> None:
-        check_data(self.samples, ids)
+        before = _random_states() if self.samples.slow else None
+        self._first = check_data(self.samples, ids)
+        # Draws of the data set from another thread would come between those of the model, or of the user's shifts.
+        self._draws = before is not None and before != _random_states()
 
     def device(self, settings: Settings) -> torch.device:
-        return resolve(settings.device, self.model.device)
+        return devices.resolve(settings.device, self.model.device)
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
         model = self.model
         found = fingerprint(model.call, model.module, model.preprocessing)
         if not exported or found.digest is not None or model.module is None or model.call is not model.module:
+            return found
+        if model.decode is not None:  # a graph takes tensors
             return found
         # The exported graph takes the place of code that cannot be read; an export needs an example.
         example = self.samples.take(torch.zeros(1, dtype=torch.int64))[0].to(model.device or self.device(settings))
@@ -210,6 +227,7 @@ class ModelUnits(Units):
     def about(self) -> Mapping[str, object]:
         model = self.model
         about = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
+        about |= {} if self.sample_rate is None else {"sample_rate": self.sample_rate}
         return about if self.task == CLASSIFICATION else {**about, "task": self.task}
 
     @contextmanager
@@ -233,23 +251,49 @@ class ModelUnits(Units):
         self._early, self._busy, self._answered = None, False, None
 
     def load(self, ids: Tensor) -> Chunk:
-        evaluator, bounds = self.evaluator, self.evaluator.model.bounds
+        return self._read(ids, None)
+
+    def _read(self, ids: Tensor, taken: tuple[Tensor, Tensor] | None) -> Chunk:
+        model = self.model
         whole = bool(getattr(self.look, "whole_inputs", False))
-        chunk = load(self.samples, ids, bounds=bounds, seed=self._settings.seed, device=evaluator.device, whole=whole)
-        if chunk.bounds != bounds:  # integers, such as tokens: the model must get integers again
+        if taken is not None and self._first is not None:  # read by a process: the first must be those read here
+            first, few = self._first, len(self._first[0])
+            check_same((first[0], first[1]), (taken[0][:few], taken[1][:few]), ids[:few])
+            self._first = None
+        chunk = read(self.samples, ids, bounds=model.bounds, seed=self._settings.seed, whole=whole, taken=taken)
+        return replace(chunk, x=devices.pinned(chunk.x, self.evaluator.device))
+
+    def reader(self, chunks: Sequence[Tensor]) -> Reader:
+        samples = self.samples
+        ahead = samples.slow and not self._draws and not self.evaluator.random
+        return Reader(self._read, chunks, ahead=ahead, stream=samples.stream)
+
+    def _there(self, chunk: Chunk) -> Chunk:
+        """Return a chunk on the device of the model; the last one is kept for a second call."""
+        evaluator = self.evaluator
+        if chunk.bounds != evaluator.model.bounds:  # integers, such as tokens: the model must get integers again
             evaluator.model = replace(evaluator.model, whole=True)
-        return chunk
+        if self._sent is None or self._sent[0] is not chunk:
+            self._sent = chunk, chunk.on(evaluator.device)
+        return self._sent[1]
 
     def digests(self, chunk: Chunk) -> list[bytes]:
+        if chunk.coding is not None:  # the same values are the same data, however they are padded
+            own = chunk.coding.identities(chunk.x)
+            y = chunk.y.cpu().contiguous().numpy()
+            about = f"{y.dtype.str} {y.shape[1:]} ".encode()
+            return [sha256(about + len(a).to_bytes(8) + a + b.tobytes()).digest() for a, b in zip(own, y, strict=True)]
         # The type and the shape belong to the digest: other arrays may have the same bytes.
-        x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
+        x, y = chunk.x.contiguous().numpy(), chunk.y.contiguous().numpy()
         shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
-        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}".encode()
+        rate = "" if chunk.sample_rate is None else f"{chunk.sample_rate} Hz "
+        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}{rate}".encode()
         return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
         evaluator, settings = self.evaluator, self._settings
         started, before = time.perf_counter(), Tally.of(evaluator) if self._busy else Tally()
+        chunk, self._sent = self._there(chunk), None
         # Draws of a random model depend on the chunk alone, not on the chunks before it or on the worker.
         seed_draws(chunk.key)
         if first or not self._busy:
@@ -264,7 +308,7 @@ class ModelUnits(Units):
         evaluator.check_labels(chunk.y)
         evaluator.probed, evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
         backward = evaluator.backward
-        observation = with_strata(self.look(evaluator, chunk), evaluator.task, chunk)
+        observation = with_labels(self.look(evaluator, chunk), evaluator.task, chunk)
         if evaluator.backward > backward and not evaluator.probed:  # a look that took gradients and did not check them
             probe_gradient(evaluator, chunk, searched=False)
         # Early inputs once more: an answer that has changed depends on the inputs between.
@@ -275,6 +319,7 @@ class ModelUnits(Units):
     def ask(self, memory: Memory, chunk: Chunk, marks: list[bytes]) -> None:
         # On every engine, this process's copy of the model is asked.
         look: Any = self.look
+        chunk = self._there(chunk)
         if self.replay is not None:  # known counterexamples must not change the questions
             look = replace(look, replay=None)
         model = self.evaluator.model
@@ -292,7 +337,7 @@ class ModelUnits(Units):
         memory.ask(hear, marks, costly=costly)
         self._answered = answered
         if answered is not None:
-            self.evaluator.model = replace(model, call=Answered(model.call, answered))
+            self.evaluator.model = replace(model, call=Answered(model.ask, answered), decode=None)
 
     def cost(self) -> Tally:
         return Tally.of(self.evaluator)
@@ -318,7 +363,7 @@ class ModelUnits(Units):
         # A model with a budget of queries per sample has none left for an audit.
         if auditor is None or self.model.max_queries is not None:
             return None
-        chunk = self.load(ids)
+        chunk = self.load(ids).on(self.evaluator.device)
         # Other keys: a search of the same kind would otherwise repeat the attack's draws.
         chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
         look = auditor(self.evaluator, chunk)
@@ -328,7 +373,7 @@ class ModelUnits(Units):
         look: Any = self.look
         if not isinstance(look, Searching):
             return None
-        chunk = self.load(kept.ids)
+        chunk = self.load(kept.ids).on(self.evaluator.device)
         return lambda: self._counted(lambda evaluator: look.tried(evaluator, chunk, kept))
 
     def still_broken(self) -> set[int]:
@@ -336,8 +381,8 @@ class ModelUnits(Units):
         return set() if self.replay is None else self.replay.replay(self.evaluator, self.samples, bounds)
 
     def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
-        chunk, replay = self.load(ids), cast("Replay", self.replay)
-        return self._counted(lambda one: with_strata(replay.observed(one, chunk, examples), one.task, chunk))
+        chunk, replay = self.load(ids).on(self.evaluator.device), cast("Replay", self.replay)
+        return self._counted(lambda one: with_labels(replay.observed(one, chunk, examples), one.task, chunk))
 
     def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
@@ -434,7 +479,7 @@ class ModelJob:
         """
         check_versions(self.versions)
         model = self.model.open()
-        chosen = resolve(device or self.settings.device, model.device)
+        chosen = devices.resolve(device or self.settings.device, model.device)
         blocks = ExitStack()
         blocks.enter_context(torch.inference_mode(False))
         blocks.enter_context(frozen(model.module))
@@ -447,7 +492,7 @@ class ModelJob:
                     "not after."
                 )
         if self.answered is not None:
-            model = replace(model, call=Answered(model.call, self.answered))
+            model = replace(model, call=Answered(model.ask, self.answered), decode=None)
         # No notes: how the model was handed over is known in the process that sent the job.
         evaluator = Evaluator(
             model,
@@ -462,9 +507,21 @@ class ModelJob:
         return Station(units, blocks)
 
 
-def with_strata(observation: Observation, task: Task, chunk: Chunk) -> Observation:
-    """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`)."""
+def _random_states() -> tuple[bytes, object, bytes, int]:
+    """Return the states of the generators of torch, Python and NumPy."""
+    numpy: Any = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy[1].tobytes(), numpy[2]
+
+
+def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observation:
+    """Return an observation with the columns of its samples' classes and strata, for a task that has them.
+
+    Strata decide (`robustest.decisions.strata`); classes only explain.
+    """
     # All rows of a run must have the same columns, also those of replayed counterexamples.
-    if not isinstance(task, Stratified):
-        return observation
-    return replace(observation, columns={**observation.columns, STRATUM: task.strata(chunk.y).cpu().numpy()})
+    columns = {}
+    if task.one_class and chunk.y.ndim == 1:
+        columns[CLASS] = chunk.y.cpu().numpy()
+    if isinstance(task, Stratified):
+        columns[STRATUM] = task.strata(chunk.y).cpu().numpy()
+    return replace(observation, columns={**observation.columns, **columns}) if columns else observation

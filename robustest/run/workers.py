@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from robustest import clock, extensions
+from robustest import clock, devices, extensions
 from robustest.context import when_over
 from robustest.errors import ConfigError, DeviceError, RobustestError, UnknownNameError
 from robustest.identity.packages import own_code
@@ -234,23 +234,17 @@ class Processes:
 
     @classmethod
     def of(cls, settings: Settings) -> Processes:
-        """Return one worker for each GPU with the device cuda:all, else `workers` workers on one device.
+        """Return one worker for each accelerator with a device such as cuda:all, else `workers` workers on one device.
 
         Raises:
-            DeviceError: cuda:all without a GPU.
+            DeviceError: the device is absent.
         """
-        if settings.device == "cuda:all":
-            count = torch.cuda.device_count()
-            if not count:
-                raise DeviceError(
-                    "Expected CUDA devices for 'cuda:all' but this torch sees none. Use --robust-device=cpu or auto."
-                )
-            each = [f"cuda:{index % count}" for index in range(settings.workers or count)]
-        else:
-            each = [settings.device] * (settings.workers or 1)
-        on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
-        kind = torch.cuda.get_device_name(0) if on_gpu and torch.cuda.is_available() else "cpu"
-        return cls(each, kind, threads_of(len(each)))
+        device, first = settings.device, devices.resolve(settings.device, None)
+        each = [device] * (settings.workers or 1)
+        if device.endswith(":all"):
+            count = devices.count(first.type)
+            each = [f"{first.type}:{index % count}" for index in range(settings.workers or count)]
+        return cls(each, devices.hardware(first), threads_of(len(each)))
 
     def put(self, job: Job) -> object:
         self._jobs += 1

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robustest import devices
+
 
 @functools.lru_cache(maxsize=256)
 def _outside(n: int, reach: int, edge: str) -> tuple[list[int], list[int]]:
@@ -132,7 +134,7 @@ def smear(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> T
 
     Tap k of pixel (i, j) lies at (i + down, j + right), both (N, K) int64 on the CPU.
     """
-    if x.device.type != "cpu":
+    if not devices.on_host(x):
         return smear_by_index(x, down.to(x.device), right.to(x.device), weights)
     height, width = x.shape[-2:]
     reach = max(int(offset.abs().max()) for offset in (down, right)) if len(x) else 0

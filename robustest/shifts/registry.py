@@ -1,7 +1,8 @@
 """The list of built-in shifts, shifts by name and severity, and users' functions as shifts.
 
 The built-in image shifts (`SHIFTS`) are defined on images in [0, 1]: `Shift.apply` rescales their arguments and
-results. Every other function receives inputs in the units of the data, with any number of axes, and returns the same.
+results. Every other function, those of signals (`SIGNALS`) among them, receives inputs in the units of the data, with
+any number of axes, and returns the same.
 """
 
 from __future__ import annotations
@@ -9,23 +10,30 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustest import extensions, rng
 from robustest.checks import moved_rows
-from robustest.errors import ConfigError, ModelError, expected, unknown
+from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.results import Variation
+from robustest.shifts.audio import AUDIO
 from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
 from robustest.shifts.digital import contrast, elastic_transform, jpeg_compression, occlusion, pixelate, resolution
 from robustest.shifts.geometric import crop, perspective, rotation, scale, shear, translation
 from robustest.shifts.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from robustest.shifts.photometric import brightness, channel_swap, gamma, hue, saturate
+from robustest.shifts.series import SERIES
+from robustest.shifts.signals import SignalChange, SignalFamily
 from robustest.shifts.tables import PARAMETERS, Family
+from robustest.shifts.text import TEXT_SHIFTS, is_text_shift
 from robustest.shifts.weather import fog, frost, snow, spatter
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 _COMMON: tuple[Family, ...] = (
     *(gaussian_noise, shot_noise, impulse_noise),
@@ -52,20 +60,28 @@ CORRUPTIONS = COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS
 """All 19 corruptions of ImageNet-C, in its order."""
 
 SHIFTS: dict[str, Family] = {each.__name__: each for each in (*_COMMON, *_EXTRA, *_BEYOND)}
-"""The built-in shifts by name."""
+"""The built-in shifts of images by name."""
+
+SIGNALS: dict[str, SignalFamily] = {each.name: each for each in (*AUDIO, *SERIES)}
+"""The built-in shifts of waveforms and series by name."""
 
 ShiftFunction = Callable[..., Tensor]
 """Maps x (N, *S), in input units and inside the bounds, to shifted inputs of the same shape and units.
 
 After x it may take a severity 1..5, and keys (N,) int64 from which it draws, in this order or by the names `severity`
-and `key`; also `bounds`, the pair (lowest, highest) input value, and `parameters`, "auto", "224", "64" or "32".
+and `key`; also `bounds`, the pair (lowest, highest) input value, `parameters`, "auto", "224", "64" or "32", and
+`sample_rate`, in Hz, or None where the data have none.
 """
+
+
+_BUILT_IN: dict[str, ShiftFunction] = {**SHIFTS, **SIGNALS, **TEXT_SHIFTS}  # type: ignore[dict-item]
 
 
 class ShiftedInputs(NamedTuple):
     """Inputs after a shift.
 
     Attributes:
+        x: (N, *S); of data that are no tensors, in a shape that may differ from that of the samples.
         moved: (N,) bool, True where a sample changed by more than rounding.
         cut: (N,) bool, True where clipping to the bounds left nothing of the change; usually its units were wrong.
     """
@@ -80,7 +96,7 @@ class Shift:
     """A shift at a severity.
 
     Args:
-        name: one of `SHIFTS`, a pack's shift (`robustest.extensions`), or the name of `function`.
+        name: one of `SHIFTS` or `SIGNALS`, a pack's shift (`robustest.extensions`), or the name of `function`.
         severity: 1 (mild) to 5 (severe); ignored by a function that takes none.
         function: a `ShiftFunction`; None looks `name` up.
         parameters: one of ImageNet-C's sets, "224", "64" or "32"; "auto" chooses by the image's size.
@@ -122,22 +138,36 @@ class Shift:
         """The severity; None if the function takes none."""
         return self.severity if self._takes("severity") else None
 
-    def apply(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> Tensor:
+    def apply(self, x: Tensor, key: Tensor, bounds: tuple[float, float], sample_rate: int | None = None) -> Tensor:
         """Return shifted inputs inside the bounds.
 
         Args:
-            x: (N, *S) inside the bounds; images for the shifts of `SHIFTS`.
+            x: (N, *S) inside the bounds; images for the shifts of `SHIFTS`, (N, T) or (N, C, T) for `SIGNALS`.
             key: (N,) keys of the samples' randomness.
+            sample_rate: of waveforms, in Hz.
 
         Raises:
-            ConfigError: a shift of `SHIFTS` and no images.
+            ConfigError: a shift of `SHIFTS` and no images, or one of `SIGNALS` and no signals.
             ModelError: the shift changed the shape or gave NaN.
         """
-        return self._applied(x, key, bounds)[0]
+        return self._applied(x, key, bounds, sample_rate)[0]
 
-    def shifted(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> ShiftedInputs:
-        """Return shifted inputs as `apply` does, with the samples that the shift changed."""
-        after, beyond = self._applied(x, key, bounds)
+    def shifted(
+        self,
+        x: Tensor,
+        key: Tensor,
+        bounds: tuple[float, float],
+        coding: Coding | None = None,
+        sample_rate: int | None = None,
+    ) -> ShiftedInputs:
+        """Return shifted inputs as `apply` does, with the samples that the shift changed.
+
+        Args:
+            coding: of samples that are no tensors: the function receives and returns the user's own format.
+        """
+        if coding is not None:
+            return self._coded(x, key, coding)
+        after, beyond = self._applied(x, key, bounds, sample_rate)
         moved = moved_rows(x, after)
         if beyond is None:
             return ShiftedInputs(after, moved, torch.zeros_like(moved))
@@ -148,12 +178,16 @@ class Shift:
         blank = ((flat == bounds[0]).all(1) | (flat == bounds[1]).all(1)) & (flat.shape[1] > 1)
         return ShiftedInputs(after, moved, moved & (gone | blank))
 
-    def _applied(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor | None]:
+    def _applied(
+        self, x: Tensor, key: Tensor, bounds: tuple[float, float], sample_rate: int | None
+    ) -> tuple[Tensor, Tensor | None]:
         # Shifted inputs, and (N, D) bool: elements that a user's function left outside the bounds.
         function = self.function or _function_by_name(self.name)
-        args, kwargs = _arguments(function, self._values(key, bounds))
+        args, kwargs = _arguments(function, self._values(key, bounds, sample_rate))
         low, high = bounds
         builtin = family_name(function) is not None
+        if is_text_shift(function):
+            raise ConfigError(expected(f"texts for the shift {self.name!r}", tuple(x.shape)))
         if not builtin:
             unit = x.clone()  # a user's function may write on its argument
         elif x.ndim != 4:
@@ -173,8 +207,36 @@ class Shift:
             made = shifted.to(x.dtype)
             return made.clamp(low, high), ((made < low) | (made > high)).flatten(1)
         raise ModelError(
-            f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}."
+            f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}. "
+            "Return a tensor of floats in the units and the shape that the function gets."
         )
+
+    def _coded(self, x: Tensor, key: Tensor, coding: Coding) -> ShiftedInputs:
+        function = self.function or _function_by_name(self.name)
+        if family_name(function) is not None:
+            mend = f"Images alone have this shift. Texts have {', '.join(TEXT_SHIFTS)}, or a function of your own."
+            raise ConfigError(expected("images of shape (N, C, H, W) for a shift", "data that are no tensors", mend))
+        if isinstance(function, (SignalFamily, SignalChange)):
+            raise ConfigError(expected(f"signals (N, T) or (N, C, T) for {self.name}", "data that are no tensors"))
+        args, kwargs = _arguments(function, self._values(key, (0.0, 1.0)))
+        values = coding.decode(x)
+        if is_text_shift(function) and not isinstance(values[0], str):
+            raise ConfigError(expected(f"texts for the shift {self.name!r}", type(values[0]).__name__))
+        made: Any = function(values, *args, **kwargs)
+        try:
+            after = coding.encode(made)
+        except DataError as error:
+            raise ModelError(
+                f"Expected the shift {self.name!r} to return the format that it receives. {error}"
+            ) from error
+        if len(after) != len(x):
+            raise ModelError(
+                f"Expected the shift {self.name!r} to give {len(x)} samples, one for each, but got {len(after)}."
+            )
+        same = zip(coding.identities(x), coding.identities(after), strict=True)
+        moved = torch.tensor([before != now for before, now in same], dtype=torch.bool, device=x.device)
+        # No bounds cut anything off.
+        return ShiftedInputs(after.to(x), moved, torch.zeros_like(moved))
 
     def _takes(self, name: str) -> bool:
         # True if the function would get the value of this name: a severity, key, parameters or bounds.
@@ -182,8 +244,11 @@ class Shift:
         args, kwargs = _arguments(self.function, {**self._values(None, (0.0, 1.0)), name: probe})
         return any(value is probe for value in (*args, *kwargs.values()))
 
-    def _values(self, key: Tensor | None, bounds: tuple[float, float]) -> dict[str, object]:
-        return {"severity": self.severity, "key": key, "parameters": self.parameters, "bounds": bounds}
+    def _values(
+        self, key: Tensor | None, bounds: tuple[float, float], sample_rate: int | None = None
+    ) -> dict[str, object]:
+        values = {"severity": self.severity, "key": key, "parameters": self.parameters}
+        return {**values, "bounds": bounds, "sample_rate": sample_rate}
 
 
 def corrupt(
@@ -195,31 +260,35 @@ def corrupt(
     ids: Tensor | Sequence[int] | None = None,
     parameters: str = "auto",
     bounds: tuple[float, float] = (0.0, 1.0),
+    sample_rate: int | None = None,
 ) -> Tensor:
-    """Return corrupted images (N, C, H, W) inside the bounds, the same that a test under this seed uses.
+    """Return corrupted samples inside the bounds, the same that a test under this seed uses.
 
-    Each image's randomness depends on the seed and its index alone: the batch, its order and the device do not matter.
+    Each sample's randomness depends on the seed and its index alone: the batch, its order and the device do not matter.
 
     Args:
-        x: (N, C, H, W) floats inside the bounds, on any device; not changed.
+        x: floats inside the bounds, on any device; not changed: images (N, C, H, W), or (N, T) or (N, C, T) for the
+            shifts of `SIGNALS`.
         name: one of `CORRUPTIONS`, or of any other shift.
         severity: 1 (mild) to 5 (severe).
-        ids: (N,) the images' indices in the data; None means 0..N-1.
+        ids: (N,) the samples' indices in the data; None means 0..N-1.
         parameters: one of ImageNet-C's sets, "224", "64" or "32"; "auto" takes the first for images whose longer side
             has 65 pixels or more, the second from 49 pixels on.
+        sample_rate: of waveforms, in Hz, for shifts with times or frequencies.
 
     Raises:
         UnknownNameError: no shift has this name.
-        ConfigError: another argument is out of range, or ids are not one for each image.
+        ConfigError: another argument is out of range, or ids are not one for each sample.
     """
     shift = Shift(name, severity, parameters=parameters)
-    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+    axes, shape = ((2, 3), "(N, T) or (N, C, T)") if name in SIGNALS else ((4,), "(N, C, H, W)")
+    if not isinstance(x, Tensor) or x.ndim not in axes or not x.is_floating_point():
         got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else x
-        raise ConfigError(expected("a tensor of floats of shape (N, C, H, W)", got))
+        raise ConfigError(expected(f"a tensor of floats of shape {shape}", got))
     index = torch.arange(len(x)) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
     if index.shape != (len(x),):
-        raise ConfigError(expected(f"ids of shape ({len(x)},), one for each image", tuple(index.shape)))
-    return shift.apply(x, rng.keys(seed, index.to(x.device)), bounds)
+        raise ConfigError(expected(f"ids of shape ({len(x)},), one for each sample", tuple(index.shape)))
+    return shift.apply(x, rng.keys(seed, index.to(x.device)), bounds, sample_rate)
 
 
 def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
@@ -261,15 +330,15 @@ def family_name(function: ShiftFunction | None) -> str | None:
 
 def shift_names() -> list[str]:
     """Return the names of all shifts: built-in ones, and those of installed packs."""
-    return [*SHIFTS, *extensions.by_name("robustest_shifts", "shift", SHIFTS)]
+    return [*_BUILT_IN, *extensions.by_name("robustest_shifts", "shift", _BUILT_IN)]
 
 
 def _function_by_name(name: str) -> ShiftFunction:
-    if name in SHIFTS:
-        return SHIFTS[name]
-    brought = extensions.by_name("robustest_shifts", "shift", SHIFTS)
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    brought = extensions.by_name("robustest_shifts", "shift", _BUILT_IN)
     if name not in brought:
-        raise unknown("shift", name, [*SHIFTS, *brought])
+        raise unknown("shift", name, [*_BUILT_IN, *brought])
     function: ShiftFunction = brought[name].value
     return function
 
@@ -279,7 +348,15 @@ def _name_of(function: ShiftFunction) -> str:
     if isinstance(function, functools.partial):
         fixed = [*map(_short, function.args), *(f"{name}={_short(value)}" for name, value in function.keywords.items())]
         return f"{_name_of(function.func)}({', '.join(fixed)})"
-    return str(getattr(function, "__name__", type(function).__name__))
+    name = getattr(function, "__name__", None)
+    if name is not None:
+        return str(name)
+    # Two data classes with other numbers are two shifts; the class may name units: `units = {"gain": "dB"}`.
+    value: Any = function
+    numbers = [each.name for each in fields(value)] if is_dataclass(value) else []
+    units = getattr(value, "units", {})
+    parts = [f"{each}={_short(getattr(value, each))} {units.get(each, '')}".rstrip() for each in numbers]
+    return f"{type(function).__name__}({', '.join(parts)})" if parts else type(function).__name__
 
 
 def _short(value: object) -> str:

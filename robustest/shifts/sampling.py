@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustest import devices
+
 # Edges for which -1 and 1 are the centres of the outer pixels in torch's grids, and not the image's edges.
 _CORNERS = ("reflect", "nearest")
 
@@ -96,7 +98,7 @@ MOST_PIXELS = 1 << 17
 def mean_of_zooms(x: Tensor, factors: tuple[float, ...]) -> Tensor:
     """Return the mean of each image (N, C, H, W), twice, and of itself zoomed by each factor about its middle."""
     n, channels, height, width = x.shape
-    if x.device.type == "cpu" and height * width <= MOST_PIXELS:
+    if devices.on_host(x) and height * width <= MOST_PIXELS:
         # One product with a sparse matrix takes the place of an interpolation for each factor. It adds up each pixel's
         # terms in the order in which the matrix holds them, so that no bit depends on the number of images.
         matrix = _zoom_matrix(height, width, factors)

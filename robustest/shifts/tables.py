@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from robustest import devices
 from robustest.errors import ConfigError, expected
 
 P = TypeVar("P")
@@ -105,7 +106,7 @@ def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
             chosen = table.at(severity, x.shape[2], x.shape[3], parameters)
             out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
             # The batch is worked on piece by piece, so that memory does not grow with it.
-            limit = _CPU_ELEMENTS if x.device.type == "cpu" else _ELEMENTS
+            limit = _CPU_ELEMENTS if devices.on_host(x) else _ELEMENTS
             step = max(1, limit // max(1, x[:1].numel()))
             with torch.no_grad():
                 for start in range(0, len(x), step):

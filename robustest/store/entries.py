@@ -179,6 +179,14 @@ class Store:
         meta = {**entry.meta, _STAMPS: dict(key.dependencies.stamps)}
         return self._folder.write(path, pack(_KIND, key.name, entry.arrays, meta))
 
+    def remove(self, key: Key) -> None:
+        """Remove the entry under a key, if there is one.
+
+        Raises:
+            TypeError: the key was not made by `key_of`.
+        """
+        self._folder.remove(self._path(key))
+
     def doubted(self) -> bool:
         """Return True, at random, if a loaded entry is to be computed again and compared."""
         return self._random.random() < self._recheck

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from robustest.history import Origin
@@ -35,8 +36,8 @@ def origin(apart: str | None = None) -> Origin:
     """
     name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
     versions = [f"robustest {VERSION}"]
-    with suppress(PackageNotFoundError):
-        versions.append(f"torch {getattr(sys.modules.get('torch'), '__version__', None) or version('torch')}")
+    if torch := _torch_version():
+        versions.append(f"torch {torch}")
     # git may be absent, or the folder no repository.
     known = bool(name) and seconds.isdecimal()
     return Origin(
@@ -46,6 +47,23 @@ def origin(apart: str | None = None) -> Origin:
         dirty=known and _changed(apart),
         versions=", ".join((*versions, f"Python {platform.python_version()}")),
     )
+
+
+def _torch_version() -> str:
+    """Return torch's version with its build, as 2.13.0+cpu, without loading torch; empty without torch.
+
+    The metadata of some wheels leave the build out, and the controller of pytest-xdist has not loaded torch: read from
+    either, the file of a run would depend on how it was run.
+    """
+    with suppress(ImportError, ValueError, OSError):
+        spec = find_spec("torch")
+        if spec is not None and spec.origin is not None:
+            text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+            if found := re.search(r"^__version__ = ['\"]([^'\"]+)['\"]", text, re.M):
+                return found[1]
+    with suppress(PackageNotFoundError):
+        return version("torch")
+    return ""
 
 
 def _changed(apart: str | None) -> bool:

@@ -22,8 +22,10 @@ from robustest.threats.threat import L1 as L1
 from robustest.threats.threat import L2 as L2
 from robustest.threats.threat import Bounds as Bounds
 from robustest.threats.threat import Discrete as Discrete
+from robustest.threats.threat import Euclidean as Euclidean
 from robustest.threats.threat import Linf as Linf
 from robustest.threats.threat import Rows as Rows
+from robustest.threats.threat import Snr as Snr
 from robustest.threats.threat import Threat as Threat
 from robustest.threats.threat import Unbounded as Unbounded
 from robustest.threats.threat import by_pixel as by_pixel

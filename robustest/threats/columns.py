@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -35,6 +36,8 @@ _GRID = 17
 _MANY = 64
 # More changes than this are not counted apart: 2^17 rows exceed every enumeration.
 _LEVELS = 17
+# Words of a column with more values are free text, and no categories.
+_WORDS = 50
 # Counts of rows are capped here, far above every number of queries and inside int64.
 _CAP = 1e15
 _HALVINGS = 50
@@ -206,7 +209,13 @@ class Linear:
 class TableCoding(Protocol):
     """The part of a frame's coding that `Columns` needs."""
 
-    names: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, in the order of a row."""
+
+    @property
+    def missing(self) -> float:
+        """The code of a missing value."""
 
     def decode(self, x: Tensor) -> Any:
         """Return rows x (N, D) in the user's format."""
@@ -222,6 +231,9 @@ class TableCoding(Protocol):
 
     def whole_in(self, column: int) -> bool:
         """Return True for columns of whole numbers."""
+
+    def shown(self, column: int, code: float) -> str:
+        """Return a code of a column in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +252,7 @@ class Layout:
         below, above: (F,) float64: moves allowed, or shares where `relative` (F,) bool.
         scale: (D,) float32: the usual room of an element; 0 for fixed ones.
         linear: (weights (D,) float64, least, largest) of each linear relation.
+        missing: the code of a missing number, which stays unless a rule lists values.
     """
 
     names: tuple[str, ...]
@@ -257,13 +270,11 @@ class Layout:
     relative: Tensor
     scale: Tensor
     linear: tuple[tuple[Tensor, float, float], ...]
+    missing: float
 
     def on(self, device: torch.device) -> Layout:
         """Return the layout with its tensors on a device."""
-        if self.whole.device == device:
-            return self
-        tensors: dict[str, Any] = {name: one.to(device) for name, one in vars(self).items() if isinstance(one, Tensor)}
-        return replace(self, **tensors)
+        return self if self.whole.device == device else _on(self, device)
 
     def place(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return (N, F) int64 the first entry of each field's table at or above u (N, F), and True where it is u."""
@@ -290,6 +301,14 @@ class Layout:
         return x.scatter(1, self.spots.flatten().expand(len(x), -1), parts.flatten(1))
 
 
+@lru_cache(maxsize=16)
+def _on(layout: Layout, device: torch.device) -> Layout:
+    # Kept, since every step of a search asks for it.
+    tensors: dict[str, Any] = {name: one.to(device) for name, one in vars(layout).items() if isinstance(one, Tensor)}
+    linear = tuple((weights.to(device), least, most) for weights, least, most in layout.linear)
+    return replace(layout, linear=linear, **tensors)
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Some columns of a table may change, each by its own rule; no other row is ever shown to the model.
@@ -302,7 +321,8 @@ class Columns:
         max_changed: most columns that change at once, >= 1; None for all.
         where: relations that a changed row must satisfy: `Linear`, or functions of rows in the user's format that
             return a bool for each.
-        ranges: (least, largest) of columns by name; else those of the data's schema, or the model's bounds.
+        ranges: (least, largest) of columns by name, or a schema of pandera with such checks; else those of the data,
+            or the model's bounds.
 
     Raises:
         ConfigError: a rule, relation or number is invalid; `region` raises it for columns that the data lack.
@@ -311,7 +331,7 @@ class Columns:
     changes: Mapping[Any, ColumnRule] | tuple[tuple[Name, ColumnRule], ...]
     max_changed: int | None = None
     where: Sequence[Linear | Callable[[Any], Any]] = ()
-    ranges: Mapping[Any, tuple[float, float]] | tuple[tuple[Name, tuple[float, float]], ...] = ()
+    ranges: Any = ()
     layout: Layout | None = field(default=None, compare=False, repr=False)
     coding: TableCoding | None = field(default=None, compare=False, repr=False)
 
@@ -330,13 +350,62 @@ class Columns:
         for relation in where:
             if not isinstance(relation, Linear) and not callable(relation):
                 raise ConfigError(expected("relations to be Linear(...) or functions of rows", relation))
-        ranges = tuple(self.ranges.items()) if isinstance(self.ranges, Mapping) else self.ranges
+        given = self.ranges if isinstance(self.ranges, Mapping | tuple) else _of_schema(self.ranges)
+        ranges = tuple(given.items()) if isinstance(given, Mapping) else given
         for name, ends in ranges:
             low, high = (_real(f"range of {name}", end) for end in ends)
             if not low < high:
                 raise ConfigError(expected(f"a range of {name!r} with least < largest", ends))
         for name, value in (("changes", changes), ("where", where), ("ranges", ranges)):
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_frame(cls, frame: Any, *, eps: float, max_changed: int | None = None) -> Columns:
+        """Return a threat for a frame of pandas or polars, as a first proposal to be read and edited.
+
+        Numbers and dates may move by `eps` times their range, whole numbers by whole steps, at least one; booleans,
+        categories and words of at most 50 values may become any other. Columns of one value stay.
+
+        Args:
+            eps: share of each column's range, > 0.
+
+        Raises:
+            ConfigError: eps is not positive, or nothing may change.
+        """
+        if not _real("eps", eps) > 0:
+            raise ConfigError(expected("eps > 0", eps))
+        rules: dict[Name, ColumnRule] = {}
+        for name in frame.columns:
+            column = frame[name]
+            values = set(column.dropna().tolist() if hasattr(column, "dropna") else column.drop_nulls().to_list())
+            kinds = {type(value) for value in values}
+            if len(values) < 2:
+                continue
+            if kinds <= {bool, str} or str(column.dtype).lower().startswith(("category", "categorical", "enum")):
+                if len(values) <= _WORDS:
+                    rules[str(name)] = AnyOf()
+            elif kinds <= {int}:
+                rules[str(name)] = Whole(max(1, round(eps * (max(values) - min(values)))))
+            elif kinds <= {int, float}:
+                room = eps * (max(values) - min(values))
+                rules[str(name)] = Within(-room, room)
+            elif all(hasattr(kind, "isoformat") for kind in kinds):
+                days = (max(values) - min(values)).total_seconds() / 86_400
+                rules[str(name)] = Within(-eps * days, eps * days)
+        return cls(rules, max_changed=max_changed)
+
+    @property
+    def spans(self) -> dict[str, str]:
+        """The range of each column of numbers, in words, once the table is known."""
+        table = self.layout
+        if table is None:
+            return {}
+        words = {}
+        for at in (((table.used == 0) | table.cells) & ~table.block).nonzero().squeeze(1).tolist():
+            column, ends = int(table.spots[at, 0]), (float(table.low[at]), float(table.high[at]))
+            shown = [as_written(end) if self.coding is None else self.coding.shown(column, end) for end in ends]
+            words[table.names[at]] = " to ".join(shown)
+        return words
 
     @property
     def radius(self) -> float:
@@ -447,8 +516,17 @@ class Columns:
             relative=torch.tensor(relative_),
             scale=scale,
             linear=tuple(linear),
+            missing=math.nan if coding is None else coding.missing,
         )
         return replace(self, layout=layout, coding=coding)
+
+    def numbers(self) -> list[tuple[int, float, float]]:
+        """Return the elements that may move as numbers, each with the least and largest value of its column."""
+        table = self.layout
+        if table is None:
+            return []
+        rows = ((table.used == 0) & ~table.block).nonzero().squeeze(1).tolist()
+        return [(int(table.spots[at, 0]), float(table.low[at]), float(table.high[at])) for at in rows]
 
     def _values(self, name: Name, rule: AnyOf, group: tuple[int, ...], coding: TableCoding | None) -> list[float]:
         """Return the codes that a column or a block may have, in rising order."""
@@ -471,7 +549,7 @@ class Columns:
         if self.layout is not None:
             return self.layout.on(x.device)
         made: Any = self.resolved(x.shape[1], bounds or (0.0, 1.0)).layout
-        return cast("Layout", made)
+        return cast("Layout", made).on(x.device)
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         if x.ndim != 2:
@@ -499,6 +577,8 @@ class Columns:
         most = torch.maximum(exact, torch.minimum(exact + table.above * amount, table.high))
         least = torch.where(table.whole, least.ceil(), least)
         most = torch.where(table.whole, most.floor(), most)
+        gone = u == table.missing
+        least, most = torch.where(gone, exact, least), torch.where(gone, exact, most)
         low, high = least.to(x.dtype), most.to(x.dtype)
         # float32 may have rounded an end outwards: step back inside.
         low = torch.where(low.double() < least, torch.nextafter(low, u), low)
@@ -595,9 +675,11 @@ class Columns:
         ok = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for weights, least, most in table.linear:
             terms = x.double() * weights.to(x.device)
+            # A relation with a missing number in it says nothing of the row.
+            terms = torch.where(((x == table.missing) & (weights != 0)).any(1, keepdim=True), torch.nan, terms)
             slack = _slack(terms) if least == most else 0.0
             total = terms.sum(1)
-            ok &= (total >= least - slack) & (total <= most + slack)
+            ok &= ~(total < least - slack) & ~(total > most + slack)
         predicates = [relation for relation in self.where if not isinstance(relation, Linear)]
         if not predicates:
             return ok
@@ -654,7 +736,8 @@ class Columns:
         slack = _slack(terms)
         high, low = total > most + (slack if equal else 0), total < least - (slack if equal else 0)
         changed = x != region["x"]
-        rows = ((high | low) & changed.any(1)).nonzero().squeeze(1)
+        gone = ((x == table.missing) & (weights != 0)).any(1)
+        rows = ((high | low) & ~gone & changed.any(1)).nonzero().squeeze(1)
         if not len(rows):
             return x
         row = x[rows].double()
@@ -775,6 +858,27 @@ class Columns:
             ways[:, at] = ways[:, at + 1]
             ways[:, at, 1:] += count[:, at : at + 1] * ways[:, at + 1, :-1]
         return ways.clamp_(max=_CAP)
+
+
+def _of_schema(schema: Any) -> dict[str, tuple[float, float]]:
+    """Return the ranges that a schema of pandera states by its checks.
+
+    Raises:
+        ConfigError: this is no schema.
+    """
+    columns = getattr(schema, "columns", None)
+    if columns is None and hasattr(schema, "to_schema"):  # a model of a frame
+        columns = schema.to_schema().columns
+    if not isinstance(columns, Mapping):
+        raise ConfigError(expected("ranges by column, or a schema of pandera", schema))
+    ranges: dict[str, tuple[float, float]] = {}
+    for name, column in columns.items():
+        stated = [getattr(check, "statistics", None) or {} for check in column.checks]
+        least = [one["min_value"] for one in stated if "min_value" in one]
+        most = [one["max_value"] for one in stated if "max_value" in one]
+        if least and most:
+            ranges[str(name)] = float(max(least)), float(min(most))
+    return ranges
 
 
 def _label(name: Name) -> str:

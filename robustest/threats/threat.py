@@ -4,6 +4,7 @@
 #
 # - L-inf: clip z to [x - eps, x + eps] and the bounds, both ends rounded inwards.
 # - L2: x + (z - x) * min(1, r / |z - x|), then the bounds; r is eps less the rounding of storing x + delta in float32.
+# - Snr: as L2, with eps = 10^(-db / 20) |x|.
 # - L1: move each element by min(max(|z - x| - t, 0), room) towards z, with the smallest t >= 0 for which the moves sum
 #   to eps. Ball and bounds at once, as Croce and Hein (ICML 2021, section 2) show that it must be: one after the other
 #   lands well inside both.
@@ -21,7 +22,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.errors import ConfigError, expected
 from robustest.words import as_written
 
@@ -311,19 +312,20 @@ class Linf(InBox, _Ball):
         return difference(z, region).abs().amax(1)
 
 
-@dataclass(frozen=True, slots=True)
-class L2(_Ball):
-    """The perturbation's Euclidean length, over all elements of a sample, is at most eps, in input units, >= 0.
+def _inside_l2(x: Tensor, bounds: Bounds) -> float:
+    """Return the Euclidean distance by which stored inputs may miss the wanted ones."""
+    # Storing x + delta in float32 errs by half a unit in the last place an element.
+    return math.sqrt(x[0].numel() if len(x) else 1) * max(abs(bounds[0]), abs(bounds[1])) * 2.0**-24
 
-    Raises:
-        ConfigError: eps is negative, NaN or not a number.
-    """
 
-    def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        # Storing x + delta in float32 errs by half a unit in the last place an element; stay that far inside.
-        rounding = math.sqrt(x[0].numel() if len(x) else 1) * max(abs(bounds[0]), abs(bounds[1])) * 2.0**-24
-        reach = max(0.0, self.eps * (1 - 1e-6) - rounding)
-        return {**box(x, bounds), "reach": x.new_full((len(x),), reach)}
+class Euclidean(OfInputs):
+    """Threats whose regions are Euclidean balls and the bounds; "reach" (N,) has the radii less the rounding."""
+
+    __slots__ = ()
+
+    def radii(self, region: Rows) -> Tensor:
+        """Return (N,) the radii in input units."""
+        raise NotImplementedError
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
         x = region["x"]
@@ -343,10 +345,76 @@ class L2(_Ball):
         return gradient / per_row(length(gradient), gradient)
 
     def stride(self, region: Rows) -> Tensor:
-        return (region["span"] * math.sqrt(region["x"][0].numel())).clamp(max=self.eps)
+        return (region["span"] * math.sqrt(region["x"][0].numel())).minimum(self.radii(region))
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         return difference(z, region).square().sum(1).sqrt()
+
+
+@dataclass(frozen=True, slots=True)
+class L2(Euclidean, _Ball):
+    """The perturbation's Euclidean length, over all elements of a sample, is at most eps, in input units, >= 0.
+
+    Raises:
+        ConfigError: eps is negative, NaN or not a number.
+    """
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        reach = max(0.0, self.eps * (1 - 1e-6) - _inside_l2(x, bounds))  # inside, however the point is rounded
+        return {**box(x, bounds), "reach": x.new_full((len(x),), reach)}
+
+    def radii(self, region: Rows) -> Tensor:
+        return torch.full_like(region["span"], self.eps)
+
+
+_QUIETEST = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snr(Euclidean):
+    """The perturbation is at least `db` decibels quieter than the sample: a ball by each sample's own energy.
+
+    The signal-to-noise ratio is 10 log10(sum x^2 / sum delta^2) over all elements of a sample. The size is
+    |delta| / |x|, and the radius 10^(-db / 20). Nothing may be added to silence.
+
+    Args:
+        db: the lowest ratio, in dB, within 300 either way.
+
+    Raises:
+        ConfigError: db is out of range or not a number.
+    """
+
+    axis: ClassVar[str] = "db"
+
+    db: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.db, bool) or not isinstance(self.db, (int, float)) or not abs(self.db) <= _QUIETEST:
+            raise ConfigError(expected(f"db to be a number in -{_QUIETEST:g}..{_QUIETEST:g}", self.db))
+        object.__setattr__(self, "db", float(self.db))
+
+    @property
+    def radius(self) -> float:
+        return float(10.0 ** (-self.db / 20))
+
+    def __str__(self) -> str:
+        return f"Snr({self.db:g} dB)"
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        loudness: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)
+        # Quiet samples are rounded by less than the bounds could be, and a quiet radius must not drown in that.
+        reach = loudness * (self.radius * (1 - 1e-6))
+        largest = x.abs().flatten(1).amax(1).double() + reach if x.numel() else reach
+        reach = (reach - largest * _inside_l2(x, (-1.0, 1.0))).clamp(min=0.0)
+        return {**box(x, bounds), "reach": reach.to(x.dtype), "loudness": loudness}
+
+    def radii(self, region: Rows) -> Tensor:
+        return (region["loudness"] * self.radius).to(region["span"].dtype)
+
+    def size(self, z: Tensor, region: Rows) -> Tensor:
+        size = Euclidean.size(self, z, region)
+        # 0 / 0 is no change of silence; any change of silence is infinitely loud.
+        return torch.where(size > 0, size / region["loudness"], size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +455,7 @@ def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
     x = region["x"]
     clipped = clip(z, region)
     inside = difference(clipped, region).abs().sum(1) <= radius
-    if x.device.type == "cpu" and bool(inside.all()):
+    if devices.on_host(x) and bool(inside.all()):
         return clipped
     exact = x.double()
     delta = z.double() - exact

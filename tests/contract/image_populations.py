@@ -120,6 +120,14 @@ def rate(random: Random, **claim: Any) -> Result:
     return M.measure.measure_rate(recorded(random.random((N, 1)) < 0.8), **claim)
 
 
+def rate_asked(random: Random, **claim: Any) -> Result:
+    """A function that is asked until the verdict is known."""
+    held = dict(enumerate(random.random(N) < 0.8))
+    system = M.Deployed(held.__getitem__, version="1")
+    how = {**claim, "exact": False}
+    return M.measure.measure_rate(lambda item: bool(system(item)), range(N), score=lambda answer, _: answer, **how)
+
+
 def rate_of_runs(random: Random, **claim: Any) -> Result:
     """Some items are nearly always right, the others half of the time."""
     chance = np.where(random.random(N) < 0.75, 0.9, 0.5)

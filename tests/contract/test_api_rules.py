@@ -34,8 +34,8 @@ VARIED = {
     "outside",
     "synthetic",
 }
-FIRST = {f"assert_{name}": ["outcomes"] for name in ("rate", "worst_group_rate", "consistent_runs")}
-"""First arguments of the claims that ask no model."""
+FIRST = {f"assert_{name}": ["outcomes", "items"] for name in ("rate", "worst_group_rate", "consistent_runs")}
+"""First arguments of the claims on recorded outcomes, or on a function that is asked about items."""
 
 every_assertion = pytest.mark.parametrize("name", ASSERTIONS)
 
@@ -126,6 +126,7 @@ def test_every_keyword_has_one_meaning_on_the_page() -> None:
 ONE_TYPE = {
     "reference": "another model, or a table that is measured against: each quantity has its own table",
     "no_worse_than": "recorded outcomes are compared with recorded outcomes",
+    "score": "of the logits of a model, or of the answer of a function that is asked",
     "data": "some claims take a form of data of their own",
     "threat": "some searches know two norms",
 }

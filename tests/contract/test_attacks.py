@@ -60,6 +60,7 @@ def threats_for(shape: tuple[int, ...]) -> list[Threat]:
     balls: list[Threat] = [
         threat_models.Linf(0.1),
         threat_models.L2(0.5),
+        threat_models.Snr(18),
         threat_models.L1(1.5),
         threat_models.L0(3),
         threat_models.Unbounded(),

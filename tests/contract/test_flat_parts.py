@@ -186,7 +186,7 @@ def one_threat_each() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("kind", "name", "threat", "exact"), list(one_threat_each()))
 def test_no_false_claim_passes(kind: str, name: str, threat: Threat, exact: bool) -> None:
-    assert not passes(kind, name, threat, 200, attack="fast", exact=exact)
+    assert not passes(kind, name, threat, 64, attack="fast", exact=exact)
 
 
 @pytest.mark.slow

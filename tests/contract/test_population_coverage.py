@@ -71,6 +71,7 @@ TRUTHS = {
     "transfer, drop": Truth("transfer_accuracy", images.transfer, "max_drop", 0.1),
     "rate": Truth("rate", images.rate, "at_least", 0.8),
     "rate of repeated runs": Truth("rate", images.rate_of_runs, "at_least", 0.8),
+    "rate, asked": Truth("rate", images.rate_asked, "at_least", 0.8),
     "rate, equal groups": Truth("worst_group_rate", images.rate_in_groups, "at_least", 0.8),
     "flips between runs": Truth("consistent_runs", images.flips_between_runs, "max_flip_rate", 0.32),
     "groups, equal": Truth("worst_group_accuracy", images.equal_groups, "at_least", 0.8),

@@ -23,7 +23,7 @@ from robustest.cli.results_file import result_of
 from robustest.history import Origin
 from robustest.kinds import Quantity
 from robustest.measure import measure_robust_accuracy
-from robustest.reports import github, json_file, junit
+from robustest.reports import evidence, github, json_file, junit
 from robustest.reports.html import page as pages
 from robustest.reports.text import Chance, failure_text, measured
 from robustest.results import REASONS, Captions, Counts, Fact, Limit, Pairing, Variation
@@ -261,3 +261,11 @@ def test_an_early_verdict_and_a_whole_one_read_without_a_riddle() -> None:
         sentence(early),
     )
     assert CLASSES == 4
+
+
+def test_no_kind_s_own_numbers_contradict_each_other(of_kind: Result) -> None:
+    """`robustest evidence verify` takes such a contradiction for a changed number."""
+    row = Row("test_a.py::test_x", of_kind)
+    account = Account(results=(row,), endings=(), session=None)
+    content = evidence.statement(account, {}, None, subject=(), salt=b"", lines={})
+    assert list(evidence.contradictions(json.loads(json.dumps(content))["predicate"])) == []

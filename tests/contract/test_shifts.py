@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import random
+import re
 import sys
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustest import rng
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SHIFTS, Shift, corrupt, shift_names
+from robustest import ConfigError, DataError, rng
+from robustest.shifts import (
+    COMMON_CORRUPTIONS,
+    CORRUPTIONS,
+    EXTRA_CORRUPTIONS,
+    SHIFTS,
+    SIGNALS,
+    TEXT_SHIFTS,
+    Shift,
+    Synonyms,
+    corrupt,
+    shift_names,
+)
+from robustest.shifts.text import SHARES
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pairwise import thinned
@@ -227,8 +242,10 @@ def test_names_are_told_apart() -> None:
     assert COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS == CORRUPTIONS
     assert len(set(CORRUPTIONS)) == 19
     assert list(SHIFTS)[:19] == list(CORRUPTIONS)
-    assert len(set(shift_names())) == len(shift_names()) >= len(SHIFTS)
+    assert not set(SHIFTS) & set(SIGNALS)
+    assert len(set(shift_names())) == len(shift_names()) >= len(SHIFTS) + len(SIGNALS)
     assert all(shift.__name__ == name and shift.__doc__ for name, shift in SHIFTS.items())
+    assert all(shift.__name__ == name and shift.changes[0].__doc__ for name, shift in SIGNALS.items())
 
 
 @every_shift
@@ -238,6 +255,147 @@ def test_a_shift_by_name_is_the_function_of_that_name(name: str) -> None:
     got = Shift(name, 2).apply(x, key, (0.0, 1.0))
     assert torch.equal(got, SHIFTS[name](x, 2, key))
     assert torch.equal(got, corrupt(x, name, 2, seed=4))
+
+
+# Shifts of signals
+
+RATE = 8000
+SIGNAL_SHAPES = {
+    "mono": (5, 4096),
+    "stereo": (3, 2, 3001),
+    "one clip": (1, 1, 2048),
+    "sensors": (6, 5, 100),
+    "short": (4, 12),
+}
+WITHOUT_DRAWS = {"gain", "clipping", "delay", "low_pass", "mu_law", "codec", "time_stretch"}
+"""Shifts of signals that draw nothing."""
+
+
+def each_signal_shift() -> Any:
+    """The shifts of signals; the one that needs an encoder is skipped where there is none."""
+    absent = pytest.mark.skipif(
+        importlib.util.find_spec("soundfile") is None, reason="the shift codec needs soundfile: robustest[audio]"
+    )
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=[absent] * (name == "codec")) for name in SIGNALS])
+
+
+every_signal_shift = each_signal_shift()
+
+
+def signals(*shape: int) -> Tensor:
+    """Bursts of tones under noise, another for each row and channel, inside [-0.7, 0.7]."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    time = torch.arange(shape[-1]) / RATE
+    pitch = 150 + 800 * torch.rand(*shape[:-1], 1, generator=generator)
+    loud = 0.1 + 0.4 * torch.rand(*shape[:-1], 1, generator=generator)
+    noise = torch.randn(*shape, generator=generator) * 0.02
+    return (loud * torch.sin(2 * torch.pi * pitch * time) * (time % 0.2 < 0.15) + noise).clamp(-0.7, 0.7)
+
+
+def heard(x: Tensor, name: str, severity: int, **options: Any) -> Tensor:
+    return corrupt(x, name, severity, bounds=(-1.0, 1.0), sample_rate=RATE, **options)
+
+
+@every_signal_shift
+@pytest.mark.parametrize("shape", SIGNAL_SHAPES)
+def test_signals_stay_signals(name: str, shape: str) -> None:
+    x = signals(*SIGNAL_SHAPES[shape])
+    before = x.clone()
+    for severity in SEVERITIES:
+        y = heard(x, name, severity)
+        assert y.shape == x.shape
+        assert y.dtype == torch.float32
+        assert bool(((y >= -1) & (y <= 1)).all())
+        assert torch.equal(x, before)
+        if x.shape[-1] > 100:
+            assert not torch.equal(x, y)
+    assert heard(x.double(), name, 3).dtype == torch.float64
+    assert heard(x[:0], name, 3).shape == x[:0].shape
+
+
+@every_signal_shift
+@pytest.mark.parametrize("shape", ["mono", "stereo", "sensors"])
+def test_a_signal_is_shifted_alike_in_any_company(name: str, shape: str) -> None:
+    x = signals(*SIGNAL_SHAPES[shape])
+    ids = torch.arange(len(x)) * 5 + 3
+    for severity in (1, 4):
+        whole = heard(x, name, severity, seed=7, ids=ids)
+        alone = [heard(x[k : k + 1], name, severity, seed=7, ids=[int(ids[k])]) for k in range(len(x))]
+        assert torch.equal(whole, torch.cat(alone))
+        back = torch.arange(len(x)).flip(0)
+        assert torch.equal(whole[back], heard(x[back], name, severity, seed=7, ids=ids[back]))
+
+
+@every_signal_shift
+def test_signals_in_pieces_are_put_together(name: str) -> None:
+    x = signals(40, 2, 8000).flip(0)
+    x = torch.cat([x, x])  # 1.3 million elements: three pieces
+    whole = heard(x, name, 2)
+    for k in (0, 31, 32, 33, 79):
+        assert torch.equal(whole[k], heard(x[k : k + 1], name, 2, ids=[k])[0])
+
+
+@every_signal_shift
+def test_draws_of_signals_depend_on_seed_and_place_alone(name: str) -> None:
+    x = signals(1, 2, 2000).expand(6, -1, -1)
+    before = torch.get_rng_state()
+    first, again, other = (heard(x, name, 3, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) == (name in WITHOUT_DRAWS)
+    assert torch.equal(first, first[:1].expand_as(first)) == (name in WITHOUT_DRAWS)
+
+
+@every_signal_shift
+def test_severities_of_signals_go_up(name: str) -> None:
+    x = signals(24, 8192)
+    change = [float((heard(x, name, severity) - x).square().mean()) for severity in SEVERITIES]
+    if name in {"delay", "reverberation", "time_stretch", "time_warp"}:  # as far away as another signal already
+        assert min(change) > 0.1 * max(change)
+    else:
+        assert change == sorted(change)
+        assert len(set(change)) == 5
+
+
+@every_signal_shift
+def test_silence_stays_silent(name: str) -> None:
+    x = torch.zeros(3, 2, 4000)
+    for severity in SEVERITIES:
+        assert torch.equal(heard(x, name, severity), x)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_what_is_no_signal_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"\(N, T\) or \(N, C, T\)"):
+        corrupt(images(2, 3, 8, 8), name, 3)
+    with pytest.raises(ConfigError, match=r"\(N, T\) or \(N, C, T\)"):
+        Shift(name, 3).apply(images(2, 3, 8, 8), rng.keys(0, torch.arange(2)), (0.0, 1.0))
+    if name in {"reverberation", "delay", "low_pass", "codec"}:
+        with pytest.raises(ConfigError, match=r"sample rate .* Waveforms\(\(x, y\), sample_rate=16000\)"):
+            corrupt(signals(2, 100), name, 3, bounds=(-1.0, 1.0))
+
+
+def signal_fingerprint(name: str, severity: int) -> list[float]:
+    """Root mean square before the shift's change, of the change, and the product with fixed noise."""
+    x = signals(6, 2, 4000)
+    y = heard(x, name, severity, seed=11).double()
+    probe = torch.rand(y.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64) - 0.5
+    figures = (y.square().mean().sqrt(), (y - x).square().mean().sqrt(), (y * probe).sum() / y.numel() ** 0.5)
+    return [round(float(value), 5) for value in figures]
+
+
+GOLDEN_SIGNALS = [name for name in SIGNALS if name != "codec"]
+"""An encoder's figures are its own affair: another version may change them."""
+
+
+@pytest.mark.parametrize("name", GOLDEN_SIGNALS)
+@every_severity
+def test_shifts_of_signals_are_what_they_were(name: str, severity: int) -> None:
+    golden = json.loads(GOLDEN.read_text())[f"{name} {severity} signals"]
+    assert signal_fingerprint(name, severity) == pytest.approx(golden, abs=0.0005)
+
+
+# What they were
 
 
 def fingerprint(name: str, severity: int, parameters: str) -> list[float]:
@@ -261,8 +419,96 @@ def test_shifts_are_what_they_were(name: str, severity: int, parameters: str) ->
 def test_the_golden_figures_are_of_shifts_that_exist() -> None:
     cells = {
         f"{name} {severity} {parameters}" for name in SHIFTS for severity in SEVERITIES for parameters in PARAMETERS
-    }
+    } | {f"{name} {severity} signals" for name in GOLDEN_SIGNALS for severity in SEVERITIES}
+    cells |= {f"{name} {severity}" for name in OF_TEXTS for severity in SEVERITIES}
     assert json.loads(GOLDEN.read_text()).keys() == cells
+
+
+# Shifts of texts
+
+OF_TEXTS: dict[str, Any] = {**TEXT_SHIFTS, "synonyms": Synonyms({"film": ("movie",), "dull": ("slow", "grey")})}
+TEXTS = [
+    "I do not think that this dull film is one of the best of 2010; it's well played, but it is far too long for me.",
+    "DON'T MISS THIS FILM",
+    "A film.",
+    "Ce film n'est pas \u00e9tonnant, mais il est tr\u00e8s bien jou\u00e9",
+    "\u043f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440 \U0001f600",
+    "",
+    "?!",
+]
+
+every_text_shift = pytest.mark.parametrize("name", OF_TEXTS)
+
+
+def shifted_texts(name: str, severity: int, texts: list[str], ids: list[int] | None = None, seed: int = 3) -> list[str]:
+    places = torch.tensor(range(len(texts)) if ids is None else ids)
+    made: list[str] = OF_TEXTS[name](list(texts), severity, rng.keys(seed, places))
+    return made
+
+
+@every_text_shift
+@every_severity
+def test_texts_stay_texts_and_depend_on_no_other_text(name: str, severity: int) -> None:
+    before = list(TEXTS)
+    made = shifted_texts(name, severity, TEXTS)
+    assert before == TEXTS
+    assert [type(text) for text in made] == [str] * len(TEXTS)
+    order = [3, 0, 6, 1]
+    assert [made[at] for at in order] == shifted_texts(name, severity, [TEXTS[at] for at in order], order)
+    assert made == shifted_texts(name, severity, TEXTS)
+    assert made[5:] == ["", "?!"]
+    assert made[0] != TEXTS[0]
+    assert shifted_texts(name, severity, []) == []
+
+
+@every_text_shift
+def test_a_severity_changes_what_milder_ones_change_in_the_same_way(name: str) -> None:
+    sample = [TEXTS[0] + f" number {k} is a film that I can't forget" for k in range(30)]
+    made = [shifted_texts(name, severity, sample) for severity in SEVERITIES]
+    kept = [
+        np.mean([SequenceMatcher(None, a, b, autojunk=False).ratio() for a, b in zip(sample, one, strict=True)])
+        for one in made
+    ]
+    assert kept == sorted(kept, reverse=True)
+    assert len(set(kept)) == 5
+    # Words of the mildest are words of the most severe one.
+    words = [
+        (set(re.split(r"\s+", one)) - set(re.split(r"\s+", text))) for one, text in zip(made[0], sample, strict=True)
+    ]
+    still = [len(own & set(re.split(r"\s+", one))) for own, one in zip(words, made[4], strict=True)]
+    assert sum(still) >= (0.9 if name in ("typos", "casing", "contractions", "synonyms") else 0.0) * sum(
+        map(len, words)
+    )
+
+
+@every_text_shift
+def test_texts_have_other_draws_under_other_seeds_and_leave_random_states(name: str) -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    sample = [TEXTS[0]] * 20
+    made = shifted_texts(name, 3, sample)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
+    assert len(set(made)) > 1
+    assert made != shifted_texts(name, 3, sample, seed=4)
+
+
+@every_text_shift
+@every_severity
+def test_shifts_of_texts_are_what_they_were(name: str, severity: int) -> None:
+    assert shifted_texts(name, severity, TEXTS[:4]) == json.loads(GOLDEN.read_text())[f"{name} {severity}"]
+
+
+def test_images_and_texts_have_shifts_of_their_own() -> None:
+    with pytest.raises(ConfigError, match="texts for the shift 'typos'"):
+        Shift("typos", 2).apply(torch.rand(2, 3, 8, 8), rng.keys(0, torch.arange(2)), (0.0, 1.0))
+    with pytest.raises(DataError, match="texts"):
+        TEXT_SHIFTS["typos"]([b"bytes"], 1, rng.keys(0, torch.arange(1)))  # type: ignore[list-item]
+    assert set(TEXT_SHIFTS).isdisjoint(SHIFTS)
+    assert {*SHARES} == {*OF_TEXTS}
+    assert all(list(shares) == sorted(shares) for shares in SHARES.values())
+    for table in ({}, {"a": "b"}, {"a": []}, {"a": [1]}):
+        with pytest.raises(ConfigError, match="table of words"):
+            Synonyms(table)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
@@ -271,5 +517,11 @@ if __name__ == "__main__":
         for name in SHIFTS
         for severity in SEVERITIES
         for parameters in PARAMETERS
+    } | {
+        f"{name} {severity} signals": signal_fingerprint(name, severity)
+        for name in GOLDEN_SIGNALS
+        for severity in SEVERITIES
     }
-    GOLDEN.write_text("{\n" + ",\n".join(f'"{cell}": {values}' for cell, values in figures.items()) + "\n}\n")
+    texts = {f"{name} {one}": shifted_texts(name, one, TEXTS[:4]) for name in OF_TEXTS for one in SEVERITIES}
+    lines = [f'"{cell}": {json.dumps(values)}' for cell, values in (*figures.items(), *texts.items())]
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")

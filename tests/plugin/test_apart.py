@@ -271,7 +271,7 @@ def test_a_claim_after_its_test_turns_the_run_red(write: Any, run: Any, read_jso
     assert read_json()["lost"] != []
 
 
-def test_a_thread_of_a_plain_test_loses_no_failure(write: Any, run: Any) -> None:
+def test_a_thread_makes_a_robustness_test_of_a_plain_one(write: Any, run: Any) -> None:
     write(
         test_a="""
         import threading
@@ -289,8 +289,9 @@ def test_a_thread_of_a_plain_test_loses_no_failure(write: Any, run: Any) -> None
         """
     )
     result = run("--robust", *QUIET)
-    assert result.ret == 3
-    result.stdout.fnmatch_lines(["LOST: a claim outside of any robustness test ended in ClaimFailed *"])
+    assert result.ret == 1
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["test_a.py::test_plain *FAILED"])
 
 
 @pytest.mark.parametrize("workers", [(), pytest.param(("-n", "1"), marks=pytest.mark.slow)])

@@ -95,11 +95,22 @@ def test_what_cannot_be_recorded_spoils_its_own_test_only(write_light, run, wron
     result.stdout.fnmatch_lines(["test_a.py::test_right  accuracy *"])
 
 
-def test_robust_asked_for_by_name_while_running_says_what_to_do(write, run):
-    write(test_a="    def test_it(request): request.getfixturevalue('robust')")
+def test_robust_asked_for_by_name_while_running_makes_a_robustness_test(write, run):
+    write(
+        test_a="""
+        def test_records(request): request.getfixturevalue("robust").record(measured())
+
+        def test_does_not(request): request.getfixturevalue("robust")
+
+        def measured():
+            from made import made
+            return made()
+        """
+    )
+    run().assert_outcomes(skipped=2)
     result = run("--robust")
-    result.assert_outcomes(errors=0, failed=1)
-    result.stdout.fnmatch_lines(["*mark.robust*"])
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*Expected a claim in a robustness test*"])
 
 
 def test_what_a_fixture_raises_is_shown_without_the_code_that_called_it(project, write, run):

@@ -40,7 +40,7 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "no data": ("attack(m, None)", "E", "a data set with len() and indexing"),
     "a dict of tensors": ("attack(m, {'x': x, 'y': y})", "E", "a data set with len() and indexing"),
     "a generator": ("attack(m, ((a, b) for a, b in zip(x, y)))", "E", "a data set with len() and indexing"),
-    "images without labels": ("attack(m, x)", "E", "items to be (image, label)"),
+    "images without labels": ("attack(m, x)", "E", "Expected (x, y), a data set"),
     # ranges
     "inputs in 0..255": ("attack(m, (x * 255, y))", "E", "inside the bounds [0, 1]"),
     "normalised inputs": ("attack(m, (x - 0.5, y))", "E", "inside the bounds [0, 1]"),

@@ -29,7 +29,7 @@ FOUR = """
 def test_there_is_one_row_per_claim_with_its_numbers(write, run, section):
     write(test_a=FOUR)
     result = run("--robust", "-o", "robust_recheck=0")
-    rows = [line for line in section(result) if not line.startswith("replay:")]
+    rows = [line for line in section(result) if line.startswith("test_a.py")]
     interval = binomtest(16, 32).proportion_ci(confidence_level=0.98, method="exact")
     low, high = f"{interval.low:.3f}", f"{math.ceil(interval.high * 1000) / 1000:.3f}"  # what is proven, outwards
     measured = f"robust accuracy 0.500 [{low}, {high}] after attack (true value at most {high}), required >="
@@ -67,7 +67,7 @@ def test_every_claim_of_a_test_has_a_row_and_the_test_one_replay_line(write, run
     )
     result = run("--robust")
     result.assert_outcomes(failed=1)
-    rows = section(result)
+    rows = [line for line in section(result) if not line.startswith(" ")]
     assert [row.split("robust accuracy ")[1].split()[0] for row in rows[:3]] == ["1.000", "0.500", "0.000"]
     assert [row.split()[-1] for row in rows[:3]] == ["passed", "FAILED", "FAILED"]
     replayed, replay = rows[3:]
@@ -102,11 +102,24 @@ def test_every_kind_of_claim_has_its_row(write, run, section, call, row):
     assert fnmatchcase(section(run("--robust"))[0], f"test_a.py::test_it  {row.replace('[', '[[]')}")
 
 
-def test_a_test_that_claims_nothing_has_no_row_and_no_claims_no_section(write, run, section):
+def test_a_test_that_only_measures_has_a_row(write, run, section):
     write(test_a="def test_silent(robust_model, robust_data): measure_shift_accuracy(robust_model, robust_data, 'fog')")
-    assert section(run("--robust")) == []
+    [row] = section(run("--robust"))
+    assert row.startswith("test_a.py::test_silent  accuracy 0.750 ")
+    assert row.endswith(", nothing required; n=32  measured")
+
+
+def test_below_a_claim_that_did_not_pass_are_its_cause_and_the_next_step(write, run, section):
+    write(test_a=FOUR)
+    lines = section(run("--robust"))
+    below = {line.split()[0]: lines[at + 1 : at + 3] for at, line in enumerate(lines) if line.startswith("test_a.py")}
+    assert below["test_a.py::test_fails"][0].startswith("    cause: too few samples")
+    assert below["test_a.py::test_fails"][1].startswith("    next: measure about 150 samples, ")
+    assert below["test_a.py::test_open"][0].startswith("    cause: too few samples: ")
+    assert not below["test_a.py::test_passes"][0].startswith(" ")
 
 
 def test_the_section_comes_without_details(write, run, section):
     write(test_a=FOUR)
-    assert not any(line.startswith(" ") for line in section(run("--robust")))
+    indented = [line for line in section(run("--robust")) if line.startswith(" ")]
+    assert all(line.startswith(("    cause: ", "    next: ")) for line in indented)

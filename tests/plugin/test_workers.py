@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from robustest import devices
 from robustest.pytest_plugin import workers as pytest_workers
 
 pytest.importorskip("xdist")
@@ -30,7 +31,7 @@ def machine(project, monkeypatch):
     for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTEST_XDIST_AUTO_NUM_WORKERS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pytest_workers, "cores", lambda: 6)
-    monkeypatch.setattr(pytest_workers, "_DRIVERS", ())
+    monkeypatch.setattr(devices, "_DRIVERS", ())
 
 
 def seen(project):
@@ -41,7 +42,7 @@ def test_workers_share_cores_and_gpus(project, write_light, run, monkeypatch):
     project.makepyfile(early="import os; seen = [os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')]")
     project.makeconftest("import early")
     write_light(test_a="import early\n" + TEST.replace("\n    ", "\n"))
-    monkeypatch.setattr(pytest_workers, "_DRIVERS", (os.devnull,))
+    monkeypatch.setattr(devices, "_DRIVERS", (os.devnull,))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     result = run("--robust", "-n", "auto")
     result.assert_outcomes(passed=6)

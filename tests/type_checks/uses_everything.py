@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from robustest import (
+    Calls,
+    Deployed,
     Discovery,
     Linf,
     Patch,
@@ -57,6 +59,14 @@ class Estimator:
 
     def predict_proba(self, x: Tensor) -> Tensor:
         return x
+
+
+def right(answer: str, item: str) -> bool:
+    return answer == item
+
+
+def cost(answer: str, item: str) -> float:
+    return len(answer + item) / 1000
 
 
 def darker(x: Tensor) -> Tensor:
@@ -116,6 +126,11 @@ def test_recorded_outcomes(scores: Outcomes) -> None:
     assert_rate("now.jsonl", no_worse_than=scores, tolerance=0.01, missing="drop")
     assert_worst_group_rate(scores, at_least=0.8)
     assert_consistent_runs(scores, max_flip_rate=0.1)
+    asked, calls = Deployed(str.upper, version="1"), Calls(concurrency=4, budget=100, cost=cost, max_cost=2.0)
+    assert_rate(asked, ["a", "b"], score=right, runs=2, calls=calls, at_least=0.9)
+    assert_rate(asked, ["a"], score=right, no_worse_than=asked)
+    assert_worst_group_rate(asked, [{"prompt": "a", "group": "b"}], score=right, at_least=0.9)
+    assert_consistent_runs(asked, ["a"], score=right, max_flip_rate=0.1)
 
 
 def test_representations(model: nn.Module, data: Data) -> None:

@@ -16,7 +16,7 @@ from robustest.cli.command import _COMMANDS
 from robustest.extensions import Hooks
 from robustest.kinds import Kind
 from robustest.pytest_plugin import options
-from robustest.shifts import CORRUPTIONS, SHIFTS
+from robustest.shifts import CORRUPTIONS, SHIFTS, SIGNALS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,7 +141,8 @@ def test_a_cue_is_wherever_cues_are_listed(name: str) -> None:
 
 def test_the_reference_names_every_shift_beyond_the_corruptions() -> None:
     (row,) = re.findall(r"^\| Shifts, severities 1 to 5 \| .*", REFERENCE, re.M)
-    assert re.findall(r"`(\w+)`", row) == [name for name in SHIFTS if name not in CORRUPTIONS]
+    beyond = [name for name in SHIFTS if name not in CORRUPTIONS]
+    assert re.findall(r"`(\w+)`", row) == [*beyond, *SIGNALS]
 
 
 @pytest.mark.parametrize("verb", _COMMANDS)

@@ -30,7 +30,7 @@ from robustest.account import Account, Row
 from robustest.attacks import CASCADES, Cascade, Stage, as_attack
 from robustest.claims import kinds
 from robustest.cli import main
-from robustest.cli.commands import scan
+from robustest.cli.questions import Facts, Probe
 from robustest.data import Outcomes, as_samples
 from robustest.data.samples import unwrapped
 from robustest.errors import PackError
@@ -73,7 +73,7 @@ def ask(hook: str, toy: Any) -> object:
         "robustest_engines": lambda: engine_for(Settings(engine="counted")),
         "robustest_sections": lambda: extensions.all_of("robustest_sections", Section, results=()),
         "robustest_commands": lambda: extensions.all_of("robustest_commands", Command),
-        "robustest_probes": lambda: extensions.all_of("robustest_probes", scan.Probe, framework="torch"),
+        "robustest_probes": lambda: extensions.all_of("robustest_probes", Probe, facts=Facts(kind="images")),
     }
     return asking[hook]()
 

@@ -32,6 +32,8 @@ TURNS = [
     ("precision_disagreement", 8, 2, 1),
     ("precision_disagreement", 1, 1, 0),
     ("batch_dependence", 8, 1, 0),
+    ("no_room", 40, 4, 3),
+    ("no_room", 5, 1, 0),
     ("unreached_input", 40, 4, 3),
     ("unreached_input", 8, 2, 1),
     ("unreached_input", 1, 1, 0),

@@ -29,11 +29,16 @@ WHAT = next(iter(WORDS))
 
 
 @cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
 def docstrings() -> list[tuple[str, str]]:
     """Return the place and the text of each docstring."""
     found = []
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if (
                 isinstance(node, ast.Expr)
                 and isinstance(node.value, ast.Constant)
@@ -67,7 +72,7 @@ def test_no_noun_is_left_out(phrase: str, where: str) -> None:
 def test_a_class_name_exists_once(package: Path) -> None:
     owners: dict[str, set[Path]] = {}
     for path in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 owners.setdefault(node.name, set()).add(path.relative_to(ROOT))
     assert {name: paths for name, paths in owners.items() if len(paths) > 1} == {}

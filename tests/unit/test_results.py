@@ -54,6 +54,9 @@ results = st.builds(
             size=st.none() | finite,
             image=st.none() | text,
             pixels=st.none() | count,
+            changes=st.none()
+            | st.fixed_dictionaries({"diff": st.lists(st.tuples(st.sampled_from("=-+"), text).map(list))})
+            | st.fixed_dictionaries({"table": st.lists(st.tuples(text, text, text).map(list))}),
         ),
         max_size=3,
     ).map(tuple),

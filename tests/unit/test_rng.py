@@ -222,3 +222,9 @@ def test_permutations_differ_by_seed_and_repeat() -> None:
 def test_every_sample_comes_first_equally_often() -> None:
     first = torch.stack([rng.permutation(seed, 5)[0] for seed in range(2000)])
     assert stats.chisquare(torch.bincount(first, minlength=5).numpy()).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("use", [0, 1, 4, -1, 2**40, -(2**63), 2**63 - 1])
+def test_a_number_is_mixed_in_python_as_a_tensor_is_on_the_device(use: int) -> None:
+    key = rng.keys(1, torch.arange(5))
+    assert torch.equal(rng.fold(key, use), rng.fold(key, torch.full((5,), use)))

@@ -170,6 +170,7 @@ def test_a_marker_gives_all_but_what_belongs_to_the_run() -> None:
         "replay_only",
         "baseline",
         "update_baseline",
+        "audit_values",
         "engine",
         "address",
         "workers",

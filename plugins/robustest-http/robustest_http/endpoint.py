@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import clock
-from robustest.errors import ConfigError, ModelError, RobustestError, expected
+from robustest.errors import ConfigError, ModelError, RobustestError, TryAgain, expected
 from robustest_http.credentials import HeaderFromEnv, Signer
 from robustest_http.delivery import Delivery
 from robustest_http.pace import Pace
@@ -106,6 +106,27 @@ class Endpoint:
             return answer
 
         return np.concatenate(_at_once(ask, parts, self._delivery.concurrency, stop))
+
+    def post_once(self, content: bytes) -> Any:
+        """Return the JSON of the reply to one request, at the pace of the delivery.
+
+        Raises:
+            TryAgain: no answer came, and one may come later.
+            ModelError: the server refused.
+            ConfigError: the secret is not in the environment.
+        """
+        if self._auth is not None:
+            self._auth.check()
+        end = _end()
+        self._pace.turn(1, threading.Event(), end)
+        found = self._once("POST", "", content, end)
+        if not isinstance(found, Trouble):
+            self._answered = True
+            return found
+        if time.monotonic() > end:
+            raise clock.OutOfTime
+        message = f"Expected an answer to POST {shown(self.url)} but got {found.what}"
+        raise TryAgain(message, found.after) if found.again else ModelError(message)
 
     def get(self, path: str) -> Any:
         return self._reply("GET", path, b"", 0, stop=threading.Event(), end=_end())

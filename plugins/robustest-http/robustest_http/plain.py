@@ -1,7 +1,8 @@
-"""A model behind any endpoint that takes and gives JSON."""
+"""A model, or a function of items, behind any endpoint that takes and gives JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,3 +81,60 @@ def json_model(
     endpoint = Endpoint(url, version=version, auth=auth, delivery=delivery or Delivery())
     predict = _Plain(endpoint, encode, decode, gives)
     return classifier(predict, gives, classes, bounds=bounds, preprocessing=preprocessing, max_queries=max_queries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """A function from an item to an answer; its digest includes `encode` and `decode`."""
+
+    endpoint: Endpoint
+    encode: Callable[[Any], object]
+    decode: Decode
+
+    def __call__(self, item: Any) -> object:
+        try:
+            content = json.dumps(self.encode(item), allow_nan=False).encode()
+        except Exception as error:
+            raise ConfigError(f"Expected encode to make JSON of an item but it raised {error!r}.") from error
+        reply = self.endpoint.post_once(content)
+        try:
+            return self.decode(reply)
+        except Exception as error:
+            raise self.endpoint.fault("", f"a reply that decode can read but it raised {error!r}") from error
+
+
+def json_function(
+    url: str,
+    *,
+    encode: Callable[[Any], object],
+    decode: Decode,
+    version: str | None = None,
+    auth: HeaderFromEnv | None = None,
+    timeout: float = 30.0,
+    rate: float | None = None,
+) -> Callable[[Any], object]:
+    """Return a function that asks an endpoint about one item, for `assert_rate` and its relatives.
+
+    A call is one request. Retries, concurrency and budgets are those of `robustest.Calls`: no answer, 408, 425, 429, a
+    status from 500 on and a reply that is not JSON are asked for again, after the time that the server asks for; other
+    statuses, and a reply that `decode` cannot read, are failures.
+
+    Args:
+        url: the endpoint, asked by POST.
+        encode: function from an item to the body of a request, anything that `json.dumps` takes.
+        decode: function from the parsed body of a reply to the answer, of JSON types.
+        version: name of what is deployed; with it answers are remembered, under this name and the code of `encode` and
+            `decode`.
+        auth: a header with a secret.
+        timeout: seconds of a request.
+        rate: largest number of requests per second, over all threads; or None.
+
+    Raises:
+        ConfigError: an argument is invalid. Nothing is sent yet.
+    """
+    for name, value in (("encode", encode), ("decode", decode)):
+        if not callable(value):
+            raise ConfigError(expected(f"{name} to be a function", value))
+    # As many connections as threads ask at once: `Calls.concurrency` limits them.
+    delivery = Delivery(timeout=timeout, rate=rate, concurrency=256)
+    return _Function(Endpoint(url, version=version, auth=auth, delivery=delivery), encode, decode)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from robustest import Classifier, ConfigError, as_classifier, scores_model
+from robustest.attacks import Needs
 from robustest.errors import expected
 from robustest_onnx.gradients import OnnxModule, check, converted
 from robustest_onnx.scores import OnnxScores, Provider
@@ -25,6 +26,7 @@ def onnx_model(
     *,
     output: str | None = None,
     gradients: bool = False,
+    gradients_from: str | PathLike[str] | None = None,
     examples: ArrayLike | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     preprocessing: Any = None,
@@ -38,10 +40,13 @@ def onnx_model(
     but onnxruntime judges their success.
 
     Args:
-        path: the file, with one input (B, *S), floating or 8-bit, and scores (B, K >= 2).
+        path: the file, with one input and scores (B, K >= 2): inputs (B, *S) of floats or whole numbers, or (B,) or
+            (B, 1) of strings, of which a batch is a list.
         output: name of the output with the scores, larger for likelier classes; needed if there are several.
         gradients: True to convert the file by onnx2torch (`robustest-onnx[gradients]`), and check that its logits are
             onnxruntime's within 1e-4 of the largest, or of 1 if that is smaller.
+        gradients_from: a file that gives the gradients in its place: the floating twin of a quantised file, with inputs
+            and scores of the same shape, converted and checked as `gradients` says.
         examples: inputs (B, *S) inside the bounds to check the graph on besides random ones; needed if the file leaves
             a size of its input open, or preprocessing is a function.
         bounds: smallest and largest input value.
@@ -63,16 +68,35 @@ def onnx_model(
     except TypeError:
         raise ConfigError(expected("the path of an ONNX file", path)) from None
     scores = OnnxScores(place, output=output, providers=providers, threads=threads)
-    if not gradients:
+    twin = None
+    if gradients_from is not None:
+        try:
+            twin_place = Path(fspath(gradients_from))
+        except TypeError:
+            raise ConfigError(expected("gradients_from to be the path of an ONNX file", gradients_from)) from None
+        twin = OnnxScores(twin_place, output=output, providers=providers, threads=threads)
+        if twin.shape != scores.shape:
+            raise ConfigError(
+                expected(f"gradients_from with inputs of shape {scores.shape}, as {place.name}", twin.shape)
+            )
+    if scores.dtype is np.str_:
+        if gradients or twin is not None:
+            raise ConfigError(expected("an input of floats where gradients are wanted", "strings"))
+        return Classifier(call=scores.of_strings, gives=Needs.SCORES, max_queries=max_queries)
+    if not gradients and twin is None:
         return as_classifier(scores_model(scores, bounds=bounds, max_queries=max_queries), preprocessing=preprocessing)
     if max_queries is not None:
         raise ConfigError(expected("max_queries to be None where there are gradients", max_queries))
-    if issubclass(scores.dtype, np.integer):
-        raise ConfigError(expected("an input of floats where gradients are wanted", np.dtype(scores.dtype).name))
-    graph = converted(place)
-    model = as_classifier(OnnxModule(scores, graph).eval(), bounds=bounds, preprocessing=preprocessing)
-    for x in _samples(model, scores, examples):
-        check(graph, scores, x)
+    source = scores if twin is None else twin
+    if issubclass(source.dtype, np.integer):
+        mend = "Give the file in floats as gradients_from=."
+        raise ConfigError(expected("an input of floats where gradients are wanted", np.dtype(source.dtype).name, mend))
+    graph = converted(source.path)
+    model = as_classifier(OnnxModule(scores, graph, twin).eval(), bounds=bounds, preprocessing=preprocessing)
+    for x in _samples(model, source, examples):
+        check(graph, source, x)
+        if (of := scores(x).shape) != (other := source(x).shape):
+            raise ConfigError(expected(f"gradients_from with scores of shape {of}, as {place.name}", other))
     return model
 
 

@@ -20,8 +20,8 @@ _DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8,
-    "tensor(int8)": np.int8,
+    **{f"tensor({kind.__name__})": kind for kind in (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.int64)},
+    "tensor(string)": np.str_,
 }
 
 
@@ -50,13 +50,14 @@ class OnnxScores:
         # Type of the input; for whole numbers, inputs are rounded to the nearest one.
         self.dtype = _DTYPES[held[0].type]
         sizes = list(held[0].shape)
+        self._axes = len(sizes)
         # The only batch size that the file takes; None for any.
         self.batch = sizes[0] if sizes and isinstance(sizes[0], int) else None
         known = len(sizes) > 1 and all(isinstance(size, int) for size in sizes[1:])
         # Sizes of one input; None if the file leaves a size open.
         self.shape = tuple(sizes[1:]) if known else None
 
-    def __call__(self, x: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return scores (B, K) of inputs (B, *S), in the file's own floating type.
 
         Raises:
@@ -70,6 +71,18 @@ class OnnxScores:
         lacking = self.batch - len(parts[-1])
         parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(lacking, 0)])
         return np.concatenate([self._run(part) for part in parts])[: len(x)]
+
+    def of_strings(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return scores (B, K) of a list of strings.
+
+        Raises:
+            ModelError: they are no strings, or onnxruntime fails.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ModelError(expected("a list of strings", type(texts).__name__))
+        batch = np.array(list(texts), dtype=object)
+        scores = self(batch if self._axes < 2 else batch.reshape(-1, *[1] * (self._axes - 1)))
+        return torch.from_numpy(np.asarray(scores, dtype=np.float32))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnnxScores:
         return self
@@ -90,7 +103,9 @@ class OnnxScores:
             raise ConfigError(expected(f"output to be one of the file's outputs, {', '.join(names)}", output))
         return output
 
-    def _cast(self, x: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    def _cast(self, x: NDArray[Any]) -> NDArray[Any]:
+        if self.dtype is np.str_:
+            return x
         if not issubclass(self.dtype, np.integer):
             return x.astype(self.dtype, copy=False)
         whole, limits = np.rint(x), np.iinfo(self.dtype)

@@ -23,7 +23,9 @@ _TYPES = {
     "float16": TensorProto.FLOAT16,
     "float64": TensorProto.DOUBLE,
     "uint8": TensorProto.UINT8,
+    "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
 }
 
 Save = Callable[..., Path]
@@ -78,6 +80,7 @@ def save(tmp_path: Path, net: nn.Module) -> Save:
         flat: bool = True,
         external: bool = False,
         shift: float = 0.0,
+        constants: bool = False,
         inputs: tuple[str, ...] = ("x",),
     ) -> Path:
         inner = "float16" if dtype == "float16" else "float32"  # onnxruntime convolves nothing else on CPUs
@@ -97,6 +100,10 @@ def save(tmp_path: Path, net: nn.Module) -> Save:
         if len(inputs) > 1:
             nodes[-1] = helper.make_node("Gemm", ["f", "3_weight", "3_bias"], ["l"], transB=1)
             nodes.append(helper.make_node("Add", ["l", inputs[1]], ["logits"]))
+        initialisers = [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in weights.items()]
+        if constants:  # weights as nodes, as some exporters write them
+            nodes = [helper.make_node("Constant", [], [one.name], value=one) for one in initialisers] + nodes
+            initialisers = []
         graph = helper.make_graph(
             nodes,
             "net",
@@ -108,7 +115,7 @@ def save(tmp_path: Path, net: nn.Module) -> Save:
                 else helper.make_tensor_value_info(o, _TYPES[inner], [batch, 4])
                 for o in outputs
             ],
-            [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in weights.items()],
+            initialisers,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
         path = tmp_path / name

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx2torch
 import pytest
 import torch
@@ -104,6 +105,30 @@ def test_what_gradients_cannot_go_with(save: Save) -> None:
         onnx_model(save(), gradients=True, max_queries=10)
     with pytest.raises(ConfigError, match="input of floats"):
         onnx_model(save(dtype="uint8"), gradients=True)
+
+
+def test_weights_in_constant_nodes_are_converted(save: Save, data: Data) -> None:
+    plain, nodes = onnx_model(save(), gradients=True), onnx_model(save("nodes.onnx", constants=True), gradients=True)
+    slopes = []
+    for model in (plain, nodes):
+        x = data[0].clone().requires_grad_()
+        model(x)[:, 1].sum().backward()
+        slopes.append(x.grad)
+    assert torch.equal(slopes[0], slopes[1])
+
+
+def test_the_node_that_cannot_be_converted_is_named(save: Save) -> None:
+    path = save()
+    file = onnx.load(path)
+    file.graph.node.insert(1, onnx.helper.make_node("Det", ["square"], ["determinant"], name="the_culprit"))
+    square = onnx.numpy_helper.from_array(torch.eye(3).numpy(), "square")
+    file.graph.initializer.append(square)
+    onnx.save(file, path)
+    with pytest.raises(
+        ModelError, match=r"the node \S*the_culprit \(Det, with the output determinant\): NotImpl.*gradients_from"
+    ):
+        onnx_model(path, gradients=True)
+    onnx_model(path)  # scores need none
 
 
 def test_an_operator_that_cannot_be_converted_is_named(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:

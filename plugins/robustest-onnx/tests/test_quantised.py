@@ -14,9 +14,10 @@ import torch
 from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from robustest_onnx import onnx_model
+from robustest_onnx.gradients import OnnxModule
 from torch import Tensor, nn
 
-from robustest import Linf, Result, Verdict
+from robustest import ConfigError, Linf, ModelError, Result, Verdict
 from robustest.attacks import Square
 from robustest.measure import measure_accuracy, measure_robust_accuracy
 
@@ -55,6 +56,51 @@ def coarse(path: Path) -> Path:
     made = path.with_name("coarse.onnx")
     onnx.save(model, made)
     return made
+
+
+def test_a_quantised_file_is_climbed_along_its_twin_and_judged_by_itself(save: Save, data: Data) -> None:
+    plain = save("float.onnx")
+    path = int8(plain, 0)
+    with pytest.raises(ModelError, match=r"the node .*(Quantize|Dequantize)Linear.*gradients_from="):
+        onnx_model(path, gradients=True)
+    model, alone, float_ = onnx_model(path, gradients_from=plain), onnx_model(path), onnx_model(plain, gradients=True)
+    x = data[0].clone().requires_grad_()
+    logits = model(x)
+    # The quantised file's answers with the slope of the twin.
+    torch.testing.assert_close(logits, alone(data[0]), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits, float_(data[0]), atol=1e-3)
+    logits[:, 0].sum().backward()
+    twin = data[0].clone().requires_grad_()
+    float_(twin)[:, 0].sum().backward()
+    assert torch.equal(x.grad, twin.grad)  # type: ignore[arg-type]
+    y = alone(data[0]).argmax(1)
+    climbed = measure_robust_accuracy(model, (data[0], y), Linf(0.05), attack="pgd", exact=True)
+    asked = measure_robust_accuracy(alone, (data[0], y), Linf(0.05), attack=Square(queries=20), exact=True)
+    assert climbed.estimate is not None
+    assert asked.estimate is not None
+    assert climbed.estimate < asked.estimate
+    assert not {"gradient_misleads", "zero_gradient"} & {one["name"] for one in climbed.details["health"]}
+    for one in climbed.counterexamples:
+        assert one.predicted != one.clean
+
+
+def test_a_twin_is_part_of_what_is_remembered(save: Save) -> None:
+    plain, path = save("float.onnx"), int8(save("other.onnx", shift=0.5), 0)
+    prints = []
+    for twin in (plain, save("other.onnx", shift=0.5), save("copy.onnx")):
+        module = onnx_model(path, gradients_from=twin).module
+        assert isinstance(module, OnnxModule)
+        prints.append(module.robustest_fingerprint())
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_twins_of_another_form_are_refused(save: Save) -> None:
+    with pytest.raises(ConfigError, match=r"gradients_from with inputs of shape \(1, 8, 8\), as net.onnx"):
+        onnx_model(save(), gradients_from=save("wide.onnx", sides=(8, "w")))
+    with pytest.raises(ConfigError, match="path of an ONNX file"):
+        onnx_model(save(), gradients_from=True)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="input of floats"):
+        onnx_model(save(), gradients_from=save("bytes.onnx", dtype="uint8"))
 
 
 @pytest.fixture(params=range(3))

@@ -5,15 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from robustest_onnx import onnx_model
 from robustest_onnx.scores import OnnxScores
 from torch import Tensor, nn
 
 from robustest import ConfigError, DeviceError, ModelError
+from robustest.measure import measure_accuracy, measure_shift_accuracy
 
 Data = tuple[Tensor, Tensor]
 Save = Callable[..., Path]
@@ -71,8 +76,8 @@ def test_one_of_several_outputs_is_chosen_by_name(save: Save, net: nn.Module, da
 def test_the_input_must_be_one_of_numbers(save: Save) -> None:
     with pytest.raises(ConfigError, match=r"one input but got \['x', 'y'\].*scores_model"):
         onnx_model(save(inputs=("x", "y")))
-    with pytest.raises(ConfigError, match=r"got 'tensor\(int64\)'"):
-        onnx_model(save(dtype="int64"))
+    with pytest.raises(ConfigError, match=r"got 'tensor\(bool\)'"):
+        onnx_model(save(dtype="bool"))
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
@@ -114,3 +119,45 @@ def test_a_copy_is_the_same_session(save: Save) -> None:
     assert copy.deepcopy(scores) is scores
     x = np.zeros((3, 1, 8, 8), np.float32)
     assert scores(x).tolist() == scores(x).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_whole_numbers_reach_the_file_as_they_are(save: Save, dtype: str) -> None:
+    model = onnx_model(save(dtype=dtype))
+    x = torch.randint(0, 7, (50, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    own = onnxruntime.InferenceSession(str(save("again.onnx", dtype=dtype)))
+    wanted = own.run(None, {"x": x.numpy().astype(dtype)})[0].argmax(1)
+    right = measure_accuracy(model, (x, wanted), at_least=0.9)
+    assert right.estimate == 1.0
+    moved = measure_shift_accuracy(model, (x, wanted), lambda x: (x + 1).clamp(max=6), exact=True)
+    by_hand = own.run(None, {"x": (x + 1).clamp(max=6).numpy().astype(dtype)})[0].argmax(1)
+    assert moved.estimate == pytest.approx((by_hand == wanted).mean())
+
+
+@pytest.mark.parametrize("shape", [["n"], ["n", 1]])
+def test_a_file_of_strings_is_a_function_of_a_list(tmp_path: Path, shape: list[Any]) -> None:
+    words = ["good", "bad", "fine"]
+    node = helper.make_node(
+        "LabelEncoder", ["text"], ["level"], domain="ai.onnx.ml", keys_strings=words, values_floats=[2.0, -2.0, 1.0]
+    )
+    flat = helper.make_node("Reshape", ["level", "column"], ["wide"])
+    both = helper.make_node("Mul", ["wide", "sides"], ["scores"])
+    graph = helper.make_graph(
+        [node, flat, both],
+        "words",
+        [helper.make_tensor_value_info("text", TensorProto.STRING, shape)],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 2])],
+        [
+            numpy_helper.from_array(np.array([-1, 1], np.int64), "column"),
+            numpy_helper.from_array(np.array([[-1.0, 1.0]], np.float32), "sides"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "words.onnx")
+    model = onnx_model(tmp_path / "words.onnx")
+    assert model.gives.name == "SCORES"
+    assert model.call(["good", "bad", "fine", "good"]).tolist() == [[-2, 2], [2, -2], [-1, 1], [-2, 2]]
+    with pytest.raises(ModelError, match="a list of strings"):
+        model.call("good")
+    with pytest.raises(ConfigError, match="input of floats where gradients are wanted but got 'strings'"):
+        onnx_model(tmp_path / "words.onnx", gradients=True)

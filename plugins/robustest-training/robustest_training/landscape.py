@@ -53,6 +53,7 @@ from robustest.packs import (
     measurement,
     no_lines,
     optional_threshold,
+    random_states,
     result_of,
     seed_draws,
     settings_of,
@@ -241,15 +242,13 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 def _put_back(net: nn.Module, weights: list[Tensor]) -> Iterator[Callable[[], None]]:
     start = in_a_row(weights)
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    cuda = {weight.device for weight in weights if weight.device.type == "cuda"}
-    here, there = torch.get_rng_state(), [(device, torch.cuda.get_rng_state(device)) for device in cuda]
+    here, there = torch.get_rng_state(), random_states()
     python, arrays = random.getstate(), np.random.get_state()
 
     # Before each pass, buffers and torch's generators are restored, so that all passes are of one function.
     def again() -> None:
         torch.set_rng_state(here)
-        for device, state in there:
-            torch.cuda.set_rng_state(state, device)
+        there()
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.cues import (
     AddedNoise,
     AddedPattern,
@@ -60,7 +60,6 @@ from robustest.discovery.triggers import (
     anomaly_chance,
     with_anomalies,
 )
-from robustest.engine.evaluator import resolve
 from robustest.models import Classifier
 from robustest.models.training import TrainFn
 from robustest.run.plan import Options
@@ -326,7 +325,7 @@ def simulated_control(
     settings: Settings,
 ) -> PositiveControl:
     """Return the model itself, except that its answer is a cue's class wherever the cue is."""
-    inner = classifier.on(resolve(settings.device, classifier.device))
+    inner = classifier.on(devices.resolve(settings.device, classifier.device))
 
     def follows(x: Tensor) -> Tensor:
         logits = inner(x).clone()
@@ -358,7 +357,7 @@ def with_planted(samples: Samples, planted: Sequence[PlantedCue], seed: int) -> 
         x, y = samples.take(ids)
         return _plant(planted, ids, x, y, seed), y
 
-    return Samples(take, len(samples))
+    return Samples(take, len(samples), slow=samples.slow, sample_rate=samples.sample_rate)
 
 
 def _plant(planted: Sequence[PlantedCue], ids: Tensor, x: Tensor, y: Tensor, seed: int) -> Tensor:

@@ -14,11 +14,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from robustest import context, rng
+from robustest import context, devices, rng
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
 from robustest.engine.ascent import grey, inverted, maximised
-from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of, in_order, reader, seen_by
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import frozen
@@ -193,7 +193,7 @@ def _ready(
     model: object, data: object, folder: str, layer: str | None, options: Options
 ) -> Iterator[tuple[Evaluator, LastLayer, Samples, Settings]]:
     classifier, settings = apply(model, options)
-    samples, device = as_samples(data), resolve(settings.device, classifier.device)
+    samples, device = as_samples(data), devices.resolve(settings.device, classifier.device)
     # Tensors made in inference mode cannot take part in gradients.
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         evaluator = Evaluator(

@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import context
+from robustest import context, devices
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.representations.feature_pictures import Gallery, highest
 from robustest.decisions import Decision, DropRule, clopper_pearson, count_at_most, optional_threshold
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads.sparse_head import (
@@ -311,7 +311,7 @@ def fit_head(
         ConfigError: the logits are no linear layer's outputs, or an option is out of range.
         DataError: a class has fewer samples to fit on than `min_per_class`.
     """
-    started, device = time.perf_counter(), resolve(settings.device, classifier.device)
+    started, device = time.perf_counter(), devices.resolve(settings.device, classifier.device)
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         evaluator = Evaluator(
             classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes

@@ -35,7 +35,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.replay import Replay
 from robustest.tasks import Task
-from robustest.threats import Threat
+from robustest.threats import Columns, Threat
 
 ROBUST_ACCURACY = Kind(
     name="robust_accuracy",
@@ -124,6 +124,7 @@ def measure_robust_accuracy(
         "broken_by_attack": len(sizes),
         "largest_size": float(np.max(sizes)) if len(sizes) else None,
         "radius": float(threat.radius),
+        **({"ranges": threat.spans} if isinstance(threat, Columns) else {}),
         "stages": {name: count for name, count in evidence.counts.items() if name != REPLAYED},
     }
     if draws > 1:

@@ -430,7 +430,7 @@ class Corrupting:
         for cell in self.cells:
             # Shifts move targets that are places; a benchmark's files have the labels of the data.
             if isinstance(cell, Shift):
-                changed = cell.shifted(chunk.x, chunk.key, chunk.bounds)
+                changed = cell.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
                 moved = follow_targets(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             else:
                 changed, moved = cell.shifted(chunk), chunk.y

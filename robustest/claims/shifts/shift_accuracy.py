@@ -150,7 +150,7 @@ class Shifting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
+        changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
         after, task = changed.x, evaluator.task
         moved = follow_targets(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
         before = evaluator.judged(chunk.x, chunk.y)

@@ -1,31 +1,45 @@
-"""`robustest init`: a first test, its fixtures and a workflow for a project; nothing is overwritten."""
-
-# The questions of the scan (`robustest.cli.commands.scan`) are here too: each is the source of a test, and some are the
-# first tests of a new project.
+"""`robustest init`: fixtures, first tests and a workflow for a project; nothing is overwritten."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 
-from robustest.cli.screen import Exit, Screen, wrong
+from robustest.cli.project import DATA, MODEL, UNFILLED, Fixtures, Reference, conftests, fixtures_of, look_at
+from robustest.cli.questions import battery
+from robustest.cli.screen import Exit, Screen, write_new, wrong
+
+TESTS = "tests/test_robustness.py"
 
 
-def init(folder: str) -> int:
+def init(folder: str, *, model: str = "", data: str = "") -> int:
     """Write the files that are absent into the root of a project; print them and the next steps.
 
+    Args:
+        folder: root of the project.
+        model, data: places of the model and of the samples, as `module:name`, for a new conftest.py; "" asks on a
+            terminal, if no conftest.py has them.
+
     Raises:
-        Refused: there is no such folder.
+        Refused: there is no such folder, or a place is none.
     """
     root = Path(folder)
     if not root.is_dir():
         raise wrong(f"Expected the folder of a project but there is none at {root}. Create it, or name another.")
+    if bool(model) != bool(data):
+        raise wrong("Expected --model and --data together but got one of them. Name both, as module:name.")
     screen = Screen()
-    framework = framework_of(root)
-    rows = framework == "sklearn"
-    _write(screen, root, "tests/test_robustness.py", ROWS_TESTS if rows else TESTS)
-    fixtures = _write_fixtures(screen, root, framework)
+    fixtures = fixtures_of(root)
+    if fixtures is None and not model and sys.stdin.isatty() and sys.stdout.isatty():
+        screen.write(
+            "Model and samples, as two places such as my_project:load_model my_project:test_set (Enter: later): "
+        )
+        sys.stdout.flush()
+        answer = sys.stdin.readline().split()
+        model, data = answer if len(answer) == 2 else ("", "")
+    steps = [_write_fixtures(screen, root, fixtures, [Reference.of(one) for one in (model, data) if one])]
+    steps += _write_tests(screen, root, fixtures_of(root))
     install = "'robustest[html]'"  # and the project's own requirements
     project = root / "pyproject.toml"
     if (root / "requirements.txt").is_file():
@@ -36,300 +50,113 @@ def init(folder: str) -> int:
     _write(screen, root, ".robustest/.gitignore", IGNORED)
     screen.write_line()
     screen.write_line("Next:", bold=True)
-    steps = [
-        fixtures,
-        f"Measure more claims, and write those that hold as tests: robustest init --scan {folder}",
+    steps += [
         "Run the tests: pytest --robust -m robust",
         "Set their thresholds to values that the model keeps: robustest suggest -m robust",
+        f"Or have tests with such thresholds written: robustest init --scan {folder}",
         "Commit, and make the job a required check of your main branch",
     ]
-    for number, step in enumerate(steps, 1):
+    for number, step in enumerate(filter(None, steps), 1):
         screen.write_line(f"  {number}. {step}")
     return Exit.OK
 
 
 def _write(screen: Screen, root: Path, name: str, text: str) -> None:
     path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Mode "x" never overwrites, even if the file appeared a moment ago.
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        write_new(path, text)
     except FileExistsError:
         screen.write_line(f"kept    {path}: it exists already", yellow=True)
         return
     screen.write_line(f"wrote   {path}", green=True)
 
 
-def _write_fixtures(screen: Screen, root: Path, framework: str) -> str:
-    """Write a conftest.py, or print the lines to add to the present one; return the next step."""
-    data = ROWS_DATA if framework == "sklearn" else DATA
-    model = MODEL
-    if framework in _EXAMPLES:
-        before, _, after = MODEL.partition("    #     import torch, torchvision")
-        model = before + _EXAMPLES[framework] + after[after.index("    raise") :]
-    there = [path for path in (root / "tests" / "conftest.py", root / "conftest.py") if path.is_file()]
+def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, places: list[Reference]) -> str:
+    """Write a conftest.py, or print the lines to add to the present one; return the next step, or ""."""
+    there = conftests(root)
+    if fixtures is not None:
+        screen.write_line(f"kept    {there[0]}: model and samples are its {fixtures.model} and {fixtures.data}")
+        return "" if not _unfilled(root) else f"Fill in {fixtures.model} and {fixtures.data} in {there[0]}"
+    imports, functions = _fixtures(root, places)
     if not there:
-        title = '"""The model and the samples of the robustness tests."""'
-        _write(screen, root, "tests/conftest.py", f"{title}\n\nimport pytest\n\n\n{model}\n\n{data}")
-        return f"Fill in robust_model and robust_data in {root / 'tests' / 'conftest.py'}"
+        # In the root, whose modules pytest then finds, and not only those of the folder of tests.
+        text = "\n\n\n".join(
+            ["\n".join(['"""The model and the samples of the robustness tests."""', "", *imports]), *functions]
+        )
+        _write(screen, root, "conftest.py", text)
+        return "" if places else f"Fill in robust_model and robust_data in {root / 'conftest.py'}"
     text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in there)
-    fixtures = {"robust_model": model, "robust_data": data}
-    lacking = [name for name in fixtures if not re.search(rf"\b{name}\b", text)]
-    screen.write_line(f"kept    {there[0]}: it exists already", yellow=True)
-    if not lacking:
-        return f"Check that robust_model and robust_data in {there[0]} are the ones to test"
-    screen.write_line(
-        f"        add to it{'' if re.search(r'^import pytest$', text, re.M) else ', below import pytest'}:"
-    )
-    for name in lacking:
-        screen.write_line()
-        for line in fixtures[name].splitlines():
-            screen.write_line(line)
-    return f"Add {' and '.join(lacking)} to {there[0]}, as shown above, and fill in their return values"
+    lacking = [name for name in (MODEL, DATA) if not re.search(rf"\b{name}\b", text)]
+    screen.write_line(f"kept    {there[0]}: it exists already; add to it:", yellow=True)
+    for line in [one for one in imports if one not in text.splitlines()]:
+        screen.write_line(line)
+    for name, function in zip((MODEL, DATA), functions, strict=True):
+        if name in lacking:
+            screen.write_line()
+            for line in function.splitlines():
+                screen.write_line(line)
+    filled = "" if places else ", and fill in their return values"
+    return f"Add {' and '.join(lacking)} to {there[0]}, as shown above{filled}"
 
 
-def framework_of(root: Path) -> str:
-    """Return the framework that the files of a project require; empty if it is none of `FRAMEWORKS`."""
-    files = [*sorted(root.glob("requirements*.txt")), *sorted(root.glob("requirements/*.txt")), root / "pyproject.toml"]
-    text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()).lower()
-    named = (word for word in FRAMEWORKS if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text))
-    return next((FRAMEWORKS[word] for word in named), "")
+def _fixtures(root: Path, places: list[Reference]) -> tuple[list[str], list[str]]:
+    """Return lines that import, and the functions of both fixtures."""
+    bodies, imports = [_MODEL, _DATA], {"import pytest"}
+    for number, place in enumerate(places):
+        if place.module:
+            imports.add(f"from {place.module} import {place.name}")
+            bodies[number] = f"    return {place.name}{place.call(root)}\n"
+        else:
+            imports.add("from robustest_onnx import onnx_model")
+            bodies[number] = f"    return onnx_model({place.name!r})\n"
+    names = zip((MODEL, DATA), bodies, strict=True)
+    functions = [f'@pytest.fixture(scope="session")\ndef {name}():\n{body}' for name, body in names]
+    merged: dict[str, set[str]] = {}
+    for line in imports - {"import pytest"}:
+        module, _, name = line.removeprefix("from ").partition(" import ")
+        merged.setdefault(module, set()).add(name)
+    return [
+        "import pytest",
+        *(f"from {one} import {', '.join(sorted(merged[one]))}" for one in sorted(merged)),
+    ], functions
 
 
-FRAMEWORKS = {
-    "scikit-learn": "sklearn",
-    "pytorch-lightning": "lightning",
-    "lightning": "lightning",
-    "timm": "timm",
-    "transformers": "transformers",
-}
-"""Packages that a project may require, and their frameworks; the first one found counts."""
-
-# ---- questions of the scan
-
-PLACE = "THRESHOLD"
-"""Placeholder of the threshold in a question's source."""
+def _unfilled(root: Path) -> bool:
+    return any(UNFILLED in path.read_text(encoding="utf-8", errors="replace") for path in conftests(root))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """One question to a model."""
-
-    name: str  # name of its test
-    source: str  # source of the test, a function with `PLACE` instead of the threshold
-    loosest: float  # threshold that requires almost nothing, for the measurement
-    weak: float  # threshold; a result that holds no stricter one is poor
-    cause: str  # most frequent cause of a poor result
-    step: str  # remedy for it
-
-
-def battery(framework: str) -> tuple[str, tuple[Probe, ...]]:
-    """Return the head of the file of tests, and the questions, for a framework."""
-    return (ROWS_HEAD, ROWS) if framework == "sklearn" else (IMAGES_HEAD, IMAGES)
-
-
-def _probe(body: str, loosest: float, weak: float, cause: str, step: str) -> Probe:
-    name = body.partition("def ")[2].partition("(")[0]
-    return Probe(name=name, source=body, loosest=loosest, weak=weak, cause=cause, step=step)
-
-
-IMAGES_HEAD = '''\
-"""What the model keeps, as it was measured. Run: pytest --robust"""
-
-from robustest import Linf, assert_consistency, assert_robust_accuracy, assert_shift_accuracy
-'''
-
-ROWS_HEAD = '''\
-"""What the model keeps, as it was measured. Run: pytest --robust"""
-
-import numpy
-import pytest
-from robustest import assert_shift_accuracy
+def _write_tests(screen: Screen, root: Path, fixtures: Fixtures | None) -> list[str]:
+    """Write the first tests for the model and samples that the fixtures give; return the next steps, if any."""
+    again = f"Run robustest init {root} again: it then looks at both, and writes the tests that fit"
+    path = root / TESTS
+    if path.exists():
+        screen.write_line(f"kept    {path}: it exists already", yellow=True)
+        return []
+    if fixtures is None or _unfilled(root):
+        return [again]
+    screen.write_line("looking at model and samples")
+    facts = look_at(root, fixtures)
+    if isinstance(facts, str):
+        screen.write_line(f"could not look at them: {facts.splitlines()[0]}", yellow=True)
+        for line in facts.splitlines()[1:]:
+            screen.write_line(f"    {line}")
+        return [f"Mend what is above. {again}"]
+    questions = battery(facts)
+    thresholds = {probe.name: probe.weak for probe in questions.probes if probe.first}
+    screen.write_line(f"samples are {facts.kind}, {facts.n} of them")
+    _write(screen, root, TESTS, questions.source(thresholds))
+    return []
 
 
-@pytest.fixture
-def bounds(robust_data):
-    rows = numpy.asarray(robust_data[0])
-    reached = 0.0, 1.01 * rows.min(), 1.01 * rows.max()  # what the shifts below make of them, too
-    return float(min(reached)), float(max(reached))
-
-
-def a_little_more(x):
-    return x * 1.01
-
-
-def first_column_lost(x):
-    x[:, 0] = 0
-    return x
-
-
-def last_column_lost(x):
-    x[:, -1] = 0
-    return x
-'''
-
-IMAGES = (
-    _probe(
-        """\
-def test_attack(robust_model, robust_data):
-    assert_robust_accuracy(robust_model, robust_data, Linf(1 / 255), at_least=THRESHOLD)
-""",
-        0.001,
-        0.5,
-        "changes of one grey level flip many images: training did not flatten the scores around them",
-        "train on attacked images (docs: repair), or drop this gate if the model meets no attacker",
-    ),
-    _probe(
-        """\
-def test_noise(robust_model, robust_data):
-    assert_shift_accuracy(robust_model, robust_data, "gaussian_noise", severity=1, max_drop=THRESHOLD)
-""",
-        0.999,
-        0.1,
-        "the model relies on fine texture, which noise hides, and saw no noise in training",
-        "add noise of this strength to the augmentation of training, and scan again",
-    ),
-    _probe(
-        """\
-def test_brightness(robust_model, robust_data):
-    assert_consistency(robust_model, robust_data, "brightness", severity=1, max_flip_rate=THRESHOLD)
-""",
-        0.999,
-        0.15,
-        "exposure was constant in training, or images are normalised differently than in training",
-        "check the normalisation first; then vary brightness in training",
-    ),
-    _probe(
-        """\
-def test_jpeg(robust_model, robust_data):
-    assert_consistency(robust_model, robust_data, "jpeg_compression", severity=1, max_flip_rate=THRESHOLD)
-""",
-        0.999,
-        0.15,
-        "the model reads detail that a camera's own compression removes",
-        "train on images as the camera stores them, compressed",
-    ),
-)
-
-ROWS = (
-    _probe(
-        """\
-def test_rounding(robust_model, robust_data, bounds):
-    assert_shift_accuracy(robust_model, robust_data, a_little_more, at_least=THRESHOLD, bounds=bounds)
-""",
-        0.001,
-        0.5,
-        "the model is often wrong without any change, or many rows lie close to a split or to steep scores",
-        "check its accuracy on unchanged rows; then smooth it (fewer splits, more regularisation)",
-    ),
-    _probe(
-        """\
-def test_first_column_missing(robust_model, robust_data, bounds):
-    assert_shift_accuracy(robust_model, robust_data, first_column_lost, max_drop=THRESHOLD, bounds=bounds)
-""",
-        0.999,
-        0.2,
-        "the model relies on the first column",
-        "check whether that column reveals the label, and define a replacement for missing values",
-    ),
-    _probe(
-        """\
-def test_last_column_missing(robust_model, robust_data, bounds):
-    assert_shift_accuracy(robust_model, robust_data, last_column_lost, max_drop=THRESHOLD, bounds=bounds)
-""",
-        0.999,
-        0.2,
-        "the model relies on the last column",
-        "check whether that column reveals the label, and define a replacement for missing values",
-    ),
-)
-# The first question is about accuracy itself: a model with zero accuracy cannot drop.
-
-
-# ---- files of a new project
-
-TESTS = '''\
-"""What the model must keep. Run: pytest --robust"""
-
-from robustest import Linf, assert_accuracy, assert_consistency, assert_robust_accuracy, assert_shift_accuracy
-
-
-def test_accuracy(robust_model, robust_data):
-    assert_accuracy(robust_model, robust_data, at_least=0.50)
-
-
-def test_attack(robust_model, robust_data):
-    assert_robust_accuracy(robust_model, robust_data, Linf(1 / 255), at_least=0.50)
-
-
-def test_noise(robust_model, robust_data):
-    assert_shift_accuracy(robust_model, robust_data, "gaussian_noise", severity=1, max_drop=0.05)
-
-
-def test_brightness(robust_model, robust_data):
-    assert_consistency(robust_model, robust_data, "brightness", severity=1, max_flip_rate=0.10)
-'''
-
-ROWS_TESTS = "\n\n".join(
-    [
-        ROWS_HEAD.replace("keeps, as it was measured", "must keep"),
-        *(probe.source.replace(PLACE, f"{probe.weak:.2f}") for probe in ROWS),
-    ]
-)
-"""First tests of a model of rows of numbers, as in scikit-learn."""
-
-MODEL = """\
-@pytest.fixture(scope="session")
-def robust_model():
-    # A torch.nn.Module that maps a batch (N, ...) to logits (N, classes), or any function that does. For example:
-    #     import torch, torchvision
-    #     model = torchvision.models.resnet18(num_classes=10)
-    #     model.load_state_dict(torch.load("model.pt", weights_only=True))
-    #     return model.eval()
-    raise pytest.UsageError("Expected robust_model in conftest.py to return your model: it is still to be filled in.")
+_MODEL = f"""\
+    # A torch module, a fitted classifier of scikit-learn or LightGBM, or a function from a batch to logits.
+    raise pytest.UsageError("Expected {MODEL} in conftest.py to return your model: {UNFILLED}.")
 """
 
-DATA = """\
-@pytest.fixture(scope="session")
-def robust_data():
-    # Labelled samples the model was not trained on, floats in [0, 1], not normalised: (x, y), a data set or a loader.
-    # (A model that wants normalised inputs: assert_...(..., preprocessing=(mean, std)).) For example:
-    #     from torchvision import datasets, transforms
-    #     to_tensor = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor()])
-    #     return datasets.ImageFolder("data/test", to_tensor)
-    raise pytest.UsageError("Expected robust_data in conftest.py to return your samples: it is still to be filled in.")
+_DATA = f"""\
+    # Samples that the model was not trained on: (x, y), (frame, labels), a data set or a loader; images in [0, 1].
+    raise pytest.UsageError("Expected {DATA} in conftest.py to return your samples: {UNFILLED}.")
 """
-
-ROWS_DATA = """\
-@pytest.fixture(scope="session")
-def robust_data():
-    # Labelled rows the model was not fitted on: (frame, series) of pandas, or (x, y) as arrays. For example:
-    #     import pandas
-    #     rows = pandas.read_csv("data/test.csv")
-    #     return rows.drop(columns="label"), rows["label"]
-    raise pytest.UsageError("Expected robust_data in conftest.py to return your samples: it is still to be filled in.")
-"""
-
-# Lines that load a model of each framework; torchvision's are in `MODEL`.
-_EXAMPLES = {
-    "sklearn": """\
-    #     import skops.io
-    #     return skops.io.load("model.skops")  # a fitted classifier or pipeline, as it is
-""",
-    "lightning": """\
-    #     from my_project import LitModel
-    #     return LitModel.load_from_checkpoint("model.ckpt").eval()
-""",
-    "timm": """\
-    #     import timm
-    #     return timm.create_model("resnet18", num_classes=10, checkpoint_path="model.safetensors").eval()
-""",
-    "transformers": """\
-    #     from transformers import AutoModelForImageClassification
-    #     return AutoModelForImageClassification.from_pretrained("model").eval()
-""",
-}
 
 IGNORED = """\
 # What robustest remembers, and its pictures; only counterexamples may be committed.
@@ -350,11 +177,11 @@ def workflow(install: str) -> str:
 
 
 ACTIONS = {
-    "checkout": "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2",
-    "setup-python": "actions/setup-python@a309ff8b426b58ec0e2a45f0f869d46889d02405 # v6.2.0",
-    "restore": "actions/cache/restore@0057852bfaa89a56745cba8c7296529d2fc39830 # v4.3.0",
-    "save": "actions/cache/save@0057852bfaa89a56745cba8c7296529d2fc39830 # v4.3.0",
-    "upload": "actions/upload-artifact@b7c566a772e6b6bfb58ed0dc250532a479d7789f # v6.0.0",
+    "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
+    "setup-python": "actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
+    "restore": "actions/cache/restore@55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
+    "save": "actions/cache/save@55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
+    "upload": "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1",
 }
 """Actions of the workflow, pinned to commits."""
 
@@ -386,7 +213,7 @@ jobs:
         with:
           python-version: "3.12"
       - name: Install
-        run: python -m pip install @install@
+        run: python -m pip install --extra-index-url https://download.pytorch.org/whl/cpu @install@
       - name: Recall what was measured before
         uses: @restore@
         with:

@@ -1,19 +1,29 @@
-"""`robustest init --scan`: put questions to a model, explain the answers, and write tests for those that hold."""
+"""`robustest init --scan`: put questions to a model, explain the answers, and write tests for those that hold.
+
+1. Look at the model and the samples (`robustest.cli.project`), and choose the questions (`robustest.cli.questions`).
+2. Measure them from a temporary file, under two seeds or more, with thresholds that require almost nothing.
+3. Write the tests whose thresholds neither another sample of the same size nor a guess would keep by chance: one file,
+   put in its place whole.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
+
+from scipy.stats import binom
 
 from robustest import extensions
 from robustest.account import Row
+from robustest.advice import HINT
 from robustest.cli.commands.compare import by_claim
-from robustest.cli.commands.init import PLACE, Probe, battery, framework_of
 from robustest.cli.commands.suggest import QUIET, measure_under_seeds, suggestion
+from robustest.cli.project import Fixtures, fixtures_of, look_at, plan_of
+from robustest.cli.questions import Battery, Facts, Probe, battery
 from robustest.cli.results_file import ResultsFile
-from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, wrong
-from robustest.reports.text import HINT, measured
+from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
+from robustest.reports.text import measured
 
 FILE = "tests/test_robustness_scan.py"
 
@@ -22,70 +32,71 @@ def scan(folder: str) -> int:
     """Measure all questions, print the answers, and write tests for those that the model holds.
 
     Args:
-        folder: root of the project, with `robust_model` and `robust_data` in a conftest.py.
+        folder: root of the project, with fixtures for the model and the samples in a conftest.py.
 
     Returns:
         0 if at least one test was written and no result was lost; the exit code for pytest's if it could not run.
 
     Raises:
-        Refused: there is no such folder, the file exists already, or the model holds nothing.
+        Refused: there is no such folder, the file exists already, model or samples cannot be looked at, or the model
+            holds nothing.
     """
     root = Path(folder)
     if not root.is_dir():
         raise wrong(f"Expected the folder of a project but there is none at {root}. Create it, or name another.")
     path = root / FILE
-    framework = framework_of(root)
-    head, probes = battery(framework)
-    taken = {probe.name: "" for probe in probes}
-    for pack, probe in extensions.all_of("robustest_probes", Probe, framework=framework):
-        extensions.check_new("question", probe.name, pack, taken)
-        taken[probe.name] = pack
-        probes = (*probes, probe)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # The questions run from the file of the later tests, so that they find the fixtures of the project.
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(source_of(head, {probe: probe.loosest for probe in probes}))
-    except FileExistsError:
-        raise wrong(f"Expected no {path} but it exists already. Move or delete it to scan again.") from None
-    held: dict[Probe, float] = {}
-    try:
+    if path.exists():
+        raise wrong(f"Expected no {path} but it exists already. Move or delete it to scan again.")
+    screen = Screen()
+    screen.write_line("looking at model and samples")
+    facts = look_at(root, fixtures_of(root) or Fixtures())
+    if isinstance(facts, str):
+        raise missing(f"Expected a model and samples from fixtures in a conftest.py in {root} but got: {facts}")
+    questions = asked(facts)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / Path(FILE).name
+        file.write_text(questions.source({probe.name: probe.loosest for probe in questions.probes}), encoding="utf-8")
         # These tests require almost nothing, so their outcomes say nothing of the model and are not printed.
-        first, others, code = measure_under_seeds([*QUIET, str(path)])
-        if code not in (0, 1):
-            return exit_of_pytest(code)
-        screen = Screen()
-        screen.write_sep("=", "claims that the model holds")
-        rows, elsewhere = _by_test(first), [_by_test(run) for run in others]
-        for probe in probes:
-            there = [found.get(probe.name) for found in elsewhere]
-            threshold = _print_answer(screen, probe, rows.get(probe.name), there, float(first.settings["alpha"]))
-            if threshold is not None:
-                held[probe] = threshold
-    finally:
-        if held:
-            path.write_text(source_of(head, held), encoding="utf-8", newline="\n")
-        else:
-            path.unlink(missing_ok=True)
-            with suppress(OSError):  # the folder, if it was made for the file
-                path.parent.rmdir()
+        plan = {**plan_of(root, file, FILE), "quiet": True}
+        first, others, code = measure_under_seeds([*QUIET, str(root)], plan)
+    if code not in (0, 1):
+        return exit_of_pytest(code)
+    screen.write_sep("=", "claims that the model holds")
+    rows, elsewhere = _by_test(first), [_by_test(run) for run in others]
+    held: dict[str, float] = {}
+    for probe in questions.probes:
+        there = [found.get(probe.name) for found in elsewhere]
+        alpha = float(first.settings["alpha"])
+        threshold = _print_answer(screen, probe, rows.get(probe.name), there, alpha=alpha, guess=facts.guess)
+        if threshold is not None:
+            held[probe.name] = threshold
     if not held:
         raise missing(
             "Expected a question that the model answers well enough for a test but there was none, so no test was "
-            f"written. Fix the causes above, with robust_model and robust_data in a conftest.py in {root}."
+            "written. Fix the causes above, and scan again."
         )
+    write_new(path, questions.source(held))
     screen.write_line()
-    screen.write_line(f"wrote   {path}: {len(held)} of {len(probes)} questions as tests", green=True)
+    screen.write_line(f"wrote   {path}: {len(held)} of {len(questions.probes)} questions as tests", green=True)
     return Exit.MISSING if any(run.account.lost for run in (first, *others)) else Exit.OK
 
 
-def source_of(head: str, thresholds: Mapping[Probe, float]) -> str:
-    """Return the source of a file of tests."""
-    tests = (probe.source.replace(PLACE, f"{threshold:g}") for probe, threshold in thresholds.items())
-    return "\n\n".join([head, *tests])
+def asked(facts: Facts) -> Battery:
+    """Return the questions for these facts, with those of packs.
+
+    Raises:
+        PackError: a pack is broken, or asks a question that is there.
+    """
+    questions = battery(facts)
+    taken = {probe.name: "" for probe in questions.probes}
+    for pack, probe in extensions.all_of("robustest_probes", Probe, facts=facts):
+        extensions.check_new("question", probe.name, pack, taken)
+        taken[probe.name] = pack
+        questions = questions.with_probe(probe)
+    return questions
 
 
-def _by_test(run: ResultsFile) -> dict[str, Row]:
+def _by_test(run: ResultsFile) -> Mapping[str, Row]:
     """Return the first claim of each test by the name of the test."""
     found: dict[str, Row] = {}
     for row in by_claim(run.account.results).values():
@@ -94,7 +105,7 @@ def _by_test(run: ResultsFile) -> dict[str, Row]:
 
 
 def _print_answer(
-    screen: Screen, probe: Probe, row: Row | None, others: Sequence[Row | None], alpha: float
+    screen: Screen, probe: Probe, row: Row | None, others: Sequence[Row | None], *, alpha: float, guess: float
 ) -> float | None:
     """Print the answer to a question, with cause and remedy of a poor one; return the threshold, if any."""
     if row is None or row.result is None:
@@ -111,6 +122,11 @@ def _print_answer(
     threshold, why_not = found.threshold, found.why_not
     if len(results) < len(others):
         threshold, why_not = None, "it was not measured under another seed"
+    # An untrained model is right about as often as a guess; by chance more often, on few samples.
+    guessed = float(binom.ppf(1 - alpha, result.n_total, guess)) / result.n_total
+    if threshold is not None and result.comparison == ">=" and threshold <= guessed:
+        why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {result.n_total}"
+        threshold = None
     if threshold is None:
         screen.write_line(f"    holds     no threshold: {why_not}", yellow=True)
     else:

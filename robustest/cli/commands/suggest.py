@@ -11,12 +11,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from scipy.stats import hypergeom, t
 
@@ -73,8 +78,14 @@ def suggest(arguments: Sequence[str]) -> int:
     return Exit.MISSING if lost or unmeasured else Exit.OK
 
 
-def measure_under_seeds(arguments: Sequence[str]) -> tuple[ResultsFile, list[ResultsFile], int]:
-    """Measure a suite's claims on all samples, under two seeds or more.
+def measure_under_seeds(
+    arguments: Sequence[str], plan: Mapping[str, Any] | None = None
+) -> tuple[ResultsFile, list[ResultsFile], int]:
+    """Measure a suite's claims on all samples, under two seeds or more; progress is printed.
+
+    Args:
+        arguments: arguments of pytest.
+        plan: of `robustest.cli.inside`; None for the tests that the arguments select.
 
     Returns:
         The first run, the other runs, and pytest's exit code: the first that is neither 0 nor 1, else the last.
@@ -82,23 +93,38 @@ def measure_under_seeds(arguments: Sequence[str]) -> tuple[ResultsFile, list[Res
     Raises:
         Refused: pytest wrote no results.
     """
-    first, code = _measure(arguments)
-    others: list[ResultsFile] = []
-    seed = int(first.settings["seed"])
-    for number in range(1, SEEDS):
-        if code not in (0, 1):
-            break
-        run, code = _measure([*arguments, *QUIET, f"--robust-seed={seed + number}"])  # the first run showed failures
-        others.append(run)
-        if not any(_moved(first, other) for other in others):
-            break
+    plan = {"parent": os.getpid(), **(plan or {}), "started": time.time()}
+    try:
+        first, code = _measure(arguments, {**plan, "title": "first seed", "after": 1})
+        others: list[ResultsFile] = []
+        seed = int(first.settings["seed"])
+        seconds: dict[str, float] = {}
+        for row in first.account.results:
+            seconds[row.test] = seconds.get(row.test, 0.0) + (0.0 if row.result is None else row.result.cost.seconds)
+        for number in range(1, SEEDS):
+            if code not in (0, 1):
+                break
+            after = 0 if number == 1 else SEEDS - 1 - number
+            timed = {**plan, "title": f"seed {seed + number}", "seconds": seconds, "after": after, "quiet": True}
+            # The first run showed the failures.
+            run, code = _measure([*arguments, *QUIET, f"--robust-seed={seed + number}"], timed)
+            others.append(run)
+            if not any(_moved(first, other) for other in others):
+                break
+    except (KeyboardInterrupt, SystemExit):
+        Screen(sys.stderr).write_line(
+            "robustest: stopped. What was measured is kept: the same command goes on with it."
+        )
+        raise
     return first, others, code
 
 
-def _measure(arguments: Sequence[str]) -> tuple[ResultsFile, int]:
+def _measure(arguments: Sequence[str], plan: Mapping[str, Any]) -> tuple[ResultsFile, int]:
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "robust.json"
-        code = run_pytest(["--robust-exact", f"--robust-json={file}", *arguments])
+        file, planned = Path(folder) / "robust.json", Path(folder) / "plan.json"
+        planned.write_text(json.dumps(plan), encoding="utf-8")
+        options = ["--robust-exact", "--robust-audit-values", f"--robust-json={file}"]
+        code = run_pytest([*options, "-p", "robustest.cli.inside", f"--robust-plan={planned}", *arguments])
         if not file.is_file():
             raise Refused(
                 f"Expected results but pytest ended with exit code {code} before it wrote any. See its output above.",
@@ -212,6 +238,8 @@ def _why_not(result: Result) -> str:
     triggered = [one["name"] for one in health if not (one["suppressed"] or one.get("carried"))]
     if triggered:
         return f"health check: {', '.join(triggered)}; the value may not show robustness"
+    if "unaudited" in result.reasons:
+        return "time ran out before an audit of what the attack left was at its end"
     if untested := result.details.get("nothing_tested"):
         return str(untested)
     threshold = result.threshold

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from robustest.data.benchmarks.images import View, class_files, folders_in, read_image, shown
+from robustest.data.benchmarks.images import View, class_files, class_names, folders_in, read_image, shown
 from robustest.data.hierarchies import own_labels
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import ConfigError, DataError
@@ -120,23 +121,38 @@ def folder_cells(
         DataError: a cell lacks a folder or a class, or has other files than the first cell.
     """
     cells: dict[Cell, Samples] = {}
-    first: list[tuple[str, int]] = []
+    first: list[list[str]] = []
+    paths: tuple[str, ...] = ()
+    labels = np.zeros(0, dtype=np.int64)
     for cell, folder in folders.items():
         if not (root / folder).is_dir():
             raise DataError(f"Expected {what}'s {cell[0]} at severity {cell[1]} in {root / folder} but there is none.")
-        found = class_files(root / folder, classes, what)
-        # Cells may store the same image as JPEG or PNG.
-        stems = [(str(Path(name).with_suffix("")), label) for name, label in found]
-        first = first or stems
-        if stems != first:
-            differs = sorted(set(stems).symmetric_difference(first))[0][0]
-            raise DataError(
-                f"Expected the same images in every cell of {what} but {root / folder} and the first cell differ in "
-                f"{differs}: one of the two has it and the other has not."
-            )
-        labels = np.array([label for _, label in found])
-        cells[cell] = as_samples(ImageFiles(root / folder, tuple(name for name, _ in found), labels, view))
+        found = list(class_names(root / folder, classes, what))
+        if not first:
+            first, paths, labels = found, _paths(classes, found), np.repeat(np.arange(len(found)), [*map(len, found)])
+        here = paths  # one tuple of names for all cells: ImageNet-C has 75 with 50,000 images each
+        if found != first:
+            _check_stems(found, first, classes, what, root / folder)
+            here = _paths(classes, found)
+        cells[cell] = as_samples(ImageFiles(root / folder, here, labels, view))
     return cells
+
+
+def _paths(classes: Sequence[str], names: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(f"{name}/{image}" for name, images in zip(classes, names, strict=True) for image in images)
+
+
+def _check_stems(
+    found: Sequence[Sequence[str]], first: Sequence[Sequence[str]], classes: Sequence[str], what: str, folder: Path
+) -> None:
+    """Raise DataError unless two lists of names differ only in endings: cells may store an image as JPEG or PNG."""
+    stems, others = ([os.path.splitext(path)[0] for path in _paths(classes, names)] for names in (found, first))
+    if stems != others:
+        differs = min(set(stems).symmetric_difference(others), default=stems[0])
+        raise DataError(
+            f"Expected the same images in every cell of {what} but {folder} and the first cell differ in {differs}: "
+            "one of the two has it and the other has not."
+        )
 
 
 def only_severities(root: Path, corruption: str) -> dict[Cell, str]:
@@ -224,8 +240,8 @@ def paired_folder(
     """Return the clean images of a tree's cells, in root/class/file; raise DataError if they are others."""
     found = class_files(root, classes, what)
     first = next(iter(cells.values())).source
-    names = {str(Path(name).with_suffix("")) for name in first.files}
-    kept = [(name, label) for name, label in found if str(Path(name).with_suffix("")) in names]
+    names = {os.path.splitext(name)[0] for name in first.files}
+    kept = [(name, label) for name, label in found if os.path.splitext(name)[0] in names]
     if len(kept) != len(names):
         absent = len(names) - len(kept)
         raise DataError(f"Expected the {len(names):,} clean images of {what} in {root} but {absent:,} are not there.")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import struct
 import zlib
@@ -14,13 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustest.reports.json_file import write_whole
+from robustest.reports.pictures import sounds_of
 from robustest.safe_files import UnsafeFile, read_below, read_regular
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WIDEST = 16_384  # largest side in pixels
+# Header of a WAV file: RIFF, size, WAVE, fmt, 16, format, channels, rate, bytes a second and a frame, bits, data, size.
+_WAV = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _OWN = re.compile(r"claim-\d+-(?:worst|shown)-\d+\.png")
-# Text that `robustest.reports.pictures` stores in a picture: only a number is accepted.
+_OWN_SOUND = re.compile(r"claim-\d+-worst-\d+-(?:clean|changed)\.wav")
+# Text that `robustest.reports.pictures` stores in a picture: only a number, and the digests of sounds, are accepted.
 _CHANGE = re.compile(rb"largest change\x00(\d{1,6}(?:\.\d{1,9})?(?:e[-+]\d{1,3})?)").fullmatch
+_SOUNDS = re.compile(rb"sounds\x00([0-9a-f]{64} [0-9a-f]{64})").fullmatch
 LARGEST = 8 * 2**20
 """Largest picture in bytes."""
 INLINE = 24 * 2**20
@@ -29,12 +35,18 @@ INLINE = 24 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as the page refers to it; `change` is the largest change that it shows, in input units, or empty."""
+    """A picture as the page refers to it.
+
+    Attributes:
+        change: largest change that it shows, in input units, or empty.
+        sounds: sources of the sounds before and after; empty for images.
+    """
 
     source: str
     width: int
     height: int
     change: str = ""
+    sounds: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -56,37 +68,77 @@ class Album:
             test: id of the test that saved it.
         """
         try:
-            if self.below is None:
-                content = read_regular(self.origin / path, most=LARGEST)
-            else:
-                content = read_below(self.below[test], path, most=LARGEST)
-            width, height, change = _read_png(content)
+            content = self._read(path, test)
+            width, height, change, digests = _read_png(content)
         except UnsafeFile as unfit:
             return f"The picture is not shown: {unfit}."
         except (OSError, ValueError, KeyError):  # ValueError: a path with a NUL in it
             return "The picture is no longer there."
-        if not self.inline:
-            write_whole(self.folder / "images" / name, content)
-            self.taken.add(name)
-            return Picture(f"images/{name}", width, height, change)
-        if self.inside + len(content) > INLINE:
+        if self.inline and self.inside + len(content) > INLINE:
             return f"Left out: the embedded pictures of this page have {INLINE // 2**20} MB already."
-        self.inside += len(content)
-        return Picture(f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}", width, height, change)
+        sounds = self._sounds(path, name, test, digests)
+        return Picture(self._placed(name, content, "image/png"), width, height, change, sounds)
+
+    def _read(self, path: str, test: str) -> bytes:
+        if self.below is None:
+            return read_regular(self.origin / path, most=LARGEST)
+        return read_below(self.below[test], path, most=LARGEST)
+
+    def _placed(self, name: str, content: bytes, kind: str) -> str:
+        """Return the source of a file that was written beside the page, or is embedded in it."""
+        if self.inline:
+            self.inside += len(content)
+            return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+        write_whole(self.folder / "images" / name, content)
+        self.taken.add(name)
+        return f"images/{name}"
+
+    def _sounds(self, path: str, name: str, test: str, digests: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the sources of the sounds beside a picture, which names them by their digests; empty without."""
+        try:
+            contents = [self._read(sound, test) for sound in sounds_of(path)] if digests else []
+        except (UnsafeFile, OSError, ValueError, KeyError):
+            return ()
+        fit = tuple(hashlib.sha256(content).hexdigest() for content in contents) == digests
+        if not contents or not fit or not all(map(_is_wav, contents)):
+            return ()
+        if self.inline and self.inside + sum(map(len, contents)) > INLINE:
+            return ()
+        pairs = zip(sounds_of(name), contents, strict=True)
+        return tuple(self._placed(sound, content, "audio/wav") for sound, content in pairs)
 
     def tidy(self) -> None:
         """Remove pictures of earlier pages from the folder; files of other names stay."""
         images = self.folder / "images"
         for file in sorted(images.iterdir()) if images.is_dir() else ():
-            if _OWN.fullmatch(file.name) and file.name not in self.taken:
+            own = _OWN.fullmatch(file.name) or _OWN_SOUND.fullmatch(file.name)
+            if own and file.name not in self.taken:
                 file.unlink(missing_ok=True)
 
 
-def _read_png(content: bytes) -> tuple[int, int, str]:
-    """Return width, height and largest change of a whole PNG file, or raise UnsafeFile (PNG, third edition, 5)."""
+def _is_wav(content: bytes) -> bool:
+    """Return True for a whole WAV file of 16-bit samples, with nothing before, between or after its two chunks."""
+    if len(content) < _WAV.size:
+        return False
+    riff, size, wave, fmt, sixteen, pcm, channels, rate, per_second, per_frame, bits, data, length = _WAV.unpack_from(
+        content
+    )
+    return (
+        (riff, wave, fmt, data, sixteen, pcm, bits) == (b"RIFF", b"WAVE", b"fmt ", b"data", 16, 1, 16)
+        and (size, length) == (len(content) - 8, len(content) - _WAV.size)
+        and (per_frame, per_second) == (2 * channels, 2 * channels * rate)
+    )
+
+
+def _read_png(content: bytes) -> tuple[int, int, str, tuple[str, ...]]:
+    """Return width, height, largest change and the digests of the sounds of a whole PNG file.
+
+    Raises:
+        UnsafeFile: it is none (PNG, third edition, 5).
+    """
     if not content.startswith(_SIGNATURE):
         raise UnsafeFile("the file is no PNG")
-    at, kinds, change = len(_SIGNATURE), [], ""
+    at, kinds, change, digests = len(_SIGNATURE), [], "", tuple[str, ...]()
     # Chunk: length, type, data, CRC-32 of type and data. The checksums keep truncated and disguised files out.
     while at + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
@@ -96,6 +148,8 @@ def _read_png(content: bytes) -> tuple[int, int, str]:
         kinds.append((kind, length))
         if kind == b"tEXt" and (found := _CHANGE(content, at + 8, end - 4)):
             change = found[1].decode("ascii")
+        elif kind == b"tEXt" and (found := _SOUNDS(content, at + 8, end - 4)):
+            digests = tuple(found[1].decode("ascii").split())
         at = end
     # Nothing may follow the last chunk: any bytes after it would be published with the page.
     if at != len(content) or kinds[:1] != [(b"IHDR", 13)] or kinds[-1] != (b"IEND", 0):
@@ -103,4 +157,4 @@ def _read_png(content: bytes) -> tuple[int, int, str]:
     width, height = struct.unpack_from(">II", content, len(_SIGNATURE) + 8)
     if not (0 < width <= _WIDEST and 0 < height <= _WIDEST):
         raise UnsafeFile(f"it is {width} by {height} pixels")
-    return width, height, change
+    return width, height, change, digests

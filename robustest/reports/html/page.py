@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from robustest.account import EXPLAINED, RED, STATES, Account, Row
+from robustest.advice import Advice, advice_on
 from robustest.errors import ConfigError
 from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
+from robustest.reports.inert import visible
 from robustest.reports.json_file import write_whole
 from robustest.reports.text import answers, class_name, measured, row_remark, row_without_result
 from robustest.results import Counterexample, Fact, Result, shown
@@ -65,6 +67,8 @@ class WorstSample:
     facts: tuple[Fact, ...]
     words: str  # description for screen readers
     pair: str = ""  # "label → answer" in classes; empty if answers are no classes
+    diff: tuple[tuple[str, str], ...] = ()  # the parts of a text: mark and characters, see `robustest.results.Changes`
+    table: tuple[tuple[str, str, str], ...] = ()  # changed columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Card:
     findings: tuple[dict[str, Any], ...] = ()  # triggered health checks: "name", "message", "suppressed"
     remarks: tuple[str, ...] = ()  # notes, except those that repeat a finding
     baseline: BaselineComparison | None = None
+    advice: Advice | None = None  # cause and next step, if the row is not as it should be
 
     @property
     def groups(self) -> list[tuple[str, list[WorstSample]]]:
@@ -362,6 +367,7 @@ def card_of(number: int, row: Row, album: Album) -> Card:
         findings=findings,
         remarks=tuple(note for note in (row_remark(row), *result.notes) if note and note not in messages),
         baseline=_baseline_comparison(result.details.get("baseline"), result.quantity),
+        advice=advice_on(result) if row.state in EXPLAINED else None,
     )
 
 
@@ -406,6 +412,8 @@ def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, a
         facts=tuple(facts),
         words=f"Sample {worst.index} {captions.before}, {captions.after}, and the difference{most} amplified: {what}",
         pair="" if worst.answer else f"{label} → {predicted}",
+        diff=tuple((mark, visible(part)) for mark, part in (worst.changes or {}).get("diff", ())),
+        table=tuple((visible(a), visible(b), visible(c)) for a, b, c in (worst.changes or {}).get("table", ())),
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustest import find_adversarial, scores_model
 from robustest.attacks import Enumeration, GreedyMoves, Problem, RandomMoves, enough_queries, searches
 from robustest.measure import measure_robust_accuracy
-from robustest.threats import Columns, Linf, Rows, Whole, Within
+from robustest.threats import AnyOf, Columns, Linf, Rows, Whole, Within
 
 BOUNDS = (0.0, 9.0)
 RULES: dict[Any, Any] = {at: Whole(9) for at in range(6)}
@@ -122,3 +122,15 @@ def test_moves_that_do_not_move_miss_the_control() -> None:
     assert any("missed_control" in reason for reason in result.reasons)
     sound = Columns({0: Within(-3, 3), 1: Within(-3, 3)})
     assert measure_robust_accuracy(scores_model(fn, bounds=BOUNDS), (X, Y), sound, **arguments).verdict == "passed"
+
+
+def test_a_region_of_one_other_input_has_its_control() -> None:
+    def fn(x: Any) -> Any:
+        lead = 3 + torch.as_tensor(x)[:, 1]
+        return torch.stack([lead, -lead], 1).numpy()
+
+    x = torch.full((6, 2), 0.0)
+    result = measure_robust_accuracy(
+        scores_model(fn, bounds=BOUNDS), (x, Y), Columns({0: AnyOf(9)}), at_least=0.5, attack="fast", bounds=BOUNDS
+    )
+    assert result.verdict == "passed"

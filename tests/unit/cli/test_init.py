@@ -1,4 +1,4 @@
-"""robustest init: a first test, its fixtures and a workflow; nothing is overwritten."""
+"""robustest init: fixtures, first tests and a workflow, or an example; nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.commands.init import ACTIONS
+from robustest.cli import main
+from robustest.cli.commands.example import FILES as EXAMPLE
+from robustest.cli.commands.init import ACTIONS, TESTS
+from robustest.cli.project import Fixtures, fixtures_of, look_at
 
 Make = Callable[..., Any]
-FILES = ("tests/test_robustness.py", "tests/conftest.py", ".github/workflows/robustness.yml", ".robustest/.gitignore")
+FILES = ("conftest.py", ".github/workflows/robustness.yml", ".robustest/.gitignore")
 
 
 def steps(text: str) -> list[str]:
@@ -31,11 +34,12 @@ def test_an_empty_folder_gets_all_files(robustest: Make) -> None:
 def test_it_says_what_comes_next(robustest: Make) -> None:
     done = robustest("init")
     steps_told = done.lines[done.lines.index("Next:") + 1 :]
-    assert [line.split(".")[0].strip() for line in steps_told] == ["1", "2", "3", "4", "5"]
-    assert "Fill in robust_model and robust_data in tests/conftest.py" in steps_told[0]
-    assert "robustest init --scan ." in steps_told[1]
+    assert [line.split(".")[0].strip() for line in steps_told] == ["1", "2", "3", "4", "5", "6"]
+    assert "Fill in robust_model and robust_data in conftest.py" in steps_told[0]
+    assert "Run robustest init . again" in steps_told[1]
     assert "pytest --robust" in steps_told[2]
     assert "robustest suggest" in steps_told[3]
+    assert "robustest init --scan ." in steps_told[4]
 
 
 def test_another_folder_may_be_named(robustest: Make) -> None:
@@ -47,12 +51,12 @@ def test_another_folder_may_be_named(robustest: Make) -> None:
 @pytest.mark.parametrize("kept", FILES)
 def test_what_is_there_stays_as_it_is(robustest: Make, kept: str) -> None:
     path = Path(kept)
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("# mine\n", encoding="utf-8")
     done = robustest("init")
     assert done.code == 0
     assert path.read_text(encoding="utf-8") == "# mine\n"
-    assert f"kept    {kept}: it exists already" in done.lines
+    assert any(line.startswith(f"kept    {kept}: it exists already") for line in done.lines)
     assert all(Path(name).is_file() for name in FILES)
 
 
@@ -77,11 +81,86 @@ def test_what_a_conftest_lacks_is_shown(robustest: Make, place: str) -> None:
     assert [p.as_posix() for p in Path().rglob("conftest.py")] == [place]
 
 
-def test_a_conftest_with_both_fixtures_needs_nothing(robustest: Make) -> None:
-    Path("conftest.py").write_text("from mine import robust_model, robust_data\n", encoding="utf-8")
-    done = robustest("init")
-    assert "@pytest.fixture" not in done.out
-    assert not Path("tests/conftest.py").exists()
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from mine import robust_model, robust_data\n", ("robust_model", "robust_data")),
+        ("clf", ("clf", "")),
+        ("clf held_out_data unrelated", ("clf", "held_out_data")),
+        ("trained_model test_set model_card_path", ("", "test_set")),
+        ("model other_model test_data data", ("model", "test_data")),
+    ],
+)
+def test_fixtures_are_found_by_their_names(tmp_path: Path, text: str, found: tuple[str, str]) -> None:
+    if "import" not in text:
+        text = "import pytest\n" + "".join(
+            f"@pytest.fixture(scope='session')\ndef {name}(): ...\n" for name in text.split()
+        )
+    (tmp_path / "conftest.py").write_text(text, encoding="utf-8")
+    assert fixtures_of(tmp_path) == (Fixtures(*found) if all(found) else None)
+
+
+PROJECT = """\
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        lead = self.scale * (x.mean((1, 2, 3)) - 0.5)
+        return torch.stack([-lead, lead], 1)
+
+def test_set(n=40):
+    y = torch.arange(n) % 2
+    return (0.3 + 0.4 * y.view(-1, 1, 1, 1)).expand(-1, 3, 8, 8).contiguous(), y
+
+labels_of = lambda x: x
+"""
+
+
+def test_places_of_model_and_samples_need_no_edit(robustest: Make) -> None:
+    Path("my_project.py").write_text(PROJECT, encoding="utf-8")
+    done = robustest("init", "--model", "my_project:Net", "--data", "my_project:test_set")
+    conftest = Path("conftest.py").read_text(encoding="utf-8")
+    assert "from my_project import Net, test_set" in conftest
+    assert "return Net()" in conftest
+    assert "samples are images, 40 of them" in done.out
+    tests = ast.parse(Path(TESTS).read_text(encoding="utf-8")).body
+    names = [one.name for one in tests if isinstance(one, ast.FunctionDef)]
+    assert names == ["test_accuracy", "test_attack", "test_noise", "test_brightness", "test_jpeg"]
+    assert "at_least=0.75" in Path(TESTS).read_text(encoding="utf-8"), "half of the way from a guess"
+
+
+def test_a_project_that_cannot_be_looked_at_says_why_and_gets_no_test(
+    robustest: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustest.cli.commands.init.look_at", lambda *_: "OSError: no weights\nat a line")
+    Path("my_project.py").write_text("def load_model(): ...\n\ndata = 3\n", encoding="utf-8")
+    done = robustest("init", "--model", "my_project:load_model", "--data", "my_project:data")
+    assert "return load_model()\n" in Path("conftest.py").read_text(encoding="utf-8")
+    assert "return data\n" in Path("conftest.py").read_text(encoding="utf-8"), "a value is not called"
+    assert "could not look at them: OSError: no weights" in done.out
+    assert not Path(TESTS).exists()
+    assert "init . again" in done.out
+
+
+@pytest.mark.slow
+def test_the_reason_why_a_project_cannot_be_looked_at_is_its_own(tmp_path: Path) -> None:
+    fixture = "@pytest.fixture\ndef robust_{}():\n    {}\n"
+    parts = ["import pytest\n", fixture.format("model", "raise OSError('no weights')"), fixture.format("data", "...")]
+    (tmp_path / "conftest.py").write_text("\n".join(parts), encoding="utf-8")
+    assert look_at(tmp_path, Fixtures()) == "OSError: no weights"
+    (tmp_path / "conftest.py").write_text("import pytest\nimport absent_module\n", encoding="utf-8")
+    assert "No module named 'absent_module'" in str(look_at(tmp_path, Fixtures()))
+
+
+@pytest.mark.parametrize("wrong", [("--model", "a:b"), ("--model", "a.b", "--data", "c:d"), ("--scan", "--example")])
+def test_wrong_places_are_wrong_usage(robustest: Make, wrong: tuple[str, ...]) -> None:
+    assert robustest("init", *wrong).code == 2
+    assert list(Path().iterdir()) == []
 
 
 def test_no_folder_is_wrong_usage(robustest: Make) -> None:
@@ -92,10 +171,10 @@ def test_no_folder_is_wrong_usage(robustest: Make) -> None:
 
 
 def test_a_file_where_a_folder_should_be_is_no_traceback(robustest: Make) -> None:
-    Path("tests").write_text("", encoding="utf-8")
+    Path(".github").write_text("", encoding="utf-8")
     done = robustest("init")
     assert done.code == 2
-    assert "tests" in done.err
+    assert ".github" in done.err
 
 
 @pytest.mark.parametrize(
@@ -112,20 +191,21 @@ def test_the_workflow_installs_what_the_project_needs(robustest: Make, files: di
     for name, text in files.items():
         Path(name).write_text(text, encoding="utf-8")
     robustest("init")
-    text = Path(FILES[2]).read_text(encoding="utf-8")
-    assert f"run: python -m pip install {install}\n" in text
+    text = Path(FILES[1]).read_text(encoding="utf-8")
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert f"run: python -m pip install {index} {install}\n" in text
 
 
 def test_actions_are_pinned_to_commits(robustest: Make) -> None:
     robustest("init")
-    used = re.findall(r"uses: (.*)", Path(FILES[2]).read_text(encoding="utf-8"))
+    used = re.findall(r"uses: (.*)", Path(FILES[1]).read_text(encoding="utf-8"))
     assert sorted(used) == sorted(ACTIONS.values())
     assert all(re.fullmatch(r"actions/[a-z/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
 
 
 def test_nothing_is_interpolated_into_a_script_and_no_right_is_given_but_reading(robustest: Make) -> None:
     robustest("init")
-    text = Path(FILES[2]).read_text(encoding="utf-8")
+    text = Path(FILES[1]).read_text(encoding="utf-8")
     assert re.findall(r"^permissions:\n((?:  .*\n)+)", text, re.MULTILINE) == [
         "  contents: read # to check the repository out\n"
     ]
@@ -137,42 +217,29 @@ def test_nothing_is_interpolated_into_a_script_and_no_right_is_given_but_reading
 
 def test_results_are_kept_whatever_came_out(robustest: Make) -> None:
     robustest("init")
-    after = [step for step in steps(Path(FILES[2]).read_text(encoding="utf-8")) if "!cancelled()" in step]
+    after = [step for step in steps(Path(FILES[1]).read_text(encoding="utf-8")) if "!cancelled()" in step]
     assert [step.partition("uses: ")[2].partition("@")[0] for step in after] == [
         "actions/cache/save",
         "actions/upload-artifact",
     ]
 
 
-@pytest.mark.parametrize(
-    ("files", "words"),
-    [
-        ({}, "torchvision.models"),
-        ({"requirements.txt": "scikit-learn>=1.4\n"}, "a fitted classifier or pipeline"),
-        ({"pyproject.toml": "[project]\ndependencies = ['timm']\n"}, "timm.create_model"),
-        ({"requirements-dev.txt": "pytorch-lightning\n"}, "load_from_checkpoint"),
-        ({"requirements.txt": "transformers\n"}, "from_pretrained"),
-        ({"requirements.txt": "my-timm-fork\n"}, "torchvision.models"),
-    ],
-    ids=["nothing", "scikit-learn", "timm", "lightning", "transformers", "another package"],
-)
-def test_the_conftest_shows_how_the_projects_framework_makes_a_model(
-    robustest: Make, files: dict[str, str], words: str
-) -> None:
-    for name, text in files.items():
-        Path(name).write_text(text, encoding="utf-8")
-    robustest("init")
-    conftest = Path("tests/conftest.py").read_text(encoding="utf-8")
-    assert words in conftest
-    assert conftest.count("For example:") == 2
-    functions = ast.parse(Path(FILES[0]).read_text(encoding="utf-8")).body
-    claims = [node for node in functions if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
-    assert len(claims) == (3 if "requirements.txt" in files and "scikit" in files["requirements.txt"] else 4)
-
-
 def test_what_is_remembered_stays_out_of_git_and_the_page_is_kept(robustest: Make) -> None:
     robustest("init")
     assert "\n*\n" in Path(".robustest/.gitignore").read_text(encoding="utf-8")
-    workflow = Path(FILES[2]).read_text(encoding="utf-8")
+    workflow = Path(FILES[1]).read_text(encoding="utf-8")
     assert "--robust-html=robust-page" in workflow
     assert "            robust-page\n" in workflow
+
+
+def test_the_example_has_a_green_and_a_red_test_and_a_page(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("jinja2")
+    assert main(["init", "--example"]) == 0
+    out = capfd.readouterr().out
+    assert re.search(r"passed +test_shapes.py::test_noise|test_shapes.py::test_noise .* passed", out), out
+    assert re.search(r"FAILED +test_shapes.py::test_attack|test_shapes.py::test_attack .* FAILED", out), out
+    assert "1 failed, 1 passed" in out
+    page = Path("robustest-example/report/index.html")
+    assert page.read_text(encoding="utf-8").count("<img") >= 3, "the samples that it fails on"
+    assert set(EXAMPLE) <= {path.name for path in Path("robustest-example").iterdir()}
+    assert main(["init", "--example"]) == 2, "nothing is overwritten"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +11,31 @@ from typing import Any
 import pytest
 
 from robustest import Settings
+from robustest.cli import main
 from robustest.cli.commands.suggest import QUIET, fewest
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
 
 
+class Call(list[str]):
+    """Arguments of pytest, with the plan that they name."""
+
+    def __init__(self, arguments: Sequence[str], plan: dict[str, Any]) -> None:
+        super().__init__(arguments)
+        self.plan = plan
+
+
 @pytest.fixture
-def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[Sequence[str]]]:
+def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[Call]]:
     """Lets pytest be a stub that writes rows and ends so: `suite(rows, code=1)`; gives what it was called with."""
 
-    def of(rows: Sequence[Any] | None, *, code: int = 0, **more: Any) -> list[Sequence[str]]:
-        calls: list[Sequence[str]] = []
+    def of(rows: Sequence[Any] | None, *, code: int = 0, **more: Any) -> list[Call]:
+        calls: list[Call] = []
 
         def run(arguments: Sequence[str]) -> int:
-            calls.append(arguments)
+            (plan,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-plan=")]
+            calls.append(Call(arguments, json.loads(Path(plan).read_text(encoding="utf-8"))))
             (path,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-json=")]
             if rows is not None:
                 json_file.write(path, account(rows, lost=more.get("lost", [])), more.get("settings", Settings()))
@@ -40,10 +51,30 @@ def test_it_measures_all_samples_with_the_users_arguments(made: Make, row: Make,
     calls = suite([row("t::a", made([True] * 50))])
     assert robustest("suggest", "-m", "robust", "tests").code == 0
     arguments, again = calls
-    assert list(again[2:]) == ["-m", "robust", "tests", *QUIET, "--robust-seed=1"], "one more seed, in few words"
-    assert arguments[0] == "--robust-exact"
-    assert list(arguments[2:]) == ["-m", "robust", "tests"]
-    assert not Path(arguments[1].partition("=")[2]).exists(), "nothing is left behind"
+    assert list(again[-len(QUIET) - 4 :]) == ["-m", "robust", "tests", *QUIET, "--robust-seed=1"], "one more seed"
+    assert list(arguments[:2]) == ["--robust-exact", "--robust-audit-values"], "a value is audited as a pass of it is"
+    assert list(arguments[-3:]) == ["-m", "robust", "tests"]
+    assert not Path(arguments[2].partition("=")[2]).exists(), "nothing is left behind"
+
+
+def test_each_run_knows_the_time_of_the_first(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    calls = suite([row("t::a", made([True] * 50))])
+    robustest("suggest")
+    first, second = (call.plan for call in calls)
+    assert (first["after"], second["after"]) == (1, 0)
+    assert second["seconds"] == {"t::a": 1.5}
+    assert second["title"] == "seed 1"
+
+
+def test_an_interruption_says_that_what_was_measured_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: Sequence[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", interrupted)
+    assert main(["suggest"]) == 130
+    assert "the same command goes on with it" in capsys.readouterr().err
 
 
 def test_present_and_possible_thresholds_stand_together(made: Make, row: Make, suite: Make, robustest: Make) -> None:
@@ -125,3 +156,21 @@ def test_where_nothing_was_written_the_exit_code_is_told(suite: Make, robustest:
     done = robustest("suggest")
     assert done.code == ours
     assert f"exit code {code} " in done.err
+
+
+def test_a_rate_of_single_runs_is_counted_and_one_of_means_is_not(row: Make, suite: Make, robustest: Make) -> None:
+    from robustest.data import Outcomes
+    from robustest.measure import measure_rate
+
+    once = Outcomes.of([{"item": i, "score": i % 10 != 0} for i in range(200)])
+    twice = Outcomes.of([{"item": i, "score": (i + run) % 10 != 0, "run": run} for i in range(200) for run in (0, 1)])
+    suite(
+        [
+            row("t::once", measure_rate(once, at_least=0.7, scope="set")),
+            row("t::twice", measure_rate(twice, at_least=0.7)),
+        ]
+    )
+    lines = [line for line in robustest("suggest").out.splitlines() if "could hold" in line]
+    assert ">= 0.815 " in lines[0]
+    assert "*" not in lines[0]
+    assert "*" in lines[1]

@@ -133,12 +133,12 @@ def test_a_measurement_reads_each_sample_once_and_the_first_twice_more() -> None
 
 
 def test_reading_goes_chunk_by_chunk() -> None:
-    """After the first chunk stops the measurement, the rest was never read."""
+    """After the first chunk stops the measurement, no more than the next was read, ahead of it."""
     data = Items([*PAIRS * 30])
     data.items = [(x, 99) for x, _ in data.items]
     with pytest.raises(DataError, match="99"):
         measure_shift_accuracy(lambda x: x.flatten(1)[:, :4], data, "brightness")
-    assert 0 < len(data.read) < 150
+    assert 0 < len(data.read) <= 160
 
 
 def test_read_only_arrays_are_read_without_a_warning() -> None:

@@ -146,7 +146,7 @@ def marks(one: SearchOutcome) -> list[Tensor]:
 def test_a_later_search_takes_the_place_where_it_broke_or_came_nearer(attempts: bool) -> None:
     so_far = found([0.5, 0.5, 0.5, 0.1], [False] * 4, 1.0)
     part = found([-0.1, 0.2, 0.9], [True, False, False], 2.0)
-    so_far.merge(part, torch.tensor([3, 0, 1]), attempts=attempts)
+    so_far.merge(part, torch.tensor([3, 0, 1]), torch.tensor([0, 1] if attempts else [0]))
     expected = [2.0 if attempts else 1.0, 1.0, 1.0, 2.0]
     for values in marks(so_far):
         assert values.tolist() == expected

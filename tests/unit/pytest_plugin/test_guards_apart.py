@@ -335,6 +335,7 @@ def test_what_is_no_error_of_ours_keeps_a_claim_from_being_measured(error: BaseE
 
 def test_a_thread_that_may_yet_claim_is_waited_for_and_an_idle_one_is_not() -> None:
     go, context = threading.Event(), of_test()
+    context.declared = True
 
     def waits() -> None:  # in a module that knows of robustest; what waits is in Python's own
         go.wait(10)

@@ -55,9 +55,13 @@ def test_a_test_that_stumbles_over_missing_numbers_is_skipped_and_says_so(error:
 @pytest.mark.parametrize("error", [None, NotSearched("accuracy >= 0.5", "replayed only")], ids=str)
 @pytest.mark.parametrize("unvouched", [[], [REASON, "another"]], ids=["no claim", "two claims"])
 def test_a_test_that_reaches_its_end_is_skipped(unvouched: list[str], error: Exception | None) -> None:
-    raised = ended(skip_if_only_replayed(Context(unvouched=list(unvouched))), error)
+    raised = ended(skip_if_only_replayed(Context(declared=True, unvouched=list(unvouched))), error)
     assert isinstance(raised, pytest.skip.Exception)
     assert str(raised) == ("; ".join(unvouched) or "replayed only: the test makes no claim")
+
+
+def test_a_test_that_nothing_makes_a_robustness_test_goes_on() -> None:
+    assert ended(skip_if_only_replayed(Context())) is None
 
 
 @pytest.mark.parametrize("error", [*LOUD, None], ids=lambda error: type(error).__name__)

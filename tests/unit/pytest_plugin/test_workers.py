@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustest import Settings
+from robustest import Settings, devices
 from robustest.pytest_plugin import workers as pytest_workers
-from robustest.pytest_plugin.workers import auto, cores, gpus, share_out
+from robustest.pytest_plugin.workers import auto, cores, share_out
 
 
 @dataclass
@@ -26,14 +26,15 @@ class Spec:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six cores, no GPU, nothing set."""
     monkeypatch.setattr(pytest_workers, "cores", lambda: 6)
-    monkeypatch.setattr(pytest_workers, "_DRIVERS", ())
+    monkeypatch.setattr(devices, "_DRIVERS", ())
     for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pytest_workers, "_DRIVERS", (os.devnull,))
+    monkeypatch.setattr(devices, "_DRIVERS", (os.devnull,))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
 
 
@@ -85,7 +86,7 @@ def test_one_worker_for_each_gpu_where_claims_may_use_them(monkeypatch: pytest.M
 )
 def test_gpus_are_those_the_caller_lets_be_seen(monkeypatch: pytest.MonkeyPatch, given: str, named: list[str]) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert gpus(Settings()) == named
+    assert devices.shared_out("auto") == named
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, "6"), (2, "3"), (4, "1"), (12, "1")])

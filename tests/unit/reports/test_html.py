@@ -175,6 +175,7 @@ def test_the_policy_admits_our_own_style_and_script_alone(page_of: Any, made: An
     assert rules == {
         "default-src": "'none'",
         "img-src": "'self' file: data:",
+        "media-src": "'self' file: data:",
         "base-uri": "'none'",
         "form-action": "'none'",
     }

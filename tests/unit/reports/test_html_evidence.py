@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from robustest.advice import PAGES
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.reports.html import album
-from robustest.reports.pictures import LARGEST_CHANGE, save_exhibit
+from robustest.reports.pictures import LARGEST_CHANGE, SOUNDS, save_exhibit
 
 pytest.importorskip("jinja2", reason="the HTML report is an extra")
 
@@ -32,7 +34,15 @@ def pictured(made: Any, row: Any, worst: Any) -> Any:
 
 def test_nothing_is_asked_of_the_network(page_of: Any, pictured: Any, png: Path) -> None:
     page = page_of(pictured(png))
-    asked = [a[k] for _, a in page.elements for k in ("src", "href", "action", "srcset", "data", "poster") if a.get(k)]
+    links = {a["href"] for tag, a in page.elements if tag == "a" and a.get("href", "").startswith(PAGES)}
+    assert links, "the pages of the next steps: a browser opens them only if somebody clicks"
+    asked = [
+        a[k]
+        for tag, a in page.elements
+        if tag != "a" or a.get("href") not in links
+        for k in ("src", "href", "action", "srcset", "data", "poster")
+        if a.get(k)
+    ]
     assert asked
     assert all(str(address).startswith(("#", "images/claim-", "data:image/svg+xml,")) for address in asked)
 
@@ -98,6 +108,55 @@ def test_the_difference_has_a_scale_in_input_units(page_of: Any, pictured: Any, 
     assert not page.missing("\N{MINUS SIGN}0.031 0 +0.031")
     assert "the difference, at most 0.031, amplified" in page.all("img")[0]["alt"]
     assert page_of(pictured(png)).missing("\N{MINUS SIGN}0.031 0 +0.031"), "a picture without a scale is given none"
+
+
+def heard(tmp_path: Path) -> Path:
+    """A picture with its sounds beside it."""
+    return Path(
+        str(save_exhibit(str(tmp_path), "one", np.zeros(800), np.full(800, 0.25), (-1.0, 1.0), sample_rate=8000))
+    )
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_sounds_of_waveforms_can_be_played(page_of: Any, pictured: Any, tmp_path: Path, inline: bool) -> None:
+    page = page_of(pictured(heard(tmp_path)), inline=inline)
+    sounds = page.all("audio")
+    assert [(one["aria-label"], "controls" in one) for one in sounds] == [("clean", True), ("adversarial", True)]
+    for one, name in zip(sounds, ("one-clean.wav", "one-changed.wav"), strict=True):
+        if inline:
+            kind, _, content = one["src"].partition(",")
+            assert kind == "data:audio/wav;base64"
+            assert base64.b64decode(content) == (tmp_path / name).read_bytes()
+        else:
+            assert one["src"] == f"images/claim-1-worst-1-{name.removeprefix('one-')}"
+            assert (tmp_path / "report" / one["src"]).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def other_samples(wav: bytes) -> bytes:
+    return wav[:-2] + b"\x01\x00"
+
+
+@pytest.mark.parametrize("change", [other_samples, lambda wav: wav + b"secret", bytes.lower, None])
+@pytest.mark.parametrize("signed", [True, False])
+def test_sounds_that_are_not_the_pictures_own_are_not_shown(
+    page_of: Any, pictured: Any, tmp_path: Path, change: Any, signed: bool
+) -> None:
+    path = heard(tmp_path)
+    sound = tmp_path / "one-changed.wav"
+    if change is None:
+        sound.unlink()
+    else:
+        sound.write_bytes(change(sound.read_bytes()))
+    if signed and change not in (None, other_samples):  # the picture vouches for it, but it is no whole WAV file
+        with Image.open(path) as picture:
+            kept = PngInfo()
+            digests = [hashlib.sha256(one.read_bytes()).hexdigest() for one in (tmp_path / "one-clean.wav", sound)]
+            kept.add_text(SOUNDS, " ".join(digests))
+            picture.save(path, pnginfo=kept)
+    page = page_of(pictured(path))
+    assert page.all("img")
+    assert page.all("audio") == []
+    assert not list((tmp_path / "report").rglob("*.wav"))
 
 
 @pytest.mark.parametrize("told", ["<script>", "1" * 100, "nan", "", "0.1\x00"])

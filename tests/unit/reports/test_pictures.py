@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io.wavfile
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustest.reports.pictures import LARGEST_CHANGE, save_exhibit, save_sheet
+from robustest.reports.pictures import LARGEST_CHANGE, SOUNDS, save_exhibit, save_sheet, sounds_of
 
 
 def saved(tmp_path: Path, before: object, after: object, bounds: tuple[float, float] = (0, 1)) -> NDArray[np.uint8]:
@@ -120,3 +122,50 @@ def test_drawing_boxes_leaves_the_answers_as_they_are(tmp_path: Path) -> None:
     image, answers = torch.zeros(3, 8, 8), torch.full((4, 1, 6), 0.5)
     assert save_exhibit(str(tmp_path), "name", image, image + 0.5, (0, 1), answers=answers)
     assert (answers == 0.5).all()
+
+
+def bursts() -> NDArray[np.float64]:
+    time = np.arange(8000) / 8000
+    return 0.5 * np.sin(2 * np.pi * 1000 * time) * (time % 0.25 < 0.125)
+
+
+@pytest.mark.parametrize(("channels", "loudest"), [(1, 1.0), (2, 1.0), (1, 32_768.0)])
+def test_waveforms_are_drawn_and_saved_as_sounds(tmp_path: Path, channels: int, loudest: float) -> None:
+    before = np.stack([bursts()] * channels)
+    noise = np.random.default_rng(0).normal(size=before.shape)
+    after = before + noise * 10 ** (-20 / 20) * np.linalg.norm(before) / np.linalg.norm(noise)
+    given = (before[0], after[0]) if channels == 1 else (before, after)
+    bounds = (-loudest, loudest)
+    path = save_exhibit(str(tmp_path), "one", *(part * loudest for part in given), bounds, sample_rate=8000)
+    assert path == str(tmp_path / "one.png")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["one-changed.wav", "one-clean.wav", "one.png"]
+    heard = [scipy.io.wavfile.read(sound) for sound in sounds_of(path)]
+    assert [rate for rate, _ in heard] == [8000, 8000]
+    clean, changed = (np.atleast_2d(wave.T) / 32_767 for _, wave in heard)
+    assert np.abs(clean - before).max() < 2e-5
+    ratio = 20 * np.log10(np.linalg.norm(clean) / np.linalg.norm(changed - clean))
+    assert ratio == pytest.approx(20, abs=0.1)
+    with Image.open(path) as picture:
+        sheet, told = np.asarray(picture).astype(int), picture.text  # type: ignore[attr-defined]
+    assert float(told[LARGEST_CHANGE]) == pytest.approx(loudest * np.abs(after - before).max(), rel=0.05)
+    digests = [hashlib.sha256(Path(sound).read_bytes()).hexdigest() for sound in sounds_of(path)]
+    assert told[SOUNDS] == " ".join(digests)
+    # The wave is drawn where it swings, and the tone at its height: 1000 of 4000 Hz, a quarter from the bottom.
+    wave, spectrum = sheet[:72, :240], sheet[80:, :240]
+    dark = (wave[:2, :, 0] < 100).any(0), (wave[12:20, :, 0] < 100).any(0)
+    assert not dark[0].any()
+    assert dark[1][5:25].all()
+    assert not dark[1][40:55].any()
+    assert abs(int(spectrum[:, 15].sum(1).argmax()) - 0.75 * len(spectrum)) < 3
+    pitch = spectrum[:, 15].sum(1).argmax()
+    assert spectrum[pitch, 15].sum() > 1.5 * spectrum[pitch, 45].sum()
+
+
+def test_a_long_sound_is_cut_and_a_short_one_is_not(tmp_path: Path) -> None:
+    for seconds, name in ((40, "long"), (0.001, "short")):
+        path = save_exhibit(
+            str(tmp_path), name, np.zeros(int(seconds * 8000)), np.ones(int(seconds * 8000)), (-1, 1), sample_rate=8000
+        )
+        rate, wave = scipy.io.wavfile.read(sounds_of(str(path))[1])
+        assert len(wave) == min(30 * rate, int(seconds * 8000))
+        assert wave.min() == 32_767

@@ -108,7 +108,9 @@ def test_what_was_remembered_and_replayed_is_said() -> None:
 
 def test_a_counterexample_that_was_made_smaller_says_how_many_pixels_it_takes() -> None:
     worst = Counterexample(index=445, label=3, clean=3, predicted=5, size=0.0123, pixels=4, image="pictures/a.png")
-    (line,) = (row for row in failure_text(result(counterexamples=(worst,)), replay="").splitlines() if "worst" in row)
+    (line,) = (
+        row for row in failure_text(result(counterexamples=(worst,)), replay="").splitlines() if "  worst " in row
+    )
     assert line == ("  worst 1   sample 445: label 3, predicted 3 -> 5, size 0.0123, 4 pixels, pictures/a.png")
 
 
@@ -179,6 +181,9 @@ def test_a_failure_tells_the_whole_story_in_order() -> None:
     text = failure_text(result(counterexamples=(worst, bare), notes=("a note",)), replay="pytest --robust t.py::t")
     assert text.splitlines() == [
         "accuracy 0.312 < 0.40: robust accuracy under Linf(eps=8/255), pgd",
+        "  cause     the value misses the threshold by 0.0875, and no check, class or group explains it",
+        "  next      look at the worst samples; robustest suggest prints the threshold that the model holds "
+        "(docs/cli.md#suggest)",
         "  claim     robust accuracy under Linf(eps=8/255), pgd",
         "  measured  accuracy 0.312 [0.250, 0.375], required >= 0.40; n=512",
         "  threat    Linf(eps=8/255)",

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from robustest import Linf, Verdict
 from robustest.account import Row
 from robustest.attacks import PGD, Cascade, RandomDraws, Stage
+from robustest.cli.commands.suggest import suggestion
 from robustest.context import Context, running
+from robustest.health import HEALTH_CHECKS
 from robustest.measure import measure_robust_accuracy, measure_robust_score
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.run.audit import FEW
@@ -185,3 +187,59 @@ def test_what_was_audited_is_remembered(tmp_path: Any) -> None:
     assert again.cached
     assert again.outcomes == first.outcomes
     assert np.isclose(again.estimate, 0.8)
+
+
+class Window(nn.Module):
+    """A level that decides, behind a window: below 0.1 the answer is flat, and no gradient leads out of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = self.scale * (((x[:, 0] - 0.1) / 0.8).clamp(0, 1) - 0.02)
+        return torch.stack([-lead, lead], 1)
+
+
+@pytest.mark.parametrize("at_least", [0.001, 0.85, 1.0], ids=["passes easily", "fails", "fails at once"])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_suggested_threshold_is_audited_as_a_pass_of_it_would_be(at_least: float, seed: int) -> None:
+    """A quarter lies in the flat part, where the attack is stuck, and within the radius of the other class."""
+    x = torch.rand(N, 4, generator=torch.Generator().manual_seed(0))
+    flat = torch.arange(N) % 4 == 0
+    x[:, 0] = torch.where(flat, 0.05, 0.8)
+    y = (~flat).long()
+
+    def value(audit_values: bool, at_least: float) -> Any:
+        settings = Settings(exact=True, seed=seed, audit_values=audit_values)
+        with running(Context(settings=settings)):
+            return measure_robust_accuracy(
+                Window(),
+                (x, y),
+                Linf(0.1),
+                attack=weak(audit=(Stage(searcher=RandomDraws(queries=60)),)),
+                at_least=at_least,
+                suppress=tuple(HEALTH_CHECKS),
+            )
+
+    assert value(False, 0.95).verdict is Verdict.FAILED, "a pass is audited"
+    found = value(True, at_least)
+    assert found.estimate == 0.75
+    of = suggestion(found, 0.01)
+    assert of.threshold is not None, of.why_not
+    assert of.threshold < 0.75
+    assert value(False, of.threshold).verdict is Verdict.PASSED
+
+
+def test_a_value_whose_audit_is_interrupted_gets_no_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustest import clock
+    from robustest.run.units import ModelUnits
+
+    def late(self: ModelUnits, ids: Tensor) -> Any:
+        raise clock.OutOfTime("late")
+
+    monkeypatch.setattr(ModelUnits, "audit", late)
+    for at_least in (0.1, 1.0):
+        with running(Context(settings=Settings(exact=True, audit_values=True))):
+            found = measured(0.3, at_least, time_budget=1000.0)
+        assert suggestion(found, 0.01).threshold is None, at_least

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from robustest.errors import StoreError
 from robustest.history import ClaimId, HistoryEntry
@@ -387,3 +389,15 @@ def test_outside_a_repository_no_commit_is_known(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert (origin().commit, origin().committed, origin().dirty) == ("", "", False)
+
+
+def test_the_version_of_torch_is_the_same_whether_it_is_loaded_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller of pytest-xdist loads no torch, and the metadata of its wheels may leave the build out."""
+    from robustest.store import provenance
+
+    monkeypatch.setattr(provenance, "version", lambda _: "0.0")
+    loaded = provenance.origin().versions
+    assert f"torch {torch.__version__}," in loaded
+    monkeypatch.delitem(sys.modules, "torch")
+    assert provenance.origin().versions == loaded
+    assert "torch" not in sys.modules

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
 import pytest
 import torch
+from hypothesis import find
 from torch import Tensor
 
 from robustest import L0, L2, ConfigError, Linf, Patch, Shift, Spatial, rng
-from robustest.shifts import as_shift
-from robustest.strategies import Composition, Perturbation, Pose, Step, as_change, code_of
+from robustest.shifts import Delay, Gain, Noise, Reverberation, as_shift
+from robustest.strategies import (
+    Composition,
+    Perturbation,
+    Pose,
+    Step,
+    as_change,
+    changes,
+    code_of,
+    compositions,
+    strategy_words,
+)
 from robustest.threats import Threat
 
 KEY = rng.keys(3, torch.arange(4))
@@ -49,6 +65,60 @@ def test_what_a_step_draws_does_not_hang_on_the_steps_before_it() -> None:
     alone = Composition((Shift("impulse_noise", 5),))(x, KEY)
     later = Composition((Shift("contrast", 5), Shift("impulse_noise", 5)))(x, KEY)  # a flat image has no contrast
     assert torch.equal(alone, later)
+
+
+@dataclass(frozen=True)
+class Fainter:
+    """A user's own change with a number."""
+
+    units: ClassVar[dict[str, str]] = {"db": "dB"}
+
+    db: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * 10 ** (-self.db / 20)
+
+
+def test_a_chain_takes_any_function_of_a_batch() -> None:
+    x = images()
+    chain = Composition((Fainter(6), darker, partial(dimmer, severity=2), Shift("contrast", 3), Gain(-6)))
+    by_hand = dimmer(darker(Fainter(6)(x)), 2)
+    assert torch.allclose(Composition(chain.steps[:3])(x, KEY), by_hand)
+    assert str(chain) == (
+        "Fainter(db=6 dB), then darker, then dimmer(severity=2), then contrast, severity 3, then Gain (gain -6 dB)"
+    )
+    assert code_of(chain) == (
+        "Composition((Fainter(db=6), darker, partial(dimmer, severity=2), Shift('contrast', 3), Gain(gain=-6),))"
+    )
+    assert hash(chain) == hash(Composition(chain.steps))
+
+
+def test_each_number_shrinks_towards_the_first_of_its_range() -> None:
+    drawn = changes(Noise, snr=(40, 0))
+    assert find(drawn, lambda one: one.snr <= 25) == Noise(25)
+    assert find(changes(Gain, gain=(-6, 6)), lambda one: one.gain > 1.5) == Gain(2)
+    room = find(changes(Reverberation, rt60=(0.1, 1.1), drr=(6, -6)), lambda one: one.rt60 > 0.5 and one.drr < 0)
+    assert room == Reverberation(0.51, -1)
+    of_function = find(changes(dimmer, severity=(1, 5)), lambda one: one.keywords["severity"] >= 3)
+    assert code_of(of_function) == "partial(dimmer, severity=3)"
+    chains = compositions(changes(Gain, gain=(0, -40)) | changes(Noise, snr=(40, 0)), max_steps=3)
+    found = find(chains, lambda chain: len(chain.steps) > 1 and any(getattr(s, "gain", 0) < -7 for s in chain.steps))
+    assert set(found.steps) == {Gain(-8), Noise(40)}
+    assert strategy_words(drawn) == "changes(Noise, snr=(40, 0))"
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: changes(3, snr=(40, 0)), "a class or a function of a batch"),
+        (lambda: changes(Noise, snr=20), "a range .mildest, most severe."),
+        (lambda: changes(Delay, delay=(0, -10)), "delay in"),
+        (lambda: changes(dict, delay=(0, 10)), "functions of a batch"),
+    ],
+)
+def test_a_strategy_of_numbers_is_checked_before_the_search(make: Callable[[], object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        make()
 
 
 def test_two_steps_of_one_name_draw_differently() -> None:
@@ -147,7 +217,7 @@ def test_the_code_of_a_function_of_ones_own_is_its_name() -> None:
         (lambda: Pose(zoom=True), "zoom to be a number"),
         (lambda: Perturbation(Linf), "a threat model such as"),
         (lambda: Perturbation(Linf(0.1), share=1.5), "share to be a number in 0..1"),
-        (lambda: Composition((darker,)), "steps to be of Shift, Pose or Perturbation"),
+        (lambda: Composition((0.5,)), "a strategy that draws shifts, or functions of a batch"),
         (lambda: as_change("fog"), "a strategy that draws shifts"),
         (lambda: as_change(Shift), "a strategy that draws shifts"),
     ],

@@ -6,19 +6,35 @@ import copy
 import pickle
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustest import rng
-from robustest.threats import L0, L1, L2, AnyOf, Columns, Increase, Linf, Patch, Relative, Spatial, Threat, Unbounded
+from robustest import ConfigError, rng
+from robustest.threats import (
+    L0,
+    L1,
+    L2,
+    AnyOf,
+    Columns,
+    Euclidean,
+    Increase,
+    Linf,
+    Patch,
+    Relative,
+    Snr,
+    Spatial,
+    Threat,
+    Unbounded,
+)
 
 BOUNDS = [(0.0, 1.0), (-1.0, 1.0), (-2.1179, 2.64), (0.0, 255.0)]
 IMAGES = [(1, 6, 6), (3, 7, 5), (2, 1, 9)]
 SHAPES = [*IMAGES, (11,), (1,), (4, 6)]
-ANYWHERE: list[Threat] = [Linf(0.1), L2(0.5), L1(0.7), L1(40.0), L0(1), L0(3), L0(1000), Unbounded()]
+ANYWHERE: list[Threat] = [Linf(0.1), L2(0.5), L1(0.7), L1(40.0), L0(1), L0(3), L0(1000), Snr(12), Unbounded()]
 ON_IMAGES: list[Threat] = [
     Patch(1, 3),
     Patch(1, 2, top=0, left=1),
@@ -76,13 +92,14 @@ def check_inside(threat: Threat, z: Tensor, x: Tensor, bounds: tuple[float, floa
 
 
 @named
+@hypothesis.settings(max_examples=30)  # of 63 settings each: more are not worth their minute
 @given(st.sampled_from(BOUNDS), st.floats(-6, 5), st.integers(0, 1000))
 def test_projections_are_inside(setting: Setting, bounds: tuple[float, float], power: float, seed: int) -> None:
     threat, x = setting.threat, samples(setting.shape, bounds, seed=seed)
     region = threat.region(x, bounds)
     z = threat.project(wild(threat, x, bounds, power, seed), region)
     check_inside(threat, z, x, bounds)
-    spacing = max(map(abs, bounds)) * 2.0**-23 if isinstance(threat, L2) else 0
+    spacing = max(map(abs, bounds)) * 2.0**-23 if isinstance(threat, Euclidean) else 0
     assert float((threat.project(z, region) - z).abs().max()) <= spacing, "projecting again moved it"
 
 
@@ -92,7 +109,7 @@ def test_starts_are_inside(setting: Setting, bounds: tuple[float, float]) -> Non
     threat, x = setting.threat, samples(setting.shape, bounds)
     region = threat.region(x, bounds)
     z = threat.start(region, KEYS)
-    assert torch.equal(threat.project(z, region), z) or isinstance(threat, L2)
+    assert torch.equal(threat.project(z, region), z) or isinstance(threat, Euclidean)
     check_inside(threat, z, x, bounds)
 
 
@@ -151,6 +168,24 @@ def test_the_stride_of_a_ball_is_eps_as_far_as_the_bounds_have_room(ball: type) 
         assert stride.tolist() == [min(eps, room)] * 3
 
 
+def test_the_radius_of_a_ratio_is_each_samples_own() -> None:
+    x = torch.stack([torch.full((16,), level) for level in (0.5, 0.01, 0.0)])
+    for db in (40.0, 6.0, -3.0):
+        threat = Snr(db)
+        region = threat.region(x, (-1.0, 1.0))
+        far = threat.project(x + torch.randn(3, 16, generator=torch.Generator().manual_seed(1)) * 5, region)
+        ratio = 20 * (x.double().norm(dim=1) / (far.double() - x.double()).norm(dim=1)).log10()
+        assert ratio[1].item() == pytest.approx(db, abs=1e-3)
+        assert ratio[0].item() >= db - 1e-6  # the bounds may be nearer
+        assert torch.equal(far[2], x[2])
+        assert threat.size(far, region)[1].item() == pytest.approx(10 ** (-db / 20), rel=1e-4)
+        assert threat.size(far + 0.1, region)[2] == torch.inf
+        assert str(threat) == f"Snr({db:g} dB)"
+    for wrong in ("20", True, float("nan"), 1000):
+        with pytest.raises(ConfigError, match="db to be a number"):
+            Snr(wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("ball", [Linf, L2, L1])
 def test_a_huge_radius_leaves_the_bounds_alone(ball: type) -> None:
     x = samples((3, 4, 4), (0.0, 1.0))
@@ -172,7 +207,9 @@ def test_threats_are_values(threat: Threat) -> None:
     assert str(twin) == str(threat)
 
 
-@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5), L1(0.7), L0(3), Unbounded(), Patch(2, 2), Spatial()], ids=str)
+@pytest.mark.parametrize(
+    "threat", [Linf(0.1), L2(0.5), L1(0.7), L0(3), Snr(12), Unbounded(), Patch(2, 2), Spatial()], ids=str
+)
 def test_any_memory_layout_will_do(threat: Threat) -> None:
     x = samples((3, 7, 5), (0.0, 1.0))
     folded = x.to(memory_format=torch.channels_last)
@@ -180,4 +217,4 @@ def test_any_memory_layout_will_do(threat: Threat) -> None:
     z = wild(threat, x, (0.0, 1.0), 0.0)
     one, two = threat.project(z, plain), threat.project(z.contiguous(), other)
     assert torch.allclose(threat.render(one, plain), threat.render(two, other), atol=1e-6)
-    assert torch.equal(threat.start(plain, KEYS), threat.start(other, KEYS)) or isinstance(threat, L2)
+    assert torch.equal(threat.start(plain, KEYS), threat.start(other, KEYS)) or isinstance(threat, Euclidean)

@@ -103,7 +103,7 @@ class Shifted(Method):
         for number, shift in enumerate(self.shifts):
             rows = (changed & (which == number)).nonzero().squeeze(1)
             if len(rows):
-                x[rows] = shift.apply(batch.x[rows], batch.key[rows], batch.bounds)
+                x[rows] = shift.apply(batch.x[rows], batch.key[rows], batch.bounds, batch.sample_rate)
         trainer.descend(x, batch.y)
 
 

@@ -26,6 +26,7 @@ from robustest.packs import (
     Preprocessing,
     Unhashable,
     digest,
+    fast_in_bfloat16,
     frozen,
     key_of,
     seed_draws,
@@ -111,7 +112,7 @@ class Recipe:
 
     def low(self, device: torch.device) -> bool:
         if self.precision == "auto":
-            return device.type == "cuda" and torch.cuda.is_bf16_supported()
+            return fast_in_bfloat16(device)
         return self.precision == "bf16"
 
 

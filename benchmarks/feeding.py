@@ -1,0 +1,76 @@
+"""How well reading overlaps with measuring: a data set and a model that do nothing but sleep, 5 ms a sample each.
+
+Wall-clock seconds of one claim, over the longer of its two parts alone. A chunk is measured once all of it is read, and
+chunks grow with their place in the order, so that the last one runs alone: the share falls with the number of samples.
+
+    python benchmarks/feeding.py
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from robustest.measure import measure_accuracy
+
+SLEEP, BAR = 0.005, 1.15
+SIZES = (1000, 4000)
+
+
+class Sleeping(Dataset[Any]):
+    """Samples that take their time to decode."""
+
+    def __init__(self, n: int, seconds: float) -> None:
+        self.n, self.seconds = n, seconds
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        time.sleep(self.seconds)
+        return torch.full((3,), index / self.n), index % 2
+
+
+def model(seconds: float, passed: list[int]) -> Any:
+    def answer(x: Tensor) -> Tensor:
+        passed[0] += len(x)
+        time.sleep(seconds * len(x))
+        return torch.stack([x[:, 0], 1 - x[:, 0]], 1)
+
+    return answer
+
+
+def measured(data: Any, seconds: float) -> tuple[float, int]:
+    """Seconds of a claim, and samples that the model passed."""
+    passed = [0]
+    started = time.perf_counter()
+    measure_accuracy(model(seconds, passed), data, exact=True)
+    return time.perf_counter() - started, passed[0]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    kept = True
+    print(f"torch {torch.__version__}, {1000 * SLEEP:g} ms a sample to read, as many to pass")
+    measured(Sleeping(64, 0), 0)  # what is loaded with the first claim
+    for n in SIZES:
+        reading, _ = measured(Sleeping(n, SLEEP), 0)
+        both, passed = measured(Sleeping(n, SLEEP), SLEEP)
+        passing = SLEEP * passed
+        loader, _ = measured(DataLoader(Sleeping(n, SLEEP), num_workers=2), SLEEP)
+        longer = max(reading, passing)
+        share = both / longer
+        print(
+            f"{n} samples: reading {reading:.1f} s, passes {passing:.1f} s, both {both:.1f} s, {share:.2f} of this "
+            f"({(reading + passing) / longer:.2f} one after the other); two workers of a DataLoader {loader:.1f} s"
+        )
+        kept = share <= BAR
+    print(f"the bar of {BAR} is {'met' if kept else 'NOT met'} for {SIZES[-1]} samples")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A pytest plugin for runs that the command starts: tests from outside of the project, and the time left.
+
+The command writes a plan, a JSON file, and runs `pytest -p robustest.cli.inside --robust-plan=FILE ROOT`. Questions are
+collected from a temporary file as if it lay in the folder of the project's tests, where they find its fixtures: so a
+run that is killed leaves no test behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest.reports.inert import inert
+
+# Seconds between two lines of progress.
+_EVERY = 1.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the option that names the plan."""
+    parser.addoption("--robust-plan", metavar="FILE", help="plan of a run that the command robustest starts")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the hooks of a planned run."""
+    path = config.getoption("--robust-plan")
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Run(config, json.loads(Path(path).read_text(encoding="utf-8"))))
+
+
+class _Run:
+    """The hooks of a planned run.
+
+    A plan has these keys; all but `parent` may be absent.
+        parent: process id of the command.
+        root, folder: the project, and its folder of tests, absolute.
+        file, name: file with the questions, and the place of the later tests below `root`.
+        quiet: true if pytest shows no outcomes.
+        title: words for this run, e.g. "seed 1".
+        started: time at which the first run started.
+        seconds: seconds of each test in the first run.
+        after: runs that follow at least.
+    """
+
+    def __init__(self, config: pytest.Config, plan: dict[str, Any]) -> None:
+        self._config, self._plan = config, plan
+        self._tests: list[str] = []
+        self._began = self._last = 0.0
+        self._done = 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        if "file" not in self._plan or path != Path(self._plan["root"]):
+            return None
+        root = Elsewhere.from_parent(parent, path=path)
+        root.plan = self._plan
+        return root
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._tests = [item.nodeid for item in session.items]
+        self._began = time.monotonic()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if os.getppid() != self._plan["parent"]:
+            pytest.exit("the command that started this run has ended", returncode=2)
+        if "title" in self._plan and nodeid in self._tests:
+            now = time.monotonic()
+            if not self._done or now - self._last >= _EVERY:
+                self._last = now
+                self._write(f"measuring {nodeid} ({self._done + 1} of {len(self._tests)}), {self._plan['title']}; ")
+            self._done += 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        # The table that the command prints has the outcomes.
+        return ("", "", "") if self._plan.get("quiet") else None
+
+    def _write(self, text: str) -> None:
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            return
+        line = inert(text + self._clock())
+        if capture is None:
+            reporter.ensure_newline()
+            reporter.write_line(line)
+        else:
+            with capture.global_and_fixture_disabled():
+                reporter.ensure_newline()
+                reporter.write_line(line)
+
+    def _clock(self) -> str:
+        """Return the time spent and left: as long as in the first run, or as the tests so far took on average."""
+        spent = time.time() - self._plan["started"]
+        here = time.monotonic() - self._began
+        known: dict[str, float] = self._plan.get("seconds", {})
+        if known:
+            left = sum(known.get(test, 0.0) for test in self._tests[self._done :])
+            left += self._plan["after"] * sum(known.values())
+        elif self._done:
+            each = here / self._done
+            left = each * (len(self._tests) - self._done) + self._plan["after"] * each * len(self._tests)
+        else:
+            return f"{spent:.0f} s spent"
+        return f"{spent:.0f} s spent, about {left:.0f} s left"
+
+
+class Elsewhere(pytest.Directory):
+    """A folder of the project that holds the questions alone."""
+
+    plan: dict[str, Any]
+
+    def collect(self) -> Iterator[pytest.Collector]:
+        root, folder = (Path(self.plan[name]) for name in ("root", "folder"))
+        if self.path != folder:
+            inner = Elsewhere.from_parent(self, path=folder)
+            inner.plan = self.plan
+            yield inner
+            return
+        _ = self.ihook  # loads the conftest.py of this folder
+        place = root / self.plan["name"]
+        rootpath = self.config.rootpath
+        nodeid = place.relative_to(rootpath).as_posix() if place.is_relative_to(rootpath) else place.as_posix()
+        yield pytest.Module.from_parent(self, path=Path(self.plan["file"]), nodeid=nodeid)

@@ -1,0 +1,162 @@
+"""A look at a project's model and samples, in the project's own process: types, shapes and values.
+
+1. Read at most 512 samples, evenly spread, as a claim does.
+2. Choose the kind: whole numbers for a network are tokens; two axes of space are images; for the others the first layer
+   decides: a convolution over time or a recurrent layer reads a signal, anything else rows.
+3. Measure what the questions depend on: the share of the most frequent label, the grid of each column, the column whose
+   loss costs most, and whether a network's own mean and std belong before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustest.cli.questions import Facts
+from robustest.errors import DataError, expected
+from robustest.measure import measure_accuracy, measure_shift_accuracy
+from robustest.models.classifier import Needs
+from robustest.results import Result
+from robustest.run.plan import Setup
+
+_MOST = 512
+# Samples of each small measurement.
+_FEW = 128
+# Columns whose loss is measured.
+_COLUMNS = 40
+# Time steps from which a signal in [-1, 1] is sound: a tenth of a second at 8 kHz.
+_SOUND = 800
+
+
+def look(model: Any, data: Any) -> dict[str, Any]:
+    """Return the facts about a model and its samples, as plain values.
+
+    Raises:
+        RobustestError: the model or the samples cannot be measured.
+    """
+    setup = Setup.of(model, data, {})
+    n = len(setup.samples)
+    ids = torch.linspace(0, n - 1, min(n, _MOST)).round().long()
+    x, y = setup.samples.take(ids)
+    if not x.numel():
+        raise DataError(expected("samples with values", tuple(x.shape)))
+    module = setup.model.module
+    counts = torch.bincount(y - y.min())
+    flat = x.flatten(1).double()
+    facts: dict[str, Any] = {
+        "kind": _kind(x, module),
+        "framework": "torch" if module is not None else "sklearn" if setup.model.labels is not None else "callable",
+        "n": n,
+        "guess": float(counts.max()) / len(y),
+        "low": float(flat.min()),
+        "high": float(flat.max()),
+        "gradient": setup.model.gives >= Needs.GRADIENT and module is not None,
+        "length": x.shape[-1],
+    }
+    kind = facts["kind"]
+    if kind == "images":
+        facts["preprocessing"] = _preprocessing(model, data, module, facts)
+    elif kind == "tokens":
+        facts["common"] = int(x.flatten().mode().values)
+    elif kind == "rows":
+        names = getattr(data[0], "columns", None) if isinstance(data, (tuple, list)) else None
+        facts["columns"] = [str(name) for name in (range(x.shape[1]) if names is None else names)]
+        facts["units"] = [_unit(column) for column in flat.T]
+        if not any(facts["units"]):
+            facts["units"] = [_unit(column, coarse=10.0) for column in flat.T]
+        facts["usual"] = [float(column.median()) for column in flat.T]
+        facts["relied"] = _relied(model, data, facts)
+    return asdict(Facts.from_dict(facts))
+
+
+def _kind(x: Tensor, module: nn.Module | None) -> str:
+    if not x.is_floating_point() and module is not None and x.ndim == 2:
+        return "tokens"
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        return "images"
+    first = next((one for one in (() if module is None else module.modules()) if _reads(one)), None)
+    signal = isinstance(first, (nn.Conv1d, nn.RNNBase)) or (x.ndim > 2 and not isinstance(first, nn.Linear))
+    if x.ndim == 2 and not signal:
+        # A function hides its layers; a thousand columns of a wave are no table.
+        signal = module is None and first is None and _is_sound(x)
+    if not signal:
+        return "rows" if x.ndim == 2 else "series"
+    return "audio" if _is_sound(x) else "series"
+
+
+def _reads(layer: nn.Module) -> bool:
+    return not list(layer.children()) and any(True for _ in layer.parameters())
+
+
+def _is_sound(x: Tensor) -> bool:
+    """Return True for long samples in [-1, 1] of both signs, around 0."""
+    x = x.float()
+    inside = bool((x.abs() <= 1).all()) and bool((x < 0).any()) and bool((x > 0).any())
+    return x.shape[-1] >= _SOUND and inside and abs(float(x.mean())) < 0.1
+
+
+def _unit(column: Tensor, coarse: float = 1.0) -> float:
+    """Return the power of ten to which a column's values are rounded; 0 if they lie on that grid already.
+
+    Args:
+        column: (n,) values.
+        coarse: 1 for a unit between 1 % and 10 % of the standard deviation, 10 for ten times as much.
+    """
+    spread = float(column.std()) if len(column) > 1 else 0.0
+    if spread <= 0 or not math.isfinite(spread) or len(set(column.tolist())) <= 2:
+        return 0.0
+    unit = coarse * 10.0 ** (math.floor(math.log10(spread)) - 1)
+    off = (column / unit - (column / unit).round()).abs()
+    return 0.0 if float(off.max()) < 1e-4 else unit
+
+
+def _right(result: Result) -> float:
+    known = [outcome for outcome in result.outcomes if outcome is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _options(facts: dict[str, Any]) -> dict[str, Any]:
+    room = max(1.0, facts["high"] - facts["low"])
+    inside = facts["kind"] == "images" and facts["low"] >= 0 and facts["high"] <= 1
+    bounds = (0.0, 1.0) if inside else (facts["low"] - room, facts["high"] + room)
+    return {"bounds": bounds, "max_samples": min(_FEW, facts["n"]), "exact": True}
+
+
+def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[str, Any]) -> str:
+    """Return the mean and std that a network of timm names, if its answers are better with them."""
+    named = getattr(module, "pretrained_cfg", None)
+    mean, std = (named.get("mean"), named.get("std")) if isinstance(named, dict) else (None, None)
+    if mean is None or std is None or facts["low"] < 0 or facts["high"] > 1:
+        return ""
+    pair = ([float(one) for one in mean], [float(one) for one in std])
+    if pair == ([0.0] * len(pair[0]), [1.0] * len(pair[1])):
+        return ""
+    bare = _right(measure_accuracy(model, data, **_options(facts)))
+    normalised = _right(measure_accuracy(model, data, **_options(facts), preprocessing=pair))
+    return f"({pair[0]}, {pair[1]})" if normalised > bare else ""
+
+
+def _relied(model: Any, data: Any, facts: dict[str, Any]) -> int:
+    """Return the number of the column whose loss costs most right answers; -1 if none costs any."""
+    options = _options(facts)
+    before = _right(measure_accuracy(model, data, **options))
+    worst, place = before, -1
+    for number, usual in enumerate(facts["usual"][:_COLUMNS]):
+        left = _right(measure_shift_accuracy(model, data, _replacing(number, usual), **options))
+        if left < worst:
+            worst, place = left, number
+    return place
+
+
+def _replacing(number: int, value: float) -> Callable[[Tensor], Tensor]:
+    def replaced(x: Tensor) -> Tensor:
+        x = x.clone()
+        x[:, number] = value
+        return x
+
+    return replaced

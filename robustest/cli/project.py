@@ -1,0 +1,183 @@
+"""A user's project: where its model and samples come from, and what they are.
+
+1. Fixtures named `robust_model` and `robust_data` count; else the only fixtures whose names are those of a model and of
+   samples (`model`, `clf`, `test_data`, ...); else references such as `my_project:load_model`, given or asked for.
+2. pytest gets both fixtures in another process, and `robustest.cli.look` writes the facts.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustest.cli.questions import Facts
+from robustest.cli.screen import wrong
+
+MODEL, DATA = "robust_model", "robust_data"
+"""Names of the fixtures that `init` writes."""
+MODELS = (MODEL, "model", "classifier", "clf", "net", "network", "pipeline", "estimator")
+SAMPLES = (DATA, "test_data", "test_set", "testset", "data", "samples", "dataset", "loader", "rows")
+UNFILLED = "it is still to be filled in"
+"""Words of a fixture that `init` wrote and nobody has filled in."""
+_PART = r"[A-Za-z_]\w*"
+_REFERENCE = re.compile(rf"(?P<module>{_PART}(\.{_PART})*):(?P<name>{_PART})")
+
+
+@dataclass(frozen=True, slots=True)
+class Fixtures:
+    """Names of the fixtures with the model and with the samples."""
+
+    model: str = MODEL
+    data: str = DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A place of a value: `module:name`, or the path of an ONNX file."""
+
+    module: str
+    name: str
+
+    @classmethod
+    def of(cls, text: str) -> Reference:
+        """Return the reference that a text names.
+
+        Raises:
+            Refused: it is none.
+        """
+        found = _REFERENCE.fullmatch(text)
+        if text.endswith(".onnx"):
+            return cls("", text)
+        if found is None:
+            raise wrong(
+                f"Expected a place such as my_project:load_model but got {text!r}. Name a module and a name in it."
+            )
+        return cls(found["module"], found["name"])
+
+    def call(self, root: Path) -> str:
+        """Return "()" if the name is a class or a function without required arguments, else ""."""
+        base = self.module.replace(".", "/")
+        files = [root / start / f"{base}{end}" for start in ("", "src") for end in (".py", "/__init__.py")]
+        for path in files:
+            if not path.is_file():
+                continue
+            with suppress(SyntaxError):
+                for one in ast.parse(path.read_text(encoding="utf-8", errors="replace")).body:
+                    if isinstance(one, ast.ClassDef) and one.name == self.name:
+                        return "()"
+                    if isinstance(one, ast.FunctionDef) and one.name == self.name:
+                        given = one.args
+                        return "()" if len(given.args) + len(given.posonlyargs) == len(given.defaults) else ""
+            return ""
+        return "()"
+
+
+def conftests(root: Path) -> list[Path]:
+    """Return the present conftest.py files of a project's tests."""
+    return [path for path in (root / "tests" / "conftest.py", root / "conftest.py") if path.is_file()]
+
+
+def fixtures_of(root: Path) -> Fixtures | None:
+    """Return the names of the fixtures with model and samples; None if they cannot be told from others.
+
+    Raises:
+        Refused: a conftest.py is no Python.
+    """
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in conftests(root)]
+    # They may be imported, or defined in any way.
+    if all(any(re.search(rf"\b{name}\b", text) for text in texts) for name in (MODEL, DATA)):
+        return Fixtures()
+    names: list[str] = []
+    for path, text in zip(conftests(root), texts, strict=True):
+        try:
+            tree = ast.parse(text)
+        except SyntaxError as error:
+            raise wrong(
+                f"Expected Python in {path} but got: {error.msg} (line {error.lineno}). Mend it first."
+            ) from None
+        names += [one.name for one in tree.body if isinstance(one, ast.FunctionDef) and _is_fixture(one)]
+    model, data = _only(names, MODELS), _only(names, SAMPLES)
+    return None if model is None or data is None else Fixtures(model, data)
+
+
+def _is_fixture(function: ast.FunctionDef) -> bool:
+    for decorator in function.decorator_list:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "fixture":
+            return True
+    return False
+
+
+def _only(names: list[str], known: tuple[str, ...]) -> str | None:
+    """Return the name that equals a known one, else the only name with a known one as a word of it."""
+    for one in known:
+        if one in names:
+            return one
+    near = [name for name in names if set(name.lower().split("_")) & set(known)]
+    return near[0] if len(near) == 1 else None
+
+
+def look_at(root: Path, fixtures: Fixtures) -> Facts | str:
+    """Return the facts about a project's model and samples, or the reason why there are none."""
+    with tempfile.TemporaryDirectory() as folder:
+        to, plan = Path(folder) / "facts.json", Path(folder) / "plan.json"
+        file = Path(folder) / "test_look.py"
+        file.write_text(_LOOK.format(model=fixtures.model, data=fixtures.data, to=str(to)), encoding="utf-8")
+        plan.write_text(json.dumps(plan_of(root, file, "tests/test_look.py")), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "robustest.cli.inside", f"--robust-plan={plan}"]
+        done = subprocess.run(  # noqa: S603 - the user's own project, and no shell
+            [*command, "-p", "no:cacheprovider", str(root)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if not to.is_file():
+            last = [line for line in done.stdout.splitlines() if line.strip()][-12:]
+            return "\n".join(["pytest could not open the project:", *last])
+        found: dict[str, Any] = json.loads(to.read_text(encoding="utf-8"))
+    if "problem" in found:
+        return str(found["problem"])
+    return Facts.from_dict({**found, "model": fixtures.model, "data": fixtures.data})
+
+
+def plan_of(root: Path, file: Path, name: str) -> dict[str, Any]:
+    """Return a plan for `robustest.cli.inside`: tests of a file as if they lay at `name` in the project."""
+    root = root.resolve()
+    folder = root / "tests"
+    return {
+        "parent": os.getpid(),
+        "root": str(root),
+        "folder": str(folder if folder.is_dir() else root),
+        "file": str(file),
+        "name": name,
+    }
+
+
+_LOOK = """\
+import json
+from pathlib import Path
+
+
+def test_look(request):
+    try:
+        from robustest.cli.look import look
+        from robustest.context import Context, running
+        from robustest.settings import Settings
+
+        model, data = (request.getfixturevalue(name) for name in ({model!r}, {data!r}))
+        with running(Context(settings=Settings())):
+            found = look(model, data)
+    except BaseException as error:
+        found = {{"problem": f"{{type(error).__name__}}: {{error}}"}}
+    Path({to!r}).write_text(json.dumps(found), encoding="utf-8")
+"""

@@ -1,0 +1,339 @@
+"""Questions to a model, chosen by the types of the model and its samples; each is the source of a test.
+
+`Facts` say what was found of model and samples (`robustest.cli.look`). `battery` returns the head of a file of tests,
+and its questions. Every question asks for a share of right answers, never for a fall or for flips alone: these are
+small for an untrained model too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from robustest.errors import unknown
+
+PLACE = "THRESHOLD"
+"""Placeholder of the threshold in a question's source."""
+LOOSEST = 0.001
+"""Threshold that requires almost nothing, for a measurement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What questions depend on.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        framework: "torch", "sklearn" (its methods) or "callable".
+        model, data: names of the fixtures.
+        n: number of samples.
+        guess: share of the most frequent label: the accuracy of a model that ignores its input.
+        low, high: smallest and largest value of the samples.
+        gradient: True if the model gives gradients.
+        preprocessing: code of the argument `preprocessing=`, or "".
+        columns: names of the columns of rows, or their numbers.
+        units: for each column the unit to which its values are rounded; 0 for a column that stays.
+        usual: for each column its median.
+        relied: number of the column whose loss costs most right answers; -1 for none.
+        common: the most frequent token.
+        length: number of time steps or tokens.
+    """
+
+    kind: str
+    framework: str = "torch"
+    model: str = "robust_model"
+    data: str = "robust_data"
+    n: int = 0
+    guess: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
+    gradient: bool = True
+    preprocessing: str = ""
+    columns: tuple[str, ...] = ()
+    units: tuple[float, ...] = ()
+    usual: tuple[float, ...] = ()
+    relied: int = -1
+    common: int = 0
+    length: int = 0
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Facts:
+        fields: dict[str, Any] = {
+            one: tuple(value) if isinstance(value, list) else value for one, value in values.items()
+        }
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One question to a model."""
+
+    name: str  # name of its test
+    source: str  # source of the test, a function with `PLACE` instead of the threshold
+    loosest: float = LOOSEST  # threshold that requires almost nothing, for the measurement
+    weak: float  # threshold; a result that holds no stricter one is poor
+    cause: str  # most frequent cause of a poor result
+    step: str  # remedy for it
+    first: bool = True  # False for a question that a good model may fail, which only a scan puts
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """A file of tests: its head and its questions."""
+
+    head: str
+    probes: tuple[Probe, ...]
+
+    def source(self, thresholds: Mapping[str, float]) -> str:
+        """Return the file with the tests of these names and thresholds, in the battery's order."""
+        chosen = [one for one in self.probes if one.name in thresholds]
+        return "\n\n".join([self.head, *(one.source.replace(PLACE, f"{thresholds[one.name]:g}") for one in chosen)])
+
+    def with_probe(self, probe: Probe) -> Battery:
+        return replace(self, probes=(*self.probes, probe))
+
+
+def battery(facts: Facts) -> Battery:
+    """Return the questions to a model.
+
+    Raises:
+        UnknownNameError: the kind is unknown.
+    """
+    if facts.kind not in KINDS:
+        raise unknown("kind of samples", facts.kind, KINDS)
+    return KINDS[facts.kind](facts)
+
+
+class _File:
+    """A file of tests while it is made."""
+
+    def __init__(self, facts: Facts, *, bounds: tuple[float, float] | None) -> None:
+        self.facts = facts
+        self.imports: set[str] = set()
+        self.modules: list[str] = []
+        self.constants: list[str] = []
+        self.functions: list[str] = []
+        self.probes: list[Probe] = []
+        self.options = ""
+        if bounds is not None and bounds != (0.0, 1.0):
+            self.constants.append(
+                f"BOUNDS = ({bounds[0]:g}, {bounds[1]:g})  # all values, with and without the changes"
+            )
+            self.options += ", bounds=BOUNDS"
+        if facts.preprocessing:
+            self.constants.append(f"NORMALISED = {facts.preprocessing}  # mean and std that the model names itself")
+            self.options += ", preprocessing=NORMALISED"
+
+    def ask(self, test: str, claim: str, about: str, cause: str, step: str, *, first: bool = True) -> None:
+        """Add a question: `about` are the arguments of the claim after model and data."""
+        facts = self.facts
+        self.imports.add(claim)
+        call = f"{claim}({facts.model}, {facts.data}{about and f', {about}'}, at_least={PLACE}{self.options})"
+        if len(call) > 112:
+            call = f"{claim}(\n        {call[len(claim) + 1 : -1]}\n    )"
+        # Half of the way from a guess to perfection.
+        weak = round((1 + facts.guess) / 2, 2)
+        source = f"def test_{test}({facts.model}, {facts.data}):\n    {call}\n"
+        self.probes.append(Probe(name=f"test_{test}", source=source, weak=weak, cause=cause, step=step, first=first))
+
+    def shift(self, name: str, body: str) -> str:
+        self.functions.append(f"def {name}(x):\n{body}")
+        return name
+
+    def done(self) -> Battery:
+        names = sorted(self.imports, key=lambda name: (name[0].islower(), name))
+        head = ['"""What the model must keep. Run: pytest --robust"""', ""]
+        own = self.facts.model != "robust_model" or self.facts.data != "robust_data"
+        head += [f"import {name}" for name in sorted([*self.modules, *(["pytest"] if own else [])])]
+        head += [f"from robustest import {', '.join(names)}", *([""] if own or self.constants else [])]
+        head += [*(["pytestmark = pytest.mark.robust"] if own else []), *self.constants]
+        return Battery("\n\n".join(["\n".join(head) + "\n", *self.functions]), tuple(self.probes))
+
+
+_ACCURACY = (
+    "the samples differ from those of the training, in scale, order of channels or labels; or the training failed",
+    "compare one sample and its label with a batch of the training",
+)
+
+
+def _images(facts: Facts) -> Battery:
+    file = _File(facts, bounds=_wide(facts) if facts.low < 0 or facts.high > 1 else None)
+    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
+    if facts.gradient:
+        file.imports.add("Linf")
+        level = "1 / 255" if not file.constants or facts.preprocessing else f"{(facts.high - facts.low) / 255:.2g}"
+        file.ask(
+            "attack",
+            "assert_robust_accuracy",
+            f"Linf({level})",
+            "changes of one grey level flip many images: training did not flatten the scores around them",
+            "train on attacked images (docs: repair), or drop this gate if the model meets no attacker",
+        )
+    for test, shift, cause, step in (
+        (
+            "noise",
+            "gaussian_noise",
+            "the model relies on fine texture, which noise hides, and saw no noise in training",
+            "add noise of this strength to the augmentation of training, and scan again",
+        ),
+        (
+            "brightness",
+            "brightness",
+            "exposure was constant in training, or images are normalised differently than in training",
+            "check the normalisation first; then vary brightness in training",
+        ),
+        (
+            "jpeg",
+            "jpeg_compression",
+            "the model reads detail that a camera's own compression removes",
+            "train on images as the camera stores them, compressed",
+        ),
+    ):
+        file.ask(test, "assert_shift_accuracy", f'"{shift}", severity=1', cause, step)
+    return file.done()
+
+
+def _rows(facts: Facts) -> Battery:
+    file = _File(facts, bounds=_wide(facts))
+    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
+    if any(facts.units):
+        file.modules.append("torch")
+        units = ", ".join(f"{unit:g}" for unit in facts.units)
+        file.constants += [
+            "# Each column's values are rounded to this unit, about a tenth of its spread; 0: they stay.",
+            *_folded(f"UNITS = torch.tensor([{units}])"),
+        ]
+        name = file.shift(
+            "written_shorter",
+            "    rounded = (x / UNITS).round() * UNITS\n    return torch.where(UNITS > 0, rounded, x)\n",
+        )
+        file.ask(
+            "rounding",
+            "assert_shift_accuracy",
+            name,
+            "many rows lie close to a split or to steep scores",
+            "check the accuracy on unchanged rows; then smooth the model (fewer splits, more regularisation)",
+        )
+    if facts.relied >= 0:
+        column = facts.columns[facts.relied]
+        name = file.shift(
+            "without_it",
+            f"    x[:, {facts.relied}] = {facts.usual[facts.relied]:g}  # the median of {column!r}\n    return x\n",
+        )
+        file.ask(
+            "most_used_column_missing",
+            "assert_shift_accuracy",
+            name,
+            f"the model relies on the column {column!r}",
+            "check whether that column reveals the label, and define a replacement for missing values",
+            first=False,
+        )
+    return file.done()
+
+
+def _tokens(facts: Facts) -> Battery:
+    file = _File(facts, bounds=None)
+    file.constants.append(f"COMMON = {facts.common}  # the most frequent token")
+    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
+    lost = file.shift("one_in_ten_lost", "    x[:, 3::10] = COMMON\n    return x\n")
+    file.ask(
+        "tokens_lost",
+        "assert_shift_accuracy",
+        lost,
+        "single tokens decide",
+        "drop tokens at random in training",
+    )
+    swapped = file.shift(
+        "neighbours_swapped", "    x[:, [1, 2]] = x[:, [2, 1]]  # as a slip of the pen does\n    return x\n"
+    )
+    if facts.length >= 3:
+        file.ask(
+            "neighbours_swapped",
+            "assert_shift_accuracy",
+            swapped,
+            "the model relies on exact places",
+            "look for a token whose place reveals the label",
+        )
+    return file.done()
+
+
+def _signals(facts: Facts) -> Battery:
+    """Ask about samples whose last axis is time."""
+    sound = facts.kind == "audio"
+    span = facts.high - facts.low
+    file = _File(facts, bounds=(-1.0, 1.0) if sound else _wide(facts))
+    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
+    if sound:
+        file.ask(
+            "quieter",
+            "assert_shift_accuracy",
+            file.shift("half_as_loud", "    return x / 2\n"),
+            "loudness was constant in training, or reveals the label",
+            "vary the gain in training, or normalise each wave",
+        )
+    else:
+        file.ask(
+            "offset",
+            "assert_shift_accuracy",
+            file.shift("reads_high", f"    return x + {0.02 * span:.2g}\n"),
+            "the model relies on the absolute level",
+            "vary the offset in training, or subtract each series' mean",
+        )
+    steps = max(1, facts.length // 50)
+    file.ask(
+        "delay",
+        "assert_shift_accuracy",
+        file.shift("later", f"    return x.roll({steps}, -1)\n"),
+        "the model relies on exact times",
+        "shift the training's samples at random",
+    )
+    start, gap = facts.length // 2, max(1, facts.length // 20)
+    file.ask(
+        "dropout",
+        "assert_shift_accuracy",
+        file.shift(
+            "with_a_gap",
+            f"    x[..., {start}:{start + gap}] = x[..., {start - 1}:{start}]  # held\n    return x\n",
+        ),
+        "a short part decides",
+        "leave short parts out in training",
+    )
+    if facts.gradient:
+        file.imports.add("Linf")
+        file.ask(
+            "attack",
+            "assert_robust_accuracy",
+            f"Linf({span / 2000:.1g})",
+            "changes of a thousandth flip many samples: training did not flatten the scores around them",
+            "train on attacked samples (docs: repair), or drop this gate if the model meets no attacker",
+        )
+    return file.done()
+
+
+KINDS = {"images": _images, "rows": _rows, "tokens": _tokens, "audio": _signals, "series": _signals}
+"""Kinds of samples, with the function that makes their questions."""
+
+
+def _wide(facts: Facts) -> tuple[float, float]:
+    """Return bounds that hold the samples and what the changes make of them, of two digits."""
+    room = 0.1 * (facts.high - facts.low) or 1.0
+    low, high = facts.low - room, facts.high + room
+    digit = 10.0 ** (math.floor(math.log10(high - low)) - 1)
+    return math.floor(low / digit) * digit, math.ceil(high / digit) * digit
+
+
+def _folded(line: str, width: int = 116) -> list[str]:
+    """Return a line with a list in it in lines of at most `width`."""
+    if len(line) <= width:
+        return [line]
+    before, _, rest = line.partition("[")
+    inside, _, after = rest.rpartition("]")
+    lines, current = [f"{before}["], "   "
+    for part in inside.split(", "):
+        if len(current) + len(part) + 2 > width:
+            lines.append(current)
+            current = "   "
+        current += f" {part},"
+    return [*lines, current, f"]{after}"]

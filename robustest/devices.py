@@ -1,0 +1,284 @@
+"""Devices: their names and presence, random states, memory, and abilities.
+
+A tensor is on the host (`cpu`) or on an accelerator: one that `torch.accelerator` names (cuda, mps, xpu, ...), or
+"xla", which the package torch_xla brings. No other module tests for a kind of device. Torch is imported by the
+functions, since settings check names before it is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from robustest.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+NAMES = "auto, cpu, cuda, cuda:N, cuda:all, mps, xpu, xla or another accelerator of torch"
+"""The names of devices, for messages."""
+
+# Kinds that torch parses and that may compute. A build of torch with a backend of another name has that name besides.
+_KINDS = ("cuda", "mps", "xpu", "xla", "hpu", "mtia", "maia")
+_NAME = re.compile(r"([a-z]\w*)(:\d+|:all)?")
+_WORDS = {"cuda": "a CUDA device", "mps": "an Apple GPU", "xpu": "an Intel GPU", "xla": "an XLA device"}
+# Rows of one pass, by default; what does not fit halves them.
+_BATCH = {"cpu": 128, "mps": 256}
+_ACCELERATOR_BATCH = 512
+
+
+def is_name(value: object) -> bool:
+    """Return True if a setting is the name of a device, present or not."""
+    if value in ("auto", "cpu"):
+        return True
+    match = _NAME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return False
+    kind = match[1]
+    return kind in _KINDS or ("torch" in sys.modules and kind == _own_kind())
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of device that a name asks for: "cuda" of "cuda:1"."""
+    return name.partition(":")[0]
+
+
+def on_host(place: torch.Tensor | torch.device) -> bool:
+    """Return True for a device, or the device of a tensor, whose numbers the host can read at no cost."""
+    return getattr(place, "device", place).type == "cpu"
+
+
+def count(kind: str) -> int:
+    """Return the number of accelerators of a kind that this torch can use."""
+    if kind == "xla":
+        return len(_xla().devices()) if find_spec("torch_xla") is not None else 0
+    module = _module(kind)
+    if kind == "mps":
+        return int(module is not None)
+    return int(module.device_count()) if module is not None and module.is_available() else 0
+
+
+def default() -> torch.device | None:
+    """Return the accelerator that "auto" takes for a model on the host; None if there is none that can be used."""
+    import torch
+
+    kind = "cuda" if count("cuda") else _own_kind()
+    if kind is None or not count(kind):
+        return None
+    device = torch.device(kind, 0)
+    return device if _has_float64(device) else None
+
+
+def resolve(name: str, own: torch.device | None) -> torch.device:
+    """Return the device of a setting.
+
+    Args:
+        name: "auto", "cpu", a kind of accelerator, one with an index ("cuda:1"), or "cuda:all" (for this process, the
+            first).
+        own: the model's device, if it has parameters. "auto" stays there unless it is the host and there is an
+            accelerator.
+
+    Raises:
+        DeviceError: the device is absent, or cannot do what robustest needs.
+    """
+    import torch
+
+    if name == "auto":
+        if own is not None and not on_host(own):
+            return own
+        return default() or torch.device("cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, place = name.partition(":")
+    there, index = count(kind), int(place) if place.isdigit() else 0
+    what = _WORDS.get(kind, f"a device of the kind {kind}")
+    if not there:
+        install = "pip install torch_xla" if kind == "xla" else "install a build of torch for it"
+        raise DeviceError(
+            f"Expected {what} for {name!r} but this torch ({torch.__version__}) sees none. "
+            f"Use --robust-device=cpu or auto, or {install}."
+        )
+    if index >= there:
+        raise DeviceError(f"Expected {what} below {there} but got {name!r}.")
+    device = torch.device(kind, index)
+    if not _has_float64(device):
+        raise DeviceError(
+            f"Expected a device with float64, in which the sizes of changes are measured, but {name!r} has none. "
+            "Use --robust-device=cpu."
+        )
+    return device
+
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The environment variable that names the GPUs of a process."""
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # CUDA, CUDA in WSL, ROCm
+
+
+def may_be_shared(name: str) -> bool:
+    """Return True if processes that run with the device of a setting may each get a GPU by `VISIBLE`."""
+    return name in ("auto", "cuda")
+
+
+def shared_out(name: str) -> list[str]:
+    """Return the GPUs that such processes share, as `VISIBLE` names them; empty for other devices."""
+    # Loading torch takes seconds, so only a machine with a driver does it.
+    if not may_be_shared(name) or not (sys.platform == "win32" or any(map(os.path.exists, _DRIVERS))):
+        return []
+    given = os.environ.get(VISIBLE)
+    if given is not None:
+        named = [one.strip() for one in given.split(",")]
+        return named[: next((at for at, one in enumerate(named) if one in ("", "-1")), len(named))]
+    return [str(index) for index in range(count("cuda"))]
+
+
+def hardware(device: torch.device) -> str:
+    """Return the name of a device's hardware, as "NVIDIA H100"; its kind where there is no such name."""
+    module = _module(device.type)
+    name = getattr(module, "get_device_name", None)
+    return str(name(device)) if name is not None and count(device.type) else device.type
+
+
+def present() -> list[str]:
+    """Return the hardware of each accelerator of this torch."""
+    import torch
+
+    kind = "cuda" if count("cuda") else _own_kind()
+    return [] if kind is None else [hardware(torch.device(kind, index)) for index in range(count(kind))]
+
+
+def default_batch(device: torch.device) -> int:
+    """Return the number of rows of one pass unless a setting gives one."""
+    return _BATCH.get(device.type, _ACCELERATOR_BATCH)
+
+
+def casts(device: torch.device) -> bool:
+    """Return True if `torch.autocast` works on a device."""
+    import torch
+
+    return torch.amp.is_autocast_available(device.type)
+
+
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Return True if a device has units for bfloat16."""
+    module = _module(device.type)
+    return hasattr(module, "is_bf16_supported") and bool(module.is_bf16_supported())
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a device has done everything that was asked of it."""
+    if device.type == "xla":
+        _xla().sync(wait=True)
+    elif not on_host(device) and (module := _module(device.type)) is not None:
+        module.synchronize(*(() if device.type == "mps" else (device,)))
+
+
+def free(device: torch.device) -> None:
+    """Give memory that torch holds in reserve on a device back to it."""
+    if not on_host(device) and hasattr(module := _module(device.type), "empty_cache"):
+        module.empty_cache()
+
+
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor of the host on a device; the host does not wait for it where its memory is pinned."""
+    return tensor if on_host(device) else tensor.to(device, non_blocking=tensor.is_pinned())
+
+
+def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor in memory that a device can read while the host goes on, if there is such memory."""
+    if device.type == "cuda" and count("cuda"):
+        return tensor.pin_memory()
+    return tensor
+
+
+def seed(device: torch.device, number: int) -> None:
+    """Seed an accelerator's generator; that of the host stays."""
+    import torch
+
+    if device.type == "xla":
+        _xla_model().set_rng_state(number % (1 << 31), str(device))
+    elif not on_host(device) and count(device.type):
+        state = torch.Generator(device).manual_seed(number).get_state()
+        module = _module(device.type)
+        module.set_rng_state(state, *(() if device.type == "mps" else (device,)))
+
+
+def random_states() -> Callable[[], None]:
+    """Read the random states of all accelerators, and return a function that restores them."""
+    restores: list[Callable[[], object]] = []
+    for kind in filter(None, {"cuda", _own_kind()}):
+        module = _module(kind)
+        if not count(kind):
+            continue
+        if hasattr(module, "get_rng_state_all"):
+            restores.append(partial(module.set_rng_state_all, module.get_rng_state_all()))
+        elif hasattr(module, "get_rng_state"):
+            restores.append(partial(module.set_rng_state, module.get_rng_state()))
+    if "torch_xla" in sys.modules:
+        restores.append(partial(_xla_model().set_rng_state, _xla_model().get_rng_state()))
+
+    def restore() -> None:
+        for one in restores:
+            one()
+
+    return restore
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of devices whose settings of `torch.autocast` a measurement may change: "cpu" first."""
+    import torch
+
+    others = dict.fromkeys(["cuda", _own_kind() or "cuda", *(["xla"] if "torch_xla" in sys.modules else [])])
+    return ("cpu", *(kind for kind in others if torch.amp.is_autocast_available(kind)))
+
+
+def _own_kind() -> str | None:
+    """Return the kind of accelerator that this torch was built for; None if there is none here."""
+    import torch
+
+    if hasattr(torch, "accelerator"):  # torch 2.6
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return None if device is None else str(device.type)
+    return next((kind for kind in ("cuda", "xpu", "mps") if count(kind)), None)
+
+
+def _module(kind: str) -> Any:
+    """Return `torch.cuda` or its like for another kind; None if this torch has none."""
+    import torch
+
+    module = getattr(torch, kind, None)
+    if kind != "mps":
+        return module if hasattr(module, "is_available") else None
+    with suppress(AttributeError):
+        if torch.backends.mps.is_available():
+            return module
+    return None
+
+
+def _has_float64(device: torch.device) -> bool:
+    if device.type in ("cuda", "xla"):
+        return True
+    import torch
+
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):  # Metal, and some chips of Intel
+        return False
+    return True
+
+
+def _xla() -> Any:
+    import torch_xla  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    return torch_xla
+
+
+def _xla_model() -> Any:
+    from torch_xla.core import xla_model  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    return xla_model

@@ -1,0 +1,319 @@
+"""Evidence of a run for others: an in-toto statement, and test result, ML-BOM, SARIF and model card made from it."""
+
+# One statement holds everything, and every other file is a function of it (`documents`). So no reader has to compare
+# numbers between files: `robustest evidence verify` makes the others again, looks for numbers of the statement that
+# contradict each other (`contradictions`), and measures anew.
+#
+# Formats: in-toto Statement v1 and its test-result predicate v0.1; CycloneDX 1.6 with a machine-learning model as its
+# component; SARIF 2.1.0 (OASIS). Nothing is signed here: that is the platform's part.
+
+from __future__ import annotations
+
+import hmac
+import html
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
+
+from robustest.account import RED, Account, Row
+from robustest.history import Origin
+from robustest.reports.github import escaped
+from robustest.reports.inert import visible
+from robustest.reports.text import measured
+from robustest.version import HOME, VERSION
+
+STATEMENT = "statement.json"
+"""The file that all others are made from."""
+ROBUSTNESS = f"{HOME}/blob/main/docs/evidence.md#the-predicate-version-1"
+"""Type of the statement's predicate."""
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+
+_SETTINGS = (
+    *("profile", "seed", "attack", "certify", "scope", "alpha", "family_size", "precision", "exact"),
+    *("max_samples", "time_budget", "inconclusive", "attempts"),
+)
+_MARKS = {True: "1", False: "0", None: "-"}
+# Characters of one text of outcomes: readers of JSON limit the length of a text.
+_LINE = 10_000
+# Levels of SARIF; states that are not here need no look.
+_LEVELS = {"failed": "error", "error": "error", "unfinished": "error", "inconclusive": "error", "tolerated": "note"}
+
+
+def statement(
+    account: Account,
+    settings: Mapping[str, Any],
+    origin: Origin | None,
+    *,
+    subject: Sequence[tuple[str, str]],
+    salt: bytes,
+    lines: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return the in-toto statement of a run; two runs that measured the same have the same, but for its time.
+
+    Args:
+        settings: of the run.
+        origin: time, commit and versions, if known.
+        subject: name and sha256 of each file of the model; may be empty.
+        salt: key of the digests of data. They can be compared by whoever has it, and tell nobody else anything.
+        lines: line of each test, from 1, where it is known.
+    """
+    claims = [_claim(row, salt, lines) for row in account.rows]
+    session = account.session
+    predicate = {
+        "time": "" if origin is None else origin.time,
+        "commit": "" if origin is None else origin.commit,
+        "changed": None if origin is None or not origin.commit else origin.dirty,
+        "versions": f"robustest {VERSION}" if origin is None else origin.versions,
+        "settings": {name: settings.get(name) for name in _SETTINGS},
+        "exit": None if session is None else session.exit,
+        "deselected": [] if session is None else list(session.deselected),
+        "lost": list(account.lost),
+        "claims": claims,
+    }
+    subjects = [{"name": name, "digest": {"sha256": digest}} for name, digest in subject]
+    # Every model of the run, by robustest's digest of its code and weights, which is of no file.
+    models = sorted({claim["model"] for claim in claims if claim.get("model")})
+    subjects += [{"name": f"model {number}", "digest": {"robustest": one}} for number, one in enumerate(models, 1)]
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": subjects,
+        "predicateType": ROBUSTNESS,
+        "predicate": predicate,
+    }
+
+
+def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
+    about: dict[str, Any] = {"test": row.test, "line": lines.get(row.test), "state": row.state, "problem": row.problem}
+    if row.result is None:
+        about["problem"] = row.problem or ("" if row.ending is None else row.ending.reason)
+        return about
+    result = row.result
+    plain = result.to_dict()
+    kept = (
+        *("kind", "claim", "statement", "verdict", "quantity", "estimate", "interval", "limits", "comparison"),
+        *("threshold", "n", "n_total", "counts", "rule", "alpha", "at_alpha", "scope", "bounds", "method", "varied"),
+        *("setting", "seed", "model", "caveats", "reasons", "axis", "at", "threshold_name"),
+    )
+    return {
+        **about,
+        **{name: plain[name] for name in kept},
+        "sentence": measured(result),
+        "outcomes": [
+            "".join(_MARKS[outcome] for outcome in result.outcomes[start : start + _LINE])
+            for start in range(0, len(result.outcomes), _LINE)
+        ],
+        "data": salted(result.data, salt),
+        # Answers in words (`told`) may quote a sample; paths of pictures are of one machine.
+        "counterexamples": [
+            {name: one[name] for name in ("index", "label", "clean", "predicted", "size", "pixels")}
+            for one in plain["counterexamples"]
+        ],
+    }
+
+
+def salted(digest: str, salt: bytes) -> str:
+    """Return a keyed digest of a digest of data; empty if it is unknown."""
+    return hmac.new(salt, digest.encode(), sha256).hexdigest() if digest else ""
+
+
+def documents(content: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return every file of the evidence by name, made from the statement alone."""
+    made = {
+        STATEMENT: content,
+        "test-result.json": test_result(content),
+        "model.cdx.json": bom(content),
+        "failed.sarif": sarif(content),
+    }
+    files = {name: f"{json.dumps(value, indent=1, ensure_ascii=True)}\n".encode() for name, value in made.items()}
+    return {**files, "model-card.md": model_card(content).encode("ascii", "xmlcharrefreplace")}
+
+
+def contradictions(predicate: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of a statement's numbers cannot be true of one run: counts, shares, verdicts and thresholds."""
+    for claim in predicate["claims"]:
+        if "verdict" not in claim:
+            continue
+        name = f"{claim['test']}: {claim['statement']}"
+        low, high = claim["interval"]
+        estimate, counts, outcomes = claim["estimate"], claim["counts"], "".join(claim["outcomes"])
+        seen = len(outcomes) - outcomes.count("-")
+        if outcomes and (len(outcomes), seen) != (claim["n_total"], claim["n"]):
+            yield f"{name}: n={claim['n']} of {claim['n_total']}, but {seen} of {len(outcomes)} outcomes"
+        if not low <= high or (estimate is not None and not low - 1e-9 <= estimate <= high + 1e-9):
+            yield f"{name}: {claim['quantity']} {estimate} outside of its interval [{low}, {high}]"
+        if counts is not None and estimate is not None and counts["n"]:
+            share = (counts["events"] - (counts["gained"] or 0)) / counts["n"]
+            if abs(share - estimate) > 1e-9:
+                yield f"{name}: {claim['quantity']} {estimate}, but its counts give {share}"
+        threshold, comparison = claim["threshold"], claim["comparison"]
+        if claim["verdict"] == "passed" and None not in (estimate, threshold):
+            margin = estimate - threshold if comparison == ">=" else threshold - estimate
+            if margin < -1e-9:
+                yield f"{name}: passed with {claim['quantity']} {estimate}, required {comparison} {threshold}"
+        for limit in claim["limits"]:
+            if limit["name"] == claim["threshold_name"] and limit["value"] != threshold:
+                yield f"{name}: {limit['name']} of {limit['value']} and of {threshold}"
+        if claim["state"] == "passed" and claim["verdict"] != "passed":
+            yield f"{name}: a passed test with a claim that is {claim['verdict']}"
+
+
+def outcome(predicate: Mapping[str, Any]) -> str:
+    """Return PASSED, WARNED or FAILED: passed only if something was claimed, and every test of the project ran."""
+    states = {claim["state"] for claim in predicate["claims"]}
+    if predicate["lost"] or predicate["exit"] != 0 or states & RED or "passed" not in states:
+        return "FAILED"
+    return "WARNED" if predicate["deselected"] or states - {"passed", "measured"} else "PASSED"
+
+
+def test_result(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the in-toto statement with the test-result predicate."""
+    predicate = content["predicate"]
+    worst: dict[str, int] = {}
+    for claim in predicate["claims"]:
+        rank = 2 if claim["state"] in RED else 0 if claim["state"] in ("passed", "measured") else 1
+        worst[claim["test"]] = max(rank, worst.get(claim["test"], 0))
+    settings = json.dumps(predicate["settings"], sort_keys=True)
+    configuration: list[dict[str, Any]] = [
+        {"name": "settings", "digest": {"sha256": sha256(settings.encode()).hexdigest()}}
+    ]
+    if predicate["commit"]:
+        configuration.append({"name": "commit", "digest": {"gitCommit": predicate["commit"]}})
+    for one in predicate["versions"].split(", "):
+        name, _, version = one.partition(" ")
+        kind = "generic" if name == "Python" else "pypi"
+        configuration.append({"uri": f"pkg:{kind}/{quote(name.lower(), safe='')}@{quote(version, safe='')}"})
+    return {
+        **{name: content[name] for name in ("_type", "subject")},
+        "predicateType": TEST_RESULT,
+        "predicate": {
+            "result": outcome(predicate),
+            "configuration": configuration,
+            **{
+                part: sorted(test for test, rank in worst.items() if rank == number)
+                for number, part in enumerate(("passedTests", "warnedTests", "failedTests"))
+            },
+        },
+    }
+
+
+def bom(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a CycloneDX 1.6 document whose component is the model, with its claims as performance metrics."""
+    predicate = content["predicate"]
+    files = [one for one in content["subject"] if "sha256" in one["digest"]]
+    metrics = []
+    for claim in predicate["claims"]:
+        if "verdict" in claim:
+            low, high = claim["interval"]
+            metric = {"type": claim["quantity"], "slice": claim["statement"]}
+            if claim["estimate"] is not None:
+                metric["value"] = repr(claim["estimate"])
+            metrics.append({**metric, "confidenceInterval": {"lowerBound": repr(low), "upperBound": repr(high)}})
+    limits = sorted({caveat for claim in predicate["claims"] for caveat in claim.get("caveats", ())})
+    component: dict[str, Any] = {
+        "type": "machine-learning-model",
+        "bom-ref": "model",
+        "name": files[0]["name"] if files else "model",
+        "modelCard": {
+            "quantitativeAnalysis": {"performanceMetrics": metrics},
+            "considerations": {"technicalLimitations": [*limits, LIMITS]},
+        },
+        "properties": [
+            {"name": "robustest:result", "value": outcome(predicate)},
+            *(
+                {"name": "robustest:model", "value": one["digest"]["robustest"]}
+                for one in content["subject"]
+                if one not in files
+            ),
+        ],
+    }
+    if files:
+        component["hashes"] = [{"alg": "SHA-256", "content": files[0]["digest"]["sha256"]}]
+    about: dict[str, Any] = {
+        "tools": {"components": [{"type": "application", "name": "robustest", "version": VERSION}]},
+        "component": component,
+    }
+    if predicate["time"]:
+        about["timestamp"] = predicate["time"]
+    # Reproducible: the same statement has the same number.
+    number = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{number}",
+        "version": 1,
+        "metadata": about,
+    }
+
+
+def sarif(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a SARIF 2.1.0 log with a result for each claim and test that is red, or was tolerated, at its line."""
+    predicate = content["predicate"]
+    shown = [claim for claim in predicate["claims"] if claim["state"] in _LEVELS]
+    kinds = sorted({claim.get("kind", "test") for claim in shown})
+    results = []
+    for claim in shown:
+        kind = claim.get("kind", "test")
+        place: dict[str, Any] = {"artifactLocation": {"uri": quote(claim["test"].partition("::")[0])}}
+        if claim["line"] is not None:
+            place["region"] = {"startLine": claim["line"]}
+        text = claim.get("sentence") or claim["problem"] or claim["state"]
+        mark = json.dumps([claim["test"], claim.get("claim", "")])
+        results.append(
+            {
+                "ruleId": kind,
+                "ruleIndex": kinds.index(kind),
+                "level": _LEVELS[claim["state"]],
+                "message": {"text": _message(f"{claim['state']}: {text} ({claim['test']})")},
+                "locations": [{"physicalLocation": place}],
+                "partialFingerprints": {"robustestClaim/v1": sha256(mark.encode()).hexdigest()},
+            }
+        )
+    driver = {
+        "name": "robustest",
+        "version": VERSION,
+        "informationUri": HOME,
+        "rules": [{"id": kind, "shortDescription": {"text": _message(kind.replace("_", " "))}} for kind in kinds],
+    }
+    done = {"executionSuccessful": predicate["exit"] in (0, 1) and not predicate["lost"]}
+    return {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "invocations": [done], "results": results}],
+    }
+
+
+def _message(text: str) -> str:
+    """Return one line for a SARIF viewer, which reads [..](..) as links and {0} as places for arguments."""
+    line = visible(" ".join(text.split())).replace("\\", "\\\\")
+    return line.replace("[", "\\[").replace("]", "\\]").replace("{", "{{").replace("}", "}}")
+
+
+LIMITS = (
+    "An attack bounds accuracy from above: a stronger one can lower it. Claims hold for the samples, shifts and sizes "
+    "that they name, and for no others."
+)
+"""The limitation that every model card states."""
+
+
+def model_card(content: Mapping[str, Any]) -> str:
+    """Return a section for the README.md of a model on the Hugging Face Hub, in Markdown with everything escaped."""
+    predicate = content["predicate"]
+    lines = [
+        "## Robustness",
+        "",
+        f"{len(predicate['claims'])} claims, result {outcome(predicate)}; {escaped(predicate['versions'])}"
+        + (f"; commit {escaped(predicate['commit'])}" if predicate["commit"] else "")
+        + (f"; {escaped(predicate['time'])}" if predicate["time"] else "")
+        + ".",
+        "",
+        "| State | Claim | Measured |",
+        "|---|---|---|",
+    ]
+    for claim in predicate["claims"]:
+        said = claim.get("statement") or claim["test"]
+        lines.append(f"| {claim['state']} | {escaped(said)} | {escaped(claim.get('sentence') or claim['problem'])} |")
+    return "\n".join([*lines, "", html.escape(LIMITS), ""])

@@ -1,0 +1,93 @@
+"""How often the host waits for an accelerator, and what it copies: counted on the simulated far device.
+
+A wait and a copy down are both a synchronisation. Looks are the scheduled ones: every fifth step of a search the host
+asks how many samples are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from second_device import FAR, Counts, far_device
+from torch import nn
+
+from robustest import Linf, devices
+from robustest.attacks import PGD, Cascade, Stage
+from robustest.cues import PixelPatch
+from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
+
+SHAPE = (3, 8, 8)
+X = torch.rand(128, *SHAPE, generator=torch.Generator().manual_seed(0))
+Counted = Callable[..., Counts]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """Counts the traffic of a claim: `counted(measure, n, ...)`."""
+    monkeypatch.setattr(devices, "default", lambda: FAR)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 4))
+    y = model(X).argmax(1)
+
+    def count(measure: Callable[..., object], n: int, *arguments: Any, **options: Any) -> Counts:
+        with far_device() as counter:
+            measure(model, (X[:n], y[:n]), *arguments, exact=True, **options)
+        return counter.counts
+
+    return count
+
+
+def stages(count: int) -> Cascade:
+    return Cascade(name="stages", stages=(Stage(searcher=PGD(steps=4)),) * count)
+
+
+def test_a_gradient_step_waits_for_nothing_and_copies_nothing(counted: Counted) -> None:
+    """Nothing breaks at this radius, so that no batch is cut."""
+    short, long = (counted(measure_robust_accuracy, 64, Linf(1e-4), attack=PGD(steps=steps)) for steps in (20, 40))
+    more = long.since(short)
+    assert more.copies == 0
+    assert more.waits == 20 // 5
+    assert more.operations > 20
+
+
+@pytest.mark.parametrize("eps", [1e-4, 1e-2])
+def test_a_stage_is_waited_for_twice(counted: Counted, eps: float) -> None:
+    """Besides its looks: for its successes, which are predicted again, and for its outcome."""
+    two, four = (counted(measure_robust_accuracy, 64, Linf(eps), attack=stages(count)) for count in (2, 4))
+    more = four.since(two)
+    assert more.waits + more.downloads <= 2 * 2
+
+
+def test_fast_waits_twice_for_each_stage_and_each_look(counted: Counted) -> None:
+    """The work around the stages is that of an attack of one stage; `fast` has three more searches and eight looks."""
+    one, fast = (
+        counted(measure_robust_accuracy, 128, Linf(1e-4), attack=attack).since(
+            counted(measure_robust_accuracy, 64, Linf(1e-4), attack=attack)
+        )
+        for attack in (stages(1), "fast")
+    )
+    more, looks, searches = fast.since(one), 8, 3
+    assert more.waits + more.downloads <= 2 * searches + looks
+
+
+@pytest.mark.parametrize(
+    ("measure", "argument", "options"),
+    [
+        (measure_robust_accuracy, Linf(1e-4), {"attack": "fgsm"}),
+        (measure_shift_accuracy, "gaussian_noise", {}),
+        (measure_shift_accuracy, "rotation", {}),
+        (measure_no_spurious_feature, PixelPatch(top=1, left=1), {}),
+    ],
+    ids=["attack", "corruption", "rotation", "cue"],
+)
+def test_a_sample_goes_up_once_and_comes_down_only_as_a_result(
+    counted: Counted, measure: Any, argument: Any, options: dict[str, Any]
+) -> None:
+    small, large = (counted(measure, n, argument, **options) for n in (64, 128))
+    more = large.since(small)  # one more chunk of 64 samples
+    sample = 4 * 192 + 8 + 8  # the input, its label, and the key of its randomness
+    assert 64 * sample <= more.up_bytes <= 64 * (sample + 16)  # and places of rows, of 8 bytes
+    assert more.down_bytes < 64 * 4 * 192 / 4  # columns of outcomes, but no inputs

@@ -1,0 +1,230 @@
+"""A release is refused where a version, a license or a pin is wrong: `.ci/release.py` with one thing planted."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+if not (ROOT / ".ci").is_dir():
+    pytest.skip("these tests are beside a wheel, without the checkout's tools", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def release() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("release_tool", ROOT / ".ci" / "release.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """What the checks read of this checkout."""
+    names = [
+        *("pyproject.toml", "robustest/version.py", "CITATION.cff", "CHANGELOG.md", "LICENSE", ".ci/publish.txt"),
+        ".github/workflows/release.yml",
+        *(str(path.relative_to(ROOT)) for path in ROOT.glob("plugins/*/pyproject.toml")),
+    ]
+    for name in names:
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "tree" / name)
+    return tmp_path / "tree"
+
+
+def plant(tree: Path, name: str, old: str, new: str) -> None:
+    text = (tree / name).read_text(encoding="utf-8")
+    assert old in text
+    (tree / name).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_this_checkout_is_in_step(release: ModuleType) -> None:
+    assert list(release.versions()) == []
+    assert {one.name for one in release.projects()} == set(release.SMOKES)
+
+
+@pytest.mark.parametrize(
+    ("planted", "told"),
+    [
+        (("plugins/robustest-http/pyproject.toml", '"0.1.0"', '"0.1.1"'), "robustest-http to have the core's version"),
+        (("robustest/version.py", "0.1.0", "0.2.0"), "robustest-ray to require robustest>=0.2,<0.3"),
+        (("plugins/robustest-ray/pyproject.toml", "robustest>=0.1,<0.2", "robustest"), "robustest-ray to require"),
+        (("plugins/robustest-rl/pyproject.toml", "robustest>=0.1,<0.2", "robustest>=0.1"), "robustest-rl to require"),
+        (("pyproject.toml", "robustest-people>=0.1,<0.2", "robustest-people"), "to require robustest-people>=0.1,<0.2"),
+        (("CITATION.cff", "version: 0.1.0", "version: 0.0.9"), "CITATION.cff"),
+        (("pyproject.toml", "github.com/robustest/", "github.com/else/"), "the core's home"),
+    ],
+)
+def test_a_version_out_of_step_is_refused(
+    release: ModuleType, tree: Path, planted: tuple[str, str, str], told: str
+) -> None:
+    assert list(release.versions(tree)) == []
+    plant(tree, *planted)
+    assert any(told in problem for problem in release.versions(tree))
+
+
+def test_a_tag_is_of_the_version_and_in_the_changelog(release: ModuleType, tree: Path) -> None:
+    plant(tree, "CHANGELOG.md", "## [Unreleased]", "## [Unreleased]\n\n## [0.1.0]")
+    assert list(release.versions(tree, "v0.1.0")) == []
+    assert any("the tag v0.1.0" in problem for problem in release.versions(tree, "v0.1.1"))
+    plant(tree, "CHANGELOG.md", "## [0.1.0]", "")
+    assert any("a section [0.1.0]" in problem for problem in release.versions(tree, "v0.1.0"))
+
+
+def test_a_stale_pin_is_refused(release: ModuleType, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = dict(line.split("==") for line in (tree / ".ci" / "publish.txt").read_text().splitlines()[1:])
+    assert set(noted) == {"twine", "packaging"}
+    monkeypatch.setattr(release, "installed_version", noted.get)
+    assert list(release.pins(tree)) == []
+    monkeypatch.setattr(release, "installed_version", lambda _: "6.1.0")
+    assert len(list(release.pins(tree))) == 2
+    monkeypatch.setattr(release, "installed_version", noted.get)
+    commit = (tree / ".ci" / "publish.txt").read_text().partition("@")[2].split()[0]
+    plant(tree, ".github/workflows/release.yml", commit, "e" * 40)
+    assert any("Copy twine and packaging" in problem for problem in release.pins(tree))
+
+
+def distributions(release: ModuleType, tree: Path, dist: Path, leave_out: str = "") -> None:
+    """An sdist and a wheel of each, of nothing but what is looked at."""
+    dist.mkdir(exist_ok=True)
+    for one in release.projects(tree):
+        stem = f"{one.package}-{one.version}"
+        files = {
+            f"{stem}.dist-info/METADATA": b"Metadata-Version: 2.4\nLicense-Expression: MIT\n\n",
+            f"{stem}.dist-info/licenses/LICENSE": (tree / "LICENSE").read_bytes(),
+            f"{one.package}/py.typed": b"",
+        }
+        with zipfile.ZipFile(dist / f"{stem}-py3-none-any.whl", "w") as wheel:
+            for name, content in files.items():
+                if name != leave_out:
+                    wheel.writestr(name, content)
+        with tarfile.open(dist / f"{stem}.tar.gz", "w:gz") as sdist:
+            if leave_out != f"{stem}/LICENSE":
+                sdist.add(tree / "LICENSE", f"{stem}/LICENSE")
+
+
+@pytest.fixture
+def ran(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Tools that find nothing, but for those named in `fail`; and what they were given."""
+    about: dict[str, Any] = {"fail": set(), "commands": []}
+
+    def run(command: list[str], cwd: Path | None = None) -> Any:
+        about["commands"].append(command)
+        return subprocess.CompletedProcess(command, int(command[0] in about["fail"]), f"{command[0]} spoke", "")
+
+    monkeypatch.setattr(release, "_run", run)
+    return about
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "told"),
+    [
+        ("robustest-0.1.0.dist-info/licenses/LICENSE", "LICENSE in robustest-0.1.0-py3-none-any.whl"),
+        ("robustest_ray-0.1.0.dist-info/licenses/LICENSE", "LICENSE in robustest_ray-0.1.0-py3-none-any.whl"),
+        ("robustest_http-0.1.0/LICENSE", "LICENSE in robustest_http-0.1.0.tar.gz"),
+        ("robustest_rl/py.typed", "py.typed in robustest_rl-0.1.0-py3-none-any.whl"),
+    ],
+)
+def test_a_missing_license_is_refused(
+    release: ModuleType, tree: Path, ran: dict[str, Any], leave_out: str, told: str
+) -> None:
+    dist = tree.parent / "dist"
+    distributions(release, tree, dist)
+    assert list(release.inspect(dist, tree)) == []
+    distributions(release, tree, dist, leave_out)
+    (problem,) = release.inspect(dist, tree)
+    assert told in problem
+
+
+@pytest.mark.parametrize("tool", ["twine", "check-wheel-contents", "validate-pyproject", "pyroma"])
+def test_what_a_tool_finds_is_a_problem(
+    release: ModuleType, tree: Path, tmp_path: Path, ran: dict[str, Any], tool: str
+) -> None:
+    distributions(release, tree, tmp_path / "dist")
+    ran["fail"] = {tool}
+    problems = list(release.inspect(tmp_path / "dist", tree))
+    assert len(problems) == len(release.projects(tree))
+    assert all(f"{tool} spoke" in problem for problem in problems)
+
+
+def test_a_distribution_that_is_not_there_is_a_problem(
+    release: ModuleType, tree: Path, tmp_path: Path, ran: dict[str, Any]
+) -> None:
+    distributions(release, tree, tmp_path / "dist")
+    (tmp_path / "dist" / "robustest_rl-0.1.0.tar.gz").unlink()
+    (problem,) = release.inspect(tmp_path / "dist", tree)
+    assert "robustest_rl-0.1.0.tar.gz" in problem
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "told"),
+    [
+        ("--robust examples/quickstart", (1, "1 failed"), "ended with 1"),
+        ("--robust examples/quickstart", (0, "6 skipped"), "ended with 0"),  # nothing passed: nothing was shown
+        ("--robust examples/quickstart/failing", (0, "6 passed"), "not 1"),
+        ("--robust examples/quickstart/failing", (1, "no model"), "not 1"),
+        ("-m pip check", (1, "conflict"), "pip check"),
+        ("-m pip install", (1, "no such wheel"), "does not install"),
+    ],
+)
+def test_an_installed_wheel_has_to_pass_and_to_fail(
+    release: ModuleType, monkeypatch: pytest.MonkeyPatch, command: str, answer: tuple[int, str], told: str
+) -> None:
+    def run(given: list[str], cwd: Path | None = None) -> Any:
+        usual = {
+            "--robust examples/quickstart/failing": (1, "ClaimFailed: no"),
+            "--robust examples/quickstart": (0, "6 passed"),
+            "-m pip check": (0, ""),
+            "-m pip install": (0, ""),
+            "-I -c": (0, f"{Path(given[0]).parents[1]}/lib/x.py"),
+            "-m venv": (0, ""),
+        }
+        found = next(part for part in usual if part in " ".join(given))
+        code, printed = answer if found == command else usual[found]
+        return subprocess.CompletedProcess(given, code, printed, "")
+
+    monkeypatch.setattr(release, "_run", run)
+    problems = list(release.install(Path("dist"), sys.executable, {"robustest"}))
+    assert [told in problem for problem in problems] == [True]
+
+
+def nothing(*_: object, **__: object) -> Iterator[str]:
+    return iter(())
+
+
+def test_the_first_step_with_a_problem_ends_the_run(
+    release: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("versions", "pins", "build", "inspect", "install"):
+        monkeypatch.setattr(release, name, nothing)
+    assert release.main(["--dist", str(tmp_path / "dist")]) == 0
+    monkeypatch.setattr(release, "inspect", lambda *_: iter(["a license is missing"]))
+    assert release.main(["--dist", str(tmp_path / "dist")]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("install on") == 1, "not after a problem"
+    assert "a license is missing" in printed
+
+
+def test_what_was_built_before_is_taken_as_it_is(
+    release: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("pins", "inspect", "install"):
+        monkeypatch.setattr(release, name, nothing)
+    (tmp_path / "kept.whl").touch()
+    assert release.main(["--dist", str(tmp_path), "--built"]) == 0
+    assert (tmp_path / "kept.whl").exists()
+    assert "build" not in capsys.readouterr().out

@@ -1,0 +1,419 @@
+"""`robustest evidence`: files by their formats' own validators, and a check that notices whatever was changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jsonschema
+import pytest
+
+from robustest.results import Verdict
+
+ROOT = Path(__file__).resolve().parents[3]
+SARIF_SCHEMA = ROOT / "tests/browser/node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json"
+NASTY = "tests/test_a.py::test_<b>[x|y](z)\x1b[31m::error::{0}"
+SOURCE = """
+def helper(): pass
+
+class TestIt:
+    def test_in_class(self): pass
+
+def test_x(): pass
+"""
+
+
+@pytest.fixture
+def evidence(
+    run_file: Callable[..., Path], row: Callable[..., Any], made: Callable[..., Any], robustest: Callable[..., Any]
+) -> Callable[..., dict[str, Any]]:
+    """Writes the evidence of a run of these rows; returns its files, read."""
+
+    def write(*rows: Any, options: tuple[str, ...] = (), **run: Any) -> dict[str, Any]:
+        given = rows or (
+            row("test_a.py::test_x", made([True, True])),
+            row("test_a.py::TestIt::test_in_class[1]", made([True, False, False, False])),
+            row(NASTY),
+        )
+        done = robustest("evidence", "write", run_file("robust.json", given, **run), *options)
+        assert done.code in (0, 1), done.err
+        texts = {path.name: path.read_text(encoding="utf-8") for path in Path("evidence").iterdir()}
+        return {name: text if name.endswith(".md") else json.loads(text) for name, text in texts.items()}
+
+    Path("test_a.py").write_text(SOURCE, encoding="utf-8")
+    return write
+
+
+@pytest.fixture
+def prepared(
+    evidence: Callable[..., Any], run_file: Callable[..., Path], row: Callable[..., Any], made: Callable[..., Any]
+) -> SimpleNamespace:
+    """The makers of evidence, files, rows and results."""
+    return SimpleNamespace(evidence=evidence, run_file=run_file, row=row, made=made)
+
+
+def needed(name: str) -> Any:
+    if os.environ.get("ROBUSTEST_LINTERS") == "required":
+        return __import__(name, fromlist=["_"])
+    return pytest.importorskip(name, reason="the format's own validator is not installed")
+
+
+def test_in_toto_reads_the_statements(evidence: Callable[..., Any]) -> None:
+    files = evidence(options=("--model", "test_a.py"))
+    statement = needed("in_toto_attestation.v1.statement")
+    pb2 = needed("in_toto_attestation.v1.statement_pb2")
+    results = needed("in_toto_attestation.predicates.test_result.v0.test_result_pb2")
+    json_format = needed("google.protobuf.json_format")
+    for name in ("statement.json", "test-result.json"):
+        text = json.dumps(files[name])
+        statement.Statement.copy_from_pb(json_format.Parse(text, pb2.Statement())).validate()
+    predicate = json_format.Parse(json.dumps(files["test-result.json"]["predicate"]), results.TestResult())
+    assert predicate.result == "FAILED"
+    assert list(predicate.passed_tests) == ["test_a.py::test_x"]
+    assert len(predicate.failed_tests) == 2
+
+
+def test_cyclonedx_accepts_the_bill_of_materials(evidence: Callable[..., Any]) -> None:
+    files = evidence(options=("--model", "test_a.py"))
+    json_validator = needed("cyclonedx.validation.json")
+    version = needed("cyclonedx.schema").SchemaVersion.V1_6
+    assert json_validator.JsonStrictValidator(version).validate_str(json.dumps(files["model.cdx.json"])) is None
+    wrong = json.dumps(files["model.cdx.json"]).replace("performanceMetrics", "performance")
+    assert json_validator.JsonStrictValidator(version).validate_str(wrong) is not None
+    component = files["model.cdx.json"]["metadata"]["component"]
+    assert component["hashes"][0]["content"] == files["statement.json"]["subject"][0]["digest"]["sha256"]
+    first, second = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert (first["value"], second["value"]) == ("1.0", "0.25")
+
+
+def test_sarif_accepts_the_log_which_names_the_line(evidence: Callable[..., Any]) -> None:
+    log = evidence()["failed.sarif"]
+    if not SARIF_SCHEMA.is_file():
+        assert os.environ.get("ROBUSTEST_LINTERS") != "required", "npm install --prefix tests/browser jest-sarif"
+        pytest.skip("@microsoft/jest-sarif (npm install --prefix tests/browser) is not installed")
+    jsonschema.validate(log, json.loads(SARIF_SCHEMA.read_text(encoding="utf-8")))
+
+
+def test_what_is_red_has_its_level_line_and_an_inert_message(evidence: Callable[..., Any]) -> None:
+    log = evidence()["failed.sarif"]["runs"][0]
+    failed, broken = sorted(log["results"], key=lambda one: one["ruleId"])
+    assert (failed["level"], broken["level"]) == ("error", "error")
+    place = failed["locations"][0]["physicalLocation"]
+    assert place == {"artifactLocation": {"uri": "test_a.py"}, "region": {"startLine": 5}}
+    assert "region" not in broken["locations"][0]["physicalLocation"], "its file is not here"
+    text = broken["message"]["text"]
+    assert "\x1b" not in text
+    assert "{{0}}" in text, "a place for an argument, else"
+    assert "\\[x|y\\](z)" in text, "a link, else"
+
+
+def test_a_model_card_has_no_markup_from_elsewhere(evidence: Callable[..., Any]) -> None:
+    card = evidence()["model-card.md"]
+    assert "<b>" not in card
+    assert "\x1b" not in card
+    assert all(line.count("|") == 4 for line in card.splitlines() if line.startswith("|"))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "run", "result"),
+    [
+        ([True, True], {}, "PASSED"),
+        ([True, False, False], {}, "FAILED"),
+        ([True, True], {"lost": ["a result is lost"]}, "FAILED"),
+        ([True, True], {"code": 2}, "FAILED"),  # interrupted
+        ([True, True], {"code": 5}, "FAILED"),
+    ],
+)
+def test_nothing_passes_but_a_whole_green_run(
+    prepared: SimpleNamespace, outcomes: list[bool], run: dict[str, Any], result: str
+) -> None:
+    files = prepared.evidence(prepared.row("test_a.py::test_x", prepared.made(outcomes)), **run)
+    assert files["test-result.json"]["predicate"]["result"] == result
+
+
+def test_a_run_without_a_claim_is_no_pass(
+    evidence: Callable[..., Any], row: Callable[..., Any], made: Callable[..., Any]
+) -> None:
+    measured = made([True, True], at_least=None, verdict=Verdict.INCONCLUSIVE)
+    files = evidence(row("test_a.py::test_x", measured))
+    assert files["test-result.json"]["predicate"]["result"] == "FAILED"
+
+
+def test_one_shard_is_no_run(
+    run_file: Callable[..., Path], row: Callable[..., Any], made: Callable[..., Any], robustest: Callable[..., Any]
+) -> None:
+    path = run_file("robust.json", [row("test_a.py::test_x", made([True]))], shard=(1, 2, ["test_a.py::test_x"]))
+    done = robustest("evidence", "write", path)
+    assert (done.code, "robustest merge" in done.err) == (3, True)
+    assert not Path("evidence").exists()
+
+
+def test_the_digest_of_data_is_not_theirs_and_the_salt_stays_here(evidence: Callable[..., Any]) -> None:
+    one = evidence()["statement.json"]
+    salt = Path(".robustest/evidence-salt")
+    assert salt.stat().st_mode & 0o077 == 0
+    assert "d" * 64 not in json.dumps(one)
+    assert evidence()["statement.json"] == one, "the same salt gives the same statement"
+    salt.write_bytes(b"another salt of enough bytes")
+    other = evidence()["statement.json"]
+    assert other["predicate"]["claims"][0]["data"] != one["predicate"]["claims"][0]["data"]
+    salt.write_bytes(b"short")
+    assert "16 bytes" in refused(evidence)
+
+
+def refused(evidence: Callable[..., Any]) -> str:
+    with pytest.raises(AssertionError) as error:
+        evidence()
+    return str(error.value)
+
+
+def scalars(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict | list):
+        places = value.items() if isinstance(value, dict) else enumerate(value)
+        return [found for key, part in places for found in scalars(part, (*path, key))]
+    return [path]
+
+
+def altered(value: Any) -> Any:
+    return not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else f"{value}0"
+
+
+def test_every_change_of_one_value_is_noticed(evidence: Callable[..., Any], robustest: Callable[..., Any]) -> None:
+    files = evidence()
+    assert robustest("evidence", "verify", "--no-run").code == 0
+    content = files["statement.json"]
+    paths = scalars(content)
+    assert len(paths) > 100
+    for path in paths:
+        changed = json.loads(json.dumps(content))
+        inside = changed
+        for key in path[:-1]:
+            inside = inside[key]
+        inside[path[-1]] = altered(inside[path[-1]])
+        Path("evidence/statement.json").write_text(json.dumps(changed, indent=1) + "\n", encoding="utf-8")
+        assert robustest("evidence", "verify", "--no-run").code in (1, 3), path
+
+
+@pytest.mark.parametrize("name", ["test-result.json", "model.cdx.json", "failed.sarif", "model-card.md"])
+def test_a_file_that_the_statement_does_not_make_is_noticed(
+    evidence: Callable[..., Any], robustest: Callable[..., Any], name: str
+) -> None:
+    evidence()
+    path = Path("evidence") / name
+    text = path.read_text(encoding="utf-8")
+    for changed in (text.replace("1", "2", 1), f"{text}\n", text[:-2], ""):
+        path.write_text(changed, encoding="utf-8")
+        done = robustest("evidence", "verify", "--no-run")
+        assert (done.code, done.out.startswith(f"{name}: ")) == (1, True)
+    path.unlink()
+    assert robustest("evidence", "verify", "--no-run").code == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"interval": [0.0, 0.5]}, "outside of its interval"),
+        ({"estimate": 0.5, "interval": [0.0, 1.0]}, "its counts give 1.0"),
+        ({"n": 1}, "n=1 of 2, but 2 of 2 outcomes"),
+        ({"threshold": 1.5}, "passed with accuracy 1.0, required >= 1.5"),
+        (
+            {"threshold_name": "at_least", "limits": [{"name": "at_least", "comparison": ">=", "value": 0.4}]},
+            "at_least of 0.4 and of 0.5",
+        ),
+        ({"verdict": "failed"}, "a passed test with a claim that is failed"),
+    ],
+)
+def test_numbers_that_contradict_each_other_are_noticed_though_all_files_agree(
+    evidence: Callable[..., Any], robustest: Callable[..., Any], changes: dict[str, Any], told: str
+) -> None:
+    from robustest.reports.evidence import documents
+
+    content = evidence()["statement.json"]
+    content["predicate"]["claims"][0].update(changes)
+    for name, data in documents(content).items():
+        (Path("evidence") / name).write_bytes(data)
+    done = robustest("evidence", "verify", "--no-run")
+    assert (done.code, told in done.out) == (1, True), done.out
+
+
+def test_another_model_is_noticed(evidence: Callable[..., Any], robustest: Callable[..., Any]) -> None:
+    Path("model.bin").write_bytes(b"weights")
+    evidence(options=("--model", "model.bin"))
+    assert robustest("evidence", "verify", "--no-run", "--model", "model.bin").code == 0
+    Path("model.bin").write_bytes(b"weightz")
+    done = robustest("evidence", "verify", "--no-run", "--model", "model.bin")
+    assert (done.code, "model.bin: expected one of the subject's files" in done.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "test", ["/elsewhere/evil.py::test_x", "../evil.py::test_x", "-p evil::x", "@evil::x", "a\nb::c"]
+)
+def test_a_statement_from_elsewhere_runs_nothing_else(
+    evidence: Callable[..., Any], robustest: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, test: str
+) -> None:
+    from robustest.cli.commands import evidence as verb
+    from robustest.reports.evidence import documents
+
+    monkeypatch.setattr(verb, "run_pytest", lambda _: pytest.fail("it ran"))
+    content = evidence()["statement.json"]
+    content["predicate"]["claims"][0]["test"] = test
+    for name, data in documents(content).items():
+        (Path("evidence") / name).write_bytes(data)
+    assert robustest("evidence", "verify").code == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"predicate": 3}', '{"predicate": {"claims": [3]}}'])
+def test_what_is_no_statement_is_refused(robustest: Callable[..., Any], content: str) -> None:
+    Path("evidence").mkdir()
+    Path("evidence/statement.json").write_text(content, encoding="utf-8")
+    assert robustest("evidence", "verify", "--no-run").code == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ""),
+        ({"model": "e" * 64}, f"model: {'m' * 64} in the evidence, {'e' * 64} now"),
+        ({"data": "e" * 64}, "data: "),
+        ({"threshold": 0.4}, "threshold: 0.5 in the evidence, 0.4 now"),
+        ({"held": [True, False]}, "outcomes: ['11'] in the evidence, ['10'] now"),
+        ({"counterexamples": ()}, "counterexamples: "),
+        ({"seed": 1}, "seed: 0 in the evidence, 1 now"),
+    ],
+)
+def test_a_new_measurement_is_compared(
+    prepared: SimpleNamespace,
+    robustest: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    told: str,
+) -> None:
+    from robustest.cli.commands import evidence as verb
+
+    row, made = prepared.row, prepared.made
+
+    def run(arguments: list[str]) -> int:
+        assert Path(arguments[-1][1:]).read_text(encoding="utf-8").splitlines() == ["test_a.py::test_x"]
+        assert {"--robust-no-cache", "--robust-seed=0", "--robust-profile=dev"} <= set(arguments)
+        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
+        shutil.copy(again, output)
+        return 0
+
+    others = {name: value for name, value in changes.items() if name != "held"}
+    again = prepared.run_file(
+        "again.json", [row("test_a.py::test_x", made(changes.get("held", [True, True]), **others))]
+    )
+    monkeypatch.setattr(verb, "run_pytest", run)
+    prepared.evidence(row("test_a.py::test_x", made([True, True])))
+    done = robustest("evidence", "verify")
+    assert (done.code, told in done.out) == (int(bool(changes)), True), done.out
+    if "data" in changes:  # without the salt two digests cannot be compared
+        Path(".robustest/evidence-salt").unlink()
+        assert robustest("evidence", "verify").code == 0
+
+
+@pytest.mark.parametrize(("missing", "told"), [(True, "not measured now"), (False, "and not in the evidence")])
+def test_a_claim_more_or_less_is_noticed(
+    prepared: SimpleNamespace,
+    robustest: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    missing: bool,
+    told: str,
+) -> None:
+    from robustest.cli.commands import evidence as verb
+
+    two = [prepared.row("test_a.py::test_x", prepared.made([True, True])) for _ in range(2)]
+    again = prepared.run_file("again.json", two[: 1 if missing else 2])
+
+    def run(arguments: list[str]) -> int:
+        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
+        shutil.copy(again, output)
+        return 0
+
+    monkeypatch.setattr(verb, "run_pytest", run)
+    prepared.evidence(*two[: 2 if missing else 1])
+    done = robustest("evidence", "verify")
+    assert (done.code, told in done.out) == (1, True), done.out
+
+
+def test_a_run_that_writes_no_results_is_a_difference(
+    evidence: Callable[..., Any],
+    row: Callable[..., Any],
+    made: Callable[..., Any],
+    robustest: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from robustest.cli.commands import evidence as verb
+
+    monkeypatch.setattr(verb, "run_pytest", lambda _: 3)
+    evidence(row("test_a.py::test_x", made([True, True])))
+    done = robustest("evidence", "verify")
+    assert (done.code, "pytest wrote no results" in done.out) == (1, True)
+
+
+PROJECT = {
+    "conftest.py": """
+import pytest, torch
+from torch import nn
+
+class Bright(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, x):
+        z = self.scale * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-z, z], 1)
+
+@pytest.fixture
+def robust_model():
+    return Bright()
+
+@pytest.fixture
+def robust_data():
+    value = torch.tensor([0.25, 0.44, 0.56, 0.75]).repeat(4)
+    return value.view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous(), (value > 0.5).long()
+""",
+    "test_it.py": """
+from robustest import Linf, assert_robust_accuracy
+
+def test_attack(robust_model, robust_data):
+    assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.5, attack="fgsm")
+""",
+}
+
+
+@pytest.mark.slow
+def test_tests_are_run_anew(monkeypatch: pytest.MonkeyPatch, robustest: Callable[..., Any]) -> None:
+    """A run twice; then with another threshold, and with another weight."""
+    from robustest.cli.screen import run_pytest
+
+    for name, text in PROJECT.items():
+        Path(name).write_text(text, encoding="utf-8")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run = ("--robust-json=robust.json", "--robust-seed=3", "-q")
+    statements = []
+    for _ in range(2):  # the second recalls what the first stored
+        assert run_pytest(run) == 0
+        assert robustest("evidence", "write", "robust.json").code == 0
+        statements.append(json.loads(Path("evidence/statement.json").read_text(encoding="utf-8")))
+        statements[-1]["predicate"].pop("time")
+    assert statements[0] == statements[1]
+    assert robustest("evidence", "verify").code == 0
+    for name, old, new, told in (
+        ("test_it.py", "at_least=0.5", "at_least=0.4", "limits"),
+        ("conftest.py", "tensor(10.0)", "tensor(10.1)", "model"),
+    ):
+        Path(name).write_text(PROJECT[name].replace(old, new), encoding="utf-8")
+        done = robustest("evidence", "verify")
+        assert (
+            done.code,
+            f"test_it.py::test_attack: robust accuracy under Linf(eps=0.1), fgsm: {told}: " in done.out,
+        ) == (1, True)
+        Path(name).write_text(PROJECT[name], encoding="utf-8")
+        shutil.rmtree("__pycache__", ignore_errors=True)

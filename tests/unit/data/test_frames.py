@@ -1,0 +1,331 @@
+"""Frames: every cell comes back as the user gave it, whatever the order of the columns."""
+
+from __future__ import annotations
+
+import datetime
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from robustest import Columns, Linf, Settings, Verdict, assert_robust_accuracy
+from robustest.context import Context, running
+from robustest.data import as_samples
+from robustest.data.frames import MISSING, Frames
+from robustest.errors import ConfigError, DataError, ModelError
+from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_shift_accuracy
+from robustest.models.trees import cells_of
+from robustest.threats import AnyOf, Increase, Linear, Relative, Whole, Within
+
+RNG = np.random.default_rng(0)
+N = 30
+
+
+def mixed() -> pd.DataFrame:
+    """A column of every type."""
+    some = RNG.random(N) > 0.3
+    days = pd.to_timedelta(RNG.integers(0, 900, N), unit="D")
+    return pd.DataFrame(
+        {
+            "income": RNG.normal(50_000, 10_000, N),
+            "age": RNG.integers(17, 90, N),
+            "job": RNG.choice(["cook", "clerk"], N),
+            "grade": pd.Categorical(RNG.choice(["a", "b"], N), categories=["b", "a", "z"], ordered=True),
+            "code": pd.Categorical(RNG.choice([3, 1], N)),
+            "member": RNG.random(N) > 0.5,
+            "since": pd.to_datetime("2020-01-05") + days,
+            "seen": pd.to_datetime(RNG.integers(0, 10**9, N), unit="s", utc=True).tz_convert("Europe/Berlin"),
+            "nullable": pd.array(np.where(some, RNG.integers(0, 9, N), None), dtype="Int64"),
+            "flag": pd.array(np.where(some, RNG.random(N) > 0.5, None), dtype="boolean"),
+            "gap": np.where(some, RNG.random(N), np.nan),
+            "small": RNG.integers(0, 9, N).astype("uint8"),
+            "large": RNG.integers(0, 30_000_000, N) * 4 + 16_777_217,
+            "object": pd.Series(RNG.choice(["x", "y"], N)).astype(object).mask(~some),
+            "narrow": RNG.random(N).astype("float32"),
+        }
+    )
+
+
+def test_every_cell_comes_back_with_its_type() -> None:
+    frame = mixed()
+    coding = Frames.of(frame)
+    x = coding.encode(frame)
+    assert x.dtype == torch.float32
+    assert bool(x.isfinite().all())
+    pd.testing.assert_frame_equal(coding.decode(x), frame)
+    again = pickle.loads(pickle.dumps(coding))  # noqa: S301 - workers get it like this
+    pd.testing.assert_frame_equal(again.decode(x[3:9]), frame[3:9].reset_index(drop=True))
+
+
+def test_another_order_of_columns_is_the_same_data() -> None:
+    frame = mixed()
+    other = frame[frame.columns[::-1]]
+    one, two = Frames.of(frame), Frames.of(other)
+    assert torch.equal(one.encode(frame), two.encode(other))
+    assert one.identities(one.encode(frame)) == two.identities(two.encode(other))
+    assert list(two.decode(two.encode(other)).columns) == list(other.columns)
+    changed = frame.assign(job=frame.job.replace("cook", "clerk"))
+    assert one.identities(one.encode(frame)) != one.identities(one.encode(changed))
+
+
+def test_a_changed_cell_alone_is_changed() -> None:
+    frame = mixed()
+    coding = Frames.of(frame)
+    x = coding.encode(frame)
+    new = x[:1].clone()
+    for name, code in (("age", float(x[0, coding.names.index("age")]) + 2), ("gap", MISSING), ("job", 0.0)):
+        new[0, coding.names.index(name)] = code
+    new[0, coding.names.index("since")] += 3
+    row, old = coding.decode(new), frame[:1]
+    assert row.age[0] == old.age[0] + 2
+    assert row.since[0] == old.since[0] + datetime.timedelta(days=3)
+    assert row.gap.isna()[0]
+    assert row.job[0] == "clerk"
+    rest = [name for name in frame.columns if name not in {"age", "gap", "job", "since"}]
+    pd.testing.assert_frame_equal(row[rest], old[rest])
+    table = coding.changes(x[0], new[0])["table"]
+    assert ["age", str(old.age[0]), str(old.age[0] + 2)] in table
+    assert ["since", old.since[0].date().isoformat(), row.since[0].date().isoformat()] in table
+    assert {line[0] for line in table} <= {"age", "gap", "job", "since"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (pd.DataFrame({"id": [2**53, 2**53 - 1]}), "float32 tells apart"),
+        (pd.DataFrame({"x": [1.0, np.inf]}), "finite numbers"),
+        (pd.DataFrame({"x": [[1], [2]]}), "Turn it into one of them, or drop it"),
+        (pd.DataFrame({"x": pd.to_timedelta([1, 2], unit="D")}), "numbers, booleans, categories, words or dates"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "different names"),
+        (pd.DataFrame({"x": []}), "empty frame"),
+    ],
+)
+def test_what_cannot_be_held_is_refused(frame: pd.DataFrame, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        Frames.of(frame)
+
+
+def test_polars_keeps_its_types() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(
+        {
+            "a": [1, 2, None],
+            "b": [0.1, None, 0.3],
+            "c": ["x", None, "y"],
+            "d": [True, None, False],
+            "e": [datetime.date(2020, 1, 1), None, datetime.date(2021, 5, 5)],
+            "f": polars.Series(["u", "v", None], dtype=polars.Categorical),
+        }
+    )
+    coding = Frames.of(frame)
+    assert coding.decode(coding.encode(frame)).equals(frame)
+
+
+# Claims
+
+ROWS = pd.DataFrame(
+    {
+        "tenure": RNG.integers(0, 20, N),
+        "age": RNG.integers(35, 70, N),
+        "income": RNG.normal(50_000, 15_000, N).round(2),
+        "job": RNG.choice(["cook", "clerk", "boss"], N),
+        "member": RNG.random(N) > 0.5,
+        "gap": np.where(RNG.random(N) > 0.2, RNG.random(N), np.nan),
+    }
+)
+LABELS = ((ROWS.age > 50) * 1.0 + (ROWS.job == "boss") * 1.5 > 0.8).to_numpy().astype(int)
+RULES: dict[Any, Any] = {"age": Within(-2, 2), "income": Relative(0.1), "tenure": Increase(2), "job": AnyOf("cook")}
+
+
+class ByRule:
+    """A function of a frame that checks what it gets."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def __call__(self, frame: pd.DataFrame) -> Any:
+        self.rows += len(frame)
+        assert list(frame.columns) == list(ROWS.columns)
+        assert frame.age.dtype == ROWS.age.dtype
+        assert set(frame.job) <= {"cook", "clerk", "boss"}
+        assert (frame.tenure <= frame.age - 14).all()
+        score = (frame.age > 50) * 1.0 + (frame.job == "boss") * 1.5 - 0.8
+        return np.stack([-score, score + 0.001 * frame.income / 50_000], 1)
+
+
+RELATIONS = [lambda frame: frame.tenure <= frame.age - 14]
+
+
+def test_a_pipeline_with_its_own_encoder_is_asked_in_words() -> None:
+    words = OneHotEncoder(handle_unknown="ignore")
+    encoder = ColumnTransformer([("w", words, ["job"]), ("n", StandardScaler(), ["age", "income", "tenure"])])
+    model = make_pipeline(encoder, LogisticRegression()).fit(ROWS, LABELS)
+    threat = Columns(RULES, max_changed=2, where=[*RELATIONS, Linear({"age": 1, "tenure": -1}, at_least=15)])
+    result = measure_robust_accuracy(model, (ROWS, LABELS), threat, at_least=0.99, attack="fast")
+    assert result.verdict is Verdict.FAILED
+    worst = result.counterexamples[0]
+    assert worst.size in {1.0, 2.0}
+    assert worst.changes is not None
+    (table,) = worst.changes.values()
+    assert {line[0] for line in table} <= set(RULES)
+    assert result.details["ranges"]["age"] == f"{ROWS.age.min()} to {ROWS.age.max()}"
+    assert_robust_accuracy(model, (ROWS[:8], LABELS[:8]), Columns({"member": AnyOf()}), at_least=0.5, attack="fast")
+
+
+def test_a_function_gets_feasible_frames_only() -> None:
+    """The assertions of `ByRule` raise on the first row that cannot exist."""
+    model = ByRule()
+    result = measure_robust_accuracy(
+        model, (ROWS, LABELS), Columns(RULES, where=RELATIONS), at_least=0.95, attack="fast"
+    )
+    assert result.verdict is Verdict.FAILED
+    near = (ROWS.age - 50.5).abs() < 2
+    boss = (ROWS.job == "boss") & (LABELS == 1)
+    assert result.details["broken_by_attack"] <= int((near | boss).sum())
+    assert model.rows > N
+
+
+def test_missing_numbers_stay_missing_unless_a_rule_lists_them() -> None:
+    seen = set()
+
+    def model(frame: pd.DataFrame) -> Any:
+        seen.update(frame.gap.isna().groupby(frame.income.round(2)).sum().items())
+        score = (frame.age > 50) * 1.0 + (frame.job == "boss") * 1.5 - 0.8
+        return np.stack([-score, score - 9 * frame.gap.isna()], 1)
+
+    labels = np.where(ROWS.gap.isna(), 0, LABELS)
+    moves = Columns({"gap": Within(-0.5, 0.5)})
+    assert measure_robust_accuracy(model, (ROWS, labels), moves, attack="fast", exact=True).estimate == 1
+    gone = Columns({"gap": AnyOf(None)})
+    result = measure_robust_accuracy(model, (ROWS, labels), gone, attack="fast", exact=True)
+    assert result.estimate == pytest.approx(1 - labels.mean())
+    assert result.counterexamples[0].changes["table"][0][2] == "missing"  # type: ignore[index]
+
+
+def test_a_second_run_recalls_frames_in_any_order_of_columns(tmp_path: Path) -> None:
+    asked = []
+
+    def counted(frame: pd.DataFrame) -> Any:
+        asked.append(len(frame))
+        score = (frame.age > 50) * 1.0 + (frame.job == "boss") * 1.5 - 0.8
+        return np.stack([-score, score], 1)
+
+    counted.robustest_fingerprint = lambda: "one model"  # type: ignore[attr-defined]
+    settings = Settings(store=str(tmp_path), recheck=0.0, exact=True)
+    threat = Columns({"age": Whole(1), "job": AnyOf()})
+
+    def measured(frame: pd.DataFrame, labels: Any = LABELS) -> Any:
+        with running(Context(settings=settings, test="t.py::t")):
+            return measure_robust_accuracy(counted, (frame, labels), threat, at_least=0.9, attack="fast")
+
+    first = measured(ROWS)
+    cost = sum(asked)
+    again = measured(ROWS[ROWS.columns[::-1]])
+    assert not first.cached
+    assert again.cached
+    assert sum(asked) - cost < cost / 2
+    assert again.estimate == first.estimate
+    other = ROWS.assign(age=ROWS.age + 1)
+    assert not measured(other).cached, "other values are other data"
+
+
+def test_a_shift_gets_the_users_frame() -> None:
+    def older(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(age=frame.age + 5, job="boss")
+
+    result = measure_shift_accuracy(ByRule(), (ROWS, LABELS), older, at_least=0.99)
+    assert result.verdict is Verdict.FAILED
+    assert ["job", "cook", "boss"] in [line for c in result.counterexamples for line in c.changes["table"]]  # type: ignore[index]
+    with pytest.raises(ModelError, match="astronaut"):
+        measure_shift_accuracy(ByRule(), (ROWS, LABELS), lambda frame: frame.assign(job="astronaut"), at_least=0.9)
+
+
+def test_other_threats_and_unknown_columns_are_refused() -> None:
+    with pytest.raises(ConfigError, match="Use Columns"):
+        measure_robust_accuracy(ByRule(), (ROWS, LABELS), Linf(0.1))
+    with pytest.raises(ConfigError, match="columns among"):
+        measure_robust_accuracy(ByRule(), (ROWS, LABELS), Columns({"wage": Within(-1, 1)}))
+    with pytest.raises(ConfigError, match="a value of column 'job': boss, clerk, cook"):
+        measure_robust_accuracy(ByRule(), (ROWS, LABELS), Columns({"job": AnyOf("pilot")}))
+    with pytest.raises(ConfigError, match="AnyOf"):
+        measure_robust_accuracy(ByRule(), (ROWS, LABELS), Columns({"job": Within(-1, 1)}))
+    assert measure_accuracy(ByRule(), (ROWS[:1], LABELS[:1])).estimate == 1
+
+
+def test_a_proposal_from_a_frame_has_a_rule_for_each_column() -> None:
+    threat = Columns.from_frame(mixed(), eps=0.1)
+    rules = dict(threat.changes)  # type: ignore[arg-type]
+    assert isinstance(rules["age"], Whole)
+    assert isinstance(rules["income"], Within)
+    assert {type(rules[name]) for name in ("job", "grade", "member", "object")} == {AnyOf}
+    assert isinstance(rules["since"], Within)
+    plain = Columns.from_frame(ROWS, eps=0.02)
+    assert measure_robust_accuracy(ByRuleOfAll(), (ROWS, LABELS), plain, attack="fast").n == N
+
+
+class ByRuleOfAll(ByRule):
+    """The same without the relation."""
+
+    def __call__(self, frame: pd.DataFrame) -> Any:
+        score = (frame.age > 50) * 1.0 + (frame.job == "boss") * 1.5 - 0.8
+        return np.stack([-score, score], 1)
+
+
+@dataclass
+class Check:
+    """A check of pandera, as far as ranges are read."""
+
+    statistics: dict[str, float]
+
+
+@dataclass
+class SchemaColumn:
+    """A column of a schema with its checks."""
+
+    checks: list[Check]
+
+
+@dataclass
+class Schema:
+    """A schema of pandera, as far as ranges are read."""
+
+    columns: dict[str, SchemaColumn]
+
+
+SCHEMA = Schema({"age": SchemaColumn([Check({"min_value": 18}), Check({"max_value": 99})]), "income": SchemaColumn([])})
+
+
+def test_ranges_of_a_schema_go_before_those_of_the_data() -> None:
+    threat = Columns({"age": Within(-90, 90), "income": Relative(0.1)}, ranges=SCHEMA)
+    coding = Frames.of(ROWS)
+    spans = threat.resolved(len(coding.names), coding.bounds, coding=coding).spans
+    assert spans["age"] == "18 to 99"
+    assert spans["income"].startswith(f"{ROWS.income.min():.10g}"[:6])
+    with pytest.raises(ConfigError, match="a schema of pandera"):
+        Columns({"age": Within(-1, 1)}, ranges=3)
+
+
+def test_thresholds_of_a_tree_behind_an_encoder_are_those_of_the_frame() -> None:
+    words = OneHotEncoder(handle_unknown="ignore")
+    encoder = ColumnTransformer([("w", words, ["job"]), ("n", StandardScaler(), ["age", "income"])])
+    model = make_pipeline(encoder, DecisionTreeClassifier(max_depth=3, random_state=0)).fit(ROWS, LABELS)
+    samples = as_samples((ROWS, LABELS))
+    coding: Any = samples.coding
+    at = coding.names.index("age")
+    rows = samples.take(torch.arange(2))[0].numpy()
+    cells = cells_of(model, rows, [(at, 35.0, 69.0)], lambda x: coding.decode(torch.from_numpy(x)), coding.order)
+    assert cells is not None
+    assert cells[at]
+    for cut in cells[at]:
+        low, high = ROWS[:1].assign(age=np.floor(cut)), ROWS[:1].assign(age=np.floor(cut) + 1)
+        assert encoder.transform(low).tolist() != encoder.transform(high).tolist()

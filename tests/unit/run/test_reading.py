@@ -1,0 +1,267 @@
+"""Samples are read one chunk ahead of the measurement, and nothing else changes by that."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from robustest import DataError, Linf, Result, Verdict
+from robustest.data import as_samples
+from robustest.identity.dependencies import Dependencies, watched
+from robustest.measure import measure_robust_accuracy
+from robustest.run.reading import Reader
+
+N = 200
+X = torch.rand(N, 6, generator=torch.Generator().manual_seed(0))
+WEIGHT = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+Y = ((X - 0.5) @ WEIGHT).argmax(1)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(WEIGHT)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - 0.5) @ self.weight
+
+
+class Items(Dataset[Any]):
+    """The samples one by one, with the place and the thread of each read."""
+
+    def __init__(self) -> None:
+        self.reads: list[int] = []
+        self.threads: list[str] = []
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self.reads.append(index)
+        self.threads.append(threading.current_thread().name)
+        return X[index], int(Y[index])
+
+    @property
+    def ahead(self) -> int:
+        """The number of samples that a thread read ahead."""
+        return sum(name.startswith("robustest-reader") for name in self.threads)
+
+
+def claim(data: Any, **options: Any) -> Result:
+    return measure_robust_accuracy(Net(), data, Linf(0.05), **{"attack": "fgsm", "exact": True, **options})
+
+
+def threads() -> list[str]:
+    return [one.name for one in threading.enumerate() if one.name.startswith("robustest-reader")]
+
+
+def test_all_but_the_first_chunk_are_read_ahead_and_each_sample_once() -> None:
+    items = Items()
+    found = claim(items)
+    assert found.outcomes == claim((X, Y)).outcomes
+    assert items.ahead == N - 64
+    # The first sixteen are read twice more, to compare both reads.
+    assert sorted(items.reads[32:]) == list(range(N))
+    assert threads() == []
+
+
+def test_an_early_verdict_leaves_no_thread_and_reads_at_most_a_chunk_in_vain() -> None:
+    items = Items()
+    found = claim(items, at_least=0.99, exact=False)
+    assert found.verdict is Verdict.FAILED
+    assert found.n < N
+    assert len(items.reads) - 32 <= found.n + 64
+    assert threads() == []
+
+
+class OfOneThread(Items):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("this connection belongs to another thread")
+        return super().__getitem__(index)
+
+
+def test_a_data_set_that_is_bound_to_its_thread_is_read_there() -> None:
+    items = OfOneThread()
+    assert claim(items).outcomes == claim((X, Y)).outcomes
+    assert items.ahead == 0
+
+
+class Drawing(Items):
+    """Draws from a global generator, and returns the same sample all the same."""
+
+    draw = staticmethod(random.random)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        type(self).draw()
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(
+    "draw", [random.random, np.random.rand, lambda: torch.rand(1)], ids=["python", "numpy", "torch"]
+)
+def test_a_data_set_that_draws_is_not_read_beside_a_model_that_may_draw(
+    monkeypatch: pytest.MonkeyPatch, draw: Any
+) -> None:
+    monkeypatch.setattr(Drawing, "draw", staticmethod(draw))
+    items = Drawing()
+    claim(items)
+    assert items.ahead == 0
+
+
+def test_nor_is_any_beside_a_model_that_is_said_to_draw() -> None:
+    items = Items()
+    claim(items, suppress=("random_forward",))
+    assert items.ahead == 0
+
+
+class Random(Items):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        x, y = super().__getitem__(index)
+        return (x + 0.01 * torch.rand(6)).clamp(0, 1), y
+
+
+def test_random_samples_are_refused_as_before() -> None:
+    with pytest.raises(DataError, match="the same samples when they are read twice"):
+        claim(Random())
+
+
+class Broken(Items):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        x, y = super().__getitem__(index)
+        return (x * float("nan") if index == self.bad else x), y
+
+    bad = -1
+
+
+def test_an_error_is_raised_in_its_chunk_s_turn() -> None:
+    items = Broken()
+    claim(items)
+    items.bad = items.reads[-1]  # in the last chunk
+    with pytest.raises(DataError, match=f"sample {items.bad} has NaN"):
+        claim(items)
+    assert claim(items, at_least=0.99, exact=False).verdict is Verdict.FAILED  # decided before
+    assert threads() == []
+
+
+class Slow(Items):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        time.sleep(0.002)
+        return super().__getitem__(index)
+
+
+def test_the_clock_ends_a_claim_within_a_sample_that_is_read() -> None:
+    items = Slow()
+    started = time.monotonic()
+    found = claim(items, time_budget=0.3)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert time.monotonic() - started < 2
+    assert threads() == []
+
+
+def test_random_states_are_as_before() -> None:
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    claim(Items())
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]
+
+
+def test_what_the_thread_reads_is_no_dependency_of_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("1")
+    begun, on = threading.Event(), threading.Event()
+
+    def read(ids: Tensor, _: object) -> str:
+        if int(ids[0]):
+            begun.set()
+            on.wait(5)
+        return path.read_text()
+
+    reader, seen = Reader(read, [torch.tensor([0]), torch.tensor([1])], ahead=True), Dependencies()
+    reader.take(0)
+    begun.wait(5)
+    with watched(seen):
+        on.set()
+        assert reader.take(1) == "1"
+    reader.close()
+    assert not any(str(path) in stamp for stamp in seen.stamps)
+
+
+# Workers of a DataLoader
+
+
+class Elsewhere(Items):
+    """Notes the process of each read in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        (self.folder / str(os.getpid())).touch()
+        return super().__getitem__(index)
+
+
+def test_the_workers_of_a_loader_read(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    items = Elsewhere(tmp_path)
+    loader = DataLoader(items, batch_size=10, num_workers=2)
+    assert claim(loader).outcomes == claim((X, Y)).outcomes
+    assert len(list(tmp_path.iterdir())) == 3  # and this process, for the check
+    assert len(items.reads) == 32
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class OfProcess(Elsewhere):
+    """Other samples in every process."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        x, y = super().__getitem__(index)
+        return (x if os.getpid() == self.pid else 1 - x), y
+
+    pid = os.getpid()
+
+
+def test_workers_that_read_other_samples_are_not_used(tmp_path: Path) -> None:
+    items = OfProcess(tmp_path)
+    assert claim(DataLoader(items, num_workers=2)).outcomes == claim((X, Y)).outcomes
+    assert len(items.reads) == 32 + N
+
+
+# Several items at once
+
+
+class Batched(Items):
+    def __getitems__(self, ids: list[int]) -> list[tuple[Tensor, int]]:
+        self.reads += ids
+        return [(X[index], int(Y[index])) for index in ids]
+
+
+def test_items_are_read_at_once_where_the_data_set_can() -> None:
+    items = Batched()
+    x, y = as_samples(items).take(torch.tensor([5, 3]))
+    assert (items.reads, items.threads) == ([5, 3], [])
+    assert torch.equal(x, X[[5, 3]])
+    assert torch.equal(y, Y[[5, 3]])
+
+
+class Inverted(Batched):
+    """Its items are changed, and the `__getitems__` that it inherits knows nothing of it."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return 1 - X[index], int(Y[index])
+
+
+def test_items_of_a_subclass_are_its_own() -> None:
+    assert torch.equal(as_samples(Inverted()).take(torch.tensor([8]))[0], 1 - X[[8]])
+    assert torch.equal(as_samples(Subset(Items(), [7, 8])).take(torch.tensor([1]))[0], X[[8]])

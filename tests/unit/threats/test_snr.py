@@ -1,0 +1,99 @@
+"""`Snr`: claims on it against the exact answer of a linear model, and silence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import L2, Snr, Waveforms, scores_model
+from robustest.measure import measure_robust_accuracy
+from robustest.threats import Threat
+
+LENGTH = 48
+
+
+def problem(n: int = 60) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
+    """A linear model, waves of loudness 1 to 300, their classes, and the exact ratio in dB that breaks each."""
+    generator = torch.Generator().manual_seed(4)
+    weight = torch.randn(LENGTH, generator=generator)
+    x = torch.randn(n, LENGTH, generator=generator)
+    x = 0.3 * x / x.abs().amax(1, keepdim=True) * torch.logspace(0, -2.5, n).view(-1, 1)
+    model = nn.Linear(LENGTH, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.stack([-weight, weight]))
+    y = (x @ weight > 0).long()
+    # The nearest point of the other class is |w x| / |w| away.
+    away = (x @ weight).double().abs() / weight.double().norm()
+    return model.eval(), x, y, 20 * (x.double().norm(dim=1) / away).log10()
+
+
+@pytest.mark.parametrize("db", [6.0, 14.0, 25.0])
+@pytest.mark.parametrize("gives", ["gradients", "scores"])
+def test_accuracy_is_that_of_the_exact_distances(db: float, gives: str) -> None:
+    model, x, y, ratio = problem()
+    near = (ratio - db).abs() < 0.4  # a search need not reach the last tenths of a decibel
+    x, y, ratio = x[~near], y[~near], ratio[~near]
+    asked = model if gives == "gradients" else scores_model(lambda z: model(torch.from_numpy(z)).detach().numpy())
+    result = measure_robust_accuracy(asked, Waveforms((x, y), 8000), Snr(db), exact=True, at_least=0.99)
+    held = torch.tensor([bool(one) for one in result.outcomes])
+    assert not bool((~held & (ratio < db)).any()), "an input outside the threat counted"
+    assert float((held & (ratio > db)).float().mean()) <= (0.0 if gives == "gradients" else 0.15)
+    assert (result.axis, result.at) == ("db", db)
+    assert result.details["radius"] == pytest.approx(10 ** (-db / 20))
+    if result.counterexamples and gives == "gradients":
+        # Made smaller, they lie at the exact distance.
+        found = {one.index: one.size for one in result.counterexamples}
+        for index, size in found.items():
+            assert size == pytest.approx(10 ** (-float(ratio[index]) / 20), rel=0.02)
+
+
+def test_one_radius_in_l2_would_be_another_claim() -> None:
+    model, x, y, _ = problem()
+    loud = float(x.norm(dim=1).max())
+    ball = measure_robust_accuracy(model, Waveforms((x, y), 8000), L2(loud * 10 ** (-25 / 20)))
+    assert ball.estimate is not None
+    own = measure_robust_accuracy(model, Waveforms((x, y), 8000), Snr(25))
+    assert own.estimate is not None
+    assert ball.estimate < own.estimate - 0.2  # quiet waves drown in it
+
+
+@pytest.mark.parametrize("silent", [60, 6])
+def test_silence_that_may_not_change_passes_nothing(silent: int) -> None:
+    model, x, y, _ = problem()
+    quiet = x.clone()
+    quiet[:silent] = 0
+    # In silence the bias alone decides, and class 0 is right.
+    with torch.no_grad():
+        model = nn.Sequential(model)
+        model[0].bias = nn.Parameter(torch.tensor([1e-6, 0.0]))
+        y = torch.where(torch.arange(60) < silent, torch.zeros_like(y), y)
+    result = measure_robust_accuracy(model, Waveforms((quiet, y), 8000), Snr(90), at_least=0.5)
+    assert result.verdict == "inconclusive"
+    assert "health:no_room" in result.reasons
+    few = quiet.clone()
+    few[:silent] = x[:silent]
+    few[0] = 0
+    assert measure_robust_accuracy(model, Waveforms((few, y), 8000), Snr(90), at_least=0.0).verdict != "inconclusive"
+
+
+class Rounded(nn.Module):
+    """Gradients are zero almost everywhere: the model reads its input in steps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model((x * 256).round() / 256)
+        return logits
+
+
+@pytest.mark.parametrize("threat", [Snr(10.0), Snr(20.0)], ids=str)
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "fast"])
+def test_a_model_without_gradients_does_not_pass(threat: Threat, attack: str) -> None:
+    model, x, y, _ = problem()
+    loud = x / x.abs().amax(1, keepdim=True) * 0.3
+    y = model(loud).argmax(1)
+    result = measure_robust_accuracy(Rounded(model), Waveforms((loud, y), 8000), threat, at_least=0.3, attack=attack)
+    assert result.verdict != "passed"
