@@ -199,8 +199,14 @@ class Setup:
     def unpictured(self) -> Setup:
         return replace(self, settings=replace(self.settings, pictures=None))
 
-    def resolve(self, threat: Threat) -> Threat:
-        """Return a threat for these samples: columns of a table by their places and ranges; others as they are."""
+    def resolve(self, threat: Threat, no_worse_than: Baseline | None = None) -> Threat:
+        """Return a threat for these samples: columns of a table by their places and ranges; others as they are.
+
+        The thresholds of a tree ensemble are those of this model: none are used beside another model.
+
+        Raises:
+            ConfigError: the threat does not fit the samples.
+        """
         coding = self.samples.coding
         if coding is not None and not isinstance(threat, Discrete):
             raise ConfigError(
@@ -215,7 +221,8 @@ class Setup:
         estimator, bounds = self.model.estimator, self.model.bounds
         frames = coding if isinstance(coding, Frames) else None
         resolved = threat.resolved(x.shape[1], bounds, coding=frames)
-        if estimator is None or self.model.preprocessing is not None:
+        other = no_worse_than is not None and not isinstance(no_worse_than, (str, os.PathLike))
+        if estimator is None or self.model.preprocessing is not None or other:
             return resolved
         few = self.samples.take(torch.arange(min(2, len(self.samples))))[0]
         decode = None if frames is None else lambda rows: frames.decode(torch.from_numpy(rows))
