@@ -108,17 +108,17 @@ def test_a_tree_of_real_numbers_is_decided() -> None:
 
 def test_thresholds_behind_a_falling_step_are_found() -> None:
     inner = [[-0.25, -0.5], [], [0.125]]
-    found = through(lambda rows: rows * np.float32([-1, 1, 2]), inner, X[:2], MOVABLE)
+    found = through(lambda rows: rows * np.array([-1, 1, 2], np.float32), inner, X[:2], MOVABLE)
     assert found is not None
     assert [one[:3] for one in found] == [[pytest.approx(0.25), pytest.approx(0.5)], [], [pytest.approx(0.0625)]]
 
 
 def test_another_model_is_not_searched_by_the_cells_of_the_first() -> None:
     """The other tree changes between the thresholds of this one, whose cells would find nothing there."""
-    x = np.concatenate([X[:8], np.float32([[0.35, 0.2, 0.2]] * 6)])
+    x = np.concatenate([X[:8], np.array([[0.35, 0.2, 0.2]] * 6, np.float32)])
     steady = (x[:, 1] > 0.5).astype(int)
     one = DecisionTreeClassifier(random_state=0).fit(x, steady)
-    far = np.concatenate([x, np.float32([[0.37, 0.2, 0.2]] * 9)])
+    far = np.concatenate([x, np.array([[0.37, 0.2, 0.2]] * 9, np.float32)])
     other = DecisionTreeClassifier(random_state=0).fit(far, np.concatenate([steady, [1] * 9]))
     threat, share = Columns({0: Within(-0.05, 0.05)}), {}
     share["alone"] = measure_robust_accuracy(other, (x, steady), threat, attack="fast", exact=True).estimate
