@@ -1,4 +1,4 @@
-"""Add to the site what no Markdown file holds: the references of claims, threats and the API.
+"""Add to the site what no Markdown file holds: the references of claims, threats and the API, tables of cascades.
 
 A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, of robustest or of one of its packs; the
 page `threats.md` with those of all threats. A claim without a page gets one with its reference alone. The claims are in
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import runpy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import robustest
 _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
 _PACKAGES = ("robustest", "robustest_people")
 """Packages whose assertions have a page."""
+_TABLES = runpy.run_path(str(Path(__file__).with_name("site_tables.py")))
 _UPWARDS = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
 
 
@@ -55,7 +57,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         outside = posixpath.normpath(posixpath.join(folder, link[2])).startswith("..")
         return link[1] if outside else link[0]
 
-    text = _UPWARDS.sub(kept, _SETUP.sub("", markdown))
+    text = _TABLES["with_tables"](_UPWARDS.sub(kept, _SETUP.sub("", markdown)))
     kind, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
     if kind == "claims":
         package = next(one for one in _PACKAGES if f"assert_{name}" in import_module(one).__all__)

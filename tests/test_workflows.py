@@ -136,6 +136,16 @@ def test_every_job_that_installs_torch_takes_its_cpu_build() -> None:
         )
 
 
+@pytest.mark.parametrize("name", [name for name, text in WORKFLOWS.items() if "runs-on: ubuntu-latest" in text])
+def test_no_workflow_downloads_cuda_for_a_runner_without_a_gpu(name: str) -> None:
+    index = "https://download.pytorch.org/whl/cpu"
+    text = WORKFLOWS[name]
+    everywhere = yaml.safe_load(text).get("env", {}).get("PIP_EXTRA_INDEX_URL") == index
+    for line in re.findall(r"pip install.*", text):
+        if "robustest" in line or "requirements" in line:
+            assert everywhere or f"--extra-index-url {index}" in line, line
+
+
 def test_a_release_is_checked_with_its_tag_before_anything_is_published() -> None:
     build, test, publish = (JOBS["release", name] for name in ("build", "test", "publish"))
     (step,) = [step for step in build["steps"] if "tox run" in step.get("run", "")]

@@ -74,7 +74,7 @@ def measure_rate(
     items: object = None,
     *,
     score: Score | None = None,
-    runs: int = 1,
+    runs: int | None = None,
     calls: Calls | None = None,
     at_least: float | None = None,
     no_worse_than: Reference | None = None,
@@ -88,7 +88,7 @@ def measure_rate(
         outcomes: what was recorded, or its file; or a function from an item to an answer, which is asked.
         items: the items to ask about, for a function: see `robustest.run.asking.questions`.
         score: function from an answer and its item to a score in 0..1, or to True or False.
-        runs: number of times that a function is asked about each item.
+        runs: number of times that a function is asked about each item; None for once.
         calls: settings of the calls: their number at once, retries, budgets.
         at_least: the rate claimed, in 0..1 of the range of the scores. It is about the population that the items were
             drawn from, unless `scope="set"` is given.
@@ -199,7 +199,7 @@ def measure_worst_group_rate(
     items: object = None,
     *,
     score: Score | None = None,
-    runs: int = 1,
+    runs: int | None = None,
     calls: Calls | None = None,
     at_least: float | None = None,
     missing: Missing = "fail",
@@ -311,7 +311,7 @@ def measure_consistent_runs(
     items: object = None,
     *,
     score: Score | None = None,
-    runs: int = 2,
+    runs: int | None = None,
     calls: Calls | None = None,
     max_flip_rate: float | None = None,
     **options: Unpack[Options],
@@ -325,7 +325,7 @@ def measure_consistent_runs(
         outcomes: what was recorded, with several runs of items, or its file; or a function that is asked. Recorded
             items with one run are left out, and counted.
         items, score, calls: for a function, as for `measure_rate`.
-        runs: number of times that a function is asked about each item, at least 2.
+        runs: number of times that a function is asked about each item, at least 2; None for twice.
         max_flip_rate: the rate claimed at most, in 0..1.
         **options: see `robustest.run.plan.Options`.
 
@@ -339,13 +339,11 @@ def measure_consistent_runs(
     scope = given_scope or "population"
     terms = terms_of(replace(settings, scope=scope))
     held = None if max_flip_rate is None else 1 - max_flip_rate
-    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls)
+    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, least=2)
     asked, early = None, None
     if live is None:
         found = as_outcomes(outcomes)
     else:
-        if runs < 2:
-            raise ConfigError(expected("runs to be at least 2", runs))
         whole = _Part(range(len(live.asked)), held, terms, early=not settings.exact)
         asked = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
         found, early = asked.outcomes, whole.settled
@@ -491,18 +489,22 @@ class _Live:
         items: object,
         *,
         score: Score | None,
-        runs: int,
+        runs: int | None,
         calls: Calls | None,
         missing: str = "fail",
+        least: int = 1,
     ) -> _Live | None:
         """Return the function that a call asks; None if it gives recorded outcomes.
+
+        Args:
+            least: fewest runs of an item, and their number if none is given.
 
         Raises:
             ConfigError: an argument is missing, of a wrong type, or has no meaning for recorded outcomes.
             DataError: the items cannot be asked.
         """
         if isinstance(outcomes, (Outcomes, str, PathLike)) or not callable(outcomes):
-            if items is not None or score is not None or calls is not None:
+            if any(one is not None for one in (items, score, runs, calls)):
                 raise ConfigError(
                     expected(
                         "a function to ask about items", outcomes, "Recorded outcomes have their items and scores."
@@ -515,8 +517,9 @@ class _Live:
                     "items, and score= as a function of an answer and its item", (items, score), "A function is asked."
                 )
             )
-        if type(runs) is not int or runs < 1:
-            raise ConfigError(expected("runs to be a whole number >= 1", runs))
+        runs = least if runs is None else runs
+        if type(runs) is not int or runs < least:
+            raise ConfigError(expected(f"runs to be a whole number >= {least}", runs))
         if calls is not None and not isinstance(calls, Calls):
             raise ConfigError(expected("calls to be Calls", calls))
         if missing != "fail":

@@ -302,7 +302,7 @@ def ask(
         raise clock.OutOfTime(f"{stopped} before an item was read")
     name = getattr(system, "__qualname__", type(system).__name__)
     return Replies(
-        outcomes=Outcomes.of(rows, source=f"answers of {name}"),
+        outcomes=Outcomes.of(rows, source=f"the answers of {name}"),
         places=np.array(read),
         names=tuple(one.name for one in asked),
         calls=answers.calls,

@@ -61,6 +61,7 @@ def test_a_stage_is_waited_for_twice(counted: Counted, eps: float) -> None:
     assert more.waits + more.downloads <= 2 * 2
 
 
+@pytest.mark.slow
 def test_fast_waits_twice_for_each_stage_and_each_look(counted: Counted) -> None:
     """The work around the stages is that of an attack of one stage; `fast` has three more searches and eight looks."""
     one, fast = (

@@ -213,7 +213,7 @@ jobs:
         with:
           python-version: "3.12"
       - name: Install
-        run: python -m pip install @install@
+        run: python -m pip install --extra-index-url https://download.pytorch.org/whl/cpu @install@
       - name: Recall what was measured before
         uses: @restore@
         with:

@@ -391,6 +391,11 @@ def test_flips_between_runs_of_a_function() -> None:
     assert steady.n < 200
 
 
+def test_consistency_needs_two_runs() -> None:
+    with pytest.raises(ConfigError, match=">= 2"):
+        measure_consistent_runs(adder, ITEMS, score=right, runs=1)
+
+
 def test_a_failed_run_agrees_with_no_other() -> None:
     def failing(item: dict[str, str]) -> str:
         if item["group"] == "a":
@@ -464,6 +469,7 @@ def test_items_that_cannot_be_told_apart_are_named(items: Any, error: type[Excep
         {"calls": 3},
         {"missing": "drop"},
         {"system": Outcomes.of([{"item": "a", "score": 1}])},
+        {"system": Outcomes.of([{"item": "a", "score": 1}]), "items": None, "score": None, "runs": 3},
     ],
 )
 def test_a_wrong_argument_of_a_function_is_named(wrong: dict[str, Any]) -> None:

@@ -192,7 +192,8 @@ def test_the_workflow_installs_what_the_project_needs(robustest: Make, files: di
         Path(name).write_text(text, encoding="utf-8")
     robustest("init")
     text = Path(FILES[1]).read_text(encoding="utf-8")
-    assert f"run: python -m pip install {install}\n" in text
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert f"run: python -m pip install {index} {install}\n" in text
 
 
 def test_actions_are_pinned_to_commits(robustest: Make) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
 from dataclasses import fields
 from pathlib import Path
-
-import pytest
 
 from robustest.shifts import CORRUPTIONS, SHIFTS, SIGNALS, tables
 
@@ -24,23 +23,19 @@ def names(heading: str) -> list[str]:
     return [found.group(1) for line in section(heading) if (found := re.match(r"\| `(\w+)` \|", line))]
 
 
-def written(entry: object) -> str:
-    """One severity's parameters as the page has them."""
-    parts = entry if isinstance(entry, tuple) else (entry,)
-    words = {True: "mud", False: "water"}
-    return "/".join(words[part] if isinstance(part, bool) else f"{part:g}" for part in parts)
-
-
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_parameters_on_the_page_are_those_of_the_code(name: str) -> None:
-    table = getattr(tables, name.upper())
-    sides = (", ".join(map(written, side)) for side in (table.large, table.medium, table.small))
-    assert f"| `{name}` | {' | '.join(sides)} |" in section("Severities and the three sets of parameters")
+def test_the_parameters_on_the_site_are_those_of_the_code() -> None:
+    made = runpy.run_path(str(PAGE.with_name("site_tables.py")))
+    rows = made["with_tables"]("\n".join(section("Severities and the three sets of parameters"))).splitlines()
+    assert [found[1] for line in rows if (found := re.match(r"\| `(\w+)` \|", line))] == list(CORRUPTIONS)
+    noise = tables.GAUSSIAN_NOISE
+    sides = (", ".join(f"{one:g}" for one in side) for side in (noise.large, noise.medium or (), noise.small or ()))
+    assert f"| `gaussian_noise` | {' | '.join(sides)} |" in rows
+    assert any(line.startswith("| `defocus_blur` | 3/0.1, 4/0.5, ") for line in rows)
+    assert any("/water, " in line and "/mud |" in line for line in rows)
 
 
 def test_the_page_names_every_shift_once_and_in_order() -> None:
     assert names("The corruptions of ImageNet-C") == list(CORRUPTIONS)
-    assert names("Severities and the three sets of parameters") == list(CORRUPTIONS)
     assert names("Families beyond ImageNet-C") == [name for name in SHIFTS if name not in CORRUPTIONS]
 
 
