@@ -15,7 +15,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from robustest import ConfigError, DataError, ModelError, Settings, Verdict, scores_model
+from robustest import ConfigError, DataError, ModelError, Settings, StoreError, Verdict, scores_model
+from robustest.account import Row
 from robustest.claims.datasets.accuracy import accuracy_plan
 from robustest.context import Context, running
 from robustest.cues import FunctionCue
@@ -33,6 +34,7 @@ from robustest.measure import (
     measure_worst_group_accuracy,
 )
 from robustest.models import Needs, as_classifier
+from robustest.pytest_plugin.reports import update_baselines
 from robustest.reports.text import failure_text
 from robustest.run.memory import WATCHED, listen
 from robustest.run.plan import Setup
@@ -179,6 +181,21 @@ def test_a_second_run_recalls_the_chunks_of_texts(tmp_path: Path) -> None:
     assert sum(asked) - cost < cost
     assert again.counterexamples == first.counterexamples
     assert again.counterexamples[0].changes
+
+
+def test_a_baseline_of_texts_is_of_these_texts(tmp_path: Path) -> None:
+    file = tmp_path / "baseline.json"
+
+    def compared(model: Any, texts: list[str], **settings: Any) -> Any:
+        with running(Context(settings=Settings(exact=True, **settings), test="t.py::t")):
+            return measure_accuracy(model, (texts, LABELS), no_worse_than=file)
+
+    made = compared(good, TEXTS, update_baseline=True)
+    assert update_baselines([Row(test="", result=made, problem="", replay="")]) == []
+    assert compared(good, TEXTS).verdict is Verdict.PASSED
+    assert compared(lambda texts: good(texts)[:, ::-1], TEXTS).verdict is Verdict.FAILED
+    with pytest.raises(StoreError, match="samples that the baseline"):
+        compared(good, [*TEXTS[:-1], TEXTS[-1] + "!"])
 
 
 def test_a_job_with_texts_travels_to_a_worker() -> None:
