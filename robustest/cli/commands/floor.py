@@ -46,7 +46,7 @@ def floor(
     screen.write_sep("=", "noise floor")
 
     def line(label: str, text: str) -> None:
-        screen.write_line(f"{label:<34}{text}")
+        screen.write_line(f"{label:<37}{text}")
 
     runs = np.bincount(place)
     counts = f"{runs.min()}" if runs.min() == runs.max() else f"{runs.min()} to {runs.max()}"
