@@ -299,7 +299,7 @@ class Counterexample:
         label: class in the data.
         clean, predicted: the model's class for the unchanged and for the changed sample.
         size: size of the change, in the threat's norm or the shift's severity; or None.
-        image: path of its picture, or None.
+        image: path of its picture, or None; the sounds of waveforms lie beside it.
         pixels: number of changed pixels (of all channels together), or None.
         answer: answers in words if they are no classes (these are then -1); else empty.
         changes: the change itself, of texts, bytes and rows of a table; or None.

@@ -397,9 +397,9 @@ class Composition:
             as_change(step)
 
     def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0), sample_rate: int | None = None) -> Tensor:
-        """Return the changed samples (N, *S); each step receives the same units as alone."""
+        """Return the changed samples (N, *S), or samples in their own format; each step receives the same as alone."""
         for step, own in self.in_turn(key):
-            x = step.apply(x, own, bounds, sample_rate)
+            x = step.apply(x, own, bounds, sample_rate) if isinstance(x, Tensor) else step.of_values(x, own)
         return x
 
     def in_turn(self, key: Tensor) -> Iterator[tuple[Shift, Tensor]]:

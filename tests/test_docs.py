@@ -295,7 +295,10 @@ def test_options_and_commands_named_in_the_text_are_there(pytester: pytest.Pytes
 CLAIMS = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
 OWN_PAGES = [
     *((f"claims/{name}", f"assert_{name}") for name in CLAIMS),
-    *(("threats", name) for name in ("Columns", "L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded")),
+    *(
+        ("threats", name)
+        for name in ("Append", "Columns", "Edits", "Insert", "L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded")
+    ),
 ]
 
 

@@ -33,7 +33,7 @@ from robustest.attacks.sparse_rs import SparseRS
 from robustest.attacks.spatial import SpatialGradient, SpatialGrid
 from robustest.attacks.square import Square
 from robustest.models.classifier import Needs
-from robustest.threats import L0, L1, Discrete, Euclidean, Linf, Patch, Spatial, Unbounded
+from robustest.threats import L0, L1, Append, Discrete, Edits, Euclidean, Insert, Linf, Patch, Spatial, Unbounded
 
 _QUICK = ODIMargin(start_steps=1, steps_after=7)
 _BACK = ODIMargin(start_steps=0, steps_after=8, leave_flats=True)
@@ -84,6 +84,7 @@ def _by_moves(effort: int) -> tuple[Stage, ...]:
     """Return stages for discrete threats, the same for every model; gradients add what moves did not find."""
     return (
         Stage(searcher=Enumeration(queries=256 * effort, at_once=32), on=(Discrete,)),
+        Stage(searcher=GreedyMoves(queries=1000 * effort, at_once=50, sweeps=3, focus=0.5), on=(Edits, Append, Insert)),
         Stage(searcher=GreedyMoves(queries=600 * effort, at_once=50), on=(Discrete,)),
         Stage(searcher=RandomMoves(queries=600 * effort), on=(Discrete,)),
         Stage(searcher=RandomDraws(queries=100 * effort, at_once=50), on=(Discrete,)),

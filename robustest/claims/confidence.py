@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -72,6 +72,8 @@ class Answering:
         whole: add log probabilities and labels.
         beside: samples (M, *S) evaluated in one batch with others, to detect models that score by the batch.
     """
+
+    whole_inputs: ClassVar[bool] = True
 
     examples: int
     shift: Shift | None = None

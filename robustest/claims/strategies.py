@@ -35,7 +35,7 @@ from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
-from robustest.engine.chunks import Chunk, check_data, load, partition
+from robustest.engine.chunks import Chunk, check_data, partition, read
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
@@ -352,9 +352,10 @@ class Trials:
         # A random part of the samples, the same as the first of any other claim with this seed.
         order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
         check_data(samples, order)
-        chunks = [
-            load(samples, ids, bounds=classifier.bounds, seed=settings.seed, device=device) for ids in partition(order)
-        ]
+        bounds, seed = classifier.bounds, settings.seed
+        chunks = [read(samples, ids, bounds=bounds, seed=seed, whole=True).on(device) for ids in partition(order)]
+        if chunks[0].bounds != bounds:  # whole numbers, such as tokens: the model must get whole numbers again
+            evaluator.model = replace(evaluator.model, whole=True)
         asked = check_model(evaluator, chunks[0], settings.suppress)
         for chunk in chunks:
             evaluator.check_labels(chunk.y)

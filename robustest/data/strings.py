@@ -90,6 +90,12 @@ class Strings:
         """Return rows (N, L) with `room` further columns of padding."""
         return pad(x, (0, room), value=PADDING)
 
+    def fitted(self, x: Tensor, width: int) -> Tensor:
+        """Return rows (N, L) with the padding that makes them (N, width), or as they are if texts are longer."""
+        if x.shape[1] > width and bool((x[:, width:] == PADDING).all()):
+            return x[:, :width]
+        return self.padded(x, max(0, width - x.shape[1]))
+
     def changes(self, before: Tensor, after: Tensor) -> Changes:
         a, b = (self._shown(row) for row in (before, after))
         return {"diff": [[mark, "".join(part)] for mark, part in _shortened(_differences(a, b))]}

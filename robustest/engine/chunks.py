@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.data import Samples
+from robustest.data.strings import Strings
 from robustest.errors import DataError
 from robustest.threats import Bounds
 
@@ -68,9 +69,18 @@ def partition(order: Tensor) -> Iterator[Tensor]:
         start += size
 
 
-def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device) -> Chunk:
+def load(
+    samples: Samples,
+    ids: Tensor,
+    *,
+    bounds: Bounds,
+    seed: int,
+    device: torch.device,
+    whole: bool = False,
+    room: int = 0,
+) -> Chunk:
     """Return samples by index, ids (n,) int64, on a device; see `read`."""
-    return read(samples, ids, bounds=bounds, seed=seed).on(device)
+    return read(samples, ids, bounds=bounds, seed=seed, whole=whole, room=room).on(device)
 
 
 def read(
@@ -80,18 +90,22 @@ def read(
     bounds: Bounds,
     seed: int,
     whole: bool = False,
+    room: int = 0,
     taken: tuple[Tensor, Tensor] | None = None,
 ) -> Chunk:
     """Read samples by index, ids (n,) int64, on the host, and check them.
 
     Args:
         whole: inputs may be whole numbers, which have no gradient and are in no ball.
+        room: columns of padding behind texts, for longer ones.
         taken: the samples as `Samples.take` returns them, if they were read already.
 
     Raises:
         DataError: values are NaN, infinite or out of bounds, or the number of samples or labels is wrong.
     """
     x, y = samples.take(ids) if taken is None else taken
+    if room and isinstance(samples.coding, Strings):
+        x = samples.coding.padded(x, room)
     if len(x) != len(ids) or len(y) != len(ids):
         raise DataError(f"Expected {len(ids)} samples and labels but the data gave {len(x)} and {len(y)}.")
     if x.ndim < 2:

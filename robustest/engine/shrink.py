@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,6 +94,31 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     best[lost] = broken[lost]  # rounding between batch sizes; the inputs given are known to break
     predicted[lost] = evaluator.judged(broken, part.y).predicted[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
+
+
+def with_fewer_edits(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) -> Shrunk:
+    """Return texts with fewer edits that still break a few samples: one edit after the other is put back.
+
+    Args:
+        threat: of texts, with a method `milder`.
+        part: the samples, which the model classifies correctly.
+        broken: (m, L) texts inside the threat that break them.
+    """
+    region = threat.region(part.x, part.bounds)
+    best, size = broken.clone(), threat.size(broken, region)
+    milder: Any = threat
+    progress = True
+    while progress:
+        progress = False
+        for made in milder.milder(best, region):
+            less = threat.size(made, region)
+            smaller = (less < size) & (less > 0)
+            if bool(smaller.any()):
+                smaller &= _breaks(evaluator, part, torch.where(per_row(smaller, made), made, best))
+            if bool(smaller.any()):
+                best, size = torch.where(per_row(smaller, made), made, best), torch.where(smaller, less, size)
+                progress = True
+    return Shrunk(best, size, evaluator.judged(best, part.y).predicted, pixels_changed(part.x, best))
 
 
 def pixels_changed(before: Tensor, after: Tensor) -> Tensor:

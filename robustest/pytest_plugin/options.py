@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from robustest.devices import NAMES
-
 if TYPE_CHECKING:
     from robustest.account import Account
     from robustest.context import Context
@@ -36,7 +34,7 @@ WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()  # a mistake in th
 
 _INI = {
     "profile": ("string", "profile without --robust-profile (default: ci if CI is set, else dev)"),
-    "device": ("string", NAMES),
+    "device": ("string", "auto, cpu, cuda, cuda:N, cuda:all, xpu, xla, ..."),
     "seed": ("int", "seed of the sample order and of random draws"),
     "attack": ("string", "attack of claims without attack="),
     "certify": ("string", "auto or linear: certify samples that attacks do not break (default: off)"),
@@ -86,7 +84,7 @@ def add(parser: pytest.Parser) -> None:
     group = parser.getgroup("robustest", "robustness of models")
     group.addoption("--robust", action="store_true", help="run robustness tests (skipped otherwise)")
     group.addoption("--robust-profile", metavar="NAME", help="dev, ci, nightly or one from [tool.robustest.profiles]")
-    group.addoption("--robust-device", metavar="DEVICE", help=NAMES)
+    group.addoption("--robust-device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, cuda:all, xpu, xla, ...")
     group.addoption("--robust-seed", type=int, metavar="N", help="seed of the sample order and of random draws")
     group.addoption(
         "--robust-engine", metavar="NAME", help="engine that measures chunks: local, ray (robustest-ray) ..."

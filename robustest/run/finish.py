@@ -246,7 +246,8 @@ def _counterexamples(
                 predicted=exhibit.predicted,
                 size=exhibit.size,
                 image=image,
-                pixels=exhibit.pixels,
+                # Waveforms have no pixels; nearly every sample of a sound changes.
+                pixels=exhibit.pixels if evidence.sample_rate is None else None,
                 answer=exhibit.answer,
                 changes=exhibit.changes,
             )

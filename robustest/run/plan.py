@@ -22,6 +22,7 @@ from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
+from robustest.data.strings import Strings
 from robustest.decisions import (
     BaselineRule,
     NoWorse,
@@ -200,12 +201,23 @@ class Setup:
         return replace(self, settings=replace(self.settings, pictures=None))
 
     def resolve(self, threat: Threat) -> Threat:
-        """Return a threat for these samples: columns of a table by their places and ranges; others as they are."""
-        coding = self.samples.coding
+        """Return a threat for these samples: columns of a table by their places and ranges; others as they are.
+
+        Raises:
+            ConfigError: the threat is not one of such samples.
+        """
+        coding, of_texts = self.samples.coding, getattr(threat, "of_strings", False)
+        texts = isinstance(coding, Strings)
+        if isinstance(coding, Strings) and coding.kind == "bytes" and not getattr(threat, "fits_bytes", True):
+            raise ConfigError(expected(f"characters below 256 and no words in {threat} for data of bytes", "others"))
+        if of_texts and not texts:
+            raise ConfigError(expected(f"texts or bytes for {threat}", "other samples"))
+        if texts and not of_texts:
+            raise ConfigError(expected("a threat of texts: Edits, Append or Insert", str(threat)))
         if coding is not None and not isinstance(threat, Discrete):
             raise ConfigError(
-                f"Expected a threat of single changes for texts, bytes and frames but got {threat}. Use Columns(...) "
-                "for frames; for numbers alone, give arrays and their bounds=(low, high)."
+                f"Expected a threat of single changes for frames but got {threat}. Use Columns(...); for numbers "
+                "alone, give arrays and their bounds=(low, high)."
             )
         if not isinstance(threat, Columns):
             return threat

@@ -5,20 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from robustest import context, rng
 from robustest.data import Samples
+from robustest.data.strings import Strings
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shrink import shrink, shrinks
+from robustest.engine.shrink import shrink, shrinks, with_fewer_edits
 from robustest.run.evidence import REPLAYED, Exhibit, Observation, answers_of, exhibits_of
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
 from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import Threat, per_row, within
+
+if TYPE_CHECKING:
+    from robustest.data.coding import Coding
 
 _BATCH = 512
 # Part of the corpus that one claim may fill.
@@ -57,7 +62,7 @@ class Replay:
         self._found: list[Kept] = []
         self._settings = settings
         self._corpus: Corpus | None = None
-        if settings.corpus is not None and shrinks(threat):
+        if settings.corpus is not None and (shrinks(threat) or _of_strings(threat)):
             self._corpus = Corpus(Path(settings.corpus), settings.corpus_max_mb)
         of = "" if task == CLASSIFICATION else f" {task.name}"
         self._name = f"{context.current().claimant} {type(threat).__name__}{of}"
@@ -80,10 +85,14 @@ class Replay:
         # The corpus may be of other data by now: positions beyond its end are skipped, labels are compared below.
         for rows in torch.split(fits.nonzero().squeeze(1), _BATCH):
             ids = kept.ids[rows]
-            chunk = load(samples, ids, bounds=bounds, seed=self._settings.seed, device=evaluator.device)
-            if kept.x.shape[1:] != chunk.x.shape[1:]:
+            how: dict[str, Any] = {"bounds": bounds, "seed": self._settings.seed, "device": evaluator.device}
+            chunk = load(samples, ids, **how, whole=_of_strings(self.threat), room=getattr(self.threat, "room", 0))
+            known = kept.x[rows]
+            if isinstance(chunk.coding, Strings):  # however long the longest text was then
+                known = chunk.coding.fitted(known, chunk.x.shape[1])
+            if known.shape[1:] != chunk.x.shape[1:]:
                 return set()
-            x = kept.x[rows].to(chunk.x)
+            x = known.to(chunk.x)
             low, high = chunk.bounds
             size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
             # A change of size 0 is the sample itself: if it is wrong, no counterexample is to blame.
@@ -131,9 +140,12 @@ class Replay:
         arrays = {name: column.numpy() for name, column in columns.items()}
         return Observation(arrays, exhibits, {REPLAYED: len(right)})
 
-    def polish(self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float]) -> list[Exhibit]:
-        """Return the same counterexamples made smaller, in norm balls, without a budget of queries."""
-        if not shrinks(self.threat) or evaluator.model.max_queries is not None:  # the budget is for the attack
+    def polish(
+        self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float], coding: Coding | None = None
+    ) -> list[Exhibit]:
+        """Return the same counterexamples made smaller, in norm balls and of texts, without a budget of queries."""
+        able = shrinks(self.threat) or _of_strings(self.threat)
+        if not able or evaluator.model.max_queries is not None:  # the budget is for the attack
             return exhibits
         device = evaluator.device
         ids = torch.tensor([exhibit.index for exhibit in exhibits])
@@ -146,13 +158,18 @@ class Replay:
             bounds,
         )
         evaluator.logits(part.x)  # it may be the first pass of all, which sets the number of classes
-        small = shrink(evaluator, self.threat, part, torch.stack([e.after for e in exhibits]).to(device))
+        after = torch.stack([exhibit.after for exhibit in exhibits]).to(device)
+        small = (shrink if shrinks(self.threat) else with_fewer_edits)(evaluator, self.threat, part, after)
         polished = []
         for row, exhibit in enumerate(exhibits):
             clean = torch.tensor(exhibit.clean) if exhibit.answers is None else exhibit.answers[1]
             answers = answers_of(evaluator.task, part.y[row].cpu(), clean, small.predicted[row].cpu())
-            after, size, pixels = small.x[row].cpu(), float(small.size[row]), int(small.pixels[row])
-            polished.append(replace(exhibit, after=after, size=size, pixels=pixels, **answers))
+            made: dict[str, Any] = {"after": small.x[row].cpu(), "size": float(small.size[row])}
+            if coding is None:
+                made["pixels"] = int(small.pixels[row])
+            else:
+                made["changes"] = coding.changes(exhibit.before, made["after"])
+            polished.append(replace(exhibit, **made, **answers))
         return polished
 
     def found(
@@ -163,7 +180,7 @@ class Replay:
         rows = broken.nonzero().squeeze(1)[: None if every else room]
         if len(rows) == 0:
             return None
-        if room == 0:  # no file will hold them: there is nothing to gain by fewer bytes
+        if room == 0 or chunk.coding is not None:  # nothing to gain by fewer bytes: no file, or texts
             return kept_of(chunk, rows, x, size)
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])
@@ -190,6 +207,10 @@ class Replay:
         if self._corpus is None:
             return 0
         return int(_SHARE * self._settings.corpus_max_mb * 1e6 // (x[0].numel() * x.element_size()))
+
+
+def _of_strings(threat: Threat) -> bool:
+    return bool(getattr(threat, "of_strings", False))
 
 
 def kept_of(chunk: Chunk, rows: Tensor, x: Tensor, size: Tensor) -> Kept:

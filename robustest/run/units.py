@@ -260,7 +260,12 @@ class ModelUnits(Units):
             first, few = self._first, len(self._first[0])
             check_same((first[0], first[1]), (taken[0][:few], taken[1][:few]), ids[:few])
             self._first = None
-        chunk = read(self.samples, ids, bounds=model.bounds, seed=self._settings.seed, whole=whole, taken=taken)
+        how: dict[str, Any] = {
+            "bounds": model.bounds,
+            "seed": self._settings.seed,
+            "room": getattr(self.look, "room", 0),
+        }
+        chunk = read(self.samples, ids, **how, whole=whole, taken=taken)
         return replace(chunk, x=devices.pinned(chunk.x, self.evaluator.device))
 
     def reader(self, chunks: Sequence[Tensor]) -> Reader:
@@ -386,7 +391,8 @@ class ModelUnits(Units):
 
     def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
-        return self._counted(lambda evaluator: Observation({}, replay.polish(evaluator, exhibits, bounds)))
+        coding = self.samples.coding
+        return self._counted(lambda evaluator: Observation({}, replay.polish(evaluator, exhibits, bounds, coding)))
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
         if self.replay is not None:

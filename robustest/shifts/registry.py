@@ -211,18 +211,29 @@ class Shift:
             "Return a tensor of floats in the units and the shape that the function gets."
         )
 
-    def _coded(self, x: Tensor, key: Tensor, coding: Coding) -> ShiftedInputs:
+    def of_values(self, values: Any, key: Tensor) -> Any:
+        """Return shifted samples that are no tensors, in their own format, such as a list of texts.
+
+        Args:
+            values: n samples, in the user's format.
+            key: (n,) keys of the samples' randomness.
+
+        Raises:
+            ConfigError: a shift of images, signals or texts, and other data.
+        """
         function = self.function or _function_by_name(self.name)
         if family_name(function) is not None:
             mend = f"Images alone have this shift. Texts have {', '.join(TEXT_SHIFTS)}, or a function of your own."
             raise ConfigError(expected("images of shape (N, C, H, W) for a shift", "data that are no tensors", mend))
         if isinstance(function, (SignalFamily, SignalChange)):
             raise ConfigError(expected(f"signals (N, T) or (N, C, T) for {self.name}", "data that are no tensors"))
-        args, kwargs = _arguments(function, self._values(key, (0.0, 1.0)))
-        values = coding.decode(x)
         if is_text_shift(function) and not isinstance(values[0], str):
             raise ConfigError(expected(f"texts for the shift {self.name!r}", type(values[0]).__name__))
-        made: Any = function(values, *args, **kwargs)
+        args, kwargs = _arguments(function, self._values(key, (0.0, 1.0)))
+        return function(values, *args, **kwargs)
+
+    def _coded(self, x: Tensor, key: Tensor, coding: Coding) -> ShiftedInputs:
+        made = self.of_values(coding.decode(x), key)
         try:
             after = coding.encode(made)
         except DataError as error:

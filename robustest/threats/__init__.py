@@ -15,6 +15,9 @@ from robustest.threats.columns import Linear as Linear
 from robustest.threats.columns import Relative as Relative
 from robustest.threats.columns import Whole as Whole
 from robustest.threats.columns import Within as Within
+from robustest.threats.edits import Append as Append
+from robustest.threats.edits import Edits as Edits
+from robustest.threats.edits import Insert as Insert
 from robustest.threats.patch import Patch as Patch
 from robustest.threats.spatial import Spatial as Spatial
 from robustest.threats.threat import L0 as L0

@@ -14,7 +14,7 @@ import torch
 from second_device import FAR, Counts, far_device
 from torch import nn
 
-from robustest import Linf, devices
+from robustest import Linf, ModelError, devices
 from robustest.attacks import PGD, Cascade, Stage
 from robustest.cues import PixelPatch
 from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
@@ -61,6 +61,7 @@ def test_a_stage_is_waited_for_twice(counted: Counted, eps: float) -> None:
     assert more.waits + more.downloads <= 2 * 2
 
 
+@pytest.mark.slow
 def test_fast_waits_twice_for_each_stage_and_each_look(counted: Counted) -> None:
     """The work around the stages is that of an attack of one stage; `fast` has three more searches and eight looks."""
     one, fast = (
@@ -91,3 +92,61 @@ def test_a_sample_goes_up_once_and_comes_down_only_as_a_result(
     sample = 4 * 192 + 8 + 8  # the input, its label, and the key of its randomness
     assert 64 * sample <= more.up_bytes <= 64 * (sample + 16)  # and places of rows, of 8 bytes
     assert more.down_bytes < 64 * 4 * 192 / 4  # columns of outcomes, but no inputs
+
+
+# The far device itself
+
+
+def test_the_far_device_refuses_what_a_card_refuses() -> None:
+    with far_device():
+        far = X.to(FAR)
+        assert far.device == FAR
+        with pytest.raises(RuntimeError, match="all tensors on one device"):
+            _ = far + X
+        with pytest.raises((RuntimeError, TypeError)):
+            far.numpy()
+        assert torch.equal((far * 2 + torch.tensor(1.0)).cpu(), X * 2 + 1)  # a number may come along
+
+
+@pytest.mark.parametrize(
+    ("act", "waits", "up", "down"),
+    [
+        (lambda far: float(far.sum()), 1, 0, 0),
+        (lambda far: bool((far > 2).any()), 1, 0, 0),
+        (lambda far: far.nonzero(), 1, 0, 0),
+        (lambda far: far[far > 0.5], 1, 0, 0),
+        (lambda far: far[torch.tensor([0, 1])], 0, 1, 0),
+        (lambda far: torch.tensor([1.0], device=far.device), 0, 1, 0),
+        (lambda far: far.cpu(), 0, 0, 1),
+        (lambda far: far.tolist(), 0, 0, 1),
+        (lambda far: (far * 2).sum(1).argmax(0), 0, 0, 0),
+    ],
+)
+def test_the_far_device_counts(act: Any, waits: int, up: int, down: int) -> None:
+    with far_device() as counter:
+        far, before = X.to(FAR), Counts(**vars(counter.counts))
+        act(far)
+    found = counter.counts.since(before)
+    assert (found.waits, found.uploads, found.downloads) == (waits, up, down)
+
+
+class Overflowing(nn.Module):
+    """Not finite from the second pass with a gradient on: the host learns of it when it next reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(192, 4, generator=torch.Generator().manual_seed(0)))
+        self.passes = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes += x.requires_grad
+        out = x.flatten(1) @ self.weight
+        return out * float("nan") if self.passes > 8 and x.requires_grad else out
+
+
+def test_an_answer_that_is_not_finite_is_an_error_on_an_accelerator_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "default", lambda: FAR)
+    model = Overflowing()
+    y = model(X).argmax(1)
+    with far_device(), pytest.raises(ModelError, match="nan_values"):
+        measure_robust_accuracy(model, (X, y), Linf(0.01), attack=PGD(steps=10), exact=True)

@@ -132,7 +132,7 @@ def test_claims_are_measured_by_them(project, write, rows_of):
         ("robust_inconclusive = pass", "Unknown value of inconclusive: 'pass'. Known: fail, skip.*"),
         (
             "robust_device = gpu",
-            "Expected device to be auto, cpu, cuda, cuda:N, cuda:all, mps, xpu, xla or another * but got 'gpu' (str)*",
+            "Expected device to be auto, cpu, cuda, cuda:N, cuda:all, mps, xpu, xla or another * got 'gpu' (str)*",
         ),
         ("robust_suppress = softmax_output", "Unknown health check 'softmax_output'. Did you mean 'softmax_outputs'?*"),
         ("robust_profile = dave", "Unknown robustest profile 'dave'. Did you mean 'dev'?*"),

@@ -162,7 +162,12 @@ def every_threat() -> list[threats.Threat]:
     balls: list[threats.Threat] = [threats.L0(3), threats.L1(2.0), threats.L2(0.5), threats.Linf(0.1)]
     rules: dict[str, threats.ColumnRule] = {"age": threats.Within(-2, 5), "job": threats.AnyOf("clerk", "cook")}
     columns = threats.Columns(rules, max_changed=2, where=[threats.Linear({"age": 1}, at_least=18)])
-    return [*balls, columns, Patch(3, 3), threats.Spatial(rotation=10), threats.Unbounded()]
+    texts: list[threats.Threat] = [
+        threats.Edits(2, words={"film": ["movie"]}),
+        threats.Append(8, b"\0"),
+        threats.Insert(3),
+    ]
+    return [*balls, *texts, columns, Patch(3, 3), threats.Spatial(rotation=10), threats.Unbounded()]
 
 
 def every_task(adapter: tasks.TorchvisionDetector) -> list[tasks.Task]:

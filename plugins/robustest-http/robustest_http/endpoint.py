@@ -8,9 +8,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -26,6 +26,33 @@ from robustest_http.delivery import Delivery
 from robustest_http.pace import Pace
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Multipart:
+    """The body of a request as a form with files (RFC 7578), as servers take uploads; return it from `encode`.
+
+    Attributes:
+        files: contents by the name of their field: bytes or a text, or a list of several under one name.
+        fields: further fields of the form, as texts.
+        filename: name of each file; its ending is the type that servers go by.
+    """
+
+    files: Mapping[str, bytes | str | Sequence[bytes | str]]
+    fields: Mapping[str, str] = field(default_factory=dict)
+    filename: str = "file.bin"
+
+    def encoded(self) -> tuple[bytes, str]:
+        """Return the content of the request and its type."""
+        parts = [
+            (name, (self.filename, one.encode() if isinstance(one, str) else bytes(one)))
+            for name, held in self.files.items()
+            for one in ([held] if isinstance(held, (bytes, str)) else held)
+        ]
+        # httpx knows how to write forms; the address is not used.
+        request = httpx.Request("POST", "http://localhost", files=parts, data=dict(self.fields))
+        return request.read(), request.headers["Content-Type"]
+
 
 # Statuses below 500 that ask to be tried again (RFC 9110, section 15; RFC 6585, section 4; RFC 8470).
 _AGAIN = frozenset({408, 425, 429})
@@ -43,6 +70,14 @@ class Trouble:
     what: str  # in words, without secrets
     again: bool  # True if a retry may help
     after: float = 0.0  # seconds that the server asked to wait
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    method: str
+    path: str
+    content: bytes = b""
+    kind: str = ""  # type of the content
 
 
 class Endpoint:
@@ -81,13 +116,13 @@ class Endpoint:
         # Weights behind an address cannot be read, so only the user's version shows that the model changed.
         return f"{self.url} {self.version}"
 
-    def predict(self, x: Array, path: str, body: Callable[[Array], object], read: Callable[[Any, int], Array]) -> Array:
-        """Return answers (B, ...) to samples (B, *S), in their order.
+    def predict(self, x: Any, path: str, body: Callable[[Any], object], read: Callable[[Any, int], Array]) -> Array:
+        """Return answers (B, ...) to samples (B, *S), or to a list of texts or bytes, in their order.
 
         Args:
             x: the samples.
             path: path after the address.
-            body: function from samples to the JSON of a request.
+            body: function from samples to the JSON of a request, or to its `Multipart`.
             read: function from the JSON of a reply and the number of samples to answers; it raises `ModelError` for an
                 invalid reply.
 
@@ -99,9 +134,14 @@ class Endpoint:
         size, end = self._delivery.batch_size, _end()
         parts = [x[start : start + size] for start in range(0, len(x), size)]
 
-        def ask(part: Array) -> Array:
-            content = json.dumps(body(part), allow_nan=False).encode()
-            answer = read(self._reply("POST", path, content, len(part), stop=stop, end=end), len(part))
+        def ask(part: Any) -> Array:
+            made = body(part)
+            if isinstance(made, Multipart):
+                content, kind = made.encoded()
+            else:
+                content, kind = json.dumps(made, allow_nan=False).encode(), "application/json"
+            sent = _Sent("POST", path, content, kind)
+            answer = read(self._reply(sent, len(part), stop=stop, end=end), len(part))
             self._answered = True
             return answer
 
@@ -119,7 +159,7 @@ class Endpoint:
             self._auth.check()
         end = _end()
         self._pace.turn(1, threading.Event(), end)
-        found = self._once("POST", "", content, end)
+        found = self._once(_Sent("POST", "", content, "application/json"), end)
         if not isinstance(found, Trouble):
             self._answered = True
             return found
@@ -129,25 +169,25 @@ class Endpoint:
         raise TryAgain(message, found.after) if found.again else ModelError(message)
 
     def get(self, path: str) -> Any:
-        return self._reply("GET", path, b"", 0, stop=threading.Event(), end=_end())
+        return self._reply(_Sent("GET", path), 0, stop=threading.Event(), end=_end())
 
     def fault(self, path: str, what: str) -> ModelError:
         return ModelError(self._hide(f"Expected {shown(self.url + path)} to give {what}"))
 
-    def _reply(self, method: str, path: str, content: bytes, samples: int, *, stop: threading.Event, end: float) -> Any:
+    def _reply(self, sent: _Sent, samples: int, *, stop: threading.Event, end: float) -> Any:
         if self._auth is not None:
             self._auth.check()
         tries = 0
         while self._pace.turn(samples, stop, end):
             tries += 1
-            found = self._once(method, path, content, end)
+            found = self._once(sent, end)
             if not isinstance(found, Trouble):
                 return found
             if time.monotonic() > end:
                 raise clock.OutOfTime
             if not found.again or tries > self._delivery.retries:
                 raise ModelError(
-                    f"Expected an answer to {method} {shown(self.url + path)} but got {found.what} "
+                    f"Expected an answer to {sent.method} {shown(self.url + sent.path)} but got {found.what} "
                     f"(try {tries} of {self._delivery.retries + 1})."
                 )
             # Between half of the time and all of it, so that requests which failed together do not return together.
@@ -155,14 +195,14 @@ class Endpoint:
             stop.wait(min(pause, max(0.0, end - time.monotonic())))
         raise ModelError("called off: another request failed")
 
-    def _once(self, method: str, path: str, content: bytes, end: float) -> Any:
+    def _once(self, sent: _Sent, end: float) -> Any:
         now = time.monotonic()
         deadline = min(now + self._delivery.timeout, end)
         timeout = max(0.001, deadline - now)
-        headers = {"Content-Type": "application/json"} if content else {}
+        headers = {"Content-Type": sent.kind} if sent.content else {}
         try:
             with self._client().stream(
-                method, self.url + path, content=content, headers=headers, timeout=timeout
+                sent.method, self.url + sent.path, content=sent.content, headers=headers, timeout=timeout
             ) as response:
                 text = _read(response, deadline)
         except TimeoutError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import threading
 from collections.abc import Sequence
@@ -47,18 +48,23 @@ class _OpenInference:
         how = (self._path, self._input, self._output, self._datatype, self._shape, self._gives)
         return f"open inference {self._endpoint.robustest_fingerprint()} {how}"
 
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
+    def __call__(self, x: NDArray[np.float32] | list[Any]) -> NDArray[Any]:
         name, datatype = self._named()
+        strings = not isinstance(x, np.ndarray)
+        datatype = datatype or ("BYTES" if strings else "FP32")
+        if strings != (datatype == "BYTES"):
+            takes, given = ("texts or bytes", "numbers") if datatype == "BYTES" else (datatype, "texts or bytes")
+            raise ConfigError(f"Expected {takes}, which the input {name} takes, but the data are {given}.")
 
-        def body(part: NDArray[np.float32]) -> object:
-            return self._body(part, name, datatype)
+        def body(part: Any) -> object:
+            return self._strings(part, name) if strings else self._body(part, name, datatype)
 
         return self._endpoint.predict(x, f"{self._path}/infer", body, self._answers)
 
     def _named(self) -> tuple[str, str]:
-        """Return name and datatype of the input: as given, or from the server's metadata."""
+        """Return name and datatype of the input: as given, or from the server's metadata; "" if neither says it."""
         if self._input is not None:
-            return self._input, self._datatype or "FP32"
+            return self._input, self._datatype or ""
         with self._lock:
             if self._asked is None:
                 self._asked = self._from_metadata()
@@ -74,10 +80,24 @@ class _OpenInference:
         if len(found) > 1:
             names = ", ".join(name for name, _ in found)
             raise self._endpoint.fault(self._path, f"a model with one input but it has {names}")
-        name, datatype = found[0] if found else ("x", "FP32")  # MLServer need not list any
-        if self._datatype is None and datatype not in _DATATYPES:
-            raise self._endpoint.fault(self._path, f"a model that takes numbers but its input {name} is {datatype}")
+        name, datatype = found[0] if found else ("x", "")  # MLServer need not list any
+        if self._datatype is None and datatype not in (*_DATATYPES, "BYTES", ""):
+            what = f"a model that takes numbers, texts or bytes but its input {name} is {datatype}"
+            raise self._endpoint.fault(self._path, what)
         return name, self._datatype or datatype
+
+    def _strings(self, values: list[Any], name: str) -> object:
+        sent: dict[str, Any] = {"name": name, "shape": [len(values)], "datatype": "BYTES", "data": list(values)}
+        if isinstance(values[0], bytes):  # JSON holds no bytes: MLServer and KServe decode what is said to be base64
+            data = [base64.b64encode(one).decode() for one in values]
+            sent |= {"data": data, "parameters": {"content_type": "base64"}}
+        return self._asking(sent)
+
+    def _asking(self, sent: dict[str, Any]) -> object:
+        body: dict[str, Any] = {"inputs": [sent]}
+        if self._output is not None:
+            body["outputs"] = [{"name": self._output}]
+        return body
 
     def _body(self, x: NDArray[np.float32], name: str, datatype: str) -> object:
         if self._shape is not None:
@@ -87,11 +107,7 @@ class _OpenInference:
                 )
             x = x.reshape(len(x), *self._shape)
         values = x.ravel() if datatype.startswith("FP") else _whole(x.ravel(), datatype)
-        sent = {"name": name, "shape": list(x.shape), "datatype": datatype, "data": values.tolist()}
-        body: dict[str, Any] = {"inputs": [sent]}
-        if self._output is not None:
-            body["outputs"] = [{"name": self._output}]
-        return body
+        return self._asking({"name": name, "shape": list(x.shape), "datatype": datatype, "data": values.tolist()})
 
     def _answers(self, reply: Any, n: int) -> NDArray[Any]:
         try:
@@ -142,7 +158,7 @@ def open_inference_model(
         input: name of its input; None takes that of the server's metadata.
         output: name of the output to read; None if there is one.
         datatype: the protocol's name for the type of the input, such as FP32; None takes that of the metadata, or FP32.
-            For whole numbers, inputs are rounded to the nearest one.
+            For whole numbers, inputs are rounded to the nearest one. Texts, and bytes in base64, are sent as BYTES.
         shape: sizes of one sample for the model, such as (64,) for flat images; None keeps the shape.
         gives: the output: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2), whose
             logarithm is taken; "labels" (B,) or (B, 1), whole numbers.
@@ -161,8 +177,8 @@ def open_inference_model(
     for name, value in {"model": model, "model_version": "1" if model_version is None else model_version}.items():
         if not isinstance(value, str) or not value:
             raise ConfigError(expected(f"{name} to be a name", value))
-    if datatype is not None and datatype not in _DATATYPES:
-        raise ConfigError(expected(f"datatype to be one of {', '.join(_DATATYPES)}", datatype))
+    if datatype is not None and datatype not in (*_DATATYPES, "BYTES"):
+        raise ConfigError(expected(f"datatype to be one of {', '.join(_DATATYPES)}, BYTES", datatype))
     path = f"/v2/models/{quote(model, safe='')}"
     if model_version is not None:
         path += f"/versions/{quote(model_version, safe='')}"

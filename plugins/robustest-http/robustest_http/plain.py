@@ -17,7 +17,7 @@ from robustest_http.credentials import HeaderFromEnv
 from robustest_http.delivery import Delivery
 from robustest_http.endpoint import Endpoint
 
-Encode = Callable[[NDArray[np.float32]], object]
+Encode = Callable[[Any], object]
 Decode = Callable[[Any], object]
 
 
@@ -30,14 +30,15 @@ class _Plain:
     decode: Decode
     gives: Gives
 
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
+    def __call__(self, x: NDArray[np.float32] | list[Any]) -> NDArray[Any]:
         return self.endpoint.predict(x, "", self._body, self._answers)
 
-    def _body(self, x: NDArray[np.float32]) -> object:
+    def _body(self, x: NDArray[np.float32] | list[Any]) -> object:
         try:
             return self.encode(x)
         except Exception as error:
-            raise ConfigError(f"Expected encode to make JSON of a batch {x.shape} but it raised {error!r}.") from error
+            what = x.shape if isinstance(x, np.ndarray) else f"of {len(x)} {type(x[0]).__name__}"
+            raise ConfigError(f"Expected encode to make JSON of a batch {what} but it raised {error!r}.") from error
 
     def _answers(self, reply: Any, n: int) -> NDArray[Any]:
         try:
@@ -67,7 +68,9 @@ def json_model(
 
     Args:
         url: the endpoint.
-        encode: function from a float32 array (B, *S) to the body of a request, anything that `json.dumps` takes.
+        encode: function from a float32 array (B, *S), or from a list of texts or bytes, to the body of a request:
+            anything that `json.dumps` takes, or a `Multipart`. A server of one file a request needs
+            `delivery=Delivery(batch_size=1)`.
         decode: function from the parsed body of a reply to the answers, in the order of the samples.
         gives, classes, version, auth, delivery, bounds, preprocessing, max_queries: as for `open_inference_model`.
 

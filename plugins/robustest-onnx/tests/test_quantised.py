@@ -94,6 +94,21 @@ def test_a_twin_is_part_of_what_is_remembered(save: Save) -> None:
     assert prints[0] == prints[2] != prints[1]
 
 
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "fast"])
+def test_a_twin_that_is_another_function_passes_nothing(save: Save, data: Data, attack: str) -> None:
+    stranger = onnx.load(save("stranger.onnx"))
+    generator = torch.Generator().manual_seed(9)
+    for one in stranger.graph.initializer:
+        values = torch.randn(*one.dims, generator=generator) / one.dims[-1] ** 0.5
+        one.CopyFrom(numpy_helper.from_array(values.numpy(), one.name))
+    path = save()
+    onnx.save(stranger, path.with_name("stranger.onnx"))
+    model = onnx_model(path, gradients_from=path.with_name("stranger.onnx"))
+    found = measure_robust_accuracy(model, data, Linf(0.03), attack=attack, at_least=0.05)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "health:gradient_misleads" in found.reasons
+
+
 def test_twins_of_another_form_are_refused(save: Save) -> None:
     with pytest.raises(ConfigError, match=r"gradients_from with inputs of shape \(1, 8, 8\), as net.onnx"):
         onnx_model(save(), gradients_from=save("wide.onnx", sides=(8, "w")))

@@ -157,6 +157,8 @@ def test_a_file_of_strings_is_a_function_of_a_list(tmp_path: Path, shape: list[A
     model = onnx_model(tmp_path / "words.onnx")
     assert model.gives.name == "SCORES"
     assert model.call(["good", "bad", "fine", "good"]).tolist() == [[-2, 2], [2, -2], [-1, 1], [-2, 2]]
+    found = measure_accuracy(model, (["good", "bad", "fine", "good"], np.array([1, 0, 0, 1])), exact=True)
+    assert found.estimate == 0.75
     with pytest.raises(ModelError, match="a list of strings"):
         model.call("good")
     with pytest.raises(ConfigError, match="input of floats where gradients are wanted but got 'strings'"):

@@ -132,6 +132,11 @@ class CueMeasurement:
     of: Tensor | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        if chunk.coding is not None:
+            raise ConfigError(
+                "Expected samples that are tensors for cues but got texts or bytes. Claim accuracy under a function "
+                "that puts the cue in, as a shift."
+            )
         if self.of is not None:
             # Cues draw by positions in the user's data, not in the view.
             chunk = replace(chunk, ids=self.of[chunk.ids])

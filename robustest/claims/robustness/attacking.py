@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -109,6 +109,16 @@ class Attacking:
     replay: Replay | None = None
     probing: bool = True
     every: bool = False
+
+    @property
+    def whole_inputs(self) -> bool:
+        """True for texts, which are whole numbers and have no gradient."""
+        return bool(getattr(self.threat, "of_strings", False))
+
+    @property
+    def room(self) -> int:
+        """Columns that the threat's texts may need beyond the longest sample."""
+        return int(getattr(self.threat, "room", 0))
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         cascade, threat = self.cascade, self.threat
@@ -237,6 +247,14 @@ class Certifying:
     threat: Threat
     replay: Replay | None = None
 
+    @property
+    def whole_inputs(self) -> bool:
+        return self.attack.whole_inputs
+
+    @property
+    def room(self) -> int:
+        return self.attack.room
+
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         from robustest.engine.proving import prove_rows  # here, as no other claim needs it
 
@@ -301,8 +319,8 @@ class Adversarial:
 @measurement()
 def find_adversarial(
     model: object,
-    x: Tensor | NDArray[Any],
-    y: Tensor | NDArray[Any],
+    x: Tensor | NDArray[Any] | Sequence[str] | Sequence[bytes],
+    y: Tensor | NDArray[Any] | Sequence[Any],
     threat: Threat,
     *,
     attack: str | Searcher | Cascade = "standard",
@@ -312,7 +330,8 @@ def find_adversarial(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        x: (N, *S) floats inside the bounds, a tensor or an array, like the inputs returned.
+        x: (N, *S) floats inside the bounds, a tensor or an array, like the inputs returned; or a list of texts or of
+            bytes.
         y: (N,) integer labels.
         **options: see `robustest.run.plan.Options`.
 
@@ -327,8 +346,14 @@ def find_adversarial(
     # No claim: every sample is attacked, and no verdict ends the search early.
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     evidence = observe(setup.plan(f"{cascade.name} under {threat}", look, nothing))
-    found = torch.from_numpy(evidence.columns["x"])
-    like: Any = found.to(x.dtype).to(x.device) if isinstance(x, Tensor) else found.numpy().astype(x.dtype)
+    found, coding = torch.from_numpy(evidence.columns["x"]), setup.samples.coding
+    like: Any
+    if coding is not None:
+        like = coding.decode(found)
+    elif isinstance(x, Tensor):
+        like = found.to(x.dtype).to(x.device)
+    else:
+        like = found.numpy().astype(np.asarray(x).dtype)
     return Adversarial(
         x=like,
         broken=~evidence.columns["held"],

@@ -18,12 +18,20 @@ from hypothesis import strategies as st
 from robustest import ConfigError, DataError, ModelError, Settings, Verdict, scores_model
 from robustest.claims.datasets.accuracy import accuracy_plan
 from robustest.context import Context, running
+from robustest.cues import FunctionCue
 from robustest.data import as_samples
 from robustest.data.coding import Coding
 from robustest.data.strings import Strings, are_strings
 from robustest.decisions import ShareRule
 from robustest.engine.chunks import load
-from robustest.measure import measure_accuracy, measure_shift_accuracy, measure_worst_group_accuracy
+from robustest.measure import (
+    measure_accuracy,
+    measure_calibrated,
+    measure_no_spurious_feature,
+    measure_selective_accuracy,
+    measure_shift_accuracy,
+    measure_worst_group_accuracy,
+)
 from robustest.models import Needs, as_classifier
 from robustest.reports.text import failure_text
 from robustest.run.memory import WATCHED, listen
@@ -236,6 +244,20 @@ def test_a_single_text_and_empty_texts_are_measured() -> None:
 def test_what_is_wrong_with_the_data_is_said(data: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         measure_accuracy(good, data, at_least=0.5)
+
+
+def test_confidence_in_texts() -> None:
+    logits = scores_model(lambda texts: 3 * good(texts))  # type: ignore[arg-type, operator]
+    calibrated = measure_calibrated(logits, (TEXTS, LABELS), max_brier=0.9)
+    assert calibrated.verdict is Verdict.PASSED
+    chosen = measure_selective_accuracy(logits, (TEXTS, LABELS), coverage=0.5, at_least=0.9)
+    assert chosen.verdict is Verdict.PASSED
+
+
+def test_cues_are_of_tensors() -> None:
+    cue = FunctionCue("a word", on=lambda x: x, off=lambda x: x)
+    with pytest.raises(ConfigError, match="tensors for cues"):
+        measure_no_spurious_feature(good, (TEXTS, LABELS), cue, max_flip_rate=0.1)
 
 
 def test_bounds_and_preprocessing_are_of_tensors() -> None:

@@ -222,6 +222,19 @@ def test_the_workers_of_a_loader_read(tmp_path: Path) -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def shifted(items: list[Any]) -> tuple[Tensor, Tensor]:
+    """A collate function of the user's, which sees a whole chunk at once."""
+    return torch.stack([x for x, _ in items]) / 2 + len(items) / 1000, torch.tensor([y for _, y in items])
+
+
+def test_a_collate_function_gets_the_same_batches_in_a_worker(tmp_path: Path) -> None:
+    items = Elsewhere(tmp_path)
+    here, there = (claim(DataLoader(items, num_workers=workers, collate_fn=shifted)) for workers in (0, 1))
+    assert there.outcomes == here.outcomes
+    assert there.data == here.data
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 class OfProcess(Elsewhere):
     """Other samples in every process."""
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import find
 from torch import Tensor
 
 from robustest import L0, L2, ConfigError, Linf, Patch, Shift, Spatial, rng
+from robustest.measure import measure_robust_to, measure_shift_accuracy
 from robustest.shifts import Delay, Gain, Noise, Reverberation, as_shift
 from robustest.strategies import (
     Composition,
@@ -91,6 +93,34 @@ def test_a_chain_takes_any_function_of_a_batch() -> None:
         "Composition((Fainter(db=6), darker, partial(dimmer, severity=2), Shift('contrast', 3), Gain(gain=-6),))"
     )
     assert hash(chain) == hash(Composition(chain.steps))
+
+
+def shouted(texts: list[str], words: int) -> list[str]:
+    return [" ".join([*(word.upper() for word in text.split()[:words]), *text.split()[words:]]) for text in texts]
+
+
+def test_texts_are_changed_in_a_chain_as_images_are() -> None:
+    texts = [
+        "a good film, a very good film",
+        "a bad film, no good at all",
+        "so good that it hurts",
+        "as bad as it gets",
+    ]
+
+    def model(given: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.array([[-1.0, 1.0] if "good" in text else [1.0, -1.0] for text in given])
+
+    y = model(texts).argmax(1)
+    chain = Composition((partial(shouted, words=2), Shift("whitespace", 5)))
+    found = measure_shift_accuracy(model, (texts, y), chain, exact=True)
+    assert found.estimate == (model(shouted(texts, 2)).argmax(1) == y).mean() == 0.75
+    assert "shouted(words=2), then whitespace, severity 5" in found.setting
+    searched = measure_robust_to(model, (texts, y), changes(shouted, words=(0, 6)), at_least=1.0, max_examples=20)
+    assert searched.details["mildest"]["code"] == "partial(shouted, words=2)"
+    with pytest.raises(ConfigError, match="images of shape"):
+        measure_shift_accuracy(model, (texts, y), Composition((Shift("fog", 2),)))
+    with pytest.raises(ConfigError, match="signals"):
+        measure_shift_accuracy(model, (texts, y), Composition((Shift("noise", 2),)))
 
 
 def test_each_number_shrinks_towards_the_first_of_its_range() -> None:

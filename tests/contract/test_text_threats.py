@@ -1,0 +1,257 @@
+"""Claims on edited texts: truth by enumeration, models on which no claim may pass, replay, shrinking, comparison."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustest import (
+    Append,
+    ConfigError,
+    Edits,
+    Insert,
+    Linf,
+    ModelError,
+    Settings,
+    Verdict,
+    find_adversarial,
+    labels_model,
+)
+from robustest.attacks import GreedyMoves
+from robustest.context import Context, running
+from robustest.measure import measure_robust_accuracy
+from robustest.threats import Threat
+
+LETTERS = "abcdefghij"
+DRAW = np.random.default_rng(5)
+LABELS = [0, 1, 1, 0, 1, 0]
+# Sixteen letters that say the class, among eight others: no few edits change the class.
+TEXTS = ["".join(DRAW.permutation([*"qp"[label] * 16, *DRAW.choice(list(LETTERS), 8)])) for label in LABELS]
+Model = Callable[[Sequence[Any]], NDArray[Any]]
+
+
+def scored(lead: Callable[[Any], float]) -> Model:
+    """A model by the lead of class 1."""
+
+    def model(texts: Sequence[Any]) -> NDArray[Any]:
+        leads = np.array([lead(text) for text in texts])
+        return np.stack([-leads, leads], 1)
+
+    return model
+
+
+def right(text: str, spread: float) -> float:
+    """A lead whose sign no few edits change; its size differs between texts by `spread`."""
+    sign = 1 if text.count("p") > text.count("q") else -1
+    return sign * (1 + spread * math.sin(hash_of(text))) if spread else sign
+
+
+def hash_of(text: str) -> float:
+    return zlib.crc32(text.encode("utf-8", "surrogatepass")) % 997
+
+
+def but_for(hole: Callable[[str], float], spread: float = 0.3) -> Model:
+    """A model that is right except where `hole` is 1; between 0 and 1 it lowers the lead."""
+    return scored(lambda text: right(text, spread) * (1 - 2 * hole(text)))
+
+
+def joint(text: str, *, hints: bool) -> float:
+    found = (text[3:4] == "z") + (text[15:16] == "z")
+    return found / 2 * (1 if found == 2 else 0.8) if hints else float(found == 2)
+
+
+FLAWED: dict[str, tuple[Model, Threat]] = {
+    "one letter at one place": (but_for(lambda text: text[11:12] == "z"), Edits(1, alphabet="xyz")),
+    "one letter at one place, larger alphabet": (
+        but_for(lambda text: text[11:12] == "z"),
+        Edits(1, alphabet="abcdefghijklmnopqrstuvwxyz"),
+    ),
+    "two joint edits with hints": (but_for(lambda text: joint(text, hints=True)), Edits(2, alphabet="xyz")),
+    "two joint edits and nothing else": (
+        but_for(lambda text: joint(text, hints=False), spread=0.0),
+        Edits(2, alphabet="abcdefghijklmnopqrstuvwxyz"),
+    ),
+    "the last letters": (but_for(lambda text: text[-2:] == "~~"), Append(2)),
+    "the last letters, of many": (but_for(lambda text: text.endswith("~~~~")), Append(40)),
+    "a row inside": (but_for(lambda text: "~~~" in text[5:-5]), Insert(8)),
+    "a swap": (but_for(lambda text: text[5:7] not in {own[5:7] for own in TEXTS}), Edits(1, kinds=("swap",))),
+    "flat scores": (
+        scored(lambda text: float(np.sign(right(text, 0.0) * (1 - 2 * joint(text, hints=False))))),
+        Edits(2, alphabet="abcdefghijklmnopqrstuvwxyz"),
+    ),
+    "labels alone": (
+        labels_model(
+            lambda texts: but_for(lambda text: joint(text, hints=False))(texts).argmax(1),  # type: ignore[arg-type]
+            classes=2,
+        ),
+        Edits(2, alphabet="abcdefghijklmnopqrstuvwxyz"),
+    ),
+    "a threat that cannot move": (but_for(lambda text: "z" in text), Edits(1, alphabet="xyz", keep=r"(?s).+")),
+}
+# Of regions that take many queries.
+SLOW = {"flat scores", "two joint edits and nothing else", "the last letters, of many", "a row inside"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FLAWED]
+)
+def test_no_claim_passes_on_a_flawed_model(name: str) -> None:
+    model, threat = FLAWED[name]
+    result = measure_robust_accuracy(model, (TEXTS, LABELS), threat, at_least=0.5, attack="fast", exact=True)
+    assert result.verdict is not Verdict.PASSED, result.rule
+
+
+def test_a_model_that_no_edit_can_break_passes() -> None:
+    for threat in (Edits(1, alphabet="xyz"), Append(2, "xyz"), Insert(2, "xy")):
+        result = measure_robust_accuracy(SOUND, (TEXTS, LABELS), threat, at_least=1.0, attack="standard")
+        assert result.verdict is Verdict.PASSED, result.rule
+
+
+def neighbours(text: str, letters: str) -> set[str]:
+    found = {text}
+    for at in range(len(text) + 1):
+        found |= {text[:at] + letter + text[at:] for letter in letters}
+        if at < len(text):
+            found |= {text[:at] + letter + text[at + 1 :] for letter in letters} | {text[:at] + text[at + 1 :]}
+        if at + 1 < len(text):
+            found.add(text[:at] + text[at + 1] + text[at] + text[at + 2 :])
+    return found
+
+
+def bigrams(text: str) -> float:
+    """A lead by pairs of letters: some texts have neighbours of the other class, and some have none."""
+    return sum((ord(a) * 7 + ord(b) * 13) % 5 - 2 for a, b in itertools.pairwise(text)) + 0.5
+
+
+def truth(texts: Sequence[str], letters: str) -> list[bool]:
+    return [len({bigrams(near) > 0 for near in neighbours(text, letters)}) == 1 for text in texts]
+
+
+SOUND = scored(lambda text: right(text, 0.3))
+
+
+def enumerated(n: int) -> None:
+    draw = np.random.default_rng(1)
+    texts = ["".join(draw.choice(list(LETTERS), draw.integers(3, 40))) for _ in range(n)]
+    labels = [int(bigrams(text) > 0) for text in texts]
+    letters = "acegi"
+    result = measure_robust_accuracy(
+        scored(bigrams), (texts, labels), Edits(1, alphabet=letters), attack="standard", exact=True
+    )
+    want = truth(texts, letters)
+    assert list(result.outcomes) == want
+    assert 0 < sum(want) < n
+    assert result.estimate == pytest.approx(sum(want) / n)
+
+
+def test_one_edit_is_searched_to_the_end() -> None:
+    """Against all neighbours of each text, written down by other code."""
+    enumerated(20)
+
+
+@pytest.mark.slow
+def test_one_edit_of_200_texts_is_searched_to_the_end() -> None:
+    enumerated(200)
+
+
+def test_counterexamples_are_shrunk_shown_and_replayed(tmp_path: Path) -> None:
+    texts, labels = TEXTS, [int(bigrams(text) > 0) for text in TEXTS]
+    settings = Settings(store=str(tmp_path / "store"), corpus=str(tmp_path / "corpus"), recheck=0.0, exact=True)
+    threat = Edits(3, alphabet="acegi")
+    asked: list[int] = []
+
+    def model(given: Sequence[str]) -> NDArray[Any]:
+        asked.append(len(given))
+        return scored(bigrams)(given)
+
+    with running(Context(settings=settings, test="t.py::t")):
+        first = measure_robust_accuracy(model, (texts, labels), threat, at_least=0.9, attack="fast")
+        # With a longer text in the data all rows are padded otherwise; the known counterexamples are the same.
+        longer = [*texts, "c" * 60]
+        again = measure_robust_accuracy(
+            model, (longer, [*labels, int(bigrams("c" * 60) > 0)]), threat, at_least=0.9, attack="fast", cache=False
+        )
+    assert first.verdict is Verdict.FAILED
+    assert again.replayed >= len([held for held in first.outcomes if held is False]) > 0
+    for worst in first.counterexamples:
+        assert worst.changes is not None
+        assert worst.pixels is None
+        assert worst.size is not None
+        marks = [mark for mark, _ in worst.changes["diff"]]
+        assert {"-", "+"} & {*marks}
+        kept = "".join(part for mark, part in worst.changes["diff"] if mark != "+")
+        made = "".join(part for mark, part in worst.changes["diff"] if mark != "-")
+        assert kept == texts[worst.index]
+        assert (bigrams(made) > 0) != (bigrams(kept) > 0)
+    # The smallest: a text with a neighbour of the other class is shown with one edit.
+    breakable = [not held for held in truth(texts, "acegi")]
+    assert all(worst.size == 1 for worst in first.counterexamples if breakable[worst.index])
+
+
+def test_the_inputs_found_are_texts_inside_the_threat() -> None:
+    labels = [int(bigrams(text) > 0) for text in TEXTS]
+    found = find_adversarial(scored(bigrams), TEXTS, labels, Edits(2, alphabet="acegi"), attack="fast")
+    assert [type(text) for text in found.x] == [str] * len(TEXTS)
+    assert found.broken.any()
+    for text, made, size, broken in zip(TEXTS, found.x, found.norms, found.broken, strict=True):
+        assert (made != text) == (size > 0)
+        assert size <= 2
+        assert not broken or (bigrams(made) > 0) != (bigrams(text) > 0)
+
+
+def test_bytes_are_attacked_as_bytes() -> None:
+    files = [text.encode() for text in TEXTS]
+
+    def model(rows: Sequence[bytes]) -> NDArray[Any]:
+        assert all(type(row) is bytes for row in rows)
+        return scored(lambda row: right(row[:24].decode("latin-1"), 0.3) * (-1 if row[-1] > 200 else 1))(rows)
+
+    result = measure_robust_accuracy(
+        model, (files, LABELS), Append(4, alphabet=bytes(range(256))), at_least=0.5, attack="fast", exact=True
+    )
+    assert result.verdict is Verdict.FAILED
+    assert result.estimate == 0
+    changes = result.counterexamples[0].changes
+    assert changes is not None
+    assert changes["diff"][-1][0] == "+"
+    assert changes["diff"][-1][1].startswith("\\x")
+
+
+def test_another_model_is_searched_and_compared_on_texts() -> None:
+    labels = [int(bigrams(text) > 0) for text in TEXTS]
+    data, threat = (TEXTS, labels), Edits(1, alphabet="acegi")
+    fast: dict[str, Any] = {"attack": GreedyMoves(queries=100), "suppress": ("weak_search",)}
+    same = measure_robust_accuracy(scored(bigrams), data, threat, no_worse_than=scored(bigrams), **fast)
+    assert same.verdict is Verdict.PASSED
+    brittle = scored(lambda text: bigrams(text) * (-1 if text not in TEXTS else 1))
+    worse = measure_robust_accuracy(brittle, data, threat, no_worse_than=scored(bigrams), **fast)
+    assert worse.verdict is not Verdict.PASSED
+
+
+def test_a_model_that_fails_on_a_changed_text_is_no_pass() -> None:
+    def fragile(texts: Sequence[str]) -> NDArray[Any]:
+        if any(text not in TEXTS for text in texts):
+            raise ValueError("unknown text")
+        return SOUND(texts)
+
+    with pytest.raises(ModelError, match="unknown text"):
+        measure_robust_accuracy(fragile, (TEXTS, LABELS), Edits(1), at_least=0.5, attack="fast")
+
+
+def test_threats_and_data_must_fit() -> None:
+    files = [text.encode() for text in TEXTS]
+    for threat in (Edits(1, alphabet="\u20ac"), Edits(1, words={"a": ["b"]}), Append(2, "\u20ac")):
+        with pytest.raises(ConfigError, match="below 256"):
+            measure_robust_accuracy(SOUND, (files, LABELS), threat, at_least=0.5)
+    with pytest.raises(ConfigError, match="threat of texts"):
+        measure_robust_accuracy(SOUND, (TEXTS, LABELS), Linf(0.1), at_least=0.5)
+    with pytest.raises(ConfigError, match="texts or bytes for Edits"):
+        measure_robust_accuracy(lambda x: x, (np.zeros((4, 2), dtype=np.float32), [0, 1, 0, 1]), Edits(1), at_least=0.5)
