@@ -29,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 
 from robustest import Edits, find_adversarial
 from robustest.attacks import GreedyMoves
+from robustest.shifts.text import LOOK_ALIKES
 
 Data = tuple[list[str], list[int]]
 """Texts and their labels."""
@@ -80,7 +81,7 @@ def theirs(recipe: str, model: Counted, data: Data, *, k: int, queries: int) -> 
     from textattack.search_methods import GreedyWordSwapWIR
     from textattack.transformations import (
         CompositeTransformation,
-        WordSwapHomoglyphSwap,
+        WordSwap,
         WordSwapNeighboringCharacterSwap,
         WordSwapRandomCharacterDeletion,
         WordSwapRandomCharacterInsertion,
@@ -101,6 +102,13 @@ def theirs(recipe: str, model: Counted, data: Data, *, k: int, queries: int) -> 
         def _check_constraint(self, transformed: Any, reference: Any) -> bool:
             return apart(reference.text, transformed.text) <= k
 
+    class LookAlikes(WordSwap):  # type: ignore[misc, no-any-unimported]
+        """As `WordSwapHomoglyphSwap`, whose table the wheel lacks, with the table that both sides get here."""
+
+        def _get_replacement_words(self, word: str) -> list[str]:
+            places = [at for at, letter in enumerate(word) if letter in LOOK_ALIKES]
+            return [word[:at] + LOOK_ALIKES[word[at]] + word[at + 1 :] for at in places]
+
     inner: dict[str, Any] = {"random_one": True, "skip_first_char": True, "skip_last_char": True}
     transformations = {
         "DeepWordBug": [
@@ -113,7 +121,7 @@ def theirs(recipe: str, model: Counted, data: Data, *, k: int, queries: int) -> 
             WordSwapRandomCharacterInsertion(letters_to_insert=" ", **inner),
             WordSwapRandomCharacterDeletion(**inner),
             WordSwapNeighboringCharacterSwap(**inner),
-            WordSwapHomoglyphSwap(),
+            LookAlikes(),
         ],
     }[recipe]
     attack = Attack(
@@ -151,10 +159,7 @@ def main() -> None:
     draw = np.random.default_rng(0)
     classes = [draw.permutation(sentences(package)).tolist() for package in ("pandas", "torch")]
     train, test = ([c[:1200] for c in classes], [c[1200:] for c in classes])
-    from textattack.transformations import WordSwapHomoglyphSwap
-
-    homoglyphs = "".join(dict.fromkeys(WordSwapHomoglyphSwap().homos.values()))
-    letters = {"DeepWordBug": string.ascii_letters, "TextBugger": " " + homoglyphs}
+    letters = {"DeepWordBug": string.ascii_letters, "TextBugger": " " + "".join(LOOK_ALIKES.values())}
     for name, options in {
         "words": {},
         "characters": {"analyzer": "char_wb", "ngram_range": (1, 4)},

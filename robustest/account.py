@@ -193,7 +193,7 @@ class Row:
         if result is None:
             return "error" if outcome in (None, "passed") else str(outcome)
         # No assertion required anything of this result.
-        if not result.gated or (result.verdict is Verdict.INCONCLUSIVE and not result.is_claim):
+        if result.outcome == "measured":
             return "measured"
         if result.verdict is Verdict.PASSED:
             return "xpassed" if outcome == "xpassed" else "passed"

@@ -18,6 +18,9 @@ from robustest.words import clean_share
 HINT = "hint: "
 """Prefix of a note that hints at a likely mistake; no verdict rests on it."""
 
+NOT_REMEMBERED = "not remembered: "
+"""Prefix of the note that names why a later run measures the claim again."""
+
 PAGES = "https://github.com/robustest/robustest/tree/main/docs/"
 """Address of the documentation's folder."""
 
@@ -194,9 +197,11 @@ def _class(result: Result) -> Advice | None:
 
 
 def _saturated(result: Result) -> Advice | None:
-    before = result.details.get("clean_accuracy")
-    if result.bounds != "above" or result.comparison != ">=" or result.estimate != 0.0 or not isinstance(before, float):
+    seen = result.details.get("clean_seen")
+    every = result.interval[1] == 0.0 if result.estimate is None else result.estimate == 0.0
+    if result.bounds != "above" or result.comparison != ">=" or not every or not isinstance(seen, Mapping):
         return None
+    before = clean_share(seen)
     return Advice(
         f"saturated: the search breaks every sample, and {before:.3f} of them were right before it",
         "find the change that the model holds (measure_min_perturbation), and claim a smaller one",
@@ -205,7 +210,7 @@ def _saturated(result: Result) -> Advice | None:
 
 
 def _near(result: Result) -> Advice | None:
-    if not result.straddles:
+    if not result.straddles or _needed(result) < 2 * result.n:
         return None
     cause = f"too few samples to know it of others: {result.threshold:g} lies inside the interval of these {result.n}"
     return Advice(cause, _more_samples(result) or "measure more samples", "verdicts.md#two-kinds-of-claim")
@@ -213,13 +218,8 @@ def _near(result: Result) -> Advice | None:
 
 def _more_samples(result: Result) -> str:
     """Return the number of samples that would decide a claim if its value stayed as it is; else empty."""
-    if result.estimate is None or result.threshold is None or not result.n:
+    if (needed := _needed(result)) == 0:
         return ""
-    low, high = result.left_interval
-    gap = abs(result.estimate - result.threshold)
-    half = result.estimate - low if result.threshold < result.estimate else high - result.estimate
-    # The interval shrinks with the root of the number of samples.
-    needed = result.n * (half / gap) ** 2 if gap > 0 else math.inf
     if not result.n < needed < _MANY:
         return "measure more samples, or claim a threshold further away: robustest suggest prints it"
     digits = 10 ** max(0, len(str(int(needed))) - 2)
@@ -227,6 +227,17 @@ def _more_samples(result: Result) -> str:
         f"measure about {math.ceil(needed / digits) * digits:,} samples, which decide it if the value stays, or claim "
         "a threshold further away: robustest suggest prints it"
     )
+
+
+def _needed(result: Result) -> float:
+    """Return the number of samples whose interval would just reach the threshold; 0 if there is no value."""
+    if result.estimate is None or result.threshold is None or not result.n:
+        return 0.0
+    low, high = result.left_interval
+    gap = abs(result.estimate - result.threshold)
+    half = result.estimate - low if result.threshold < result.estimate else high - result.estimate
+    # The interval shrinks with the root of the number of samples.
+    return result.n * (half / gap) ** 2 if gap > 0 else math.inf
 
 
 def _cue(result: Result) -> Advice | None:

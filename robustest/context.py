@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -215,7 +216,10 @@ class Attempt:
         phase, error = context.ended
         # An assertion that does not hold; any other error (a connection, a file) kept the test from finding out.
         failed = isinstance(error, AssertionError) or type(error).__name__ == "Failed" or refuted
-        return cls(tuple(context.results), phase, "failed" if failed else "error", str(error) or type(error).__name__)
+        reason = str(error) or type(error).__name__
+        if type(error).__name__ == "FixtureLookupError":  # of pytest; its text is the tuple of its arguments
+            reason = f"fixture {getattr(error, 'argname', '')!r} not found"
+        return cls(tuple(context.results), phase, "failed" if failed else "error", reason)
 
 
 # Environment variable with the process that runs the tests, and the folder for claims of other processes.
@@ -420,7 +424,17 @@ def current() -> Context:
     """Return the running test's context, or a fresh default one outside of a test."""
     # A thread without the context variable belongs to the test that began last.
     found = _current.get(None) or (_running[-1] if _running else None)
-    return found or Context(progress=notebook_progress() if "IPython" in sys.modules else None)
+    if found is None and "IPython" in sys.modules and (progress := notebook_progress()) is not None:
+        return Context(settings=replace(_DEFAULT, pictures=_notebook_pictures()), progress=progress)
+    return found or Context()
+
+
+@cache
+def _notebook_pictures() -> str:
+    """Return a folder for the pictures of results in a notebook, which embeds them; removed with the process."""
+    folder = tempfile.mkdtemp(prefix="robustest-pictures-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @contextmanager

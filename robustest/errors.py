@@ -6,14 +6,44 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robustest.results import Result
 
 
-class RobustestError(Exception):
+# Frames of the user's own code that a notebook shows, and characters of a line of the error there.
+_FRAMES, _WIDE = 2, 500
+
+
+class InNotebooks:
+    """Exceptions that a notebook shows by the user's own frames and the message: IPython asks for this method."""
+
+    __traceback__: Any
+    __cause__: Any
+
+    def _render_traceback_(self) -> list[str]:
+        # A measurement has dozens of frames, each with source and arguments, and none is the user's to mend.
+        ours, lines = Path(__file__).parent, []
+        frames = [one for one in traceback.extract_tb(self.__traceback__) if not _foreign(one.filename, ours)]
+        cause = [] if self.__cause__ is None else traceback.extract_tb(self.__cause__.__traceback__)
+        cause = [one for one in cause if not _foreign(one.filename, ours) and "site-packages" not in one.filename]
+        for frame in [*frames[-_FRAMES:], *(one for one in cause[-1:] if one not in frames)]:
+            cell = "ipykernel" in frame.filename or frame.filename.startswith("<")
+            lines.append(f"{'cell' if cell else frame.filename}, line {frame.lineno}: {frame.line}")
+        message = [line[:_WIDE] for line in str(self).splitlines()]
+        return [*lines, f"{type(self).__name__}: {message[0] if message else ''}", *message[1:]]
+
+
+def _foreign(filename: str, ours: Path) -> bool:
+    path = Path(filename)
+    return path.is_relative_to(ours) or (path.parent.name == "core" and path.parent.parent.name == "IPython")
+
+
+class RobustestError(InNotebooks, Exception):
     """A claim could not be measured; no verdict was reached."""
 
 
@@ -81,7 +111,7 @@ class NotSearched(RobustestError):
         return type(self), (self.statement, self.reason), {"claim": self.claim}
 
 
-class ClaimFailed(AssertionError):
+class ClaimFailed(InNotebooks, AssertionError):
     """A claim about a model does not hold; `result` has the numbers."""
 
     def __init__(self, message: str, result: Result) -> None:

@@ -472,7 +472,13 @@ class Result:
 
     def __repr__(self) -> str:
         claim = repr(self.statement)[1:-1].replace("##", r"\x23#")  # anybody's words: pytest prints this into logs
-        return f"<{type(self).__name__} {self.verdict}: {claim}; {sentence(self)}; n={count_of(self)}>"
+        return f"<{type(self).__name__} {self.outcome}: {claim}; {sentence(self)}; n={count_of(self)}>"
+
+    @property
+    def outcome(self) -> str:
+        """The verdict, or "measured" for a result that claims nothing or that no assertion took."""
+        alone = not self.gated or (self.verdict is Verdict.INCONCLUSIVE and not self.is_claim)
+        return "measured" if alone else str(self.verdict)
 
     def _repr_html_(self) -> str | None:
         """Return the card of the page for a notebook; None without Jinja2."""

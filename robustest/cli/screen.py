@@ -111,7 +111,7 @@ def show_account(screen: Screen, account: Account, *, details: bool) -> Exit:
     rows, left_out = account.rows, account.left_out
     if not left_out and account.session is not None and account.session.selection:
         left_out = f"selected by {account.session.selection}: tests in other files were not collected"
-    summary(screen, account, details=details, left_out=left_out)
+    summary(screen, account, details=details, left_out=left_out, stated=True)
     counts = dict.fromkeys(reversed(STATES), 0)
     for row in rows:
         counts[row.state] += 1

@@ -413,7 +413,9 @@ def _mend(model: Classifier, x: Tensor, error: Exception) -> str:
         return "Its channels come last: give x.permute(0, 3, 1, 2), or wrap the model if it takes them so."
     if len(shape) == 4 and shape[1] == 1:
         return "If it takes three channels, repeat the grey one: x.expand(-1, 3, -1, -1)."
-    return "Give samples in the shape that it was trained on, or wrap it in a function that brings them there."
+    if isinstance(error, (RuntimeError, ValueError, IndexError)):
+        return "Give samples in the shape that it was trained on, or wrap it in a function that brings them there."
+    return f"Call it by itself, model(torch.rand{shape}), and mend what it says."
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

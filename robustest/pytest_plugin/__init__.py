@@ -202,19 +202,31 @@ def _is_robust(item: pytest.Item, *, by_text: bool) -> bool:
         return False
     # A claim inside of a helper is only noticed once it is made. By its text a test can be skipped before its fixtures
     # load a model, selected by `-m robust`, and belong to a shard.
-    function: Any = inspect.unwrap(getattr(item, "obj", None) or (lambda: None))
-    code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
-    used = set(_names(code)) if isinstance(code, CodeType) else set()
-    claims = {name for name in used if name.startswith(("assert_", "measure_"))}
+    seen: set[Any] = set()
+    todo: list[Any] = [inspect.unwrap(getattr(item, "obj", None) or (lambda: None))]
+    while todo:
+        function = todo.pop()
+        code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+        if code in seen or not isinstance(code, CodeType):
+            continue
+        seen.add(code)
+        used = set(_names(code))
+        owners = {name: _owner(names[name]) for name in used if name in names}
+        # Either the function is one of robustest's or of a pack's, or it is read from such a module.
+        modules = any(name.startswith("robustest") for name in used if name not in names) or any(
+            inspect.ismodule(names[name]) and owner.startswith("robustest") for name, owner in owners.items()
+        )
+        claims = [name for name in used if name.startswith(("assert_", "measure_"))]
+        if any(owners[name].startswith("robustest") if name in owners else modules for name in claims):
+            return True
+        # Helpers of the same module are read as well.
+        todo += [names[name] for name, owner in owners.items() if owner == names.get("__name__")]
+    return False
 
-    def is_ours(name: str) -> bool:
-        value = names.get(name)
-        module = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
-        return str(module if name in names else name).startswith("robustest")
 
-    # Either the function is one of robustest's or of a pack's, or it is read from such a module.
-    modules = any(is_ours(name) for name in used if name not in names or inspect.ismodule(names[name]))
-    return any(is_ours(name) if name in names else modules for name in claims)
+def _owner(value: object) -> str:
+    """Return the name of a module, or of the module in which a value is defined."""
+    return str(value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", ""))
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ def ending_of(report: pytest.TestReport) -> Ending | None:
         why = str(longrepr[-1]).removeprefix("Skipped: ")
     else:  # the message of the exception, without its traceback
         why = str(getattr(getattr(longrepr, "reprcrash", None), "message", longrepr if longrepr else ""))
+        why = _missing_fixture(why) if why.startswith("file ") else why
     if report.outcome == "failed":
         # Only a call whose claim was measured can fail; everything else is an error, which says nothing about the
         # model.
@@ -46,6 +48,16 @@ def ending_of(report: pytest.TestReport) -> Ending | None:
     return Ending(
         test=report.nodeid, phase=phase, outcome=outcome, reason=reason, claimed=claimed, replay=_replay(report)
     )
+
+
+def _missing_fixture(text: str) -> str:
+    """Return pytest's text for a fixture that is not found, which begins with the test's source, in one line."""
+    marked = [line.lstrip("E> ") for line in text.splitlines() if line.startswith(("E  ", ">  "))]
+    if not marked:
+        return text
+    missing, there = marked[0], marked[1].partition(": ")[2].split(", ") if len(marked) > 1 else []
+    near = difflib.get_close_matches(missing.partition("'")[2].partition("'")[0], there, n=1)
+    return f"{missing}. {f'Did you mean {near[0]!r}?' if near else 'Define it in conftest.py.'}"
 
 
 def _phase(report: pytest.TestReport) -> str:

@@ -59,6 +59,8 @@ def _phase(context: Context, phase: str) -> Iterator[None]:
         raise
     except BaseException as error:
         context.claims |= isinstance(error, (ClaimFailed, RobustestError))
+        # An error of another thread that the test has raised itself is reported.
+        context.apart[:] = [one for one in context.apart if one.error is not error]
         if context.ended is None:
             context.ended = phase, error
         raise

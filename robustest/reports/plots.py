@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import math
 import os
+import shutil
+import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image
@@ -30,14 +36,30 @@ _OF = {"robust": (_INK, "robust accuracy"), "clean": (_CLEAN, "clean accuracy")}
 _ROW = {"samples", *(f"{of}_{what}" for of in _OF for what in ("training", "test", "test_interval"))}
 
 
-def plot_severity(result: Result, path: str | os.PathLike[str]) -> Path:
+@dataclass(frozen=True, slots=True)
+class PlotFile:
+    """A saved figure; a notebook shows it."""
+
+    path: Path  # the file, .png or .svg
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def _repr_png_(self) -> bytes | None:
+        return self.path.read_bytes() if self.path.suffix.lower() == ".png" else None
+
+    def _repr_svg_(self) -> str | None:
+        return self.path.read_text(encoding="utf-8") if self.path.suffix.lower() == ".svg" else None
+
+
+def plot_severity(result: Result, path: str | os.PathLike[str] | None = None) -> PlotFile:
     """Save curves of accuracy by severity, one panel for each corruption, worst first.
 
     The intervals hold for all panels together; a dashed line marks the clean accuracy.
 
     Args:
         result: result of a claim of corruption robustness that evaluated every sample.
-        path: file that ends in .png or .svg; its folder is made if absent.
+        path: file that ends in .png or .svg; its folder is made if absent. None: a temporary file, for notebooks.
 
     Raises:
         ConfigError: no accuracies by severity, another ending, or Matplotlib is missing.
@@ -64,12 +86,12 @@ def plot_severity(result: Result, path: str | os.PathLike[str]) -> Path:
     return _saved(figure, path)
 
 
-def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) -> Path:
+def plot_worst(result: Result, path: str | os.PathLike[str] | None = None, *, most: int = 12) -> PlotFile:
     """Save a sheet of the pictures of a result's counterexamples, worst first.
 
     Args:
-        result: result of a claim that did not pass, measured in a robust run, which saves pictures.
-        path: file that ends in .png or .svg; its folder is made if absent.
+        result: result that did not pass, measured in a notebook or in a run of pytest --robust, which save pictures.
+        path: file that ends in .png or .svg; its folder is made if absent. None: a temporary file, for notebooks.
         most: largest number of pictures, at least 1.
 
     Raises:
@@ -81,7 +103,8 @@ def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) 
     if not shown:
         raise ConfigError(
             f"Expected a result whose worst samples were pictured but got one with {len(result.counterexamples)} "
-            "counterexamples and no picture. They are saved for claims that do not pass, in a run of pytest --robust."
+            "counterexamples and no picture. They are saved in notebooks, and for claims that do not pass in a run of "
+            "pytest --robust."
         )
     pictures = []
     for one in shown:
@@ -107,7 +130,7 @@ def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) 
     return _saved(figure, path)
 
 
-def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
+def plot_generalization(result: Result, path: str | os.PathLike[str] | None = None) -> PlotFile:
     """Save robust and clean accuracies by number of training samples, on training (dashed) and test samples (solid).
 
     The distance between two lines of one colour is the generalization gap. Bands are intervals on test samples, each
@@ -115,7 +138,7 @@ def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
 
     Args:
         result: result of a claim of robust generalization.
-        path: file that ends in .png or .svg; its folder is made if absent.
+        path: file that ends in .png or .svg; its folder is made if absent. None: a temporary file, for notebooks.
 
     Raises:
         ConfigError: no curve over training samples, another ending, or Matplotlib is missing.
@@ -191,13 +214,13 @@ def _caption(one: Counterexample, names: Any) -> str:
     return f"sample {one.index}, {answer}{size}"
 
 
-def _figure(width: float, height: float, path: str | os.PathLike[str]) -> Figure:
+def _figure(width: float, height: float, path: str | os.PathLike[str] | None) -> Figure:
     """Return an empty figure; width and height in inches.
 
     Raises:
         ConfigError: the path has another ending, or Matplotlib is missing.
     """
-    if Path(path).suffix.lower() not in (".png", ".svg"):
+    if path is not None and Path(path).suffix.lower() not in (".png", ".svg"):
         raise ConfigError(expected("path to end in .png or .svg", str(path)))
     try:
         from matplotlib.figure import Figure
@@ -209,12 +232,19 @@ def _figure(width: float, height: float, path: str | os.PathLike[str]) -> Figure
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _saved(figure: Figure, path: str | os.PathLike[str]) -> Path:
+@cache
+def _temporary() -> str:
+    folder = tempfile.mkdtemp(prefix="robustest-plots-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _saved(figure: Figure, path: str | os.PathLike[str] | None) -> PlotFile:
     """Draw and write the figure; the same result gives the same bytes."""
     import matplotlib
 
-    target, drawn = Path(path), io.BytesIO()
-    kind = target.suffix.lower()[1:]
+    target = Path(_temporary(), f"{uuid4().hex}.png") if path is None else Path(path)
+    drawn, kind = io.BytesIO(), target.suffix.lower()[1:]
     # Matplotlib makes ids in SVG files from a random salt, and adds the date.
     with matplotlib.rc_context({"svg.hashsalt": "robustest"}):
         figure.savefig(drawn, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
@@ -223,7 +253,7 @@ def _saved(figure: Figure, path: str | os.PathLike[str]) -> Path:
         target.write_bytes(drawn.getvalue())
     except OSError as error:
         raise StoreError(f"Expected to write the picture to {target} but got: {error}. Make it writable.") from error
-    return target
+    return PlotFile(target)
 
 
 def _legend(figure: Figure, panel: Axes, columns: int | None = None) -> None:

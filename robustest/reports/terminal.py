@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 from robustest.account import EXPLAINED, RED, Account, Row
-from robustest.advice import HINT, advice_on
+from robustest.advice import HINT, NOT_REMEMBERED, Advice, advice_on
 from robustest.reports.inert import Inert
 from robustest.reports.text import MARKS, Chance, answers, measured, row_remark, row_without_result
 from robustest.results import Changes, shown
@@ -41,12 +41,13 @@ def folder_name(test: str) -> str:
     return f"{readable[:_READABLE].strip('-')}-{zlib.crc32(test.encode()):08x}"
 
 
-def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "") -> None:
+def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "", stated: bool = False) -> None:
     """Print the section `robustness`: claims, expected wrong verdicts, replay commands, losses, and packs.
 
     Args:
         reporter: pytest's terminal reporter, or the screen of the command line.
         left_out: line about tests that were not run; may be empty.
+        stated: True to print each claim with what it is about, after its verdict: no test run is above this section.
     """
     rows = account.rows
     tests = any(row.result is not None or row.ending is None or row.ending.robust for row in rows)
@@ -61,23 +62,37 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
 
     out.write_sep("=", "robustness")  # not section(): it leaves a line half open
     longest = max((len(row.test) for row in rows), default=0)
+    widest = max((len(_word(row)) for row in rows), default=0)
+    advised: set[tuple[str, Advice]] = set()
     # One line for each claim if all lines fit the screen, else two.
     beside = all(longest + len(_line(row)) + len(_word(row)) + 4 <= width for row in rows)
     for row in rows:
         colour = {COLOURS.get(row.state, "yellow"): True}
-        if beside:
+        if stated:
+            about = "" if row.result is None else f"{row.result.statement}: "
+            out.write(_word(row), **colour)
+            out.write(" " * (widest - len(_word(row)) + 2))
+            if width == _WIDE:  # into a pipe or a file: one line for each claim
+                out.write_line(f"{row.test}  {about}{_line(row)}")
+            else:
+                out.write_line(row.test)
+                write(f"    {about}{_line(row)}")
+        elif beside:
             out.write(f"{row.test:<{longest}}  {_line(row)}  ")
             out.write_line(_word(row), **colour)
         else:
             out.write(f"{_word(row)}  ", **colour)
             out.write_line(row.test)
             write(f"  {_line(row)}")
-        if row.state in EXPLAINED and row.result is not None and (advice := advice_on(row.result)):
+        advice = advice_on(row.result) if row.state in EXPLAINED and row.result is not None else None
+        if advice is not None and (row.test, advice) not in advised:  # once for several attempts
+            advised.add((row.test, advice))
             write(f"    cause: {advice.cause}")
             write(f"    next: {advice.next}")
         if details and row.result is not None:
             result, cost = row.result, row.result.cost
-            out.write_line(f"    {result.statement}")
+            if not stated:
+                out.write_line(f"    {result.statement}")
             out.write_line(f"    {result.rule}; {result.method}; seed {result.seed}")
             if result.cached:
                 out.write_line(f"    cached: measured {result.cached}")
@@ -98,8 +113,9 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
     if replayed := sum(result.replayed for result in results):
         write(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
     # Claims of one model often have the same hint; it is printed once, like the replay command of a test.
-    for hint in dict.fromkeys(note for result in results for note in result.notes if note.startswith(HINT)):
-        write(hint, yellow=True)
+    for start in (HINT, NOT_REMEMBERED):
+        for note in dict.fromkeys(note for result in results for note in result.notes if note.startswith(start)):
+            write(note, yellow=True)
     for replay in dict.fromkeys(row.replay for row in rows if row.state in EXPLAINED and row.replay):
         write(f"replay: {replay}")
     for problem in account.lost:

@@ -175,7 +175,9 @@ def result_of(
     method = about["method"]
     # Two claims of a test share no picture.
     name = f"{zlib.crc32(f'{statement} {quantity.comparison} {threshold} {method}'.encode()):08x}"
-    folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
+    # A bare measurement of a test has no pictures: nothing was claimed. In a notebook somebody looks at it.
+    unclaimed = threshold is None and bool(context.current().test)
+    folder = None if unclaimed or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
         kind=kind.name,
         statement=statement,

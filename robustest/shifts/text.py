@@ -47,7 +47,7 @@ _NEIGHBOURS: dict[str, str] = {
     for row, letters in enumerate(_ROWS)
     for column, letter in enumerate(letters)
 }
-_LOOK_ALIKES = {
+LOOK_ALIKES = {
     **dict(zip("aceijopsvxy", "\u0430\u0441\u0435\u0456\u0458\u043e\u0440\u0455\u03bd\u0445\u0443", strict=True)),
     **dict(
         zip(
@@ -58,6 +58,7 @@ _LOOK_ALIKES = {
     ),
     **dict(zip("dghlqruwn01", "\u0501\u0261\u04bb\u04cf\u051b\u1d26\u1d1c\u0461\u0578OI", strict=True)),
 }
+"""Letters of other scripts that look like Latin ones, by letter."""
 _READINGS: dict[str, tuple[str, ...]] = {
     "rn": ("m",),
     "cl": ("d",),
@@ -216,7 +217,7 @@ class Synonyms:
 
 _CASED = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _GAP = re.compile(r"(?<=\S)[ \t]+(?=\S)")
-_CONFUSABLE = re.compile(f"[{''.join(_LOOK_ALIKES)}]")
+_CONFUSABLE = re.compile(f"[{''.join(LOOK_ALIKES)}]")
 
 
 class _Rule(NamedTuple):
@@ -300,7 +301,7 @@ def _respaced(unit: re.Match[str], draws: Draws) -> str:
 
 
 def _confused(unit: re.Match[str], draws: Draws) -> str:
-    return _LOOK_ALIKES[unit[0]]
+    return LOOK_ALIKES[unit[0]]
 
 
 def _misread(unit: re.Match[str], draws: Draws) -> str:

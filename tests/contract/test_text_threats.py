@@ -131,6 +131,12 @@ def bigrams(text: str) -> float:
     return sum((ord(a) * 7 + ord(b) * 13) % 5 - 2 for a, b in itertools.pairwise(text)) + 0.5
 
 
+# Texts on both sides of the boundary of `bigrams`, and near it.
+MIXED = ["".join(np.random.default_rng(k).choice(list(LETTERS), 9 + k)) for k in range(6)]
+SIDES = [int(bigrams(text) > 0) for text in MIXED]
+QUICK: dict[str, Any] = {"attack": GreedyMoves(queries=200, at_once=20, sweeps=2), "suppress": ("weak_search",)}
+
+
 def truth(texts: Sequence[str], letters: str) -> list[bool]:
     return [len({bigrams(near) > 0 for near in neighbours(text, letters)}) == 1 for text in texts]
 
@@ -163,9 +169,8 @@ def test_one_edit_of_200_texts_is_searched_to_the_end() -> None:
 
 
 def test_counterexamples_are_shrunk_shown_and_replayed(tmp_path: Path) -> None:
-    texts, labels = TEXTS, [int(bigrams(text) > 0) for text in TEXTS]
     settings = Settings(store=str(tmp_path / "store"), corpus=str(tmp_path / "corpus"), recheck=0.0, exact=True)
-    threat = Edits(3, alphabet="acegi")
+    threat = Edits(2, alphabet="acegi")
     asked: list[int] = []
 
     def model(given: Sequence[str]) -> NDArray[Any]:
@@ -173,12 +178,10 @@ def test_counterexamples_are_shrunk_shown_and_replayed(tmp_path: Path) -> None:
         return scored(bigrams)(given)
 
     with running(Context(settings=settings, test="t.py::t")):
-        first = measure_robust_accuracy(model, (texts, labels), threat, at_least=0.9, attack="fast")
+        first = measure_robust_accuracy(model, (MIXED, SIDES), threat, at_least=0.9, **QUICK)
         # With a longer text in the data all rows are padded otherwise; the known counterexamples are the same.
-        longer = [*texts, "c" * 60]
-        again = measure_robust_accuracy(
-            model, (longer, [*labels, int(bigrams("c" * 60) > 0)]), threat, at_least=0.9, attack="fast", cache=False
-        )
+        longer = [*MIXED, "c" * 60], [*SIDES, int(bigrams("c" * 60) > 0)]
+        again = measure_robust_accuracy(model, longer, threat, at_least=0.9, **QUICK, cache=False)
     assert first.verdict is Verdict.FAILED
     assert again.replayed >= len([held for held in first.outcomes if held is False]) > 0
     for worst in first.counterexamples:
@@ -189,19 +192,18 @@ def test_counterexamples_are_shrunk_shown_and_replayed(tmp_path: Path) -> None:
         assert {"-", "+"} & {*marks}
         kept = "".join(part for mark, part in worst.changes["diff"] if mark != "+")
         made = "".join(part for mark, part in worst.changes["diff"] if mark != "-")
-        assert kept == texts[worst.index]
+        assert kept == MIXED[worst.index]
         assert (bigrams(made) > 0) != (bigrams(kept) > 0)
     # The smallest: a text with a neighbour of the other class is shown with one edit.
-    breakable = [not held for held in truth(texts, "acegi")]
+    breakable = [not held for held in truth(MIXED, "acegi")]
     assert all(worst.size == 1 for worst in first.counterexamples if breakable[worst.index])
 
 
 def test_the_inputs_found_are_texts_inside_the_threat() -> None:
-    labels = [int(bigrams(text) > 0) for text in TEXTS]
-    found = find_adversarial(scored(bigrams), TEXTS, labels, Edits(2, alphabet="acegi"), attack="fast")
-    assert [type(text) for text in found.x] == [str] * len(TEXTS)
+    found = find_adversarial(scored(bigrams), MIXED, SIDES, Edits(2, alphabet="acegi"), **QUICK)
+    assert [type(text) for text in found.x] == [str] * len(MIXED)
     assert found.broken.any()
-    for text, made, size, broken in zip(TEXTS, found.x, found.norms, found.broken, strict=True):
+    for text, made, size, broken in zip(MIXED, found.x, found.norms, found.broken, strict=True):
         assert (made != text) == (size > 0)
         assert size <= 2
         assert not broken or (bigrams(made) > 0) != (bigrams(text) > 0)
@@ -226,13 +228,11 @@ def test_bytes_are_attacked_as_bytes() -> None:
 
 
 def test_another_model_is_searched_and_compared_on_texts() -> None:
-    labels = [int(bigrams(text) > 0) for text in TEXTS]
-    data, threat = (TEXTS, labels), Edits(1, alphabet="acegi")
-    fast: dict[str, Any] = {"attack": GreedyMoves(queries=100), "suppress": ("weak_search",)}
-    same = measure_robust_accuracy(scored(bigrams), data, threat, no_worse_than=scored(bigrams), **fast)
+    data, threat = (MIXED, SIDES), Edits(1, alphabet="acegi")
+    same = measure_robust_accuracy(scored(bigrams), data, threat, no_worse_than=scored(bigrams), **QUICK)
     assert same.verdict is Verdict.PASSED
-    brittle = scored(lambda text: bigrams(text) * (-1 if text not in TEXTS else 1))
-    worse = measure_robust_accuracy(brittle, data, threat, no_worse_than=scored(bigrams), **fast)
+    brittle = scored(lambda text: bigrams(text) * (-1 if text not in MIXED else 1))
+    worse = measure_robust_accuracy(brittle, data, threat, no_worse_than=scored(bigrams), **QUICK)
     assert worse.verdict is not Verdict.PASSED
 
 

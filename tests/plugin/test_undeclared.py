@@ -19,8 +19,7 @@ def test_data(): return data()
 
 # `check` hides the claim from whoever reads the test's text only.
 HELPER = """
-from robustest import Linf
-from robustest.assertions import assert_robust_accuracy
+from robustest import Linf, assert_robust_accuracy
 from robustest.measure import measure_robust_accuracy
 
 def check(model, data, eps, at_least, **options):
@@ -147,6 +146,11 @@ def test_a_claim_in_the_tests_text_is_selected_and_builds_no_fixture_without_rob
             def claims(): robustest.measure.measure_robust_accuracy(model, test_data, Linf(0.1))
             claims()
 
+        def helper(model, test_data):
+            rb.assert_robust_accuracy(model, test_data, Linf(0.1), at_least=0.5)
+
+        def test_of_a_helper(model, test_data): helper(model, test_data)
+
         class TestOf:
             def test_imports(self, model, test_data):
                 from robustest.measure import measure_robust_accuracy
@@ -161,10 +165,10 @@ def test_a_claim_in_the_tests_text_is_selected_and_builds_no_fixture_without_rob
         def test_mine(): assert_mine()
         """
     )
-    run().assert_outcomes(skipped=3, passed=2)
-    run("--robust", "-m", "robust").assert_outcomes(errors=3, deselected=2)
+    run().assert_outcomes(skipped=4, passed=2)
+    run("--robust", "-m", "robust").assert_outcomes(errors=4, deselected=2)
     result = run("--robust", "-k", "mine or library")
-    result.stdout.fnmatch_lines(["*3 robustness tests deselected by -k*"])
+    result.stdout.fnmatch_lines(["*4 robustness tests deselected by -k*"])
 
 
 def test_a_retried_claim_is_not_green(undeclared, project, write, run, section) -> None:
@@ -208,6 +212,53 @@ def test_a_replay_skips_claims_and_nothing_else(undeclared, write, run) -> None:
         """
     )
     run("--robust", "--robust-replay-only").assert_outcomes(skipped=1, passed=1)
+
+
+@pytest.mark.parametrize("how", [(), pytest.param(("-n", "1"), marks=pytest.mark.slow)], ids=["plain", "xdist"])
+def test_a_missing_fixture_is_named(undeclared, how, write, run, section) -> None:
+    write(
+        test_a="""
+        def test_it(modle, test_data): assert_robust_accuracy(modle, test_data, Linf(0.1), at_least=0.5)
+        """
+    )
+    [row] = section(run("--robust", *how))[:1]
+    assert "error in setup: fixture 'modle' not found. Did you mean 'model'?" in row
+
+
+def test_a_claim_in_another_thread_skips_its_test_at_its_end(undeclared, write, run) -> None:
+    """A skip raised there would kill a worker of the pool, which would never answer."""
+    write(
+        test_a="""
+        from multiprocessing.pool import ThreadPool
+        from helper import check
+
+        def test_pool(model, test_data):
+            with ThreadPool(1) as pool:
+                pool.apply(check, (model, test_data, 0.1, 0.5))
+
+        def test_that_fails_there(model, test_data):
+            with ThreadPool(1) as pool:
+                pool.apply(check, (model, test_data, 0.1, 0.6))
+        """
+    )
+    run().assert_outcomes(skipped=2)
+    run("--robust").assert_outcomes(passed=1, failed=1)
+
+
+def test_a_claim_in_a_fixture_skips_every_test_that_uses_it(undeclared, write, run) -> None:
+    write(
+        test_a="""
+        from helper import check
+
+        @pytest.fixture(scope="module")
+        def kept(model, test_data): return check(model, test_data, 0.1, 0.5)
+
+        def test_first(kept): pass
+
+        def test_second(kept): pass
+        """
+    )
+    run().assert_outcomes(skipped=2)
 
 
 def test_what_is_measured_again_and_again_is_one_row(undeclared, write, run, section) -> None:

@@ -218,7 +218,7 @@ def card(result: Result) -> str | None:
         return None
     claim = card_of(1, Row("", result), Album(folder=Path(), origin=Path(), inline=True))
     page = html.escape(rendered("card.html", claim=claim, marks=MARKS), quote=True)
-    title = html.escape(f"{result.verdict}: {result.statement}", quote=True)
+    title = html.escape(f"{result.outcome}: {result.statement}", quote=True)
     # A frame keeps the style of the page and that of the notebook apart.
     return f'<iframe srcdoc="{page}" title="{title}" style="width:100%;height:{_FRAME_LINES}em;border:0"></iframe>'
 

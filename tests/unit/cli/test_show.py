@@ -50,7 +50,7 @@ def test_a_file_is_shown_as_the_run_showed_it(
     rows = account(rows).rows
     run_file("a.json", rows)
     reporter = Lines()
-    summary(reporter, account_of(rows), details=details)
+    summary(reporter, account_of(rows), details=details, stated=True)
     done = robustest("show", "a.json", *["--details"] * details)
     assert done.out == reporter.text + "3 results: 1 passed, 1 not measured, 1 failed\n"
     assert ("clean_accuracy" in done.out) == details
@@ -99,8 +99,8 @@ def test_a_shard_says_that_it_is_one(made: Make, row: Make, run_file: Make, robu
 
 def test_an_early_verdict_shows_no_bare_number(early: Make, row: Make, run_file: Make, robustest: Make) -> None:
     run_file("a.json", [row("t::a", early(64, 1000))])
-    (line,) = [line for line in robustest("show", "a.json").lines if line.startswith("t::a")]
-    assert line.split("  ")[1].startswith("accuracy in [")
+    (line,) = [line for line in robustest("show", "a.json").lines if "  t::a  " in line]
+    assert "accuracy in [" in line.split("  ")[2]
     assert "n=64 of 1000" in line
 
 
@@ -110,7 +110,7 @@ def test_remembered_results_are_found(made: Make, robustest: Make, path: str | N
     done = robustest("show", *([] if path is None else [path]))
     assert done.code == 0
     assert done.lines[0].endswith("the latest result of each claim, measured 2026-01-31")
-    assert any(line.startswith("t::a  accuracy 1.000") and line.endswith("cached  passed") for line in done.lines)
+    assert any(line.startswith("passed  t::a  ") and line.endswith("  cached") for line in done.lines)
 
 
 def test_remembered_results_have_a_replay_line(made: Make, robustest: Make) -> None:
@@ -188,9 +188,32 @@ def test_a_hostile_test_id_steers_no_terminal(made: Make, row: Make, run_file: M
     run_file("a.json", [row("t::a[\x1b]0;owned\x07\nt::b  passed]", made([True]))])
     done = robustest("show", "a.json")
     assert "\x1b" not in done.out
-    assert len([line for line in done.lines if line.startswith("t::")]) == 1
+    assert len([line for line in done.lines if "  t::" in line]) == 1
 
 
 def test_it_can_be_called_without_the_command(made: Make, row: Make, run_file: Make) -> None:
     path = run_file("a.json", [row("t::a", made([True]))])
     assert show(str(path), details=False) == 0
+
+
+def test_on_a_terminal_the_verdict_comes_first_and_lines_are_folded(
+    made: Make, row: Make, account: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter: Any = Lines()
+    reporter.folding = 60
+    result = made([False] * 9, statement="robust accuracy under Linf(eps=8/255), fast")
+    summary(reporter, account([row("t::a", result)]), details=False, stated=True)
+    lines = reporter.text.splitlines()[1:]
+    assert lines[0] == "FAILED  t::a"
+    assert lines[1].startswith("    robust accuracy under Linf(eps=8/255), fast: ")
+    assert max(map(len, lines)) <= 60
+    assert any(line.startswith("    cause: ") for line in lines)
+
+
+def test_why_a_claim_is_not_remembered_is_shown_though_it_passed(made: Make, row: Make, account: Make) -> None:
+    why = "not remembered: the model holds a session of ONNX Runtime"
+    rows = [row(f"t::{name}", made([True] * 9, notes=(why, "another note"))) for name in "ab"]
+    reporter = Lines()
+    summary(reporter, account(rows), details=False)
+    assert reporter.text.count(why) == 1
+    assert "another note" not in reporter.text

@@ -65,7 +65,7 @@ def pictured(
 
 def test_a_panel_for_each_corruption_worst_first(severities: Result, tmp_path: Path, drawn: list[Figure]) -> None:
     """Defocus blur has a mean of .5, fog one of .6."""
-    assert plot_severity(severities, tmp_path / "deep" / "curves.png") == tmp_path / "deep" / "curves.png"
+    assert plot_severity(severities, tmp_path / "deep" / "curves.png").path == tmp_path / "deep" / "curves.png"
     blur, fog = shown(drawn[0])
     assert [panel.get_title() for panel in (blur, fog)] == ["defocus blur", "fog"]
     clean, curve = fog.get_lines()
@@ -91,8 +91,8 @@ def test_many_corruptions_fill_rows(severities: Result, tmp_path: Path, made: An
 
 def test_the_same_result_gives_the_same_bytes(severities: Result, pictured: Any, tmp_path: Path) -> None:
     for kind in ("svg", "png"):
-        plots = [plot_severity(severities, tmp_path / f"{k}.{kind}").read_bytes() for k in "ab"]
-        sheets = [plot_worst(pictured(2), tmp_path / f"{k}.{kind}").read_bytes() for k in "ab"]
+        plots = [plot_severity(severities, tmp_path / f"{k}.{kind}").path.read_bytes() for k in "ab"]
+        sheets = [plot_worst(pictured(2), tmp_path / f"{k}.{kind}").path.read_bytes() for k in "ab"]
         assert plots[0] == plots[1] != sheets[0] == sheets[1]
     assert ElementTree.fromstring((tmp_path / "a.svg").read_bytes()).tag.endswith("svg")  # noqa: S314 - our own
 
@@ -195,3 +195,12 @@ def test_matplotlib_is_imported_where_it_is_used(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)  # noqa: S603 - ours
     assert ran.stdout == "False\n"
+
+
+def test_a_notebook_shows_a_figure(severities: Any, tmp_path: Path) -> None:
+    drawn = plot_severity(severities)
+    assert drawn._repr_png_() == Path(drawn).read_bytes()
+    assert drawn._repr_svg_() is None
+    vector = plot_severity(severities, tmp_path / "a.svg")
+    assert vector._repr_png_() is None
+    assert "<svg" in (vector._repr_svg_() or "")
