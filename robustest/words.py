@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robustest.results import Limit, Result
 
+UNSEEN = "(unseen)"
+"""A word of a table's column that no row of the data has."""
+
 # Digits of a bound, which is rounded outwards, or it would be no bound.
 _DIGITS = Decimal("0.001")
 _ANY_FLOAT = Context(prec=400)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Changes
+from robustest.words import UNSEEN
 
 MISSING = -3.0e38
 """The code of a missing value."""
@@ -67,21 +68,32 @@ class FrameColumn:
     low: float = 0.0
     high: float = 0.0
 
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """The word for those that the data lack."""
+        return (UNSEEN,) if self.kind == "word" else ()
+
     def encode(self, raw: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the codes (N,) float32 of plain values (N,); raise DataError for a value that the column lacks."""
         out = np.full(len(raw), MISSING, dtype=np.float32)
         there = ~missing
         if self.kind in {"category", "word"}:
-            place = {value: code for code, value in enumerate(self.values)}
+            # A word that the data lack is one code beyond; which word it is makes no difference to a fitted encoder.
+            place = {value: code for code, value in enumerate((*self.values, *self.beyond))}
             given = raw[there].tolist()
             strangers = sorted({str(one) for one in given if one not in place})
             if strangers:
                 raise DataError(
-                    f"Expected values of column {self.name!r} that the data have but got {', '.join(strangers[:5])}."
+                    f"Expected values of column {self.name!r} that the data have but got {', '.join(strangers[:5])}. "
+                    f"For a word that they lack, set {UNSEEN!r}."
                 )
             out[there] = [place[one] for one in given]
         else:
-            out[there] = raw[there].astype(np.float32)
+            held = raw[there]
+            if self.kind == "whole" and held.dtype.kind == "f" and bool((held != held.round()).any()):
+                odd = held[held != held.round()][0]
+                raise DataError(expected(f"whole numbers in column {self.name!r}", float(odd), "Round them."))
+            out[there] = held.astype(np.float32)
         return out
 
     def decode(self, codes: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -107,7 +119,7 @@ class FrameColumn:
         if missing[0]:
             return "missing"
         if self.kind in {"category", "word"}:
-            return str(self.values[int(value[0])])
+            return str((*self.values, *self.beyond)[int(value[0])])
         if self.kind == "date":
             moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(days=float(value[0]))
             moment = moment.replace(microsecond=0)
@@ -221,7 +233,8 @@ class Frames:
             return float(one.encode(np.array([value], dtype=object), np.array([False]))[0])
         except (DataError, TypeError, ValueError):
             known = f": {', '.join(map(str, one.values[:10]))}" if one.values else f" of type {one.dtype}"
-            raise ConfigError(expected(f"a value of column {one.name!r}{known}", value)) from None
+            mend = "A category type can list values that no row has." if one.kind == "word" else ""
+            raise ConfigError(expected(f"a value of column {one.name!r}{known}", value, mend)) from None
 
     def range_of(self, column: int) -> tuple[float, float]:
         one = self.columns[column]
@@ -326,7 +339,7 @@ def _plain_pandas(kind: str, series: Any) -> tuple[NDArray[Any], NDArray[np.bool
         return np.where(missing, 0, micro) / _DAY, missing
     if missing.any():
         series = series.fillna(0)
-    if kind == "number":
+    if kind == "number" or getattr(series.dtype, "kind", "") == "f":
         return series.to_numpy(dtype=np.float64), missing
     return series.to_numpy(dtype=np.uint64 if str(series.dtype).lower().startswith("u") else np.int64), missing
 
@@ -337,8 +350,8 @@ def _to_pandas(pandas: Any, column: FrameColumn, values: NDArray[Any], missing: 
         dtype = pandas.CategoricalDtype(categories, ordered=column.ordered)
         return pandas.Series(pandas.Categorical.from_codes(np.where(missing, -1, values), dtype=dtype))
     if column.kind == "word":
-        listed = np.array([*column.values, np.nan if column.inner == "nan" else None], dtype=object)
-        return pandas.Series(listed[np.where(missing, len(column.values), values)], dtype=column.dtype)
+        listed = np.array([*column.values, UNSEEN, np.nan if column.inner == "nan" else None], dtype=object)
+        return pandas.Series(listed[np.where(missing, len(listed) - 1, values)], dtype=column.dtype)
     if column.kind == "date":
         micro = np.round(values * _DAY).astype(np.int64).astype("datetime64[us]")
         micro = np.where(missing, np.datetime64("NaT"), micro)
@@ -395,7 +408,7 @@ def _plain_polars(kind: str, series: Any) -> tuple[NDArray[Any], NDArray[np.bool
 def _to_polars(polars: Any, column: FrameColumn, values: NDArray[Any], missing: NDArray[np.bool_]) -> Any:
     plain: list[Any] = [None if none else one for one, none in zip(values.tolist(), missing, strict=True)]
     if column.kind in {"category", "word"}:
-        words = [None if at is None else column.values[at] for at in plain]
+        words = [None if at is None else (*column.values, *column.beyond)[at] for at in plain]
         kind = polars.Enum(list(column.values)) if column.dtype == "Enum" else getattr(polars, column.dtype)
         return polars.Series(column.name, words, dtype=kind)
     if column.kind == "date":

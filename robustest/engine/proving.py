@@ -8,6 +8,8 @@
 #    be affine between its nonlinearities, which names of operations only suggest.
 # 4. Bound the other survivors, and a few samples that the attack broke: were one of them proven, no proof could be
 #    trusted, and a `ModelError` says so.
+#
+# Under a discrete threat a proof is an enumeration: every input that the threat allows is evaluated.
 
 from __future__ import annotations
 
@@ -19,13 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from robustest import rng
+from robustest.attacks import Enumeration
 from robustest.bounds import Ball, Network, NoBound, Proof, ball_of, nothing_shown, prove, read_network
 from robustest.clock import check as check_clock
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import search
 from robustest.errors import ModelError
 from robustest.models import Classifier
-from robustest.threats import Threat
+from robustest.threats import Discrete, Threat
 
 # Inputs at which the graph must give the model's logits, to the last bit.
 _POINTS = 64
@@ -176,6 +180,8 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
     Raises:
         ModelError: a broken sample is proven: the bounds are wrong for this model.
     """
+    if isinstance(threat, Discrete):
+        return _enumerated(evaluator, chunk, threat, held)
     ball = ball_of(threat, chunk.x, chunk.bounds)
     rows = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
     if ball is None:
@@ -211,6 +217,20 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
             "bounds say that none can. Measure without certify=, and report the model with this message."
         )
     return Proven(rows & (not reading.refused()), reading.why)
+
+
+def _enumerated(evaluator: Evaluator, chunk: Chunk, threat: Discrete, held: Tensor) -> Proven:
+    """Return the samples whose inputs are few enough to be evaluated, every one, and none of which is broken."""
+    every = Enumeration()
+    rows = (held & (threat.points(threat.region(chunk.x, chunk.bounds)) <= every.queries)).nonzero().squeeze(1)
+    proven = torch.zeros_like(held)
+    if len(rows):
+        key = rng.fold(chunk.key[rows], "proof")
+        found = search(evaluator, every, threat, chunk.x[rows], chunk.y[rows], key=key, bounds=chunk.bounds)
+        evaluator.settle()
+        proven[rows] = ~found.broken
+    left = int((held & ~proven).sum())
+    return Proven(proven, f"no proof for {left} samples: their regions are not finite, or too large" if left else "")
 
 
 def _tried(proof: _Proving, pilot: Tensor) -> Proof:

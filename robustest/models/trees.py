@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -28,7 +29,7 @@ _HALVINGS = 60
 def thresholds(model: object, columns: int) -> list[list[float]] | None:
     """Return the thresholds of each of the columns of a model's input; None for models that are no tree ensembles.
 
-    Splits by category give none: all categories of a column are told apart.
+    A column that is split by category has NaN among its own: every category is told apart, and no number.
     """
     name = type(model).__module__.partition(".")[0]
     read = {"sklearn": _sklearn, "lightgbm": _lightgbm, "xgboost": _xgboost, "catboost": _catboost}.get(name)
@@ -45,7 +46,7 @@ def thresholds(model: object, columns: int) -> list[list[float]] | None:
         if not 0 <= column < columns:
             return None
         found[column].append(float(threshold))
-    return [sorted(set(one)) for one in found]
+    return [sorted(set(one), key=lambda t: (t != t, t)) for one in found]  # noqa: PLR0124 - NaN comes last
 
 
 Splits = list[tuple[int, float]]
@@ -87,8 +88,7 @@ def _lightgbm(model: Any) -> Splits | None:
     def walk(node: dict[str, Any]) -> bool:
         if "split_feature" not in node:
             return "leaf_coeff" not in node  # linear trees are not constant
-        if node["decision_type"] == "<=":
-            pairs.append((node["split_feature"], node["threshold"]))
+        pairs.append((node["split_feature"], node["threshold"] if node["decision_type"] == "<=" else math.nan))
         return walk(node["left_child"]) and walk(node["right_child"])
 
     sound = all(walk(tree["tree_structure"]) for tree in booster.dump_model()["tree_info"])
@@ -103,10 +103,11 @@ def _xgboost(model: Any) -> Splits | None:
     def walk(node: dict[str, Any]) -> None:
         if "split" not in node:
             return
-        if isinstance(node["split_condition"], (int, float)):
-            column = names.get(node["split"], -1)
-            column = int(node["split"][1:]) if column < 0 else column
-            pairs.append((column, float(np.nextafter(np.float32(node["split_condition"]), np.float32(-np.inf)))))
+        column = names.get(node["split"], -1)
+        column = int(node["split"][1:]) if column < 0 else column
+        number = isinstance(node["split_condition"], (int, float))
+        least = np.float32(-np.inf)
+        pairs.append((column, float(np.nextafter(np.float32(node["split_condition"]), least)) if number else math.nan))
         for child in node["children"]:
             walk(child)
 
@@ -119,10 +120,12 @@ def _xgboost(model: Any) -> Splits | None:
 
 def _catboost(model: Any) -> Splits | None:
     # The borders are numbered among the columns of numbers; without categories these are all columns.
-    if model.get_cat_feature_indices() or model.get_text_feature_indices():
-        numbers = [at for at in range(len(model.feature_names_)) if at not in set(model.get_cat_feature_indices())]
-        return [(numbers[at], border) for at, borders in model.get_borders().items() for border in borders]
-    return [(int(at), border) for at, borders in model.get_borders().items() for border in borders]
+    categories = set(model.get_cat_feature_indices())
+    if model.get_text_feature_indices() or model.get_embedding_feature_indices():
+        return None
+    numbers = [at for at in range(len(model.feature_names_)) if at not in categories]
+    pairs = [(numbers[int(at)], border) for at, borders in model.get_borders().items() for border in borders]
+    return [*pairs, *((at, math.nan) for at in categories)]
 
 
 # Pipelines
@@ -146,9 +149,13 @@ def cells_of(
     steps = getattr(model, "steps", None)
     if steps is None:
         found = thresholds(model, rows.shape[1])
-        if found is None or not order:
-            return found
-        return [found[list(order).index(place)] for place in range(len(order))]
+        if found is not None and order:
+            found = [found[list(order).index(place)] for place in range(len(order))]
+        # A column of numbers that the trees read as categories has no thresholds.
+        by_category = found is not None and any(math.isnan(t) for at, _, _ in movable for t in found[at])
+        return None if by_category else found
+    if not all(_rises_or_falls(step) for _, step in steps[:-1]):
+        return None
 
     def transform(some: NDArray[np.float32]) -> NDArray[Any]:
         given: Any = some
@@ -161,13 +168,60 @@ def cells_of(
         dense = np.asarray(made.toarray() if hasattr(made, "toarray") else made)
         # Trees of scikit-learn and XGBoost read float32.
         narrow = type(steps[-1][1]).__module__.partition(".")[0] in {"sklearn", "xgboost"}
-        return dense.astype(np.float32 if narrow else np.float64)
+        # A missing value is as good as a number far away here: it equals itself.
+        return np.nan_to_num(dense.astype(np.float64), nan=-1e30).astype(np.float32 if narrow else np.float64)
 
     try:
         inner = thresholds(steps[-1][1], transform(rows).shape[1])
-        return None if inner is None else through(transform, inner, rows, movable)
+        by_category = inner is not None and any(math.isnan(t) for one in inner for t in one)
+        return None if inner is None or by_category else through(transform, inner, rows, movable)
     except Exception:  # a transformation that refuses rows at the ends of the ranges
         return None
+
+
+# Steps that map each column of numbers by one rise or fall, of which a few points show everything that bisection needs.
+# Others may answer to a single value anywhere: functions of a user's, encoders of numbers, products of columns.
+_MONOTONE = frozenset(
+    {
+        "MaxAbsScaler",
+        "MinMaxScaler",
+        "PowerTransformer",
+        "QuantileTransformer",
+        "RobustScaler",
+        "SimpleImputer",
+        "StandardScaler",
+    }
+)
+_ENCODERS = frozenset({"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"})
+
+
+def _rises_or_falls(step: Any, *, words: bool = False) -> bool:
+    """Return True if a fitted step of scikit-learn maps every column of numbers by itself, rising or falling.
+
+    Args:
+        words: the columns that it gets hold words or categories.
+    """
+    if step is None or isinstance(step, str):  # "passthrough", "drop"
+        return True
+    name, home = type(step).__name__, type(step).__module__.partition(".")[0]
+    if home != "sklearn":
+        return False
+    if name == "Pipeline":
+        return all(_rises_or_falls(one, words=words) for _, one in step.steps)
+    if name == "ColumnTransformer":
+        return all(
+            _rises_or_falls(one, words=_holds_words(one)) for _, one, columns in step.transformers_ if len(columns)
+        )
+    if name == "KBinsDiscretizer":
+        return bool(step.encode == "ordinal")
+    return name in _MONOTONE or (name in _ENCODERS and words)
+
+
+def _holds_words(step: Any) -> bool:
+    """Return True if the categories of an encoder, or of the encoder that a pipeline ends in, are words."""
+    last = step.steps[-1][1] if hasattr(step, "steps") else step
+    categories = getattr(last, "categories_", None)
+    return categories is not None and all(np.asarray(one).dtype.kind in "OUSb" for one in categories)
 
 
 def through(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from robustest import context
 from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
-from robustest.data.frames import Frames
+from robustest.data.frames import Frames, is_frame
 from robustest.data.samples import unwrapped
 from robustest.data.strings import Strings
 from robustest.decisions import (
@@ -144,6 +144,7 @@ class Setup:
         settings: the running test's, with the call's options.
         classifier_of: prepares any model as `model` was prepared: bounds, preprocessing, a detector's adapter, the
             classes of a benchmark.
+        columns: names of the columns of a frame that was read as an array.
     """
 
     model: Classifier
@@ -151,6 +152,7 @@ class Setup:
     settings: Settings
     task: Task = CLASSIFICATION
     classifier_of: Callable[[object], Classifier] | None = None
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: object, data: object, options: Options, task: Task | str | None = None) -> Setup:
@@ -192,7 +194,9 @@ class Setup:
             return reading(prepared(one)[0])
 
         classifier = reading(classifier)
-        return cls(classifier, samples, settings, checked, classifier_of)
+        frame = data[0] if isinstance(data, (tuple, list)) and len(data) == 2 and is_frame(data[0]) else None
+        columns = () if frame is None else tuple(map(str, frame.columns))
+        return cls(classifier, samples, settings, checked, classifier_of, columns)
 
     def but(self, **values: Any) -> Setup:
         return replace(self, settings=self.settings.but(values))
@@ -200,8 +204,10 @@ class Setup:
     def unpictured(self) -> Setup:
         return replace(self, settings=replace(self.settings, pictures=None))
 
-    def resolve(self, threat: Threat) -> Threat:
+    def resolve(self, threat: Threat, no_worse_than: Baseline | None = None) -> Threat:
         """Return a threat for these samples: columns of a table by their places and ranges; others as they are.
+
+        The thresholds of a tree ensemble are those of this model: none are used beside another model.
 
         Raises:
             ConfigError: the threat is not one of such samples.
@@ -226,14 +232,17 @@ class Setup:
             raise ConfigError(expected(f"rows (N, D) of a table for {threat}", tuple(x.shape)))
         estimator, bounds = self.model.estimator, self.model.bounds
         frames = coding if isinstance(coding, Frames) else None
-        resolved = threat.resolved(x.shape[1], bounds, coding=frames)
-        if estimator is None or self.model.preprocessing is not None:
+        resolved = threat.resolved(x.shape[1], bounds, coding=frames, names=self.columns)
+        other = no_worse_than is not None and not isinstance(no_worse_than, (str, os.PathLike))
+        if estimator is None or self.model.preprocessing is not None or other:
             return resolved
         few = self.samples.take(torch.arange(min(2, len(self.samples))))[0]
         decode = None if frames is None else lambda rows: frames.decode(torch.from_numpy(rows))
         order = () if frames is None else frames.order
         cells = cells_of(estimator, few.numpy(), resolved.numbers(), decode, order)
-        return resolved if cells is None else threat.resolved(x.shape[1], bounds, coding=frames, cells=cells)
+        if cells is None:
+            return resolved
+        return threat.resolved(x.shape[1], bounds, coding=frames, cells=cells, names=self.columns)
 
     def on(self, samples: Samples) -> Setup:
         return replace(self, samples=samples)

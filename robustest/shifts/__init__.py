@@ -1,7 +1,8 @@
 """Distribution shifts: pure functions of a batch of images or signals, on any device, by name and severity.
 
 `registry` lists them and applies them; `noise`, `blur`, `weather`, `digital`, `geometric` and `photometric` define them
-on images in [0, 1] with the parameters in `tables`, `audio` and `series` on signals in their own units.
+on images in [0, 1] with the parameters in `tables`, `audio` and `series` on signals in their own units, `frames` on
+tables.
 """
 
 from robustest.shifts.audio import Clipping as Clipping
@@ -14,6 +15,13 @@ from robustest.shifts.audio import Noise as Noise
 from robustest.shifts.audio import Reverberation as Reverberation
 from robustest.shifts.audio import TimeStretch as TimeStretch
 from robustest.shifts.following import follow_targets as follow_targets
+from robustest.shifts.frames import LaterDate as LaterDate
+from robustest.shifts.frames import MissingCells as MissingCells
+from robustest.shifts.frames import QuantileDrift as QuantileDrift
+from robustest.shifts.frames import RoundedColumn as RoundedColumn
+from robustest.shifts.frames import SetColumn as SetColumn
+from robustest.shifts.frames import SwappedColumns as SwappedColumns
+from robustest.shifts.frames import UnitError as UnitError
 from robustest.shifts.registry import COMMON_CORRUPTIONS as COMMON_CORRUPTIONS
 from robustest.shifts.registry import CORRUPTIONS as CORRUPTIONS
 from robustest.shifts.registry import EXTRA_CORRUPTIONS as EXTRA_CORRUPTIONS

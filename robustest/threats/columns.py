@@ -427,6 +427,7 @@ class Columns:
         *,
         coding: TableCoding | None = None,
         cells: Sequence[Sequence[float]] | None = None,
+        names: Sequence[str] = (),
     ) -> Columns:
         """Return the threat for rows of `width` elements inside bounds.
 
@@ -434,11 +435,12 @@ class Columns:
             coding: the frame's, for columns by name; None for plain arrays, whose columns are indices.
             cells: for each element, the thresholds at which the model's answer may change: it compares elements
                 `x <= threshold`, and nothing else. None if the model is no such.
+            names: of the columns of plain arrays that were a frame.
 
         Raises:
             ConfigError: a column is unknown, twice there, or its rule does not fit it.
         """
-        places = {name: at for at, name in enumerate(coding.names)} if coding is not None else {}
+        places = {name: at for at, name in enumerate(names if coding is None else coding.names)}
         taken: set[int] = set()
 
         def place(name: str | int) -> int:

@@ -83,7 +83,7 @@ def measure_robust_accuracy(
         tolerance: allowed fall from the baseline's accuracy, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; None: the settings'.
         certify: "auto" or "linear": try to prove the samples that the attack left, for a torch module in L-inf, L2 and
-            L1; None: the settings'.
+            L1, and under discrete threats where all inputs can be evaluated; None: the settings'.
         task: defines predictions and when they are right, e.g. `Segmentation(19, floor=0.9)`; None: classification.
         **options: see `robustest.run.plan.Options`.
 
@@ -98,7 +98,7 @@ def measure_robust_accuracy(
     check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     check_threat_fits_task(setup.task, threat)
-    threat = setup.resolve(threat)
+    threat = setup.resolve(threat, no_worse_than)
     cascade = attack_of_call(attack, threat)
     setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)
     certified = check_certify(certify, draws)

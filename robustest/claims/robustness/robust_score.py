@@ -95,7 +95,7 @@ def measure_robust_score(
     setup = Setup.of(model, data, options, task)
     task = setup.task
     check_threat_fits_task(task, threat)
-    threat = setup.resolve(threat)
+    threat = setup.resolve(threat, no_worse_than)
     check_paired(metric, no_worse_than)
     cascade = attack_of_call(attack, threat)
     # A random score has no worst input.

@@ -262,6 +262,17 @@ def test_other_threats_and_unknown_columns_are_refused() -> None:
     assert measure_accuracy(ByRule(), (ROWS[:1], LABELS[:1])).estimate == 1
 
 
+def test_a_frame_that_becomes_an_array_keeps_the_names_of_its_columns() -> None:
+    unit = pd.DataFrame(RNG.random((N, 3)), columns=["z", "a", "m"])
+    labels = (unit.a > 0.5).to_numpy().astype(int)
+    model = DecisionTreeClassifier(random_state=0).fit(unit, labels)
+    still = measure_robust_accuracy(model, (unit, labels), Columns({"z": Within(-0.2, 0.2)}), attack="fast")
+    moved = measure_robust_accuracy(model, (unit, labels), Columns({"a": Within(-0.2, 0.2)}), attack="fast")
+    assert still.estimate == 1
+    assert moved.estimate is not None
+    assert moved.estimate < 1
+
+
 def test_a_proposal_from_a_frame_has_a_rule_for_each_column() -> None:
     threat = Columns.from_frame(mixed(), eps=0.1)
     rules = dict(threat.changes)  # type: ignore[arg-type]

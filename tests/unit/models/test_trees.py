@@ -14,13 +14,20 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    QuantileTransformer,
+    StandardScaler,
+)
 from sklearn.tree import DecisionTreeClassifier
 
 from robustest import Columns, scores_model
 from robustest.measure import measure_robust_accuracy
 from robustest.models.classifier import Estimator
-from robustest.models.trees import cells_of
+from robustest.models.trees import cells_of, through
 from robustest.threats import Within
 
 RNG = np.random.default_rng(0)
@@ -34,7 +41,10 @@ MODELS: dict[str, Any] = {
     "boosting": GradientBoostingClassifier(n_estimators=4, random_state=0),
     "histograms": HistGradientBoostingClassifier(max_iter=4, random_state=0),
     "scaled": make_pipeline(StandardScaler(), RandomForestClassifier(4, max_depth=3, random_state=0)),
-    "falling": make_pipeline(FunctionTransformer(np.negative), DecisionTreeClassifier(max_depth=4, random_state=0)),
+    "two steps": make_pipeline(
+        make_pipeline(MinMaxScaler((-1, 1)), QuantileTransformer(n_quantiles=20)),
+        DecisionTreeClassifier(max_depth=4, random_state=0),
+    ),
     "bins": make_pipeline(
         KBinsDiscretizer(4, encode="ordinal", quantile_method="averaged_inverted_cdf"),
         DecisionTreeClassifier(max_depth=4, random_state=0),
@@ -65,6 +75,10 @@ def test_between_two_thresholds_a_model_is_constant(name: str) -> None:
         make_pipeline(StandardScaler(), LogisticRegression()),
         make_pipeline(FunctionTransformer(lambda x: x - x.mean(1, keepdims=True)), DecisionTreeClassifier()),
         make_pipeline(FunctionTransformer(lambda x: np.sin(20 * x)), DecisionTreeClassifier()),
+        # A spike between any points that one could look at.
+        make_pipeline(FunctionTransformer(lambda x: np.abs(x - X[3]) < 1e-6), DecisionTreeClassifier()),
+        make_pipeline(OneHotEncoder(handle_unknown="ignore"), DecisionTreeClassifier()),
+        make_pipeline(KBinsDiscretizer(50, quantile_method="averaged_inverted_cdf"), DecisionTreeClassifier()),
     ],
 )
 def test_other_models_and_pipelines_have_no_cells(model: Any) -> None:
@@ -90,3 +104,37 @@ def test_a_tree_of_real_numbers_is_decided() -> None:
     assert result.estimate == pytest.approx(right.mean(), abs=1e-9)
     blind = scores_model(Estimator(model))
     assert measure_robust_accuracy(blind, (X, Y), threat, attack="fast", at_least=0.1).verdict == "inconclusive"
+
+
+def test_thresholds_behind_a_falling_step_are_found() -> None:
+    inner = [[-0.25, -0.5], [], [0.125]]
+    found = through(lambda rows: rows * np.array([-1, 1, 2], np.float32), inner, X[:2], MOVABLE)
+    assert found is not None
+    assert [one[:3] for one in found] == [[pytest.approx(0.25), pytest.approx(0.5)], [], [pytest.approx(0.0625)]]
+
+
+def test_another_model_is_not_searched_by_the_cells_of_the_first() -> None:
+    """The other tree changes between the thresholds of this one, whose cells would find nothing there."""
+    x = np.concatenate([X[:8], np.array([[0.35, 0.2, 0.2]] * 6, np.float32)])
+    steady = (x[:, 1] > 0.5).astype(int)
+    one = DecisionTreeClassifier(random_state=0).fit(x, steady)
+    far = np.concatenate([x, np.array([[0.37, 0.2, 0.2]] * 9, np.float32)])
+    other = DecisionTreeClassifier(random_state=0).fit(far, np.concatenate([steady, [1] * 9]))
+    threat, share = Columns({0: Within(-0.05, 0.05)}), {}
+    share["alone"] = measure_robust_accuracy(other, (x, steady), threat, attack="fast", exact=True).estimate
+    beside = measure_robust_accuracy(
+        one, (x, steady), threat, attack="fast", exact=True, no_worse_than=other, suppress=("weak_search",)
+    )
+    assert beside.estimate == 1
+    assert share["alone"] <= 0.8
+    assert beside.details["baseline"]["accuracy"] == pytest.approx(share["alone"])
+
+
+def test_a_region_that_is_enumerated_is_proven() -> None:
+    model = DecisionTreeClassifier(max_depth=4, random_state=0).fit(X, Y)
+    threat = Columns({0: Within(-0.05, 0.05), 2: Within(-0.1, 0.1)})
+    result = measure_robust_accuracy(model, (X, Y), threat, attack="fast", exact=True, certify="auto")
+    assert result.details["proven"] == round(result.estimate * len(X)) > 10
+    assert result.details["open"] == 0
+    blind = scores_model(Estimator(model))
+    assert measure_robust_accuracy(blind, (X[:9], Y[:9]), threat, attack="fast", certify="auto").details["proven"] == 0
