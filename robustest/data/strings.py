@@ -127,7 +127,7 @@ def _differences(a: list[str], b: list[str]) -> list[tuple[str, list[str]]]:
     parts = [("=", a[:first])]
     out: list[str] = []
     put: list[str] = []
-    codes = [("replace", 0, len(middle_a), 0, len(middle_b))]
+    codes: Sequence[tuple[str, int, int, int, int]] = [("replace", 0, len(middle_a), 0, len(middle_b))]
     if len(middle_a) * len(middle_b) <= _ALIGNED:
         codes = SequenceMatcher(None, middle_a, middle_b, autojunk=False).get_opcodes()
     for name, i, j, k, m in codes:
