@@ -167,7 +167,7 @@ SMOKES: dict[str, tuple[str, ...]] = {
     "robustest-training": ("--robust examples/training",),
 }
 """pytest's arguments for what must pass with each; all run where all are installed."""
-EXTRAS = {"robustest": "[examples]", "robustest-onnx": "[gradients]", "robustest-people": "[study]"}
+EXTRAS = {"robustest": "[examples,html]", "robustest-onnx": "[gradients]", "robustest-people": "[study]"}
 
 
 def install(dist: Path, python: str, only: set[str], root: Path = ROOT) -> Iterator[str]:
@@ -209,6 +209,10 @@ def _installed(folder: Path, dist: Path, python: str, chosen: list[Project], roo
             done = _run([str(bin_ / "pytest"), *arguments.split()], cwd=folder / "work")
             if done.returncode or not re.search(r"[1-9]\d* passed", done.stdout):
                 yield f"{one.name}: pytest {arguments} ended with {done.returncode}:\n{done.stdout[-3000:]}"
+    if chosen[0].name == "robustest":  # it ends with 0 where one test passed and the other failed, as it should
+        done = _run([str(bin_ / "robustest"), "init", "--example"], cwd=folder / "work")
+        if done.returncode:
+            yield f"{name}: robustest init --example ended with {done.returncode}:\n{done.stdout[-3000:]}"
     done = _run([str(bin_ / "pytest"), "--robust", "examples/quickstart/failing"], cwd=folder / "work")
     if done.returncode != 1 or "ClaimFailed: " not in done.stdout:
         yield f"{name}: false claims ended with {done.returncode}, not 1:\n{done.stdout[-3000:]}"

@@ -26,9 +26,17 @@ sys.path.insert(0, str(Path(__file__).parent))  # modules that several test file
 pytest_plugins = ["pytester"]
 
 # Tests start hundreds of Pythons: each would compile all of robustest again, where nothing that one compiled is kept.
-# In this process nothing is: tests change a module within the second, which is how finely what was compiled is dated.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = True
+sys.dont_write_bytecode = False
+
+
+def pytest_collection_finish() -> None:
+    """Compile no more to disk: tests change a module within the second, which is how finely compiled files are dated.
+
+    Until here the test modules are: pytest rewrites their assertions, which is half of the time of a collection.
+    """
+    sys.dont_write_bytecode = True
+
 
 _TESTED = Path(robustest.__file__).resolve().parent
 

@@ -177,6 +177,7 @@ def test_a_distribution_that_is_not_there_is_a_problem(
         ("--robust examples/quickstart", (0, "6 skipped"), "ended with 0"),  # nothing passed: nothing was shown
         ("--robust examples/quickstart/failing", (0, "6 passed"), "not 1"),
         ("--robust examples/quickstart/failing", (1, "no model"), "not 1"),
+        ("init --example", (1, "both passed"), "init --example ended with 1"),
         ("-m pip check", (1, "conflict"), "pip check"),
         ("-m pip install", (1, "no such wheel"), "does not install"),
     ],
@@ -188,6 +189,7 @@ def test_an_installed_wheel_has_to_pass_and_to_fail(
         usual = {
             "--robust examples/quickstart/failing": (1, "ClaimFailed: no"),
             "--robust examples/quickstart": (0, "6 passed"),
+            "init --example": (0, ""),
             "-m pip check": (0, ""),
             "-m pip install": (0, ""),
             "-I -c": (0, f"{Path(given[0]).parents[1]}/lib/x.py"),

@@ -31,10 +31,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the hooks of a planned run."""
     path = config.getoption("--robust-plan")
     if path and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Run(config, json.loads(Path(path).read_text(encoding="utf-8"))))
+        config.pluginmanager.register(_Planned(config, json.loads(Path(path).read_text(encoding="utf-8"))))
 
 
-class _Run:
+class _Planned:
     """The hooks of a planned run.
 
     A plan has these keys; all but `parent` may be absent.
@@ -43,15 +43,16 @@ class _Run:
         file, name: file with the questions, and the place of the later tests below `root`.
         quiet: true if pytest shows no outcomes.
         title: words for this run, e.g. "seed 1".
-        started: time at which the first run started.
+        started, run: times at which the first run, and this one, started.
         seconds: seconds of each test in the first run.
+        whole: seconds of the first run.
         after: runs that follow at least.
     """
 
     def __init__(self, config: pytest.Config, plan: dict[str, Any]) -> None:
         self._config, self._plan = config, plan
         self._tests: list[str] = []
-        self._began = self._last = 0.0
+        self._began = self._last = self._opening = 0.0
         self._done = 0
 
     @pytest.hookimpl(tryfirst=True)
@@ -65,6 +66,7 @@ class _Run:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._tests = [item.nodeid for item in session.items]
         self._began = time.monotonic()
+        self._opening = time.time() - self._plan.get("run", time.time())
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         if os.getppid() != self._plan["parent"]:
@@ -102,10 +104,11 @@ class _Run:
         known: dict[str, float] = self._plan.get("seconds", {})
         if known:
             left = sum(known.get(test, 0.0) for test in self._tests[self._done :])
-            left += self._plan["after"] * sum(known.values())
+            left += self._plan["after"] * self._plan["whole"]
         elif self._done:
             each = here / self._done
-            left = each * (len(self._tests) - self._done) + self._plan["after"] * each * len(self._tests)
+            left = each * (len(self._tests) - self._done)
+            left += self._plan["after"] * (self._opening + each * len(self._tests))
         else:
             return f"{spent:.0f} s spent"
         return f"{spent:.0f} s spent, about {left:.0f} s left"

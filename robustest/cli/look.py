@@ -1,8 +1,8 @@
 """A look at a project's model and samples, in the project's own process: types, shapes and values.
 
 1. Read at most 512 samples, evenly spread, as a claim does.
-2. Choose the kind: whole numbers for a network are tokens; two axes of space are images; for the others the first layer
-   decides: a convolution over time or a recurrent layer reads a signal, anything else rows.
+2. Choose the kind: strings are text; whole numbers for a network are tokens; two axes of space are images; for the
+   others the first layer decides: a convolution over time or a recurrent layer reads a signal, anything else rows.
 3. Measure what the questions depend on: the share of the most frequent label, the grid of each column, the column whose
    loss costs most, and whether a network's own mean and std belong before it.
 """
@@ -10,14 +10,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustest.cli.questions import Facts
+from robustest.data.frames import MISSING, Frames
+from robustest.data.strings import Strings
 from robustest.errors import DataError, expected
 from robustest.measure import measure_accuracy, measure_shift_accuracy
 from robustest.models.classifier import Needs
@@ -27,6 +30,8 @@ from robustest.run.plan import Setup
 _MOST = 512
 # Samples of each small measurement.
 _FEW = 128
+# Whole numbers with no more values than this may be names of something: none is a bit more than another.
+_FLAGS = 10
 # Columns whose loss is measured.
 _COLUMNS = 40
 # Time steps from which a signal in [-1, 1] is sound: a tenth of a second at 8 kHz.
@@ -58,11 +63,18 @@ def look(model: Any, data: Any) -> dict[str, Any]:
         "gradient": setup.model.gives >= Needs.GRADIENT and module is not None,
         "length": x.shape[-1],
     }
+    coding = setup.samples.coding
+    if isinstance(coding, Strings):
+        facts["kind"] = "text"
+    elif isinstance(coding, Frames):
+        facts["kind"] = "frame"
+        facts |= _of_frame(model, data, coding, x)
     kind = facts["kind"]
     if kind == "images":
         facts["preprocessing"] = _preprocessing(model, data, module, facts)
     elif kind == "tokens":
         facts["common"] = int(x.flatten().mode().values)
+        facts["relied"] = _relied(model, data, facts, [facts["common"]] * facts["length"], {})
     elif kind == "rows":
         names = getattr(data[0], "columns", None) if isinstance(data, (tuple, list)) else None
         facts["columns"] = [str(name) for name in (range(x.shape[1]) if names is None else names)]
@@ -70,7 +82,7 @@ def look(model: Any, data: Any) -> dict[str, Any]:
         if not any(facts["units"]):
             facts["units"] = [_unit(column, coarse=10.0) for column in flat.T]
         facts["usual"] = [float(column.median()) for column in flat.T]
-        facts["relied"] = _relied(model, data, facts)
+        facts["relied"] = _relied(model, data, facts, facts["usual"], {"bounds": _bounds(facts)})
     return asdict(Facts.from_dict(facts))
 
 
@@ -121,10 +133,12 @@ def _right(result: Result) -> float:
 
 
 def _options(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"max_samples": min(_FEW, facts["n"]), "exact": True}
+
+
+def _bounds(facts: dict[str, Any]) -> tuple[float, float]:
     room = max(1.0, facts["high"] - facts["low"])
-    inside = facts["kind"] == "images" and facts["low"] >= 0 and facts["high"] <= 1
-    bounds = (0.0, 1.0) if inside else (facts["low"] - room, facts["high"] + room)
-    return {"bounds": bounds, "max_samples": min(_FEW, facts["n"]), "exact": True}
+    return facts["low"] - room, facts["high"] + room
 
 
 def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[str, Any]) -> str:
@@ -141,16 +155,62 @@ def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[
     return f"({pair[0]}, {pair[1]})" if normalised > bare else ""
 
 
-def _relied(model: Any, data: Any, facts: dict[str, Any]) -> int:
-    """Return the number of the column whose loss costs most right answers; -1 if none costs any."""
-    options = _options(facts)
+def _relied(model: Any, data: Any, facts: dict[str, Any], usual: Sequence[float], bounds: dict[str, Any]) -> int:
+    """Return the column or place whose replacement costs most right answers; -1 if none costs any."""
+    options = {**_options(facts), **bounds}
     before = _right(measure_accuracy(model, data, **options))
     worst, place = before, -1
-    for number, usual in enumerate(facts["usual"][:_COLUMNS]):
-        left = _right(measure_shift_accuracy(model, data, _replacing(number, usual), **options))
+    for number, value in enumerate(usual[:_COLUMNS]):
+        left = _right(measure_shift_accuracy(model, data, _replacing(number, value), **options))
         if left < worst:
             worst, place = left, number
     return place
+
+
+def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any]:
+    """Return the facts about the columns of a frame, in the order of their names."""
+    frame, pandas = data[0], coding.library == "pandas"
+    units: list[float] = []
+    usual: list[float | str | None] = []
+    for place, column in enumerate(coding.columns):
+        codes = x[:, place].double()
+        codes = codes[codes > MISSING / 2]
+        number = column.kind in {"number", "whole"} and len(codes) > 0
+        unit = _unit(codes) if number else 0.0
+        if column.kind == "whole" and len(set(codes.tolist())) > _FLAGS:
+            unit = max(1.0, unit)
+        units.append(unit)
+        named = next(name for name in frame.columns if str(name) == column.name)
+        if number:
+            usual.append(float(codes.median()))
+        elif pandas and len(codes):
+            value = frame[named].mode()[0]
+            usual.append(value if isinstance(value, str) else None)
+        else:
+            usual.append(None)
+    facts: dict[str, Any] = {
+        "columns": list(coding.names),
+        # Frames of polars have no `assign`.
+        "units": units if pandas else [0.0] * len(units),
+        "whole": [column.kind == "whole" for column in coding.columns],
+        "usual": ["" if one is None else one for one in usual],
+        "n": len(frame),
+    }
+    options: dict[str, Any] = {"max_samples": min(_FEW, len(frame)), "exact": True}
+    worst, relied = _right(measure_accuracy(model, data, **options)), -1
+    for place, value in enumerate(usual[:_COLUMNS] if pandas else ()):
+        if value is None or (isinstance(value, float) and coding.columns[place].kind == "whole" and value % 1):
+            continue
+        whole = isinstance(value, float) and coding.columns[place].kind == "whole"
+        shift = partial(_assigned, name=coding.columns[place].name, value=int(value) if whole else value)
+        left = _right(measure_shift_accuracy(model, data, shift, **options))
+        if left < worst:
+            worst, relied = left, place
+    return {**facts, "relied": relied}
+
+
+def _assigned(frame: Any, name: str, value: object) -> Any:
+    return frame.assign(**{name: value})
 
 
 def _replacing(number: int, value: float) -> Callable[[Tensor], Tensor]:

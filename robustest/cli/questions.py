@@ -7,6 +7,7 @@ small for an untrained model too.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,8 +36,9 @@ class Facts:
         preprocessing: code of the argument `preprocessing=`, or "".
         columns: names of the columns of rows, or their numbers.
         units: for each column the unit to which its values are rounded; 0 for a column that stays.
-        usual: for each column its median.
-        relied: number of the column whose loss costs most right answers; -1 for none.
+        whole: for each column of a frame True if its values are whole numbers.
+        usual: for each column its median, or its most frequent word.
+        relied: number of the column, or place of the token, whose loss costs most right answers; -1 for none.
         common: the most frequent token.
         length: number of time steps or tokens.
     """
@@ -53,7 +55,8 @@ class Facts:
     preprocessing: str = ""
     columns: tuple[str, ...] = ()
     units: tuple[float, ...] = ()
-    usual: tuple[float, ...] = ()
+    whole: tuple[bool, ...] = ()
+    usual: tuple[float | str, ...] = ()
     relied: int = -1
     common: int = 0
     length: int = 0
@@ -106,12 +109,13 @@ def battery(facts: Facts) -> Battery:
     return KINDS[facts.kind](facts)
 
 
-class _File:
+class _Draft:
     """A file of tests while it is made."""
 
     def __init__(self, facts: Facts, *, bounds: tuple[float, float] | None) -> None:
         self.facts = facts
         self.imports: set[str] = set()
+        self.rules: set[str] = set()
         self.modules: list[str] = []
         self.constants: list[str] = []
         self.functions: list[str] = []
@@ -147,7 +151,9 @@ class _File:
         head = ['"""What the model must keep. Run: pytest --robust"""', ""]
         own = self.facts.model != "robust_model" or self.facts.data != "robust_data"
         head += [f"import {name}" for name in sorted([*self.modules, *(["pytest"] if own else [])])]
-        head += [f"from robustest import {', '.join(names)}", *([""] if own or self.constants else [])]
+        head += [f"from robustest import {', '.join(names)}"]
+        head += [f"from robustest.threats import {', '.join(sorted(self.rules))}"] if self.rules else []
+        head += [*([""] if own or self.constants else [])]
         head += [*(["pytestmark = pytest.mark.robust"] if own else []), *self.constants]
         return Battery("\n\n".join(["\n".join(head) + "\n", *self.functions]), tuple(self.probes))
 
@@ -159,7 +165,7 @@ _ACCURACY = (
 
 
 def _images(facts: Facts) -> Battery:
-    file = _File(facts, bounds=_wide(facts) if facts.low < 0 or facts.high > 1 else None)
+    file = _Draft(facts, bounds=_wide(facts) if facts.low < 0 or facts.high > 1 else None)
     file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
     if facts.gradient:
         file.imports.add("Linf")
@@ -196,7 +202,7 @@ def _images(facts: Facts) -> Battery:
 
 
 def _rows(facts: Facts) -> Battery:
-    file = _File(facts, bounds=_wide(facts))
+    file = _Draft(facts, bounds=_wide(facts))
     file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
     if any(facts.units):
         file.modules.append("torch")
@@ -213,8 +219,7 @@ def _rows(facts: Facts) -> Battery:
             "rounding",
             "assert_shift_accuracy",
             name,
-            "many rows lie close to a split or to steep scores",
-            "check the accuracy on unchanged rows; then smooth the model (fewer splits, more regularisation)",
+            *_STEEP,
         )
     if facts.relied >= 0:
         column = facts.columns[facts.relied]
@@ -226,15 +231,72 @@ def _rows(facts: Facts) -> Battery:
             "most_used_column_missing",
             "assert_shift_accuracy",
             name,
-            f"the model relies on the column {column!r}",
-            "check whether that column reveals the label, and define a replacement for missing values",
+            *_relies_on(column),
             first=False,
         )
     return file.done()
 
 
+def _frame(facts: Facts) -> Battery:
+    """Ask about frames of pandas, whose columns may hold words."""
+    file = _Draft(facts, bounds=None)
+    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
+    columns = list(zip(facts.columns, facts.units, facts.whole, strict=True))
+    units = {name: unit for name, unit, whole in columns if unit and not (whole and unit == 1)}
+    if units:
+        listed = ", ".join(f"{_text_of(name)}: {unit:g}" for name, unit in units.items())
+        file.constants += [
+            "# Values of these columns are rounded to a unit of about a tenth of their spread.",
+            *_folded(f"UNITS = {{{listed}}}", "{}"),
+        ]
+        name = file.shift(
+            "written_shorter",
+            "    rounded = {name: (x[name] / unit).round() * unit for name, unit in UNITS.items()}\n"
+            "    return x.assign(**{name: column.astype(x[name].dtype) for name, column in rounded.items()})\n",
+        )
+        file.ask("rounding", "assert_shift_accuracy", name, *_STEEP)
+    rules = {
+        name: f"Whole({round(unit)})" if whole else f"Within({-unit:g}, {unit:g})"
+        for name, unit, whole in columns
+        if unit
+    }
+    if rules:
+        file.imports.add("Columns")
+        file.rules |= {rule.partition("(")[0] for rule in rules.values()}
+        listed = ", ".join(f"{_text_of(name)}: {rule}" for name, rule in rules.items())
+        file.constants += [
+            "# One reading of a row is off, by up to a unit.",
+            *_folded(f"OFF = Columns({{{listed}}}, max_changed=1)", "{}"),
+        ]
+        file.ask("one_reading_off", "assert_robust_accuracy", "OFF", *_STEEP)
+    if facts.relied >= 0:
+        column, usual = facts.columns[facts.relied], facts.usual[facts.relied]
+        shown = _text_of(usual) if isinstance(usual, str) else f"{usual:g}"
+        name = file.shift("without_it", f"    return x.assign(**{{{_text_of(column)}: {shown}}})  # its usual value\n")
+        file.ask("most_used_column_missing", "assert_shift_accuracy", name, *_relies_on(column), first=False)
+    return file.done()
+
+
+def _text_of(name: str) -> str:
+    """Return a text as code, in double quotes."""
+    return json.dumps(name, ensure_ascii=False)
+
+
+_STEEP = (
+    "many rows lie close to a split or to steep scores",
+    "check the accuracy on unchanged rows; then smooth the model (fewer splits, more regularisation)",
+)
+
+
+def _relies_on(column: str) -> tuple[str, str]:
+    return (
+        f"the model relies on the column {column!r}",
+        "check whether that column reveals the label, and define a replacement for missing values",
+    )
+
+
 def _tokens(facts: Facts) -> Battery:
-    file = _File(facts, bounds=None)
+    file = _Draft(facts, bounds=None)
     file.constants.append(f"COMMON = {facts.common}  # the most frequent token")
     file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
     lost = file.shift("one_in_ten_lost", "    x[:, 3::10] = COMMON\n    return x\n")
@@ -245,6 +307,15 @@ def _tokens(facts: Facts) -> Battery:
         "single tokens decide",
         "drop tokens at random in training",
     )
+    if facts.relied >= 0:
+        name = file.shift("without_it", f"    x[:, {facts.relied}] = COMMON\n    return x\n")
+        file.ask(
+            "most_used_place_lost",
+            "assert_shift_accuracy",
+            name,
+            f"the token at place {facts.relied} decides",
+            "check whether that token reveals the label, and drop tokens at random in training",
+        )
     swapped = file.shift(
         "neighbours_swapped", "    x[:, [1, 2]] = x[:, [2, 1]]  # as a slip of the pen does\n    return x\n"
     )
@@ -259,11 +330,29 @@ def _tokens(facts: Facts) -> Battery:
     return file.done()
 
 
+def _text(facts: Facts) -> Battery:
+    file = _Draft(facts, bounds=None)
+    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
+    for shift, step in (
+        ("typos", "misspell words at random in training, or read letters instead of words"),
+        ("casing", "lower all letters before the model, or vary them in training"),
+        ("whitespace", "normalise white space before the model"),
+    ):
+        file.ask(
+            shift,
+            "assert_shift_accuracy",
+            f'"{shift}", severity=1',
+            "the model does not know words that are written another way",
+            step,
+        )
+    return file.done()
+
+
 def _signals(facts: Facts) -> Battery:
     """Ask about samples whose last axis is time."""
     sound = facts.kind == "audio"
     span = facts.high - facts.low
-    file = _File(facts, bounds=(-1.0, 1.0) if sound else _wide(facts))
+    file = _Draft(facts, bounds=(-1.0, 1.0) if sound else _wide(facts))
     file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
     if sound:
         file.ask(
@@ -312,7 +401,15 @@ def _signals(facts: Facts) -> Battery:
     return file.done()
 
 
-KINDS = {"images": _images, "rows": _rows, "tokens": _tokens, "audio": _signals, "series": _signals}
+KINDS = {
+    "images": _images,
+    "rows": _rows,
+    "frame": _frame,
+    "text": _text,
+    "tokens": _tokens,
+    "audio": _signals,
+    "series": _signals,
+}
 """Kinds of samples, with the function that makes their questions."""
 
 
@@ -324,16 +421,16 @@ def _wide(facts: Facts) -> tuple[float, float]:
     return math.floor(low / digit) * digit, math.ceil(high / digit) * digit
 
 
-def _folded(line: str, width: int = 116) -> list[str]:
-    """Return a line with a list in it in lines of at most `width`."""
+def _folded(line: str, brackets: str = "[]", width: int = 116) -> list[str]:
+    """Return a line with a list between brackets in lines of at most `width`."""
     if len(line) <= width:
         return [line]
-    before, _, rest = line.partition("[")
-    inside, _, after = rest.rpartition("]")
-    lines, current = [f"{before}["], "   "
+    before, _, rest = line.partition(brackets[0])
+    inside, _, after = rest.rpartition(brackets[1])
+    lines, current = [f"{before}{brackets[0]}"], "   "
     for part in inside.split(", "):
         if len(current) + len(part) + 2 > width:
             lines.append(current)
             current = "   "
         current += f" {part},"
-    return [*lines, current, f"]{after}"]
+    return [*lines, current, f"{brackets[1]}{after}"]

@@ -20,6 +20,8 @@ PADDING = -1
 _CONTEXT = 40
 # Characters of longer changed parts at which a report cuts them.
 _LONGEST = 400
+# Fewest characters in a row that a diff shows as shared, between two changes.
+_SHARED = 3
 # Product of the lengths from which on a diff marks one block only: an alignment takes time in proportion to it.
 _ALIGNED = 4_000_000
 
@@ -123,12 +125,19 @@ def _differences(a: list[str], b: list[str]) -> list[tuple[str, list[str]]]:
         last += 1
     middle_a, middle_b = a[first : len(a) - last], b[first : len(b) - last]
     parts = [("=", a[:first])]
-    if len(middle_a) * len(middle_b) > _ALIGNED:
-        parts += [("-", middle_a), ("+", middle_b)]
-    else:
-        for name, i, j, k, m in SequenceMatcher(None, middle_a, middle_b, autojunk=False).get_opcodes():
-            parts += [("=", middle_a[i:j])] if name == "equal" else [("-", middle_a[i:j]), ("+", middle_b[k:m])]
-    parts.append(("=", a[len(a) - last :]))
+    out: list[str] = []
+    put: list[str] = []
+    codes: Sequence[tuple[str, int, int, int, int]] = [("replace", 0, len(middle_a), 0, len(middle_b))]
+    if len(middle_a) * len(middle_b) <= _ALIGNED:
+        codes = SequenceMatcher(None, middle_a, middle_b, autojunk=False).get_opcodes()
+    for name, i, j, k, m in codes:
+        # A letter or two that both share by chance would tear a change to pieces.
+        if name == "equal" and j - i >= _SHARED:
+            parts += [("-", out), ("+", put), ("=", middle_a[i:j])]
+            out, put = [], []
+        else:
+            out, put = out + middle_a[i:j], put + middle_b[k:m]
+    parts += [("-", out), ("+", put), ("=", a[len(a) - last :])]
     return [part for part in parts if part[1]] or [("=", [])]
 
 

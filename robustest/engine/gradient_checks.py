@@ -322,12 +322,16 @@ _CLEAR = 0.25
 def probe_inputs(
     evaluator: Evaluator, chunk: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat
 ) -> None:
-    """Count samples that a tiny change leaves as they are, whose softmax is saturated, or that bfloat16 changes.
+    """Count samples that a tiny change leaves as they are, whose softmax is saturated, that bfloat16 changes, or that
+    may not change at all.
 
     Args:
         logits: (n, K) the model's outputs.
         climbing: the searchers that will follow gradients; no other attack depends on these checks.
     """
+    if isinstance(threat, Snr):  # a ball by the sample's own energy
+        still = threat.region(chunk.x, chunk.bounds)["reach"] == 0
+        evaluator.health.count("no_room", failed=int(still.sum()), tried=len(still))
     if not climbing or not len(chunk.y):
         return
     rows = torch.arange(min(_ROWS_PASSED, len(chunk.y)), device=chunk.x.device)

@@ -350,7 +350,7 @@ def logits_of(output: object) -> Tensor:
     if not isinstance(output, (Tensor, np.ndarray)):
         output = getattr(output, "logits", output)
     if isinstance(output, np.ndarray):
-        output = torch.from_numpy(output)
+        output = torch.from_numpy(np.ascontiguousarray(output))  # torch takes no reversed rows
     if not isinstance(output, Tensor):
         raise ModelError(
             expected("logits as a tensor, an array, or an output with .logits", output, _other_task(output))

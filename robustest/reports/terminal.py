@@ -47,7 +47,7 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
     Args:
         reporter: pytest's terminal reporter, or the screen of the command line.
         left_out: line about tests that were not run; may be empty.
-        stated: True to print each claim with what it is about, after its verdict: no test run is above this section.
+        stated: True to print on a terminal each claim with what it is about, after its verdict: no run is above it.
     """
     rows = account.rows
     tests = any(row.result is not None or row.ending is None or row.ending.robust for row in rows)
@@ -68,15 +68,12 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
     beside = all(longest + len(_line(row)) + len(_word(row)) + 4 <= width for row in rows)
     for row in rows:
         colour = {COLOURS.get(row.state, "yellow"): True}
-        if stated:
+        if stated and width != _WIDE:  # lines into a pipe or a file stay as the run prints them
             about = "" if row.result is None else f"{row.result.statement}: "
             out.write(_word(row), **colour)
             out.write(" " * (widest - len(_word(row)) + 2))
-            if width == _WIDE:  # into a pipe or a file: one line for each claim
-                out.write_line(f"{row.test}  {about}{_line(row)}")
-            else:
-                out.write_line(row.test)
-                write(f"    {about}{_line(row)}")
+            out.write_line(row.test)
+            write(f"    {about}{_line(row)}")
         elif beside:
             out.write(f"{row.test:<{longest}}  {_line(row)}  ")
             out.write_line(_word(row), **colour)
@@ -91,7 +88,7 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
             write(f"    next: {advice.next}")
         if details and row.result is not None:
             result, cost = row.result, row.result.cost
-            if not stated:
+            if not stated or width == _WIDE:
                 out.write_line(f"    {result.statement}")
             out.write_line(f"    {result.rule}; {result.method}; seed {result.seed}")
             if result.cached:

@@ -52,6 +52,7 @@ class Reader:
         self._next: tuple[int, Future[Any]] | None = None
         self._source = stream
         self._stream: Iterator[Taken] | None = None
+        self._streamed = 0  # the place of the next chunk in the stream
 
     def take(self, place: int) -> Any:
         """Return the chunk at a place of the order; places are asked for one after the other.
@@ -65,12 +66,11 @@ class Reader:
                 # Not every data set can be sent to processes that are spawned.
                 with suppress(Exception), unwatched():
                     self._stream = self._source(self._chunks)
-            chunk = self._read_here(self._chunks[place])
+            chunk = self._read_here(place)
         if self._ahead and place + 1 < len(self._chunks):
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="robustest-reader")
-            ids = self._chunks[place + 1]
-            self._next = place + 1, self._thread.submit(copy_context().run, self._read_ahead, ids)
+            self._next = place + 1, self._thread.submit(copy_context().run, self._read_ahead, place + 1)
         return chunk
 
     def close(self) -> None:
@@ -93,18 +93,23 @@ class Reader:
             self._ahead, self._stream = False, None
             return None
 
-    def _read_here(self, ids: Tensor) -> Any:
+    def _read_here(self, place: int) -> Any:
         try:
-            return self._read(ids, self._streamed())
+            return self._read(self._chunks[place], self._from_stream(place))
         except Exception:
             if self._stream is None:
                 raise
         self._ahead, self._stream = False, None
-        return self._read(ids, None)
+        return self._read(self._chunks[place], None)
 
-    def _read_ahead(self, ids: Tensor) -> Any:
+    def _read_ahead(self, place: int) -> Any:
         with unwatched(), clock.until_set(self._stop):
-            return self._read(ids, self._streamed())
+            return self._read(self._chunks[place], self._from_stream(place))
 
-    def _streamed(self) -> Taken | None:
-        return None if self._stream is None else next(self._stream)
+    def _from_stream(self, place: int) -> Taken | None:
+        # A stream has its own order: once a place was left out, its samples would be those of another chunk.
+        if self._stream is None or place != self._streamed:
+            self._stream = None
+            return None
+        self._streamed += 1
+        return next(self._stream)

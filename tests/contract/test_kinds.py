@@ -84,6 +84,23 @@ def recorded(data: Data) -> M.data.Outcomes:
     )
 
 
+def items(data: Data) -> list[dict[str, Any]]:
+    """Each sample as an item, in groups by class."""
+    x, y = data
+    return [
+        {"item": f"q{i}", "x": one.tolist(), "expected": int(label), "group": f"class {label}"}
+        for i, (one, label) in enumerate(zip(x, y, strict=True))
+    ]
+
+
+def answer(item: dict[str, Any]) -> int:
+    return int(MODEL(torch.tensor([item["x"]])).argmax(1))
+
+
+def right(answer: int, item: dict[str, Any]) -> bool:
+    return answer == item["expected"]
+
+
 class Two(nn.Module):
     """Two superclasses of two classes each: the first, and all others."""
 
@@ -187,6 +204,15 @@ KINDS = {
     ),
     # These three claim the population unless the call says otherwise.
     "rate": kind("assert_rate", "at_least", 0, exact=False)(lambda d, **o: M.measure.measure_rate(recorded(d), **o)),
+    "rate, asked": kind("assert_rate", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_rate(answer, items(d), score=right, **o)
+    ),
+    "rate in the worst group, asked": kind("assert_worst_group_rate", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_worst_group_rate(answer, items(d), score=right, **o)
+    ),
+    "consistent runs, asked": kind("assert_consistent_runs", "max_flip_rate", 1, exact=False)(
+        lambda d, **o: M.measure.measure_consistent_runs(answer, items(d), score=right, **o)
+    ),
     "rate in the worst group": kind("assert_worst_group_rate", "at_least", 0, exact=False)(
         lambda d, **o: M.measure.measure_worst_group_rate(recorded(d), **o)
     ),

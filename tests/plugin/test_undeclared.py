@@ -171,6 +171,27 @@ def test_a_claim_in_the_tests_text_is_selected_and_builds_no_fixture_without_rob
     result.stdout.fnmatch_lines(["*4 robustness tests deselected by -k*"])
 
 
+def test_looking_for_claims_touches_nothing_of_the_tests_globals(project, write, run) -> None:
+    """A proxy, as web frameworks have them, raises outside of its context."""
+    write(
+        test_a="""
+        class Proxy:
+            @property
+            def __class__(self): raise RuntimeError("outside of a context")
+
+        app = Proxy()
+
+        def test_proxy(): assert app
+
+        def helper(): assert app
+
+        def test_calls(): helper()
+        """
+    )
+    run().assert_outcomes(passed=2)
+    run("--robust").assert_outcomes(passed=2)
+
+
 def test_a_retried_claim_is_not_green(undeclared, project, write, run, section) -> None:
     pytest.importorskip("pytest_rerunfailures")
     write(

@@ -11,14 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustest.account import Account, Ending, Row
 from robustest.advice import PAGES, Advice, advice_on
 from robustest.measure import measure_accuracy
+from robustest.reports import github, junit, terminal
+from robustest.reports.html import page
 from robustest.results import REASONS, Cost, Result, Verdict
+from robustest.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def advised(**changes: Any) -> Advice | None:
+def made(**changes: Any) -> Result:
     fields: dict[str, Any] = {
         "kind": "robust_accuracy",
         "statement": "made up",
@@ -37,7 +41,11 @@ def advised(**changes: Any) -> Advice | None:
         "setting": "",
         "method": "",
     }
-    return advice_on(Result(**{**fields, **changes}))
+    return Result(**{**fields, **changes})
+
+
+def advised(**changes: Any) -> Advice | None:
+    return advice_on(made(**changes))
 
 
 def clean(right: int, failures: int, wrong: int, largest: int = 50) -> dict[str, Any]:
@@ -212,3 +220,50 @@ def test_the_class_of_most_failures_is_found_in_a_measurement(model: Callable[[T
     else:
         assert "failures_of_class" not in result.details
         assert np.isclose(result.estimate or 0.0, 0.0)
+
+
+class Lines:
+    """A reporter that keeps its text."""
+
+    text = ""
+
+    def write(self, text: str, **_: bool) -> None:
+        self.text += text
+
+    def write_line(self, text: str = "", **_: bool) -> None:
+        self.text += f"{text}\n"
+
+    def write_sep(self, sep: str, title: str) -> None:
+        self.text += f"{title}\n"
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_report_has_cause_and_step_of_a_claim_that_did_not_pass_and_of_no_other(
+    verdict: Verdict, tmp_path: Path
+) -> None:
+    pytest.importorskip("jinja2")
+    result = made(verdict=verdict, details={"groups": GROUPS}, reasons=("budget",) * (verdict == "inconclusive"), n=20)
+    ending = Ending(test="t.py::t", phase="call", outcome="passed" if verdict == "passed" else "failed", claimed=True)
+    account = Account(results=(Row("t.py::t", result, "", "", ending),), endings=(ending,), session=None)
+    lines = Lines()
+    terminal.summary(lines, account, details=False)
+    junit.write(str(tmp_path / "junit.xml"), account.rows)
+    page.write(str(tmp_path), account, Settings())
+    reports = [lines.text, github.summary(account)]
+    reports += [(tmp_path / name).read_text(encoding="utf-8") for name in ("junit.xml", "index.html")]
+    cause, step = {
+        "failed": ("one group: ", "look at that group"),
+        "inconclusive": ("20 of 200 samples were evaluated", "raise max_samples or time_budget"),
+        "passed": ("one group: ", "look at that group"),
+    }[verdict]
+    for text in reports:
+        assert (cause in text) == (step in text) == (verdict != "passed")
+
+
+def test_several_attempts_of_a_test_have_it_once() -> None:
+    result = made(details={"groups": GROUPS})
+    endings = [Ending(test="t", phase="call", outcome="failed", claimed=True, attempt=at) for at in (1, 2)]
+    lines = Lines()
+    rows = tuple(Row("t", result, "", "", ending) for ending in endings)
+    terminal.summary(lines, Account(results=rows, endings=tuple(endings), session=None), details=False)
+    assert lines.text.count("one group: ") == 1

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from robustest_training import repair as repair
     from robustest_training.landscape import assert_smooth_landscape as assert_smooth_landscape
     from robustest_training.landscape import measure_smooth_landscape as measure_smooth_landscape
+    from robustest_training.learning_curve import SampleCount as SampleCount
+    from robustest_training.learning_curve import samples_for as samples_for
     from robustest_training.nonrobust_reliance import assert_nonrobust_reliance as assert_nonrobust_reliance
     from robustest_training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
     from robustest_training.robust_generalization import assert_robust_generalization as assert_robust_generalization
     from robustest_training.robust_generalization import measure_robust_generalization as measure_robust_generalization
-    from robustest_training.sample_counts import SampleCount as SampleCount
-    from robustest_training.sample_counts import samples_for as samples_for
     from robustest_training.synthetic_covers import assert_synthetic_covers as assert_synthetic_covers
     from robustest_training.synthetic_covers import measure_synthetic_covers as measure_synthetic_covers
 
@@ -28,8 +28,8 @@ _HOME = {
     "measure_robust_generalization": "robust_generalization",
     "measure_smooth_landscape": "landscape",
     "measure_synthetic_covers": "synthetic_covers",
-    "SampleCount": "sample_counts",
-    "samples_for": "sample_counts",
+    "SampleCount": "learning_curve",
+    "samples_for": "learning_curve",
 }
 
 

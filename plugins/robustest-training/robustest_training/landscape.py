@@ -10,27 +10,37 @@ net on a plateau has a smooth landscape, so both nets must learn.
 
 from __future__ import annotations
 
+import copy
+import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from math import exp, isfinite, sqrt
 from typing import Any, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy.stats import t as student
+from torch import Tensor, nn
 
-from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest import Factory, rng
+from robustest.errors import ConfigError, DataError, ModelError, StoreError, expected
 from robustest.packs import (
     NOT_PAIRED,
     Decision,
+    Entry,
     Evidence,
+    Key,
     Kind,
     Options,
     Quantity,
     Result,
     Settings,
+    Store,
     Tally,
+    Unhashable,
     Verdict,
     approximate,
     assertion,
@@ -38,18 +48,404 @@ from robustest.packs import (
     checked_whole,
     digest,
     frozen,
+    judge_interval,
+    key_of,
     measurement,
     no_lines,
     optional_threshold,
+    random_states,
     result_of,
     seed_draws,
     settings_of,
     terms_of,
 )
+from robustest.packs import when as date_and_commit
 from robustest.rng import keys
-from robustest_training.probed_training import Batches, Course, ProbedTrainings, Trace, best_constant, built
-from robustest_training.probes import Loss
-from robustest_training.ratios import decide_ratio
+
+# A ratio of two positive values, measured in a few independent runs.
+
+
+def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha: float) -> Decision:
+    """Return the verdict on the geometric mean of a ratio over all possible runs, from (n,) ratios of runs, n >= 2."""
+    # Logarithms of ratios are taken to be normal; a few runs allow no better than Student's t, so no claim about a
+    # population rests on it.
+    logs = np.log(ratios)
+    n, mean = len(logs), float(logs.mean())
+    reach = float(student.ppf(1 - alpha, n - 1)) * float(logs.std(ddof=1)) / sqrt(n)
+    interval = (exp(mean - reach), exp(mean + reach))
+    if threshold is None:
+        verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+    else:
+        verdict = judge_interval(interval, threshold, at_least=False)
+        rule = f"runs to come, about alpha = {alpha:g} a side"
+    return Decision(verdict=verdict, rule=rule, estimate=exp(mean), interval=interval, at_alpha=threshold is not None)
+
+
+# The loss around a point in weight space, along its gradient (Santurkar et al., NeurIPS 2018, section 3).
+#
+# A step of size eta moves each tensor by eta of its norm, against its gradient; gradients are compared after
+# multiplication by their tensor's norm. So rescaling a tensor under a normalisation, which leaves the function as it
+# is, changes no measure but the absolute beta. A probe of n sizes takes n + 3 gradients.
+
+
+Loss = Callable[[Any, Any], Tensor]
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Measures around one point, on one batch."""
+
+    loss: float  # at the point
+    loss_range: float  # largest minus smallest loss along the relative steps, the point included
+    cosine: float  # least cosine between the point's gradient and one along the steps, -1..1
+    beta: float  # largest change of the gradient along the steps, over the distance, in relative units
+    absolute_beta: float  # the change of the gradient over the distance for one plain step, in units of the weights
+    # Internal covariate shift: relative change of a layer's gradient after a relative step of the layers before; NaN
+    # without any.
+    shift: float
+    shift_cosine: float  # cosine between the two gradients; NaN without any
+
+
+def probe(
+    net: nn.Module, loss: Loss, x: Any, y: Any, *, etas: Sequence[float], learning_rate: float, number: int = 0
+) -> Probe:
+    """Probe the loss around the weights of a net; weights, buffers and random states are restored.
+
+    Args:
+        etas: sizes of relative steps, rising.
+        learning_rate: of the plain step.
+        number: of the probe: each measures the shift of another layer, by turns.
+
+    Raises:
+        ModelError: a loss or a gradient is not finite.
+    """
+    weights = trained_weights(net)
+    with _put_back(net, weights) as at:
+        return _look(_Point.of(net, loss, x, y, weights), at, etas, learning_rate, number)
+
+
+def gradient_of(net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor]) -> tuple[float, Tensor]:
+    """Return the loss of a batch and its gradient (D,) by all weights in a row; no `.grad` is written.
+
+    Raises:
+        ModelError: the loss is no scalar with a gradient, or not finite.
+    """
+    with torch.enable_grad():
+        value = loss(net(x), y)
+        if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
+            raise ModelError("Expected the loss to give a scalar tensor with a gradient. Take the mean over the batch.")
+        found = torch.autograd.grad(value, weights, allow_unused=True)
+    parts = [w.new_zeros(w.numel()) if g is None else g.reshape(-1) for w, g in zip(weights, found, strict=True)]
+    gradient, level = torch.cat(parts), float(value.detach())
+    if not isfinite(level) or not isfinite(float(gradient.sum())):  # no sum with NaN or infinite terms is finite
+        raise ModelError(
+            f"Expected finite losses and gradients but got a loss of {level:.4g}. The training diverges, or a step "
+            "along the gradient leaves what float32 holds: lower learning_rate=, or the largest of etas=."
+        )
+    return level, gradient
+
+
+def trained_weights(net: nn.Module) -> list[Tensor]:
+    """Return the parameters that require a gradient, in the order of their registration."""
+    return [weight for weight in net.parameters() if weight.requires_grad]
+
+
+def in_a_row(weights: list[Tensor]) -> Tensor:
+    """Return (D,) a copy of all values of some tensors."""
+    return torch.cat([weight.detach().reshape(-1) for weight in weights])
+
+
+def put(weights: list[Tensor], row: Tensor) -> None:
+    """Set weights to the values of a row (D,)."""
+    at = 0
+    with torch.no_grad():
+        for weight in weights:
+            weight.copy_(row[at : at + weight.numel()].view_as(weight))
+            at += weight.numel()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Point:
+    """A net's weights, one row for all: many small tensors would cost more than the net."""
+
+    ask: Callable[[], tuple[float, Tensor]]  # the loss and its gradient (D,) at the present weights
+    weights: list[Tensor]
+    start: Tensor  # (D,) the first values
+    norms: Tensor  # (D,) the norm of the tensor that each belongs to
+
+    @classmethod
+    def of(cls, net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor]) -> _Point:
+        start = in_a_row(weights)
+        return cls(lambda: gradient_of(net, loss, x, y, weights), weights, start, cls.by_tensor(weights, start))
+
+    @staticmethod
+    def by_tensor(weights: list[Tensor], row: Tensor) -> Tensor:
+        sizes = [weight.numel() for weight in weights]
+        norms = torch.stack([part.norm() for part in torch.split(row, sizes)])
+        return norms.repeat_interleave(torch.tensor(sizes, device=row.device))
+
+
+def _look(point: _Point, at: Callable[[], None], etas: Sequence[float], learning_rate: float, number: int) -> Probe:
+    level, gradient = point.ask()
+    relative = point.norms * gradient
+    own = point.by_tensor(point.weights, gradient)
+    steps = point.norms * gradient / own.clamp(min=_TINY)
+    # Tensors that move: each makes a step of its norm, so the whole step is sqrt(moving) * eta long in relative units.
+    moving = sum(bool(part.any()) for part in torch.split(steps, [weight.numel() for weight in point.weights]))
+    losses, cosines, betas = [level], [1.0], [0.0]
+    for eta in etas:
+        at()
+        put(point.weights, point.start - eta * steps)
+        value, there = point.ask()
+        there = point.norms * there
+        losses.append(value)
+        cosines.append(_cosine(relative, there))
+        betas.append(float((relative - there).norm()) / (eta * sqrt(max(1, moving))))
+    at()
+    put(point.weights, point.start - learning_rate * gradient)
+    there = point.ask()[1]
+    absolute = float((gradient - there).norm()) / max(_TINY, learning_rate * float(gradient.norm()))
+    at()
+    put(point.weights, point.start)
+    shift, shift_cosine = _shift(point, point.start - etas[0] * steps, gradient, number)
+    return Probe(
+        loss=level,
+        loss_range=max(losses) - min(losses),
+        cosine=min(cosines),
+        beta=max(betas),
+        absolute_beta=absolute,
+        shift=shift,
+        shift_cosine=shift_cosine,
+    )
+
+
+def _shift(point: _Point, moved: Tensor, gradient: Tensor, number: int) -> tuple[float, float]:
+    # Weights of two axes or more are layers; the first has none before it.
+    layers = [i for i, weight in enumerate(point.weights) if weight.ndim >= 2][1:]  # in the order of registration
+    if not layers:
+        return float("nan"), float("nan")
+    layer = layers[number % len(layers)]
+    put(point.weights[:layer], moved)
+    first = sum(weight.numel() for weight in point.weights[:layer])
+    part = slice(first, first + point.weights[layer].numel())
+    before, after = gradient[part], point.ask()[1][part]
+    return float((before - after).norm()) / max(_TINY, float(before.norm())), _cosine(before, after)
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    return float(a @ b) / max(_TINY, float(a.norm()) * float(b.norm()))
+
+
+@contextmanager
+def _put_back(net: nn.Module, weights: list[Tensor]) -> Iterator[Callable[[], None]]:
+    start = in_a_row(weights)
+    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    here, there = torch.get_rng_state(), random_states()
+    python, arrays = random.getstate(), np.random.get_state()
+
+    # Before each pass, buffers and torch's generators are restored, so that all passes are of one function.
+    def again() -> None:
+        torch.set_rng_state(here)
+        there()
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+    try:
+        yield again
+    finally:
+        again()
+        put(weights, start)
+        random.setstate(python)
+        np.random.set_state(arrays)
+
+
+# A short training with probes of the loss, cached by all that it depends on.
+
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+_COLUMNS = tuple(field.name for field in fields(Probe))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """Course of a training."""
+
+    steps: int  # of gradient descent
+    every: int  # steps from one probe to the next
+    learning_rate: float  # of each step, and of the plain step of a probe
+    etas: tuple[float, ...]  # relative sizes of a probe's steps, rising
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trace:
+    """Probes of one net's training."""
+
+    probes: Tensor  # (P, 7) float64, one row per probe, columns as in `Probe`
+    final: float  # mean loss over all batches at the end
+    begun: str  # digest of the first weights
+    passed: int  # samples passed forward, and backward
+    when: str = ""  # date and commit if it was cached; empty if it was trained now
+
+    def column(self, name: str) -> Tensor:
+        return self.probes[:, _COLUMNS.index(name)]
+
+
+class ProbedTrainings:
+    """Trains nets on a course, or loads their traces.
+
+    Attributes:
+        why_not: reason why nothing is cached, or "".
+    """
+
+    def __init__(self, loss: Loss, batches: Batches, course: Course, settings: Settings) -> None:
+        self.why_not = ""
+        self._loss, self._batches, self._course, self._settings = loss, batches, course, settings
+        self._store = Store.of(settings)
+        self._key: Key | None = None
+        if self._store is not None:
+            about = {"loss": loss, "batches": list(batches), "course": course}
+            # The key covers the net that the factory built (code and weights), the loss, the batches, the course and
+            # the seed.
+            try:
+                self._key = key_of("probed training", about, settings, asked=False)
+            except Unhashable as error:
+                self.why_not = f"not remembered: {error}"
+
+    def of(self, factory: object, number: int) -> Trace:
+        """Return the trace of the net that a factory builds, in run `number`; random states are restored.
+
+        Raises:
+            ConfigError: the factory builds no torch module, or one with nothing to train.
+            ModelError: a loss or a gradient is not finite.
+        """
+        draws = rng.keys(self._settings.seed, torch.tensor([number]))
+        with torch.inference_mode(False), frozen(None):
+            seed_draws(draws)
+            net = built(factory)
+            weights = trained_weights(net)
+            if not weights:
+                raise ConfigError("Expected parameters to train but the factory's net has none.")
+            begun = digest([weight.detach().cpu() for weight in weights])
+            key = self._key_of(net, weights, number)
+            # The key of the net asked it for a gradient, which may have drawn.
+            seed_draws(draws)
+            if self._store is None or key is None:
+                return self._trained(net, weights, draws, begun)
+            entry = self._store.load(key)
+            found = None if entry is None else _trace_of(entry)
+            if found is not None and not self._store.doubted():
+                return found
+            with key.watching():
+                trace = self._trained(net, weights, draws, begun)
+            if found is None:
+                self._store.save(key, _entry_of(trace))
+                if self._store.unknowable:
+                    self.why_not = f"not remembered: the training {self._store.unknowable}"
+            elif not torch.equal(found.probes, trace.probes):
+                raise StoreError(
+                    "Expected a remembered training to come out alike again but the probes of its loss differ. "
+                    "Something that the net or the loss depends on shows neither in their code nor in what they read: "
+                    "run with --robust-no-cache, or delete the store."
+                )
+        return trace if found is None else found
+
+    def _key_of(self, net: nn.Module, weights: list[Tensor], number: int) -> Key | None:
+        if self._key is None:
+            return None
+        # Not all code that a net depends on can be read, so the first batch's loss and gradient are part of the key:
+        # training multiplies the slightest change.
+        asked = copy.deepcopy(net)
+        x, y = _on(weights[0].device, self._batches[0])
+        level, gradient = gradient_of(asked, self._loss, x, y, trained_weights(asked))
+        try:
+            return self._key.part(net, weights[0].device.type, number, level, gradient.cpu())
+        except Unhashable as error:
+            self.why_not = f"not remembered: {error}"
+            return None
+
+    def _trained(self, net: nn.Module, weights: list[Tensor], key: Tensor, begun: str) -> Trace:
+        course, passed = self._course, 0
+        probes: list[tuple[float, ...]] = []
+        for step in range(course.steps):
+            x, y = _on(weights[0].device, self._batches[self._at(key, step)])
+            if step % course.every == 0:
+                how: dict[str, Any] = {"etas": course.etas, "learning_rate": course.learning_rate}
+                probes.append(astuple(probe(net, self._loss, x, y, number=len(probes), **how)))
+                passed += len(x) * (len(course.etas) + 3)
+            _, gradient = gradient_of(net, self._loss, x, y, weights)
+            passed += len(x)
+            put(weights, in_a_row(weights) - course.learning_rate * gradient)
+        final = sum(gradient_of(net, self._loss, *_on(weights[0].device, b), weights)[0] for b in self._batches)
+        return Trace(
+            probes=torch.tensor(probes, dtype=torch.float64),
+            final=final / len(self._batches),
+            begun=begun,
+            passed=passed + sum(len(x) for x, _ in self._batches),
+        )
+
+    def _at(self, key: Tensor, step: int) -> int:
+        n = len(self._batches)
+        keys = rng.fold(rng.fold(rng.keys(int(key[0]), torch.arange(n)), "batches"), step // n)
+        return int(keys.argsort(stable=True)[step % n])
+
+
+def _trace_of(entry: Entry) -> Trace:
+    return Trace(probes=entry.arrays["probes"], **entry.meta)
+
+
+def _entry_of(trace: Trace) -> Entry:
+    meta = {"final": trace.final, "begun": trace.begun, "passed": trace.passed, "when": date_and_commit()}
+    return Entry({"probes": trace.probes}, meta)
+
+
+def built(factory: object) -> nn.Module:
+    """Return a copy, in train mode, of the net that a factory builds.
+
+    Raises:
+        ConfigError: the argument is no factory, or builds no torch module.
+    """
+    if isinstance(factory, nn.Module) or not (callable(factory) or isinstance(factory, Factory)):
+        raise ConfigError(expected("a factory: a function of no arguments that builds a net", factory))
+    net: object = factory.build() if isinstance(factory, Factory) else factory()
+    if not isinstance(net, nn.Module):
+        raise ConfigError(expected("the factory to build a torch module", net))
+    return copy.deepcopy(net).train()  # what the factory may keep of it stays as it is
+
+
+def best_constant(loss: Loss, batches: Batches, outputs: Tensor, *, rounds: int = 60) -> float:
+    """Return the lowest mean loss of a constant answer: the level of a net that has learned nothing.
+
+    Raises:
+        ModelError: the loss of a constant is not finite, or not positive.
+    """
+    answer = torch.zeros(outputs.shape[1:], requires_grad=True)
+    optimizer = torch.optim.LBFGS([answer], max_iter=rounds, line_search_fn="strong_wolfe")
+    lowest: list[float] = []
+
+    def mean() -> Tensor:
+        optimizer.zero_grad()
+        total = torch.stack([loss(answer.expand(len(x), *answer.shape), y.cpu()) for x, y in batches]).mean()
+        total.backward()  # type: ignore[no-untyped-call]
+        lowest.append(float(total.detach()))
+        return total
+
+    with torch.enable_grad():
+        optimizer.step(mean)  # type: ignore[no-untyped-call]
+    found = min(value for value in [*lowest, float("inf")] if value == value)  # noqa: PLR0124 - NaN is not itself
+    if not 0 < found < float("inf"):
+        raise ModelError(
+            f"Expected a loss that is positive for a model that answers every sample alike but got {found:.4g}: by it "
+            "is judged whether a net has learned. Give a loss such as the cross-entropy."
+        )
+    return found
+
+
+def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch[0].to(device), batch[1].to(device)
+
 
 LANDSCAPE = Kind(
     name="smooth_landscape",

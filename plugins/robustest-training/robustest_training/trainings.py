@@ -1,37 +1,295 @@
-"""Trainings by a user's function: models are trained once, and their measurements cached.
-
-A model is an object that no safe file could hold, so its measurements are stored, by a key (`robustest.identity.keys`)
-that covers the arguments, all code that the function reaches, and its surroundings (torch's flags, threads, versions).
-A training is watched: its entry holds stamps of all that it read; one that opened a connection or started a process is
-not stored. A loaded one is made again now and then (`Settings.recheck`), and must agree.
-"""
+"""Trainings of a claim: their sets, seeds, stored results and verdicts over seeds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from math import hypot, sqrt
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.stats import t as student
 from torch import Tensor
 
 from robustest import clock, context, rng
-from robustest.errors import StoreError
+from robustest.data import as_samples
+from robustest.errors import DataError, StoreError
 from robustest.packs import (
+    Decision,
+    Evidence,
     Key,
+    Look,
     Observation,
+    Options,
     Settings,
+    Setup,
+    ShareRule,
     Store,
     Tally,
+    Terms,
     TrainFn,
     Unhashable,
+    Verdict,
+    about,
+    approximate,
+    check_data,
+    clopper_pearson,
     entry_of,
     frozen,
+    judge_interval,
     key_of,
+    observe,
     outcomes_in,
     seed_draws,
 )
+from robustest.packs import load as load_chunk
+from robustest_training.near_copies import near_copies
+
+# Training and test samples, read whole and checked: a training needs them as tensors.
+
+
+_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSets:
+    """Training and test samples, on the CPU."""
+
+    x: Tensor  # x, y: (N, *S) float32 inside the bounds and (N,) int64 labels to train on
+    y: Tensor
+    test_x: Tensor  # test_x, test_y: (M, *S) and (M,), to judge by
+    test_y: Tensor
+
+    @classmethod
+    def of(cls, data: object, test: object, bounds: tuple[float, float]) -> TrainingSets:
+        """Read both sets.
+
+        Raises:
+            DataError: a set is empty, of one class, outside the bounds, has NaN, or changes when it is read again;
+                shapes differ; or test samples are trained on, exactly or but for rounding.
+        """
+        x, y = _read(data, bounds, "data")
+        test_x, test_y = _read(test, bounds, "test")
+        if x.shape[1:] != test_x.shape[1:]:
+            raise DataError(
+                f"Expected test samples of the shape of the data, {tuple(x.shape[1:])}, but got "
+                f"{tuple(test_x.shape[1:])}."
+            )
+        _check_apart(x, test_x)
+        return cls(x, y, test_x, test_y)
+
+    def judged(self, seed: int, most: int | None) -> Tensor:
+        """Return (m,) int64, rising: the test samples to judge by, drawn with a seed; all if `most` is None."""
+        return rng.permutation(seed, len(self.test_y))[:most].sort().values
+
+    @property
+    def majority(self) -> float:
+        """Return the share of the commonest training class: the accuracy of a model that has learned nothing."""
+        return float(torch.bincount(self.y).max()) / len(self.y)
+
+
+def _read(data: object, bounds: tuple[float, float], name: str) -> tuple[Tensor, Tensor]:
+    samples = as_samples(data)
+    ids = torch.arange(len(samples))
+    check_data(samples, ids)
+    parts = [
+        load_chunk(samples, part, bounds=bounds, seed=0, device=torch.device("cpu")) for part in torch.split(ids, _ROWS)
+    ]
+    x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
+    if bool((y < 0).any()):
+        raise DataError(f"Expected labels >= 0 in {name} but sample {int((y < 0).nonzero()[0, 0])} has {int(y.min())}.")
+    if bool((y == y[0]).all()):
+        raise DataError(
+            f"Expected samples of two classes or more in {name} but all are of class {int(y[0])}: nothing can be "
+            "learned from them, or judged by them."
+        )
+    return x, y
+
+
+def _check_apart(x: Tensor, test: Tensor) -> None:
+    """Raise DataError for test samples that models are trained on: memorised samples cannot judge."""
+    known = {mark: row for row, mark in enumerate(_marks(x))}
+    inside = [(row, known[mark]) for row, mark in enumerate(_marks(test)) if mark in known]
+    if inside:
+        raise DataError(
+            f"Expected test samples that are not trained on but {len(inside)} of {len(test)} are: test sample "
+            f"{inside[0][0]} is sample {inside[0][1]} of the data. Take them out of either set."
+        )
+    if near := near_copies(test, x):
+        raise DataError(
+            f"Expected test samples that are not trained on but {len(near)} of those looked at are, but for rounding: "
+            f"test sample {near[0][0]} is sample {near[0][1]} of the data. Take them out of either set."
+        )
+
+
+def _marks(x: Tensor) -> list[bytes]:
+    return [sha256(row.tobytes()).digest() for row in x.contiguous().numpy()]
+
+
+# Shares over models of several seeds, each judged on the same samples: intervals for other seeds and other samples.
+#
+# The mean over seeds and the mean over samples each have a standard error; answers of several models about one sample
+# are one cluster. The interval adds the squares of both reaches by Student's t (Zou and Donner, "Construction of
+# confidence limits about effect measures", Statistics in Medicine 2008). One model's samples alone would ignore the
+# variance of trainings.
+
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """A share, or a difference of shares, over models of several seeds."""
+
+    value: float  # the mean over seeds
+    by_seed: float  # standard error for other seeds, on these samples; infinite for one seed
+    by_sample: float  # standard error for other samples, of models of these seeds
+    seeds: int  # seeds, samples: numbers of each
+    samples: int
+
+    @property
+    def error(self) -> float:
+        return hypot(self.by_seed, self.by_sample)
+
+    def reach(self, alpha: float) -> float:
+        """Return the half width of the interval, approximately alpha on each side."""
+        if min(self.seeds, self.samples) < 2:
+            return np.inf
+        seed, sample = (float(student.ppf(1 - alpha, n - 1)) for n in (self.seeds, self.samples))
+        return hypot(seed * self.by_seed, sample * self.by_sample)
+
+
+def seeded_share(held: Bools) -> Seeded:
+    """Return the share that holds, from held (S, m) bool of models of S seeds on m samples."""
+    return _seeded(held.mean(1), held.mean(0) / held.shape[1])
+
+
+def seeded_share_interval(held: Bools, alpha: float) -> Interval:
+    """Return the approximate interval of the share for other seeds and samples; 0..1 for one seed."""
+    found = seeded_share(held)
+    reach, (least, most) = found.reach(alpha), _ends(held, alpha)
+    # Never inside the exact interval of one model's samples: models that agree by chance show no variance.
+    return max(0.0, min(found.value - reach, least)), min(1.0, max(found.value + reach, most))
+
+
+def seeded_gap(train: Bools, train_ids: Ints, test: Bools) -> Seeded:
+    """Return the share that holds among training samples (S, n) minus that among test samples (S, m).
+
+    Args:
+        train_ids: (S, n) positions of the training samples; seeds may share some.
+    """
+    _, sample = np.unique(train_ids, return_inverse=True)
+    # One cluster per training sample, over all seeds that share it.
+    own = np.bincount(sample.ravel(), weights=(train - train.mean()).ravel()) / train.size  # a sample's part, all seeds
+    others = (test.mean(0) - test.mean()) / test.shape[1]
+    return _seeded(train.mean(1) - test.mean(1), np.concatenate([own, -others]))
+
+
+def seeded_gap_interval(train: Bools, train_ids: Ints, test: Bools, alpha: float) -> Interval:
+    """Return the approximate interval of the gap for other seeds and samples; (-1, 1) for one seed."""
+    found = seeded_gap(train, train_ids, test)
+    reach = found.reach(alpha)
+    (train_low, train_high), (test_low, test_high) = _ends(train, alpha), _ends(test, alpha)
+    first, second = float(train.mean()), float(test.mean())
+    # Never inside Newcombe's interval for one model's samples (Statistics in Medicine 1998, method 10, of exact
+    # bounds).
+    least = found.value - hypot(first - train_low, test_high - second)
+    most = found.value + hypot(train_high - first, second - test_low)
+    return max(-1.0, min(found.value - reach, least)), min(1.0, max(found.value + reach, most))
+
+
+def _seeded(by_seed: NDArray[np.float64], parts: NDArray[np.float64]) -> Seeded:
+    """Return an estimate from its values by seed (S,), and each sample's part of the mean over seeds (m,)."""
+    seeds, samples = len(by_seed), len(parts)
+    value = float(by_seed.mean())
+    apart = parts - parts.mean()
+    return Seeded(
+        value=value,
+        by_seed=float(by_seed.std(ddof=1)) / sqrt(seeds) if seeds > 1 else np.inf,
+        by_sample=sqrt(float((apart**2).sum()) * samples / (samples - 1)) if samples > 1 else np.inf,
+        seeds=seeds,
+        samples=samples,
+    )
+
+
+def _ends(held: Bools, alpha: float) -> Interval:
+    # The mean over seeds need not be a whole number of samples: round each end outwards.
+    share, n = float(held.mean()), held.shape[1]
+    low = clopper_pearson(int(np.floor(share * n)), n, alpha)[0]
+    return low, clopper_pearson(int(np.ceil(share * n)), n, alpha)[1]
+
+
+# Shared parts of claims about trainings: observation of whole sets, and verdicts over seeds.
+
+
+def seen_whole(
+    model: object,
+    x: Tensor,
+    y: Tensor,
+    look: Look,
+    *,
+    statement: str,
+    options: Options,
+    suppress: tuple[str, ...] = (),
+) -> Evidence:
+    """Observe every sample of a set: no early stop, no pictures, no cache entry."""
+    setup = Setup.of(model, (x, y), options)
+    suppressed = (*setup.settings.suppress, *suppress)
+    setup = setup.but(exact=True, max_samples=None, time_budget=None, suppress=suppressed).unpictured()
+    # The outcomes are cached with the training that they belong to.
+    setup = replace(setup, settings=replace(setup.settings, store=None, corpus=None))
+    return observe(setup.plan(statement, look, look_only_rule(setup.settings), here=True))
+
+
+def look_only_rule(settings: Settings) -> ShareRule:
+    """Return a rule that needs every outcome and decides nothing."""
+    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha)
+    return ShareRule(threshold=None, at_least=True, terms=terms)
+
+
+def decision_over_seeds(
+    estimate: float, interval: tuple[float, float], most: float | None, seeds: int, terms: Terms, *, doubt: str = ""
+) -> Decision:
+    """Return the decision on a value over seeds and samples that is claimed to be at most `most`.
+
+    Args:
+        interval: by Student's t over seeds.
+        doubt: reason why the value means nothing, hence inconclusive, or "".
+    """
+    verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+    if most is not None:
+        verdict = judge_interval(interval, most, at_least=False)
+        rule = f"other seeds and samples, {about(terms.alpha)}"
+    if most is not None and seeds == 1:
+        rule = "one seed says nothing of others: give seeds=3 or more"
+    if doubt:
+        verdict, rule = Verdict.INCONCLUSIVE, doubt
+    decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=most is not None)
+    # Student's t over a few seeds is approximate: no claim about a population passes.
+    instead = 'claim the robust accuracy of a model that was trained (scope="population")'
+    return approximate(decision, terms, by="Student's t over seeds", units="seeds", instead=instead)
+
+
+def total(tallies: Iterable[Tally]) -> Tally:
+    """Return the sum of the tallies."""
+    whole = Tally()
+    for tally in tallies:
+        whole = whole.plus(tally)
+    return whole
+
+
+# Trainings by a user's function: models are trained once, and their measurements cached.
+#
+# A model is an object that no safe file could hold, so its measurements are stored, by a key
+# (`robustest.identity.keys`) that covers the arguments, all code that the function reaches, and its surroundings
+# (torch's flags, threads, versions). A training is watched: its entry holds stamps of all that it read; one that opened
+# a connection or started a process is not stored. A loaded one is made again now and then (`Settings.recheck`), and
+# must agree.
 
 
 class Trainings:

@@ -8,12 +8,9 @@ from math import exp
 import numpy as np
 from numpy.typing import NDArray
 from rare_strata import HAIR, Case, Passes, Random, passed
-from robustest_training.covers_rule import CoversRule
-from robustest_training.label_shift import total_variation
-from robustest_training.ratios import decide_ratio
-from robustest_training.seeded import seeded_gap, seeded_gap_interval, seeded_share_interval
-from robustest_training.trained import decision_over_seeds
-from robustest_training.training_draws import Trained
+from robustest_training.landscape import decide_ratio
+from robustest_training.synthetic_rule import CoversRule, Trained, total_variation
+from robustest_training.trainings import decision_over_seeds, seeded_gap, seeded_gap_interval, seeded_share_interval
 
 from robustest import Verdict
 from robustest.packs import Terms, approximate

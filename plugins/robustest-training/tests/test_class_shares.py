@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from robustest_training.label_shift import Variation, chance_variation, total_variation
+from robustest_training.synthetic_rule import Variation, chance_variation, total_variation
 
 
 def test_total_variation_by_hand() -> None:
@@ -23,7 +23,7 @@ def test_chance_is_what_sets_of_one_population_differ_by() -> None:
 def test_sets_of_one_population_are_told_apart_as_seldom_as_alpha(
     n: int, m: int, classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustest_training.label_shift._DRAWS", 1000)
+    monkeypatch.setattr("robustest_training.synthetic_rule._DRAWS", 1000)
     random = np.random.default_rng(1)
     shares = random.dirichlet(np.full(classes, 3.0))
     found = [Variation.of(random.multinomial(n, shares), random.multinomial(m, shares), seed=s) for s in range(300)]
@@ -32,7 +32,7 @@ def test_sets_of_one_population_are_told_apart_as_seldom_as_alpha(
 
 
 def test_a_shift_lies_in_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustest_training.label_shift._DRAWS", 1000)
+    monkeypatch.setattr("robustest_training.synthetic_rule._DRAWS", 1000)
     random, first, second = np.random.default_rng(2), np.array([0.6, 0.3, 0.1]), np.array([0.3, 0.3, 0.4])
     ends = [
         Variation.of(random.multinomial(500, first), random.multinomial(500, second), seed=s).interval(0.05)

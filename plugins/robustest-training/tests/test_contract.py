@@ -345,7 +345,7 @@ def test_a_users_features_run_in_full_float32() -> None:
 
 
 def test_checkpoints_take_a_key() -> None:
-    from robustest_training.repair import checkpoints
+    from robustest_training.repair import trainer
 
-    for function in (checkpoints.save, checkpoints.load):
+    for function in (trainer.save_checkpoint, trainer.load_checkpoint):
         assert inspect.signature(function).parameters["key"].annotation == "Key"

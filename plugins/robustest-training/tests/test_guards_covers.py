@@ -6,9 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from robustest_training.covers_rule import UNUSUAL, CoversRule, Part
-from robustest_training.held_out_quantile import fewest_held_out, share_below_interval
-from robustest_training.training_draws import Trained, difference_interval
+from robustest_training.synthetic_rule import (
+    UNUSUAL,
+    CoversRule,
+    Part,
+    Trained,
+    difference_interval,
+    fewest_held_out,
+    share_below_interval,
+)
 
 from robustest import Verdict
 from robustest.decisions import Terms

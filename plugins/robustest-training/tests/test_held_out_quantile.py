@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from robustest_training.held_out_quantile import fewest_held_out, share_below, share_below_interval
+from robustest_training.synthetic_rule import fewest_held_out, share_below, share_below_interval
 
 
 def test_a_share_by_hand() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from robustest_training import assert_smooth_landscape, measure_smooth_landscape, probed_training
-from robustest_training.probed_training import best_constant
+from robustest_training.landscape import best_constant
 from torch import Tensor, nn
 
 from robustest import ClaimFailed, ConfigError, DataError, Factory, ModelError, Result, Settings, StoreError, Verdict

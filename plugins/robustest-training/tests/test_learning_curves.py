@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from robustest_training.learning_curves import at_size, rising, teaches_as
-from robustest_training.training_draws import Trained
+from robustest_training.synthetic_rule import Trained, at_size, rising, teaches_as
 from scipy.optimize import LinearConstraint, minimize
 
 T = 4000

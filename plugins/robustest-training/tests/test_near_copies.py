@@ -6,7 +6,7 @@ import pytest
 import torch
 from robustest_training import measure_synthetic_covers
 from robustest_training.near_copies import near_copies
-from robustest_training.training_sets import TrainingSets
+from robustest_training.trainings import TrainingSets
 from torch import Tensor
 
 from robustest import DataError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from robustest_training.probes import Probe, probe
+from robustest_training.landscape import Probe, probe
 from torch import Tensor, nn
 
 from robustest import ModelError

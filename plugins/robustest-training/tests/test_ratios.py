@@ -6,7 +6,7 @@ from math import exp, sqrt
 
 import numpy as np
 import pytest
-from robustest_training.ratios import decide_ratio
+from robustest_training.landscape import decide_ratio
 
 from robustest import Verdict
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from robustest_training.repair import Recipe, balanced_training, logit_adjusted_training, logit_adjustment
-from robustest_training.repair.balanced import Balanced
+from robustest_training.repair.class_balance import Balanced
 from torch import Tensor, nn
 
 from robustest import ConfigError, DataError, ModelError, as_classifier, assert_worst_group_accuracy

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from robustest_training.repair import Recipe, frequency_weighted_training, logit_adjusted_training, multilabel_training
-from robustest_training.repair.multilabel import _binary, _most_shown, _of_annotations, _of_sets, _soft
+from robustest_training.repair.annotations import _binary, _most_shown, _of_annotations, _of_sets, _soft
 from torch import Tensor, nn
 
 from robustest import ConfigError, DataError, MultiLabel, StoreError

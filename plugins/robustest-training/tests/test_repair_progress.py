@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from robustest_training.repair import progress
-from robustest_training.repair.progress import screen
+from robustest_training.repair.trainer import screen
 
 
 class Terminal(io.StringIO):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from robustest_training.repair import Checkpoint, Recipe, adversarial_training, shift_training
 from robustest_training.repair.log import RepairLog
-from robustest_training.repair.methods import shuffled
+from robustest_training.repair.trainer import shuffled
 from torch import Tensor, nn
 
 from robustest import L2, ConfigError, DataError, Linf, ModelError, StoreError, as_classifier, assert_robust_accuracy

@@ -6,7 +6,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from robustest_training.seeded import seeded_gap, seeded_gap_interval, seeded_share, seeded_share_interval
+from robustest_training.trainings import seeded_gap, seeded_gap_interval, seeded_share, seeded_share_interval
 
 ALPHA, WORLDS = 0.05, 500
 MOST = ALPHA * WORLDS + 2 * sqrt(WORLDS * ALPHA * (1 - ALPHA))

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 from robustest_training import assert_synthetic_covers, measure_synthetic_covers
-from robustest_training.real_and_synthetic import read_sets
-from robustest_training.remembered_fits import Fits
-from robustest_training.subsets import Draws
+from robustest_training.synthetic_sets import Draws, Fits, read_sets
 from torch import Tensor, nn
 
 from robustest import (

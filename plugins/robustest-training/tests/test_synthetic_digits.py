@@ -8,7 +8,7 @@ import generators as made
 import pytest
 import torch
 from robustest_training import measure_synthetic_covers
-from robustest_training.learners import Logistic
+from robustest_training.synthetic_sets import Logistic
 
 from robustest import Result, Verdict
 

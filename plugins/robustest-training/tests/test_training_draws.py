@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from robustest_training.training_draws import Trained, difference_interval, halves_variance
+from robustest_training.synthetic_rule import Trained, difference_interval, halves_variance
 
 from robustest.decisions.share import clopper_pearson
 

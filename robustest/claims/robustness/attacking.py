@@ -33,7 +33,7 @@ from robustest.run.plan import Options, Setup
 from robustest.run.replay import Replay, kept_of
 from robustest.store.corpus import Kept
 from robustest.tasks import Task
-from robustest.threats import Snr, Spatial, Threat, per_row
+from robustest.threats import Spatial, Threat, per_row
 
 _WAYS = ("auto", "linear")
 
@@ -131,9 +131,6 @@ class Attacking:
         if self.probing:
             # An audit leaves the experiments of health checks to the attack that it audits.
             probe_inputs(evaluator, chunk, judged.first, climbers(cascade, threat, evaluator, chunk), threat)
-            if isinstance(threat, Snr):  # a ball by the sample's own energy
-                still = threat.region(chunk.x, chunk.bounds)["reach"] == 0
-                evaluator.health.count("no_room", failed=int(still.sum()), tried=len(still))
         held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
         # float64: a size in float32 may round across eps.
         size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)

@@ -46,7 +46,7 @@ def floor(
     screen.write_sep("=", "noise floor")
 
     def line(label: str, text: str) -> None:
-        screen.write_line(f"{label:<34}{text}")
+        screen.write_line(f"{label:<37}{text}")
 
     runs = np.bincount(place)
     counts = f"{runs.min()}" if runs.min() == runs.max() else f"{runs.min()} to {runs.max()}"
@@ -64,12 +64,12 @@ def floor(
         return Exit.OK
     points = f"{100 * loss:g} {'point' if loss == 0.01 else 'points'}"
     sd = noise.spread()
-    line("identical systems differ by up to", f"{100 * sd * norm.isf(alpha / 2):.2f} points in {1 - alpha:.0%}")
+    line("identical systems differ by up to", f"{100 * sd * norm.isf(alpha / 2):.2f} points in {100 * (1 - alpha):g}%")
     screen.write_line("")
     screen.write_line("a gate on two rates, unpaired, is red for identical systems", bold=True)
     line('  "not worse"', f"{noise.red(0.0):.1%} of the runs")
     line(f'  "at most {points} worse"', f"{noise.red(loss):.1%}")
-    line(f"  at most {alpha:.0%} needs a tolerance of", f"{100 * sd * norm.isf(alpha):.2f} points")
+    line(f"  at most {100 * alpha:g}% needs a tolerance of", f"{100 * sd * norm.isf(alpha):.2f} points")
     screen.write_line("")
     screen.write_line(f"to show a loss of {points} (alpha {alpha:g}, power {POWER:g})", bold=True)
     one, three = noise.items(loss, alpha), noise.items(loss, alpha, runs=3)

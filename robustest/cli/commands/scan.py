@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from scipy.stats import binom
@@ -114,7 +115,7 @@ def _print_answer(
         return None
     result = row.result
     screen.write_line(f"{probe.name}  {result.statement}")
-    screen.write_line(f"    measured  {measured(result)}")
+    screen.write_line(f"    measured  {measured(replace(result, threshold=None))}")
     for note in result.notes:
         screen.write_line(f"    {'hint' if note.startswith(HINT) else 'note'}      {note.removeprefix(HINT)}")
     results = [other.result for other in others if other is not None and other.result is not None]

@@ -93,9 +93,11 @@ def measure_under_seeds(
     Raises:
         Refused: pytest wrote no results.
     """
-    plan = {"parent": os.getpid(), **(plan or {}), "started": time.time()}
+    began = time.time()
+    plan = {"parent": os.getpid(), **(plan or {}), "started": began}
     try:
         first, code = _measure(arguments, {**plan, "title": "first seed", "after": 1})
+        whole = time.time() - began
         others: list[ResultsFile] = []
         seed = int(first.settings["seed"])
         seconds: dict[str, float] = {}
@@ -105,7 +107,8 @@ def measure_under_seeds(
             if code not in (0, 1):
                 break
             after = 0 if number == 1 else SEEDS - 1 - number
-            timed = {**plan, "title": f"seed {seed + number}", "seconds": seconds, "after": after, "quiet": True}
+            timed = {**plan, "title": f"seed {seed + number}", "seconds": seconds, "whole": whole}
+            timed |= {"after": after, "quiet": True}
             # The first run showed the failures.
             run, code = _measure([*arguments, *QUIET, f"--robust-seed={seed + number}"], timed)
             others.append(run)
@@ -122,7 +125,7 @@ def measure_under_seeds(
 def _measure(arguments: Sequence[str], plan: Mapping[str, Any]) -> tuple[ResultsFile, int]:
     with tempfile.TemporaryDirectory() as folder:
         file, planned = Path(folder) / "robust.json", Path(folder) / "plan.json"
-        planned.write_text(json.dumps(plan), encoding="utf-8")
+        planned.write_text(json.dumps({**plan, "run": time.time()}), encoding="utf-8")
         options = ["--robust-exact", "--robust-audit-values", f"--robust-json={file}"]
         code = run_pytest([*options, "-p", "robustest.cli.inside", f"--robust-plan={planned}", *arguments])
         if not file.is_file():

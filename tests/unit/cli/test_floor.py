@@ -35,6 +35,7 @@ def test_the_floor_of_two_runs(runs: list[str], robustest: Make) -> None:
     assert any("paired, by no_worse_than=" in line for line in lines)
     other = robustest("floor", *runs, "--loss", "0.05", "--alpha", "0.05").out
     assert '"at most 5 points worse"' in other
+    assert "in 99.9%" in robustest("floor", *runs, "--alpha", "0.001").out
 
 
 def test_copies_of_one_file_have_no_floor(runs: list[str], robustest: Make) -> None:

@@ -105,6 +105,8 @@ import torch
 from torch import nn
 
 class Net(nn.Module):
+    pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.5,) * 3}  # measured: the answers are worse with it
+
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
@@ -128,6 +130,7 @@ def test_places_of_model_and_samples_need_no_edit(robustest: Make) -> None:
     assert "from my_project import Net, test_set" in conftest
     assert "return Net()" in conftest
     assert "samples are images, 40 of them" in done.out
+    assert "NORMALISED" not in Path(TESTS).read_text(encoding="utf-8")
     tests = ast.parse(Path(TESTS).read_text(encoding="utf-8")).body
     names = [one.name for one in tests if isinstance(one, ast.FunctionDef)]
     assert names == ["test_accuracy", "test_attack", "test_noise", "test_brightness", "test_jpeg"]

@@ -56,7 +56,8 @@ def test_the_suggestion_is_what_is_printed(
     rows = [row(TEST, made([True] * 943 + [False] * 57, 0.9))]
 
     def run(arguments: Sequence[str]) -> int:
-        json_file.write(arguments[1].partition("=")[2], account(rows), Settings())
+        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
+        json_file.write(output, account(rows), Settings())
         return 0
 
     monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)

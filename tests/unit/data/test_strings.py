@@ -15,7 +15,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from robustest import ConfigError, DataError, ModelError, Settings, Verdict, scores_model
+from robustest import ConfigError, DataError, ModelError, Settings, StoreError, Verdict, scores_model
+from robustest.account import Row
 from robustest.claims.datasets.accuracy import accuracy_plan
 from robustest.context import Context, running
 from robustest.cues import FunctionCue
@@ -33,6 +34,7 @@ from robustest.measure import (
     measure_worst_group_accuracy,
 )
 from robustest.models import Needs, as_classifier
+from robustest.pytest_plugin.reports import update_baselines
 from robustest.reports.text import failure_text
 from robustest.run.memory import WATCHED, listen
 from robustest.run.plan import Setup
@@ -94,6 +96,7 @@ def test_a_diff_has_every_change_and_the_text_beside_it() -> None:
     assert [mark for mark, _ in shown] == ["=", "-", "+", "="]
     assert sum(len(part) for _, part in shown) < 200
     assert parts("str", "same", "same") == [["=", "same"]]
+    assert parts("str", "a dull film", "A DULL FILM") == [["-", "a dull film"], ["+", "A DULL FILM"]]
     assert parts("bytes", b"MZ\x00\\", b"MZ\xff\\") == [["=", "MZ"], ["-", "\\x00"], ["+", "\\xff"], ["=", "\\x5c"]]
     assert parts("str", "a", "a\ud800") == [["=", "a"], ["+", "\\ud800"]]
 
@@ -180,6 +183,21 @@ def test_a_second_run_recalls_the_chunks_of_texts(tmp_path: Path) -> None:
     assert again.counterexamples[0].changes
 
 
+def test_a_baseline_of_texts_is_of_these_texts(tmp_path: Path) -> None:
+    file = tmp_path / "baseline.json"
+
+    def compared(model: Any, texts: list[str], **settings: Any) -> Any:
+        with running(Context(settings=Settings(exact=True, **settings), test="t.py::t")):
+            return measure_accuracy(model, (texts, LABELS), no_worse_than=file)
+
+    made = compared(good, TEXTS, update_baseline=True)
+    assert update_baselines([Row(test="", result=made, problem="", replay="")]) == []
+    assert compared(good, TEXTS).verdict is Verdict.PASSED
+    assert compared(lambda texts: good(texts)[:, ::-1], TEXTS).verdict is Verdict.FAILED
+    with pytest.raises(StoreError, match="samples that the baseline"):
+        compared(good, [*TEXTS[:-1], TEXTS[-1] + "!"])
+
+
 def test_a_job_with_texts_travels_to_a_worker() -> None:
     setup = Setup.of(good, (TEXTS, LABELS), {})
     plan = accuracy_plan(setup, "accuracy", ShareRule(threshold=None, at_least=True, terms=setup.alone))
@@ -201,7 +219,7 @@ def test_a_function_shifts_the_users_own_format_and_the_result_shows_a_diff() ->
     shown = dict(worst.changes["diff"])
     assert shown["-"].islower()
     assert shown["+"].isupper()
-    assert "[-a -]" in failure_text(result, replay="") or "[-a-]" in failure_text(result, replay="")
+    assert f"[-{shown['-']}-]{{+{shown['+']}+}}" in failure_text(result, replay="")
 
 
 def test_a_shift_that_changes_nothing_or_returns_something_else_does_not_pass() -> None:

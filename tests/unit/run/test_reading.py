@@ -197,6 +197,18 @@ def test_what_the_thread_reads_is_no_dependency_of_a_model(tmp_path: Path) -> No
     assert not any(str(path) in stamp for stamp in seen.stamps)
 
 
+def test_a_place_that_is_left_out_ends_the_stream() -> None:
+    """Its next samples would be those of another chunk."""
+
+    def read(ids: Tensor, taken: Any) -> Any:
+        return ids if taken is None else taken[0]
+
+    chunks = [torch.tensor([place]) for place in range(4)]
+    reader = Reader(read, chunks, ahead=True, stream=lambda of: ((ids, ids) for ids in of))
+    assert [int(reader.take(place)) for place in (0, 2, 3)] == [0, 2, 3]
+    reader.close()
+
+
 # Workers of a DataLoader
 
 

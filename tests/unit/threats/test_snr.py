@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, Snr, Waveforms, scores_model
-from robustest.measure import measure_robust_accuracy
+from robustest import L2, Regression, Snr, Waveforms, scores_model
+from robustest.measure import measure_robust_accuracy, measure_robust_score
 from robustest.threats import Threat
 
 LENGTH = 48
@@ -75,6 +75,20 @@ def test_silence_that_may_not_change_passes_nothing(silent: int) -> None:
     one[0] = 0
     result = measure_robust_accuracy(model, Waveforms((one, model(one).argmax(1)), 8000), Snr(90), at_least=0.5)
     assert "health:no_room" not in result.reasons
+
+
+@pytest.mark.parametrize("silent", [60, 12, 0])
+def test_nor_do_scores_of_silence(silent: int) -> None:
+    model, x, _, _ = problem()
+    x = x / x.abs().amax(1, keepdim=True) * 0.3
+    x[:silent] = 0
+    aim = model(x)[:, 1].detach()
+    first = nn.Sequential(model, nn.Linear(2, 1, bias=False)).eval()
+    with torch.no_grad():
+        first[1].weight.copy_(torch.tensor([[0.0, 1.0]]))
+    result = measure_robust_score(first, Waveforms((x, aim), 8000), Snr(60), task=Regression(1.0), at_least=0.5)
+    assert ("health:no_room" in result.reasons) == (silent > 0)
+    assert (result.verdict == "passed") == (silent == 0)
 
 
 class Rounded(nn.Module):

@@ -16,8 +16,7 @@ from robustest.packs import Chunk, checked_real
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.threats import per_row
 from robustest_training.repair.log import Repaired
-from robustest_training.repair.methods import Method
-from robustest_training.repair.trainer import Trainer
+from robustest_training.repair.trainer import Method, Trainer
 from robustest_training.repair.training import Training, TrainingOptions
 
 

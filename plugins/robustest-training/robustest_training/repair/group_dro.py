@@ -13,8 +13,7 @@ from robustest.data import as_samples
 from robustest.errors import DataError
 from robustest.packs import Chunk, Groups, as_groups, checked_real
 from robustest_training.repair.log import Repaired
-from robustest_training.repair.methods import Method, drawn_evenly
-from robustest_training.repair.trainer import Trainer
+from robustest_training.repair.trainer import Method, Trainer, drawn_evenly
 from robustest_training.repair.training import Training, TrainingOptions
 
 

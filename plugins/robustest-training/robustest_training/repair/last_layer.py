@@ -37,10 +37,9 @@ from robustest.packs import reader as feature_reader
 from robustest.packs import resolve as resolve_device
 from robustest.packs import seen_by as last_layer_of
 from robustest.tasks import CLASSIFICATION
-from robustest_training.repair.claims import Claim
 from robustest_training.repair.log import EpochLog, Repaired, RepairLog
-from robustest_training.repair.part_changes import Judged
 from robustest_training.repair.trainer import handed_back, module_of
+from robustest_training.repair.training import Claim, Judged
 
 # Fewest samples of a group: two to fit on and two to choose the penalty by.
 _LEAST = 4

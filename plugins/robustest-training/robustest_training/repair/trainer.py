@@ -1,32 +1,326 @@
-"""The training loop of all repairs: a copy of the model, order and draws by counter, checkpoints, a log."""
+"""The training loop of repairs: recipe, checkpoints, progress, what a method changes, and epochs."""
 
 from __future__ import annotations
 
 import copy
 import math
+import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from robustest import Classifier, as_classifier, rng
 from robustest.data import Samples
-from robustest.errors import ConfigError, ModelError, expected
-from robustest.packs import Chunk, Evaluator, Key, Preprocessing, Unhashable, digest, frozen, key_of, seed_draws
+from robustest.errors import ConfigError, ModelError, StoreError, expected
+from robustest.packs import (
+    Chunk,
+    Damaged,
+    Evaluator,
+    Key,
+    Preprocessing,
+    Unhashable,
+    digest,
+    fast_in_bfloat16,
+    frozen,
+    key_of,
+    seed_draws,
+    write_atomic,
+)
 from robustest.packs import load as load_chunk
+from robustest.packs import pack as pack_tensors
 from robustest.packs import resolve as resolve_device
-from robustest_training.repair.checkpoints import Checkpoint, Saved, optimizer_state, restore_optimizer
-from robustest_training.repair.checkpoints import load as load_checkpoint
-from robustest_training.repair.checkpoints import save as save_checkpoint
+from robustest.packs import unpack as unpack_tensors
 from robustest_training.repair.log import EpochLog, Repaired, RepairLog
-from robustest_training.repair.methods import Method
-from robustest_training.repair.progress import Progress, screen
-from robustest_training.repair.recipe import Recipe
+
+# Recipes: optimiser, schedule and machine of a training.
+
+
+_OPTIMIZERS = ("adam", "sgd")
+_PRECISIONS = ("fp32", "bf16", "auto")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Optimiser, schedule and machine.
+
+    Args:
+        epochs: passes over the data, >= 1.
+        batch_size: samples per step, >= 1.
+        learning_rate: the highest; it rises linearly over the share `warm_up` of the steps, then falls to 0 along a
+            cosine.
+        optimizer: "adam", or "sgd" with Nesterov momentum 0.9.
+        weight_decay: >= 0, decoupled from the gradient ("adam" is AdamW then).
+        warm_up: in [0, 1).
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "fp32"; "bf16" for passes in bfloat16 with float32 weights; "auto": bf16 on a CUDA device that has
+            it.
+        seed: of order, draws and the model's randomness.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    optimizer: Literal["adam", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    warm_up: float = 0.3
+    device: str = "auto"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise ConfigError(expected(f"{name} to be a whole number >= 1", getattr(self, name)))
+        if type(self.seed) is not int:
+            raise ConfigError(expected("seed to be a whole number", self.seed))
+        _check("learning_rate > 0", self.learning_rate, self.learning_rate > 0)
+        _check("weight_decay >= 0", self.weight_decay, self.weight_decay >= 0)
+        _check("warm_up in [0, 1)", self.warm_up, 0 <= self.warm_up < 1)
+        if self.optimizer not in _OPTIMIZERS:
+            raise ConfigError(expected(f"optimizer to be one of {', '.join(_OPTIMIZERS)}", self.optimizer))
+        if self.precision not in _PRECISIONS:
+            raise ConfigError(expected(f"precision to be one of {', '.join(_PRECISIONS)}", self.precision))
+
+    def optimizer_for(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Return an optimiser of the trainable parameters.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        free = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if not free:
+            raise ConfigError("Expected parameters to train but every one of them has requires_grad=False.")
+        if self.optimizer == "adam":
+            return torch.optim.AdamW(free, self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.SGD(free, self.learning_rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
+
+    def rate(self, done: int, total: int) -> float:
+        # A function of the place alone: a checkpoint need not keep a schedule's state.
+        share = (done + 1) / (total + 1)
+        if share < self.warm_up:
+            return self.learning_rate * share / self.warm_up
+        return self.learning_rate * (1 + math.cos(math.pi * (share - self.warm_up) / (1 - self.warm_up))) / 2
+
+    def low(self, device: torch.device) -> bool:
+        if self.precision == "auto":
+            return fast_in_bfloat16(device)
+        return self.precision == "bf16"
+
+
+def _check(what: str, value: object, fits: bool) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not fits:
+        raise ConfigError(expected(what, value))
+
+
+# Checkpoints of a training: tensors and JSON in one file, written whole or not at all.
+
+
+_KIND = "training"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The file and frequency of checkpoints.
+
+    Args:
+        path: a file; it stays after the training, so that the same call again only reads it.
+        seconds: between two writes, >= 0; each epoch ends with one anyway.
+    """
+
+    path: str | Path
+    seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, (int, float)) or not self.seconds >= 0:
+            raise ConfigError(expected("seconds >= 0", self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Content of a checkpoint."""
+
+    model: dict[str, Tensor]  # the network's state
+    optimizer: dict[int, dict[str, Any]]  # the optimiser's state, per parameter: tensors and numbers by name
+    method: dict[str, Tensor]  # the training method's tensors
+    meta: dict[str, Any]  # the place, and the log so far
+
+
+def save_checkpoint(path: Path, key: Key, saved: Saved) -> None:
+    """Write a checkpoint: safetensors, with the JSON in its header.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    arrays = {f"model/{name}": value for name, value in saved.model.items()}
+    arrays.update({f"method/{name}": value for name, value in saved.method.items()})
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, state in saved.optimizer.items():
+        numbers[str(index)] = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
+        arrays.update({f"optimizer/{index}/{n}": v for n, v in state.items() if isinstance(v, Tensor)})
+    try:
+        write_atomic(path, pack_tensors(_KIND, key.name, arrays, {**saved.meta, "optimizer": numbers}))
+    except OSError as error:
+        raise StoreError(f"Expected to write the checkpoint {path} but got: {error}.") from error
+
+
+def load_checkpoint(path: Path, key: Key) -> Saved | None:
+    """Return the content of a checkpoint; None without a file.
+
+    Raises:
+        StoreError: the file is damaged, or of another run.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"Expected to read the checkpoint {path} but got: {error}.") from error
+    try:
+        found, arrays, meta = unpack_tensors(_KIND, None, data)
+    except Damaged as error:
+        raise StoreError(
+            f"Expected a checkpoint in {path} but got {error}. Delete it, or name another file."
+        ) from error
+    if found != key.name:
+        raise StoreError(
+            f"Expected {path} to be a checkpoint of this very training but it is of another one (other weights or code "
+            "to begin with, data, method or recipe, or another version of robustest). Delete it, or name another file."
+        )
+    optimizer: dict[int, dict[str, Any]] = {int(index): dict(held) for index, held in meta.pop("optimizer").items()}
+    parts: Mapping[str, dict[str, Tensor]] = {"model": {}, "method": {}}
+    for name, value in arrays.items():
+        part, _, rest = name.partition("/")
+        if part == "optimizer":
+            index, _, inner = rest.partition("/")
+            optimizer.setdefault(int(index), {})[inner] = value
+        else:
+            parts[part][rest] = value
+    return Saved(parts["model"], optimizer, parts["method"], meta)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
+    """Return an optimiser's state of each parameter."""
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return state
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    """Restore an optimiser's state; its settings stay."""
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+# Progress of a training, in one line of a terminal.
+
+
+Progress = Callable[[int, int, float], None]
+"""Called with (steps done, steps in all, mean loss of this epoch so far)."""
+
+# Seconds between two lines.
+_PAUSE = 0.2
+
+
+@contextmanager
+def screen(progress: Progress | None, name: str) -> Iterator[Progress]:
+    """Yield the caller's callback; else one that writes a line on stderr if that is a terminal."""
+    if progress is not None:
+        yield progress
+    elif not sys.stderr.isatty():
+        yield _silent
+    else:
+        try:
+            yield _Line(name)
+        finally:
+            sys.stderr.write("\n")
+
+
+def _silent(done: int, total: int, loss: float) -> None:
+    pass
+
+
+class _Line:
+    def __init__(self, name: str) -> None:
+        self._name, self._started, self._told, self._first = name, time.monotonic(), 0.0, 0
+
+    def __call__(self, done: int, total: int, loss: float) -> None:
+        now = time.monotonic()
+        if not self._first:
+            self._first = done
+        if now - self._told < _PAUSE and done < total:
+            return
+        self._told = now
+        each = (now - self._started) / max(1, done - self._first + 1)  # a run that was resumed did the rest before
+        left = each * (total - done)
+        text = f"{self._name}: {done} of {total} steps, loss {loss:.3f}, {left:.0f} s left"
+        sys.stderr.write(f"\r{text:<79}")
+        sys.stderr.flush()
+
+
+# The interface of a training method: the order of samples, and the steps on a batch.
+
+
+class Method(Protocol):
+    """A training method.
+
+    A method that goes through every sample once an epoch, without state, defines name, settings and `learn`, and
+    `identity` if its fields do not cover all.
+    """
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        pass
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        pass
+
+    @property
+    def identity(self) -> object:
+        """Everything that the training depends on besides recipe, model and data, for the key of a checkpoint."""
+        return self
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Tensors that change during training, in place."""
+        return {}
+
+    def order(self, epoch: int, n: int, seed: int) -> Tensor:
+        """Return (M,) int64 positions in the data, in the order of the epoch."""
+        return shuffled(epoch, n, seed)
+
+    def learn(self, trainer: Trainer, batch: Chunk) -> None:
+        """Take one or more steps on a batch, whose keys are of this epoch."""
+
+
+def shuffled(epoch: int, n: int, seed: int) -> Tensor:
+    """Return (n,) int64: every sample once, in an order drawn for the epoch."""
+    return torch.argsort(rng.fold(rng.fold(rng.keys(seed, torch.arange(n)), "training order"), epoch), stable=True)
+
+
+def drawn_evenly(key: Tensor, use: str, members: Tensor, sizes: Tensor) -> Tensor:
+    """Return (M,) int64 positions: draws of a group, and then of one of its members (N,), with replacement.
+
+    Args:
+        key: (M, 2) one for each draw.
+        sizes: (G,) int64 of the groups, each >= 1.
+    """
+    which = rng.integers(rng.fold(key, use), (1,), len(sizes)).flatten()
+    place = rng.integers(rng.fold(key, "member"), (1,), sizes[which].unsqueeze(1)).flatten()
+    return members[(sizes.cumsum(0) - sizes)[which] + place]
+
+
+# The training loop of all repairs: a copy of the model, order and draws by counter, checkpoints, a log.
+
 
 # Samples read at once for the digest of a checkpoint's data.
 _READ = 512

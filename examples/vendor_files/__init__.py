@@ -1,0 +1,1 @@
+"""Suites of models that packages ship; each is skipped where its package is not installed."""
