@@ -72,10 +72,10 @@ MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.2
 
 def load_model():
     torch.manual_seed(0)
-    model = timm.create_model("test_vit", num_classes=2, img_size=32)
+    model = timm.create_model("test_convnext", num_classes=2)
     model.pretrained_cfg = {"mean": tuple(MEAN.tolist()), "std": tuple(STD.tolist())}
     x, y = images(0, 80)
-    return fit(model.train(), (x - MEAN[:, None, None]) / STD[:, None, None], y)
+    return fit(model.train(), (x - MEAN[:, None, None]) / STD[:, None, None], y, rounds=60, rate=0.001)
 
 def test_set():
     x, y = images(1, 100)
