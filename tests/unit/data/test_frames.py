@@ -238,6 +238,25 @@ def test_a_second_run_recalls_frames_in_any_order_of_columns(tmp_path: Path) -> 
     assert not measured(other).cached, "other values are other data"
 
 
+def test_known_counterexamples_are_tried_first_where_they_are_allowed(tmp_path: Path) -> None:
+    settings = Settings(corpus=str(tmp_path), exact=True, cache=False)
+    wide = Columns({"age": Whole(2), "job": AnyOf("cook")})
+
+    def measured(frame: pd.DataFrame, after: float, threat: Columns) -> Any:
+        def model(rows: pd.DataFrame) -> Any:
+            score = (rows.age > 50 + after) * 1.0 + (rows.job == "boss") * 1.5 - 0.8
+            return np.stack([-score, score], 1)
+
+        with running(Context(settings=settings, test="t.py::t")):
+            return measure_robust_accuracy(model, (frame, LABELS), threat, at_least=0.99, attack="fast")
+
+    first = measured(ROWS, 0.0, wide)
+    again = measured(ROWS[ROWS.columns[::-1]], 0.5, wide)
+    assert again.replayed == first.details["broken_by_attack"] > 0
+    assert again.estimate == first.estimate
+    assert measured(ROWS, 0.5, Columns({"tenure": Whole(1)})).replayed == 0, "rows that this threat does not allow"
+
+
 def test_a_shift_gets_the_users_frame() -> None:
     def older(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(age=frame.age + 5, job="boss")
