@@ -147,7 +147,7 @@ def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[
     mean, std = (named.get("mean"), named.get("std")) if isinstance(named, dict) else (None, None)
     if mean is None or std is None or facts["low"] < 0 or facts["high"] > 1:
         return ""
-    pair = ([float(one) for one in mean], [float(one) for one in std])
+    pair = ([round(float(one), 6) for one in mean], [round(float(one), 6) for one in std])
     if pair == ([0.0] * len(pair[0]), [1.0] * len(pair[1])):
         return ""
     bare = _right(measure_accuracy(model, data, **_options(facts)))

@@ -20,7 +20,7 @@ from robustest.run.evidence import REPLAYED, Exhibit, Observation, answers_of, e
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
 from robustest.tasks import CLASSIFICATION, Task
-from robustest.threats import Threat, per_row, within
+from robustest.threats import Columns, Threat, per_row, within
 
 if TYPE_CHECKING:
     from robustest.data.coding import Coding
@@ -62,7 +62,7 @@ class Replay:
         self._found: list[Kept] = []
         self._settings = settings
         self._corpus: Corpus | None = None
-        if settings.corpus is not None and (shrinks(threat) or _of_strings(threat)):
+        if settings.corpus is not None and (shrinks(threat) or _of_strings(threat) or isinstance(threat, Columns)):
             self._corpus = Corpus(Path(settings.corpus), settings.corpus_max_mb)
         of = "" if task == CLASSIFICATION else f" {task.name}"
         self._name = f"{context.current().claimant} {type(threat).__name__}{of}"
@@ -94,9 +94,12 @@ class Replay:
                 return set()
             x = known.to(chunk.x)
             low, high = chunk.bounds
-            size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
+            region = self.threat.region(chunk.x, chunk.bounds)
+            size = self.threat.size(x, region)
             # A change of size 0 is the sample itself: if it is wrong, no counterexample is to blame.
             inside = within(size, self.threat) & (size > 0) & ((x >= low) & (x <= high)).flatten(1).all(1)
+            if isinstance(self.threat, Columns):  # whatever its codes meant then, the row must be allowed now
+                inside &= self.threat.feasible(x, region)
             same = kept.y[rows].to(chunk.ids) == marks(chunk.y)
             part = (inside & same.to(inside.device)).nonzero().squeeze(1)
             if len(part) == 0:
@@ -180,7 +183,8 @@ class Replay:
         rows = broken.nonzero().squeeze(1)[: None if every else room]
         if len(rows) == 0:
             return None
-        if room == 0 or chunk.coding is not None:  # nothing to gain by fewer bytes: no file, or texts
+        # Nothing to gain by fewer bytes (no file), or values that rounding would change: texts, tables.
+        if room == 0 or chunk.coding is not None or isinstance(self.threat, Columns):
             return kept_of(chunk, rows, x, size)
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])

@@ -292,9 +292,11 @@ def test_a_scan_killed_at_any_moment_leaves_no_gate_that_an_untrained_model_pass
         folder = tmp_path / str(number)
         folder.mkdir()
         # A look writes nothing: most moments lie after it.
-        scan = scan_in(project(folder)) if number % 4 == 0 else scan_in(project(folder), "-c", LOOKED)
+        looks = number % 4 == 0
+        scan = scan_in(project(folder)) if looks else scan_in(project(folder), "-c", LOOKED)
         # Every third moment lies near the end, where the file is written.
-        time.sleep(rng.uniform(0.9, 1.02) * whole if number % 3 == 0 else rng.uniform(0, whole))
+        moment = rng.uniform(0.9, 1.02) if number % 3 == 0 else rng.uniform(0, 1)
+        time.sleep(moment * whole * (1 if looks else 0.75))
         how = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)[number % 3]
         if how == signal.SIGINT:  # as a terminal does, to every process
             with suppress(ProcessLookupError):

@@ -196,18 +196,17 @@ def test_a_function_gets_feasible_frames_only() -> None:
 
 
 def test_missing_numbers_stay_missing_unless_a_rule_lists_them() -> None:
-    seen = set()
-
     def model(frame: pd.DataFrame) -> Any:
-        seen.update(frame.gap.isna().groupby(frame.income.round(2)).sum().items())
         score = (frame.age > 50) * 1.0 + (frame.job == "boss") * 1.5 - 0.8
         return np.stack([-score, score - 9 * frame.gap.isna()], 1)
 
-    labels = np.where(ROWS.gap.isna(), 0, LABELS)
+    rows = ROWS[:9]
+    labels = np.where(rows.gap.isna(), 0, LABELS[:9])
+    assert rows.gap.isna().any()
     moves = Columns({"gap": Within(-0.5, 0.5)})
-    assert measure_robust_accuracy(model, (ROWS, labels), moves, attack="fast", exact=True).estimate == 1
+    assert measure_robust_accuracy(model, (rows, labels), moves, attack="fast", exact=True).estimate == 1
     gone = Columns({"gap": AnyOf(None)})
-    result = measure_robust_accuracy(model, (ROWS, labels), gone, attack="fast", exact=True)
+    result = measure_robust_accuracy(model, (rows, labels), gone, attack="fast", exact=True)
     assert result.estimate == pytest.approx(1 - labels.mean())
     assert result.counterexamples[0].changes["table"][0][2] == "missing"  # type: ignore[index]
 
@@ -237,6 +236,25 @@ def test_a_second_run_recalls_frames_in_any_order_of_columns(tmp_path: Path) -> 
     assert again.estimate == first.estimate
     other = ROWS.assign(age=ROWS.age + 1)
     assert not measured(other).cached, "other values are other data"
+
+
+def test_known_counterexamples_are_tried_first_where_they_are_allowed(tmp_path: Path) -> None:
+    settings = Settings(corpus=str(tmp_path), exact=True, cache=False)
+    wide = Columns({"age": Whole(2), "job": AnyOf("cook")})
+
+    def measured(frame: pd.DataFrame, after: float, threat: Columns) -> Any:
+        def model(rows: pd.DataFrame) -> Any:
+            score = (rows.age > 50 + after) * 1.0 + (rows.job == "boss") * 1.5 - 0.8
+            return np.stack([-score, score], 1)
+
+        with running(Context(settings=settings, test="t.py::t")):
+            return measure_robust_accuracy(model, (frame, LABELS), threat, at_least=0.99, attack="fast")
+
+    first = measured(ROWS, 0.0, wide)
+    again = measured(ROWS[ROWS.columns[::-1]], 0.5, wide)
+    assert again.replayed == first.details["broken_by_attack"] > 0
+    assert again.estimate == first.estimate
+    assert measured(ROWS, 0.5, Columns({"tenure": Whole(1)})).replayed == 0, "rows that this threat does not allow"
 
 
 def test_a_shift_gets_the_users_frame() -> None:
@@ -280,16 +298,10 @@ def test_a_proposal_from_a_frame_has_a_rule_for_each_column() -> None:
     assert isinstance(rules["income"], Within)
     assert {type(rules[name]) for name in ("job", "grade", "member", "object")} == {AnyOf}
     assert isinstance(rules["since"], Within)
-    plain = Columns.from_frame(ROWS, eps=0.02)
-    assert measure_robust_accuracy(ByRuleOfAll(), (ROWS, LABELS), plain, attack="fast").n == N
-
-
-class ByRuleOfAll(ByRule):
-    """The same without the relation."""
-
-    def __call__(self, frame: pd.DataFrame) -> Any:
-        score = (frame.age > 50) * 1.0 + (frame.job == "boss") * 1.5 - 0.8
-        return np.stack([-score, score], 1)
+    coding = Frames.of(ROWS)
+    plain = Columns.from_frame(ROWS, eps=0.02).resolved(len(ROWS.columns), coding.bounds, coding=coding)
+    region = plain.region(coding.encode(ROWS), coding.bounds)
+    assert bool((plain.points(region) > 1).all())
 
 
 @dataclass

@@ -97,13 +97,14 @@ def test_a_tree_of_real_numbers_is_decided() -> None:
     threat = Columns({0: Within(-0.05, 0.05), 2: Within(-0.1, 0.1)})
     result = measure_robust_accuracy(model, (X, Y), threat, attack="fast", at_least=0.1, exact=True)
     assert result.verdict == "passed"
-    grid = np.stack(np.meshgrid(np.linspace(-0.05, 0.05, 81), np.linspace(-0.1, 0.1, 81)), -1).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(np.linspace(-0.05, 0.05, 41), np.linspace(-0.1, 0.1, 41)), -1).reshape(-1, 2)
     rows = np.repeat(X, len(grid), 0)
     rows[:, [0, 2]] = (rows[:, [0, 2]] + np.tile(grid, (len(X), 1)).astype(np.float32)).clip(0, 1)
     right = (model.predict(rows).reshape(len(X), -1) == Y[:, None]).all(1)
     assert result.estimate == pytest.approx(right.mean(), abs=1e-9)
     blind = scores_model(Estimator(model))
-    assert measure_robust_accuracy(blind, (X, Y), threat, attack="fast", at_least=0.1).verdict == "inconclusive"
+    few = measure_robust_accuracy(blind, (X[:9], Y[:9]), threat, attack="fast", at_least=0.1)
+    assert few.verdict == "inconclusive"
 
 
 def test_thresholds_behind_a_falling_step_are_found() -> None:

@@ -119,7 +119,7 @@ def check(number: int, most: int | None, seed: int, power: float, n: int) -> int
     return shown
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.integers(0, 4), st.sampled_from([None, 1, 2, 4]), st.integers(0, 10**6), st.floats(-3, 3))
 def test_only_feasible_rows_are_shown(number: int, most: int | None, seed: int, power: float) -> None:
     check(number, most, seed, power, 20)
@@ -253,10 +253,11 @@ def test_a_feasible_corner_never_passes(name: str) -> None:
 @pytest.mark.parametrize("name", INFEASIBLE)
 def test_an_infeasible_row_never_fails(name: str) -> None:
     model, x, y = table(INFEASIBLE[name])
-    result = measure_robust_accuracy(
-        model, (x, y), Columns(FEW, max_changed=2), at_least=0.6, attack="fast", bounds=BOUNDS
-    )
-    assert result.verdict != "failed"
+    # One case has a real number, of which no enumeration finds the end; the others are decided at once.
+    few = FEW if name == "half a block" else {at: rule for at, rule in FEW.items() if at != 0}
+    threat = Columns(few, max_changed=2)
+    result = measure_robust_accuracy(model, (x, y), threat, at_least=0.6, attack="fast", bounds=BOUNDS)
+    assert result.verdict == "passed"
     assert result.estimate == 1
 
 
