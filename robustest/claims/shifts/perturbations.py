@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustest.checks import moved_rows
 from robustest.data.benchmarks import SequenceBenchmark
-from robustest.data.benchmarks.corrupted import Frames
+from robustest.data.benchmarks.corrupted import SequenceFrames
 from robustest.decisions import checked_not_both
 from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
@@ -156,7 +156,7 @@ def assert_stable_under_perturbations() -> None:
 class Flickering:
     """Changes of predictions along sequences; the weights of columns in a sequence's figure have the sum 1."""
 
-    sequences: tuple[tuple[str, Frames], ...]
+    sequences: tuple[tuple[str, SequenceFrames], ...]
     weights: Mapping[str, float]
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:

@@ -279,7 +279,7 @@ CIFAR_PERTURBATIONS = tuple("spatter" if name == "snow" else name for name in PE
 """The ten perturbations of CIFAR-10-P and -100-P."""
 
 
-class Frames(Protocol):
+class SequenceFrames(Protocol):
     """The sequences of one perturbation."""
 
     def __len__(self) -> int:
@@ -294,7 +294,7 @@ class SequenceBenchmark:
     """Sequences of frames by perturbation, of the same images; data of `assert_stable_under_perturbations`."""
 
     name: str  # as for `benchmark`
-    sequences: Mapping[str, Frames] = field(repr=False)  # sequences by perturbation
+    sequences: Mapping[str, SequenceFrames] = field(repr=False)  # sequences by perturbation
     published: int  # published number of sequences of a perturbation
 
     def __post_init__(self) -> None:
@@ -319,7 +319,7 @@ class SequenceBenchmark:
 class First(Dataset[tuple[Tensor, int]]):
     """The first frame of each sequence."""
 
-    frames: Frames
+    frames: SequenceFrames
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -377,7 +377,7 @@ def video_sequences(root: Path, classes: tuple[str, ...], view: View, what: str)
         DataError: folders are absent, or two perturbations have other videos.
     """
     _opencv()
-    sequences: dict[str, Frames] = {}
+    sequences: dict[str, SequenceFrames] = {}
     first: tuple[str, ...] = ()
     for name in PERTURBATIONS:
         files = tuple(file for file, _ in class_files(root / name, classes, what, suffixes=frozenset({".mp4"})))
