@@ -457,6 +457,7 @@ def test_a_gate_by_a_scan(user: Any, project: Project) -> None:
     is_a_gate(user, project)
 
 
+@pytest.mark.slow
 def test_a_recipe_is_a_gate(user: Any) -> None:
     """The page's fixtures and tests, word for word; `test_recipes.py` counts their lines."""
     text = (ROOT / "docs" / "recipes" / "tokens.md").read_text(encoding="utf-8")

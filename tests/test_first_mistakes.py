@@ -200,7 +200,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "other columns": ("attack(m, Items([{'img_path': x[0], 'y': 0}] * 4))", "Rename the column"),
     "random transforms": ("attack(m, Augmented([0] * 8))", "Switch off random transforms"),
     "a frame alone": ("attack(estimator, frame(y=target))", "(frame[columns], frame[label])"),
-    "a frame with words": ("attack(estimator, (frame(c=['red', 'blue'] * 12), target))", "Encode them"),
+    "a frame with words": ("attack(estimator, (frame(c=['red', 'blue'] * 12), target))", "Use Columns(...)"),
     "no samples": ("attack(m, (x[:0], y[:0]))", "Look at the path or filter"),
     "fewer labels": ("attack(m, (x, y[:-1]))", "from the same selection"),
     # values of samples and labels

@@ -36,7 +36,7 @@ VALUES = {
 }
 FOLDERS = ("pictures", "store", "corpus", "baseline")
 FROM_PROFILE = {"recheck": 0.05}
-SWITCHES = {"replay_only": False, "update_baseline": False}
+SWITCHES = {"audit_values": False, "replay_only": False, "update_baseline": False}
 
 
 def _as_ini(values: dict[str, object]) -> str:

@@ -13,6 +13,8 @@ import toy_pack
 
 from robustest.cli import main
 from robustest.cli.commands import scan
+from robustest.cli.questions import Battery, Facts
+from robustest.errors import PackError
 from robustest.extensions import hookimpl
 
 HOLDS = "def test_holds(robust_model, robust_data): claim(robust_model, robust_data, 0.1, at_least=0.5)"
@@ -150,7 +152,7 @@ def test_no_section_without_a_result(broken_section, write, run):
 
 @pytest.mark.slow
 def test_a_scan_asks_the_questions_of_packs(packs, project, monkeypatch, capsys):
-    monkeypatch.setattr(scan, "battery", lambda framework: ("from robustest import Linf\n", ()))
+    monkeypatch.setattr(scan, "battery", lambda facts: Battery("from robustest import Linf\n", ()))
     packs(toy=toy_pack)
     assert main(["init", "--scan"]) == 0
     assert "test_toys" in capsys.readouterr().out
@@ -159,16 +161,16 @@ def test_a_scan_asks_the_questions_of_packs(packs, project, monkeypatch, capsys)
     assert "THRESHOLD" not in source
 
 
-def test_a_question_that_robustest_has_is_refused(packs, project, capsys):
-    probe = scan.battery("torch")[1][0]
+def test_a_question_that_robustest_has_is_refused(packs):
+    facts = Facts(kind="images")
+    probe = scan.battery(facts).probes[0]
 
-    def robustest_probes() -> list[scan.Probe]:
+    def robustest_probes(facts: Facts) -> list[scan.Probe]:
         return [probe]
 
     packs(bad=SimpleNamespace(robustest_probes=hookimpl(robustest_probes)))
-    assert main(["init", "--scan"]) == 2
-    assert f"robustest has a question '{probe.name}' too" in capsys.readouterr().err
-    assert not (project.path / scan.FILE).exists()
+    with pytest.raises(PackError, match=f"robustest has a question '{probe.name}' too"):
+        scan.asked(facts)
 
 
 FIXTURE = """

@@ -112,7 +112,7 @@ def test_another_error_of_the_model_is_not_taken_for_it(toy: Any) -> None:
 
 
 @every_measurement
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("place", [0, 99])
 def test_one_logit_that_is_not_finite_spoils_the_measurement(
     measure: Callable[..., Any], value: float, place: int, toys: Callable[..., Any]
@@ -126,6 +126,26 @@ def test_one_logit_that_is_not_finite_spoils_the_measurement(
 
     with pytest.raises(ModelError, match="NaN or infinite"):
         measure(model, (toy.x, toy.y))
+
+
+@every_measurement
+@pytest.mark.parametrize("place", [0, 99])
+def test_a_class_of_minus_infinity_is_masked_and_a_sample_without_a_class_is_refused(
+    measure: Callable[..., Any], place: int, toys: Callable[..., Any]
+) -> None:
+    toy = toys(100)
+    spoilt = toy.x[place].clone()
+
+    def masking(classes: Tensor) -> Callable[[Tensor], Tensor]:
+        def model(x: Tensor) -> Tensor:
+            near = (x - spoilt).flatten(1).abs().mean(1) < 0.1
+            return torch.where(near.view(-1, 1) & classes, float("-inf"), toy.model(x))
+
+        return model
+
+    measure(masking(torch.arange(3) == 1), (toy.x, toy.y))
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        measure(masking(torch.ones(3, dtype=torch.bool)), (toy.x, toy.y))
 
 
 class RootAtZero(nn.Module):

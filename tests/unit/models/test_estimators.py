@@ -92,5 +92,5 @@ def test_mistakes_are_named() -> None:
     model = RandomForestClassifier(3, random_state=0).fit(X, WORDS)
     with pytest.raises(DataError, match=r"model's classes \(low, mid, top\) but got none"):
         measure_robust_accuracy(model, (X, np.where(Y == 0, "none", WORDS)), Linf(0.1))
-    with pytest.raises(DataError, match="columns of numbers but got others: name"):
+    with pytest.raises(ConfigError, match=r"a threat of single changes for frames but got Linf.*Use Columns"):
         measure_robust_accuracy(model, (FRAME.assign(name="a"), WORDS), Linf(0.1))

@@ -79,7 +79,7 @@ def test_what_changes_moved_and_cut_is_counted_over_all_of_them() -> None:
     moved, cut = torch.arange(N) < 6, torch.arange(N) < 4
 
     def see(moved: Tensor, cut: Tensor) -> None:
-        one.seen[len(one.seen)] = Trial(N, 0.1, moved=moved.numpy(), cut=cut.numpy())
+        one.by_change[len(one.by_change)] = Trial(N, 0.1, moved=moved.numpy(), cut=cut.numpy())
 
     see(moved, cut)
     assert one.moved.tolist() == moved.tolist()
@@ -143,7 +143,7 @@ def test_each_change_is_measured_and_counted_once() -> None:
         one = trials(0.8, statement="accuracy under any")
         for by in (0.3, 0.01, 0.3, 0.2):
             one.breaks(Shift("same", 1, Darker(by)))
-    assert len(one.seen) == 3
+    assert len(one.by_change) == 3
     assert one.broken == 2
     assert seen == [("accuracy under any", 1, 1, 1), ("accuracy under any", 2, 2, 1), ("accuracy under any", 3, 3, 2)]
     assert one.share(Shift("same", 1, Darker(0.01))) == 1.0
@@ -186,11 +186,11 @@ def test_changes_that_cannot_be_hashed_are_told_apart(make: Callable[[float], An
     one = trials(0.8)
     found = [one.breaks(make(by)) for by in (0.3, 0.01, 0.3)]
     assert found == [True, False, True]
-    assert len(one.seen) == measured
+    assert len(one.by_change) == measured
     same = make(0.2)
     one.breaks(same)
     one.breaks(same)
-    assert len(one.seen) == measured + 1
+    assert len(one.by_change) == measured + 1
 
 
 def test_without_a_statement_nobody_is_shown_anything() -> None:
