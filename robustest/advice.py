@@ -203,7 +203,7 @@ def _saturated(result: Result) -> Advice | None:
         return None
     before = clean_share(seen)
     return Advice(
-        f"saturated: the search breaks every sample, and {before:.3f} of them were right before it",
+        f"saturated: the search breaks every sample, and {before:.1%} were right before it",
         "find the change that the model holds (measure_min_perturbation), and claim a smaller one",
         "claims/min_perturbation.md",
     )

@@ -97,7 +97,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "saturated": (
         {"details": clean(190, 200, 10), "bounds": "above", "estimate": 0.0},
-        "saturated: the search breaks every sample, and 0.950 of them were right before it",
+        "saturated: the search breaks every sample, and 95.0% were right before it",
         "measure_min_perturbation",
         "claims/min_perturbation.md",
     ),
