@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from robustest import L2, ConfigError, Linf, find_adversarial, rng
 from robustest.attacks import Evaluation, ODIMargin, Problem
@@ -82,3 +83,27 @@ def test_a_linear_model_is_broken_beyond_its_radius_and_not_within(toys: Any, ma
     options: dict[str, Any] = {"attack": ODIMargin(), "bounds": (-100.0, 100.0)}
     found = find_adversarial(toy.model, toy.x, toy.y, make(eps), **options)
     assert (torch.from_numpy(found.broken) == (radius < eps))[clear].all()
+
+
+def behind_a_rectifier(x: Tensor) -> Tensor:
+    """Two classes; in Linf(0.25) of a black image the lead of the second reaches 0.02, by all elements together."""
+    lead = torch.relu(x.flatten(1) - 0.2).mean(1) - 0.03
+    return torch.stack([torch.zeros_like(lead), lead], 1)
+
+
+@pytest.mark.parametrize("leaving", [True, False])
+def test_only_with_leave_flats_elements_come_out_of_a_flat_part(leaving: bool) -> None:
+    """A random start leaves a fifth of the elements where the rectifier has a slope: too few to reach the boundary."""
+    attack = ODIMargin(start_steps=0, steps_after=8, leave_flats=leaving)
+    x, y = torch.zeros(6, 1, 8, 8), torch.zeros(6, dtype=torch.int64)
+    found = find_adversarial(behind_a_rectifier, x, y, Linf(0.25), attack=attack)
+    assert found.broken.all() == leaving
+    assert found.broken.any() == leaving
+
+
+@pytest.mark.parametrize("cascade", ["fast", "standard"])
+def test_cascades_come_out_of_flat_parts_by_gradients(cascade: str) -> None:
+    """Their first stages, and not the queries at the end, which get the samples of smallest margin alone."""
+    x, y = torch.zeros(6, 1, 8, 8), torch.zeros(6, dtype=torch.int64)
+    found = find_adversarial(behind_a_rectifier, x, y, Linf(0.25), attack=cascade)
+    assert found.stages["odi-margin"] == 6
