@@ -300,6 +300,10 @@ def heard(x: Tensor, name: str, severity: int, **options: Any) -> Tensor:
 @pytest.mark.parametrize("shape", SIGNAL_SHAPES)
 def test_signals_stay_signals(name: str, shape: str) -> None:
     x = signals(*SIGNAL_SHAPES[shape])
+    if (name, shape) == ("codec", "sensors"):  # an MP3 has two channels at most
+        with pytest.raises(ConfigError, match="to encode a waveform"):
+            heard(x, name, 1)
+        return
     before = x.clone()
     for severity in SEVERITIES:
         y = heard(x, name, severity)
@@ -316,6 +320,8 @@ def test_signals_stay_signals(name: str, shape: str) -> None:
 @every_signal_shift
 @pytest.mark.parametrize("shape", ["mono", "stereo", "sensors"])
 def test_a_signal_is_shifted_alike_in_any_company(name: str, shape: str) -> None:
+    if (name, shape) == ("codec", "sensors"):
+        shape = "one clip"  # an MP3 has two channels at most
     x = signals(*SIGNAL_SHAPES[shape])
     ids = torch.arange(len(x)) * 5 + 3
     for severity in (1, 4):
