@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from robustest_training import assert_smooth_landscape, measure_smooth_landscape, probed_training
+from robustest_training import assert_smooth_landscape, landscape, measure_smooth_landscape
 from robustest_training.landscape import best_constant
 from torch import Tensor, nn
 
@@ -159,7 +159,7 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, smoother: Result
 ) -> None:
     trained: list[int] = []
-    real, most = probed_training.ProbedTrainings._trained, [2]
+    real, most = landscape.ProbedTrainings._trained, [2]
 
     def counted(self: Any, *args: Any) -> Any:
         if len(trained) == most[0]:
@@ -167,7 +167,7 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
         trained.append(1)
         return real(self, *args)
 
-    monkeypatch.setattr(probed_training.ProbedTrainings, "_trained", counted)
+    monkeypatch.setattr(landscape.ProbedTrainings, "_trained", counted)
     with running(Context(settings=Settings(store=str(tmp_path), corpus=None, recheck=0.0))):
         with pytest.raises(KeyboardInterrupt):
             measured(max_ratio=0.5)
@@ -307,6 +307,6 @@ def test_a_training_that_is_made_again_by_lot_must_have_the_same_probes(
     first, again = measured(), measured()
     assert again.cached
     assert again.estimate == first.estimate
-    monkeypatch.setattr(probed_training, "put", lambda *_: None)
+    monkeypatch.setattr(landscape, "put", lambda *_: None)
     with pytest.raises(StoreError, match="the probes of its loss differ"):
         measured()

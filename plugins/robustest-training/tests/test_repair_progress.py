@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from robustest_training.repair import progress
+from robustest_training.repair import trainer
 from robustest_training.repair.trainer import screen
 
 
@@ -29,14 +29,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(progress, "time", made)
+    monkeypatch.setattr(trainer, "time", made)
     return made
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     made = Terminal()
-    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=made))
+    monkeypatch.setattr(trainer, "sys", SimpleNamespace(stderr=made))
     return made
 
 
@@ -55,7 +55,7 @@ def test_ones_own_callback_is_told_every_step(terminal: Terminal) -> None:
 
 def test_nothing_is_written_where_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     log = io.StringIO()
-    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=log))
+    monkeypatch.setattr(trainer, "sys", SimpleNamespace(stderr=log))
     with screen(None, "training") as tell:
         tell(1, 1, 0.5)
     assert log.getvalue() == ""
