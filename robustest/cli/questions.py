@@ -23,7 +23,7 @@ LOOSEST = 0.001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What questions depend on.
+    """Facts about a model and its samples, on which the questions depend.
 
     Attributes:
         kind: a key of `KINDS`.

@@ -165,6 +165,12 @@ def _check_span(below: object, above: object) -> None:
         raise ConfigError(expected("a range with below <= 0 <= above", (below, above)))
 
 
+def _allows_change(rule: object) -> bool:
+    """Return False for `Fixed`, and for numbers that may move by nothing, e.g. `Within(0, 0)` or `Relative(0)`."""
+    amounts = [getattr(rule, name) for name in ("below", "above", "share", "most") if hasattr(rule, name)]
+    return any(amounts) if amounts else not isinstance(rule, Fixed)
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Linear:
     """A linear relation of columns: `Linear({"loan": 1, "income": -0.5}, at_most=0)`.
@@ -409,7 +415,7 @@ class Columns:
 
     @property
     def radius(self) -> float:
-        movable = sum(not isinstance(rule, Fixed) for _, rule in self.changes)
+        movable = sum(_allows_change(rule) for _, rule in self.changes)
         return float(movable if self.max_changed is None else min(movable, self.max_changed))
 
     def __str__(self) -> str:
@@ -474,8 +480,9 @@ class Columns:
             names.append(_label(name))
             tables.append(list(values) if not known else sorted({_below(t) for t in cut}))
             rows.append((whole, known, low, high, below, above, relative))
-        if not groups:
-            raise ConfigError(expected("a column that may change", str(self), "Every rule is Fixed()."))
+        if not any(_allows_change(rule) for _, rule in self.changes):
+            what = "Every rule is Fixed() or a range of nothing: give one column room."
+            raise ConfigError(expected("a column that may change", str(self), what))
         deepest = max(1, *map(len, tables))
         padded = [table + [math.inf] * (deepest - len(table)) for table in tables]
         whole_, cells_, low_, high_, below_, above_, relative_ = (list(column) for column in zip(*rows, strict=True))

@@ -297,3 +297,11 @@ def test_it_is_a_threat() -> None:
     assert str(Columns(FEW, max_changed=2)) == (
         "Columns(1 -2..+2 whole, 2/3/4 any, 5 0|3|7, 0 -0.1..+0.1; at most 2 changed)"
     )
+
+
+@pytest.mark.parametrize("rule", [Within(0, 0), Relative(0), Whole(0), Whole(0, 0), Increase(0), Fixed()], ids=str)
+def test_rules_that_allow_no_change_claim_nothing(rule: Any) -> None:
+    assert Columns({0: rule, 1: Within(-1, 0)}).radius == 1
+    x = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(6, 1)
+    with pytest.raises(ConfigError, match="a column that may change"):
+        measure_robust_accuracy(lambda z: z, (x, x.argmax(1)), Columns({0: rule}), at_least=0.5)
