@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.bounds.graph import NoBound
+from robustest.bounds.operations import NoBound
 from robustest.clock import check as check_clock
 from robustest.models.trees import ByColumns, Tree, by_columns, trees_of
 from robustest.threats import Columns, Rows
@@ -381,8 +381,9 @@ class _Search:
         lists = [one for one in row.fields if one.listed]
         ranges = [one for one in row.fields if not one.listed]
         low, high = ensemble.low[leaves], ensemble.high[leaves]
-        meets = [
-            ((one.variants > low[:, None, one.at]) & (one.variants <= high[:, None, one.at])).all(2) for one in lists
+        meets: list[NDArray[np.bool_]] = [
+            np.all((one.variants > low[:, None, one.at]) & (one.variants <= high[:, None, one.at]), axis=2)
+            for one in lists
         ]
         at = np.concatenate([one.at for one in ranges]) if ranges else np.empty(0, dtype=np.int64)
         own = row.own[at]
@@ -391,8 +392,8 @@ class _Search:
         low, high = low[:, at], high[:, at]
         out = ~((own > low) & (own <= high))
         outside = np.zeros((len(leaves), len(row.fields)), dtype=bool)
-        for number, one in enumerate(meets):
-            outside[:, number] = ~one[:, 0]
+        for number, met in enumerate(meets):
+            outside[:, number] = ~met[:, 0]
         for number in range(len(lists), len(row.fields)):
             outside[:, number] = out[:, field_of == number].any(1)
         tree = np.searchsorted(ensemble.starts, leaves, side="right") - 1
@@ -401,7 +402,7 @@ class _Search:
             return None
         ends = [np.concatenate([one.variants[side] for one in ranges]) if ranges else own for side in (0, 1)]
         none = np.zeros(len(row.fields), dtype=bool)
-        active = [np.ones(one.shape[1], dtype=bool) for one in meets]
+        active = [np.ones(met.shape[1], dtype=bool) for met in meets]
         root = _Subregion(active, ends[0], ends[1], none, none)
         return cls(low, high, meets, own, field_of, outside, starts, root, row.most)
 

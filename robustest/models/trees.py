@@ -283,7 +283,8 @@ def cells_of(
 
     def transform(some: NDArray[np.float32]) -> NDArray[Any]:
         # A missing value is as good as a number far away here: it equals itself.
-        return np.nan_to_num(made.transform(made.given(some)), nan=-1e30)
+        numbers: NDArray[Any] = np.nan_to_num(made.transform(made.given(some)), nan=-1e30)
+        return numbers
 
     try:
         inner = thresholds(made.last, transform(rows).shape[1])

@@ -547,11 +547,13 @@ class Columns:
         if len(group) > 1:
             columns = list(name) if isinstance(name, tuple) else []
             places = {column: at for at, column in enumerate(columns) if isinstance(column, str)}
-            codes = [places.get(value, value) if isinstance(value, str) else value for value in rule.values]
-            for value, code in zip(rule.values, codes, strict=True):
+            found: set[float] = set()
+            for value in rule.values:
+                code = places.get(value) if isinstance(value, str) else value
                 if type(code) is not int or not 0 <= code < len(group):
                     raise ConfigError(expected(f"columns, or places 0 to {len(group) - 1}, of the block {name}", value))
-            return sorted({float(code) for code in codes or range(len(group))})  # type: ignore[arg-type]
+                found.add(float(code))
+            return sorted(found or set(map(float, range(len(group)))))
         if coding is not None:
             values = coding.values_of(group[0]) if not rule.values else ()
             codes = {*values, *(coding.code_of(group[0], value) for value in rule.values)}

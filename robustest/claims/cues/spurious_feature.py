@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from robustest.claims.cues.controls import planted_training
 from robustest.claims.cues.discovered_cues import CueLimits, measure_discovered, with_control
@@ -119,6 +119,8 @@ def measure_no_spurious_feature(
         claimed = CueLimits(max_flip_rate, max_recall_drop, target_class)
         return measure_discovered(model, data, how, claimed, options, control=control, learner=learner)
     cues = _checked_cues(cue)
+    if learner is not None and any(isinstance(each, FrameCue) for each in cues):
+        raise ConfigError(expected("control= for cues of frames", "train=", "Train such a model yourself."))
     limits: dict[str, Any] = {
         "max_flip_rate": max_flip_rate,
         "max_recall_drop": max_recall_drop,
@@ -133,9 +135,7 @@ def measure_no_spurious_feature(
     if result.verdict is not Verdict.PASSED or (control is None and learner is None):
         return result
     for each in cues:
-        if learner is not None and isinstance(each, FrameCue):
-            raise ConfigError(expected(f"control= for the cue {each.name} of frames", "train=", "Train it yourself."))
-        known = control if learner is None else learner(planting(each, target=target_class or 0))
+        known = control if learner is None else learner(planting(cast("Cue", each), target=target_class or 0))
         shown = _measured(known, data, [each], options, task=answers, control=True, **limits)
         problem = ""
         if shown.verdict is not Verdict.FAILED:
