@@ -135,12 +135,37 @@ def test_each_worker_sees_one_gpu() -> None:
         ("cuda:0", "GPU-5"),
         ("cuda:0", "3"),
     ]
-    alone = Processes.of(Settings(device="cuda:all", workers=1))
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_worker_process_begins_with_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+
+    class Pool:
+        def __init__(self, *_: Any, initializer: Any, initargs: Any) -> None:
+            monkeypatch.setenv(devices.VISIBLE, "0,1")
+            initializer(*initargs)
+            begun.append((os.environ[devices.VISIBLE], torch.get_num_threads()))
+
+        def submit(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setattr("robustest.run.workers.ProcessPoolExecutor", Pool)
+    engine = Processes.of(Settings(device="cuda:all"))
+    for worker in engine._workers:
+        worker.submit((1, b""), None)
+    assert begun == [("3", 1), ("GPU-5", 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_gpus")
+def test_the_environment_of_a_worker_names_its_gpu() -> None:
+    engine = Processes.of(Settings(device="cuda:all", workers=1))
     job = SimpleNamespace(start=partial(dict.get, {"cuda:0": os.getenv}))
     try:
-        assert list(alone.imap_unordered(alone.put(job), [devices.VISIBLE] * 2)) == ["3", "3"]
+        assert list(engine.imap_unordered(engine.put(job), [devices.VISIBLE] * 2)) == ["3", "3"]
     finally:
-        alone.close()
+        engine.close()
 
 
 @pytest.mark.usefixtures("two_gpus")
