@@ -306,7 +306,7 @@ def _corrupted(random: Random, n: int, lost: float) -> dict[str, NDArray[np.bool
 @case("CellsRule, drop", "5 % lost to one of three corruptions", "corruption_robustness")
 def corruption_drop(random: Random, n: int, terms: Terms) -> bool:
     most = 0.07 / 3 - HAIR
-    rule = CellsRule.of(_CELLS, None, terms, min_accuracy=None, max_drop=most, max_mce=None)
+    rule = CellsRule.of_cells(_CELLS, None, terms, min_accuracy=None, max_drop=most, max_mce=None)
     columns = _corrupted(random, n, 0.05)
     near = _bets_are_near(np.asarray(rule._value(columns)["value"]), most, terms)
     return near and passed(rule.decide(columns, n, None))
@@ -316,7 +316,7 @@ def corruption_drop(random: Random, n: int, terms: Terms) -> bool:
 def corruption_error(random: Random, n: int, terms: Terms) -> bool:
     reference = {"fog": [0.5] * 5, "snow": [0.5] * 5, "blur": [0.05] * 5, "clean": [0.1]}
     most = (0.02 / 0.5 + 0 + 0.02 / 0.05) / 3 - HAIR
-    rule = CellsRule.of(_CELLS, reference, terms, min_accuracy=None, max_drop=None, max_mce=most)
+    rule = CellsRule.of_cells(_CELLS, reference, terms, min_accuracy=None, max_drop=None, max_mce=most)
     columns = _corrupted(random, n, 0.02)
     near = _bets_are_near(np.asarray(rule._value(columns)["value"]), most / rule.mean.scale, terms)
     return near and passed(rule.decide(columns, n, None))

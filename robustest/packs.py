@@ -20,7 +20,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "cli.screen": ("Exit", "Refused", "Screen", "counted", "wrong"),
     "context": ("current",),
     "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "said"),
-    "decisions": ("Decision", "DrawsRule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),
+    "decisions": ("Decision", "DrawsRule", "Rule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),
     "decisions.cluster_means": ("cluster_difference_interval", "cluster_mean_interval"),
     "decisions.cues": ("worst_of",),
     "decisions.drop": ("drop_bounds", "mcnemar"),

@@ -75,7 +75,6 @@ class Answering:
 
     whole_inputs: ClassVar[bool] = True
 
-    examples: int
     shift: Shift | None = None
     temperature: float = 1.0
     probabilities: bool = False
@@ -101,7 +100,7 @@ class Answering:
         # Log odds of the predicted class, log p - log(1 - p), with 1 - p summed from the other classes: computed from
         # p it would cancel to 0.
         others = logs.scatter(1, predicted.unsqueeze(1), -torch.inf).logsumexp(1)
-        columns: dict[str, Tensor] = {
+        columns: dict[str, Any] = {
             "held": held,
             "confidence": sure,
             "msp": logs.gather(1, predicted.unsqueeze(1)).squeeze(1) - others,  # its log odds, which do not saturate
@@ -114,22 +113,20 @@ class Answering:
         }
         columns["score"] = 1 - columns["brier"]  # as a baseline compares it: more is better
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             ~held,
             clean=predicted,
             predicted=predicted,
-            before=chunk.x,
             after=after,
             badness=columns["msp"],
             size=None if self.shift is None else self.shift.level,
-            most=self.examples,
         )
-        arrays = {name: column.cpu().numpy() for name, column in columns.items()}
         if self.marked:
-            arrays["mark"] = marks(chunk.x)
+            columns["mark"] = marks(chunk.x)
         if self.whole:
-            arrays |= {"logs": logs.cpu().numpy(), "label": chunk.y.cpu().numpy()}
-        return Observation(arrays, exhibits)
+            columns |= {"logs": logs, "label": chunk.y}
+        return Observation(columns, exhibits)
 
     def _logs(self, logits: Tensor) -> Tensor:
         """Return (n, K) float64 log probabilities; ModelError if outputs and `probabilities` disagree."""
@@ -180,9 +177,10 @@ def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
 def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -> tuple[float, Evidence]:
     """Return the temperature of maximal likelihood on fit_data (Guo et al., 2017), and its evidence."""
     # The fit sees every sample of fit_data, at temperature 1.
-    look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
+    look = Answering(probabilities=probabilities, marked=True, whole=True)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
-    evidence = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
+    unseen = setup.on(as_samples(fit_data)).unpictured().but(examples=0)
+    evidence = observe(unseen.plan("a temperature, fitted", look, rule))
     logs, label = torch.from_numpy(evidence.columns["logs"]), torch.from_numpy(evidence.columns["label"])
 
     # Over log T: the loss is smooth and the range symmetric around T = 1.
@@ -303,13 +301,7 @@ def measure_calibrated(
     fitted = None
     if fit_data is not None:
         temperature, fitted = fitted_temperature(setup, fit_data, probabilities=probabilities)
-    look = Answering(
-        examples=setup.settings.examples,
-        shift=chosen,
-        temperature=temperature,
-        probabilities=probabilities,
-        marked=fitted is not None,
-    )
+    look = Answering(shift=chosen, temperature=temperature, probabilities=probabilities, marked=fitted is not None)
     plan = answers_plan(setup, claim.quantity.state(shift_words(chosen)), look, claim.rule(setup)).against(
         no_worse_than, tolerance, has_threshold=claim.threshold is not None, scored="mean of 1 - Brier score / 2"
     )
@@ -461,7 +453,7 @@ def measure_selective_accuracy(
     plan = answers_plan(
         setup,
         SELECTIVE_ACCURACY.quantities[0].state(coverage, shift_words(chosen)),
-        Answering(examples=setup.settings.examples, shift=chosen, probabilities=probabilities),
+        Answering(shift=chosen, probabilities=probabilities),
         SelectiveRule(threshold=at_least, coverage=coverage, terms=setup.terms),
     )
     evidence = observe(plan)
@@ -549,7 +541,7 @@ def measure_ood_rejected(
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
-    look = Answering(examples=setup.settings.examples, probabilities=probabilities)
+    look = Answering(probabilities=probabilities)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     statement = OOD_REJECTED.quantities[0].state(score)
     # Nothing is claimed about the inside samples: no pictures, and a rule without a threshold.

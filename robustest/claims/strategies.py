@@ -29,7 +29,7 @@ from hypothesis.errors import HypothesisException, InvalidArgument, Unsatisfiabl
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 
-from robustest import clock, context, devices, rng
+from robustest import clock, context, rng
 from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.decisions import Decision, ShareRule, optional_threshold
@@ -251,7 +251,7 @@ def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
     # The result's number is of all samples, whatever the search was limited to.
     every = setup.but(exact=True, max_samples=None, time_budget=None, replay_only=False)
     change = as_change(shown)
-    look = Shifting(shift=change, examples=setup.settings.examples)
+    look = Shifting(shift=change)
     rule = ShareRule(threshold=None, at_least=True, terms=replace(setup.alone, scope="set"))
     return observe(every.plan(statement, look, rule, identity=("shift accuracy", change)))
 
@@ -340,20 +340,14 @@ class Trials:
     @classmethod
     def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
         classifier, samples, settings = setup.model, setup.samples, setup.settings
-        device = devices.resolve(settings.device, classifier.device)
-        evaluator = Evaluator(
-            classifier,
-            device,
-            batch_size=settings.batch_size,
-            suppress=settings.suppress,
-            notes=[],
-            task=setup.task,
-        )
+        evaluator = Evaluator.of(classifier, settings, [], task=setup.task)
         # A random part of the samples, the same as the first of any other claim with this seed.
         order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
         check_data(samples, order)
         bounds, seed = classifier.bounds, settings.seed
-        chunks = [read(samples, ids, bounds=bounds, seed=seed, whole=True).on(device) for ids in partition(order)]
+        chunks = [
+            read(samples, ids, bounds=bounds, seed=seed, whole=True).on(evaluator.device) for ids in partition(order)
+        ]
         if chunks[0].bounds != bounds:  # whole numbers, such as tokens: the model must get whole numbers again
             evaluator.model = replace(evaluator.model, whole=True)
         asked = check_model(evaluator, chunks[0], settings.suppress)

@@ -22,7 +22,7 @@ EARLY = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedRule:
+class AskedRule(Rule):
     """A claim that the mean of the column "score", in 0..1, is at least a threshold.
 
     Attributes:

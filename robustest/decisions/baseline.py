@@ -52,7 +52,7 @@ class BaselineChange(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoWorse(ABC):
+class NoWorse(Rule, ABC):
     """A claim on pairs of before and now, beside a claim on the number itself, which may fail earlier.
 
     It needs every sample. Of several groups or parts, none may be worse.

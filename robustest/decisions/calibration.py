@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early, decide_whole
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, decide_early, decide_whole
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,7 +28,7 @@ _RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationErrorRule:
+class CalibrationErrorRule(Rule):
     """A claim that the population's calibration error over bins is at most a threshold, for either scope.
 
     Attributes:
@@ -41,11 +41,8 @@ class CalibrationErrorRule:
     bins: int
     seed: int
 
-    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        # The error of few samples is mostly bias: wait for every sample.
-        return None
-
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        # There is no early verdict: the error of few samples is mostly bias.
         sure, alpha = columns["confidence"], self.terms.alpha
         residual = sure - columns["held"].astype(float)
         place = bin_of(sure, self.bins)
@@ -63,9 +60,6 @@ class CalibrationErrorRule:
         return decide_whole(
             estimate, interval, self.threshold, at_least=False, scope="population", alpha=alpha, holds=lambda _: False
         )
-
-    def doomed(self, broken: int, n: int) -> bool:
-        return False
 
 
 def bin_of(confidence: Floats, bins: int) -> Ints:

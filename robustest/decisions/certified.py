@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, Terms
 from robustest.decisions.share import ShareRule
 from robustest.results import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertifiedRule:
+class CertifiedRule(Rule):
     """A claim on the share of samples that nothing can break.
 
     Attributes:

@@ -22,7 +22,6 @@ from robustest.decisions.bets import bets_won, betting_interval, capital
 from robustest.decisions.rule import (
     Columns,
     Decision,
-    DivisibleRule,
     EarlyVerdict,
     Interval,
     Rule,
@@ -43,7 +42,7 @@ LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropRule:
+class DropRule(Rule):
     """A claim on the drop of a share between two evaluations, the columns `before` and `after`."""
 
     threshold: float | None
@@ -68,10 +67,6 @@ class DropRule:
         else:
             interval = drop_bounds(lost, gained, read, alpha)
         return decide_early(self.threshold, interval, read, n, early, at_least=False, terms=self.terms)
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # The number of samples that were right before is unknown.
-        return False
 
     def for_part(self, terms: Terms) -> DropRule:
         return replace(self, terms=terms)
@@ -179,10 +174,10 @@ def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AboveChanceRule:
+class AboveChanceRule(Rule):
     """A claim on a drop that passes only if `doubt_of_start` finds no reason against it."""
 
-    other: DivisibleRule
+    other: Rule
     threshold: float | None
     terms: Terms
     before: str = "clean"
@@ -213,6 +208,6 @@ class AboveChanceRule:
     def doomed(self, broken: int, n: int) -> bool:
         return self.other.doomed(broken, n)
 
-    def for_part(self, terms: Terms) -> Rule:
+    def for_part(self, terms: Terms) -> Rule | None:
         # The start is a claim about all samples together, not about a part.
         return self.other.for_part(terms)

@@ -22,6 +22,7 @@ from robustest.decisions.rule import (
     Decision,
     EarlyVerdict,
     Interval,
+    Rule,
     Terms,
     anytime_interval,
     decide_early,
@@ -40,7 +41,7 @@ _ROUNDED = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanRule:
+class MeanRule(Rule):
     """A claim that the mean of a column of values in -1..1 is at most a threshold.
 
     "At least" is claimed of the negated column; `sign` turns the shown values back.
@@ -98,10 +99,6 @@ class MeanRule:
         )
         return replace(decision, interval=shown)
 
-    def doomed(self, broken: int, n: int) -> bool:
-        # The values of broken samples are unknown.
-        return False
-
     def for_part(self, terms: Terms) -> MeanRule:
         return replace(self, terms=terms)
 
@@ -115,7 +112,7 @@ def _sum_at_most(mean: float, n: int) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRule:
+class ScoreRule(Rule):
     """A claim that the mean of the column "score", in 0..1, is at least a threshold."""
 
     threshold: float | None
@@ -131,10 +128,6 @@ class ScoreRule:
         estimate = None if decision.estimate is None else float(np.mean(columns[SCORE]))
         return replace(decision, estimate=estimate, interval=(low, high))
 
-    def doomed(self, broken: int, n: int) -> bool:
-        # The scores of broken samples are unknown.
-        return False
-
     def for_part(self, terms: Terms) -> ScoreRule:
         return replace(self, terms=terms)
 
@@ -144,7 +137,7 @@ class ScoreRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawsRule:
+class DrawsRule(Rule):
     """A claim that the mean of a column of independent draws is at least, or at most, a threshold, for either scope.
 
     Attributes:
@@ -196,10 +189,6 @@ class DrawsRule:
             verdict = judge_interval(interval, self.threshold, at_least=self.at_least)
             rule = f"alpha = {alpha:g} a side, {len(value)} of {n} drawn"
         return Decision(verdict=verdict, rule=rule, estimate=mean, interval=interval, at_alpha=True)
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # Draws belong to no finite set.
-        return False
 
     def _values(self, columns: Columns) -> NDArray[np.float64]:
         # In -1..1, turned so that the claim is "their mean is small", as bets have it.

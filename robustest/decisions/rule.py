@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,16 +106,19 @@ class Decision:
     reasons: tuple[str, ...] = ()
 
 
-class Rule(Protocol):
+class Rule:
     """A claim on a stream of outcomes."""
 
+    __slots__ = ()
+
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """Return the point at which the outcomes so far decide the claim, or None.
+        """Return the point at which the outcomes so far decide the claim; None if there is none, or never one.
 
         Args:
             columns: outcomes so far.
             n: samples in all.
         """
+        return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         """Return the verdict on the evaluated samples, of n in all.
@@ -123,17 +126,16 @@ class Rule(Protocol):
         Args:
             early: the point at which they decided the claim before the last sample, if they did.
         """
+        raise NotImplementedError
 
     def doomed(self, broken: int, n: int) -> bool:
         """Return True if `broken` samples that do not hold, of n, refute the claim for any outcomes of the others."""
+        # Few rules can tell: for most, values, groups or scores of the broken samples would have to be known.
+        return False
 
-
-@runtime_checkable
-class DivisibleRule(Rule, Protocol):
-    """A rule that can decide on a part of the samples."""
-
-    def for_part(self, terms: Terms) -> Rule:
-        """Return the rule for a part of the samples, on other terms."""
+    def for_part(self, terms: Terms) -> Rule | None:
+        """Return the rule for a part of the samples, on other terms; None if it needs all of them."""
+        return None
 
 
 def first_verdict(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, binom
 
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early, decide_whole
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, decide_early, decide_whole
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Verdict
 
@@ -24,7 +24,7 @@ TPR = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelectiveRule:
+class SelectiveRule(Rule):
     """A claim on the accuracy of the share of samples that a model is surest of, decided on all samples.
 
     Attributes:
@@ -35,12 +35,9 @@ class SelectiveRule:
     coverage: float
     terms: Terms
 
-    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        # The selection depends on the scores of all samples.
-        return None
-
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         """Decide; a claim about the set must hold for every selection among samples that tie at the edge."""
+        # There is no early verdict: the selection depends on the scores of all samples.
         score, held = columns["msp"], columns["held"].astype(bool)
         interval = share_among_first(held[np.argsort(-score, kind="stable")], self.coverage, self.terms.alpha)
         if len(held) < n:
@@ -68,10 +65,6 @@ class SelectiveRule:
             rule = f"samples tie at the edge: {fewest} to {most} of {k} right"
             return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
         return decision
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # The confidence in broken samples is unknown.
-        return False
 
 
 def decide_accepted(inside: Floats, outside: Floats, threshold: float | None, terms: Terms) -> tuple[Decision, float]:

@@ -24,6 +24,7 @@ from robustest.decisions.rule import (
     Decision,
     EarlyVerdict,
     Interval,
+    Rule,
     Terms,
     anytime_interval,
     decide_early,
@@ -42,7 +43,7 @@ Logs = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareRule:
+class ShareRule(Rule):
     """A claim on the share of samples that hold (`at_least`), or on the share that do not (at most)."""
 
     threshold: float | None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import betainc, betaincinv
 from scipy.stats import binom
 
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early, decide_whole
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, decide_early, decide_whole
 from robustest.decisions.share import anytime_share_interval, clopper_pearson, settle_share
 from robustest.decisions.thresholds import fraction_at_most
 
@@ -42,7 +42,7 @@ _PRECISION = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwoSetDropRule:
+class TwoSetDropRule(Rule):
     """A claim that the share of a stream of outcomes is lower by at most a threshold than on a first set.
 
     Attributes:

@@ -23,6 +23,7 @@ from robustest import clock, devices, rng
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.health import Health
 from robustest.models import Classifier, Needs
+from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import per_row
 
@@ -88,6 +89,7 @@ class Evaluator:
         notes: sentences for the reader of the result.
         classes: number of classes; 0 before the first pass.
         health: counts for the health checks.
+        examples: most samples of a chunk that a report may show.
         random: the user declared that the model answers at random.
         low_precision: cascades run their gradient stages in bfloat16 first, then again in float32 on the survivors.
         channels_last: images (B, C, H, W) go into those passes with their channels last in memory.
@@ -104,10 +106,11 @@ class Evaluator:
         suppress: Collection[str],
         notes: list[str],
         task: Task = CLASSIFICATION,
+        examples: int = 0,
     ) -> None:
         self.model = model.on(device)
         self.device = device
-        self.task = task
+        self.task, self.examples = task, examples
         usual = devices.default_batch(device) if model.estimator is None else _ESTIMATOR_BATCH
         self.batch_size = batch_size or usual
         self.forward = self.backward = 0
@@ -122,6 +125,28 @@ class Evaluator:
         self._writes = False  # the model changes its input in place; known after the first pass
         self.low_precision = self.channels_last = False
         self.probed, self.probe_rows = False, 8
+
+    @classmethod
+    def of(
+        cls, model: Classifier, settings: Settings, notes: list[str], *, task: Task = CLASSIFICATION, device: str = ""
+    ) -> Evaluator:
+        """Return the evaluator of a model, already frozen, with a claim's settings.
+
+        Args:
+            device: in place of that of the settings, if given.
+
+        Raises:
+            DeviceError: the device is absent.
+        """
+        return cls(
+            model,
+            devices.resolve(device or settings.device, model.device),
+            batch_size=settings.batch_size,
+            suppress=settings.suppress,
+            notes=notes,
+            task=task,
+            examples=settings.examples,
+        )
 
     def logits(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits of inputs (B, *S) on this device, without gradients.

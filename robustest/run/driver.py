@@ -292,7 +292,7 @@ class _Run:
         early = settings.replay_only or not settings.exact
         if not early or not len(ids) or not self.plan.rule.doomed(broken, stream.total):
             return None
-        stream.add(ids, *units.replayed(ids, settings.examples), examples=settings.examples, marks=[])
+        stream.add(ids, *units.replayed(ids), examples=settings.examples, marks=[])
         rule = f"certain: {len(ids)} of {stream.total} samples are broken by replayed counterexamples"
         return Decision(verdict=Verdict.FAILED, rule=rule, estimate=None, interval=(0.0, 1 - broken / stream.total))
 

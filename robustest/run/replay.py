@@ -119,29 +119,26 @@ class Replay:
                     self.known[index] = one
         return set(self.known)
 
-    def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observation:
+    def observed(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Return the outcomes of samples that known counterexamples break, with one more pass for clean predictions."""
         judged = evaluator.judged(chunk.x, chunk.y)
         clean, right = judged.predicted, judged.holds
         known = [self.known[index] for index in chunk.ids.tolist()]
         size = torch.tensor([one.size for one in known], dtype=torch.float64)
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             right,
             clean=clean,
             predicted=torch.stack([one.predicted for one in known]),
-            before=chunk.x,
             after=torch.stack([one.x for one in known]),
             badness=torch.tensor([-one.margin for one in known]),
             size=size,
-            most=examples,
-            task=evaluator.task,
         )
-        columns = {"held": torch.zeros(len(right), dtype=torch.bool), "clean": right.cpu(), "size": size}
+        columns = {"held": torch.zeros(len(right), dtype=torch.bool), "clean": right, "size": size}
         if self._certifies:
             columns["proven"] = torch.zeros_like(columns["held"])
-        arrays = {name: column.numpy() for name, column in columns.items()}
-        return Observation(arrays, exhibits, {REPLAYED: len(right)})
+        return Observation(columns, exhibits, {REPLAYED: len(right)})
 
     def polish(
         self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float], coding: Coding | None = None

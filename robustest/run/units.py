@@ -139,7 +139,7 @@ class Units:
     def still_broken(self) -> set[int]:
         return set()
 
-    def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
+    def replayed(self, ids: Tensor) -> tuple[Observation, Tally]:
         """Return the outcomes of units that known counterexamples break."""
         raise NotImplementedError
 
@@ -233,14 +233,7 @@ class ModelUnits(Units):
     @contextmanager
     def open(self, settings: Settings) -> Iterator[None]:
         with torch.inference_mode(False), frozen(self.model.module) as notes:
-            evaluator = Evaluator(
-                self.model,
-                self.device(settings),
-                batch_size=settings.batch_size,
-                suppress=settings.suppress,
-                notes=notes,
-                task=self.task,
-            )
+            evaluator = Evaluator.of(self.model, settings, notes, task=self.task)
             evaluator.health.count("train_mode", failed=notes.training, tried=notes.modal)
             self.begin(evaluator, settings)
             self.notes = notes  # which later passes add to
@@ -385,9 +378,9 @@ class ModelUnits(Units):
         bounds = self.evaluator.model.bounds
         return set() if self.replay is None else self.replay.replay(self.evaluator, self.samples, bounds)
 
-    def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
+    def replayed(self, ids: Tensor) -> tuple[Observation, Tally]:
         chunk, replay = self.load(ids).on(self.evaluator.device), cast("Replay", self.replay)
-        return self._counted(lambda one: with_labels(replay.observed(one, chunk, examples), one.task, chunk))
+        return self._counted(lambda one: with_labels(replay.observed(one, chunk), one.task, chunk))
 
     def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
@@ -485,7 +478,6 @@ class ModelJob:
         """
         check_versions(self.versions)
         model = self.model.open()
-        chosen = devices.resolve(device or self.settings.device, model.device)
         blocks = ExitStack()
         blocks.enter_context(torch.inference_mode(False))
         blocks.enter_context(frozen(model.module))
@@ -500,14 +492,7 @@ class ModelJob:
         if self.answered is not None:
             model = replace(model, call=Answered(model.ask, self.answered), decode=None)
         # No notes: how the model was handed over is known in the process that sent the job.
-        evaluator = Evaluator(
-            model,
-            chosen,
-            batch_size=self.settings.batch_size,
-            suppress=self.settings.suppress,
-            notes=[],
-            task=self.task,
-        )
+        evaluator = Evaluator.of(model, self.settings, [], task=self.task, device=device)
         units = ModelUnits(model=model, samples=self.samples, look=self.look, adapts=True, task=self.task)
         units.begin(evaluator, self.settings)
         return Station(units, blocks)
@@ -527,7 +512,7 @@ def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observati
     # All rows of a run must have the same columns, also those of replayed counterexamples.
     columns = {}
     if task.one_class and chunk.y.ndim == 1:
-        columns[CLASS] = chunk.y.cpu().numpy()
+        columns[CLASS] = chunk.y
     if isinstance(task, Stratified):
-        columns[STRATUM] = task.strata(chunk.y).cpu().numpy()
+        columns[STRATUM] = task.strata(chunk.y)
     return replace(observation, columns={**observation.columns, **columns}) if columns else observation

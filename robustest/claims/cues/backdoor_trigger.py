@@ -118,7 +118,7 @@ def measure_no_backdoor_trigger(
     shown = triggers.suspects or (oddest,)
     cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
     rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
-    look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
+    look = CueMeasurement(cues=cues, targets=targets, of=halves.unseen)
     plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
     decision = _decision(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=min_success)

@@ -147,7 +147,7 @@ def measure_search(
     rule = CueRule(
         targets=targets, max_flip_rate=limits.max_flip_rate, max_recall_drop=limits.max_recall_drop, terms=terms
     )
-    look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
+    look = CueMeasurement(cues=cues, targets=targets, of=halves.unseen)
     towards = "" if limits.target is None else f" towards class {limits.target}"
     quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
     statement = quantity.state("cues that a search finds", towards)

@@ -180,7 +180,7 @@ def _measured(
     quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
         quantity.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
-        CueMeasurement(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
+        CueMeasurement(cues=tuple(cues), targets=targets),
         rule,
         identity=("cues", tuple(cues), target),
     ).against(*against, has_threshold=any(limit is not None for limit in limits.values()))

@@ -89,7 +89,7 @@ def measure_accuracy(
     if scored:
         plan = setup.plan(
             quantity.state(mean_of(setup.task, metric)),
-            Scoring(examples=setup.settings.examples, counting=metric == "miou"),
+            Scoring(counting=metric == "miou"),
             rule_of(metric, at_least, setup),
             identity=("scores", metric),
         )
@@ -137,7 +137,6 @@ class Scoring:
 
     whole_inputs: ClassVar[bool] = True
 
-    examples: int
     counting: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
@@ -149,13 +148,11 @@ class Scoring:
             judged = evaluator.judged(chunk.x, chunk.y, scored=True)
         finally:
             evaluator.task = task
-        exhibits = unchanged_exhibits(
-            chunk, ~judged.holds, judged.predicted, judged.margin, most=self.examples, task=task
-        )
+        exhibits = unchanged_exhibits(evaluator, chunk, ~judged.holds, judged.predicted, judged.margin)
         columns = {"held": judged.holds, "score": cast("Tensor", judged.score)}
         if self.counting:
             columns |= pixel_counts(task, judged.predicted, chunk.y)
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 TRANSFER_ACCURACY = Kind(
@@ -277,26 +274,24 @@ def assert_transfer_accuracy() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicting:
-    """Predictions of a chunk; at most `examples` exhibits."""
+    """Predictions of a chunk."""
 
     whole_inputs: ClassVar[bool] = True
-
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         judged, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
         held, predicted = judged.holds, judged.predicted
-        exhibits = unchanged_exhibits(chunk, ~held, predicted, judged.margin, most=self.examples, task=task)
-        columns = {"held": held.cpu().numpy()}
+        exhibits = unchanged_exhibits(evaluator, chunk, ~held, predicted, judged.margin)
+        columns = {"held": held}
         if task.one_class:
             # For `without_looking`, the accuracy of a constant prediction.
-            columns |= {"predicted": predicted.cpu().numpy(), "label": chunk.y.cpu().numpy()}
+            columns |= {"predicted": predicted, "label": chunk.y}
         return Observation(columns, exhibits)
 
 
 def accuracy_plan(setup: Setup, statement: str, rule: Rule) -> Plan:
     """Return the plan of an accuracy; all claims on it share the stored outcomes."""
-    return setup.plan(statement, Predicting(examples=setup.settings.examples), rule, identity=("accuracy",))
+    return setup.plan(statement, Predicting(), rule, identity=("accuracy",))
 
 
 def accuracy_of(setup: Setup, statement: str) -> Evidence:

@@ -87,7 +87,7 @@ def measure_class_evidence(
     setup = Setup.of(model, data, options)
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
-        look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
+        look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].state(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
     columns = evidence.columns
@@ -132,7 +132,6 @@ class EvidenceMeasurement:
     judge: Evaluator
     threat: L2
     iterations: int
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         judge, threat = self.judge, self.threat
@@ -152,16 +151,15 @@ class EvidenceMeasurement:
         # A judge that answered the target before has not been convinced by the change.
         driven, agreed = (after == target) & (before != target) & (unmoved != target), says == target
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             # Shown are changes that convinced the model alone.
             driven & ~agreed,
             clean=before,
             predicted=after,
-            before=chunk.x,
             after=made,
             badness=judge.task.margin(scores, says),
             size=threat.size(made, threat.region(chunk.x, chunk.bounds)),
-            most=self.examples,
         )
         columns = {
             "held": ~driven | agreed,
@@ -172,7 +170,7 @@ class EvidenceMeasurement:
             "judge before": unmoved == target,
             "label": chunk.y,
         }
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def _decided(evidence: Evidence, min_driven: int) -> Decision:

@@ -14,7 +14,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from robustest import context, devices, rng
+from robustest import context, rng
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
 from robustest.engine.ascent import grey, inverted, maximised
@@ -193,12 +193,10 @@ def _ready(
     model: object, data: object, folder: str, layer: str | None, options: Options
 ) -> Iterator[tuple[Evaluator, LastLayer, Samples, Settings]]:
     classifier, settings = apply(model, options)
-    samples, device = as_samples(data), devices.resolve(settings.device, classifier.device)
+    samples = as_samples(data)
     # Tensors made in inference mode cannot take part in gradients.
     with torch.inference_mode(False), frozen(classifier.module) as notes:
-        evaluator = Evaluator(
-            classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
-        )
+        evaluator = Evaluator.of(classifier, settings, notes)
         last = seen_by(evaluator, samples, layer=layer, seed=settings.seed)
         yield evaluator, last, samples, replace(settings, pictures=folder)
 

@@ -282,17 +282,15 @@ class AlignmentMeasurement:
         # The gradient as a picture: grey where it is 0, the steepest pixel at an end of the range.
         steepest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30).view(-1, *[1] * (gradient.ndim - 1))
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             ~columns["held"],
             clean=evaluator.task.predictions(logits),
             predicted=runner_up,
-            before=chunk.x,
             after=(low + high) / 2 + (high - low) / 2 * gradient / steepest,
             badness=-shown,
-            size=None,
-            most=self.settings.examples,
         )
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def gradients(evaluator: Evaluator, chunk: Chunk, aim: GradientAim) -> tuple[Tensor, Tensor, Tensor]:

@@ -104,7 +104,6 @@ def measure_invertible_features(
         step_size=step_size,
         max_image_error=max_image_error,
         max_representation_error=max_representation_error,
-        examples=setup.settings.examples,
     )
     threshold = None if max_image_error is None else _HALF
     plan = setup.plan(
@@ -160,7 +159,6 @@ class InversionMeasurement:
     step_size: float | None
     max_image_error: float | None
     max_representation_error: float
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], self.layer))
@@ -180,15 +178,14 @@ class InversionMeasurement:
         reached = rep <= self.max_representation_error
         before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             ~(near & reached),
             clean=before,
             predicted=after,
-            before=chunk.x,
             after=made,
             badness=image * reached,
             size=image,
-            most=self.examples,
         )
         columns = {
             "held": near & reached,
@@ -200,7 +197,7 @@ class InversionMeasurement:
             "features": torch.full_like(chunk.y, aim.shape[1]),
             "elements": torch.full_like(chunk.y, original.shape[1]),
         }
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def _decided(evidence: Evidence, max_image_error: float, max_representation_error: float, alpha: float) -> Decision:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import context, devices
+from robustest import context
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.representations.feature_pictures import Gallery, highest
 from robustest.decisions import Decision, DropRule, clopper_pearson, count_at_most, optional_threshold
@@ -158,7 +158,7 @@ def measure_sparse_head(
     if limits.features is not None and limits.features >= features:
         limit = f"max_features_per_class to be less than the {features} features that there are"
         raise ConfigError(expected(limit, limits.features, "No head has more, so that nothing is claimed of them."))
-    look = SparseHeadMeasurement(fitted=fitted, of=halves.unseen, examples=setup.settings.examples)
+    look = SparseHeadMeasurement(fitted=fitted, of=halves.unseen)
     judged = setup.but(exact=True).unpictured().on(halves.view)
     rule = DropRule(threshold=limits.drop, terms=setup.terms)
     plan = judged.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
@@ -311,11 +311,9 @@ def fit_head(
         ConfigError: the logits are no linear layer's outputs, or an option is out of range.
         DataError: a class has fewer samples to fit on than `min_per_class`.
     """
-    started, device = time.perf_counter(), devices.resolve(settings.device, classifier.device)
+    started = time.perf_counter()
     with torch.inference_mode(False), frozen(classifier.module) as notes:
-        evaluator = Evaluator(
-            classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
-        )
+        evaluator = Evaluator.of(classifier, settings, notes)
         last = seen_by(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
         features, labels = _features_and_labels(evaluator, last, halves, settings.seed, options.min_per_class)
 
@@ -330,7 +328,7 @@ def fit_head(
             n_lambdas=options.n_lambdas,
             classes=last.layer.out_features,
             tolerance=_TOLERANCE,
-            device=device,
+            device=evaluator.device,
             progress=None if watch is None else lambda done, total: watch("penalties of sparse heads", done, total, 0),
         )
         # The model's own accuracy on these rows, by its last layer: their features are here already.
@@ -346,7 +344,7 @@ def fit_head(
                 path.lambdas[index],
                 l1_ratio=options.l1_ratio,
                 subsamples=options.subsamples,
-                device=device,
+                device=evaluator.device,
                 seed=settings.seed,
             )
 
@@ -404,7 +402,6 @@ class SparseHeadMeasurement:
 
     fitted: FittedHead
     of: Tensor
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         fitted = self.fitted
@@ -415,6 +412,7 @@ class SparseHeadMeasurement:
         scores, best = (head.logits(features.cpu()).to(features.device) for head in (fitted.head, fitted.best))
         sparse = task.predictions(scores)
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             (clean == chunk.y) & (sparse != chunk.y),
             clean=clean,
@@ -423,8 +421,6 @@ class SparseHeadMeasurement:
             before=chunk.x.new_empty(len(chunk.y), 0),
             after=chunk.x.new_empty(len(chunk.y), 0),
             badness=-task.margin(scores, chunk.y),
-            size=None,
-            most=self.examples,
         )
         columns = {
             "held": sparse == chunk.y,
@@ -433,7 +429,7 @@ class SparseHeadMeasurement:
             "same": sparse == clean,
             "label": chunk.y,
         }
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_per_class: int) -> Decision:

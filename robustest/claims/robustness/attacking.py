@@ -104,7 +104,6 @@ class Attacking:
 
     cascade: Cascade
     threat: Threat
-    examples: int
     keep: bool = False
     replay: Replay | None = None
     probing: bool = True
@@ -170,16 +169,7 @@ class Attacking:
         # Wrong unchanged samples are not held, but no attack has broken them.
         broken = ~held & right
         exhibits = exhibits_of(
-            chunk,
-            broken,
-            clean=clean,
-            predicted=predicted,
-            before=chunk.x,
-            after=after,
-            badness=-margin,
-            size=size,
-            most=self.examples,
-            task=evaluator.task,
+            evaluator, chunk, broken, clean=clean, predicted=predicted, after=after, badness=-margin, size=size
         )
         columns = {"held": held, "clean": right, "size": size}
         if draws > 1:
@@ -192,7 +182,7 @@ class Attacking:
             kept = self.replay.found(evaluator, chunk, after, size, broken, every=self.every)
         elif self.every and bool(broken.any()):
             kept = kept_of(chunk, broken.nonzero().squeeze(1), after, size)
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
+        return Observation(columns, exhibits, counts, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
@@ -213,19 +203,17 @@ class Attacking:
             held = 2 * missed <= draws
             columns["missed"] = missed
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             ~held,
             clean=evaluator.judged(chunk.x, chunk.y).predicted,
             predicted=predicted,
-            before=chunk.x,
             after=x,
             badness=-judged.margin,
             size=size,
-            most=self.examples,
-            task=evaluator.task,
         )
         columns["held"] = held
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> Cascade | None:
@@ -337,9 +325,10 @@ def find_adversarial(
     """
     check_threat(threat)
     cascade = as_attack(attack, threat)
-    setup = setup_for_draws(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
+    setup = Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None, examples=0)
+    setup = setup_for_draws(cascade, setup)
     threat = setup.resolve(threat)
-    look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
+    look = Attacking(cascade=cascade, threat=threat, keep=True)
     # No claim: every sample is attacked, and no verdict ends the search early.
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     evidence = observe(setup.plan(f"{cascade.name} under {threat}", look, nothing))

@@ -111,7 +111,7 @@ def measure_certified_accuracy(
     # Bounds are of a model that gives the same logits every time.
     check_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings, certifies=True)
-    look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
+    look = Attacking(cascade=cascade, threat=threat, replay=replay)
     plan = setup.plan(
         CERTIFIED_ACCURACY.quantities[0].state(threat, cascade.name),
         Certifying(attack=look, threat=threat, replay=replay),
@@ -207,7 +207,7 @@ class Smoothing:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Return outcomes: "proven" if the label has the majority within eps, not "held" if another class has it."""
         task = evaluator.task
-        clean = task.holds(evaluator.logits(chunk.x), chunk.y).cpu().numpy()
+        clean = task.holds(evaluator.logits(chunk.x), chunk.y)
         radius, held = np.zeros(len(chunk.y)), np.ones(len(chunk.y), dtype=bool)
         for row, label in enumerate(chunk.y.tolist()):
             # Two rounds of independent draws: the class must not be chosen by the draws that certify it.

@@ -25,7 +25,7 @@ from robustest.decisions import (
     count_at_most,
     optional_threshold,
 )
-from robustest.decisions.rule import Columns, decide_early, judge_interval
+from robustest.decisions.rule import Columns, Rule, decide_early, judge_interval
 from robustest.decisions.share import evidence
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -96,7 +96,7 @@ def measure_min_perturbation(
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
     plan = setup.plan(
         MIN_PERTURBATION.quantities[0].state(_THREATS[name].__name__, cascade.name) + of_task(setup.task),
-        MinimumSearch(name=name, cascade=cascade, least=at_least, examples=setup.settings.examples),
+        MinimumSearch(name=name, cascade=cascade, least=at_least),
         MedianRule(threshold=at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, at_least),
     )
@@ -128,7 +128,7 @@ def assert_min_perturbation() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MedianRule:
+class MedianRule(Rule):
     """The rule of a claim on the median of the column "size"; the column "widest" has the largest possible one."""
 
     threshold: float | None
@@ -206,7 +206,6 @@ class MinimumSearch:
     name: str
     cascade: Cascade
     least: float | None
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         # The distance between opposite corners of the bounds: no perturbation is larger.
@@ -221,24 +220,22 @@ class MinimumSearch:
         found = smallest.right & smallest.size.isfinite()
         held = size > 0 if self.least is None else size >= self.least
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             # Counterexamples of a claim are perturbations below its threshold.
             found if self.least is None else found & ~held,
             clean=smallest.clean,
             predicted=smallest.predicted,
-            before=chunk.x,
             after=smallest.x,
             badness=-size,
             size=size,
-            most=self.examples,
-            task=evaluator.task,
         )
         columns = {
-            "held": held.cpu().numpy(),
-            "clean": smallest.right.cpu().numpy(),
-            "found": found.cpu().numpy(),
-            "bounded": smallest.bounded.cpu().numpy(),
-            "size": size.cpu().numpy(),
+            "held": held,
+            "clean": smallest.right,
+            "found": found,
+            "bounded": smallest.bounded,
+            "size": size,
             "widest": np.full(len(size), widest),
         }
         return Observation(columns, exhibits)

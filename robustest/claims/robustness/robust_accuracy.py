@@ -104,7 +104,7 @@ def measure_robust_accuracy(
     certified = check_certify(certify, draws)
     # A random model has no known counterexamples: an input breaks it in one draw and not in the next.
     replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws == 1 else None
-    attacking = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
+    attacking = Attacking(cascade=cascade, threat=threat, replay=replay)
     look: Look = attacking
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if certified:

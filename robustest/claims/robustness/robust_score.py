@@ -103,7 +103,7 @@ def measure_robust_score(
         raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
     plan = setup.plan(
         ROBUST_SCORE.quantities[0].state(mean_of(task, metric), threat, cascade.name),
-        Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
+        Worsening(cascade=cascade, threat=threat, counting=metric == "miou"),
         rule_of(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
     ).against(no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score")
@@ -153,7 +153,6 @@ class Worsening:
 
     cascade: Cascade
     threat: Threat
-    examples: int
     counting: bool = False
     every: bool = False
 
@@ -190,15 +189,14 @@ class Worsening:
         predicted = before.predicted.clone()
         predicted[worse] = found.predicted[worse]
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             worse,
             clean=before.predicted,
             predicted=predicted,
-            before=chunk.x,
             after=after,
             badness=was - score,
             size=size,
-            most=self.examples,
             task=task,
         )
         columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
@@ -208,7 +206,7 @@ class Worsening:
             columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
         lowered = worse.nonzero().squeeze(1)
         kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
+        return Observation(columns, exhibits, stages, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Worsening | None:
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
@@ -223,19 +221,17 @@ class Worsening:
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)
         lowered = now < was - _LOWERED
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             lowered,
             clean=before.predicted,
             predicted=found.predicted,
-            before=chunk.x,
             after=x,
             badness=was - now,
             size=size,
-            most=self.examples,
-            task=evaluator.task,
         )
         columns = {"held": ~lowered, "score": torch.where(lowered, now, was), "size": size}
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
     def _probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:
         task = evaluator.task

@@ -157,10 +157,10 @@ class Perturbing:
             self.learned.append(learn(evaluator, batches, few, self.threat, self.iterations))
         # Exhibits have positions in the user's data, not in the half.
         part = replace(chunk, ids=self.halves.unseen[chunk.ids])
-        return perturb_chunk(evaluator, part, self.threat, self.learned[0], self.settings.examples)
+        return perturb_chunk(evaluator, part, self.threat, self.learned[0])
 
 
-def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observation:
+def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor) -> Observation:
     """Return the outcomes of a chunk with the perturbation (1, *S)."""
     region = threat.region(chunk.x, chunk.bounds)
     # Clipped to the bounds, so that the changed sample is a valid input.
@@ -170,16 +170,14 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
     # The target is the clean prediction: fooling needs no label.
     same = task.holds(logits, clean)
     exhibits = exhibits_of(
+        evaluator,
         chunk,
         ~same,
         clean=clean,
         predicted=task.predictions(logits),
-        before=chunk.x,
         after=after,
         badness=-task.margin(logits, clean),
         size=threat.size(after, region),
-        most=examples,
-        task=task,
     )
     columns = {"held": same, "clean": task.holds(before, chunk.y), "right": task.holds(logits, chunk.y)}
-    return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+    return Observation(columns, exhibits)

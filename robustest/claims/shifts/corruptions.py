@@ -129,14 +129,14 @@ def measure_corruption_robustness(
     images = data if grid.stored is None else grid.stored.samples()
     setup = fresh_setup(Setup.of(model, images, options, deciding(task)))
     grid.check_images(setup.samples)
-    rule = CellsRule.of(
+    rule = CellsRule.of_cells(
         grid.pairs, grid.reference, setup.terms, min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce
     )
-    quantity = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
+    quantity = CORRUPTION_ROBUSTNESS.quantity_of(rule.argument)
     plan = setup.plan(
         quantity.state(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
-        Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean, examples=setup.settings.examples),
-        AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms) if rule.paired else rule,
+        Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean),
+        rule if max_drop is None else AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms),
         identity=grid.identity,
         adapts=True,
     )
@@ -176,9 +176,8 @@ def assert_corruption_robustness() -> None:
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
-    examples = setup.settings.examples
-    looks = [Corrupting(cells=(), clean=True, beside_clean=True, examples=0)] if grid.clean else []
-    looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean, examples=examples) for cell in grid.cells]
+    looks = [Corrupting(cells=(), clean=True, beside_clean=True)] if grid.clean else []
+    looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean) for cell in grid.cells]
 
     def joined(columns: Columns) -> Columns:
         # As `Corrupting` decides for all cells at once: right in at least half of them.
@@ -414,7 +413,6 @@ class Corrupting:
     cells: tuple[Cell, ...]
     clean: bool
     beside_clean: bool
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         task, columns = evaluator.task, {}
@@ -442,6 +440,7 @@ class Corrupting:
             columns[cell_column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(
+                evaluator,
                 chunk,
                 right & ~held,
                 clean=predicted if clean is None else clean,
@@ -450,17 +449,15 @@ class Corrupting:
                 after=after,
                 badness=-judged.margin,
                 size=cell.level,
-                most=self.examples,
-                task=task,
                 moved=moved,
             )
             # One exhibit a sample, and cut after every cell, so that memory does not grow with the cells.
             kept: dict[int, Exhibit] = {}
             for exhibit in sorted(exhibits, key=lambda e: -e.badness):
                 kept.setdefault(exhibit.index, exhibit)
-            exhibits = list(kept.values())[: self.examples]
+            exhibits = list(kept.values())[: evaluator.examples]
         columns["held"] = 2 * count >= len(self.cells)
-        return Observation({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:

@@ -103,7 +103,7 @@ def measure_shift_accuracy(
         compared = {"columns": ("held", "clean"), "parts": parts, "together": False, "level": setup.terms.alpha / 2}
     plan = setup.plan(
         quantity.state(chosen) + of_task(setup.task),
-        Shifting(shift=chosen, examples=setup.settings.examples),
+        Shifting(shift=chosen),
         rule,
         identity=("shift accuracy", chosen),
     ).against(no_worse_than, tolerance, has_threshold=threshold is not None, **compared)
@@ -142,12 +142,11 @@ def assert_shift_accuracy() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shifting:
-    """Predictions of a chunk, unshifted and shifted; at most `examples` exhibits."""
+    """Predictions of a chunk, unshifted and shifted."""
 
     whole_inputs: ClassVar[bool] = True
 
     shift: Shift
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
@@ -157,24 +156,22 @@ class Shifting:
         shifted = evaluator.judged(after, self.aimed_at(task, chunk, before, moved))
         columns = self.columns(task, before, shifted, moved)
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             self.broken(columns),
             clean=before.predicted,
             predicted=shifted.predicted,
-            before=chunk.x,
             after=after,
             # The most confident error first.
             badness=-shifted.margin,
             size=self.shift.level,
-            most=self.examples,
-            task=task,
             moved=moved,
         )
         # For `finish`: a shift that changes too few samples tests nothing.
         columns |= {"moved": changed.moved, "cut": changed.cut}
         if task.one_class:
             columns["label"] = chunk.y
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         """Return (B, *T) the targets of the shifted samples."""
@@ -231,7 +228,7 @@ def measure_consistency(
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
         CONSISTENCY.quantities[0].state(chosen) + of_task(setup.task),
-        Flipping(shift=chosen, examples=setup.settings.examples),
+        Flipping(shift=chosen),
         ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
         identity=("consistency", chosen),
     ).against(no_worse_than, tolerance, has_threshold=max_flip_rate is not None)

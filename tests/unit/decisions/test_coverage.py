@@ -97,7 +97,7 @@ def compared(random: Random) -> Decision:
     return decide_drop(lost, gained, N, 0.05, scope="population", alpha=TERMS.alpha)
 
 
-cells = CellsRule.of([("fog", 1), ("fog", 2)], None, TERMS, min_accuracy=0.7, max_drop=None, max_mce=None)
+cells = CellsRule.of_cells([("fog", 1), ("fog", 2)], None, TERMS, min_accuracy=0.7, max_drop=None, max_mce=None)
 ids = np.arange(N)
 groups = WorstGroupRule(threshold=0.8, names=("even", "odd"), members=(ids[::2], ids[1::2]), disjoint=True, terms=TERMS)
 
