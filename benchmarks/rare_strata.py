@@ -29,17 +29,15 @@ from scipy.stats import t as student
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.decisions import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
-from robustest.decisions.asked import AskedRule
 from robustest.decisions.bets import MANY, capital
-from robustest.decisions.calibration import CalibrationErrorRule, bin_of, capital_below
 from robustest.decisions.cluster_means import cluster_difference_interval
+from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, bin_of, capital_below, decide_accepted
 from robustest.decisions.corruption_error import CellsRule, WeightedRule
 from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column
 from robustest.decisions.groups import WorstGroupRule
-from robustest.decisions.mean import ScoreRule
+from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rate import AgreementRule
 from robustest.decisions.rule import Decision
-from robustest.decisions.selection import SelectiveRule, decide_accepted
 from robustest.decisions.two_set_drop import TwoSetDropRule, exceeds
 
 Random = np.random.Generator
@@ -267,22 +265,22 @@ def scores_5(random: Random, n: int, terms: Terms) -> bool:
     return _score(score, 0.95 * 0.95 + HAIR, terms)
 
 
-@case("AskedRule", "items asked one by one, scores of 0.9, and 5 % of 0")
+@case("ItemsRule", "items asked one by one, scores of 0.9, and 5 % of 0")
 def asked(random: Random, n: int, terms: Terms) -> bool:
     score = np.where(random.random(n) < 0.05, 0.0, 0.9)
     columns = {"score": score, "held": score >= 0.5}
-    rule = AskedRule(threshold=0.9 * 0.95 + HAIR, terms=terms, single=False)
+    rule = ItemsRule(threshold=0.9 * 0.95 + HAIR, terms=terms, single=False)
     early = rule.settle(columns, n)
     if early is None and not _bets_are_near(1 - 2 * score, 1 - 2 * (0.9 * 0.95 + HAIR), terms):
         return False
     return passed(rule.decide(columns, n, early))
 
 
-@case("AskedRule", "items asked one by one, 5 % wrong")
+@case("ItemsRule", "items asked one by one, 5 % wrong")
 def asked_once(random: Random, n: int, terms: Terms) -> bool:
     held = random.random(n) >= 0.05
     columns = {"score": held.astype(float), "held": held}
-    rule = AskedRule(threshold=0.95 + HAIR, terms=terms, single=True)
+    rule = ItemsRule(threshold=0.95 + HAIR, terms=terms, single=True)
     return passed(rule.decide(columns, n, rule.settle(columns, n)))
 
 

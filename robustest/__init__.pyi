@@ -8,12 +8,12 @@ from robustest import plots as plots
 from robustest import shifts as shifts
 from robustest import tasks as tasks
 from robustest import threats as threats
-from robustest.bounds.smoothing import Smoothed as Smoothed
 from robustest.claims.robustness.attacking import Adversarial as Adversarial
 from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
+from robustest.claims.robustness.certified_accuracy import Smoothed as Smoothed
 from robustest.data.benchmarks.names import benchmark as benchmark
 from robustest.data.samples import Waveforms as Waveforms
-from robustest.discovery import Discovery as Discovery
+from robustest.discovery.proposals import Discovery as Discovery
 from robustest.engine.evaluator import HealthWarning as HealthWarning
 from robustest.errors import ClaimFailed as ClaimFailed
 from robustest.errors import ClaimInconclusive as ClaimInconclusive
@@ -60,7 +60,7 @@ from robustest.threats import Snr as Snr
 from robustest.threats import Spatial as Spatial
 from robustest.threats import Unbounded as Unbounded
 
-__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Discovery", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Discovery", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
 
 __version__: str
 
@@ -164,32 +164,6 @@ def assert_calibrated(
     temperature: float = ...,
     fit_data: object = ...,
     probabilities: bool = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_certified_accuracy(
-    model: object,
-    data: object,
-    threat: Threat,
-    *,
-    at_least: float,
-    no_worse_than: Baseline | None = ...,
-    tolerance: float = ...,
-    attack: str | Searcher | Cascade | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_certified_accuracy(
-    model: object,
-    data: object,
-    threat: Threat,
-    *,
-    at_least: float | None = ...,
-    no_worse_than: Baseline,
-    tolerance: float = ...,
-    attack: str | Searcher | Cascade | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 

@@ -13,7 +13,7 @@ from robustest.lazy import lazy_names
 
 _HOME: dict[str, tuple[str, ...]] = {
     "checks": ("checked_real", "checked_whole"),
-    "claims.datasets.accuracy": ("accuracy_of",),
+    "claims.datasets": ("accuracy_of",),
     "claims.robustness.attacking": ("Attacking", "attack_of_call", "check_threat", "draws_in"),
     "claims.strategies": ("hunt",),
     "cli.questions": ("PLACE", "Facts", "Probe"),
@@ -35,7 +35,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "engine.evaluator": ("Evaluator", "seed_draws"),
     "engine.features": ("in_order", "reader", "seen_by"),
     "extensions": ("Command", "Section", "hookimpl"),
-    "heads.sparse_head": ("SparseHead", "SparsePath", "fit_sparse_head"),
+    "heads": ("SparseHead", "SparsePath", "fit_sparse_head"),
     "health": ("HealthFinding",),
     "identity.fingerprint": ("digest",),
     "identity.keys": ("Key", "Unhashable", "key_of"),

@@ -2,7 +2,7 @@
 
 from robustest.checks import checked_real as checked_real
 from robustest.checks import checked_whole as checked_whole
-from robustest.claims.datasets.accuracy import accuracy_of as accuracy_of
+from robustest.claims.datasets import accuracy_of as accuracy_of
 from robustest.claims.robustness.attacking import Attacking as Attacking
 from robustest.claims.robustness.attacking import attack_of_call as attack_of_call
 from robustest.claims.robustness.attacking import check_threat as check_threat
@@ -25,6 +25,7 @@ from robustest.data.groups import as_label_sets as as_label_sets
 from robustest.data.groups import said as said
 from robustest.decisions import Decision as Decision
 from robustest.decisions import DrawsRule as DrawsRule
+from robustest.decisions import Rule as Rule
 from robustest.decisions import ShareRule as ShareRule
 from robustest.decisions import Terms as Terms
 from robustest.decisions import checked_threshold as checked_threshold
@@ -63,9 +64,9 @@ from robustest.engine.features import seen_by as seen_by
 from robustest.extensions import Command as Command
 from robustest.extensions import Section as Section
 from robustest.extensions import hookimpl as hookimpl
-from robustest.heads.sparse_head import SparseHead as SparseHead
-from robustest.heads.sparse_head import SparsePath as SparsePath
-from robustest.heads.sparse_head import fit_sparse_head as fit_sparse_head
+from robustest.heads import SparseHead as SparseHead
+from robustest.heads import SparsePath as SparsePath
+from robustest.heads import fit_sparse_head as fit_sparse_head
 from robustest.health import HealthFinding as HealthFinding
 from robustest.identity.fingerprint import digest as digest
 from robustest.identity.keys import Key as Key
@@ -131,4 +132,4 @@ from robustest.store.files import Damaged as Damaged
 from robustest.store.files import write_atomic as write_atomic
 from robustest.store.provenance import when as when
 
-__all__ = ["Attacking", "Baseline", "Captions", "Chunk", "Columns", "Command", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "SparseHead", "SparsePath", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "draws_in", "drop_bounds", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "few", "finish", "fit_sparse_head", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "load", "logits_of", "mcnemar", "measurement", "no_lines", "nothing_allowed", "observe", "open_regular", "optional_threshold", "outcomes_in", "pack", "parts_below", "random_states", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "said", "save_sheet", "seed_draws", "seen_by", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "worst_of", "write_atomic", "wrong"]
+__all__ = ["Attacking", "Baseline", "Captions", "Chunk", "Columns", "Command", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Rule", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "SparseHead", "SparsePath", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "draws_in", "drop_bounds", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "few", "finish", "fit_sparse_head", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "load", "logits_of", "mcnemar", "measurement", "no_lines", "nothing_allowed", "observe", "open_regular", "optional_threshold", "outcomes_in", "pack", "parts_below", "random_states", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "said", "save_sheet", "seed_draws", "seen_by", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "worst_of", "write_atomic", "wrong"]

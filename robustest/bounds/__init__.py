@@ -5,12 +5,3 @@ nonlinearity between two of them. Each nonlinearity lies between two lines over 
 that is worse for the margin replaces it, which leaves an affine function of the input, whose least value over a ball
 has a closed form.
 """
-
-from robustest.bounds.graph import Network as Network
-from robustest.bounds.graph import read_network as read_network
-from robustest.bounds.linear import Ball as Ball
-from robustest.bounds.linear import ball_of as ball_of
-from robustest.bounds.operations import NoBound as NoBound
-from robustest.bounds.proofs import Proof as Proof
-from robustest.bounds.proofs import nothing_shown as nothing_shown
-from robustest.bounds.proofs import prove as prove

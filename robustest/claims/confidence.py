@@ -4,7 +4,7 @@ Each sample has an outcome, the probability p of the predicted class, and three 
 
 - Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
 - Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy, without the bias of
-  chance (`robustest.decisions.calibration`).
+  chance (`robustest.decisions.confidence`).
 - Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives (Hendrycks
   and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's quantile.
 """
@@ -33,9 +33,15 @@ from robustest.decisions import (
     count_at_least,
     optional_threshold,
 )
-from robustest.decisions.calibration import CalibrationErrorRule, bin_of, binned_error
+from robustest.decisions.confidence import (
+    TPR,
+    CalibrationErrorRule,
+    SelectiveRule,
+    bin_of,
+    binned_error,
+    decide_accepted,
+)
 from robustest.decisions.mean import MeanRule
-from robustest.decisions.selection import TPR, SelectiveRule, decide_accepted
 from robustest.engine.answer_checks import check_beside
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator

@@ -10,7 +10,7 @@ The unit is the item, whatever the number of its runs:
    bets on the differences and by swapping the pairs at random: an item whose runs agree in both says nothing.
 
 Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
-order until the verdict is known (`robustest.run.asking`, `robustest.decisions.asked`); a call that failed for good
+order until the verdict is known (`robustest.run.asking`, `robustest.decisions.mean.ItemsRule`); a call that failed for good
 counts as 0.
 """
 
@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 
 from robustest.data.outcomes import TEXTS, Outcomes
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
-from robustest.decisions.asked import AskedRule
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
-from robustest.decisions.mean import ScoreRule
+from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rule import Terms
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
@@ -429,7 +428,7 @@ class _Part:
         if not self.early or self.threshold is None or (n > 200 and n % (n // 100) and n < of):
             return
         score = np.array(self._values)
-        rule = AskedRule(threshold=self.threshold, terms=self.terms, single=self.single)
+        rule = ItemsRule(threshold=self.threshold, terms=self.terms, single=self.single)
         found = rule.settle({"score": score, "held": score >= 0.5}, of)
         if found is not None and n < of and (self.passes or found.verdict is Verdict.FAILED):
             self.settled = found
@@ -648,10 +647,10 @@ def _scored(found: Outcomes, missing: Missing, asked: Replies | None = None) -> 
     return scored, int(gone.sum())
 
 
-def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> AskedRule | ShareRule | ScoreRule:
+def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> ItemsRule | ShareRule | ScoreRule:
     """Return the rule on the rate: exact for shares, bets for means."""
     if scored.asked is not None:
-        return AskedRule(threshold=at_least, terms=terms, single=scored.single)
+        return ItemsRule(threshold=at_least, terms=terms, single=scored.single)
     if scored.single:
         return ShareRule(threshold=at_least, at_least=True, terms=terms)
     return ScoreRule(threshold=at_least, terms=terms)

@@ -21,7 +21,7 @@ from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurem
 from robustest.cues import Cue, planting
 from robustest.decisions import optional_threshold
 from robustest.decisions.cues import CueRule
-from robustest.discovery import Discovery
+from robustest.discovery.proposals import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict

@@ -1,7 +1,7 @@
 """The number of features of a network's last layer that a linear head needs (Wong, Santurkar and Madry, ICML 2021).
 
 1. On one half of the samples, linear heads are fitted along a path of elastic-net penalties (section 2;
-   `robustest.heads.sparse_head`).
+   `robustest.heads`).
 2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is chosen;
    if there is none, the most accurate.
 3. The other half compares it with the model, sample by sample.
@@ -30,7 +30,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import ConfigError, DataError, expected
-from robustest.heads.sparse_head import (
+from robustest.heads import (
     SparseHead,
     SparsePath,
     Stability,

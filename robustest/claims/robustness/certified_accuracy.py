@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
+import torch
+from scipy.stats import norm
 from torch import Tensor
 
 from robustest import rng
 from robustest.attacks import Cascade, Searcher
-from robustest.bounds.smoothing import Smoothed, certified_radius
+from robustest.checks import checked_real, checked_whole
 from robustest.claims.robustness.attacking import (
     Attacking,
     Certifying,
@@ -25,10 +27,10 @@ from robustest.claims.robustness.attacking import (
     check_threat,
     draws_in,
 )
-from robustest.decisions import CertifiedRule, optional_threshold
+from robustest.decisions import CertifiedRule, clopper_pearson, optional_threshold
+from robustest.engine.answer_checks import moved, usual_lead
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.smoothing import count_votes
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Captions, Result
@@ -41,6 +43,86 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.replay import Replay
 from robustest.threats import L1, L2, Linf, Threat
+
+# Randomised smoothing (Cohen, Rosenfeld and Kolter, ICML 2019): the radius that a majority under noise withstands.
+
+# If class c is the answer to x + sigma * e with a probability of at least p > 1/2, the majority at every input within
+# sigma * Phi^-1(p) of x, in L2, is c. p is the lower end of the exact interval of the votes for c.
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothed:
+    """The classifier that gives a model's most frequent answer under Gaussian noise.
+
+    The certificate is about this classifier, not about the model alone. `assert_certified_accuracy` takes it in the
+    place of a model.
+
+    Args:
+        model: see `measure_robust_accuracy`; best trained under the same noise.
+        sigma: the noise's standard deviation, in input units, > 0.
+        draws: answers that a radius is computed from, >= 1.
+        guesses: further answers that select the class, >= 1.
+
+    Raises:
+        ConfigError: sigma, draws or guesses are out of range.
+    """
+
+    model: Any
+    sigma: float
+    draws: int = 1000
+    guesses: int = 100
+
+    def __post_init__(self) -> None:
+        checked_real("sigma", self.sigma, 1e-12)
+        checked_whole("draws", self.draws, 1)
+        checked_whole("guesses", self.guesses, 1)
+
+
+def certified_radius(votes: int, draws: int, sigma: float, alpha: float) -> float:
+    """Return the L2 radius, >= 0, within which the majority stays the same, with error alpha (section 3.2.2).
+
+    Args:
+        votes: answers of the class, of `draws` drawn after the class was selected.
+        sigma: in input units.
+        alpha: the largest chance that the radius is too large.
+    """
+    chance = clopper_pearson(votes, draws, alpha)[0]
+    return max(0.0, sigma * float(norm.ppf(chance))) if chance > 0.5 else 0.0
+
+
+# Votes of a model under Gaussian noise: the number of times that each class answers x + sigma * e, e standard
+# normal.
+
+
+# Noisy inputs of one pass at any batch size: the draws must not depend on it.
+_PART = 100
+# Noisy inputs of each sample that are passed alone too: votes count as independent draws.
+_ALONE = 2
+
+
+def count_votes(evaluator: Evaluator, x: Tensor, key: Tensor, *, sigma: float, draws: int) -> Tensor:
+    """Return (K,) int64 votes of `draws` answers to one input x (*S) under noise.
+
+    Args:
+        key: () int64, of the sample and the use of the draws.
+        sigma: standard deviation in input units; noisy inputs may leave the bounds.
+    """
+    seed = int(key) % 2**63
+    generator = torch.Generator(x.device).manual_seed(seed)
+    votes = torch.zeros(evaluator.classes, dtype=torch.int64, device=x.device)
+    for start in range(0, draws, _PART):
+        shape = (min(_PART, draws - start), *x.shape)
+        noisy = x + sigma * torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
+        logits = evaluator.logits(noisy)
+        if not start and len(noisy) > 1:
+            # A model that takes the mean of a batch takes the noise out of a batch of noisy copies.
+            alone = torch.cat([evaluator.logits(one) for one in torch.split(noisy[:_ALONE], 1)])
+            apart = moved(evaluator, logits[: len(alone)], alone, usual_lead(evaluator, alone))
+            evaluator.health.count("batch_dependence", failed=int(apart.sum()), tried=len(alone))
+        answers = evaluator.task.predictions(logits)
+        votes += torch.bincount(answers, minlength=evaluator.classes)
+    return votes
+
 
 # The column compared with a baseline: proofs alone pass the claim.
 _PROVEN = ("proven",)

@@ -1,14 +1,16 @@
 """Universal perturbations: one change that, added to any sample, changes the prediction.
 
-It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3; `robustest.engine.universal`).
+It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Unpack
 
+import torch
 from torch import Tensor
 
 from robustest import rng
@@ -17,7 +19,7 @@ from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.universal import learn
+from robustest.engine.gradient_checks import count_unreached
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
@@ -31,6 +33,146 @@ from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.tasks import Task
 from robustest.threats import L2, Linf
+
+# One perturbation for many samples: learned from several starts, of which the best two are refined.
+
+# With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
+#
+# 1. Starts: no perturbation; random corners of the ball; and, where an answer is a class, no perturbation again with
+#    the ten likeliest classes as targets. Each start runs `steps` // 40 steps, at least one.
+# 2. A step climbs the mean over a mini-batch of sigmoid(l(x + delta) / w), so that samples that are fooled already, or
+#    far from it, have little weight. w falls from 1 to 0.3 usual leads, so that the scale of the logits does not
+#    matter.
+# 3. delta = project(delta + a_t * ascent(momentum)), the gradient over its mean size, a_t along half a cosine to zero.
+# 4. The two perturbations that fool most samples share `steps` between them; the best of all is returned.
+
+
+Batches = Callable[[int], Iterator[Chunk]]
+"""Makes the given number of mini-batches, the same ones each time."""
+
+_SHORT = 40
+# Starts at random, and towards the classes that are likeliest on average.
+_RANDOM = 2
+_CLASSES = 10
+# Starts that are refined further.
+_GO_ON = 2
+_MOMENTUM = 0.9
+# The first and the last width of the soft step, in usual leads of the likeliest class.
+_WIDTHS = (1.0, 0.3)
+# Half the length of the first step of a start, and of a refined one, as a share of the way across the ball.
+_FIRST_SHARE, _LATER_SHARE = 0.25, 0.1
+
+
+def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | L2, steps: int) -> Tensor:
+    """Return a perturbation (1, *S) inside the threat's ball that changes many of the model's own answers.
+
+    Args:
+        batches: the samples to learn from.
+        judged: some of these samples, on which perturbations are compared.
+        steps: steps of the two refined starts together.
+    """
+    clean, task = evaluator.logits(judged.x), evaluator.task
+    answers = task.predictions(clean)
+    found: list[tuple[float, Tensor]] = []
+
+    def keep(delta: Tensor) -> None:
+        fooled = ~task.holds(evaluator.logits(threat.project(judged.x + delta, region)), answers)
+        found.append((float(fooled.double().mean()), delta))
+
+    region = threat.region(judged.x, judged.bounds)
+    alive = torch.zeros_like(judged.x[:1], dtype=torch.bool)  # elements with a gradient anywhere that was climbed from
+    short = max(1, steps // _SHORT)
+    # Perturbations to begin with, and the target class of their first steps or None.
+    nothing = torch.zeros_like(judged.x[:1])
+    ball = _ball(threat, nothing, judged)
+    keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
+    random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
+    starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
+    if task.one_class:
+        near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
+        starts += [(nothing, label) for label in near.tolist()]
+    for delta, target in starts:
+        climbed = _climb(
+            evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target, alive=alive
+        )
+        keep(climbed)
+    best = sorted(found, key=lambda one: -one[0])[:_GO_ON]
+    for number, (_, delta) in enumerate(best):
+        own = steps // _GO_ON + (steps % _GO_ON if number == 0 else 0)
+        if own:
+            keep(_climb(evaluator, batches(own), threat, delta, steps=own, share=_LATER_SHARE, alive=alive))
+    best_of_all = max(found, key=lambda one: one[0])[1]
+    same = task.holds(evaluator.logits(threat.project(judged.x + best_of_all, region)), answers)
+    left = same.nonzero().squeeze(1)[: evaluator.probe_rows]
+    if len(left):
+        part = replace(judged.rows(left), y=answers[left])
+        count_unreached(evaluator, part, threat, alive.expand(len(left), *alive.shape[1:]))
+    return best_of_all
+
+
+def _climb(
+    evaluator: Evaluator,
+    batches: Iterator[Chunk],
+    threat: Linf | L2,
+    delta: Tensor,
+    *,
+    steps: int,
+    share: float,
+    alive: Tensor,
+    target: int | None = None,
+) -> Tensor:
+    """Return the perturbation after `steps` steps; mark elements with a gradient in `alive` (1, *S) bool."""
+    pace, share = torch.zeros_like(delta), max(share, 1 / steps)  # few steps cross the ball, too
+    for step, batch in enumerate(batches):
+        region, ball = threat.region(batch.x, batch.bounds), _ball(threat, delta, batch)
+        logits, task = evaluator.logits(batch.x), evaluator.task
+        answers = task.predictions(logits)
+        # The usual distance of the model's answers from other ones. Objectives other than the margin may be zero there,
+        # as an error is: then the margin gives the scale.
+        lead = -_lost(task, logits, answers, target=None)
+        if not task.one_class:
+            lead = torch.maximum(lead, task.margin(logits, answers).to(lead))
+        done = step / max(1, steps - 1)
+        width = lead.median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
+        fooled = _Fooled(task, answers, target, width.clamp(min=torch.finfo(lead.dtype).tiny))
+        # In clipped elements too, so that the perturbation can grow out of the clipped side again.
+        point = threat.project(batch.x + delta, region)
+        each = evaluator.gradient(point, lambda z, _: z, fooled)[1]
+        alive |= (each != 0).any(0, keepdim=True)
+        gradient = each.mean(0, keepdim=True)
+        pace = _MOMENTUM * pace + gradient / gradient.abs().mean().clamp(min=torch.finfo(gradient.dtype).tiny)
+        length = share * (1 + math.cos(math.pi * step / steps)) * threat.stride(ball)
+        delta = threat.project(delta + length * threat.ascent(pace), ball)
+    return delta
+
+
+@dataclass(frozen=True, slots=True)
+class _Fooled:
+    """A soft step of the lead of any other answer, or of one class, over answers y (N, *T)."""
+
+    task: Task
+    y: Tensor
+    target: int | None
+    width: Tensor
+
+    def __call__(self, logits: Tensor, part: slice) -> Tensor:
+        return torch.sigmoid(_lost(self.task, logits, self.y[part], self.target) / self.width)
+
+
+def _lost(task: Task, output: Tensor, y: Tensor, target: int | None) -> Tensor:
+    """Return (B,) the lead of another answer over answers y (B, *T), negative while they hold."""
+    if not task.one_class:
+        return task.losses["margin"](output, y)
+    at = y.unsqueeze(1)
+    own = output.gather(1, at).squeeze(1)
+    return (output.scatter(1, at, -torch.inf).amax(1) if target is None else output[:, target]) - own
+
+
+def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
+    """Return the region of perturbations themselves: around zero, bounded by the width of the bounds."""
+    span = batch.bounds[1] - batch.bounds[0]
+    return threat.region(torch.zeros_like(delta), (-span, span))
+
 
 # Samples of one gradient step; fixed, so that memory limits do not change the perturbation.
 _BATCH = 64

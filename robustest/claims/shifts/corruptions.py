@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
@@ -25,7 +25,7 @@ from robustest.checks import moved_rows
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
 from robustest.data.benchmarks.corrupted import IMAGENET_CLASSES, PUBLISHED
-from robustest.decisions import clopper_pearson
+from robustest.decisions import ShareRule, clopper_pearson
 from robustest.decisions.corruption_error import (
     CellsRule,
     ErrorRates,
@@ -42,9 +42,8 @@ from robustest.results import NOT_PAIRED, Result
 from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Columns, Evidence, Exhibit, Observation, exhibits_of
+from robustest.run.evidence import Columns, Evidence, Exhibit, Look, Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
-from robustest.run.fresh import ADAPTS, fresh_setup, observe_fresh
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.shifts import (
@@ -58,6 +57,46 @@ from robustest.shifts import (
 )
 from robustest.shifts.tables import LARGE
 from robustest.tasks import Task
+
+# An adaptive model, reset before each of several conditions.
+
+
+ADAPTS = "the model adapts to what it is shown; it was reset before each condition"
+
+
+def fresh_setup(setup: Setup) -> Setup:
+    """Return the setup of a claim for an adaptive model: about this set, and all of it.
+
+    Raises:
+        ConfigError: the claim is about a population.
+    """
+    if setup.model.reset is None:
+        return setup
+    if setup.settings.scope != "set":
+        raise ConfigError(
+            'Expected scope="set" for a model that adapts: its answers hang together, so that intervals for a '
+            "population do not hold."
+        )
+    return setup.but(exact=True, max_samples=None, time_budget=None)
+
+
+def observe_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Callable[[Columns], Columns]) -> Evidence:
+    """Measure a plan's samples under several looks, each with the model reset, and decide on all columns together.
+
+    Args:
+        looks: one per condition; their columns have different names, except "held".
+        joined: computes "held" of all columns.
+    """
+    rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    # The check before the first chunk of each look resets the model (`robustest.engine.answer_checks`).
+    parts = [observe(setup.plan(plan.statement, look, rule, adapts=True)) for look in looks]
+    columns = joined({name: column for part in parts for name, column in part.columns.items()})
+    whole = replace(parts[-1].including(*parts[:-1]), columns=columns)
+    if setup.model.reset is not None:
+        setup.model.reset()
+    decision = plan.rule.decide({**columns, "id": whole.ids}, whole.total, None)
+    return replace(whole, decision=decision)
+
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, DataError, rng
-from robustest.discovery.failure_directions import (
+from robustest.claims.cues.failure_direction import (
     FailureDirection,
     balanced_costs,
     class_evidence,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustest import Linf, Verdict, scores_model
 from robustest.attacks import RandomDraws
-from robustest.bounds import NoBound
+from robustest.bounds.operations import NoBound
 from robustest.engine import proving
 from robustest.measure import measure_certified_accuracy
 

@@ -12,7 +12,7 @@ from torch import nn
 from robustest import Linf
 from robustest.attacks import as_attack
 from robustest.claims.cues.interventions import CueMeasurement
-from robustest.claims.datasets.accuracy import Predicting, Scoring
+from robustest.claims.datasets import Predicting, Scoring
 from robustest.claims.robustness.attacking import Attacking
 from robustest.claims.robustness.min_perturbation import MinimumSearch
 from robustest.claims.shifts.corruptions import Corrupting

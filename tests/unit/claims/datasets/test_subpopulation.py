@@ -19,7 +19,7 @@ from robustest import (
     Verdict,
     assert_subpopulation_shift,
 )
-from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
+from robustest.claims.datasets import measure_subpopulation_shift
 from robustest.data.hierarchies import BreedsSplit, ClassTree, breeds_split, domains
 from robustest.decisions import clopper_pearson
 from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
