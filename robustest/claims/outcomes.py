@@ -10,7 +10,7 @@ The unit is the item, whatever the number of its runs:
    bets on the differences and by swapping the pairs at random: an item whose runs agree in both says nothing.
 
 Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
-order until the verdict is known (`robustest.run.asking`, `robustest.decisions.mean.ItemsRule`); a call that failed for good
+order until the verdict is known (`robustest.run.asking`, `robustest.decisions.mean`); a call that failed for good
 counts as 0.
 """
 

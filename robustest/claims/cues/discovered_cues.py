@@ -71,9 +71,8 @@ from robustest.run.finish import finish
 from robustest.run.plan import Options, Setup, apply
 from robustest.run.split_search import Bench, Halves, bench, with_search
 
-# The search; `robustest.discovery` describes its steps. It fills in the cues that each step found before the next one, tries changes on the model itself, and searches the
-# cheapest patches where gradients and classes allow it.
-
+# The search; `robustest.discovery` describes its steps. It fills in the cues that each step found before the next one,
+# tries changes on the model itself, and searches the cheapest patches where gradients and classes allow it.
 
 # Samples in which the standing changes are switched on.
 _TRIED_ON = 256
