@@ -24,7 +24,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.data.outcomes import TEXTS, Outcomes
+from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
 from robustest.decisions.mean import ItemsRule, ScoreRule
@@ -109,12 +109,10 @@ def measure_rate(
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    settings, given_scope = _settings(options)
-    _checked_missing(missing)
     if not 0 <= tolerance < 1:
         raise ConfigError(expected("a tolerance in 0..1, below 1", tolerance))
-    scope = given_scope or "population"
-    terms = terms_of(replace(settings, scope=scope))
+    settings, given_scope, terms = _terms(options, missing)
+    scope = terms.scope
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
     if live is None:
         found, asked, early = as_outcomes(outcomes), None, None
@@ -124,24 +122,22 @@ def measure_rate(
         found, early = asked.outcomes, part.settled
     scored, dropped = _scored(found, missing, asked)
     number = _number_rule(scored, at_least, terms)
-    columns = scored.columns(settings.seed)
-    decision = _stopped(number.decide(columns, scored.total, early), asked)
+    columns, decision = scored.decided(number, settings.seed, early)
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     if scored.single:
         details["right"] = int(columns["held"].sum())
     caveats = _unscored(dropped, missing, asked)
     if no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED):
         if live is not None and callable(no_worse_than):
-            other = replace(live, system=no_worse_than)
-            every = _Part(range(len(other.asked)), None, terms)
-            theirs = other.ask(_Parts([every], _mean), settings, RATE)
+            every = _Part(range(len(live.asked)), None, terms)
+            theirs = replace(live, system=no_worse_than).ask(_Parts([every], _mean), settings, RATE)
             reference = theirs.outcomes
             caveats += [f"of the other function {what}" for what in _caveats_of(theirs)]
         else:
             theirs, reference = None, as_outcomes(no_worse_than)
-        pairs = _paired(found, reference, missing)
+        pairs = _Pairs.of(found, reference, missing)
         rule = _comparison(pairs, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
-        compared = rule.decide(_pair_columns(pairs), len(pairs.now), None)
+        compared = rule.decide(pairs.columns, len(pairs.now), None)
         unread = [one for one in (asked, theirs) if one is not None and len(one.places) < len(one.names)]
         if unread:
             why = (
@@ -157,14 +153,23 @@ def measure_rate(
                 before=np.concatenate([pairs.before, pairs.changed]),
             )
             if_lost = _comparison(worst, tolerance, rule.terms, settings.seed)
-            if if_lost.decide(_pair_columns(worst), len(worst.now), None).verdict is not Verdict.PASSED:
+            if if_lost.decide(worst.columns, len(worst.now), None).verdict is not Verdict.PASSED:
                 hidden = f"{_count(len(pairs.changed))} of another input could hide a loss"
                 why = f'{hidden}: give such items new names, or missing="drop"'
                 compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; {compared.rule}")
-        decision = _both(decision, compared, claimed=at_least is not None)
+        # Both the rate and the comparison must pass, and one failure suffices.
+        order = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+        worst_of_both = min((decision, compared), key=lambda one: order.index(one.verdict))
+        if at_least is None:
+            decision = replace(compared, estimate=decision.estimate, interval=decision.interval)
+        elif decision.verdict is compared.verdict:
+            decision = replace(decision, rule=f"{decision.rule}; {compared.rule}", at_alpha=True)
+        else:
+            verdict, reasons = worst_of_both.verdict, worst_of_both.reasons
+            decision = replace(decision, verdict=verdict, rule=worst_of_both.rule, reasons=reasons, at_alpha=True)
         details["baseline"] = {
             "model": f"recorded in {pairs.reference}" if theirs is None else pairs.reference,
-            **rule.compare(_pair_columns(pairs)).details(),
+            **rule.compare(pairs.columns).details(),
             "accuracy": float(rule.share_before),
             "pairs": len(pairs.now),
             "missing": pairs.lost,
@@ -223,10 +228,7 @@ def measure_worst_group_rate(
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    settings, given_scope = _settings(options)
-    _checked_missing(missing)
-    scope = given_scope or "population"
-    terms = terms_of(replace(settings, scope=scope))
+    settings, _, terms = _terms(options, missing)
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
     found: Outcomes | None = None
     if live is None:
@@ -259,14 +261,11 @@ def measure_worst_group_rate(
             decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
             rows.append((name, 0, 1.0, decided))
             continue
-        rule = _number_rule(one, at_least, shared)
-        decided = _stopped(rule.decide(one.columns(settings.seed), one.total, part.settled), asked)
+        _, decided = one.decided(_number_rule(one, at_least, shared), settings.seed, part.settled)
         rows.append((name, one.n, float(one.mean.mean()), decided))
     worst = min(rows, key=lambda row: (row[2], row[3].interval[0]))  # of a group that was not asked the mean is 1
-    verdicts = {row[3].verdict for row in rows}
-    failed = [row for row in rows if row[3].verdict is Verdict.FAILED]
-    undecided = [row for row in rows if row[3].verdict is Verdict.INCONCLUSIVE]
-    verdict = Verdict.FAILED if failed else Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.PASSED
+    failed, undecided = ([r for r in rows if r[3].verdict is v] for v in (Verdict.FAILED, Verdict.INCONCLUSIVE))
+    verdict = Verdict.FAILED if failed else Verdict.INCONCLUSIVE if undecided else Verdict.PASSED
     decision = replace(
         worst[3],
         verdict=verdict,
@@ -285,15 +284,14 @@ def measure_worst_group_rate(
         "items": scored.n,
         "source": found.source,
     }
-    columns = scored.columns(settings.seed)
     return _result(
         scored,
         decision,
         settings,
-        columns,
+        scored.columns(settings.seed),
         kind=WORST_GROUP_RATE,
         threshold=at_least,
-        scope=scope,
+        scope=terms.scope,
         details=details,
         caveats=caveats,
     )
@@ -334,9 +332,7 @@ def measure_consistent_runs(
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    settings, given_scope = _settings(options)
-    scope = given_scope or "population"
-    terms = terms_of(replace(settings, scope=scope))
+    settings, _, terms = _terms(options)
     held = None if max_flip_rate is None else 1 - max_flip_rate
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, least=2)
     asked, early = None, None
@@ -362,9 +358,7 @@ def measure_consistent_runs(
         single=False,
         asked=asked,
     )
-    rule = _number_rule(part, held, terms)
-    columns = part.columns(settings.seed)
-    decision = _stopped(rule.decide(columns, part.total, early), asked)
+    columns, decision = part.decided(_number_rule(part, held, terms), settings.seed, early)
     if asked is not None and asked.changed and decision.verdict is Verdict.PASSED:
         # A cache of answers makes any system look consistent.
         why = "the function's state changes as it is asked: it may repeat earlier answers; ask it without a cache"
@@ -390,7 +384,7 @@ def measure_consistent_runs(
         columns,
         kind=CONSISTENT_RUNS,
         threshold=max_flip_rate,
-        scope=scope,
+        scope=terms.scope,
         details=details,
         caveats=caveats,
     )
@@ -540,13 +534,6 @@ class _Live:
         )
 
 
-def _stopped(decision: Decision, asked: Replies | None) -> Decision:
-    """Return the decision with the reason why reading stopped before the verdict."""
-    if asked is None or not asked.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
-        return decision
-    return replace(decision, rule=f"{asked.stopped}; {decision.rule}", reasons=("budget",))
-
-
 def _unscored(items: int, missing: Missing, asked: Replies | None) -> list[str]:
     """Return what a line must say of items with a run without a score; `_caveats_of` has those that were asked."""
     if not items or asked is not None:
@@ -627,6 +614,14 @@ class _Scored:
             places = mine[order]
         return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
 
+    def decided(self, rule: Rule, seed: int, early: EarlyVerdict | None) -> tuple[dict[str, NDArray[Any]], Decision]:
+        """Return the columns, and the decision with the reason why reading stopped before the verdict."""
+        columns = self.columns(seed)
+        decision = rule.decide(columns, self.total, early)
+        if self.asked is None or not self.asked.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
+            return columns, decision
+        return columns, replace(decision, rule=f"{self.asked.stopped}; {decision.rule}", reasons=("budget",))
+
 
 def _scored(found: Outcomes, missing: Missing, asked: Replies | None = None) -> tuple[_Scored, int]:
     """Return the items that count, and the number of items with a run without a score.
@@ -680,6 +675,51 @@ class _Pairs:
     single: bool
     reference: str
 
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        return {"held": self.now >= 0.5, "score": self.now, "id": np.arange(len(self.now))}
+
+    @classmethod
+    def of(cls, found: Outcomes, reference: Outcomes, missing: Missing) -> _Pairs:
+        """Pair the items of two sets of outcomes by their names.
+
+        Raises:
+            DataError: their scores have different ranges, or they share no item.
+        """
+        if (found.low, found.high) != (reference.low, reference.high):
+            ranges = [(one.low, one.high) for one in (found, reference)]
+            raise DataError(expected("outcomes of one range of scores", ranges))
+        now, _ = _scored(found, missing)
+        # Of the other outcomes a run without a score is no zero: that would make them easier to match.
+        before, unscored = _scored(reference, "drop")
+        _, here, there = np.intersect1d(now.name, before.name, assume_unique=True, return_indices=True)
+        inputs = found.digest[now.first[here]], reference.digest[before.first[there]]
+        same = (inputs[0] == inputs[1]) | (inputs[0] == "") | (inputs[1] == "")
+        gone = np.setdiff1d(np.arange(before.n), there)
+        if not same.any():
+            raise DataError(
+                f"Expected items that both {found.source} and {reference.source} have, of one input, but there are "
+                f"none: {len(here)} share a name. Name the items alike in both."
+            )
+        values = [now.mean[here][same], before.mean[there][same]]
+        if missing == "fail":  # a candidate that gives no answer is worse, not better
+            values = [np.concatenate([values[0], np.zeros(len(gone))]), np.concatenate([values[1], before.mean[gone]])]
+        at_now, at_before = (
+            np.searchsorted(of.items.name, one.name) for of, one in ((found, now), (reference, before))
+        )
+        planned = found.items.planned[at_now[here][same]], reference.items.planned[at_before[there][same]]
+        return cls(
+            now=values[0],
+            before=values[1],
+            lost=len(gone),
+            new=now.n - len(here),
+            changed=before.mean[there][~same],
+            fewer=int((planned[0] < planned[1]).sum()),
+            unscored=unscored,
+            single=now.single and before.single,
+            reference=reference.source,
+        )
+
     def caveats(self, missing: Missing) -> list[str]:
         """Return what a line must say of the items that are not compared."""
         words = (
@@ -690,45 +730,6 @@ class _Pairs:
             (self.unscored, "with a run that the other outcomes have no score of"),
         )
         return [f"{_count(count)} {what}" for count, what in words if count]
-
-
-def _paired(found: Outcomes, reference: Outcomes, missing: Missing) -> _Pairs:
-    """Pair the items of two sets of outcomes by their names.
-
-    Raises:
-        DataError: their scores have different ranges, or they share no item.
-    """
-    if (found.low, found.high) != (reference.low, reference.high):
-        raise DataError(
-            expected("outcomes of one range of scores", [(one.low, one.high) for one in (found, reference)])
-        )
-    now, _ = _scored(found, missing)
-    # Of the other outcomes a run without a score is no zero: that would make them easier to match.
-    before, unscored = _scored(reference, "drop")
-    _, here, there = np.intersect1d(now.name, before.name, assume_unique=True, return_indices=True)
-    inputs = found.digest[now.first[here]], reference.digest[before.first[there]]
-    same = (inputs[0] == inputs[1]) | (inputs[0] == "") | (inputs[1] == "")
-    gone = np.setdiff1d(np.arange(before.n), there)
-    if not same.any():
-        raise DataError(
-            f"Expected items that both {found.source} and {reference.source} have, of one input, but there are none: "
-            f"{len(here)} share a name. Name the items alike in both."
-        )
-    values = [now.mean[here][same], before.mean[there][same]]
-    if missing == "fail":  # a candidate that gives no answer is worse, not better
-        values = [np.concatenate([values[0], np.zeros(len(gone))]), np.concatenate([values[1], before.mean[gone]])]
-    at_now, at_before = (np.searchsorted(of.items.name, one.name) for of, one in ((found, now), (reference, before)))
-    return _Pairs(
-        now=values[0],
-        before=values[1],
-        lost=len(gone),
-        new=now.n - len(here),
-        changed=before.mean[there][~same],
-        fewer=int((found.items.planned[at_now[here][same]] < reference.items.planned[at_before[there][same]]).sum()),
-        unscored=unscored,
-        single=now.single and before.single,
-        reference=reference.source,
-    )
 
 
 def _comparison(pairs: _Pairs, tolerance: float, terms: Terms, seed: int) -> NoWorse:
@@ -742,34 +743,17 @@ def _comparison(pairs: _Pairs, tolerance: float, terms: Terms, seed: int) -> NoW
     )
 
 
-def _pair_columns(pairs: _Pairs) -> dict[str, NDArray[Any]]:
-    return {"held": pairs.now >= 0.5, "score": pairs.now, "id": np.arange(len(pairs.now))}
-
-
-def _both(number: Decision, compared: Decision, *, claimed: bool) -> Decision:
-    """Return the decision on the rate and on the comparison: both must pass, and one failure suffices."""
-    if not claimed:
-        return replace(compared, estimate=number.estimate, interval=number.interval)
-    order = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
-    worst = min((number, compared), key=lambda one: order.index(one.verdict))
-    if number.verdict is compared.verdict:
-        return replace(number, rule=f"{number.rule}; {compared.rule}", at_alpha=True)
-    return replace(number, verdict=worst.verdict, rule=worst.rule, reasons=worst.reasons, at_alpha=True)
-
-
 def _count(items: int) -> str:
     return f"{items} {'item' if items == 1 else 'items'}"
 
 
-def _settings(options: Options) -> tuple[Settings, str | None]:
-    """Return the settings of a call, and the scope that the call itself names."""
-    _, settings = apply(lambda x: x, options)
-    return settings, options.get("scope")
-
-
-def _checked_missing(missing: str) -> None:
+def _terms(options: Options, missing: str = "fail") -> tuple[Settings, str | None, Terms]:
+    """Return the settings of a call, the scope that the call itself names, and the terms of its claim."""
     if missing not in ("fail", "drop"):
         raise ConfigError(expected('missing="fail" or missing="drop"', missing))
+    _, settings = apply(lambda x: x, options)
+    given = options.get("scope")
+    return settings, given, terms_of(replace(settings, scope=given or "population"))
 
 
 def _result(
@@ -784,8 +768,6 @@ def _result(
     details: dict[str, Any],
     caveats: Sequence[str],
 ) -> Result:
-    from robustest.data.outcomes import digest_of
-
     asked = scored.asked
     # By the items' names `robustest compare` knows that two runs may be paired.
     names = digest_of("\0".join(scored.name.tolist() if asked is None else asked.names))
