@@ -219,7 +219,31 @@ class Bounding:
             low, high = self._interval(segment)
             self._sizes.append(low[0].numel())
             if depth or self.ball.eps is not None:  # the interval of one affine map of a box is exact
-                low, high = self._refined(depth, low, high, bend.undecided(low, high))
+                flat = bend.undecided(low, high).flatten(1)
+                # Two bounds for each undecided element.
+                self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
+                lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
+                most = max(1, _ELEMENTS // max(self._sizes))
+                windows = self._windows(depth, low.shape[1:])
+                for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
+                    if windows is not None:
+                        lines: Any = self.lines[depth - 1]
+                        sizes = self._magnitudes[depth - 1], self._magnitudes[depth]
+                        least, largest, magnitude = windows.ends(lines, self.ball, number, sizes)
+                        lows[number] = torch.maximum(lows[number], least - _ROUNDING * magnitude)
+                        highs[number] = torch.minimum(highs[number], largest + _ROUNDING * magnitude)
+                        continue
+                    sample = torch.tensor([number], device=low.device)
+                    for places in cut(flat[number].nonzero().squeeze(1), most):
+                        rows = self._picked(depth, low.shape[1:], places)
+                        magnitude, ends = self._magnitudes[depth][number].flatten()[places], []
+                        for sign in (1, -1):
+                            pending = {place: sign * a for place, a in rows.coefficients.items()}
+                            ends.append(sign * self._backward(depth, sign * rows.height, magnitude, pending, sample))
+                        least, largest = ends
+                        lows[number, places] = torch.maximum(lows[number, places], least)
+                        highs[number, places] = torch.minimum(highs[number, places], largest)
+                low, high = lows.view_as(low), torch.maximum(highs, lows).view_as(high)
             if bool(self.given_up.all()):
                 return False
             self.intervals.append((low, high))
@@ -327,34 +351,6 @@ class Bounding:
         self._magnitudes.append(segment.magnitude(middles, [torch.maximum(-low, high) for low, high in ends]))
         radius = radius + _ROUNDING * self._magnitudes[-1]
         return middle - radius, middle + radius
-
-    def _refined(self, depth: int, low: Tensor, high: Tensor, undecided: Tensor) -> tuple[Tensor, Tensor]:
-        """Return smaller intervals where they are undecided, by backward bounds, sample by sample."""
-        flat = undecided.flatten(1)
-        # Two bounds for each undecided element.
-        self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
-        lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
-        most = max(1, _ELEMENTS // max(self._sizes))
-        windows = self._windows(depth, low.shape[1:])
-        for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
-            if windows is not None:
-                lines: Any = self.lines[depth - 1]
-                sizes = self._magnitudes[depth - 1], self._magnitudes[depth]
-                least, largest, magnitude = windows.ends(lines, self.ball, number, sizes)
-                lows[number] = torch.maximum(lows[number], least - _ROUNDING * magnitude)
-                highs[number] = torch.minimum(highs[number], largest + _ROUNDING * magnitude)
-                continue
-            sample = torch.tensor([number], device=low.device)
-            for places in cut(flat[number].nonzero().squeeze(1), most):
-                rows = self._picked(depth, low.shape[1:], places)
-                magnitude, ends = self._magnitudes[depth][number].flatten()[places], []
-                for sign in (1, -1):
-                    pending = {place: sign * a for place, a in rows.coefficients.items()}
-                    ends.append(sign * self._backward(depth, sign * rows.height, magnitude, pending, sample))
-                least, largest = ends
-                lows[number, places] = torch.maximum(lows[number, places], least)
-                highs[number, places] = torch.minimum(highs[number, places], largest)
-        return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
 
 
 def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
