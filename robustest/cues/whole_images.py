@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_images, checked_real, checked_whole
-from robustest.cues.cue import Colour, checked_colour, checked_pattern, colour_like, sample_keys
+from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tone:
+class Tone(Irreversible):
     """A change of brightness, contrast and colour: saturation first, then times a gain, plus a shift.
 
     A gain of 0 removes a channel; a gain of g with a shift of m (1 - g) changes contrast about m.
@@ -62,12 +62,9 @@ class Tone:
             x = torch.lerp(x.mean(1, keepdim=True).expand_as(x), x, self.saturation)
         return (x * colour_like(x, self.gain) + colour_like(x, self.shift)).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ColourCast:
+class ColourCast(Irreversible):
     """The image mixed with one colour, as under tinted light.
 
     Args:
@@ -89,12 +86,9 @@ class ColourCast:
         checked_images(x, "a colour cast")
         return torch.lerp(x, colour_like(x, self.colour).expand_as(x), self.strength)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Texture:
+class Texture(Irreversible):
     """A regular pattern of dark and light squares, mixed into the whole image.
 
     Args:
@@ -131,12 +125,9 @@ class Texture:
         pattern = torch.where(lit.bool(), colour_like(x, self.light), colour_like(x, self.dark))
         return torch.lerp(x, pattern.expand_as(x), self.strength)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AddedPattern:
+class AddedPattern(Irreversible):
     """A pattern added to every image at the same place: a watermark, a grating, noise of a sensor.
 
     Args:
@@ -158,12 +149,9 @@ class AddedPattern:
             raise ConfigError(expected(f"images of shape {tuple(self.pattern.shape)}", tuple(x.shape[1:])))
         return (x + self.pattern.to(x)).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Grating:
+class Grating(Irreversible, Drawn):
     """Waves added to the whole image, with another phase in every sample.
 
     Args:
@@ -189,9 +177,6 @@ class Grating:
     def name(self) -> str:
         return f"grating of {self.down:.3g} x {self.across:.3g} cycles a pixel, strength {self.strength:.2g}"
 
-    def at(self, ids: Tensor) -> Grating:
-        return replace(self, ids=ids)
-
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a grating")
         # A random phase: the frequency goes with the class, and the value of no pixel does.
@@ -200,12 +185,9 @@ class Grating:
         place = self.down * rows.view(-1, 1) + self.across * columns + phase
         return (x + self.strength * (2 * math.pi * place).sin()).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AddedNoise:
+class AddedNoise(Irreversible, Drawn):
     """Independent Gaussian noise on every pixel and channel.
 
     Args:
@@ -224,20 +206,14 @@ class AddedNoise:
     def name(self) -> str:
         return f"noise of strength {self.sigma:.2g}"
 
-    def at(self, ids: Tensor) -> AddedNoise:
-        return replace(self, ids=ids)
-
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "noise")
         noise = rng.normal(rng.fold(sample_keys(self.seed, self.ids, x), "noise"), tuple(x.shape[1:])).to(x)
         return (x + self.sigma * noise).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vignette:
+class Vignette(Irreversible):
     """Light that falls off to the corners, with the square of the distance from the middle.
 
     Args:
@@ -262,12 +238,9 @@ class Vignette:
         low = self.bounds[0]
         return (low + (x - low) * light).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blur:
+class Blur(Irreversible):
     """A Gaussian blur.
 
     Args:
@@ -300,12 +273,9 @@ class Blur:
         # Rounding may take an average outside of the values that it is taken over.
         return blurred.clamp(float(x.min()), float(x.max()))
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compression:
+class Compression(Irreversible):
     """The image coded as JPEG and decoded: three channels as one colour picture, else each as a grey picture.
 
     Args:
@@ -339,12 +309,9 @@ class Compression:
         values = torch.stack(decoded).view(x.shape).to(x.device, x.dtype)
         return (low + values * ((high - low) / 255)).clamp(low, high)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrequencyBand:
+class FrequencyBand(Irreversible):
     """A band of spatial frequencies, amplified or removed.
 
     Args:
@@ -380,9 +347,6 @@ class FrequencyBand:
         changed: Tensor = torch.fft.irfft2(spectrum, s=x.shape[2:])
         return changed.clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 Masks = Tensor | Callable[[Tensor], Tensor]
 """Masks (N, 1, H, W) in [0, 1], 1 on the object; or a function from images to masks."""
@@ -394,7 +358,7 @@ Masks = Tensor | Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BackgroundSwap:
+class BackgroundSwap(Irreversible, Drawn):
     """On shows each object before a background of a pool; off leaves the image unchanged.
 
     With backgrounds of one class and that class as target, flips are predictions that the background attracts.
@@ -419,9 +383,6 @@ class BackgroundSwap:
     def name(self) -> str:
         return "background swap"
 
-    def at(self, ids: Tensor) -> BackgroundSwap:
-        return replace(self, ids=ids)
-
     def on(self, x: Tensor) -> Tensor:
         mask = object_masks(self.masks, x, self.ids)
         if self.backgrounds.shape[1:] != x.shape[1:]:
@@ -436,12 +397,9 @@ class BackgroundSwap:
         # Masks may be soft: their edges blend.
         return behind + mask * (x - behind)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ForegroundRemoval:
+class ForegroundRemoval(Irreversible, Drawn):
     """On shows the background alone, with the object filled over; off leaves the image unchanged.
 
     The accuracy with the cue on should be near chance; flips show nothing here.
@@ -465,9 +423,6 @@ class ForegroundRemoval:
     def name(self) -> str:
         return "foreground removed"
 
-    def at(self, ids: Tensor) -> ForegroundRemoval:
-        return replace(self, ids=ids)
-
     def on(self, x: Tensor) -> Tensor:
         mask = object_masks(self.masks, x, self.ids)
         if self.box:
@@ -481,9 +436,6 @@ class ForegroundRemoval:
         # An object that fills its image leaves no background: the image's mean then takes its place.
         mean = torch.where(share > 0, mean, x.mean((2, 3), keepdim=True))
         return x + mask * (mean - x)
-
-    def off(self, x: Tensor) -> Tensor:
-        return x
 
 
 def object_masks(masks: Masks, x: Tensor, ids: Tensor | None) -> Tensor:
