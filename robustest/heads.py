@@ -1,15 +1,14 @@
-"""Sparse linear heads on a model's features, along a path of penalties from no feature to many.
+"""Sparse linear heads on a model's features, along a path of penalties from no feature to many."""
 
-Wong, Santurkar and Madry, "Leveraging Sparse Linear Layers for Debuggable Deep Networks" (ICML 2021), section 2: the
-elastic net of Zou and Hastie (2005) on standardised features of a frozen network, at falling penalties lam_k. Each fit
-starts from the fit before, on the features that the strong rule admits (Tibshirani et al., JRSS B 2012): feature j
-takes part at lam_k if it did before, or if the gradient at lam_(k-1) exceeds l1_ratio (2 lam_k - lam_(k-1)). The rule
-can be wrong: features whose gradient exceeds l1_ratio lam_k are admitted until the duality gap over all features is
-small.
-
-A head explains; it is not the deployed model. The choice among correlated features is arbitrary: confirm a finding by
-an intervention on the model.
-"""
+# Wong, Santurkar and Madry, "Leveraging Sparse Linear Layers for Debuggable Deep Networks" (ICML 2021), section 2: the
+# elastic net of Zou and Hastie (2005) on standardised features of a frozen network, at falling penalties lam_k. Each
+# fit starts from the fit before, on the features that the strong rule admits (Tibshirani et al., JRSS B 2012): feature
+# j takes part at lam_k if it did before, or if the gradient at lam_(k-1) exceeds l1_ratio (2 lam_k - lam_(k-1)). The
+# rule can be wrong: features whose gradient exceeds l1_ratio lam_k are admitted until the duality gap over all features
+# is small.
+#
+# A head explains; it is not the deployed model. The choice among correlated features is arbitrary: confirm a finding by
+# an intervention on the model.
 
 from __future__ import annotations
 

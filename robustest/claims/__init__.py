@@ -1,9 +1,8 @@
-"""All claims by the module that has them, and their kinds.
+"""All claims by the module that has them, and their kinds."""
 
-A claim NAME is three things in one module: its `Kind`, `measure_NAME`, which returns a result, and `assert_NAME`, which
-raises unless it passed. `robustest` and `robustest.measure` take their names from the table below, and load none of the
-modules before they are used.
-"""
+# A claim NAME is three things in one module: its `Kind`, `measure_NAME`, which returns a result, and `assert_NAME`,
+# which raises unless it passed. `robustest` and `robustest.measure` take their names from the table below, and load
+# none of the modules before they are used.
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class.
+"""Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class."""
 
-Each sample has an outcome, the probability p of the predicted class, and three scores (`Answering`).
-
-- Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
-- Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy, without the bias of
-  chance (`robustest.decisions.confidence`).
-- Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives (Hendrycks
-  and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's quantile.
-"""
+# Each sample has an outcome, the probability p of the predicted class, and three scores (`Answering`).
+#
+# - Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
+# - Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy, without the bias
+#   of chance (`robustest.decisions.confidence`).
+# - Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives
+#   (Hendrycks and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's
+#   quantile.
 
 from __future__ import annotations
 

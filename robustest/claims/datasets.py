@@ -1,8 +1,7 @@
-"""Accuracy on data sets: of one, of its worst group, and on a target set beside a source.
+"""Accuracy on data sets: of one, of its worst group, and on a target set beside a source."""
 
-The accuracy is a share (`decisions.share`) or a mean score (`decisions.mean`); the worst group has bounds for all
-groups at once (`decisions.groups`); source and target are independent samples (`decisions.two_set_drop`).
-"""
+# The accuracy is a share (`decisions.share`) or a mean score (`decisions.mean`); the worst group has bounds for all
+# groups at once (`decisions.groups`); source and target are independent samples (`decisions.two_set_drop`).
 
 from __future__ import annotations
 

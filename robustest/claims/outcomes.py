@@ -1,18 +1,17 @@
-"""The rate of outcomes: a share of items, or a mean score, over all items, in each group, and over runs.
+"""The rate of outcomes: a share of items, or a mean score, over all items, in each group, and over runs."""
 
-The unit is the item, whatever the number of its runs:
-
-1. Each item gets the mean score of its runs, scaled to 0..1. A run without a score counts as 0, as a crash would
-   otherwise raise the rate; `missing="drop"` leaves such items out and says how many.
-2. If every item is one run of 0 or 1, the rate is a share with exact binomial bounds (Clopper and Pearson, 1934).
-   Otherwise it is a mean of bounded values, bounded by bets (Waudby-Smith and Ramdas, JRSS B 2024).
-3. Two sets of outcomes are paired by the names of their items. Shares are compared by McNemar's exact test, means by
-   bets on the differences and by swapping the pairs at random: an item whose runs agree in both says nothing.
-
-Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
-order until the verdict is known (`robustest.run.asking`, `robustest.decisions.mean`); a call that failed for good
-counts as 0.
-"""
+# The unit is the item, whatever the number of its runs:
+#
+# 1. Each item gets the mean score of its runs, scaled to 0..1. A run without a score counts as 0, as a crash would
+#    otherwise raise the rate; `missing="drop"` leaves such items out and says how many.
+# 2. If every item is one run of 0 or 1, the rate is a share with exact binomial bounds (Clopper and Pearson, 1934).
+#    Otherwise it is a mean of bounded values, bounded by bets (Waudby-Smith and Ramdas, JRSS B 2024).
+# 3. Two sets of outcomes are paired by the names of their items. Shares are compared by McNemar's exact test, means by
+#    bets on the differences and by swapping the pairs at random: an item whose runs agree in both says nothing.
+#
+# Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
+# order until the verdict is known (`robustest.run.asking`, `robustest.decisions.mean`); a call that failed for good
+# counts as 0.
 
 from __future__ import annotations
 

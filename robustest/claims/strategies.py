@@ -1,12 +1,11 @@
-"""Claims on the changes of a hypothesis strategy: search for the mildest change that breaks an accuracy.
+"""Claims on the changes of a hypothesis strategy: search for the mildest change that breaks an accuracy."""
 
-1. Hypothesis draws changes (`robustest.strategies`). Each is applied to the same samples (`Trials`); a change breaks
-   the claim if fewer samples than claimed are right.
-2. Hypothesis maximises minus the margin of the sample that decides: with `least` of n samples to be right, the
-   (n - least + 1)-th smallest margin is negative if and only if the claim breaks.
-3. It shrinks a change that breaks the claim, to fewer steps and lower severities.
-4. That change, or else the one with the lowest accuracy, is measured on all samples.
-"""
+# 1. Hypothesis draws changes (`robustest.strategies`). Each is applied to the same samples (`Trials`); a change breaks
+#    the claim if fewer samples than claimed are right.
+# 2. Hypothesis maximises minus the margin of the sample that decides: with `least` of n samples to be right, the
+#    (n - least + 1)-th smallest margin is negative if and only if the claim breaks.
+# 3. It shrinks a change that breaks the claim, to fewer steps and lower severities.
+# 4. That change, or else the one with the lowest accuracy, is measured on all samples.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Cues: features that a model should not depend on, as paired interventions with an on and an off state.
+"""Cues: features that a model should not depend on, as paired interventions with an on and an off state."""
 
-Values and colours are in input units: one number, or one per channel. `bounds` is the range of inputs, to which results
-are clipped. `ids` are set by `at`. Arguments out of range raise ConfigError.
-"""
+# Values and colours are in input units: one number, or one per channel. `bounds` is the range of inputs, to which
+# results are clipped. `ids` are set by `at`. Arguments out of range raise ConfigError.
 
 from robustest.cues.cue import Cue as Cue
 from robustest.cues.cue import CueSize as CueSize

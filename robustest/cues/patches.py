@@ -1,8 +1,7 @@
-"""Cues at a place in an image: patches, marks that move, borders, bars, logos and texts.
+"""Cues at a place in an image: patches, marks that move, borders, bars, logos and texts."""
 
-Where a cue that replaces pixels is off, plausible values must take their place: black where images are never black is a
-cue itself (Jain et al., "Missingness Bias in Model Debugging", ICLR 2022).
-"""
+# Where a cue that replaces pixels is off, plausible values must take their place: black where images are never black is
+# a cue itself (Jain et al., "Missingness Bias in Model Debugging", ICLR 2022).
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Cues all over an image: tone, colour, patterns, waves, noise, shading, blur, compression and frequencies.
+"""Cues all over an image: tone, colour, patterns, waves, noise, shading, blur, compression and frequencies."""
 
-Off leaves the image unchanged: the change cannot be removed from an image that has it already.
-"""
+# Off leaves the image unchanged: the change cannot be removed from an image that has it already.
 
 from __future__ import annotations
 

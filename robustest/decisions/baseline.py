@@ -1,14 +1,13 @@
-"""Baselines: decide if samples are no worse than in a stored run, or by another model, sample by sample.
+"""Baselines: decide if samples are no worse than in a stored run, or by another model, sample by sample."""
 
-A paired comparison sees a loss of one point where two separate accuracies are too uncertain. It
-
-- fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha);
-- is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
-- passes otherwise; about a population only if the upper bound of the drop, at alpha, is tolerated.
-
-One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums (Fisher,
-The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
-"""
+# A paired comparison sees a loss of one point where two separate accuracies are too uncertain. It
+#
+# - fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha);
+# - is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
+# - passes otherwise; about a population only if the upper bound of the drop, at alpha, is tolerated.
+#
+# One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums
+# (Fisher, The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
 
 from __future__ import annotations
 

@@ -1,16 +1,15 @@
-"""Weighted means over columns: mean accuracy over corruptions, its drop, the mean corruption error, a mean cost.
+"""Weighted means over columns: mean accuracy over corruptions, its drop, the mean corruption error, a mean cost."""
 
-Each sample has outcomes in several cells (a corruption at a severity, a perturbation). The claim is on the mean of
-their weighted sums, scaled to -1..1: a `MeanRule`, with its finite-sample error. Outcomes of one sample may depend on
-each other.
-
-The mean corruption error (Hendrycks and Dietterich, ICLR 2019, section 4.2) with errors E of the model and B of a
-reference model, for corruption c and severity s:
-
-    mCE = mean over c of  sum_s E_{c,s} / sum_s B_{c,s}
-
-so that the weight of each cell's error is 1 / (corruptions x sum_s B_{c,s}).
-"""
+# Each sample has outcomes in several cells (a corruption at a severity, a perturbation). The claim is on the mean of
+# their weighted sums, scaled to -1..1: a `MeanRule`, with its finite-sample error. Outcomes of one sample may depend on
+# each other.
+#
+# The mean corruption error (Hendrycks and Dietterich, ICLR 2019, section 4.2) with errors E of the model and B of a
+# reference model, for corruption c and severity s:
+#
+#     mCE = mean over c of  sum_s E_{c,s} / sum_s B_{c,s}
+#
+# so that the weight of each cell's error is 1 / (corruptions x sum_s B_{c,s}).
 
 from __future__ import annotations
 

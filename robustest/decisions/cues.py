@@ -1,14 +1,13 @@
-"""Cues: decide if switching a cue on and off flips few predictions, and moves recall by little.
+"""Cues: decide if switching a cue on and off flips few predictions, and moves recall by little."""
 
-Each sample is predicted with the cue on and with it off. Per cue:
-
-- flip rate: the share of samples whose prediction changes; for a cue suspected to stand for class k, of the samples of
-  other classes the share whose prediction changes to k;
-- recall drop of class k: recall with the cue on minus recall with it off.
-
-All cues and classes must hold (an intersection-union test: each upper bound may take alpha). The one that moves most is
-selected by the outcomes, so that lower bounds and early failures share alpha (Bonferroni).
-"""
+# Each sample is predicted with the cue on and with it off. Per cue:
+#
+# - flip rate: the share of samples whose prediction changes; for a cue suspected to stand for class k, of the samples
+#   of other classes the share whose prediction changes to k;
+# - recall drop of class k: recall with the cue on minus recall with it off.
+#
+# All cues and classes must hold (an intersection-union test: each upper bound may take alpha). The one that moves most
+# is selected by the outcomes, so that lower bounds and early failures share alpha (Bonferroni).
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""Drops on the same samples: decide if a share fell by at most a threshold between two evaluations of them.
+"""Drops on the same samples: decide if a share fell by at most a threshold between two evaluations of them."""
 
-Each sample changes by -1 (gained: wrong before, right after), 0, or 1 (lost). The drop is the mean change.
-
-- Every sample evaluated: exact for the set, exact bounds for the population.
-- Before that, for the set: bets on the sum of changes (see `bets`), at alpha at any stopping point.
-
-A drop proves something only if it starts above chance: a model that answers one class, or guesses, loses nothing. So a
-pass needs a share a right before, beyond the share c that one constant answer reaches on the same samples
-(Clopper-Pearson at alpha), and a - c > d for an allowed drop of d.
-"""
+# Each sample changes by -1 (gained: wrong before, right after), 0, or 1 (lost). The drop is the mean change.
+#
+# - Every sample evaluated: exact for the set, exact bounds for the population.
+# - Before that, for the set: bets on the sum of changes (see `bets`), at alpha at any stopping point.
+#
+# A drop proves something only if it starts above chance: a model that answers one class, or guesses, loses nothing. So
+# a pass needs a share a right before, beyond the share c that one constant answer reaches on the same samples
+# (Clopper-Pearson at alpha), and a - c > d for an allowed drop of d.
 
 from __future__ import annotations
 

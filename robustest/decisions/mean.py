@@ -1,13 +1,12 @@
-"""Means of bounded values: decide if the mean of a column is at most, or at least, a threshold.
+"""Means of bounded values: decide if the mean of a column is at most, or at least, a threshold."""
 
-Four rules by the same bets (see `bets`), whose errors hold in finite samples for any distribution in the range:
-
-- `MeanRule`: values in -1..1 of the samples of a set, or of a population;
-- `ScoreRule`: scores s in 0..1, by bets on 1 - 2 s;
-- `DrawsRule`: independent draws in any range, as a simulation makes them (Waudby-Smith and Ramdas, JRSS B 2024,
-  section 4);
-- `ItemsRule`: items that are asked one after the other, whose rate is to be known as soon as possible.
-"""
+# Four rules by the same bets (see `bets`), whose errors hold in finite samples for any distribution in the range:
+#
+# - `MeanRule`: values in -1..1 of the samples of a set, or of a population;
+# - `ScoreRule`: scores s in 0..1, by bets on 1 - 2 s;
+# - `DrawsRule`: independent draws in any range, as a simulation makes them (Waudby-Smith and Ramdas, JRSS B 2024,
+#   section 4);
+# - `ItemsRule`: items that are asked one after the other, whose rate is to be known as soon as possible.
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Mean IoU: decide if the mean intersection over union of classes, each summed over the set, is at least a threshold.
+"""Mean IoU: decide if the mean over classes of intersection over union, summed over the set, is large enough."""
 
-    mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
-
-It is no mean over samples, so that bets do not apply: verdicts are certain, because every sample was evaluated or
-because the pixels left could not change them.
-"""
+#     mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
+#
+# It is no mean over samples, so that bets do not apply: verdicts are certain, because every sample was evaluated or
+# because the pixels left could not change them.
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""Rules: outcomes in, a decision out.
+"""Rules: outcomes in, a decision out."""
 
-A rule answers a claim from columns of per-sample outcomes, read in a seeded random order:
-
-1. After each chunk `settle` returns a verdict if the outcomes so far decide the claim: with certainty (no outcome of
-   the rest could change it), or with an error of at most alpha wherever reading stops (anytime-valid: Ville, 1939).
-2. `decide` then gives the verdict, the estimate and an interval that is two-sided at 1 - 2 alpha.
-
-With `scope="set"` the claim is about these samples: once all are evaluated nothing is left to chance. With
-`scope="population"` it is about the population that they were drawn from: every sample is evaluated, and the one-sided
-bound at alpha must keep the threshold. A rule without a threshold measures, and claims nothing.
-"""
+# A rule answers a claim from columns of per-sample outcomes, read in a seeded random order:
+#
+# 1. After each chunk `settle` returns a verdict if the outcomes so far decide the claim: with certainty (no outcome of
+#    the rest could change it), or with an error of at most alpha wherever reading stops (anytime-valid: Ville, 1939).
+# 2. `decide` then gives the verdict, the estimate and an interval that is two-sided at 1 - 2 alpha.
+#
+# With `scope="set"` the claim is about these samples: once all are evaluated nothing is left to chance. With
+# `scope="population"` it is about the population that they were drawn from: every sample is evaluated, and the
+# one-sided bound at alpha must keep the threshold. A rule without a threshold measures, and claims nothing.
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""Changes of whole images that explain the marks of a class: their kind and strength from data, without a model.
+"""Changes of whole images that explain the marks of a class: their kind and strength from data, without a model."""
 
-1. Each classifier of each family scores the images (`image_features`); classes with a large and unusual gap are marked
-   (`find_marks`).
-2. Every change of the family (`changes`) is made in images of other classes. It explains the part (a - b) / (own - b)
-   of the mark: b and a are the shares of these images that score like the class before and after, own the share of the
-   class's own images.
-3. The changes that explain at least half are weakened to the strength that the class's images show, and must still
-   explain half. Changes that the class's images cannot have are dropped.
-4. One cause is sought before several: the change that explains most over all marks of the class is proposed first, with
-   changes of other kinds that explain nearly as much; then the next change for the marks left.
-"""
+# 1. Each classifier of each family scores the images (`image_features`); classes with a large and unusual gap are
+#    marked (`find_marks`).
+# 2. Every change of the family (`changes`) is made in images of other classes. It explains the part (a - b) / (own - b)
+#    of the mark: b and a are the shares of these images that score like the class before and after, own the share of
+#    the class's own images.
+# 3. The changes that explain at least half are weakened to the strength that the class's images show, and must still
+#    explain half. Changes that the class's images cannot have are dropped.
+# 4. One cause is sought before several: the change that explains most over all marks of the class is proposed first,
+#    with changes of other kinds that explain nearly as much; then the next change for the marks left.
 
 from __future__ import annotations
 

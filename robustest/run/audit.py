@@ -1,12 +1,11 @@
-"""Audit of an attack: before a claim passes, some samples that the attack left are attacked by other means.
+"""Audit of an attack: before a claim passes, some samples that the attack left are attacked by other means."""
 
-1. Draw a few of the samples that held (`_LOOKS`, at first 5) with the claim's seed, and attack them by the stages of
-   the cascade's audit. A sample that the audit breaks is broken, and the claim is decided again.
-2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %). The claim passes if it passes
-   even when that share of the other samples does not hold,
-3. or if the audit broke none of `FEW` samples: with .15 left wrongly, all 19 hold with a chance of .85^19 = .046.
-4. Else draw twice as many. Once every sample that held was audited, the outcomes decide.
-"""
+# 1. Draw a few of the samples that held (`_LOOKS`, at first 5) with the claim's seed, and attack them by the stages of
+#    the cascade's audit. A sample that the audit breaks is broken, and the claim is decided again.
+# 2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %). The claim passes if it passes
+#    even when that share of the other samples does not hold,
+# 3. or if the audit broke none of `FEW` samples: with .15 left wrongly, all 19 hold with a chance of .85^19 = .046.
+# 4. Else draw twice as many. Once every sample that held was audited, the outcomes decide.
 
 from __future__ import annotations
 

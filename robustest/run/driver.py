@@ -1,14 +1,13 @@
-"""From a plan to its evidence: the units in seeded order, chunk by chunk, until the claim is decided.
+"""From a plan to its evidence: the units in seeded order, chunk by chunk, until the claim is decided."""
 
-1. Put the units into an order drawn with the seed, and cut it into chunks.
-2. Ask the model about the first chunk. If its logits are the stored ones, stored chunks count.
-3. Replay known counterexamples before the first chunk that has to be measured: they may refute the claim alone.
-4. Read the chunks in order (`in_order`). After each one, ask the rule for a verdict, and check the clock.
-5. Before a pass, audit some of the samples that the attack left (`robustest.run.audit`).
-6. For a comparison with another model, measure that one too, on every unit. Then try the counterexamples of each model
-   on the other: an input that breaks both is no loss.
-7. Decide. If the claim failed, shrink the counterexamples that are shown, and keep them to be replayed.
-"""
+# 1. Put the units into an order drawn with the seed, and cut it into chunks.
+# 2. Ask the model about the first chunk. If its logits are the stored ones, stored chunks count.
+# 3. Replay known counterexamples before the first chunk that has to be measured: they may refute the claim alone.
+# 4. Read the chunks in order (`in_order`). After each one, ask the rule for a verdict, and check the clock.
+# 5. Before a pass, audit some of the samples that the attack left (`robustest.run.audit`).
+# 6. For a comparison with another model, measure that one too, on every unit. Then try the counterexamples of each
+#    model on the other: an input that breaks both is no loss.
+# 7. Decide. If the claim failed, shrink the counterexamples that are shown, and keep them to be replayed.
 
 from __future__ import annotations
 

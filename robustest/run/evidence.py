@@ -1,8 +1,7 @@
-"""Outcomes of chunks, and their sum.
+"""Outcomes of chunks, and their sum."""
 
-A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the seeded order; its `Evidence`, in
-the order of the data, is all that rules and results read.
-"""
+# A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the seeded order; its `Evidence`, in
+# the order of the data, is all that rules and results read.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Units of a plugin: games, episodes, pages of annotations. Positions go in, one outcome for each comes out.
+"""Units of a plugin: games, episodes, pages of annotations. Positions go in, one outcome for each comes out."""
 
-A `Countable` in `OwnUnits` gets seeded order, early verdicts, memory, shards, workers and reports as robustest's
-claims.
-"""
+# A `Countable` in `OwnUnits` gets seeded order, early verdicts, memory, shards, workers and reports as robustest's
+# claims.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Units: the things that a claim counts, their identity, and the measurement of a chunk of them.
+"""Units: the things that a claim counts, their identity, and the measurement of a chunk of them."""
 
-The driver uses only positions and digests of units; `Units` is everything else. There are labelled samples that a look
-puts to a classifier (`ModelUnits`), and units of plugins (`robustest.run.own_units.OwnUnits`).
-"""
+# The driver uses only positions and digests of units; `Units` is everything else. There are labelled samples that a
+# look puts to a classifier (`ModelUnits`), and units of plugins (`robustest.run.own_units.OwnUnits`).
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""Backdoors: one class that a small patch leads to far more easily than to any other.
+"""Backdoors: one class that a small patch leads to far more easily than to any other."""
 
-`robustest.discovery.triggers` searches, on one half of the samples, the smallest patch to each class. Patches of
-suspected classes are pasted into the other half.
-
-This does not find triggers that move, that are spread over the image or hidden in its content, that work for one source
-class alone, or backdoors to most of the classes.
-"""
+# `robustest.discovery.triggers` searches, on one half of the samples, the smallest patch to each class. Patches of
+# suspected classes are pasted into the other half.
+#
+# This does not find triggers that move, that are spread over the image or hidden in its content, that work for one
+# source class alone, or backdoors to most of the classes.
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
-"""Positive controls: models that rely on a cue, in which the search must find it before a claim passes.
+"""Positive controls: models that rely on a cue, in which the search must find it before a claim passes."""
 
-A control has a cue planted in the samples, in 95 % of one class and 2 % of the others, and a model that relies on it:
-given by the user; trained by the user's function; else simulated, which is the claim's own model, whose answer is
-replaced by the class wherever `PlantedCue.present`.
-
-One cue of each family is planted, as plain as the cues that the family is claimed to find. Cheapest patches have
-another control, `planted_chance`: gradients cannot climb a model that switches, so that the planted patch there raises
-the class's logit smoothly.
-"""
+# A control has a cue planted in the samples, in 95 % of one class and 2 % of the others, and a model that relies on it:
+# given by the user; trained by the user's function; else simulated, which is the claim's own model, whose answer is
+# replaced by the class wherever `PlantedCue.present`.
+#
+# One cue of each family is planted, as plain as the cues that the family is claimed to find. Cheapest patches have
+# another control, `planted_chance`: gradients cannot climb a model that switches, so that the planted patch there
+# raises the class's logit smoothly.
 
 from __future__ import annotations
 

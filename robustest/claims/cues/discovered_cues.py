@@ -1,15 +1,14 @@
-"""The claim about unnamed cues: proposed on one half of the samples, decided by an intervention on the other half.
+"""The claim about unnamed cues: proposed on one half of the samples, decided by an intervention on the other half."""
 
-1. `propose` searches one half.
-2. Each proposal is switched on and off in the other half. It is *sure* if it draws predictions to its class beyond
-   chance (McNemar's test, p <= alpha after Holm's correction over all proposals; for a cheapest patch also the
-   probability that one of as many classes is as cheap), if it draws more than twice the share of other predictions to
-   the class that it drives out of it, and if it is not faint.
-3. A sure cue that moves more than is claimed fails the claim. Any other proposal that does leaves it inconclusive.
-4. A claim that would pass must be able to fail: on positive controls (`controls`) the same search has to find their
-   cues. A patch, or a value in a column, is as plain as a cue can be: a search that misses it leaves the claim
-   inconclusive.
-"""
+# 1. `propose` searches one half.
+# 2. Each proposal is switched on and off in the other half. It is *sure* if it draws predictions to its class beyond
+#    chance (McNemar's test, p <= alpha after Holm's correction over all proposals; for a cheapest patch also the
+#    probability that one of as many classes is as cheap), if it draws more than twice the share of other predictions to
+#    the class that it drives out of it, and if it is not faint.
+# 3. A sure cue that moves more than is claimed fails the claim. Any other proposal that does leaves it inconclusive.
+# 4. A claim that would pass must be able to fail: on positive controls (`controls`) the same search has to find their
+#    cues. A patch, or a value in a column, is as plain as a cue can be: a search that misses it leaves the claim
+#    inconclusive.
 
 from __future__ import annotations
 

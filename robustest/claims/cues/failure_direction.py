@@ -1,12 +1,11 @@
-"""Failures in a corner of a class: errors along a direction of an embedding, beyond those that the embedding foresees.
+"""Failures in a corner of a class: errors along a direction of an embedding, beyond those that it foresees."""
 
-A direction is fitted for each class, and orders samples left out of the fit. The value is
-the error rate of the samples that lie furthest, less the rate foreseen there: near 0 where errors are ordinary, near 1
-where a minority fails that training lacked.
-
-A direction does not name the common feature of the errors: look at the samples that lie furthest, and test it with
-`measure_no_spurious_feature`.
-"""
+# A direction is fitted for each class, and orders samples left out of the fit. The value is the error rate of the
+# samples that lie furthest, less the rate foreseen there: near 0 where errors are ordinary, near
+# 1 where a minority fails that training lacked.
+#
+# A direction does not name the common feature of the errors: look at the samples that lie furthest, and test it with
+# `measure_no_spurious_feature`.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Interventions: predictions of the same samples with cues on and off, the kind of claim, and the numbers behind it.
+"""Interventions: predictions of the same samples with cues on and off, the kind of claim, and the numbers behind it."""
 
-A *null cue* changes nothing. A model whose predictions it moves answers by chance, by the batch or by the position, so
-that no flip can be put down to a cue.
-"""
+# A *null cue* changes nothing. A model whose predictions it moves answers by chance, by the batch or by the position,
+# so that no flip can be put down to a cue.
 
 from __future__ import annotations
 

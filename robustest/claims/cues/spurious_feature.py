@@ -1,13 +1,12 @@
-"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model.
+"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model."""
 
-With `cue="auto"` cues are searched for: `robustest.discovery` describes the search and its limits,
-`robustest.claims.cues.discovered_cues` the decision.
-
-A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
-found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
-found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the same
-samples: search and samples suffice for cues as plain, and no more.
-"""
+# With `cue="auto"` cues are searched for: `robustest.discovery` describes the search and its limits,
+# `robustest.claims.cues.discovered_cues` the decision.
+#
+# A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
+# found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
+# found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the
+# same samples: search and samples suffice for cues as plain, and no more.
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Evidence of a class that another model accepts too.
+"""Evidence of a class that another model accepts too."""
 
-Each sample x is driven to another class t: targeted PGD minimises the cross-entropy of t inside an L2 ball around x
-(Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3). The change that drives
-a robustly trained network is evidence of the class for other networks as well: a second model, the judge, is asked.
-"""
+# Each sample x is driven to another class t: targeted PGD minimises the cross-entropy of t inside an L2 ball around x
+# (Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3). The change that
+# drives a robustly trained network is evidence of the class for other networks as well: a second model, the judge, is
+# asked.
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Pictures of features: inputs that maximise them, samples where they are highest, and inputs that share them.
+"""Pictures of features: inputs that maximise them, samples where they are highest, and inputs that share them."""
 
-A feature is maximised by gradient steps on the input from grey (Engstrom et al., 2019, section 5).
-"""
+# A feature is maximised by gradient steps on the input from grey (Engstrom et al., 2019, section 5).
 
 from __future__ import annotations
 

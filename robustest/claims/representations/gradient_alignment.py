@@ -1,11 +1,10 @@
-"""Gradients that point where the classes differ.
+"""Gradients that point where the classes differ."""
 
-For a sample x of class y with runner-up c (the class of the next highest logit) the gradient g = d(z_y - z_c) / dx is
-compared with the difference of class means d = mean_y - mean_c: the alignment is cos(g, d). With masks it is the share
-of |g|^2 inside the mask. Gradients of robustly trained networks point along d, those of standard ones hardly (Tsipras
-et al., "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3). But smoothing aligns gradients too (Kaur,
-Cohen and Lipton, 2019), as does robustness off the data manifold alone (Srinivas et al., 2023).
-"""
+# For a sample x of class y with runner-up c (the class of the next highest logit) the gradient g = d(z_y - z_c) / dx is
+# compared with the difference of class means d = mean_y - mean_c: the alignment is cos(g, d). With masks it is the
+# share of |g|^2 inside the mask. Gradients of robustly trained networks point along d, those of standard ones hardly
+# (Tsipras et al., "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3). But smoothing aligns gradients too
+# (Kaur, Cohen and Lipton, 2019), as does robustness off the data manifold alone (Srinivas et al., 2023).
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Images recovered from a model's features.
+"""Images recovered from a model's features."""
 
-From grey with a little noise, normalised gradient steps minimise |R(x') - R(x)|, the distance of the features R of an
-input x' from those of a sample x. In standard networks inputs that look like nothing share features with any sample
-(Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, section 4).
-"""
+# From grey with a little noise, normalised gradient steps minimise |R(x') - R(x)|, the distance of the features R of an
+# input x' from those of a sample x. In standard networks inputs that look like nothing share features with any sample
+# (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, section 4).
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The number of features of a network's last layer that a linear head needs (Wong, Santurkar and Madry, ICML 2021).
+"""The number of features of a network's last layer that a linear head needs (Wong, Santurkar and Madry, ICML 2021)."""
 
-1. On one half of the samples, linear heads are fitted along a path of elastic-net penalties (section 2;
-   `robustest.heads`).
-2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is chosen;
-   if there is none, the most accurate.
-3. The other half compares it with the model, sample by sample.
-
-A head explains; it is not the deployed model. Weights alone hardly give a planted cue away: that takes an intervention.
-"""
+# 1. On one half of the samples, linear heads are fitted along a path of elastic-net penalties (section 2;
+#    `robustest.heads`).
+# 2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is
+#    chosen; if there is none, the most accurate.
+# 3. The other half compares it with the model, sample by sample.
+#
+# A head explains; it is not the deployed model. Weights alone hardly give a planted cue away: that takes an
+# intervention.
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""An attack on a chunk of samples, and proofs for the samples that it leaves, for all claims on robustness.
+"""An attack on a chunk of samples, and proofs for the samples that it leaves, for all claims on robustness."""
 
-1. The model predicts each sample unchanged. A wrong prediction is not attacked.
-2. A known counterexample that still breaks a sample (`robustest.run.replay`) replaces the attack.
-3. All others are attacked by the stages of the cascade, each stage on the samples that earlier stages left.
-4. With `Certifying`, bounds then try to prove the samples that the model has right.
-"""
+# 1. The model predicts each sample unchanged. A wrong prediction is not attacked.
+# 2. A known counterexample that still breaks a sample (`robustest.run.replay`) replaces the attack.
+# 3. All others are attacked by the stages of the cascade, each stage on the samples that earlier stages left.
+# 4. With `Certifying`, bounds then try to prove the samples that the model has right.
 
 from __future__ import annotations
 

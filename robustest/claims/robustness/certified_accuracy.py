@@ -1,8 +1,7 @@
-"""Certified accuracy: the share of samples that are proven to have no misclassified input inside the threat.
+"""Certified accuracy: the share of samples that are proven to have no misclassified input inside the threat."""
 
-The proofs are linear bounds for the samples that an attack left (Zhang et al., NeurIPS 2018, section 3;
-`robustest.bounds`), or, for a majority vote under noise, draws of that noise (Cohen et al., ICML 2019).
-"""
+# The proofs are linear bounds for the samples that an attack left (Zhang et al., NeurIPS 2018, section 3;
+# `robustest.bounds`), or, for a majority vote under noise, draws of that noise (Cohen et al., ICML 2019).
 
 from __future__ import annotations
 

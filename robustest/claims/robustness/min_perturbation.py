@@ -1,8 +1,7 @@
-"""Minimum perturbation: the smallest change found, for every sample, that makes the model wrong.
+"""Minimum perturbation: the smallest change found, for every sample, that makes the model wrong."""
 
-The interval's ends are order statistics: for any distribution of sizes, each is beyond the population's median with
-probability alpha at most (David and Nagaraja, Order Statistics, section 7.1).
-"""
+# The interval's ends are order statistics: for any distribution of sizes, each is beyond the population's median with
+# probability alpha at most (David and Nagaraja, Order Statistics, section 7.1).
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Robust accuracy: the share of samples with no misclassified input found inside the threat.
+"""Robust accuracy: the share of samples with no misclassified input found inside the threat."""
 
-With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then begins at
-the proven share.
-"""
+# With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then begins at
+# the proven share.
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Robust score: the mean of the worst scores that an attack finds inside the threat.
+"""Robust score: the mean of the worst scores that an attack finds inside the threat."""
 
-A search does not stop at a wrong prediction: it goes on for each sample's lowest score.
-"""
+# A search does not stop at a wrong prediction: it goes on for each sample's lowest score.
 
 from __future__ import annotations
 

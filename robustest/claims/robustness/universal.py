@@ -1,7 +1,6 @@
-"""Universal perturbations: one change that, added to any sample, changes the prediction.
+"""Universal perturbations: one change that, added to any sample, changes the prediction."""
 
-It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3).
-"""
+# It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3).
 
 from __future__ import annotations
 

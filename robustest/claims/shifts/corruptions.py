@@ -1,12 +1,11 @@
-"""Claims on common corruptions: accuracy by corruption and severity, its drop, and the mean corruption error.
+"""Claims on common corruptions: accuracy by corruption and severity, its drop, and the mean corruption error."""
 
-(Hendrycks and Dietterich, ICLR 2019; the mCE is in `decisions.corruption_error`.)
-
-1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
-2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
-3. The rule decides on the mean over samples and cells. An adaptive model is reset before each cell.
-4. The mCE is relative to error rates of a reference.
-"""
+# (Hendrycks and Dietterich, ICLR 2019; the mCE is in `decisions.corruption_error`.)
+#
+# 1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
+# 2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
+# 3. The rule decides on the mean over samples and cells. An adaptive model is reset before each cell.
+# 4. The mCE is relative to error rates of a reference.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Claims on perturbation sequences: frequency and size of changes of the prediction between frames.
+"""Claims on perturbation sequences: frequency and size of changes of the prediction between frames."""
 
-Flip probability and top-5 distance (Hendrycks and Dietterich, ICLR 2019, section 4.3). The claim is on a weighted
-mean of the figures of perturbations (`decisions.corruption_error.WeightedRule`).
-"""
+# Flip probability and top-5 distance (Hendrycks and Dietterich, ICLR 2019, section 4.3). The claim is on a weighted
+# mean of the figures of perturbations (`decisions.corruption_error.WeightedRule`).
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Claims on one shift: accuracy under it, its drop, and the predictions that it flips, right or wrong.
+"""Claims on one shift: accuracy under it, its drop, and the predictions that it flips, right or wrong."""
 
-Each sample is evaluated unshifted and shifted, with a random key per sample, so that the two are paired: the drop is
-`decisions.drop`, accuracy and flip rate are `decisions.share`.
-"""
+# Each sample is evaluated unshifted and shifted, with a random key per sample, so that the two are paired: the drop is
+# `decisions.drop`, accuracy and flip rate are `decisions.share`.
 
 from __future__ import annotations
 
