@@ -175,7 +175,7 @@ def agreement(random: Random, n: int, terms: Terms) -> bool:
 def _no_worse(lost: NDArray[np.bool_], terms: Terms) -> BaselineRule:
     other = ShareRule(threshold=None, at_least=True, terms=terms)
     before = np.ones(len(lost), bool)
-    return BaselineRule(other=other, asked=False, before=before, tolerance=0.02 - HAIR, terms=terms)
+    return BaselineRule(other=other, has_threshold=False, before=before, tolerance=0.02 - HAIR, terms=terms)
 
 
 @case("BaselineRule", "2 % of what held in the baseline lost")
@@ -189,7 +189,7 @@ def score_baseline(random: Random, n: int, terms: Terms) -> bool:
     lost = random.random(n) < 0.02
     rule = ScoreBaselineRule(
         other=ScoreRule(threshold=None, terms=terms),
-        asked=False,
+        has_threshold=False,
         before=np.full(n, 0.9),
         tolerance=0.018 - HAIR,
         terms=terms,

@@ -33,7 +33,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "engine.ascent": ("advanced", "ascend", "away_from", "inverted", "relative_distance", "towards_class"),
     "engine.chunks": ("Chunk", "check_data", "load"),
     "engine.evaluator": ("Evaluator", "seed_draws"),
-    "engine.features": ("in_order", "reader", "seen_by"),
+    "engine.features": ("in_order", "reader", "find_last_layer"),
     "extensions": ("Command", "Section", "hookimpl"),
     "heads": ("SparseHead", "SparsePath", "fit_sparse_head"),
     "health": ("HealthFinding",),

@@ -206,14 +206,14 @@ def checked_temperature(temperature: object, fit_data: object) -> float:
     return float(temperature)
 
 
-def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
+def check_apart(evidence: Evidence, fitted: Evidence | None) -> None:
     """Raise DataError if samples of the temperature's fit are evaluated."""
     if fitted is None:
         return
-    shared = int(np.isin(judged.columns["mark"], fitted.columns["mark"]).sum())
+    shared = int(np.isin(evidence.columns["mark"], fitted.columns["mark"]).sum())
     if shared:
         raise DataError(
-            f"Expected other samples to fit the temperature on but {shared} of the {judged.n} that "
+            f"Expected other samples to fit the temperature on but {shared} of the {evidence.n} that "
             "are judged are among "
             "them: fitted to what it is judged by, it looks better than it is."
         )

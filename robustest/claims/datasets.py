@@ -154,13 +154,13 @@ class Scoring:
             "Task", WorstScore(task, least=_HALF)
         )  # a task without a floor has no criterion of a right answer
         try:
-            judged = evaluator.judged(chunk.x, chunk.y, scored=True)
+            judgement = evaluator.judge(chunk.x, chunk.y, scored=True)
         finally:
             evaluator.task = task
-        exhibits = unchanged_exhibits(evaluator, chunk, ~judged.holds, judged.predicted, judged.margin)
-        columns = {"held": judged.holds, "score": cast("Tensor", judged.score)}
+        exhibits = unchanged_exhibits(evaluator, chunk, ~judgement.holds, judgement.predicted, judgement.margin)
+        columns = {"held": judgement.holds, "score": cast("Tensor", judgement.score)}
         if self.counting:
-            columns |= pixel_counts(task, judged.predicted, chunk.y)
+            columns |= pixel_counts(task, judgement.predicted, chunk.y)
         return Observation(columns, exhibits)
 
 
@@ -288,9 +288,9 @@ class Predicting:
     whole_inputs: ClassVar[bool] = True
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        judged, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
-        held, predicted = judged.holds, judged.predicted
-        exhibits = unchanged_exhibits(evaluator, chunk, ~held, predicted, judged.margin)
+        judgement, task = evaluator.judge(chunk.x, chunk.y), evaluator.task
+        held, predicted = judgement.holds, judgement.predicted
+        exhibits = unchanged_exhibits(evaluator, chunk, ~held, predicted, judgement.margin)
         columns = {"held": held}
         if task.one_class:
             # For `without_looking`, the accuracy of a constant prediction.

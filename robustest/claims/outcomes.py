@@ -114,21 +114,21 @@ def measure_rate(
     scope = terms.scope
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
     if live is None:
-        found, asked, early = as_outcomes(outcomes), None, None
+        found, replies, early = as_outcomes(outcomes), None, None
     else:
-        part = _Part(range(len(live.asked)), at_least, terms, early=not settings.exact, passes=no_worse_than is None)
-        asked = live.ask(_Parts([part], _mean), settings, RATE)
-        found, early = asked.outcomes, part.settled
-    scored, dropped = _scored(found, missing, asked)
+        part = _Part(range(len(live.items)), at_least, terms, early=not settings.exact, passes=no_worse_than is None)
+        replies = live.ask(_Parts([part], _mean), settings, RATE)
+        found, early = replies.outcomes, part.settled
+    scored, dropped = _scored(found, missing, replies)
     number = _number_rule(scored, at_least, terms)
     columns, decision = scored.decided(number, settings.seed, early)
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     if scored.single:
         details["right"] = int(columns["held"].sum())
-    caveats = _unscored(dropped, missing, asked)
+    caveats = _unscored(dropped, missing, replies)
     if no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED):
         if live is not None and callable(no_worse_than):
-            every = _Part(range(len(live.asked)), None, terms)
+            every = _Part(range(len(live.items)), None, terms)
             theirs = replace(live, system=no_worse_than).ask(_Parts([every], _mean), settings, RATE)
             reference = theirs.outcomes
             caveats += [f"of the other function {what}" for what in _caveats_of(theirs)]
@@ -137,7 +137,7 @@ def measure_rate(
         pairs = _Pairs.of(found, reference, missing)
         rule = _comparison(pairs, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
         compared = rule.decide(pairs.columns, len(pairs.now), None)
-        unread = [one for one in (asked, theirs) if one is not None and len(one.places) < len(one.names)]
+        unread = [one for one in (replies, theirs) if one is not None and len(one.places) < len(one.names)]
         if unread:
             why = (
                 unread[0].stopped or f"max_samples: {len(unread[0].places)} of {len(unread[0].names)} items were asked"
@@ -235,8 +235,8 @@ def measure_worst_group_rate(
         of_items = found.items.group
         alone = int((of_items == "").sum())
     else:
-        every = np.array(["" if one.row["group"] is None else str(one.row["group"]) for one in live.asked])
-        live = replace(live, asked=[one for one, group in zip(live.asked, every.tolist(), strict=True) if group])
+        every = np.array(["" if one.row["group"] is None else str(one.row["group"]) for one in live.items])
+        live = replace(live, items=[one for one, group in zip(live.items, every.tolist(), strict=True) if group])
         of_items, alone = every[every != ""], int((every == "").sum())
     groups = sorted(set(of_items.tolist()) - {""})
     if not groups:
@@ -246,15 +246,15 @@ def measure_worst_group_rate(
     parts = [
         _Part(np.flatnonzero(of_items == name).tolist(), at_least, shared, early=not settings.exact) for name in groups
     ]
-    asked = None
+    replies = None
     if live is not None:
-        asked = live.ask(_Parts(parts, _mean), settings, WORST_GROUP_RATE)
-        found = asked.outcomes
+        replies = live.ask(_Parts(parts, _mean), settings, WORST_GROUP_RATE)
+        found = replies.outcomes
     assert found is not None  # noqa: S101 - one of the two was read
-    scored, dropped = _scored(found, missing, asked)
+    scored, dropped = _scored(found, missing, replies)
     rows = []
     for name, part in zip(groups, parts, strict=True):
-        one = scored.part(scored.group == name, total=len(part.places) if asked is not None else None)
+        one = scored.part(scored.group == name, total=len(part.places) if replies is not None else None)
         if not one.n:  # not asked: another group had failed, or a budget was spent
             nothing = "no item of the group was asked"
             decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
@@ -273,7 +273,7 @@ def measure_worst_group_rate(
         interval=(min(row[3].interval[0] for row in rows), min(row[3].interval[1] for row in rows)),
     )
     caveats = [f"worst group {worst[0]!r}"]
-    caveats += _unscored(dropped, missing, asked)
+    caveats += _unscored(dropped, missing, replies)
     caveats += [f"{_count(alone)} in no group"] if alone else []
     details = {
         "groups": [
@@ -334,19 +334,19 @@ def measure_consistent_runs(
     settings, _, terms = _terms(options)
     held = None if max_flip_rate is None else 1 - max_flip_rate
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, least=2)
-    asked, early = None, None
+    replies, early = None, None
     if live is None:
         found = as_outcomes(outcomes)
     else:
-        whole = _Part(range(len(live.asked)), held, terms, early=not settings.exact)
-        asked = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
-        found, early = asked.outcomes, whole.settled
+        whole = _Part(range(len(live.items)), held, terms, early=not settings.exact)
+        replies = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
+        found, early = replies.outcomes, whole.settled
     of_items = found.items
-    several = of_items.planned >= 2 if asked is not None else of_items.runs >= 2
+    several = of_items.planned >= 2 if replies is not None else of_items.runs >= 2
     if not several.any():
         raise DataError(f"Expected items with several runs in {found.source} but every item has one at most.")
     agree = np.nan_to_num(1 - of_items.flips)
-    if asked is not None:
+    if replies is not None:
         agree *= of_items.runs * (of_items.runs - 1) / (of_items.planned * (of_items.planned - 1))
     part = _Scored(
         of_items.name[several],
@@ -355,10 +355,10 @@ def measure_consistent_runs(
         of_items.first[several],
         found,
         single=False,
-        asked=asked,
+        replies=replies,
     )
     columns, decision = part.decided(_number_rule(part, held, terms), settings.seed, early)
-    if asked is not None and asked.changed and decision.verdict is Verdict.PASSED:
+    if replies is not None and replies.changed and decision.verdict is Verdict.PASSED:
         # A cache of answers makes any system look consistent.
         why = "the function's state changes as it is asked: it may repeat earlier answers; ask it without a cache"
         decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
@@ -469,7 +469,7 @@ class _Live:
     """A function and the items that it is asked about."""
 
     system: System
-    asked: list[Question]
+    items: list[Question]
     score: Score
     runs: int
     calls: Calls
@@ -523,7 +523,7 @@ class _Live:
     def ask(self, judge: _Parts, settings: Settings, kind: Kind) -> Replies:
         return ask(
             self.system,
-            self.asked,
+            self.items,
             score=self.score,
             runs=self.runs,
             calls=self.calls,
@@ -533,16 +533,18 @@ class _Live:
         )
 
 
-def _unscored(items: int, missing: Missing, asked: Replies | None) -> list[str]:
+def _unscored(items: int, missing: Missing, replies: Replies | None) -> list[str]:
     """Return what a line must say of items with a run without a score; `_caveats_of` has those that were asked."""
-    if not items or asked is not None:
+    if not items or replies is not None:
         return []
     return [f"{_count(items)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"]
 
 
-def _caveats_of(asked: Replies) -> list[str]:
-    words = [f"{asked.failed} {'run' if asked.failed == 1 else 'runs'} failed and counted as 0"] if asked.failed else []
-    return words + (["the function's state changed as it was asked"] if asked.changed else [])
+def _caveats_of(replies: Replies) -> list[str]:
+    words = ["the function's state changed as it was asked"] if replies.changed else []
+    if not replies.failed:
+        return words
+    return [f"{replies.failed} {'run' if replies.failed == 1 else 'runs'} failed and counted as 0", *words]
 
 
 def as_outcomes(given: Reference) -> Outcomes:
@@ -567,7 +569,7 @@ class _Scored:
 
     Attributes:
         single: True if every item is one run of 0 or 1.
-        asked: the outcomes of a function, in the order in which they were read; None for recorded ones.
+        replies: the outcomes of a function, in the order in which they were read; None for recorded ones.
         of: number of items of which these were read; None if these are all.
     """
 
@@ -577,7 +579,7 @@ class _Scored:
     first: NDArray[np.int64]
     source: Outcomes
     single: bool
-    asked: Replies | None = None
+    replies: Replies | None = None
     of: int | None = None
 
     @property
@@ -588,7 +590,7 @@ class _Scored:
     def total(self) -> int:
         if self.of is not None:
             return self.of
-        return self.n if self.asked is None else len(self.asked.names)
+        return self.n if self.replies is None else len(self.replies.names)
 
     def part(self, which: NDArray[np.bool_], total: int | None = None) -> _Scored:
         return replace(
@@ -601,14 +603,14 @@ class _Scored:
         )
 
     def columns(self, seed: int) -> dict[str, NDArray[Any]]:
-        if self.asked is None:
+        if self.replies is None:
             # Bets depend on the order of the values: a seeded one of the sorted names is the same for any order of
             # rows.
             order = places = np.random.default_rng(seed).permutation(self.n)
         else:
-            rank = np.empty(len(self.asked.names), dtype=np.int64)
-            rank[self.asked.places] = np.arange(len(self.asked.places))
-            mine = np.searchsorted(np.array(self.asked.names), self.name)
+            rank = np.empty(len(self.replies.names), dtype=np.int64)
+            rank[self.replies.places] = np.arange(len(self.replies.places))
+            mine = np.searchsorted(np.array(self.replies.names), self.name)
             order = np.argsort(rank[mine])
             places = mine[order]
         return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
@@ -617,12 +619,12 @@ class _Scored:
         """Return the columns, and the decision with the reason why reading stopped before the verdict."""
         columns = self.columns(seed)
         decision = rule.decide(columns, self.total, early)
-        if self.asked is None or not self.asked.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
+        if self.replies is None or not self.replies.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
             return columns, decision
-        return columns, replace(decision, rule=f"{self.asked.stopped}; {decision.rule}", reasons=("budget",))
+        return columns, replace(decision, rule=f"{self.replies.stopped}; {decision.rule}", reasons=("budget",))
 
 
-def _scored(found: Outcomes, missing: Missing, asked: Replies | None = None) -> tuple[_Scored, int]:
+def _scored(found: Outcomes, missing: Missing, replies: Replies | None = None) -> tuple[_Scored, int]:
     """Return the items that count, and the number of items with a run without a score.
 
     Raises:
@@ -637,13 +639,13 @@ def _scored(found: Outcomes, missing: Missing, asked: Replies | None = None) -> 
     if not keep.any():
         raise DataError(f"Expected at least one item with a score in {found.source} but got none.")
     single = found.binary and bool((items.planned == 1).all())
-    scored = _Scored(items.name[keep], mean[keep], items.group[keep], items.first[keep], found, single, asked)
+    scored = _Scored(items.name[keep], mean[keep], items.group[keep], items.first[keep], found, single, replies)
     return scored, int(gone.sum())
 
 
 def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> ItemsRule | ShareRule | ScoreRule:
     """Return the rule on the rate: exact for shares, bets for means."""
-    if scored.asked is not None:
+    if scored.replies is not None:
         return ItemsRule(threshold=at_least, terms=terms, single=scored.single)
     if scored.single:
         return ShareRule(threshold=at_least, at_least=True, terms=terms)
@@ -733,13 +735,12 @@ class _Pairs:
 
 def _comparison(pairs: _Pairs, tolerance: float, terms: Terms, seed: int) -> NoWorse:
     """Return the rule that the pairs are decided by."""
-    rate: Rule = ShareRule(threshold=None, at_least=True, terms=terms)
+    common: dict[str, Any] = {"has_threshold": False, "tolerance": tolerance, "terms": terms}
     if pairs.single:
-        return BaselineRule(other=rate, asked=False, before=pairs.before.astype(bool), tolerance=tolerance, terms=terms)
+        rate: Rule = ShareRule(threshold=None, at_least=True, terms=terms)
+        return BaselineRule(other=rate, before=pairs.before.astype(bool), **common)
     rate = ScoreRule(threshold=None, terms=terms)
-    return ScoreBaselineRule(
-        other=rate, asked=False, before=pairs.before, tolerance=tolerance, terms=terms, seed=seed, of="rate"
-    )
+    return ScoreBaselineRule(other=rate, before=pairs.before, **common, seed=seed, of="rate")
 
 
 def _count(items: int) -> str:
@@ -767,18 +768,18 @@ def _result(
     details: dict[str, Any],
     caveats: Sequence[str],
 ) -> Result:
-    asked = scored.asked
+    replies = scored.replies
     # By the items' names `robustest compare` knows that two runs may be paired.
-    names = digest_of("\0".join(scored.name.tolist() if asked is None else asked.names))
+    names = digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
     evidence = Evidence(decision=decision, columns=columns, ids=columns["id"], total=scored.total, data=names)
     method, of = "recorded outcomes", f"{scored.n} items of {scored.source.source}"
-    if asked is not None:
+    if replies is not None:
         method = "asked"
-        made = {"calls": asked.calls, "recalled": asked.recalled, "failed": asked.failed}
-        details = {**details, **made, **({} if asked.spent is None else {"spent": asked.spent})}
-        tally = Tally(forward=asked.calls, seconds=asked.seconds, notes=asked.notes)
-        evidence = replace(evidence, cached=asked.cached, model=asked.model, tally=tally)
-        caveats = [*caveats, *_caveats_of(asked)]
+        made = {"calls": replies.calls, "recalled": replies.recalled, "failed": replies.failed}
+        details = {**details, **made, **({} if replies.spent is None else {"spent": replies.spent})}
+        tally = Tally(forward=replies.calls, seconds=replies.seconds, notes=replies.notes)
+        evidence = replace(evidence, cached=replies.cached, model=replies.model, tally=tally)
+        caveats = [*caveats, *_caveats_of(replies)]
     result = result_of(
         evidence,
         decision,
@@ -800,8 +801,8 @@ def _result(
     for place in np.argsort(scored.mean, kind="stable")[: settings.examples].tolist():
         if scored.mean[place] < 1:
             row, index = int(scored.first[place]), place
-            if asked is not None:
-                index = int(np.searchsorted(np.array(asked.names), scored.name[place]))
+            if replies is not None:
+                index = int(np.searchsorted(np.array(replies.names), scored.name[place]))
             parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
             parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
             shown.append(Counterexample(index=index, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))

@@ -321,7 +321,7 @@ class Trials:
         chunks: list[Chunk],
         at_least: float | None,
         statement: str,
-        asked: EarlyAnswers | None = None,
+        early: EarlyAnswers | None = None,
     ) -> None:
         self.ids = torch.cat([chunk.ids for chunk in chunks]).numpy()
         self.n = len(self.ids)
@@ -333,7 +333,7 @@ class Trials:
         self._evaluator = evaluator
         self._chunks = chunks
         self._statement = statement
-        self._asked = asked
+        self._early = early
         self._started = time.perf_counter()
 
     @classmethod
@@ -349,10 +349,10 @@ class Trials:
         ]
         if chunks[0].bounds != bounds:  # whole numbers, such as tokens: the model must get whole numbers again
             evaluator.model = replace(evaluator.model, whole=True)
-        asked = check_model(evaluator, chunks[0], settings.suppress)
+        early = check_model(evaluator, chunks[0], settings.suppress)
         for chunk in chunks:
             evaluator.check_labels(chunk.y)
-        return cls(evaluator, chunks, at_least, statement, asked)
+        return cls(evaluator, chunks, at_least, statement, early)
 
     @property
     def task(self) -> Task:
@@ -390,7 +390,7 @@ class Trials:
 
     def end(self) -> None:
         # Repeat the first predictions, to detect a model that changed during the search.
-        ask_again(self._evaluator, self._asked)
+        ask_again(self._evaluator, self._early)
         self._evaluator.settle()
 
     def breaks(self, change: object) -> bool:
@@ -415,9 +415,9 @@ class Trials:
             after = change.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
             # Targets that are places move with the image.
             y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
-            judged = self._evaluator.judged(after.x, y)
-            right += int(judged.holds.sum())
-            found.append(judged.margin.double())
+            judgement = self._evaluator.judge(after.x, y)
+            right += int(judgement.holds.sum())
+            found.append(judgement.margin.double())
             changed.append(after)
         self._evaluator.settle()
         margin = torch.cat(found)

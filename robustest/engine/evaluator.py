@@ -161,7 +161,7 @@ class Evaluator:
                 parts.append(self._checked(self._ask(_cut(x, part)), part))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
+    def judge(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
         """Judge the answers to inputs x (N, *S) by targets y (N, *T), part by part.
 
         Raises:
@@ -176,10 +176,10 @@ class Evaluator:
         for attempt in self._parts(len(x)):
             with attempt as part, torch.no_grad(), self._precision(low=False):
                 output, target = self._checked(self._ask(_cut(x, part)), part), _cut(y, part)
-                judged = task.holds(output, target), task.margin(output, target), task.predictions(output)
+                verdicts = task.holds(output, target), task.margin(output, target), task.predictions(output)
                 score = task.score(output, target) if scored else None
                 # Nothing is kept before all of it is there: a part that runs out of memory comes again.
-                for kept, one in zip((holds, margin, predicted), judged, strict=True):
+                for kept, one in zip((holds, margin, predicted), verdicts, strict=True):
                     kept.append(one)
                 first.append(output[: max(0, _FIRST - part.start)])
                 if score is not None:
@@ -235,8 +235,8 @@ class Evaluator:
                         logits = self._checked(self._ask(x), part)
                         value = objective(logits, part).sum()
                         # Weights behind a plain callable may ask for gradients where the input gets none.
-                        asked = value.requires_grad
-                        gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if asked else None
+                        has_slope = value.requires_grad
+                        gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if has_slope else None
                         if gradient is None:
                             raise ModelError(_NO_GRADIENT)
                     self.backward += part.stop - part.start
@@ -342,10 +342,10 @@ class Evaluator:
                 raise
             if "numpy() on Tensor that requires grad" in str(error):
                 raise ModelError(_NO_GRADIENT) from error
-            said = " ".join(str(error).split())[:_QUOTED].rstrip(".")
+            message = " ".join(str(error).split())[:_QUOTED].rstrip(".")
             raise ModelError(
                 f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised "
-                f"{type(error).__name__}: {said}. {_mend(self.model, x, error)}"
+                f"{type(error).__name__}: {message}. {_mend(self.model, x, error)}"
             ) from error
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:

@@ -253,8 +253,8 @@ def search(
         predicted, missed = majority(evaluator, found, y, draws)
         wrong = 2 * missed > draws
     elif len(at):
-        judged = evaluator.judged(found[at], y[at])
-        predicted[at], wrong[at] = judged.predicted.to(predicted), ~judged.holds
+        judgement = evaluator.judge(found[at], y[at])
+        predicted[at], wrong[at] = judgement.predicted.to(predicted), ~judgement.holds
     reached = None if alive is None else alive[:-1]
     return SearchOutcome(wrong & within(size, threat), found, size, predicted, margins, reached)
 

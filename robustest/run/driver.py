@@ -174,7 +174,7 @@ class _Run:
         if isinstance(rule, NoWorse) and decision.verdict is Verdict.PASSED:
             stream.tally, stream.counts, stream.exhibits = found.tally, found.counts, found.exhibits
             by_audit = own_rule.decide(found.columns, total, None)
-            decision = by_audit if rule.asked and by_audit.verdict is not Verdict.PASSED else decision
+            decision = by_audit if rule.has_threshold and by_audit.verdict is not Verdict.PASSED else decision
         if decision.verdict is Verdict.PASSED and not audited:
             unaudited = "the clock: time ran out before an audit of what the attack left was at its end"
             decision = replace(

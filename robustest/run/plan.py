@@ -342,7 +342,7 @@ class Plan:
             return self
         common: dict[str, Any] = {
             "other": self.rule,
-            "asked": has_threshold,
+            "has_threshold": has_threshold,
             "tolerance": tolerance,
             "terms": terms_of(self.settings),
         }

@@ -49,14 +49,14 @@ class Replay:
         certifies: True if the claim also proves samples; a replayed sample is then not proven.
 
     Attributes:
-        known: counterexamples that still break, by position in the data; filled by `replay`.
+        counterexamples: those that still break, by position in the data; filled by `replay`.
     """
 
     def __init__(
         self, threat: Threat, settings: Settings, task: Task = CLASSIFICATION, *, certifies: bool = False
     ) -> None:
         self.threat = threat
-        self.known: dict[int, ReplayedInput] = {}
+        self.counterexamples: dict[int, ReplayedInput] = {}
         self._certifies = certifies
         self._task = task
         self._found: list[Kept] = []
@@ -108,22 +108,22 @@ class Replay:
             if not evaluator.classes:
                 evaluator.logits(x[:1])
             evaluator.check_labels(tried.y)
-            judged = evaluator.judged(x, tried.y)
+            judgement = evaluator.judge(x, tried.y)
             size = self.threat.size(x, self.threat.region(tried.x, tried.bounds))
-            for row in (~judged.holds).nonzero().squeeze(1).tolist():
+            for row in (~judgement.holds).nonzero().squeeze(1).tolist():
                 index = int(tried.ids[row])
-                margin, predicted = float(judged.margin[row]), judged.predicted[row].cpu()
+                margin, predicted = float(judgement.margin[row]), judgement.predicted[row].cpu()
                 one = ReplayedInput(x[row].cpu(), float(size[row]), margin, predicted)
                 # Of several counterexamples of a sample the smallest is kept.
-                if index not in self.known or one.size < self.known[index].size:
-                    self.known[index] = one
-        return set(self.known)
+                if index not in self.counterexamples or one.size < self.counterexamples[index].size:
+                    self.counterexamples[index] = one
+        return set(self.counterexamples)
 
     def observed(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Return the outcomes of samples that known counterexamples break, with one more pass for clean predictions."""
-        judged = evaluator.judged(chunk.x, chunk.y)
-        clean, right = judged.predicted, judged.holds
-        known = [self.known[index] for index in chunk.ids.tolist()]
+        judgement = evaluator.judge(chunk.x, chunk.y)
+        clean, right = judgement.predicted, judgement.holds
+        known = [self.counterexamples[index] for index in chunk.ids.tolist()]
         size = torch.tensor([one.size for one in known], dtype=torch.float64)
         exhibits = exhibits_of(
             evaluator,
@@ -245,5 +245,5 @@ def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, si
     # Rounding moves an input, and may move it out of the threat or back to a right answer: both are checked.
     grey = from_levels(levels(found, part.bounds), part.bounds).clamp(*part.bounds)
     grey_size = threat.size(grey, threat.region(part.x, part.bounds))
-    good = within(grey_size, threat) & ~evaluator.judged(grey, part.y).holds
+    good = within(grey_size, threat) & ~evaluator.judge(grey, part.y).holds
     return torch.where(per_row(good, found), grey, found), torch.where(good, grey_size, size)

@@ -104,12 +104,12 @@ def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Ben
     with torch.inference_mode(False), frozen(model.module) as notes:
         evaluator = Evaluator.of(model, settings, notes)
         chunk = load(halves.samples, halves.searched, bounds=model.bounds, seed=settings.seed, device=evaluator.device)
-        asked = check_model(evaluator, chunk, settings.suppress)
+        early = check_model(evaluator, chunk, settings.suppress)
         made = Bench(evaluator, chunk)
         yield made
         if evaluator.backward:
             probe_gradient(evaluator, chunk, searched=False)
-        ask_again(evaluator, asked)
+        ask_again(evaluator, early)
         evaluator.settle()
         made.tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
 

@@ -18,7 +18,7 @@ from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
 from robustest.engine.ascent import grey, inverted, maximised
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.features import features_of, in_order, reader, seen_by
+from robustest.engine.features import features_of, find_last_layer, in_order, reader
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import frozen
 from robustest.models.last_layer import LastLayer
@@ -196,7 +196,7 @@ def _ready(
     # Tensors made in inference mode cannot take part in gradients.
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         evaluator = Evaluator.of(classifier, settings, notes)
-        last = seen_by(evaluator, samples, layer=layer, seed=settings.seed)
+        last = find_last_layer(evaluator, samples, layer=layer, seed=settings.seed)
         yield evaluator, last, samples, replace(settings, pictures=folder)
 
 

@@ -28,7 +28,7 @@ from robustest.claims.representations.feature_pictures import Gallery, highest
 from robustest.decisions import Decision, DropRule, clopper_pearson, count_at_most, optional_threshold
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.features import features_of, in_order, seen_by
+from robustest.engine.features import features_of, find_last_layer, in_order
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads import (
     SparseHead,
@@ -159,9 +159,9 @@ def measure_sparse_head(
         limit = f"max_features_per_class to be less than the {features} features that there are"
         raise ConfigError(expected(limit, limits.features, "No head has more, so that nothing is claimed of them."))
     look = SparseHeadMeasurement(fitted=fitted, of=halves.unseen)
-    judged = setup.but(exact=True).unpictured().on(halves.view)
+    other_half = setup.but(exact=True).unpictured().on(halves.view)
     rule = DropRule(threshold=limits.drop, terms=setup.terms)
-    plan = judged.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
+    plan = other_half.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), tally, plan.settings)
     columns = evidence.columns
     result = finish(
@@ -314,7 +314,7 @@ def fit_head(
     started = time.perf_counter()
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         evaluator = Evaluator.of(classifier, settings, notes)
-        last = seen_by(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
+        last = find_last_layer(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
         features, labels = _features_and_labels(evaluator, last, halves, settings.seed, options.min_per_class)
 
         # The path, chosen by held-out rows on which the model's own accuracy is known too.

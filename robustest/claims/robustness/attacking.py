@@ -120,15 +120,15 @@ class Attacking:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         cascade, threat = self.cascade, self.threat
-        judged, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
-        clean, right = judged.predicted, judged.holds
+        judgement, draws = evaluator.judge(chunk.x, chunk.y), draws_in(cascade)
+        clean, right = judgement.predicted, judgement.holds
         if draws > 1:
             # A random model: the majority of fresh draws decides, ties in its favour.
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
         if self.probing:
             # An audit leaves the experiments of health checks to the attack that it audits.
-            probe_inputs(evaluator, chunk, judged.first, climbers(cascade, threat, evaluator, chunk), threat)
+            probe_inputs(evaluator, chunk, judgement.first, climbers(cascade, threat, evaluator, chunk), threat)
         held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
         # float64: a size in float32 may round across eps.
         size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
@@ -137,7 +137,7 @@ class Attacking:
         counts: dict[str, int] = {}
         if self.replay is not None:
             for row, index in enumerate(chunk.ids.tolist()):
-                known = self.replay.known.get(index)
+                known = self.replay.counterexamples.get(index)
                 # Only samples that the model has right: a wrong one needs no counterexample.
                 if known is not None and bool(held[row]):
                     held[row], predicted[row], after[row] = False, known.predicted.to(predicted), known.x
@@ -152,7 +152,7 @@ class Attacking:
                 cascade,
                 threat,
                 part,
-                clean_margin=judged.margin[left],
+                clean_margin=judgement.margin[left],
                 attempts=attempts,
                 control=self.probing,
             )
@@ -194,8 +194,8 @@ class Attacking:
         # Inside the threat without a check: the inputs were found there for the same samples.
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)
-        judged = evaluator.judged(x, chunk.y)
-        held, predicted = judged.holds, judged.predicted
+        judgement = evaluator.judge(x, chunk.y)
+        held, predicted = judgement.holds, judgement.predicted
         columns = {"size": size}
         if draws > 1:
             predicted, missed = majority(evaluator, x, chunk.y, draws)
@@ -205,10 +205,10 @@ class Attacking:
             evaluator,
             chunk,
             ~held,
-            clean=evaluator.judged(chunk.x, chunk.y).predicted,
+            clean=evaluator.judge(chunk.x, chunk.y).predicted,
             predicted=predicted,
             after=x,
-            badness=-judged.margin,
+            badness=-judgement.margin,
             size=size,
         )
         columns["held"] = held

@@ -167,7 +167,7 @@ class Worsening:
 
     def _worst(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observation:
         cascade, threat = self.cascade, self.threat
-        before = evaluator.judged(chunk.x, chunk.y, scored=True)
+        before = evaluator.judge(chunk.x, chunk.y, scored=True)
         after, size = chunk.x.clone(), torch.zeros(len(chunk.x), dtype=torch.float64, device=chunk.x.device)
         stages: dict[str, int] = {}
         probe_inputs(evaluator, chunk, before.first, climbers(cascade, threat, evaluator, chunk), threat)
@@ -180,7 +180,7 @@ class Worsening:
             self._probe(evaluator, part, outcome.found)
             stages = outcome.stages
         # The search compared scores of other batches: the inputs that it found are scored once more, together.
-        found = evaluator.judged(after, chunk.y, scored=True)
+        found = evaluator.judge(after, chunk.y, scored=True)
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)
         # Other batches round differently: such a difference is no attack.
         worse = now < was - _LOWERED
@@ -216,7 +216,7 @@ class Worsening:
 
     def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         x, size = kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
-        before, found = (evaluator.judged(one, chunk.y, scored=True) for one in (chunk.x, x))
+        before, found = (evaluator.judge(one, chunk.y, scored=True) for one in (chunk.x, x))
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)
         lowered = now < was - _LOWERED
         exhibits = exhibits_of(
@@ -235,7 +235,7 @@ class Worsening:
     def _probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:
         task = evaluator.task
         # A sample below half of the median score counts as broken.
-        score = evaluator.judged(found.x, part.y, scored=True).score
+        score = evaluator.judge(found.x, part.y, scored=True).score
         if task.one_class or score is None:
             probe_survivors(evaluator, self.cascade, self.threat, part, found)
             return

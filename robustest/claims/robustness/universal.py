@@ -62,29 +62,29 @@ _WIDTHS = (1.0, 0.3)
 _FIRST_SHARE, _LATER_SHARE = 0.25, 0.1
 
 
-def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | L2, steps: int) -> Tensor:
+def learn(evaluator: Evaluator, batches: Batches, few: Chunk, threat: Linf | L2, steps: int) -> Tensor:
     """Return a perturbation (1, *S) inside the threat's ball that changes many of the model's own answers.
 
     Args:
         batches: the samples to learn from.
-        judged: some of these samples, on which perturbations are compared.
+        few: some of these samples, on which perturbations are compared.
         steps: steps of the two refined starts together.
     """
-    clean, task = evaluator.logits(judged.x), evaluator.task
+    clean, task = evaluator.logits(few.x), evaluator.task
     answers = task.predictions(clean)
     found: list[tuple[float, Tensor]] = []
 
     def keep(delta: Tensor) -> None:
-        fooled = ~task.holds(evaluator.logits(threat.project(judged.x + delta, region)), answers)
+        fooled = ~task.holds(evaluator.logits(threat.project(few.x + delta, region)), answers)
         found.append((float(fooled.double().mean()), delta))
 
-    region = threat.region(judged.x, judged.bounds)
-    alive = torch.zeros_like(judged.x[:1], dtype=torch.bool)  # elements with a gradient anywhere that was climbed from
+    region = threat.region(few.x, few.bounds)
+    alive = torch.zeros_like(few.x[:1], dtype=torch.bool)  # elements with a gradient anywhere that was climbed from
     short = max(1, steps // _SHORT)
     # Perturbations to begin with, and the target class of their first steps or None.
-    nothing = torch.zeros_like(judged.x[:1])
-    ball = _ball(threat, nothing, judged)
-    keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
+    nothing = torch.zeros_like(few.x[:1])
+    ball = _ball(threat, nothing, few)
+    keys = [rng.fold(few.key[:1], f"universal start {number}") for number in range(_RANDOM)]
     random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
     starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
     if task.one_class:
@@ -101,10 +101,10 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
         if own:
             keep(_climb(evaluator, batches(own), threat, delta, steps=own, share=_LATER_SHARE, alive=alive))
     best_of_all = max(found, key=lambda one: one[0])[1]
-    same = task.holds(evaluator.logits(threat.project(judged.x + best_of_all, region)), answers)
+    same = task.holds(evaluator.logits(threat.project(few.x + best_of_all, region)), answers)
     left = same.nonzero().squeeze(1)[: evaluator.probe_rows]
     if len(left):
-        part = replace(judged.rows(left), y=answers[left])
+        part = replace(few.rows(left), y=answers[left])
         count_unreached(evaluator, part, threat, alive.expand(len(left), *alive.shape[1:]))
     return best_of_all
 

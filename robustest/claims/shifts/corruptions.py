@@ -456,7 +456,7 @@ class Corrupting:
         task, columns = evaluator.task, {}
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
         if self.clean:
-            before = evaluator.judged(chunk.x, chunk.y)
+            before = evaluator.judge(chunk.x, chunk.y)
             clean, right = before.predicted, before.holds
             columns["clean"] = right
             if task.one_class:
@@ -473,8 +473,8 @@ class Corrupting:
             after = changed.x
             if self.beside_clean:
                 columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
-            judged = evaluator.judged(after, moved)
-            held, predicted = judged.holds, judged.predicted
+            judgement = evaluator.judge(after, moved)
+            held, predicted = judgement.holds, judgement.predicted
             columns[cell_column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(
@@ -485,7 +485,7 @@ class Corrupting:
                 predicted=predicted,
                 before=after if clean is None else chunk.x,
                 after=after,
-                badness=-judged.margin,
+                badness=-judgement.margin,
                 size=cell.level,
                 moved=moved,
             )

@@ -151,8 +151,8 @@ class Shifting:
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
         after, task = changed.x, evaluator.task
         moved = follow_targets(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
-        before = evaluator.judged(chunk.x, chunk.y)
-        shifted = evaluator.judged(after, self.aimed_at(task, chunk, before, moved))
+        before = evaluator.judge(chunk.x, chunk.y)
+        shifted = evaluator.judge(after, self.aimed_at(task, chunk, before, moved))
         columns = self.columns(task, before, shifted, moved)
         exhibits = exhibits_of(
             evaluator,

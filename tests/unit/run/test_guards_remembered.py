@@ -84,7 +84,7 @@ def test_what_still_breaks_is_replayed(replay_of: Callable[..., Replay]) -> None
     keep(replay_of(), [0, 2], [0.55, 0.45])
     replay = replay_of()
     assert replayed(replay) == {0, 2}
-    known = replay.known[2]
+    known = replay.counterexamples[2]
     assert known.size == pytest.approx(0.15, abs=1e-6)
     assert known.margin < 0
     assert int(known.predicted) == 0
@@ -138,7 +138,7 @@ def test_of_several_the_smallest_is_known(replay_of: Callable[..., Replay]) -> N
         keep(replay_of(), [0], [value])
     replay = replay_of()
     assert replayed(replay) == {0}
-    assert replay.known[0].size == pytest.approx(0.12, abs=0.01)
+    assert replay.counterexamples[0].size == pytest.approx(0.12, abs=0.01)
 
 
 def test_another_test_threat_or_no_corpus_knows_nothing(replay_of: Callable[..., Replay]) -> None:
@@ -166,7 +166,7 @@ def test_what_is_replayed_is_broken_and_nothing_of_it_proven(certifies: bool, re
     replay = replay_of(certifies=certifies)
     evaluator = evaluator_of(Bright(0.44))  # which is wrong of nobody unchanged, but of sample 1
     replayed(replay, Bright(0.44))
-    known = [index for index in (0, 2) if index in replay.known]
+    known = [index for index in (0, 2) if index in replay.counterexamples]
     observed = replay.observed(evaluator, chunk().rows(torch.tensor(known)), 3)
     assert not observed.columns["held"].any()
     assert observed.columns["clean"].all()
@@ -207,8 +207,8 @@ def test_what_is_shown_smaller_is_kept_smaller(replay_of: Callable[..., Replay])
     replay.remember(shown, (0.0, 1.0))
     later = replay_of()
     assert replayed(later) == {0, 2}
-    assert later.known[0].size == pytest.approx(0.12, abs=0.01)
-    assert later.known[2].size == pytest.approx(0.16, abs=0.01)
+    assert later.counterexamples[0].size == pytest.approx(0.12, abs=0.01)
+    assert later.counterexamples[2].size == pytest.approx(0.16, abs=0.01)
 
 
 def test_counterexamples_go_to_grey_levels_where_they_still_break_there() -> None:
