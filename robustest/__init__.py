@@ -14,7 +14,7 @@ from robustest.version import VERSION
 _MODULES = frozenset({"attacks", "cues", "data", "measure", "plots", "shifts", "tasks", "threats"})
 _HOME = {
     **named("assert_"),
-    "claims.robustness.certified_accuracy": ("Smoothed",),
+    "claims.robustness.certified_accuracy": ("Smoothed", "assert_certified_accuracy"),
     "claims.robustness.attacking": (
         "Adversarial",
         "find_adversarial",

@@ -60,7 +60,7 @@ from robustest.threats import Snr as Snr
 from robustest.threats import Spatial as Spatial
 from robustest.threats import Unbounded as Unbounded
 
-__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Discovery", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Discovery", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
 
 __version__: str
 
@@ -164,6 +164,32 @@ def assert_calibrated(
     temperature: float = ...,
     fit_data: object = ...,
     probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_certified_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_certified_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
