@@ -359,8 +359,6 @@ def assert_calibrated() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _CalibrationClaim:
-    """The quantity claimed and its threshold, or None."""
-
     quantity: Quantity
     threshold: float | None
     bins: int
@@ -448,9 +446,6 @@ def measure_selective_accuracy(
         coverage: share of samples that is answered, in (0, 1].
         at_least: accuracy claimed on them, in (0, 1].
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
     coverage = checked_threshold("coverage", coverage, trivial=0)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -539,9 +534,6 @@ def measure_ood_rejected(
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
     most = optional_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:

@@ -204,9 +204,6 @@ def measure_transfer_accuracy(
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples; with max_drop about the
             source's as well; alpha covers all comparisons.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)

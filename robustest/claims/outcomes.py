@@ -534,7 +534,6 @@ class _Live:
 
 
 def _unscored(items: int, missing: Missing, replies: Replies | None) -> list[str]:
-    """Return what a line must say of items with a run without a score; `_caveats_of` has those that were asked."""
     if not items or replies is not None:
         return []
     return [f"{_count(items)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"]
@@ -644,7 +643,6 @@ def _scored(found: Outcomes, missing: Missing, replies: Replies | None = None) -
 
 
 def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> ItemsRule | ShareRule | ScoreRule:
-    """Return the rule on the rate: exact for shares, bets for means."""
     if scored.replies is not None:
         return ItemsRule(threshold=at_least, terms=terms, single=scored.single)
     if scored.single:
@@ -734,7 +732,6 @@ class _Pairs:
 
 
 def _comparison(pairs: _Pairs, tolerance: float, terms: Terms, seed: int) -> NoWorse:
-    """Return the rule that the pairs are decided by."""
     common: dict[str, Any] = {"has_threshold": False, "tolerance": tolerance, "terms": terms}
     if pairs.single:
         rate: Rule = ShareRule(threshold=None, at_least=True, terms=terms)
@@ -748,7 +745,6 @@ def _count(items: int) -> str:
 
 
 def _terms(options: Options, missing: str = "fail") -> tuple[Settings, str | None, Terms]:
-    """Return the settings of a call, the scope that the call itself names, and the terms of its claim."""
     if missing not in ("fail", "drop"):
         raise ConfigError(expected('missing="fail" or missing="drop"', missing))
     _, settings = apply(lambda x: x, options)

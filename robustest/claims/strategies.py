@@ -177,9 +177,6 @@ def accuracy_under(
         at_least: accuracy that the test requires, in 0..1; the margin is then that of the sample that decides. None:
             the mean margin.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options)
@@ -394,7 +391,6 @@ class Trials:
         self._evaluator.settle()
 
     def breaks(self, change: object) -> bool:
-        """Return True if the claim breaks under a change."""
         trial = self.by_change.get(_key(change))
         if trial is None:
             trial = self.by_change[_key(change)] = self.measured(as_change(change))

@@ -155,7 +155,6 @@ class OutcomeChange:
 
     @property
     def worse(self) -> bool:
-        """True if more is lost than tolerance and chance explain."""
         return (self.lost - self.gained) / self.n > self.tolerance and self.p_lost <= self.alpha
 
     @property

@@ -56,7 +56,6 @@ class RateRule(Rule):
         return MeanRule(threshold=0.0, terms=self.terms).settle({"value": value}, n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """Decide before every sample was evaluated."""
         interval = anytime_rate_interval(columns, n, self.terms.alpha, early, signed=self.signed)
         return decide_early(self.threshold, interval, len(columns["event"]), n, early, at_least=False, terms=self.terms)
 

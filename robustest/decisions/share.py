@@ -242,12 +242,10 @@ class CertifiedRule(Rule):
 
     @property
     def held(self) -> ShareRule:
-        """The claim on samples that the attack did not break."""
         return ShareRule(threshold=self.threshold, at_least=True, terms=self.terms)
 
     @property
     def proven(self) -> ShareRule:
-        """The claim on proven samples."""
         return ShareRule(threshold=self.threshold, at_least=True, terms=self.terms, column="proven")
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:

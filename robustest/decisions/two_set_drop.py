@@ -214,8 +214,6 @@ class _DifferenceTest:
 
 
 class _Bounds:
-    """Shares with the distances to their exact bounds."""
-
     def __init__(self, share: Floats, down: Floats, up: Floats) -> None:
         self.share, self.down, self.up = share, down, up
 

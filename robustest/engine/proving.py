@@ -206,8 +206,6 @@ def reading_of(evaluator: Evaluator, chunk: Chunk) -> Reading:
 
 
 class _Whole(nn.Module):
-    """A classifier's preprocessing and module in one graph."""
-
     def __init__(self, model: Classifier, axes: int) -> None:
         super().__init__()
         self.inner = model.module
@@ -247,7 +245,6 @@ def _keeps_to_its_lines(network: Network, evaluator: Evaluator, chunk: Chunk) ->
 
 
 def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk) -> bool:
-    """Return True if graph and model give the same bits at random inputs."""
     most = min(_POINTS, evaluator.batch_size)
     for start in range(0, _POINTS, most):
         x = _points(evaluator, chunk, start, min(start + most, _POINTS))

@@ -319,7 +319,6 @@ def _rounds(searcher: Searcher, problem: Problem) -> Tensor:
 
 
 def _parts_of(searcher: Searcher, threat: Threat, problem: Problem, state: Rows, n: int) -> tuple[Render, Objective]:
-    """Return the render and the objective of a search, for parts of its n rows."""
     whole = slice(0, n)
 
     def render(point: Tensor, part: slice) -> Tensor:

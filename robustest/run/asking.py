@@ -396,7 +396,6 @@ class _Interview:
             pool.shutdown(wait=clock.left() != 0, cancel_futures=True)
 
     def _look_up(self, key: tuple[int, int]) -> bool:
-        """Return True if a run was sent or is remembered."""
         if key not in self._replies:
             known = self._answers.recall(self._items[key[0]], key[1])
             if known is None:
@@ -465,7 +464,6 @@ class _Answers:
         self._key = key_of("answer", {"system": self._identity}, None, asked=declared)
 
     def recall(self, question: Question, run: int) -> _Reply | None:
-        """Return the remembered reply to a run of an item, or None."""
         if self._store is None or self._key is None or self.changed:
             return None
         entry = self._store.load(self._part(question, run))

@@ -498,7 +498,6 @@ class ModelJob:
 
 
 def _random_states() -> tuple[bytes, object, bytes, int]:
-    """Return the states of the generators of torch, Python and NumPy."""
     numpy: Any = np.random.get_state()
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy[1].tobytes(), numpy[2]
 

@@ -272,7 +272,6 @@ class PositiveControl:
     planted: tuple[PlantedCue, ...] = ()
 
     def proven(self, confirmed: Collection[Proposal]) -> set[str]:
-        """Return the families that found and confirmed a planted cue."""
         if not self.planted:
             return {family for one in confirmed for family in (one.found_by, *one.families)}
         return {cue.family for cue in self.planted if any(cue.matches(one) for one in confirmed)}

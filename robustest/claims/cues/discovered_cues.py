@@ -396,7 +396,6 @@ def _controls(
     control: object | None,
     learner: Callable[[Plant], object] | None,
 ) -> Iterator[PositiveControl]:
-    """Yield the positive controls: the one given, or one for each round of planted cues."""
     if control is not None:
         name = "what the control relies on"
         yield PositiveControl(
@@ -506,7 +505,6 @@ class ProposalVerdicts:
 
     @property
     def confirmed(self) -> list[Proposal]:
-        """The sure proposals."""
         return [self._found.proposals[number] for number in self.sure]
 
     def _keeps(self, number: int) -> bool:

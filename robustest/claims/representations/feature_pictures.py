@@ -167,9 +167,6 @@ def picture_inversions(
         ids: positions in the data.
         steps, step_size: as for `measure_invertible_features`.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `picture_features`.
     """
     checked_whole("steps", steps, 1)
     with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):

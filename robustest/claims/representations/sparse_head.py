@@ -212,7 +212,6 @@ class HeadLimits:
 
     @property
     def slack(self) -> float:
-        """Validation accuracy given up."""
         # A head chosen at the very limit would be beyond it half of the time.
         return _SLACK if self.drop is None else min(_SLACK, self.drop / 2)
 

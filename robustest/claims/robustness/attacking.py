@@ -318,9 +318,6 @@ def find_adversarial(
             bytes.
         y: (N,) integer labels.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     check_threat(threat)
     cascade = as_attack(attack, threat)

@@ -217,7 +217,6 @@ def _smoothed(
     no_worse_than: Baseline | None,
     tolerance: float,
 ) -> Result:
-    """Measure the certified accuracy of the majority under noise."""
     if isinstance(no_worse_than, Smoothed):
         how, other = ((one.sigma, one.draws, one.guesses) for one in (model, no_worse_than))
         if how != other:

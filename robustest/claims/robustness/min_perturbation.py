@@ -211,9 +211,6 @@ def measure_min_perturbation(
     Returns:
         The result. A sample's outcome is True if it needs `at_least`, or more than 0 if that is None.
         `details["quantiles"]` has for each share q the largest size that at least 1 - q of the samples reach.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, within=(0.0, math.inf), trivial=0)
     name = _named(norm)

@@ -218,9 +218,6 @@ def measure_no_universal_perturbation(
 
     Returns:
         The result, `outcomes` None for the half learned from; the rate is a lower bound.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     max_fooling_rate = optional_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
     if not isinstance(threat, (Linf, L2)):

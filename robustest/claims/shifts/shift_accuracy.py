@@ -80,9 +80,6 @@ def measure_shift_accuracy(
             well; alpha covers all comparisons.
         task: as for `measure_robust_accuracy`; targets that are places follow the shift.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -173,7 +170,6 @@ class Shifting:
         return Observation(columns, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
-        """Return (B, *T) the targets of the shifted samples."""
         return moved
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
@@ -218,9 +214,6 @@ def measure_consistency(
         max_flip_rate: largest share of flips claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
     chosen = requested_shift(shift, severity)
