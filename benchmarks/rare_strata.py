@@ -30,7 +30,6 @@ from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.decisions import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
 from robustest.decisions.bets import MANY, capital
-from robustest.decisions.cluster_means import cluster_difference_interval
 from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, bin_of, capital_below, decide_accepted
 from robustest.decisions.corruption_error import CellsRule, WeightedRule
 from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column
@@ -38,7 +37,7 @@ from robustest.decisions.groups import WorstGroupRule
 from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rate import AgreementRule
 from robustest.decisions.rule import Decision
-from robustest.decisions.two_set_drop import TwoSetDropRule, exceeds
+from robustest.decisions.two_set_drop import TwoSetDropRule, cluster_difference_interval, exceeds
 
 Random = np.random.Generator
 Passes = Callable[[Random, int, Terms], bool]

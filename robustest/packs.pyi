@@ -30,8 +30,6 @@ from robustest.decisions import ShareRule as ShareRule
 from robustest.decisions import Terms as Terms
 from robustest.decisions import checked_threshold as checked_threshold
 from robustest.decisions import optional_threshold as optional_threshold
-from robustest.decisions.cluster_means import cluster_difference_interval as cluster_difference_interval
-from robustest.decisions.cluster_means import cluster_mean_interval as cluster_mean_interval
 from robustest.decisions.cues import worst_of as worst_of
 from robustest.decisions.drop import drop_bounds as drop_bounds
 from robustest.decisions.drop import mcnemar as mcnemar
@@ -44,6 +42,8 @@ from robustest.decisions.rule import judge_interval as judge_interval
 from robustest.decisions.share import clopper_pearson as clopper_pearson
 from robustest.decisions.strata import StrataRule as StrataRule
 from robustest.decisions.thresholds import count_at_most as count_at_most
+from robustest.decisions.two_set_drop import cluster_difference_interval as cluster_difference_interval
+from robustest.decisions.two_set_drop import cluster_mean_interval as cluster_mean_interval
 from robustest.devices import fast_in_bfloat16 as fast_in_bfloat16
 from robustest.devices import random_states as random_states
 from robustest.devices import resolve as resolve
@@ -88,7 +88,6 @@ from robustest.results import NOT_PAIRED as NOT_PAIRED
 from robustest.results import Pairing as Pairing
 from robustest.results import Result as Result
 from robustest.results import Verdict as Verdict
-from robustest.run.assertion import assertion as assertion
 from robustest.run.comparison import Baseline as Baseline
 from robustest.run.driver import observe as observe
 from robustest.run.evidence import Evidence as Evidence
@@ -104,17 +103,18 @@ from robustest.run.finish import finish as finish
 from robustest.run.finish import nothing_allowed as nothing_allowed
 from robustest.run.finish import result_of as result_of
 from robustest.run.finish import shown_path as shown_path
+from robustest.run.measurement import assertion as assertion
 from robustest.run.measurement import measurement as measurement
 from robustest.run.memory import entry_of as entry_of
 from robustest.run.memory import outcomes_in as outcomes_in
-from robustest.run.own_units import OwnUnits as OwnUnits
-from robustest.run.own_units import Part as Part
 from robustest.run.plan import Options as Options
 from robustest.run.plan import Plan as Plan
 from robustest.run.plan import Setup as Setup
 from robustest.run.plan import apply as apply
 from robustest.run.plan import settings_of as settings_of
 from robustest.run.plan import terms_of as terms_of
+from robustest.run.units import OwnUnits as OwnUnits
+from robustest.run.units import Part as Part
 from robustest.run.workers import Engine as Engine
 from robustest.run.workers import Job as Job
 from robustest.run.workers import Mapper as Mapper

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from robustest.bounds.nonlinear import NONLINEAR, Nonlinearity, nonlinear_of
 from robustest.bounds.operations import (
     AFFINE,
+    NONLINEAR,
     PRODUCTS,
     SHAPES,
     NoBound,
+    Nonlinearity,
     name_of,
+    nonlinear_of,
     run,
     run_magnitude,
     run_spread,

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from robustest.bounds.graph import Matrix, Network, Segment
-from robustest.bounds.nonlinear import Lines, Slopes, dots
+from robustest.bounds.operations import Lines, Slopes, dots
 from robustest.threats import L1, L2, Bounds, Linf, Threat
 
 

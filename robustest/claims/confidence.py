@@ -49,12 +49,11 @@ from robustest.errors import ConfigError, DataError, ModelError, expected, unkno
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, Needs
 from robustest.results import Captions, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import Changed, few, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.units import ModelUnits
 from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, requested_shift

@@ -18,7 +18,6 @@ from robustest.data.benchmarks import Benchmark
 from robustest.data.groups import as_groups
 from robustest.data.hierarchies import BreedsSplit, Domain, domains
 from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, optional_threshold
-from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
 from robustest.decisions.drop import drop_bounds, share_of_largest_class
 from robustest.decisions.groups import GroupShare, WorstGroupRule, group_shares
 from robustest.decisions.mean_iou import mean_iou
@@ -26,7 +25,9 @@ from robustest.decisions.multiplicity import group_level
 from robustest.decisions.rule import decide_early
 from robustest.decisions.two_set_drop import (
     TwoSetDropRule,
+    cluster_difference_interval,
     decide_two_set_drop,
+    fewest_clusters,
     share_difference_interval,
     two_set_drop,
 )
@@ -36,12 +37,11 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
 from robustest.run.finish import fall_from, fallible, few, finish, result_of
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup, apply, deciding, of_task
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.tasks import Task, WorstScore
@@ -439,7 +439,7 @@ def assert_worst_group_accuracy() -> None:
 #
 # Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would give
 # another drop, so the interval is by bets on the subclasses' accuracies, each a draw of its domain
-# (`robustest.decisions.cluster_means`).
+# (`robustest.decisions.two_set_drop`).
 
 
 SUBPOPULATION_SHIFT = Kind(

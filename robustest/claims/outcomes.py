@@ -32,10 +32,9 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
-from robustest.run.assertion import assertion
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, apply, terms_of
 from robustest.settings import Settings
 

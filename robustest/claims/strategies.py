@@ -40,11 +40,10 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
 from robustest.results import Fact, Pairing, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import Changed, result_of
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import with_search
 from robustest.settings import Settings

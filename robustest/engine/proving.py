@@ -13,8 +13,7 @@ from robustest import rng
 from robustest.attacks import Enumeration
 from robustest.bounds.graph import Network, read_network
 from robustest.bounds.linear import Ball, Bounding, ball_of, cut, margin_rows
-from robustest.bounds.nonlinear import Relu
-from robustest.bounds.operations import NoBound
+from robustest.bounds.operations import NoBound, Relu
 from robustest.clock import check as check_clock
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator

@@ -20,11 +20,10 @@ from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, bench, with_search
 

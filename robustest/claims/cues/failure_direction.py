@@ -28,11 +28,10 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.heads import checked_rows, standardisation
 from robustest.kinds import Kind, Quantity
 from robustest.results import Fact, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observation
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 
 # Failure directions: for each class a direction of an embedding along which a model's errors differ from its hits.

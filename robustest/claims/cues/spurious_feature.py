@@ -24,11 +24,10 @@ from robustest.discovery.proposals import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.finish import Changed, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, apply, deciding, of_task
 from robustest.tasks import Task
 

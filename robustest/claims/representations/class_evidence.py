@@ -22,11 +22,10 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import beside, with_second
 from robustest.threats import L2

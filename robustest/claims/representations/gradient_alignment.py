@@ -25,11 +25,10 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Captions, Result
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, beside, with_second
 from robustest.settings import Settings

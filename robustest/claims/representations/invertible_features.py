@@ -22,11 +22,10 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Captions, Pairing, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 
 _HALF = 0.5

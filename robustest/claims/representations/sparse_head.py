@@ -42,11 +42,10 @@ from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, frozen
 from robustest.models.last_layer import LastLayer
 from robustest.results import Fact, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings

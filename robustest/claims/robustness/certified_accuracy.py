@@ -33,12 +33,11 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Captions, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
 from robustest.run.finish import finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.replay import Replay
 from robustest.threats import L1, L2, Linf, Threat

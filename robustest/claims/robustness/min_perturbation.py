@@ -37,11 +37,10 @@ from robustest.engine.search import search
 from robustest.errors import ConfigError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.tasks import Task
 from robustest.threats import L1, L2, Linf, Threat, per_row

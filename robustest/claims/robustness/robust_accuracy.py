@@ -25,12 +25,11 @@ from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson,
 from robustest.engine.answer_checks import hints_on
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Look
 from robustest.run.finish import finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.replay import Replay
 from robustest.tasks import Task

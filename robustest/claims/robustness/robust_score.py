@@ -30,12 +30,11 @@ from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import kept_of
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of

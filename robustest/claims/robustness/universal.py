@@ -22,11 +22,10 @@ from robustest.engine.gradient_checks import count_unreached
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import Halves
 from robustest.settings import Settings

@@ -38,12 +38,11 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, StoreError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence, Exhibit, Look, Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.shifts import (
     COMMON_CORRUPTIONS,

@@ -24,12 +24,11 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
 from robustest.run.finish import Changed, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 
 _TOP = 5

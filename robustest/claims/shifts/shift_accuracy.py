@@ -16,12 +16,11 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
 from robustest.tasks import Task
