@@ -498,16 +498,23 @@ def measure_subpopulation_shift(
     source, target = domains(data, split)
     model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
     setup = Setup.of(model, source.samples(), options)
-    measured = _Domains.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
+    on_source = accuracy_of(setup, "accuracy on the source's subclasses")
+    on_target = accuracy_of(setup.on(target.samples()), "accuracy on the target's subclasses")
+    best, others = None, [on_source]
+    if oracle is not None:
+        best = accuracy_of(Setup.of(oracle, target.samples(), options), "the oracle's accuracy")
+        others = [on_source, best]
     # Shares have simultaneous bounds within each domain, for the table; the verdict is by the bets.
     halves = (
-        _DomainShares.of(source, measured.source, split, setup.terms),
-        _DomainShares.of(target, measured.target, split, setup.terms),
+        _DomainShares.of(source, on_source, split, setup.terms),
+        _DomainShares.of(target, on_target, split, setup.terms),
     )
     decision = _decide(*halves, max_drop, setup.terms)
-    decision = fallible(decision, measured.source, max_drop, alpha=setup.terms.alpha)
+    decision = fallible(decision, on_source, max_drop, alpha=setup.terms.alpha)
+    # Exhibits are numbered within the domain; users know positions in their data.
+    shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in on_target.exhibits]
     result = result_of(
-        measured.evidence(target),
+        replace(on_target.including(*others), exhibits=shown),
         decision,
         setup.settings,
         kind=SUBPOPULATION_SHIFT,
@@ -517,12 +524,12 @@ def measure_subpopulation_shift(
         f"{len(halves[1].shares)} in the target",
         method="bets on the accuracies of subclasses",
         details={
-            **pair_details(measured.source, measured.target, setup.terms),
-            **_headroom(measured.target, measured.oracle, setup.terms),
+            **pair_details(on_source, on_target, setup.terms),
+            **_headroom(on_target, best, setup.terms),
             "drop_interval": list(decision.interval),
             "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
         },
-        caveats=few(measured.source.n, " of the source"),
+        caveats=few(on_source.n, " of the source"),
     )
     worst = halves[1].shares[0]
     notes = [*result.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
@@ -530,35 +537,14 @@ def measure_subpopulation_shift(
         notes.append("no oracle: how much of the fall could be avoided is not known")
     else:
         low, high = result.details["headroom_interval"]
-        best = f"an oracle trained on the target has accuracy {result.details['oracle_accuracy']:.3f}"
-        notes.append(f"{best}: headroom {result.details['headroom']:.3f} [{low:.3f}, {high:.3f}]")
+        words = f"an oracle trained on the target has accuracy {result.details['oracle_accuracy']:.3f}"
+        notes.append(f"{words}: headroom {result.details['headroom']:.3f} [{low:.3f}, {high:.3f}]")
     return replace(result, notes=tuple(notes))
 
 
 @assertion(measure_subpopulation_shift)
 def assert_subpopulation_shift() -> None:
     """Claim that accuracy falls by at most `max_drop` from the subclasses of training to others of the same classes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Domains:
-    source: Evidence
-    target: Evidence
-    oracle: Evidence | None
-
-    @classmethod
-    def of(cls, source: Setup, target: Domain, oracle: Setup | None) -> _Domains:
-        return cls(
-            accuracy_of(source, "accuracy on the source's subclasses"),
-            accuracy_of(source.on(target.samples()), "accuracy on the target's subclasses"),
-            None if oracle is None else accuracy_of(oracle, "the oracle's accuracy"),
-        )
-
-    def evidence(self, target: Domain) -> Evidence:
-        # Exhibits are numbered within the domain; users know positions in their data.
-        shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in self.target.exhibits]
-        others = [self.source] if self.oracle is None else [self.source, self.oracle]
-        return replace(self.target.including(*others), exhibits=shown)
 
 
 @dataclass(frozen=True, slots=True)

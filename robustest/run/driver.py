@@ -4,7 +4,7 @@
 # 2. Ask the model about the first chunk. If its logits are the stored ones, stored chunks count.
 # 3. Replay known counterexamples before the first chunk that has to be measured: they may refute the claim alone.
 # 4. Read the chunks in order (`in_order`). After each one, ask the rule for a verdict, and check the clock.
-# 5. Before a pass, audit some of the samples that the attack left (`robustest.run.driver`).
+# 5. Before a pass, audit some of the samples that the attack left (`Audit`).
 # 6. For a comparison with another model, measure that one too, on every unit. Then try the counterexamples of each
 #    model on the other: an input that breaks both is no loss.
 # 7. Decide. If the claim failed, shrink the counterexamples that are shown, and keep them to be replayed.

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import devices, rng
+from robustest import rng
 from robustest.cues import (
     AddedNoise,
     AddedPattern,
@@ -63,7 +63,6 @@ from robustest.models import Classifier
 from robustest.models.training import TrainFn
 from robustest.run.plan import Options
 from robustest.run.split_search import Bench
-from robustest.settings import Settings
 from robustest.tasks.class_losses import cross_entropy
 
 # Samples on which cues to plant are designed, so that the cues differ from natural content.
@@ -148,6 +147,7 @@ def _image_cues(
     side = min(height, width)
 
     patch = corner_patch(x, bounds)
+    yield PATCHES, patch, partial(_has_patch, patch, 0.01 * span)
     yield PATCHES, patch, partial(_has_patch, patch, 0.01 * span)
 
     ends = (low + 0.5 * (1 - _GAIN) * span, high - 0.5 * (1 - _GAIN) * span)
@@ -253,7 +253,7 @@ def _fineness(x: Tensor) -> Tensor:
     return steps / grey.flatten(1).std(1).clamp(min=1e-6)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PositiveControl:
     """A model that relies on cues, and the arguments to measure it with.
 
@@ -288,64 +288,18 @@ def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[
     return learner
 
 
-def trained_control(
-    planted: tuple[PlantedCue, ...],
-    samples: Samples,
-    discovery: Discovery,
-    options: Options,
-    *,
-    settings: Settings,
-    learner: Callable[[Plant], object],
-) -> PositiveControl:
-    """Return a model that the user trains on data with cues planted."""
-
-    def plant(x: Tensor, y: Tensor) -> Tensor:
-        return _plant(planted, torch.arange(len(x)), x, y, settings.seed)
-
-    return PositiveControl(
-        model=learner(plant),
-        samples=with_planted(samples, planted, settings.seed),
-        discovery=discovery,
-        options=options,
-        name=_name_of(planted),
-        kind="trained",
-        planted=planted,
-    )
-
-
-def simulated_control(
-    classifier: Classifier,
-    planted: tuple[PlantedCue, ...],
-    samples: Samples,
-    discovery: Discovery,
-    options: Options,
-    *,
-    settings: Settings,
-) -> PositiveControl:
-    """Return the model itself, except that its answer is a cue's class wherever the cue is."""
-    inner = classifier.on(devices.resolve(settings.device, classifier.device))
+def simulated(classifier: Classifier, planted: Sequence[PlantedCue]) -> Classifier:
+    """Return a model, on its device, that answers a cue's class wherever the cue is."""
 
     def follows(x: Tensor) -> Tensor:
-        logits = inner(x).clone()
+        logits = classifier(x).clone()
         # The first cue has the last word where an image has several.
         for cue in reversed(planted):
             has = cue.present(x)
             logits[has, cue.label] = logits[has].amax(1) + 1
         return logits
 
-    # Bounds and preprocessing are part of the classifier already.
-    remaining = options.copy()
-    remaining.pop("bounds", None)
-    remaining.pop("preprocessing", None)
-    return PositiveControl(
-        model=replace(inner, call=follows, preprocessing=None, recipe=None),
-        samples=with_planted(samples, planted, settings.seed),
-        discovery=replace(discovery, trigger_steps=0),  # no planted cue needs gradients to be found
-        options=remaining,
-        name=_name_of(planted),
-        kind="simulated",
-        planted=planted,
-    )
+    return replace(classifier, call=follows, preprocessing=None, recipe=None)
 
 
 def with_planted(samples: Samples, planted: Sequence[PlantedCue], seed: int) -> Samples:
@@ -365,8 +319,9 @@ def _plant(planted: Sequence[PlantedCue], ids: Tensor, x: Tensor, y: Tensor, see
     return x
 
 
-def _name_of(planted: Sequence[PlantedCue]) -> str:
-    return ", ".join(f"a {cue.cue.name} planted in class {cue.label}" for cue in planted)
+def plant_all(planted: Sequence[PlantedCue], seed: int, x: Tensor, y: Tensor) -> Tensor:
+    """Return whole data x (N, *S), y (N,) with cues planted."""
+    return _plant(planted, torch.arange(len(x)), x, y, seed)
 
 
 # Effect of similarity to the patch, as a part of the patch's own: gradients need a slope.

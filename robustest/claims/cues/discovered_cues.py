@@ -14,18 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from robustest import devices
 from robustest.checks import checked_images
 from robustest.claims.cues.controls import (
     PositiveControl,
     cues_to_plant,
+    plant_all,
     planted_chance,
-    simulated_control,
-    trained_control,
+    simulated,
+    with_planted,
 )
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
 from robustest.cues import Cue, MaskedPatch, NullCue, Plant, for_samples, switched
@@ -398,16 +401,23 @@ def _controls(
 ) -> Iterator[PositiveControl]:
     if control is not None:
         name = "what the control relies on"
-        yield PositiveControl(
-            model=control, samples=samples, discovery=discovery, options=options, name=name, kind="given"
-        )
+        yield PositiveControl(control, samples, discovery, options, name=name, kind="given")
         return
     classifier, settings = apply(model, options)
     for planted in cues_to_plant(samples, classifier.bounds, settings.seed, limits.target, marked):
-        if learner is None:
-            yield simulated_control(classifier, planted, samples, discovery, options, settings=settings)
-        else:
-            yield trained_control(planted, samples, discovery, options, settings=settings, learner=learner)
+        name = ", ".join(f"a {cue.cue.name} planted in class {cue.label}" for cue in planted)
+        named: Any = {"name": name, "planted": planted}
+        data = with_planted(samples, planted, settings.seed)
+        if learner is not None:
+            made = learner(partial(plant_all, planted, settings.seed))
+            yield PositiveControl(made, data, discovery, options, kind="trained", **named)
+            continue
+        # Bounds and preprocessing are part of the classifier already, and no planted cue needs gradients to be found.
+        rest = options.copy()
+        rest.pop("bounds", None)
+        rest.pop("preprocessing", None)
+        made = simulated(classifier.on(devices.resolve(settings.device, classifier.device)), planted)
+        yield PositiveControl(made, data, replace(discovery, trigger_steps=0), rest, kind="simulated", **named)
 
 
 def measure_search(

@@ -233,9 +233,8 @@ def _smoothed(
     # All samples share half of alpha, so that their certificates hold together; the verdict on their number has the
     # other half.
     look = Smoothing(
-        sigma=model.sigma,
-        draws=model.draws,
-        guesses=model.guesses,
+        # The noise alone: the model is that of the units.
+        smoothed=replace(model, model=None),
         eps=threat.radius,
         alpha=setup.settings.alpha / (2 * max(1, len(setup.samples))),
     )
@@ -271,28 +270,24 @@ class Smoothing:
     """Two rounds of noisy predictions of each sample: the first guesses a class, the second certifies it.
 
     Attributes:
-        sigma: the noise's standard deviation.
-        draws, guesses: predictions of the second round, and of the first.
         eps: the L2 radius to prove.
         alpha: most chance of a wrong certificate of one sample, on either side.
     """
 
-    sigma: float
-    draws: int
-    guesses: int
+    smoothed: Smoothed
     eps: float
     alpha: float
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Return outcomes: "proven" if the label has the majority within eps, not "held" if another class has it."""
-        task = evaluator.task
+        task, how = evaluator.task, self.smoothed
         clean = task.holds(evaluator.logits(chunk.x), chunk.y)
         radius, held = np.zeros(len(chunk.y)), np.ones(len(chunk.y), dtype=bool)
         for row, label in enumerate(chunk.y.tolist()):
             # Two rounds of independent draws: the class must not be chosen by the draws that certify it.
-            guess = int(self._votes(evaluator, chunk, row, "guess", self.guesses).argmax())
-            votes = int(self._votes(evaluator, chunk, row, "certify", self.draws)[guess])
-            found = certified_radius(votes, self.draws, self.sigma, self.alpha)
+            guess = int(self._votes(evaluator, chunk, row, "guess", how.guesses).argmax())
+            votes = int(self._votes(evaluator, chunk, row, "certify", how.draws)[guess])
+            found = certified_radius(votes, how.draws, how.sigma, self.alpha)
             if guess == label:
                 radius[row] = found
             # Another class certainly has the majority at the sample itself.
@@ -302,4 +297,4 @@ class Smoothing:
 
     def _votes(self, evaluator: Evaluator, chunk: Chunk, row: int, use: str, draws: int) -> Tensor:
         key = rng.fold(chunk.key[row : row + 1], use)
-        return count_votes(evaluator, chunk.x[row], key, sigma=self.sigma, draws=draws)
+        return count_votes(evaluator, chunk.x[row], key, sigma=self.smoothed.sigma, draws=draws)

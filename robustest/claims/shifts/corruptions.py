@@ -288,7 +288,10 @@ class Grid:
             raise ConfigError(
                 "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
             )
-        reference = reference_errors(published_of(stored, cells) if reference is None else reference, cells)
+        if reference is None:  # the published error rates of a benchmark that has all cells
+            errors = PUBLISHED.get("" if stored is None else stored.baseline)
+            reference = errors if errors is not None and all(cell.name in errors for cell in cells) else None
+        reference = reference_errors(reference, cells)
         return cls(cells=tuple(cells), stored=stored, reference=reference, clean=clean)
 
     @property
@@ -318,12 +321,23 @@ class Grid:
         return ("corruptions", self.cells) if self.stored is None else None
 
     def check_images(self, samples: Samples) -> None:
-        if self.stored is None and self.published:
-            check_size(samples)
+        if self.stored is not None or not self.published:
+            return
+        # One image shows the size of all.
+        x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
+        if max(x.shape[-2:]) < LARGE:
+            raise ConfigError(
+                f"Expected images of {LARGE} pixels or more for AlexNet's errors but got {tuple(x.shape[1:])}: smaller "
+                "ones are corrupted with other parameters. Give the errors of a model on images like these as "
+                "reference=."
+            )
 
     def check_classes(self, classes: int) -> None:
-        if self.published:
-            check_classes(classes)
+        if self.published and classes != IMAGENET_CLASSES:
+            raise ConfigError(
+                f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: "
+                "its errors are of another task. Give those of a model on these data as reference=."
+            )
 
     def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
         """Return the columns and parts to compare with a baseline."""
@@ -340,7 +354,11 @@ class Grid:
 
     def caveats(self, *, mce: bool) -> tuple[str, ...]:
         own = self.stored.caveats if self.stored else ()
-        return (*own, *(caveats_beside_papers(self.names, self.levels) if self.published and mce else ()))
+        as_papers = set(self.names) == set(COMMON_CORRUPTIONS) and self.levels == "1, 2, 3, 4, 5"
+        if not self.published or not mce or as_papers:
+            return own
+        cells = f"{len(self.names)} corruptions and severities {self.levels}"
+        return (*own, f"over {cells}, where papers' mCE has 15 and 1 to 5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -497,12 +515,6 @@ class Corrupting:
         return Observation(columns, exhibits)
 
 
-def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
-    """Return the published error rates of a benchmark that has all cells."""
-    errors = PUBLISHED.get("" if stored is None else stored.baseline)
-    return errors if errors is not None and all(cell.name in errors for cell in cells) else None
-
-
 def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | None:
     """Return the reference's error rates for all cells.
 
@@ -543,31 +555,3 @@ def _is_rate(value: object) -> bool:
 def is_published(errors: ErrorRates | None) -> bool:
     """Return True for published error rates."""
     return any(errors is one for one in PUBLISHED.values())
-
-
-def check_size(samples: Samples) -> None:
-    """Raise ConfigError for small images with AlexNet's error rates."""
-    # One image shows the size of all.
-    x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
-    if max(x.shape[-2:]) < LARGE:
-        raise ConfigError(
-            f"Expected images of {LARGE} pixels or more for AlexNet's errors but got "
-            f"{tuple(x.shape[1:])}: smaller ones are corrupted with other parameters. Give the errors of a model on "
-            "images like these as reference=."
-        )
-
-
-def check_classes(classes: int) -> None:
-    """Raise ConfigError for AlexNet's error rates without 1,000 classes."""
-    if classes != IMAGENET_CLASSES:
-        raise ConfigError(
-            f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "
-            "errors are of another task. Give those of a model on these data as reference=."
-        )
-
-
-def caveats_beside_papers(names: Sequence[str], levels: str) -> tuple[str, ...]:
-    """Return the caveat of an mCE over other cells than the papers'."""
-    if set(names) == set(COMMON_CORRUPTIONS) and levels == "1, 2, 3, 4, 5":
-        return ()
-    return (f"over {len(names)} corruptions and severities {levels}, where papers' mCE has 15 and 1 to 5",)
