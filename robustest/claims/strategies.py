@@ -33,8 +33,8 @@ from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
-from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
-from robustest.engine.chunks import Chunk, check_data, partition, read
+from robustest.engine.answer_checks import ask_again, check_model
+from robustest.engine.chunks import check_data, partition, read
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
@@ -112,7 +112,7 @@ def measure_robust_to(
     setting = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."
     settings, statement = setup.settings, ROBUST_TO.quantities[0].state(setting) + of_task(setup.task)
     with torch.inference_mode(False), frozen(setup.model.module) as notes:
-        trials = Trials.of(setup, at_least, statement)
+        trials = Trials(setup, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
         # A counterexample found in time refutes for certain: it is measured on all samples, however long that takes.
         with clock.unlimited() if ended.early else nullcontext():
@@ -180,7 +180,7 @@ def accuracy_under(
     at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options)
     with torch.inference_mode(False), frozen(setup.model.module):
-        trials = Trials.of(setup, at_least, "")
+        trials = Trials(setup, at_least, "")
         trial = trials.measured(as_change(change))
     if hypothesis.currently_in_test_context():
         tell_hypothesis(trial.margin)
@@ -311,44 +311,28 @@ class Trials:
         worst: the change with the fewest right samples.
     """
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        chunks: list[Chunk],
-        at_least: float | None,
-        statement: str,
-        early: EarlyAnswers | None = None,
-    ) -> None:
-        self.ids = torch.cat([chunk.ids for chunk in chunks]).numpy()
+    def __init__(self, setup: Setup, at_least: float | None, statement: str) -> None:
+        classifier, samples, settings = setup.model, setup.samples, setup.settings
+        self._evaluator = evaluator = Evaluator.of(classifier, settings, [], task=setup.task)
+        # A random part of the samples, the same as the first of any other claim with this seed.
+        order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
+        check_data(samples, order)
+        how: dict[str, Any] = {"bounds": classifier.bounds, "seed": settings.seed, "whole": True}
+        self._chunks = [read(samples, ids, **how).on(evaluator.device) for ids in partition(order)]
+        if self._chunks[0].bounds != classifier.bounds:  # whole numbers, such as tokens: the model must get these again
+            evaluator.model = replace(evaluator.model, whole=True)
+        self._early = check_model(evaluator, self._chunks[0], settings.suppress)
+        for chunk in self._chunks:
+            evaluator.check_labels(chunk.y)
+        self.ids = torch.cat([chunk.ids for chunk in self._chunks]).numpy()
         self.n = len(self.ids)
         self.least = None if at_least is None else count_at_least(at_least, self.n)
         self.by_change: dict[object, Trial] = {}
         self.worst: object = None
         self.broken = 0
         self._drawn: list[object] = []  # kept alive: keys may be ids of objects
-        self._evaluator = evaluator
-        self._chunks = chunks
         self._statement = statement
-        self._early = early
         self._started = time.perf_counter()
-
-    @classmethod
-    def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
-        classifier, samples, settings = setup.model, setup.samples, setup.settings
-        evaluator = Evaluator.of(classifier, settings, [], task=setup.task)
-        # A random part of the samples, the same as the first of any other claim with this seed.
-        order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
-        check_data(samples, order)
-        bounds, seed = classifier.bounds, settings.seed
-        chunks = [
-            read(samples, ids, bounds=bounds, seed=seed, whole=True).on(evaluator.device) for ids in partition(order)
-        ]
-        if chunks[0].bounds != bounds:  # whole numbers, such as tokens: the model must get whole numbers again
-            evaluator.model = replace(evaluator.model, whole=True)
-        early = check_model(evaluator, chunks[0], settings.suppress)
-        for chunk in chunks:
-            evaluator.check_labels(chunk.y)
-        return cls(evaluator, chunks, at_least, statement, early)
 
     @property
     def task(self) -> Task:

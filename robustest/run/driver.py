@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import chain
 from typing import Any
 
@@ -271,15 +272,26 @@ class _Run:
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
 
     def evidence(self, decision: Decision) -> Evidence:
-        units, memory = self.plan.units, self.memory
-        evidence = self.stream.evidence(
-            decision,
+        units, memory, stream = self.plan.units, self.memory, self.stream
+        columns = stream.ordered()
+        # Replayed counterexamples are added without digests: then the data were not read as a whole.
+        whole = len(stream.marks) == stream.total
+        marks = [stream.marks[place] for place in np.argsort(stream.columns["id"])] if whole else []
+        notes = (*units.notes, *memory.notices, *(() if units.replay is None else units.replay.notices))
+        evidence = Evidence(
+            decision=decision,
+            columns=columns,
+            ids=columns["id"],
+            total=stream.total,
+            exhibits=stream.exhibits,
+            tally=stream.tally.plus(Tally(notes=notes)),
+            counts=stream.counts,
             bounds=units.bounds,
             sample_rate=units.sample_rate,
-            settings=self.plan.settings,
+            findings=stream.tally.health.findings(self.plan.settings.suppress),
             cached=memory.when,
+            data=sha256(b"".join(marks)).hexdigest() if whole else "",
             model=memory.model,
-            notes=(*units.notes, *memory.notices, *(() if units.replay is None else units.replay.notices)),
         )
         return evidence if self.other is None else replace(evidence.including(self.other), beside=self.beside)
 

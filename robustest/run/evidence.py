@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.health import Health, HealthFinding
 from robustest.results import Changes, Cost
-from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.tasks import Task
 
@@ -265,37 +263,6 @@ class Stream:
         self.exhibits = sorted([*kept, *shown], key=lambda one: -one.badness)[:examples]
         self.tally = self.tally.plus(tally)
         return np.asarray(worse)
-
-    def evidence(
-        self,
-        decision: Decision,
-        *,
-        bounds: tuple[float, float],
-        sample_rate: int | None,
-        settings: Settings,
-        cached: str,
-        model: str,
-        notes: tuple[str, ...],
-    ) -> Evidence:
-        columns = self.ordered()
-        # Replayed counterexamples are added without digests: then the data were not read as a whole.
-        whole = len(self.marks) == self.total
-        marks = [self.marks[place] for place in np.argsort(self.columns["id"])] if whole else []
-        return Evidence(
-            decision=decision,
-            columns=columns,
-            ids=columns["id"],
-            total=self.total,
-            exhibits=self.exhibits,
-            tally=self.tally.plus(Tally(notes=notes)),
-            counts=self.counts,
-            bounds=bounds,
-            sample_rate=sample_rate,
-            findings=self.tally.health.findings(settings.suppress),
-            cached=cached,
-            data=sha256(b"".join(marks)).hexdigest() if whole else "",
-            model=model,
-        )
 
 
 def exhibits_of(

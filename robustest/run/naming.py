@@ -118,15 +118,8 @@ class ClaimName:
         )
 
     def fields(self, threshold: float | None) -> dict[str, Any]:
-        return {
-            "claim": self.claim,
-            "family": self.family,
-            "threshold_name": None if threshold is None else self.threshold_name,
-            "varied": self.varied,
-            "axis": self.axis,
-            "at": self.at,
-            "limits": self.limits,
-        }
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return given if threshold is not None else {**given, "threshold_name": None}
 
 
 _CURRENT: ContextVar[ClaimName | None] = ContextVar("robustest_claim_name", default=None)

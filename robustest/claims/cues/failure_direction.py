@@ -118,7 +118,6 @@ def find_failure_directions(
     labels: Tensor,
     errors: Tensor,
     *,
-    without: Tensor | None = None,
     folds: int = 5,
     costs: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0),
     permutations: int = 200,
@@ -133,7 +132,6 @@ def find_failure_directions(
         embeddings: (N, D) floats, finite; not the model's own last layer.
         labels: (N,) int64 classes.
         errors: (N,) bool, True where the model is wrong.
-        without: (R, D) directions projected out first: the rows of the model's head, if embeddings are its input.
         folds: of the cross-validation, >= 2.
         costs: of the machines, > 0; the cost with the best score counts.
         permutations: draws of the errors within each class, >= 1; the smallest p is 1 / (permutations + 1).
@@ -155,8 +153,6 @@ def find_failure_directions(
     classes = checked_rows(embeddings, labels, complete=False)
     if not isinstance(errors, Tensor) or errors.dtype != torch.bool or errors.shape != labels.shape:
         raise DataError(expected(f"errors to be a bool tensor ({len(labels)},)", errors))
-    if without is not None:
-        embeddings = project_out(embeddings, without)
     mean, scale = standardisation(embeddings, embeddings.device, torch.float32)
     rows = unit_rows((embeddings.float() - mean) / scale)
     keys = rng.fold(rng.keys(seed, torch.arange(len(rows), device=rows.device)), "class evidence")
@@ -187,16 +183,6 @@ def unit_rows(rows: Tensor) -> Tensor:
     """Return rows (N, D) scaled to length 1; rows of zeros stay."""
     length: Tensor = rows.norm(dim=1, keepdim=True)
     return rows / length.clamp(min=1e-12)
-
-
-def project_out(rows: Tensor, directions: Tensor) -> Tensor:
-    """Return rows (N, D) without their part in the span of directions (R, D)."""
-    if directions.ndim != 2 or directions.shape[1] != rows.shape[1]:
-        raise ConfigError(expected(f"directions (R, {rows.shape[1]})", tuple(directions.shape)))
-    basis = torch.linalg.svd(directions.double(), full_matrices=False)
-    strength: Tensor = basis.S
-    kept: Tensor = basis.Vh[strength > 1e-9 * float(strength.max())].to(rows)
-    return rows - rows @ kept.T @ kept
 
 
 def principal_components(rows: Tensor, limit: int) -> Tensor:

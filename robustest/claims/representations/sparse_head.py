@@ -137,10 +137,20 @@ def measure_sparse_head(
         DataError: a class has too few samples to fit on.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    limits = HeadLimits.checked(max_features_per_class, max_drop)
+    if (max_features_per_class is None) != (max_drop is None):
+        given = f"max_features_per_class={max_features_per_class}, max_drop={max_drop}"
+        raise ConfigError(
+            f"Expected max_features_per_class= and max_drop= together, or neither, but got {given}. Any head is sparse "
+            "if it may be wrong, and right if it may be dense."
+        )
+    if max_features_per_class is not None:
+        checked_whole("max_features_per_class", max_features_per_class, 1)
+    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
+    if slack is None:  # a head chosen at the very limit would be beyond it half of the time
+        slack = _SLACK if max_drop is None else min(_SLACK, max_drop / 2)
     how = HeadOptions(
         layer=layer,
-        slack=limits.slack if slack is None else slack,
+        slack=slack,
         l1_ratio=l1_ratio,
         n_lambdas=n_lambdas,
         subsamples=subsamples,
@@ -151,28 +161,30 @@ def measure_sparse_head(
     checked_whole("fit_samples", fit_samples, 2)
     setup = Setup.of(model, data, options)
     halves = Halves.of(setup.samples, setup.settings.seed, fit_samples)
-    name = f"sparse_head-{zlib.crc32(repr(limits).encode()):08x}"
+    name = f"sparse_head-{zlib.crc32(repr((max_features_per_class, max_drop)).encode()):08x}"
     fitted, tally = fit_head(setup.model, halves, setup.settings, how, name)
     features = fitted.features.shape[1]
-    if limits.features is not None and limits.features >= features:
+    if max_features_per_class is not None and max_features_per_class >= features:
         limit = f"max_features_per_class to be less than the {features} features that there are"
-        raise ConfigError(expected(limit, limits.features, "No head has more, so that nothing is claimed of them."))
+        raise ConfigError(
+            expected(limit, max_features_per_class, "No head has more, so that nothing is claimed of them.")
+        )
     look = SparseHeadMeasurement(fitted=fitted, of=halves.unseen)
     other_half = setup.but(exact=True).unpictured().on(halves.view)
-    rule = DropRule(threshold=limits.drop, terms=setup.terms)
+    rule = DropRule(threshold=max_drop, terms=setup.terms)
     plan = other_half.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), tally, plan.settings)
     columns = evidence.columns
     result = finish(
         plan,
         evidence,
-        decision=_decision(evidence, fitted, limits, how.min_per_class),
+        decision=_decision(evidence, fitted, max_features_per_class, max_drop, min_per_class),
         kind=SPARSE_HEAD,
-        threshold=limits.drop,
+        threshold=max_drop,
         setting=f"elastic net on {features} features of the last layer",
         method=f"fitted on {fitted.path.n_train} samples, chosen on {fitted.path.n_validation}, judged on others",
         details={
-            "max_features_per_class": limits.features,
+            "max_features_per_class": max_features_per_class,
             "accuracy": evidence.share(columns["clean"]),
             "sparse_accuracy": evidence.share(columns["held"]),
             "best_accuracy": evidence.share(columns["best"]),
@@ -187,32 +199,6 @@ def measure_sparse_head(
 @assertion(measure_sparse_head)
 def assert_sparse_head() -> None:
     """Claim that a linear head on a few of the model's own features classifies nearly as well as the model."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadLimits:
-    """The claimed limits; None without a claim."""
-
-    features: int | None
-    drop: float | None
-
-    @classmethod
-    def checked(cls, features: int | None, drop: float | None) -> HeadLimits:
-        """Return the limits given by a user, both or neither."""
-        if (features is None) != (drop is None):
-            given = f"max_features_per_class={features}, max_drop={drop}"
-            raise ConfigError(
-                f"Expected max_features_per_class= and max_drop= together, or neither, but got {given}. Any head is "
-                "sparse if it may be wrong, and right if it may be dense."
-            )
-        if features is not None:
-            checked_whole("max_features_per_class", features, 1)
-        return cls(features=features, drop=optional_threshold("max_drop", drop, trivial=1))
-
-    @property
-    def slack(self) -> float:
-        # A head chosen at the very limit would be beyond it half of the time.
-        return _SLACK if self.drop is None else min(_SLACK, self.drop / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,13 +416,15 @@ class SparseHeadMeasurement:
         return Observation(columns, exhibits)
 
 
-def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_per_class: int) -> Decision:
+def _decision(
+    evidence: Evidence, fitted: FittedHead, max_features: int | None, max_drop: float | None, min_per_class: int
+) -> Decision:
     decision = evidence.decision
-    if limits.features is None or limits.drop is None:
+    if max_features is None or max_drop is None:
         return decision
     counts = fitted.head.counts
     count, largest = int(counts.max()), int(counts.argmax())
-    if count > limits.features:
+    if count > max_features:
         rule = f"class {largest} has {count} features in the sparsest head that is accurate enough"
         decision = replace(decision, verdict=Verdict.FAILED, rule=rule, reasons=("limit",))
     if decision.verdict is Verdict.INCONCLUSIVE:
@@ -444,7 +432,7 @@ def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_pe
     # A number beyond the limits is a finding only if samples and fit are sound.
     doubt = _unfit_samples(evidence, fitted, min_per_class)
     if not doubt and decision.verdict is Verdict.FAILED:
-        doubt = _poor_fit(evidence, fitted, limits.drop)
+        doubt = _poor_fit(evidence, fitted, max_drop)
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("unfit",)) if doubt else decision
 
 

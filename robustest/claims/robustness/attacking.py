@@ -26,7 +26,7 @@ from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survi
 from robustest.errors import ConfigError, expected
 from robustest.results import Cost
 from robustest.run.driver import observe
-from robustest.run.evidence import REPLAYED, Evidence, Look, Observation, exhibits_of
+from robustest.run.evidence import REPLAYED, Evidence, Observation, exhibits_of
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import Replay, kept_of
@@ -185,7 +185,7 @@ class Attacking:
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
-        return None if audit is None else replace(self, cascade=audit, replay=None, probing=False, every=False)
+        return None if audit is None else Attacking(cascade=audit, threat=self.threat, keep=self.keep, probing=False)
 
     def keeping(self) -> Attacking:
         return replace(self, every=True)
@@ -224,25 +224,15 @@ def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certifying:
-    """An attack on a chunk, then bounds for the samples that are right."""
-
-    attack: Attacking
-    threat: Threat
-    replay: Replay | None = None
-
-    @property
-    def whole_inputs(self) -> bool:
-        return self.attack.whole_inputs
-
-    @property
-    def room(self) -> int:
-        return self.attack.room
+class Certifying(Attacking):
+    """An attack on a chunk, then bounds for the samples that are right; another model's inputs that break a proven
+    sample are refused by the driver.
+    """
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         from robustest.engine.proving import prove_rows  # here, as no other claim needs it
 
-        observation = replace(self.attack, replay=self.replay)(evaluator, chunk)
+        observation = Attacking.__call__(self, evaluator, chunk)
         clean = torch.from_numpy(observation.columns["clean"].astype(bool)).to(chunk.x.device)
         held = torch.from_numpy(observation.columns["held"].astype(bool)).to(chunk.x.device)
         right = clean.nonzero().squeeze(1)
@@ -255,16 +245,6 @@ class Certifying:
             if proofs.note and proofs.note not in evaluator.notes:
                 evaluator.notes.append(proofs.note)
         return replace(observation, columns={**observation.columns, "proven": proven})
-
-    def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Look | None:
-        return self.attack.auditor(evaluator, chunk)
-
-    def keeping(self) -> Certifying:
-        return replace(self, attack=self.attack.keeping())
-
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        # The driver refuses an input that breaks a proven sample.
-        return self.attack.tried(evaluator, chunk, kept)
 
 
 def certified_details(evidence: Evidence) -> dict[str, Any]:

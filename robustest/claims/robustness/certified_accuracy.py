@@ -18,7 +18,6 @@ from robustest import rng
 from robustest.attacks import Cascade, Searcher
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.robustness.attacking import (
-    Attacking,
     Certifying,
     attack_of_call,
     certified_details,
@@ -191,10 +190,9 @@ def measure_certified_accuracy(
     # Bounds are of a model that gives the same logits every time.
     check_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings, certifies=True)
-    look = Attacking(cascade=cascade, threat=threat, replay=replay)
     plan = setup.plan(
         CERTIFIED_ACCURACY.quantities[0].state(threat, cascade.name),
-        Certifying(attack=look, threat=threat, replay=replay),
+        Certifying(cascade=cascade, threat=threat, replay=replay),
         CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=True),
         identity=("robust accuracy", threat, cascade, "certified"),
         replay=replay,

@@ -27,7 +27,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import REPLAYED, Look
+from robustest.run.evidence import REPLAYED
 from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
@@ -102,11 +102,9 @@ def measure_robust_accuracy(
     certified = check_certify(certify, draws)
     # A random model has no known counterexamples: an input breaks it in one draw and not in the next.
     replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws == 1 else None
-    attacking = Attacking(cascade=cascade, threat=threat, replay=replay)
-    look: Look = attacking
+    look = (Certifying if certified else Attacking)(cascade=cascade, threat=threat, replay=replay)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if certified:
-        look = Certifying(attack=attacking, threat=threat, replay=replay)
         rule = CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=False)
     plan = setup.plan(
         ROBUST_ACCURACY.quantities[0].state(threat, cascade.name) + of_task(setup.task),
