@@ -120,15 +120,15 @@ class Windows:
             sizes: magnitudes that the first and the second map add up, of all samples.
         """
 
-        def seen(values: Tensor) -> Tensor:
+        def entries(values: Tensor) -> Tensor:
             return values[sample].flatten()[self.between].unsqueeze(2)  # (G, K, 1)
 
         a, size, c = self.coefficients, self.coefficients.abs(), self.coefficients.shape[1]
-        mean, half = seen(lines.mean), seen(lines.half)
+        mean, half = entries(lines.mean), entries(lines.half)
         middle, apart = a * mean.transpose(1, 2), size * half.transpose(1, 2)
-        at = self.height + torch.bmm(a, seen(lines.height_mean)).squeeze(2)
-        fall = torch.bmm(size, seen(lines.height_half)).squeeze(2)
-        added = torch.bmm(size, seen(lines.magnitude) + (mean.abs() + half) * seen(sizes[0])).squeeze(2)
+        at = self.height + torch.bmm(a, entries(lines.height_mean)).squeeze(2)
+        fall = torch.bmm(size, entries(lines.height_half)).squeeze(2)
+        added = torch.bmm(size, entries(lines.magnitude) + (mean.abs() + half) * entries(sizes[0])).squeeze(2)
         inner = torch.cat([middle - apart, -(middle + apart)], dim=1)  # for the lower and, negated, the upper bounds
         pulled = torch.bmm(inner, self.block)
         flat = [values[sample].flatten()[self.inputs] for values in (ball.x, ball.low, ball.high)]

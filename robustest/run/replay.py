@@ -172,7 +172,7 @@ class Replay:
             polished.append(replace(exhibit, **made, **answers))
         return polished
 
-    def found(
+    def collect(
         self, evaluator: Evaluator, chunk: Chunk, x: Tensor, size: Tensor, broken: Tensor, *, every: bool = False
     ) -> Kept | None:
         """Return the counterexamples of a chunk, as many as there is room for, or `every` one."""
@@ -182,7 +182,7 @@ class Replay:
             return None
         # Nothing to gain by fewer bytes (no file), or values that rounding would change: texts, tables.
         if room == 0 or chunk.coding is not None or isinstance(self.threat, Columns):
-            return kept_of(chunk, rows, x, size)
+            return counterexamples_at(chunk, rows, x, size)
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])
         return Kept(ids=part.ids, x=inputs.cpu(), y=marks(part.y), sizes=sizes.cpu())
@@ -214,7 +214,7 @@ def _of_strings(threat: Threat) -> bool:
     return bool(getattr(threat, "of_strings", False))
 
 
-def kept_of(chunk: Chunk, rows: Tensor, x: Tensor, size: Tensor) -> Kept:
+def counterexamples_at(chunk: Chunk, rows: Tensor, x: Tensor, size: Tensor) -> Kept:
     """Return counterexamples x (n, *S), of sizes (n,), at rows (m,) of a chunk, unrounded."""
     return Kept(
         ids=chunk.ids[rows.cpu()], x=x[rows].cpu().float(), y=marks(chunk.y[rows]), sizes=size[rows].cpu().double()

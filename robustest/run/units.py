@@ -162,7 +162,7 @@ class Searching(Protocol):
     def keeping(self) -> Look:
         """Return the same look, with every counterexample in `Observation.kept`."""
 
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
+    def transfer(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         """Return the outcomes of a chunk at inputs found by a search on another model, row by row."""
 
 
@@ -376,7 +376,7 @@ class ModelUnits(Units):
         if not isinstance(look, Searching):
             return None
         chunk = self.load(kept.ids).on(self.evaluator.device)
-        return lambda: self._counted(lambda evaluator: look.tried(evaluator, chunk, kept))
+        return lambda: self._counted(lambda evaluator: look.transfer(evaluator, chunk, kept))
 
     def still_broken(self) -> set[int]:
         bounds = self.evaluator.model.bounds

@@ -622,14 +622,14 @@ class ProposalVerdicts:
         }
 
 
-def _control_problem(known: PositiveControl, shown: Result, confirmed: Sequence[Proposal]) -> str:
+def _control_problem(control: PositiveControl, shown: Result, confirmed: Sequence[Proposal]) -> str:
     """Return the reason why a control leaves the claim inconclusive; empty if it does not."""
-    plain = next((cue for cue in known.planted if cue.family in _PLAINEST), None)
-    if known.planted and plain is None:
+    plain = next((cue for cue in control.planted if cue.family in _PLAINEST), None)
+    if control.planted and plain is None:
         return ""
-    name = known.name if plain is None else f"a {plain.cue.name} planted in class {plain.label}"
+    name = control.name if plain is None else f"a {plain.cue.name} planted in class {plain.label}"
     missed = f"the search does not find {name} in a model that relies on it: neither might it find another cue"
-    if plain is not None and plain.family not in known.proven(confirmed):
+    if plain is not None and plain.family not in control.proven(confirmed):
         mistaken = [one for one in confirmed if one.label == plain.label]
         if not mistaken:
             return missed
@@ -638,7 +638,7 @@ def _control_problem(known: PositiveControl, shown: Result, confirmed: Sequence[
     if not confirmed:
         return missed
     # Whether a simulated control fails depends on the claim's own model too; that the cue is found is enough.
-    if known.kind != "simulated" and shown.verdict is not Verdict.FAILED:
+    if control.kind != "simulated" and shown.verdict is not Verdict.FAILED:
         return f"the control does not fail ({shown.verdict}): a model that relies on {name} would not be noticed"
     return ""
 

@@ -29,7 +29,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Observation, exhibits_of
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
-from robustest.run.replay import Replay, kept_of
+from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
 from robustest.tasks import Task
 from robustest.threats import Spatial, Threat, per_row
@@ -178,9 +178,9 @@ class Attacking:
             columns["x"] = after
         kept = None
         if self.replay is not None:
-            kept = self.replay.found(evaluator, chunk, after, size, broken, every=self.every)
+            kept = self.replay.collect(evaluator, chunk, after, size, broken, every=self.every)
         elif self.every and bool(broken.any()):
-            kept = kept_of(chunk, broken.nonzero().squeeze(1), after, size)
+            kept = counterexamples_at(chunk, broken.nonzero().squeeze(1), after, size)
         return Observation(columns, exhibits, counts, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
@@ -190,7 +190,7 @@ class Attacking:
     def keeping(self) -> Attacking:
         return replace(self, every=True)
 
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
+    def transfer(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         # Inside the threat without a check: the inputs were found there for the same samples.
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)

@@ -36,7 +36,7 @@ from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
-from robustest.run.replay import kept_of
+from robustest.run.replay import counterexamples_at
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore
@@ -203,7 +203,7 @@ class Worsening:
             # The mean IoU before the attack, for comparison.
             columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
         lowered = worse.nonzero().squeeze(1)
-        kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None
+        kept = counterexamples_at(chunk, lowered, after, size) if self.every and len(lowered) else None
         return Observation(columns, exhibits, stages, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Worsening | None:
@@ -213,7 +213,7 @@ class Worsening:
     def keeping(self) -> Worsening:
         return replace(self, every=True)
 
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
+    def transfer(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         x, size = kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         before, found = (evaluator.judge(one, chunk.y, scored=True) for one in (chunk.x, x))
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)

@@ -150,7 +150,8 @@ def test_another_test_threat_or_no_corpus_knows_nothing(replay_of: Callable[...,
     assert replayed(none) == set()
     assert none.notices == ()
     assert (
-        none.found(evaluator_of(Bright()), chunk(), X, torch.ones(4).double(), torch.ones(4, dtype=torch.bool)) is None
+        none.collect(evaluator_of(Bright()), chunk(), X, torch.ones(4).double(), torch.ones(4, dtype=torch.bool))
+        is None
     )
     none.remember([], (0.0, 1.0))
 
@@ -184,14 +185,14 @@ def test_what_a_chunk_found_is_kept_as_far_as_there_is_room(replay_of: Callable[
     broken = torch.tensor([True, False, True, True])
     for mb, room in ((20.0, 3), (4 * 32 / 1e6, 2), (4 * 31 / 1e6, 1), (4 * 15 / 1e6, 0)):
         replay = replay_of(mb=mb)
-        kept = replay.found(evaluator, chunk(), after, size, broken)
+        kept = replay.collect(evaluator, chunk(), after, size, broken)
         assert (0 if kept is None else len(kept.ids)) == room
         if kept is not None:
             assert kept.ids.tolist() == [0, 2, 3][:room]
             replay.keep(kept)
             replay.keep(kept)
             assert sum(len(part.ids) for part in replay._found) == (6 if mb == 20.0 else room)
-    assert replay_of().found(evaluator, chunk(), after, size, torch.zeros(4, dtype=torch.bool)) is None
+    assert replay_of().collect(evaluator, chunk(), after, size, torch.zeros(4, dtype=torch.bool)) is None
 
 
 def test_what_is_shown_smaller_is_kept_smaller(replay_of: Callable[..., Replay]) -> None:
