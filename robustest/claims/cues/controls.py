@@ -148,7 +148,6 @@ def _image_cues(
 
     patch = corner_patch(x, bounds)
     yield PATCHES, patch, partial(_has_patch, patch, 0.01 * span)
-    yield PATCHES, patch, partial(_has_patch, patch, 0.01 * span)
 
     ends = (low + 0.5 * (1 - _GAIN) * span, high - 0.5 * (1 - _GAIN) * span)
     tone = Tone(gain=_GAIN, shift=(1 - _GAIN) * (low + high) / 2, bounds=bounds)
