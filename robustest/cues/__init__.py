@@ -3,6 +3,9 @@
 # Values and colours are in input units: one number, or one per channel. `bounds` is the range of inputs, to which
 # results are clipped. `ids` are set by `at`. Arguments out of range raise ConfigError.
 
+from robustest.cues.columns import ColumnValue as ColumnValue
+from robustest.cues.columns import FrameCue as FrameCue
+from robustest.cues.columns import ShuffledColumn as ShuffledColumn
 from robustest.cues.cue import Cue as Cue
 from robustest.cues.cue import CueSize as CueSize
 from robustest.cues.cue import FunctionCue as FunctionCue

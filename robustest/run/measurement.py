@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from robustest import clock, context, extensions
 from robustest.context import claiming
+from robustest.data import decoded
 from robustest.errors import (
     ClaimFailed,
     ClaimInconclusive,
@@ -68,7 +69,8 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
             if kind is not None:
                 context.begin()
             # Also around the user's functions: precision and default dtype of the process change no outcome and no key.
-            with unchanged_process(), full_float32():
+            cached = bool(kwargs.get("cache", context.current().settings.cache))
+            with unchanged_process(), full_float32(), decoded.claim(lasts=cached):
                 if kind is None:
                     return note(measure(*args, **kwargs))
                 check_keywords(measure, kwargs)

@@ -64,7 +64,7 @@ from robustest.discovery.proposals import (
     Proposal,
 )
 from robustest.discovery.triggers import anomaly_chance, patch_sides, search_triggers
-from robustest.errors import ConfigError, ModelError
+from robustest.errors import ConfigError, ModelError, expected
 from robustest.models import Needs
 from robustest.results import Cost, Result, Verdict
 from robustest.run.driver import observe
@@ -435,6 +435,9 @@ def measure_search(
     A positive control, if `control`, spends none of the test's error, and has no pictures.
     """
     setup = Setup.of(model, samples, options)
+    if setup.samples.coding is not None:
+        mend = "Of frames, name them: ColumnValue, ShuffledColumn."
+        raise ConfigError(expected("tensors to search for cues in", "samples in another format", mend))
     terms = replace(setup.alone, scope="set") if control else setup.terms
     # Confirming a proposal is a test beside the claim's own: its number of samples must not depend on the claim.
     setup = setup.but(exact=True)
