@@ -32,7 +32,7 @@ from robustest.settings import Settings
 from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
-# One perturbation for many samples: learned from several starts, of which the best two are refined.
+# One perturbation for many samples: learned from several starts, of which the best four are refined.
 
 # With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
 #
