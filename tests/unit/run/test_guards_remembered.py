@@ -168,7 +168,7 @@ def test_what_is_replayed_is_broken_and_nothing_of_it_proven(certifies: bool, re
     evaluator = evaluator_of(Bright(0.44))  # which is wrong of nobody unchanged, but of sample 1
     replayed(replay, Bright(0.44))
     known = [index for index in (0, 2) if index in replay.counterexamples]
-    observed = replay.observed(evaluator, chunk().rows(torch.tensor(known)), 3)
+    observed = replay.observed(evaluator, chunk().rows(torch.tensor(known)))
     assert not observed.columns["held"].any()
     assert observed.columns["clean"].all()
     assert ("proven" in observed.columns) is certifies
