@@ -9,16 +9,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from robustest import plain_run
 from robustest.cli.questions import Facts
+from robustest.context import Context, running
 from robustest.data.frames import MISSING, Frames
 from robustest.data.strings import Strings
 from robustest.errors import DataError, expected
@@ -26,6 +31,7 @@ from robustest.measure import measure_accuracy, measure_shift_accuracy
 from robustest.models.classifier import Needs
 from robustest.results import Result
 from robustest.run.plan import Setup
+from robustest.settings import Settings
 
 _MOST = 512
 # Samples of each small measurement.
@@ -36,6 +42,17 @@ _FLAGS = 10
 _COLUMNS = 40
 # Time steps from which a signal in [-1, 1] is sound: a tenth of a second at 8 kHz.
 _SOUND = 800
+
+
+def write_facts(request: pytest.FixtureRequest, model: str, data: str, path: str) -> None:
+    """Write the facts about the values of two fixtures as JSON, or as "problem" the error that they raised."""
+    try:
+        values = [request.getfixturevalue(name) for name in (model, data)]
+        with plain_run.running(None), running(Context(settings=Settings())):  # this is no test of the project
+            facts = look(*values)
+    except BaseException as error:
+        facts = {"problem": f"{type(error).__name__}: {error}"}
+    Path(path).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def look(model: Any, data: Any) -> dict[str, Any]:
@@ -55,7 +72,6 @@ def look(model: Any, data: Any) -> dict[str, Any]:
     flat = x.flatten(1).double()
     facts: dict[str, Any] = {
         "kind": _kind(x, module),
-        "framework": "torch" if module is not None else "sklearn" if setup.model.labels is not None else "callable",
         "n": n,
         "guess": float(counts.max()) / len(y),
         "low": float(flat.min()),

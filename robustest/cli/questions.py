@@ -27,7 +27,6 @@ class Facts:
 
     Attributes:
         kind: a key of `KINDS`.
-        framework: "torch", "sklearn" (its methods) or "callable".
         model, data: names of the fixtures.
         n: number of samples.
         guess: share of the most frequent label: the accuracy of a model that ignores its input.
@@ -44,7 +43,6 @@ class Facts:
     """
 
     kind: str
-    framework: str = "torch"
     model: str = "robust_model"
     data: str = "robust_data"
     n: int = 0

@@ -26,7 +26,7 @@ from typing import Any
 from scipy.stats import hypergeom, t
 
 from robustest.account import Row
-from robustest.cli.commands.compare import by_claim, is_about_population, limits_of
+from robustest.cli.compare import by_claim, is_about_population, limits_of
 from robustest.cli.results_file import ResultsFile, read_results
 from robustest.cli.screen import Exit, Refused, Screen, exit_of_pytest, missing, run_pytest
 from robustest.decisions.drop import drop_bounds
@@ -43,11 +43,11 @@ QUIET = ("-qq", "--no-header", "--no-summary", "--tb=no")
 """Arguments of pytest for runs whose results another table shows."""
 
 
-def suggest(arguments: Sequence[str]) -> int:
+def suggest(rest: Sequence[str]) -> int:
     """Measure a suite's claims on all samples, and print the thresholds they could hold.
 
     Args:
-        arguments: arguments of pytest, e.g. the tests to run.
+        rest: arguments of pytest, e.g. the tests to run.
 
     Returns:
         0 if every claim was measured, passed or not.
@@ -55,7 +55,7 @@ def suggest(arguments: Sequence[str]) -> int:
     Raises:
         Refused: the tests could not be run, or none makes a claim with a threshold.
     """
-    first, others, code = measure_under_seeds(arguments)
+    first, others, code = measure_under_seeds(rest)
     if code not in (0, 1):
         return exit_of_pytest(code)
     keyed = by_claim(first.account.results)

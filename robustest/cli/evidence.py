@@ -25,13 +25,13 @@ _LONGEST = 160
 _SHOWN = 20
 
 
-def write(results: str, folder: str, models: list[str], salt: str | None) -> int:
+def write(file: str, output: str, model: list[str], salt: str | None) -> int:
     """Write the evidence of a run to a folder.
 
     Args:
-        results: file of --robust-json, of a whole run.
-        folder: folder for the files; made if absent.
-        models: files of the model, which become the statement's subject.
+        file: file of --robust-json, of a whole run.
+        output: folder for the files; made if absent.
+        model: files of the model, which become the statement's subject.
         salt: file with the key of the digests of data; None takes .robustest/evidence-salt, and makes it if absent.
 
     Returns:
@@ -40,32 +40,32 @@ def write(results: str, folder: str, models: list[str], salt: str | None) -> int
     Raises:
         Refused: the results are of one shard, or no whole file.
     """
-    run = read_results(Path(results))
+    run = read_results(Path(file))
     if run.shard is not None:
         raise missing(
-            f"Expected the results of a whole run but {results} is shard {run.shard.index} of {run.shard.count}. Join "
+            f"Expected the results of a whole run but {file} is shard {run.shard.index} of {run.shard.count}. Join "
             "them: robustest merge -o robust.json"
         )
-    subject = [(Path(model).name, _digest(model)) for model in models]
+    subject = [(Path(one).name, _digest(one)) for one in model]
     content = _statement(run, subject, _salt(salt, make=True) or b"", Path())
     for name, data in evidence.documents(content).items():
-        write_whole(Path(folder) / name, data)
+        write_whole(Path(output) / name, data)
     outcome = evidence.outcome(content["predicate"])
     screen = Screen()
-    screen.write_line(f"wrote {folder}: {outcome}, {counted(len(content['predicate']['claims']), 'claim')}")
+    screen.write_line(f"wrote {output}: {outcome}, {counted(len(content['predicate']['claims']), 'claim')}")
     if not subject:
         screen.write_line("the subject is robustest's digest of each model; name the file that you ship: --model FILE")
     return Exit.NOT_PASSED if outcome == "FAILED" else Exit.OK
 
 
-def verify(folder: str, models: list[str], salt: str | None, *, run: bool) -> int:
+def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> int:
     """Check evidence: its files among themselves, its numbers, the model's files, and a new measurement.
 
     Args:
         folder: folder that `write` wrote.
-        models: files that must be the statement's subject.
+        model: files that must be the statement's subject.
         salt: as in `write`; without it the digests of data are not compared.
-        run: False to measure nothing.
+        no_run: True to measure nothing.
 
     Returns:
         0 if nothing differs, 1 if something does.
@@ -78,8 +78,8 @@ def verify(folder: str, models: list[str], salt: str | None, *, run: bool) -> in
     content = read_json(path, f"evidence at {path}", "Write it: robustest evidence write robust.json")
     try:
         found = [*_files(Path(folder), content), *evidence.contradictions(content["predicate"])]  # type: ignore[index]
-        found += _subject(content, models)  # type: ignore[arg-type]
-        if run:
+        found += _subject(content, model)  # type: ignore[arg-type]
+        if not no_run:
             found += _measured(content, _salt(salt, make=False), screen)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise missing(f"Expected a statement of robustest in {path} but got: {type(error).__name__} {error}.") from None
@@ -87,9 +87,11 @@ def verify(folder: str, models: list[str], salt: str | None, *, run: bool) -> in
         screen.write_line(line, red=True)
     if len(found) > _SHOWN:
         screen.write_line(f"and {counted(len(found) - _SHOWN, 'further difference')}", red=True)
-    checked = ["files", "numbers", *(["the model's files"] if models else []), *(["a new measurement"] if run else [])]
+    checked = ["files", "numbers"]
+    checked += ["the model's files"] if model else []
+    checked += [] if no_run else ["a new measurement"]
     screen.write_line(f"checked {', '.join(checked)}: {counted(len(found), 'difference')}")
-    if not run:
+    if no_run:
         screen.write_line("nothing was measured: numbers that were changed together, in all places, are not noticed")
     return Exit.NOT_PASSED if found else Exit.OK
 

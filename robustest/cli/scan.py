@@ -18,18 +18,18 @@ from scipy.stats import binom
 from robustest import extensions
 from robustest.account import Row
 from robustest.advice import HINT
-from robustest.cli.commands.compare import by_claim
-from robustest.cli.commands.suggest import QUIET, measure_under_seeds, suggestion
+from robustest.cli.compare import by_claim
 from robustest.cli.project import Fixtures, fixtures_of, look_at, plan_of
 from robustest.cli.questions import Battery, Facts, Probe, battery
 from robustest.cli.results_file import ResultsFile
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
+from robustest.cli.suggest import QUIET, measure_under_seeds, suggestion
 from robustest.reports.text import measured
 
 FILE = "tests/test_robustness_scan.py"
 
 
-def scan(folder: str) -> int:
+def write_scan(folder: str) -> int:
     """Measure all questions, print the answers, and write tests for those that the model holds.
 
     Args:
@@ -53,7 +53,7 @@ def scan(folder: str) -> int:
     facts = look_at(root, fixtures_of(root) or Fixtures())
     if isinstance(facts, str):
         raise missing(f"Expected a model and samples from fixtures in a conftest.py in {root} but got: {facts}")
-    questions = asked(facts)
+    questions = questions_for(facts)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / Path(FILE).name
         file.write_text(questions.source({probe.name: probe.loosest for probe in questions.probes}), encoding="utf-8")
@@ -82,7 +82,7 @@ def scan(folder: str) -> int:
     return Exit.MISSING if any(run.account.lost for run in (first, *others)) else Exit.OK
 
 
-def asked(facts: Facts) -> Battery:
+def questions_for(facts: Facts) -> Battery:
     """Return the questions for these facts, with those of packs.
 
     Raises:

@@ -320,11 +320,11 @@ _COLOURS = {
 _LOUD = (ClaimTrend.WORSE, ClaimTrend.BETTER, ClaimTrend.NOT_MEASURED)
 
 
-def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:
+def compare(a: str, b: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:
     """Print both runs claim by claim, and the changes.
 
     Args:
-        first, second: files of results, before and after.
+        a, b: files of results, before and after.
         alpha: error probability of all unchanged claims together; None takes the second run's.
         fail_on_worse: exit with 1 if a claim is worse, and with 3 if one was not measured or is gone.
         allow_missing: accept claims that are gone.
@@ -332,7 +332,7 @@ def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool
     Raises:
         Refused: a file is absent or damaged.
     """
-    before, after = (read_results(Path(path)) for path in (first, second))
+    before, after = (read_results(Path(path)) for path in (a, b))
     shown = before.account.rows, after.account.rows
     ours, theirs = (by_claim([row for row in rows if row.result is not None or row.red]) for rows in shown)
     problems = {row.test: row for row in shown[1] if row.result is None}
@@ -344,7 +344,7 @@ def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool
     found = trends(both, level)
     screen = Screen()
     screen.write_sep("=", "comparison")
-    for name, path, run in (("A", first, before), ("B", second, after)):
+    for name, path, run in (("A", a, before), ("B", b, after)):
         models = {row.result.model for row in run.account.results if row.result is not None and row.result.model}
         model = f"  model {next(iter(models))[:12]}" if len(models) == 1 else ""
         screen.write_line(f"{name}  {path}  robustest {run.version}{model}")
@@ -358,7 +358,7 @@ def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool
     for name, keys in (("A", gone), ("B", new)):
         for test, claim, _ in keys:
             screen.write_line(f"only in {name}: {test}  {claim or 'could not measure'}", yellow=True)
-    for path, run in ((first, before), (second, after)):
+    for path, run in ((a, before), (b, after)):
         for problem in run.account.lost:
             screen.write_line(f"LOST: {path} lost results: {problem}", red=True)
     counts = [*((str(trend), found.count(trend)) for trend in ClaimTrend), ("gone", len(gone))]
