@@ -21,7 +21,7 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task
 from robustest.threats import L1, Euclidean, Rows, Threat, length, per_row
@@ -65,12 +65,9 @@ class ALMA:
         checked_whole("check", self.check, 1)
         if self.first_step is not None and not 0 < self.first_step < math.inf:
             raise ConfigError(expected("first_step > 0", self.first_step))
-        if not 0 < self.tau < 1:
-            raise ConfigError(expected("tau in (0, 1)", self.tau))
-        if not 1 < self.growth < math.inf:
-            raise ConfigError(expected("growth > 1", self.growth))
-        if not 0 <= self.smoothing < 1:
-            raise ConfigError(expected("smoothing in [0, 1)", self.smoothing))
+        require(0 < self.tau < 1, "tau in (0, 1)", self.tau)
+        require(1 < self.growth < math.inf, "growth > 1", self.growth)
+        require(0 <= self.smoothing < 1, "smoothing in [0, 1)", self.smoothing)
 
     def suits(self, task: Task) -> bool:
         return "dlr" in task.losses

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem, cosine
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, expected, unknown
 from robustest.tasks import Task
 from robustest.threats import Euclidean, Rows, Threat, length, per_row
@@ -65,8 +65,7 @@ class DDN:
             if not (name == "gamma_last" and value is None) and not 0 < value < 1:
                 raise ConfigError(expected(f"{name} in (0, 1)", value))
         for name in ("start", "step_size"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(expected(f"{name} > 0", getattr(self, name)))
+            require(0 < getattr(self, name) < math.inf, f"{name} > 0", getattr(self, name))
         if self.loss not in _LOSSES:
             raise unknown("loss", self.loss, _LOSSES)
 

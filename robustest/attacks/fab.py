@@ -21,7 +21,7 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task, class_losses
 from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
@@ -58,12 +58,9 @@ class FAB:
         checked_whole("steps", self.steps, 1)
         if self.target_rank is not None and (type(self.target_rank) is not int or self.target_rank < 0):
             raise ConfigError(expected("target_rank to be None or a whole number >= 0", self.target_rank))
-        if not 0 <= self.overshoot < 1:
-            raise ConfigError(expected("overshoot in [0, 1)", self.overshoot))
-        if not 0 <= self.bias <= 1:
-            raise ConfigError(expected("bias in 0..1", self.bias))
-        if not 0 < self.back < 1:
-            raise ConfigError(expected("back in (0, 1)", self.back))
+        require(0 <= self.overshoot < 1, "overshoot in [0, 1)", self.overshoot)
+        require(0 <= self.bias <= 1, "bias in 0..1", self.bias)
+        require(0 < self.back < 1, "back in (0, 1)", self.back)
 
     @property
     def name(self) -> str:

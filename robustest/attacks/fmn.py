@@ -21,7 +21,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, Euclidean, Linf, Rows, Threat, length, per_row, sparse
 
@@ -53,8 +53,7 @@ class FMN(Climbing):
         checked_whole("steps", self.steps, 1)
         if self.step_size is not None and not 0 < self.step_size < math.inf:
             raise ConfigError(expected("step_size > 0", self.step_size))
-        if not 0 < self.gamma < 1:
-            raise ConfigError(expected("gamma in (0, 1)", self.gamma))
+        require(0 < self.gamma < 1, "gamma in (0, 1)", self.gamma)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, (Linf, Euclidean, L1, L0))

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.tasks import Sided, Task, class_losses
 from robustest.threats import Euclidean, Linf, Rows, Threat, length, per_row
 
@@ -59,8 +58,7 @@ class ODIMargin:
     def __post_init__(self) -> None:
         checked_whole("start_steps", self.start_steps, 0)
         checked_whole("steps_after", self.steps_after, 1)
-        if not self.step_scale > 0:
-            raise ConfigError(expected("step_scale > 0", self.step_scale))
+        require(self.step_scale > 0, "step_scale > 0", self.step_scale)
         checked_whole("target_rank", self.target_rank, 0)
 
     @property

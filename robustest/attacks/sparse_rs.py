@@ -20,7 +20,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, better_of, enough_scores
-from robustest.errors import ConfigError, expected
+from robustest.checks import require
 from robustest.threats import L0, L1, Rows, Threat, by_pixel
 
 # Pairs (queries of `_OF`, divisor): from then on the share of pixels exchanged is `alpha` over the divisor.
@@ -51,8 +51,7 @@ class SparseRS(BestOfRounds):
 
     def __post_init__(self) -> None:
         BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
-        if not 0 < self.alpha <= 1:
-            raise ConfigError(expected("alpha in (0, 1]", self.alpha))
+        require(0 < self.alpha <= 1, "alpha in (0, 1]", self.alpha)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, L0 | L1)

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.threats import Rows, Spatial, Threat, per_row
 
 
@@ -103,8 +102,7 @@ class SpatialGradient(Climbing):
     def __post_init__(self) -> None:
         checked_whole("starts", self.starts, 1)
         checked_whole("climbing", self.climbing, 1)
-        if not 0 < self.step_size < math.inf:
-            raise ConfigError(expected("step_size > 0", self.step_size))
+        require(0 < self.step_size < math.inf, "step_size > 0", self.step_size)
 
     @property
     def steps(self) -> int:

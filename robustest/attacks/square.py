@@ -27,7 +27,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, best_of, enough_scores
-from robustest.errors import ConfigError, expected
+from robustest.checks import require
 from robustest.threats import L1, Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 # Queries out of `_OF` after which the changed share of the input halves (section 4.1).
@@ -68,8 +68,7 @@ class Square(BestOfRounds):
 
     def __post_init__(self) -> None:
         BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
-        if not 0 < self.p_init <= 1:
-            raise ConfigError(expected("p_init in (0, 1]", self.p_init))
+        require(0 < self.p_init <= 1, "p_init in (0, 1]", self.p_init)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | Euclidean | L1 | Unbounded)

@@ -14,6 +14,12 @@ from robustest.cli.screen import Exit, Refused, Screen
 from robustest.errors import RobustestError, StoreError
 from robustest.version import VERSION
 
+VERBS = (
+    *("show", "merge", "compare", "corpus", "baseline", "suggest"),
+    *("floor", "init", "index", "evidence", "history"),
+)
+"""The commands of robustest itself."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -24,25 +30,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of `robustest.cli.screen.Exit`. Wrong arguments end the process with 2, as in argparse.
     """
-    parser = argparse.ArgumentParser(
-        prog="robustest",
-        description="Show, merge and compare results of `pytest --robust`; manage the files that it keeps.",
-        epilog="Exit codes: 0 success; 1 a claim did not pass, or is worse; 2 wrong usage; 3 results lost or missing.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"robustest {VERSION}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_verbs(commands)
-    taken = dict.fromkeys(commands.choices, "")
+    added = []
+    taken = dict.fromkeys(VERBS, "")
     try:
         for pack, command in extensions.all_of("robustest_commands", extensions.Command):
             extensions.check_new("command", command.name, pack, taken)
             taken[command.name] = pack
-            added = _add(commands, command.name, command.help)
-            command.arguments(added)
-            added.set_defaults(run=command.run)
+            added.append(command)
     except RobustestError as error:
         return _print_error(error)
+    parser = _parser(added)
     arguments, rest = parser.parse_known_args(argv)
     # Verbs with `rest` pass arguments to pytest; other verbs refuse unknown ones.
     if hasattr(arguments, "rest"):
@@ -110,7 +107,15 @@ def _actions(command: argparse.ArgumentParser) -> Any:
     return command.add_subparsers(dest="action", metavar="ACTION", required=True)
 
 
-def _add_verbs(commands: Any) -> None:
+def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="robustest",
+        description="Show, merge and compare results of `pytest --robust`; manage the files that it keeps.",
+        epilog="Exit codes: 0 success; 1 a claim did not pass, or is worse; 2 wrong usage; 3 results lost or missing.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"robustest {VERSION}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     show = _add(commands, "show", "print the last results", "runs.show")
     show.add_argument(
         "path", metavar="FILE|FOLDER", nargs="?", help="a robust.json, or a store (default: .robustest, or robust.json)"
@@ -233,6 +238,11 @@ def _add_verbs(commands: Any) -> None:
         one.add_argument(
             "--history", metavar="DIR", default="robust-history", help="folder of the history (default: %(default)s)"
         )
+    for command in added:
+        own = _add(commands, command.name, command.help)
+        command.arguments(own)
+        own.set_defaults(run=command.run)
+    return parser
 
 
 def _level(text: str) -> float:

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from robustest import plain_run
+from robustest.checks import require
 from robustest.cli.questions import Facts
 from robustest.context import Context, running
 from robustest.data.frames import MISSING, Frames
 from robustest.data.strings import Strings
-from robustest.errors import DataError, expected
+from robustest.errors import DataError
 from robustest.measure import measure_accuracy, measure_shift_accuracy
 from robustest.models.classifier import Needs
 from robustest.results import Result
@@ -65,8 +66,7 @@ def look(model: Any, data: Any) -> dict[str, Any]:
     n = len(setup.samples)
     ids = torch.linspace(0, n - 1, min(n, _MOST)).round().long()
     x, y = setup.samples.take(ids)
-    if not x.numel():
-        raise DataError(expected("samples with values", tuple(x.shape)))
+    require(x.numel(), "samples with values", tuple(x.shape), error=DataError)
     module = setup.model.module
     counts = torch.bincount(y - y.min())
     flat = x.flatten(1).double()

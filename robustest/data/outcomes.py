@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.checks import require
 from robustest.errors import ConfigError, DataError, expected
 
 TEXTS = ("prompt", "answer", "expected")
@@ -82,8 +83,7 @@ class Outcomes:
             DataError: a column is missing, a score is outside the range, an item has two groups or two inputs, or one
                 run of an item has two different rows.
         """
-        if not low < high:
-            raise ConfigError(expected("a range with low < high", (low, high)))
+        require(low < high, "a range with low < high", (low, high))
         columns = _columns(rows, source)
         for name in (item, score):
             if name not in columns:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, DeviceError, ModelError, expected
 from robustest.factory import Factory
 
@@ -322,8 +322,7 @@ def _checked_bounds(bounds: object) -> tuple[float, float]:
         low, high = (float(v) for v in bounds)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise ConfigError(expected("bounds to be (lowest, highest) input value", bounds)) from None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ConfigError(expected("finite bounds with lowest < highest", bounds))
+    require(math.isfinite(low) and math.isfinite(high) and low < high, "finite bounds with lowest < highest", bounds)
     return low, high
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from robustest import extensions, rng
-from robustest.checks import moved_rows
+from robustest.checks import checked_severity, moved_rows, require
 from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.results import Variation
 from robustest.shifts.audio import AUDIO
@@ -112,14 +112,12 @@ class Shift:
     parameters: str = "auto"
 
     def __post_init__(self) -> None:
-        if type(self.severity) is not int or not 1 <= self.severity <= 5:
-            raise ConfigError(expected("severity to be a whole number 1..5", self.severity))
+        checked_severity(self.severity)
         if self.function is None:
             object.__setattr__(self, "function", _function_by_name(self.name))
         # Refuse a function with more required arguments before any work.
         _arguments(self.function, self._values(None, (0.0, 1.0)))
-        if self.parameters not in PARAMETERS:
-            raise ConfigError(expected('parameters to be "auto", "224", "64" or "32"', self.parameters))
+        require(self.parameters in PARAMETERS, 'parameters to be "auto", "224", "64" or "32"', self.parameters)
         if self.parameters != "auto" and not self._takes("parameters"):
             raise ConfigError(f"Expected no parameters for the shift {self.name!r}, which has no sets to choose from.")
 
@@ -297,8 +295,7 @@ def corrupt(
         got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else x
         raise ConfigError(expected(f"a tensor of floats of shape {shape}", got))
     index = torch.arange(len(x)) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
-    if index.shape != (len(x),):
-        raise ConfigError(expected(f"ids of shape ({len(x)},), one for each sample", tuple(index.shape)))
+    require(index.shape == (len(x),), f"ids of shape ({len(x)},), one for each sample", tuple(index.shape))
     return shift.apply(x, rng.keys(seed, index.to(x.device)), bounds, sample_rate)
 
 

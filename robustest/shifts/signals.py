@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustest.checks import checked_severity, require
 from robustest.errors import ConfigError, expected
 
 # Elements of a piece of a batch: transforms of a piece stay in a processor's cache, and memory does not grow with the
@@ -42,8 +43,7 @@ class SignalChange:
         Raises:
             ConfigError: x are no signals, or a change with times or frequencies lacks the sample rate.
         """
-        if x.ndim not in (2, 3):
-            raise ConfigError(expected(f"signals of shape (N, T) or (N, C, T) for {self}", tuple(x.shape)))
+        require(x.ndim in (2, 3), f"signals of shape (N, T) or (N, C, T) for {self}", tuple(x.shape))
         signals = x.unsqueeze(1) if x.ndim == 2 else x
         out = torch.empty(signals.shape, dtype=torch.float32, device=x.device)
         step = max(1, _ELEMENTS // max(1, signals[:1].numel()))
@@ -86,8 +86,7 @@ class SignalFamily:
     changes: tuple[SignalChange, SignalChange, SignalChange, SignalChange, SignalChange]
 
     def __call__(self, x: Tensor, severity: int, key: Tensor, sample_rate: int | None = None) -> Tensor:
-        if type(severity) is not int or not 1 <= severity <= 5:
-            raise ConfigError(expected("severity to be a whole number 1..5", severity))
+        checked_severity(severity)
         return self.changes[severity - 1](x, key, sample_rate)
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real, checked_whole, require
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks import boxes
 from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_floor, kept, reals
@@ -247,8 +247,7 @@ class Detection:
             checked_real(name, value, 0.0, 1.0)
             if value in (0, 1):
                 raise ConfigError(expected(f"{name} in (0, 1)", value))
-        if score != "f1":
-            raise ConfigError(expected('score to be "f1"', score))
+        require(score == "f1", 'score to be "f1"', score)
         checked_whole("most", most, 1)
         values: dict[str, Any] = {
             "adapter": adapter,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real
+from robustest.checks import checked_real, require
 from robustest.errors import ConfigError, DataError, expected
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -160,8 +160,7 @@ def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
     values = _tensor(given, what)
     if values.is_floating_point() or values.is_complex():
         raise DataError(f"Expected {what} as integers but got {values.dtype}. Convert them if they are whole.")
-    if values.ndim != axes:
-        raise DataError(expected(f"{what} of shape {shape}", tuple(values.shape)))
+    require(values.ndim == axes, f"{what} of shape {shape}", tuple(values.shape), error=DataError)
     return values.to(torch.int64)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustest.checks import require
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.protocol import Describing, Loss, by_row, positive, reals
 
@@ -61,8 +62,7 @@ class Regression:
         values = reals(given, "targets", within=_ROUNDED_OFF * min(self.tolerance, self.scale or self.tolerance))
         if values.ndim == 1:
             values = values.unsqueeze(1)
-        if values.ndim != 2:
-            raise DataError(expected("targets of shape (N,) or (N, D)", tuple(values.shape)))
+        require(values.ndim == 2, "targets of shape (N,) or (N, D)", tuple(values.shape), error=DataError)
         return values
 
     def check_targets(self, y: Tensor, width: int) -> None:

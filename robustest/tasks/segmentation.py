@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_floor, integers, kept
 
@@ -111,8 +111,7 @@ class Segmentation:
         checked_whole("classes", classes, 2)
         if ignore is not None and (type(ignore) is not int or 0 <= ignore < classes):
             raise ConfigError(expected(f"ignore to be a whole number outside 0..{classes - 1}, or None", ignore))
-        if score not in ("pixel", "iou"):
-            raise ConfigError(expected('score to be "pixel" or "iou"', score))
+        require(score in ("pixel", "iou"), 'score to be "pixel" or "iou"', score)
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "ignore", ignore)
         object.__setattr__(self, "score_by", score)

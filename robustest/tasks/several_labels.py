@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest.checks import checked_real
+from robustest.checks import checked_real, require
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_floor, integers, kept
 
@@ -57,12 +57,10 @@ class MultiLabel:
         checked_real("threshold", threshold, 0.0, 1.0)
         if threshold in (0, 1):
             raise ConfigError(expected("threshold in (0, 1)", threshold))
-        if score not in ("exact", "hamming"):
-            raise ConfigError(expected('score to be "exact" or "hamming"', score))
+        require(score in ("exact", "hamming"), 'score to be "exact" or "hamming"', score)
         if score == "exact" and floor is not None:
             raise ConfigError(f'Expected no floor for score="exact", which is 0 or 1, but got {floor!r}.')
-        if by not in ("objects", "overall"):
-            raise ConfigError(expected('by to be "objects" or "overall"', by))
+        require(by in ("objects", "overall"), 'by to be "objects" or "overall"', by)
         object.__setattr__(self, "by", by)
         object.__setattr__(self, "threshold", float(threshold))
         object.__setattr__(self, "score_by", score)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from robustest import devices, rng
+from robustest.checks import require
 from robustest.errors import ConfigError, expected
 from robustest.words import as_written
 
@@ -185,8 +186,7 @@ def difference(z: Tensor, region: Rows) -> Tensor:
 
 def images(x: Tensor, threat: object) -> tuple[int, int]:
     """Return height and width of images x (N, C, H, W); raise ConfigError for another number of axes."""
-    if x.ndim != 4:
-        raise ConfigError(expected(f"images of shape (N, C, H, W) for {threat}", tuple(x.shape)))
+    require(x.ndim == 4, f"images of shape (N, C, H, W) for {threat}", tuple(x.shape))
     return x.shape[2], x.shape[3]
 
 
@@ -270,10 +270,12 @@ class _Ball(OfInputs):
     def __post_init__(self) -> None:
         if isinstance(self.eps, bool) or not isinstance(self.eps, (int, float)):
             raise ConfigError(expected("eps to be a number >= 0", self.eps))
-        if not 0 <= self.eps <= _LARGEST:
-            raise ConfigError(
-                expected("eps >= 0 that float32 can hold", self.eps, "Give the radius in input units, e.g. 8 / 255.")
-            )
+        require(
+            0 <= self.eps <= _LARGEST,
+            "eps >= 0 that float32 can hold",
+            self.eps,
+            "Give the radius in input units, e.g. 8 / 255.",
+        )
         object.__setattr__(self, "eps", float(self.eps))
 
     @property

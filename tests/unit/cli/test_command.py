@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import shlex
 import sys
@@ -14,33 +13,20 @@ import pytest
 
 from robustest import __version__
 from robustest.cli import main
-from robustest.cli.command import _add_verbs
+from robustest.cli.command import VERBS, _parser
 from robustest.errors import ConfigError, StoreError
 
 Make = Callable[..., Any]
-COMMANDS = (
-    "show",
-    "merge",
-    "compare",
-    "corpus",
-    "baseline",
-    "suggest",
-    "floor",
-    "init",
-    "index",
-    "evidence",
-    "history",
-)
 
 
 def test_help_names_every_command_and_exit_code(robustest: Make) -> None:
     done = robustest("--help")
     assert done.code == 0
-    assert all(f"\n    {name} " in done.out for name in COMMANDS)
+    assert all(f"\n    {name} " in done.out for name in VERBS)
     assert all(f"{code} " in done.out for code in range(4))
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "corpus ls", "corpus verify", "corpus prune", "baseline show"])
+@pytest.mark.parametrize("command", [*VERBS, "corpus ls", "corpus verify", "corpus prune", "baseline show"])
 def test_every_command_has_help(robustest: Make, command: str) -> None:
     done = robustest(*command.split(), "--help")
     assert done.code == 0
@@ -141,20 +127,19 @@ def test_nobody_reading_on_is_no_traceback(made: Make, row: Make, run_file: Make
     assert (pytester.path / "code").read_text(encoding="utf-8").strip() == "1"
 
 
-def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+def leaves(parser: Any) -> Iterator[Any]:
     """The parsers of verbs and their actions."""
-    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    for action in inner:
-        for one in action.choices.values():
-            yield from leaves(one)
+    inner = [
+        one for action in parser._actions if action.dest in ("command", "action") for one in action.choices.values()
+    ]
+    for one in inner:
+        yield from leaves(one)
     if not inner:
         yield parser
 
 
 def test_every_verb_takes_the_arguments_of_its_parser() -> None:
-    parser = argparse.ArgumentParser()
-    _add_verbs(parser.add_subparsers())
-    found = list(leaves(parser))
+    found = list(leaves(_parser()))
     assert len(found) == 17
     for one in found:
         module, _, name = one.get_default("verb").partition(".")
