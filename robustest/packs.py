@@ -19,7 +19,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "cli.questions": ("PLACE", "Facts", "Probe"),
     "cli.screen": ("Exit", "Refused", "Screen", "counted", "wrong"),
     "context": ("current",),
-    "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "said"),
+    "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "predicted_sets"),
     "decisions": ("Decision", "DrawsRule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),
     "decisions.cluster_means": ("cluster_difference_interval", "cluster_mean_interval"),
     "decisions.cues": ("worst_of",),

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -164,7 +164,7 @@ class APGD:
         gradient = torch.where(per_row(back, z), state["best_gradient"], evaluation.gradient)
         value = torch.where(back, state["top"], value)
         if sparse:
-            state = _l1_move(_L1Plan(self.steps, self.outside_in), problem, state, z, gradient)
+            state = _l1_move(self, problem, state, z, gradient)
         else:
             # A projected step and momentum; the engine projects the sum.
             threat, region = problem.threat, problem.region
@@ -223,11 +223,6 @@ _FIRST_SHARE = 5
 _FEWER, _FALL = 0.95, 1.5
 
 
-class _L1Plan(NamedTuple):
-    steps: int
-    outside_in: bool
-
-
 def _l1_init(problem: Problem, key: Tensor, outside_in: bool) -> tuple[Tensor, Rows]:
     """Return random points of the first ball, and the L1 part of the state (B,)."""
     factor = _RADII[0][1] if outside_in else 1.0
@@ -254,7 +249,7 @@ def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tens
     return state, fewer
 
 
-def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Rows:
+def _l1_move(attack: APGD, problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Rows:
     """Return the state after a step from z."""
     size = gradient.abs().flatten(1)
     last = state["elements"].long().clamp(1, size.shape[1]) - 1
@@ -263,9 +258,9 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
     chosen = gradient.sign() * (size >= least).view_as(gradient)
     count = chosen.abs().flatten(1).sum(1).clamp(min=1)
     stepped = torch.addcmul(z, chosen, per_row(state["length"] / count, z))
-    if not plan.outside_in:
+    if not attack.outside_in:
         return {**state, "z": stepped}
-    now, then = (_factor(plan.steps, state["step"] + ahead) for ahead in (0, 1))
+    now, then = (_factor(attack.steps, state["step"] + ahead) for ahead in (0, 1))
     # At the start of the next ball: project the best point into it, with its longest step, and forget the best value,
     # which was found in the larger ball.
     closing = now != then

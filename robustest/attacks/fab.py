@@ -20,15 +20,14 @@ import torch
 from torch import Tensor
 
 from robustest import devices, rng
-from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
 from robustest.checks import checked_whole, require
-from robustest.errors import ConfigError, expected
 from robustest.tasks import Task, class_losses
 from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FAB:
+class FAB(AtPoint):
     """FAB, a minimum-norm attack.
 
     Args:
@@ -56,8 +55,8 @@ class FAB:
 
     def __post_init__(self) -> None:
         checked_whole("steps", self.steps, 1)
-        if self.target_rank is not None and (type(self.target_rank) is not int or self.target_rank < 0):
-            raise ConfigError(expected("target_rank to be None or a whole number >= 0", self.target_rank))
+        ranked = self.target_rank is None or (type(self.target_rank) is int and self.target_rank >= 0)
+        require(ranked, "target_rank to be None or a whole number >= 0", self.target_rank)
         require(0 <= self.overshoot < 1, "overshoot in [0, 1)", self.overshoot)
         require(0 <= self.bias <= 1, "bias in 0..1", self.bias)
         require(0 < self.back < 1, "back in (0, 1)", self.back)
@@ -77,9 +76,6 @@ class FAB:
         if self.random_start:
             z = torch.lerp(z, problem.threat.start(problem.region, rng.fold(key, "start")), 0.5)
         return {"z": z, "target": torch.full_like(key, -1)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return _lead(logits, problem.y, self._target(problem, state, logits))

@@ -22,7 +22,6 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
 from robustest.checks import checked_whole, require
-from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, Euclidean, Linf, Rows, Threat, length, per_row, sparse
 
 
@@ -51,8 +50,7 @@ class FMN(Climbing):
 
     def __post_init__(self) -> None:
         checked_whole("steps", self.steps, 1)
-        if self.step_size is not None and not 0 < self.step_size < math.inf:
-            raise ConfigError(expected("step_size > 0", self.step_size))
+        require(self.step_size is None or 0 < self.step_size < math.inf, "step_size > 0", self.step_size)
         require(0 < self.gamma < 1, "gamma in (0, 1)", self.gamma)
 
     def supports(self, threat: Threat) -> bool:

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
 from robustest.checks import checked_whole, require
 from robustest.tasks import Sided, Task, class_losses
 from robustest.threats import Euclidean, Linf, Rows, Threat, length, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ODIMargin:
+class ODIMargin(AtPoint):
     """A few steps towards random output directions, then a few on the margin with a falling step length.
 
     Args:
@@ -84,9 +84,6 @@ class ODIMargin:
             "direction": rng.uniform(rng.fold(key, "direction"), (problem.classes,), -1.0, 1.0),
             "step": torch.zeros_like(key),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if not problem.task.one_class:

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
+from robustest.attacks.queries import ByQueries
 from robustest.checks import checked_whole, require
 from robustest.threats import Rows, Spatial, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpatialGrid:
+class SpatialGrid(ByQueries):
     """Every pose of a grid.
 
     The grid has an odd number of values for each element of a pose that the threat lets vary, so that 0 is one of them:
@@ -59,9 +60,6 @@ class SpatialGrid:
             columns.append(limit * _share(rest % values, values).to(limit.dtype))
             rest = torch.div(rest, values, rounding_mode="floor")
         return torch.stack(columns, 1)
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         return {"step": state["step"] + 1}

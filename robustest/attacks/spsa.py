@@ -17,8 +17,7 @@ from torch import Tensor
 from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import OneByOne, enough_scores
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.threats import Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 # Adam's defaults (Kingma and Ba, ICLR 2015).
@@ -53,8 +52,7 @@ class SPSA(OneByOne):
         checked_whole("queries", self.queries, 1)
         checked_whole("pairs", self.pairs, 1)
         for what, length in (("delta", self.delta), ("step_size", self.step_size)):
-            if length is not None and not length > 0:
-                raise ConfigError(expected(f"{what} > 0", length))
+            require(length is None or length > 0, f"{what} > 0", length)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | Euclidean | Unbounded)

@@ -1,16 +1,18 @@
-"""Benchmarks by name: the layout of their files, and their readers."""
+"""Benchmarks by name: their samples and classes, the layout of their files, and their readers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from robustest.data.benchmarks.benchmark import Benchmark
 from robustest.data.benchmarks.corrupted import (
     CorruptedBenchmark,
     SequenceBenchmark,
@@ -25,6 +27,7 @@ from robustest.data.benchmarks.corrupted import (
 from robustest.data.benchmarks.images import (
     Centre,
     ClassMap,
+    ImageFiles,
     View,
     as_it_is,
     beside,
@@ -32,9 +35,63 @@ from robustest.data.benchmarks.images import (
     folders_in,
     imagenet_classes,
     imagenet_subset,
+    missing_images,
     shared_classes,
 )
+from robustest.data.hierarchies import own_labels
+from robustest.data.samples import Samples, as_samples
 from robustest.errors import ConfigError, DataError, expected, unknown
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Benchmark(ImageFiles):
+    """The samples of a named benchmark, with its classes; a map-style data set for any loader.
+
+    A claim on it restricts the model's outputs to the benchmark's classes.
+    """
+
+    name: str  # as for `benchmark`
+    classes: ClassMap = field(repr=False)  # the classes, and the model's outputs for each label 0..K-1
+    published: int  # published number of samples
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        return missing_images(self)
+
+    def matching(self, source: object) -> Samples:
+        """Return the samples of another data set that are of this benchmark's classes, with its labels.
+
+        Args:
+            source: as for `as_samples`; labels are the model's outputs, 0..999, or it is a `Benchmark`.
+
+        Raises:
+            DataError: a label is out of range, or no sample is of these classes.
+        """
+        samples, given = as_samples(source), own_outputs(source)
+        if len(given) and not 0 <= given.min() <= given.max() < self.classes.outputs:
+            raise DataError(
+                f"Expected labels in 0..{self.classes.outputs - 1}, the model's classes, but got "
+                f"{int(given.min())}..{int(given.max())}."
+            )
+        labels = self.classes.labels(given)
+        kept = np.flatnonzero(labels >= 0)
+        if not len(kept):
+            raise DataError(f"Expected samples of the {len(self.classes)} classes of {self.name} but there are none.")
+        ids, ours = torch.from_numpy(kept), torch.from_numpy(labels[kept])
+
+        def take(rows: Tensor) -> tuple[Tensor, Tensor]:
+            return samples.take(ids[rows])[0], ours[rows]
+
+        return Samples(take, len(kept))
+
+
+def own_outputs(source: object) -> NDArray[np.int64]:
+    """Return (N,) the model's output for each sample's label; the first if a class has several."""
+    if isinstance(source, Benchmark):
+        first = np.array([group[0] for group in source.classes.groups])
+        return first[source.labels]
+    return own_labels(source, as_samples(source))
+
 
 _C = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
@@ -54,8 +111,8 @@ _GROUPS = ("noise", "blur", "weather", "digital", "extra")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The arguments of `benchmark`."""
+class Archive:
+    """The unpacked archive of a benchmark: the arguments of `benchmark`."""
 
     name: str
     root: Path
@@ -63,9 +120,12 @@ class Asked:
     clean: Any
 
     def refuse_clean(self) -> None:
-        """Raise ConfigError if clean= is given to a benchmark without corrupted images."""
         if self.clean is not None:
             raise ConfigError(f"Expected no clean= for {self.name}: its images are no others' corrupted ones.")
+
+    def refuse_view(self) -> None:
+        if self.view is not None:
+            raise ConfigError(f"Expected no view= for {self.name}: its images are arrays, shown as they are.")
 
 
 def benchmark(
@@ -106,41 +166,41 @@ def benchmark(
     path = Path(root)
     if not path.is_dir():
         raise DataError(f"Expected {name} unpacked in {path} but there is no such folder.")
-    return BENCHMARKS[name](Asked(name=name, root=path, view=view, clean=clean))
+    return BENCHMARKS[name](Archive(name=name, root=path, view=view, clean=clean))
 
 
-def _folders(what: str, published: int, *inside: str) -> Callable[[Asked], Benchmark]:
+def _folders(what: str, published: int, *inside: str) -> Callable[[Archive], Benchmark]:
     """Read a benchmark with a folder for each class, named by its WordNet id."""
 
-    def read(asked: Asked) -> Benchmark:
-        asked.refuse_clean()
-        classes = imagenet_subset(asked.name)
-        root = beside(asked.root, *inside)
-        return _benchmark(asked, root, class_files(root, classes.names, what), classes, published=published)
+    def read(archive: Archive) -> Benchmark:
+        archive.refuse_clean()
+        classes = imagenet_subset(archive.name)
+        root = beside(archive.root, *inside)
+        return _benchmark(archive, root, class_files(root, classes.names, what), classes, published=published)
 
     return read
 
 
-def _imagenet_v2(asked: Asked) -> Benchmark:
-    asked.refuse_clean()
+def _imagenet_v2(archive: Archive) -> Benchmark:
+    archive.refuse_clean()
     variants = ("matched-frequency", "threshold-0.7", "threshold0.7", "top-images", "topimages")
-    root = beside(asked.root, *(f"imagenetv2-{one}-format-val" for one in variants))
+    root = beside(archive.root, *(f"imagenetv2-{one}-format-val" for one in variants))
     # Folders are named by class index: sorted as texts, 10 would come before 2.
     files = class_files(root, [str(at) for at in range(1000)], "ImageNet-V2")
-    return _benchmark(asked, root, files, imagenet_subset(asked.name), published=10_000)
+    return _benchmark(archive, root, files, imagenet_subset(archive.name), published=10_000)
 
 
-def _objectnet(asked: Asked) -> Benchmark:
-    asked.refuse_clean()
-    root = beside(asked.root, "objectnet-1.0")
+def _objectnet(archive: Archive) -> Benchmark:
+    archive.refuse_clean()
+    root = beside(archive.root, "objectnet-1.0")
     classes = shared_classes(root / "mappings")
     files = class_files(root / "images", classes.names, "ObjectNet that ImageNet has too", others=True)
     # ObjectNet's images have a red border of two pixels.
-    return _benchmark(asked, root / "images", files, classes, published=18_574, view=Centre(border=2))
+    return _benchmark(archive, root / "images", files, classes, published=18_574, view=Centre(border=2))
 
 
 def _benchmark(
-    asked: Asked,
+    archive: Archive,
     root: Path,
     files: list[tuple[str, int]],
     classes: ClassMap,
@@ -149,52 +209,52 @@ def _benchmark(
     view: View | None = None,
 ) -> Benchmark:
     return Benchmark(
-        name=asked.name,
+        name=archive.name,
         root=root,
         files=tuple(name for name, _ in files),
         labels=np.array([label for _, label in files]),
         classes=classes,
         published=published,
-        view=asked.view or view or Centre(),
+        view=archive.view or view or Centre(),
     )
 
 
-def _arrays(classes: int) -> Callable[[Asked], CorruptedBenchmark]:
-    def read(asked: Asked) -> CorruptedBenchmark:
-        _no_view(asked)
-        root = beside(asked.root, f"CIFAR-{classes}-C")
+def _arrays(classes: int) -> Callable[[Archive], CorruptedBenchmark]:
+    def read(archive: Archive) -> CorruptedBenchmark:
+        archive.refuse_view()
+        root = beside(archive.root, f"CIFAR-{classes}-C")
         # Four further corruptions are in the archive and not in the benchmark; they are read if present.
         extra = tuple(name for name in _C_EXTRA if (root / f"{name}.npy").is_file())
-        cells = array_cells(root, (*_C, *extra), classes, asked.name)
-        clean = None if asked.clean is None else paired(asked.clean, cells, asked.name)
+        cells = array_cells(root, (*_C, *extra), classes, archive.name)
+        clean = None if archive.clean is None else paired(archive.clean, cells, archive.name)
         names = tuple(map(str, range(classes)))
-        return CorruptedBenchmark(name=asked.name, cells=cells, clean=clean, classes=names, published=10_000)
+        return CorruptedBenchmark(name=archive.name, cells=cells, clean=clean, classes=names, published=10_000)
 
     return read
 
 
 def _trees(
     corruptions: tuple[str, ...], what: str, *inside: str, baseline: str = ""
-) -> Callable[[Asked], CorruptedBenchmark]:
-    def read(asked: Asked) -> CorruptedBenchmark:
-        root = beside(asked.root, *inside)
-        return _corrupted(asked, root, corruptions, imagenet_classes(), view=Centre(), about=(what, 50_000, baseline))
+) -> Callable[[Archive], CorruptedBenchmark]:
+    def read(archive: Archive) -> CorruptedBenchmark:
+        root = beside(archive.root, *inside)
+        return _corrupted(archive, root, corruptions, imagenet_classes(), view=Centre(), about=(what, 50_000, baseline))
 
     return read
 
 
-def _tiny(asked: Asked) -> CorruptedBenchmark:
-    root = beside(asked.root, "Tiny-ImageNet-C")
+def _tiny(archive: Archive) -> CorruptedBenchmark:
+    root = beside(archive.root, "Tiny-ImageNet-C")
     first = _cells(root, _C[:1], "Tiny-ImageNet-C")[_C[0], 1]
     classes = tuple(folders_in(root / first))
     # The archive has no list of its classes: they are the sorted folders of the first cell.
     if len(classes) != 200:
         raise DataError(f"Expected Tiny-ImageNet-C's 200 classes in {root / first} but got {len(classes)} folders.")
-    return _corrupted(asked, root, _C, classes, view=as_it_is, about=("Tiny-ImageNet-C", 10_000, ""))
+    return _corrupted(archive, root, _C, classes, view=as_it_is, about=("Tiny-ImageNet-C", 10_000, ""))
 
 
 def _corrupted(
-    asked: Asked,
+    archive: Archive,
     root: Path,
     corruptions: tuple[str, ...],
     classes: tuple[str, ...],
@@ -203,15 +263,15 @@ def _corrupted(
     about: tuple[str, int, str],
 ) -> CorruptedBenchmark:
     what, published, baseline = about
-    shown = asked.view or view
+    shown = archive.view or view
     cells = folder_cells(root, _cells(root, corruptions, what), classes, shown, what)
-    clean = asked.clean
+    clean = archive.clean
     if isinstance(clean, (str, os.PathLike)):
         clean = paired_folder(beside(Path(clean), "val"), cells, classes, shown, what)
     elif clean is not None:
         clean = paired(clean, cells, what)
     return CorruptedBenchmark(
-        name=asked.name, cells=cells, clean=clean, classes=classes, published=published, baseline=baseline
+        name=archive.name, cells=cells, clean=clean, classes=classes, published=published, baseline=baseline
     )
 
 
@@ -228,26 +288,23 @@ def _cells(root: Path, corruptions: tuple[str, ...], what: str) -> dict[tuple[st
     return folders
 
 
-def _videos(asked: Asked) -> SequenceBenchmark:
-    asked.refuse_clean()
-    return video_sequences(beside(asked.root, "ImageNet-P"), imagenet_classes(), asked.view or Centre(), asked.name)
+def _videos(archive: Archive) -> SequenceBenchmark:
+    archive.refuse_clean()
+    return video_sequences(
+        beside(archive.root, "ImageNet-P"), imagenet_classes(), archive.view or Centre(), archive.name
+    )
 
 
-def _array_sequences(classes: int) -> Callable[[Asked], SequenceBenchmark]:
-    def read(asked: Asked) -> SequenceBenchmark:
-        asked.refuse_clean()
-        _no_view(asked)
-        return array_sequences(beside(asked.root, f"CIFAR-{classes}-P"), asked.name)
+def _array_sequences(classes: int) -> Callable[[Archive], SequenceBenchmark]:
+    def read(archive: Archive) -> SequenceBenchmark:
+        archive.refuse_clean()
+        archive.refuse_view()
+        return array_sequences(beside(archive.root, f"CIFAR-{classes}-P"), archive.name)
 
     return read
 
 
-def _no_view(asked: Asked) -> None:
-    if asked.view is not None:
-        raise ConfigError(f"Expected no view= for {asked.name}: its images are arrays, shown as they are.")
-
-
-BENCHMARKS: Mapping[str, Callable[[Asked], Benchmark | CorruptedBenchmark | SequenceBenchmark]] = {
+BENCHMARKS: Mapping[str, Callable[[Archive], Benchmark | CorruptedBenchmark | SequenceBenchmark]] = {
     "imagenet": _folders("ImageNet", 50_000, "val"),
     "imagenet-a": _folders("ImageNet-A", 7_500, "imagenet-a"),
     "imagenet-r": _folders("ImageNet-R", 30_000, "imagenet-r"),

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustest.data.outcome_files import READERS, read_file
-from robustest.data.outcomes import Outcomes
+from robustest.data.outcomes import READERS, Outcomes, read_file
 from robustest.errors import ConfigError, DataError, UnknownNameError
 
 FILES = Path(__file__).with_name("outcomes")
