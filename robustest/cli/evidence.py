@@ -15,8 +15,7 @@ from typing import Any
 from robustest.cli.results_file import ResultsFile, read_json, read_results
 from robustest.cli.screen import Exit, Screen, counted, missing, run_pytest, wrong
 from robustest.reports import evidence
-from robustest.reports.json_file import write_whole
-from robustest.safe_files import UnsafeFile, parts_below, read_below, read_regular
+from robustest.safe_files import UnsafeFile, parts_below, read_below, read_regular, write_atomic
 
 _SALT = Path(".robustest") / "evidence-salt"
 # Most characters of a difference that are shown.
@@ -49,7 +48,7 @@ def write(file: str, output: str, model: list[str], salt: str | None) -> int:
     subject = [(Path(one).name, _digest(one)) for one in model]
     content = _statement(run, subject, _salt(salt, make=True) or b"", Path())
     for name, data in evidence.documents(content).items():
-        write_whole(Path(output) / name, data)
+        write_atomic(Path(output) / name, data)
     outcome = evidence.outcome(content["predicate"])
     screen = Screen()
     screen.write_line(f"wrote {output}: {outcome}, {counted(len(content['predicate']['claims']), 'claim')}")

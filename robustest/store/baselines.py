@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from robustest.errors import StoreError, expected
-from robustest.store.files import alone, to_json, write_atomic
+from robustest.safe_files import write_atomic
+from robustest.store.files import alone, to_json
 from robustest.version import VERSION
 
 SCHEMA = 2

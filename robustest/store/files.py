@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import secrets
 import sys
 import time
 import warnings
@@ -20,8 +19,8 @@ from typing import Any
 
 from robustest.errors import ConfigError, expected
 from robustest.errors import StoreError as StoreError
+from robustest.safe_files import UNFINISHED, write_atomic
 
-_UNFINISHED = ".tmp"
 _KEY = re.compile("[0-9a-f]{16,128}")
 # Seconds after which an unfinished file has no living writer.
 _OLD = 3600.0
@@ -160,35 +159,6 @@ class Folder:
             self.say(f"Expected to {what} {self.root} but got: {got}. {mend}, or name another folder. {then}.")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is whole or unchanged at any moment, also if the process is killed.
-
-    Raises:
-        OSError: folder or file cannot be written; nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # By process and chance: two writers of one file do not share an unfinished one.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_UNFINISHED}")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(data)
-            file.flush()
-            # Before the rename, or a crash could leave an empty file under the final name.
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
-    with suppress(OSError):  # not every system can; the file itself is on disk already
-        # A rename is on disk only after its folder is.
-        number = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Exclude other processes from writing in this folder; the lock ends with the process."""
@@ -210,7 +180,7 @@ def alone(folder: Path) -> Iterator[None]:
 def tidy(folder: Path) -> None:
     """Remove unfinished files of killed writers."""
     with suppress(OSError):
-        for path in folder.glob(f".*{_UNFINISHED}"):
+        for path in folder.glob(f".*{UNFINISHED}"):
             if time.time() - path.stat().st_mtime > _OLD:
                 path.unlink()
 

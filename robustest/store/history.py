@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from robustest.errors import StoreError, expected
 from robustest.history import ClaimId, HistoryEntry
-from robustest.safe_files import read_below
-from robustest.store.files import alone, write_atomic
+from robustest.safe_files import read_below, write_atomic
+from robustest.store.files import alone
 
 # Bytes of a file.
 LARGEST = 64 * 2**20

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustest.reports.json_file import write_whole
 from robustest.reports.pictures import sounds_of
-from robustest.safe_files import UnsafeFile, read_below, read_regular
+from robustest.safe_files import UnsafeFile, read_below, read_regular, write_atomic
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WIDEST = 16_384  # largest side in pixels
@@ -89,7 +88,7 @@ class Album:
         if self.inline:
             self.inside += len(content)
             return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-        write_whole(self.folder / "images" / name, content)
+        write_atomic(self.folder / "images" / name, content)
         self.taken.add(name)
         return f"images/{name}"
 

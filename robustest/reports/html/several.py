@@ -26,8 +26,7 @@ from robustest.reports.history import (
 )
 from robustest.reports.html.figures import round_above
 from robustest.reports.html.page import MARKS, rendered
-from robustest.reports.json_file import write_whole
-from robustest.safe_files import read_below
+from robustest.safe_files import read_below, write_atomic
 from robustest.version import VERSION
 
 # ---- the index over pages whose folders lie below one folder
@@ -107,7 +106,7 @@ def write_index(folder: Path) -> list[IndexRow]:
         marks={**MARKS, "none": MARKS["measured"]},
         version=VERSION,
     )
-    write_whole(place, text.encode("utf-8", "backslashreplace"))
+    write_atomic(place, text.encode("utf-8", "backslashreplace"))
     return pages
 
 
@@ -238,7 +237,7 @@ def write_history(folder: str, histories: Sequence[ClaimHistory]) -> None:
         marks={**MARKS, NOT_MEASURED: MARKS["skipped"]},
         version=VERSION,
     )
-    write_whole(Path(folder) / "index.html", text.encode("utf-8", "backslashreplace"))
+    write_atomic(Path(folder) / "index.html", text.encode("utf-8", "backslashreplace"))
 
 
 @dataclass(slots=True)
