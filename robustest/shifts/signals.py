@@ -6,6 +6,7 @@ batch. Five of them, from mild to severe, are a family with a name.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -21,7 +22,7 @@ from robustest.errors import ConfigError, expected
 _ELEMENTS = 1 << 19
 
 
-class SignalChange:
+class SignalChange(ABC):
     """A change of signals (n, C, T); a shift for any claim on a shift.
 
     Class attributes:
@@ -53,9 +54,9 @@ class SignalChange:
                 out[start : start + step] = self.changed(piece, key[start : start + step], sample_rate)
         return out.view(x.shape).to(x.dtype)
 
+    @abstractmethod
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         """Return changed signals; x (n, C, T) is float32 and must not be written on."""
-        raise NotImplementedError
 
     def required(self, sample_rate: int | None) -> int:
         """Return the sample rate; raise ConfigError if there is none."""
@@ -65,17 +66,16 @@ class SignalChange:
         return sample_rate
 
     def __str__(self) -> str:
-        parts = [f"{each.name} {_shown(self, each.name)}" for each in fields(self)]  # type: ignore[arg-type]
+        parts = []
+        for each in fields(self):  # type: ignore[arg-type]
+            value, unit = getattr(self, each.name), self.units.get(each.name, "")
+            shown = f"{value:g} {unit}".rstrip() if isinstance(value, (int, float)) else value
+            parts.append(f"{each.name} {shown}")
         return f"{type(self).__name__} ({', '.join(parts)})"
 
     @property
     def __name__(self) -> str:
         return str(self)
-
-
-def _shown(change: SignalChange, name: str) -> str:
-    value, unit = getattr(change, name), change.units.get(name, "")
-    return f"{value:g} {unit}".rstrip() if isinstance(value, (int, float)) else str(value)
 
 
 @dataclass(frozen=True, slots=True)

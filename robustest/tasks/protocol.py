@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -257,6 +258,31 @@ def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, 
         return work(output, y)
     rows, lanes = output.shape[:2]
     return work(output.flatten(0, 1), y.repeat_interleave(lanes, 0)).view(rows, lanes)
+
+
+class Scored(ABC):
+    """Tasks whose answers hold from a score on, the `floor`."""
+
+    __slots__ = ()
+
+    floor: float | None
+
+    def holds(self, output: Tensor, y: Tensor) -> Tensor:
+        return kept(self.score(output, y), self.floor)  # type: ignore[attr-defined]
+
+    def margin(self, output: Tensor, y: Tensor) -> Tensor:
+        """Return the score above the floor, with a little of the log-odds, which orders equal scores."""
+        return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))  # type: ignore[attr-defined]
+
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return kept(self.agreement(predictions, other), self.floor)
+
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return self.graded(predictions, other)
+
+    @abstractmethod
+    def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
+        """Return (B,) float64 scores in [0, 1] of predictions (B, *T)."""
 
 
 # Less than any positive share of counts.

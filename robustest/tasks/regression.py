@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -55,7 +56,8 @@ class Regression:
     @property
     def losses(self) -> Mapping[str, Loss]:
         """The error, in tolerances ("margin", "log_odds"), and its square, summed over the D values ("ce")."""
-        return {"ce": self._squared, "log_odds": self._error, "margin": self._error}
+        squared = partial(by_row, lambda rows, y: ((rows - y) / self.tolerance).square().sum(1), axes=1)
+        return {"ce": squared, "log_odds": self._error, "margin": self._error}
 
     def targets(self, given: object) -> Tensor:
         """Return (B, D) float32 on the CPU; raise DataError if float32 is coarser than the tolerance."""
@@ -128,6 +130,3 @@ class Regression:
 
     def _error(self, output: Tensor, y: Tensor) -> Tensor:
         return by_row(lambda rows, targets: (rows - targets).abs().amax(1) / self.tolerance, output, y, 1)
-
-    def _squared(self, output: Tensor, y: Tensor) -> Tensor:
-        return by_row(lambda rows, targets: ((rows - targets) / self.tolerance).square().sum(1), output, y, 1)

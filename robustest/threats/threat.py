@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -320,14 +321,14 @@ def _inside_l2(x: Tensor, bounds: Bounds) -> float:
     return math.sqrt(x[0].numel() if len(x) else 1) * max(abs(bounds[0]), abs(bounds[1])) * 2.0**-24
 
 
-class Euclidean(OfInputs):
+class Euclidean(OfInputs, ABC):
     """Threats whose regions are Euclidean balls and the bounds; "reach" (N,) has the radii less the rounding."""
 
     __slots__ = ()
 
+    @abstractmethod
     def radii(self, region: Rows) -> Tensor:
         """Return (N,) the radii in input units."""
-        raise NotImplementedError
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
         x = region["x"]
