@@ -44,16 +44,15 @@ class Key:
     Attributes:
         name: 64 hex digits.
         dependencies: stamps of this computation and of all its parts so far.
-        computed: True once anything was computed under watch.
     """
 
-    __slots__ = ("_asked", "_shared", "name")
+    __slots__ = ("_asked", "dependencies", "name")
 
-    def __init__(self, name: str, shared: _Shared, *, asked: bool, maker: object) -> None:
+    def __init__(self, name: str, dependencies: Dependencies, *, asked: bool, maker: object) -> None:
         if maker is not _MAKER:
             raise TypeError("Expected a key from robustest.identity.keys.key_of, the only place that makes one.")
         self.name = name
-        self._shared = shared
+        self.dependencies = dependencies
         self._asked = asked
 
     def __init_subclass__(cls) -> None:
@@ -66,33 +65,19 @@ class Key:
             Unhashable: `what` has no identity.
         """
         # All parts share their dependencies: the user's code may keep what one part reads for a later one.
-        return Key(digest((self.name, *what), asked=self._asked), self._shared, asked=self._asked, maker=_MAKER)
+        return Key(digest((self.name, *what), asked=self._asked), self.dependencies, asked=self._asked, maker=_MAKER)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Add everything that is read from outside inside the block to the key's dependencies."""
-        with watched(self._shared.dependencies):
+        with watched(self.dependencies):
             yield
-        self._shared.computed = True
-
-    @property
-    def dependencies(self) -> Dependencies:
-        return self._shared.dependencies
-
-    @property
-    def computed(self) -> bool:
-        return self._shared.computed
+        self.dependencies.computed = True
 
     @property
     def unknowable(self) -> str:
         """Return the reason why the result cannot be checked before it is recalled; empty if it can."""
-        return "" if self._asked else self._shared.dependencies.unknowable
-
-
-class _Shared:
-    def __init__(self) -> None:
-        self.dependencies = Dependencies()
-        self.computed = False
+        return "" if self._asked else self.dependencies.unknowable
 
 
 def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *, asked: bool) -> Key:
@@ -123,7 +108,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
     if not asked:
         parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere()}
     name = digest({**parts, "about": dict(about)}, asked=asked)
-    return Key(name, _Shared(), asked=asked, maker=_MAKER)
+    return Key(name, Dependencies(), asked=asked, maker=_MAKER)
 
 
 def _surroundings() -> dict[str, object]:

@@ -263,8 +263,6 @@ def as_classifier(
             preprocessing=model.preprocessing if preprocessing is None else preprocessing,
         )
     if is_estimator(model):
-        from robustest.models.classifier import estimator_model  # which is made of this module
-
         return replace(estimator_model(model), bounds=bounds or (0.0, 1.0), preprocessing=preprocessing)
     if not callable(model) or isinstance(model, type):
         raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, _instead(model)))

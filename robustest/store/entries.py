@@ -171,7 +171,7 @@ class Store:
             StoreError: nothing was computed inside `key.watching()`.
         """
         path = self._path(key)
-        if not key.computed:
+        if not key.dependencies.computed:
             raise StoreError("Expected an entry that was computed inside key.watching() but nothing was watched.")
         if key.unknowable:
             self.unknowable = key.unknowable
