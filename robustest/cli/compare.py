@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -79,11 +79,23 @@ class ClaimPair:
 
     @property
     def fell(self) -> bool:
-        return _has_passed(self.before) and not _has_passed(self.after)
+        return self._passed == (True, False)
 
     @property
     def rose(self) -> bool:
-        return _has_passed(self.after) and not _has_passed(self.before)
+        return self._passed == (False, True)
+
+    @property
+    def _passed(self) -> tuple[bool, ...]:
+        results = self.before.result, self.after.result
+        return tuple(one is not None and one.verdict is Verdict.PASSED for one in results)
+
+    @property
+    def _both(self) -> tuple[Result, Result]:
+        """The results of a claim that both runs measured."""
+        assert self.before.result is not None  # noqa: S101 - see `trend`
+        assert self.after.result is not None  # noqa: S101
+        return self.before.result, self.after.result
 
     @property
     def unexplained(self) -> bool:
@@ -112,17 +124,15 @@ class ClaimPair:
 
     def _below_old_threshold(self) -> bool:
         """Return True if the value now breaks the old threshold too, and no other requirement changed."""
-        first, second = self.before.result, self.after.result
-        if first is None or second is None or first.threshold is None or second.estimate is None:
+        first, second = self._both
+        if first.threshold is None or second.estimate is None:
             return False
         others = [[one for one in required[:-1] if one != required[0]] for required in self.required]
         return others[0] == others[1] and _breaks(second.estimate, first.comparison, first.threshold)
 
     def _smaller_fall_from_lower_start(self) -> bool:
         """Return True if a fall passes only because it starts lower than before."""
-        first, second = self.before.result, self.after.result
-        if first is None or second is None:
-            return False
+        first, second = self._both
         start, later = _start_of(first), _start_of(second)
         if start is None or later is None:
             return False
@@ -138,8 +148,8 @@ class ClaimPair:
         return share_difference_interval(before, of_before, after, of_after, _START_ALPHA)[0] > 0
 
     def _same_number(self) -> bool:
-        first, second = self.before.result, self.after.result
-        if first is None or second is None or first.estimate is None or second.estimate is None:
+        first, second = self._both
+        if first.estimate is None or second.estimate is None:
             return False
         if first.data != second.data or (not first.data and first.outcomes != second.outcomes):
             return False
@@ -147,9 +157,7 @@ class ClaimPair:
 
     def _same_model(self) -> bool:
         """Return True if the model is unchanged as far as results show: by its digest, or by its value."""
-        first, second = self.before.result, self.after.result
-        if first is None or second is None:
-            return False
+        first, second = self._both
         if first.model and first.model == second.model and first.seed == second.seed:
             return True
         new = second.threshold
@@ -158,10 +166,6 @@ class ClaimPair:
         if same_data and new is not None and new != first.threshold:
             return _breaks(first.estimate or 0.0, second.comparison, new) or self._same_number()
         return self._same_number()
-
-
-def _has_passed(row: Row) -> bool:
-    return row.result is not None and row.result.verdict is Verdict.PASSED
 
 
 def _breaks(value: float, comparison: str, threshold: float) -> bool:
@@ -234,10 +238,7 @@ def pair(before: Row, after: Row, alphas: tuple[float, float] = (0.0, 0.0)) -> C
     shown = min(found, key=lambda one: min(one.worse, one.better))
     worse = min(1.0, len(found) * min(one.worse for one in found))
     better = min(1.0, len(found) * min(one.better for one in found))
-    surest = PairedOutcomes(
-        lost=shown.lost, gained=shown.gained, n=shown.n, worse=worse, better=better, group=shown.group
-    )
-    return ClaimPair(before, after, surest, "", required)
+    return ClaimPair(before, after, replace(shown, worse=worse, better=better), "", required)
 
 
 def _pairing(result: Result) -> Pairing:

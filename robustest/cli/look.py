@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -85,12 +85,13 @@ def look(model: Any, data: Any) -> dict[str, Any]:
     elif isinstance(coding, Frames):
         facts["kind"] = "frame"
         facts |= _of_frame(model, data, coding, x)
-    kind = facts["kind"]
+    kind, options = facts["kind"], {"max_samples": min(_FEW, n), "exact": True}
     if kind == "images":
-        facts["preprocessing"] = _preprocessing(model, data, module, facts)
+        facts["preprocessing"] = _preprocessing(model, data, module, facts, options)
     elif kind == "tokens":
         facts["common"] = int(x.flatten().mode().values)
-        facts["relied"] = _relied(model, data, facts, [facts["common"]] * facts["length"], {})
+        usual = [facts["common"]] * min(facts["length"], _COLUMNS)
+        facts["relied"] = _relied(model, data, _replacements(usual), options)
     elif kind == "rows":
         names = getattr(data[0], "columns", None) if isinstance(data, (tuple, list)) else None
         facts["columns"] = [str(name) for name in (range(x.shape[1]) if names is None else names)]
@@ -98,7 +99,10 @@ def look(model: Any, data: Any) -> dict[str, Any]:
         if not any(facts["units"]):
             facts["units"] = [_unit(column, coarse=10.0) for column in flat.T]
         facts["usual"] = [float(column.median()) for column in flat.T]
-        facts["relied"] = _relied(model, data, facts, facts["usual"], {"bounds": _bounds(facts)})
+        room = max(1.0, facts["high"] - facts["low"])
+        bounds = facts["low"] - room, facts["high"] + room
+        shifts = _replacements(facts["usual"][:_COLUMNS])
+        facts["relied"] = _relied(model, data, shifts, {**options, "bounds": bounds})
     return asdict(Facts.from_dict(facts))
 
 
@@ -107,7 +111,9 @@ def _kind(x: Tensor, module: nn.Module | None) -> str:
         return "tokens"
     if x.ndim == 4 and x.shape[1] in (1, 3):
         return "images"
-    first = next((one for one in (() if module is None else module.modules()) if _reads(one)), None)
+    # The first layer with weights.
+    layers = [] if module is None else [one for one in module.modules() if not list(one.children())]
+    first = next((one for one in layers if any(True for _ in one.parameters())), None)
     signal = isinstance(first, (nn.Conv1d, nn.RNNBase)) or (x.ndim > 2 and not isinstance(first, nn.Linear))
     if x.ndim == 2 and not signal:
         # A function hides its layers; a thousand columns of a wave are no table.
@@ -115,10 +121,6 @@ def _kind(x: Tensor, module: nn.Module | None) -> str:
     if not signal:
         return "rows" if x.ndim == 2 else "series"
     return "audio" if _is_sound(x) else "series"
-
-
-def _reads(layer: nn.Module) -> bool:
-    return not list(layer.children()) and any(True for _ in layer.parameters())
 
 
 def _is_sound(x: Tensor) -> bool:
@@ -148,16 +150,9 @@ def _right(result: Result) -> float:
     return sum(known) / len(known) if known else 0.0
 
 
-def _options(facts: dict[str, Any]) -> dict[str, Any]:
-    return {"max_samples": min(_FEW, facts["n"]), "exact": True}
-
-
-def _bounds(facts: dict[str, Any]) -> tuple[float, float]:
-    room = max(1.0, facts["high"] - facts["low"])
-    return facts["low"] - room, facts["high"] + room
-
-
-def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[str, Any]) -> str:
+def _preprocessing(
+    model: Any, data: Any, module: nn.Module | None, facts: Mapping[str, Any], options: Mapping[str, Any]
+) -> str:
     """Return the mean and std that a network of timm names, if its answers are better with them."""
     named = getattr(module, "pretrained_cfg", None)
     mean, std = (named.get("mean"), named.get("std")) if isinstance(named, dict) else (None, None)
@@ -166,18 +161,16 @@ def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[
     pair = ([round(float(one), 6) for one in mean], [round(float(one), 6) for one in std])
     if pair == ([0.0] * len(pair[0]), [1.0] * len(pair[1])):
         return ""
-    bare = _right(measure_accuracy(model, data, **_options(facts)))
-    normalised = _right(measure_accuracy(model, data, **_options(facts), preprocessing=pair))
+    bare = _right(measure_accuracy(model, data, **options))
+    normalised = _right(measure_accuracy(model, data, **options, preprocessing=pair))
     return f"({pair[0]}, {pair[1]})" if normalised > bare else ""
 
 
-def _relied(model: Any, data: Any, facts: dict[str, Any], usual: Sequence[float], bounds: dict[str, Any]) -> int:
-    """Return the column or place whose replacement costs most right answers; -1 if none costs any."""
-    options = {**_options(facts), **bounds}
-    before = _right(measure_accuracy(model, data, **options))
-    worst, place = before, -1
-    for number, value in enumerate(usual[:_COLUMNS]):
-        left = _right(measure_shift_accuracy(model, data, _replacing(number, value), **options))
+def _relied(model: Any, data: Any, shifts: Mapping[int, Callable[..., Any]], options: Mapping[str, Any]) -> int:
+    """Return the column or place whose replacement, by its shift, costs most right answers; -1 if none costs any."""
+    worst, place = _right(measure_accuracy(model, data, **options)), -1
+    for number, shift in shifts.items():
+        left = _right(measure_shift_accuracy(model, data, shift, **options))
         if left < worst:
             worst, place = left, number
     return place
@@ -212,27 +205,27 @@ def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any
         "usual": ["" if one is None else one for one in usual],
         "n": len(frame),
     }
-    options: dict[str, Any] = {"max_samples": min(_FEW, len(frame)), "exact": True}
-    worst, relied = _right(measure_accuracy(model, data, **options)), -1
+    shifts = {}
     for place, value in enumerate(usual[:_COLUMNS] if pandas else ()):
-        if value is None or (isinstance(value, float) and coding.columns[place].kind == "whole" and value % 1):
+        column = coding.columns[place]
+        whole = isinstance(value, float) and column.kind == "whole"
+        if value is None or (whole and value % 1):
             continue
-        whole = isinstance(value, float) and coding.columns[place].kind == "whole"
-        shift = partial(_assigned, name=coding.columns[place].name, value=int(value) if whole else value)
-        left = _right(measure_shift_accuracy(model, data, shift, **options))
-        if left < worst:
-            worst, relied = left, place
-    return {**facts, "relied": relied}
+        shifts[place] = partial(_assigned, name=column.name, value=int(value) if whole else value)
+    options = {"max_samples": min(_FEW, len(frame)), "exact": True}
+    return {**facts, "relied": _relied(model, data, shifts, options)}
 
 
 def _assigned(frame: Any, name: str, value: object) -> Any:
     return frame.assign(**{name: value})
 
 
-def _replacing(number: int, value: float) -> Callable[[Tensor], Tensor]:
-    def replaced(x: Tensor) -> Tensor:
+def _replacements(usual: Sequence[float]) -> dict[int, Callable[[Tensor], Tensor]]:
+    """Return for each column a shift that puts its usual value into it."""
+
+    def replaced(x: Tensor, number: int, value: float) -> Tensor:
         x = x.clone()
         x[:, number] = value
         return x
 
-    return replaced
+    return {number: partial(replaced, number=number, value=value) for number, value in enumerate(usual)}
