@@ -40,8 +40,23 @@ _COUNTED = 1e15
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
+class _OfTexts(OfInputs):
+    """Threats whose proposals are texts: they have no nearest point and no direction."""
+
+    __slots__ = ()
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        return torch.where(per_row(self.size(z, region) <= self.radius, z), z, region["x"])  # type: ignore[attr-defined]
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        return torch.zeros_like(gradient)
+
+    def stride(self, region: Rows) -> Tensor:
+        return region["span"] * 0
+
+
 @dataclass(frozen=True, slots=True)
-class Edits(OfInputs):
+class Edits(_OfTexts):
     r"""At most k edits of a text or of bytes.
 
     An edit swaps two neighbouring characters, deletes one, inserts one, substitutes one, or replaces a whole word by
@@ -128,15 +143,6 @@ class Edits(OfInputs):
             choice = (draw[:, 1] * self.choices(z, place, region)).long()
             z = torch.where(per_row(edit < count, z), self.moved(z, place, choice, region), z)
         return z
-
-    def project(self, z: Tensor, region: Rows) -> Tensor:
-        return torch.where(per_row(self.size(z, region) <= self.k, z), z, region["x"])
-
-    def ascent(self, gradient: Tensor) -> Tensor:
-        return torch.zeros_like(gradient)
-
-    def stride(self, region: Rows) -> Tensor:
-        return region["span"] * 0
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         """Return (N,) float64: the fewest edits from the sample; inf beyond `k`, or where `keep` is violated."""
@@ -576,7 +582,7 @@ def _put_back(x: Tensor, z: Tensor, *, first: bool, kind: int) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Block(OfInputs):
+class _Block(_OfTexts):
     """At most n characters or bytes in a row, put in at one place of a text; proposals are the texts."""
 
     axis: ClassVar[str] = "n"
@@ -622,15 +628,6 @@ class _Block(OfInputs):
         length = (drawn[:, 1] * 2 * self.n).ceil().long().clamp(max=self.n)
         place = rng.integers(rng.fold(key, "place"), (1,), (last + 1).unsqueeze(1)).squeeze(1)
         return self._composed(x, self._letters(x)[letters], place if self.anywhere else last, length)
-
-    def project(self, z: Tensor, region: Rows) -> Tensor:
-        return torch.where(per_row(self.size(z, region) <= self.n, z), z, region["x"])
-
-    def ascent(self, gradient: Tensor) -> Tensor:
-        return torch.zeros_like(gradient)
-
-    def stride(self, region: Rows) -> Tensor:
-        return region["span"] * 0
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         """Return (N,) float64: the characters put in; inf for a text that is not the sample with one row put in."""
