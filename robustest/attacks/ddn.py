@@ -69,9 +69,9 @@ class DDN(AtPoint):
             raise unknown("loss", self.loss, _LOSSES)
 
     @classmethod
-    def outside_in(cls, *, steps: int = 20, loss: Literal["ce", "margin"] = "margin") -> DDN:
+    def outside_in(cls, *, steps: int = 20) -> DDN:
         """Return short runs from random points at five times eps, with a radius that falls fast at first."""
-        return cls(steps=steps, gamma=0.4, gamma_last=0.01, start=5.0, loss=loss, random_start=True)
+        return cls(steps=steps, gamma=0.4, gamma_last=0.01, start=5.0, loss="margin", random_start=True)
 
     @property
     def name(self) -> str:

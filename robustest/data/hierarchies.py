@@ -332,7 +332,6 @@ def breeds_split(
     subclasses: int | None = None,
     ancestor: str | None = None,
     split: Kind | None = None,
-    balanced: bool = True,
     seed: int = 2,
 ) -> BreedsSplit:
     """Return superclasses of a class tree, with the classes for training and for testing.
@@ -349,7 +348,6 @@ def breeds_split(
             any node of the level (two or more).
         ancestor: a node above the superclasses.
         split: "good", "bad" or "rand"; None draws classes and makes one domain.
-        balanced: True gives all superclasses equally many subclasses; else each gets all that it has.
         seed: seed of the draws, 0..2**32 - 1.
 
     Raises:
@@ -375,12 +373,8 @@ def breeds_split(
     counts = {node: len(tree.leaves(node)) for node in nodes}
     if not nodes:
         raise DataError(f"Expected nodes at level {level} of the class tree but there are none.")
-    wanted = subclasses
-    if not wanted and balanced:  # the most that every superclass has, an even number
-        least = min(counts.values())
-        wanted = max(2, least - least % 2)
-    elif not wanted:
-        wanted = 1 if split is None else 2
+    least = min(counts.values())
+    wanted = subclasses or max(2, least - least % 2)  # the most that every superclass has, an even number
     chosen = [node for node in nodes if counts[node] >= wanted]
     if preset is not None and len(chosen) != BREEDS[preset].superclasses:
         raise DataError(
@@ -390,7 +384,7 @@ def breeds_split(
     if not chosen:
         raise DataError(f"Expected a node at level {level} with {wanted} classes but none has as many.")
     random = np.random.RandomState(seed)  # one stream through all superclasses, in their order
-    parts = [_divide(tree, node, wanted if balanced else None, split, random) for node in chosen]
+    parts = [_divide(tree, node, wanted, split, random) for node in chosen]
     names: dict[str | int, str] = {}
     for node, (source, target) in zip(chosen, parts, strict=True):
         names[node] = tree.name(node)
@@ -404,14 +398,14 @@ def breeds_split(
 
 
 def _divide(
-    tree: ClassTree, node: str, wanted: int | None, split: Kind | None, random: np.random.RandomState
+    tree: ClassTree, node: str, wanted: int, split: Kind | None, random: np.random.RandomState
 ) -> tuple[list[str], list[str]]:
-    """Return source and target leaves of a superclass; `wanted` of them, or all."""
+    """Return source and target leaves of a superclass, `wanted` of them."""
     # Ids are sorted wherever an order could matter, or the published seed would not give the published split.
     leaves = tree.leaves(node)
-    half = (wanted or len(leaves)) // 2
+    half = wanted // 2
     if split is None or split == "rand":
-        count = 2 * half if split else wanted or len(leaves)
+        count = 2 * half if split else wanted
         drawn = [leaves[i] for i in random.permutation(len(leaves))[:count]]
         return (drawn[:half], drawn[half:]) if split else (drawn, [])
     branches = _branches(tree, node)

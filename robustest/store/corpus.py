@@ -175,7 +175,7 @@ class Corpus:
         alike = _of_shape(found, shape)
         return smallest(alike)[0] if alike else None
 
-    def add(self, name: str, kept: Kept, *, bounds: Bounds = (0.0, 1.0), exact8: Tensor | None = None) -> bool:
+    def add(self, name: str, kept: Kept, *, bounds: Bounds = (0.0, 1.0)) -> bool:
         """Keep inputs of samples that have none or only larger ones; return True if the corpus holds them now.
 
         Beyond the limit the oldest files are deleted, with a `StoreWarning`; of a file above the limit, the largest
@@ -185,16 +185,14 @@ class Corpus:
             name: for `load`.
             kept: the inputs.
             bounds: smallest and largest input value.
-            exact8: (m,) bool, rows that may be stored as one byte per element if that is exact. None: all.
         """
         # Of this addition first, then against the stored inputs: a larger input of a known sample is no news.
-        ours, which = smallest([kept.rows(torch.arange(len(kept)))])
+        ours, _ = smallest([kept.rows(torch.arange(len(kept)))])
         fresh = news(ours, self.load(name, shape=kept.shape))
         if not fresh:
             return True
         ours = ours.rows(fresh)
-        may = torch.ones(len(kept), dtype=torch.bool) if exact8 is None else exact8.cpu()
-        small = may[torch.tensor(which)[fresh]] & on_levels(ours.x, bounds)
+        small = on_levels(ours.x, bounds)
         # A file above the whole limit would be deleted at once.
         place, data, left_out = _fitting(name, ours, small, bounds, self._limit)
         if left_out:

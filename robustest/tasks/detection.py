@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -198,7 +198,7 @@ def _head(detector: Any) -> Any:
     raise ConfigError(expected("a detector of torchvision's, with score_thresh and detections_per_img", detector, mend))
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True)
 class Detection(Scored):
     """Targets are lists of boxes (B, most, 6), outputs rows (B, R, 4 + K) of the adapter.
 
@@ -208,7 +208,6 @@ class Detection(Scored):
     Args:
         adapter: e.g. `TorchvisionDetector(classes)` or `MaiteDetector(classes)`.
         iou: smallest intersection over union of an answer and a target of its class, in (0, 1).
-        score: "f1".
         confidence: smallest score of answers that count, in (0, 1).
         floor: smallest score of an image that holds, in (0, 1]; None if only scores are needed.
         most: largest number of boxes of an image, >= 1; of more answers the most confident count, as in COCO.
@@ -218,11 +217,11 @@ class Detection(Scored):
     """
 
     adapter: Adapter
-    iou: float
-    score_by: Literal["f1"]
-    confidence: float
-    floor: float | None
-    most: int
+    iou: float = 0.5
+    _: KW_ONLY
+    confidence: float = 0.5
+    floor: float | None = None
+    most: int = 100
 
     name = "detection"
     one_class = False
@@ -231,32 +230,16 @@ class Detection(Scored):
     listed = True
     """Outputs are in no fixed order: a row may be another object's at the next input."""
 
-    def __init__(
-        self,
-        adapter: Adapter,
-        iou: float = 0.5,
-        score: Literal["f1"] = "f1",
-        *,
-        confidence: float = 0.5,
-        floor: float | None = None,
-        most: int = 100,
-    ) -> None:
-        if isinstance(adapter, type) or not isinstance(adapter, Adapter):
-            raise ConfigError(expected("an adapter such as TorchvisionDetector(classes=91)", adapter))
-        for name, value in (("iou", iou), ("confidence", confidence)):
+    def __post_init__(self) -> None:
+        if isinstance(self.adapter, type) or not isinstance(self.adapter, Adapter):
+            raise ConfigError(expected("an adapter such as TorchvisionDetector(classes=91)", self.adapter))
+        for name in ("iou", "confidence"):
+            value = getattr(self, name)
             checked_real(name, value, 0.0, 1.0)
-            if value in (0, 1):
-                raise ConfigError(expected(f"{name} in (0, 1)", value))
-        require(score == "f1", 'score to be "f1"', score)
-        checked_whole("most", most, 1)
-        values: dict[str, Any] = {
-            "adapter": adapter,
-            "iou": float(iou),
-            "score_by": score,
-            "confidence": float(confidence),
-        }
-        for field, given in {**values, "floor": checked_floor(floor), "most": most}.items():
-            object.__setattr__(self, field, given)
+            require(value not in (0, 1), f"{name} in (0, 1)", value)
+            object.__setattr__(self, name, float(value))
+        checked_whole("most", self.most, 1)
+        object.__setattr__(self, "floor", checked_floor(self.floor))
 
     def __str__(self) -> str:
         what = f"F1 of boxes at confidence {self.confidence:g} and IoU {self.iou:g}"
