@@ -267,7 +267,6 @@ _ANY: SearchStrategy[Step] = _shifts()
 
 
 def _kind(step: object) -> object:
-    """Return the kind of a step, whatever its numbers are."""
     if isinstance(step, Shift):
         return step.name
     while isinstance(step, partial):
@@ -457,7 +456,6 @@ def code_of(drawn: object) -> str:
 
 
 def _made(drawn: object) -> str:
-    """Return an object's repr, or, if that only shows its address, its type and arguments."""
     kind, kept = type(drawn), getattr(drawn, "__dict__", {})
     names = [name for name in signature(kind).parameters if name in kept]
     if kind.__repr__ is not object.__repr__ or len(names) < len(signature(kind).parameters):

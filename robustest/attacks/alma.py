@@ -43,9 +43,6 @@ class ALMA(AtPoint):
         tau: d must fall below this share of its last value, in (0, 1).
         growth: factor of the weight, > 1.
         smoothing: weight of the past in the moving averages, in [0, 1).
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     steps: int = 100
@@ -155,7 +152,7 @@ class ALMA(AtPoint):
 
 
 def _slope(d: Tensor, weight: Tensor, multiplier: Tensor) -> Tensor:
-    """Return (B,) the penalty's derivative in d, positive and growing in d; the multiplier at d = 0."""
+    """Return (B,) the penalty's derivative in d; the multiplier at d = 0."""
     above = multiplier + 2 * multiplier * weight * d + 0.5 * (weight * d).square()
     below = multiplier / (1 - weight * d).clamp(min=1.0).square()
     return torch.where(d >= 0, above, below)

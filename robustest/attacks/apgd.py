@@ -139,7 +139,6 @@ class APGD:
         return {**after, "step": state["step"] + 1, "target": self._target(problem, state, evaluation.logits)}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """Return (B,) the fixed target classes, or those of these logits."""
         known = state["step"] >= 0
         if devices.on_host(logits) and bool(known.all()):  # sorting a thousand classes costs
             return state["target"]
@@ -199,7 +198,7 @@ def _widths(steps: int, device: torch.device) -> Tensor:
 
 
 def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
-    """Return the state after a look back, and (B,) bool: rows that go on from their best point."""
+    """Return the state, and (B,) bool: rows that go on from their best point."""
     width = _widths(steps, state["step"].device)[state["step"].clamp(min=0)]
     due = width > 0
     # Condition 2: neither the step nor the best value has changed since the last checkpoint.
@@ -235,7 +234,7 @@ def _l1_init(problem: Problem, key: Tensor, outside_in: bool) -> tuple[Tensor, R
 
 
 def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
-    """Return the state after a look back, and (B,) bool: rows that go on from their best point."""
+    """Return the state, and (B,) bool: rows that go on from their best point."""
     due = (state["step"] > 0) & (state["step"] % max(1, steps * 4 // 100) == 0)
     support = (state["best"] != problem.x).flatten(1).sum(1).to(state["support"].dtype)
     fewer = due & (support < _FEWER * state["support"])
@@ -250,7 +249,6 @@ def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tens
 
 
 def _l1_move(attack: APGD, problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Rows:
-    """Return the state after a step from z."""
     size = gradient.abs().flatten(1)
     last = state["elements"].long().clamp(1, size.shape[1]) - 1
     # The `elements` largest, and others of the same size: a tie is not broken by the place in the input.

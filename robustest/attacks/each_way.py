@@ -30,9 +30,6 @@ class EachWay(AtPoint):
     Args:
         ways: ways tried, those of the least distance on the sample, >= 1.
         steps_each: gradient steps towards each, >= 1.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     ways: int = 10
@@ -78,7 +75,6 @@ class EachWay(AtPoint):
         return problem.task.ways(logits, problem.y)
 
     def _way(self, state: Rows, ways: Tensor) -> Tensor:
-        """Return (B,) the way that is taken, selected at its first step on the sample itself."""
         place = torch.div(state["step"], self.steps_each, rounding_mode="floor").clamp(max=ways.shape[1] - 1)
         order = ways.detach().argsort(dim=1, stable=True)
         fresh = order.gather(1, place.unsqueeze(1)).squeeze(1)

@@ -38,9 +38,6 @@ class FAB(AtPoint):
         bias: largest weight of the sample's own projection, in 0..1.
         back: share of the perturbation kept after a point that fools the model, in (0, 1).
         random_start: begin at a random point half of eps away at most, rather than at the sample.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     steps: int = 100
@@ -97,7 +94,6 @@ class FAB(AtPoint):
         return {"z": torch.where(per_row(holds, x), ahead, behind).clamp(*problem.bounds), "target": target}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """Return (B,) the class whose boundary is approached."""
         if self.target_rank is None:
             return class_losses.ranked_class(logits, problem.y, 0)
         known = state["target"] >= 0
@@ -112,7 +108,6 @@ def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
 
 def _norm(threat: Threat, step: Tensor) -> Tensor:
-    """Return (B,) lengths of steps in the threat's norm."""
     order = torch.inf if isinstance(threat, Linf) else 1 if isinstance(threat, L1) else 2
     size: Tensor = torch.linalg.vector_norm(step.flatten(1), order, dim=1, dtype=torch.float64)
     return size.to(step.dtype)

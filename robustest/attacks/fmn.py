@@ -34,9 +34,6 @@ class FMN(Climbing):
         step_size: Euclidean length of the first step, in widths of the bounds; the last is a hundredth of it. None
             means 10 for L-inf, and 1 for the others.
         gamma: share by which the radius changes in the first round, in (0, 1); a fiftieth of it in the last.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     steps: int = 100
@@ -130,7 +127,7 @@ def within(threat: Threat, delta: Tensor, radius: Tensor, region: Rows) -> Tenso
 
 
 def _within_l1(delta: Tensor, radius: Tensor) -> Tensor:
-    """Return delta soft-thresholded so that absolute values sum to the radius (Duchi et al., ICML 2008)."""
+    """Return delta soft-thresholded to the ball (Duchi et al., ICML 2008)."""
     size = delta.flatten(1).abs().double()
     limit = radius.double().unsqueeze(1)
     # In float64: the sums of a row must not depend on its batch.

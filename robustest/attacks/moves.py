@@ -52,9 +52,6 @@ class Enumeration(BestOfRounds):
         queries: model passes per sample, >= 1; an incomplete last round is left out.
         at_once: proposals of a sample in one round, in 1..queries.
         part: passes of a sample whose region has more than `queries` points, >= 1.
-
-    Raises:
-        ConfigError: a number is out of its range.
     """
 
     queries: int = 100_000
@@ -103,9 +100,6 @@ class GreedyMoves(BestOfRounds):
         sweeps: moves in a row, >= 1.
         beam: points that each sweep goes on from, >= 1.
         focus: share of each sweep for the best places found in it, in [0, 1).
-
-    Raises:
-        ConfigError: a number is out of its range.
     """
 
     queries: int = 1000
@@ -132,7 +126,6 @@ class GreedyMoves(BestOfRounds):
 
     @property
     def _rounds(self) -> int:
-        """The rounds of a sweep."""
         return max(1, (self.steps + 1) // self.sweeps)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -151,7 +144,7 @@ class GreedyMoves(BestOfRounds):
         return made.view(len(state["age"]), self.at_once, *z.shape[1:])
 
     def _moves(self, problem: Problem, state: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the points (N, *Z) that the next round moves from, and their places and choices (N,)."""
+        """Return the points (N, *Z) of the next moves, and their places and choices (N,)."""
         threat, region, age = _discrete(problem), problem.region, state["age"]
         n, lanes = len(age), self.at_once
         sweep, part = age // self._rounds, age % self._rounds
@@ -217,9 +210,6 @@ class RandomMoves(BestOfRounds):
     Args:
         queries: model passes per sample, >= 1; an incomplete last round is left out.
         at_once: proposals tried on the same point, in 1..queries.
-
-    Raises:
-        ConfigError: queries < 1, or at_once outside 1..queries.
     """
 
     queries: int = 1000

@@ -41,9 +41,6 @@ class ODIMargin(AtPoint):
         euclidean: in an L-inf ball, steps along the gradient itself, scaled to the ball's diagonal: they follow the
             ball's faces, where signs only know its corners.
         leave_flats: in an L-inf ball, move elements whose gradient is zero back to where it was not.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     start_steps: int = 2

@@ -33,9 +33,6 @@ class PatchGradient(Climbing):
         tries: steps at each, >= 1.
         kept: places refined, in 1..places.
         refining: steps at each of those, >= 0.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     places: int = 64
@@ -113,7 +110,6 @@ class PatchGradient(Climbing):
 
 
 def _begun(problem: Problem, corner: Tensor, key: Tensor) -> Tensor:
-    """Return random content at the corners (N, 2), row and column."""
     z = problem.threat.start(problem.region, key)
     return torch.cat([z[:, :-2], corner], 1)
 

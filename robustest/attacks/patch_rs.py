@@ -40,9 +40,6 @@ class PatchRS(BestOfRounds):
     Args:
         queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
         at_once: changes tried on the same point, >= 1; the best is kept if it is better than the point.
-
-    Raises:
-        ConfigError: queries < 1, or at_once outside 1..queries.
     """
 
     queries: int = 1000
@@ -113,7 +110,6 @@ class PatchRS(BestOfRounds):
         return better_of(problem, state, evaluation)
 
     def _window(self, problem: Problem, key: Tensor, content: Tensor, colour: Tensor, progress: Tensor) -> Tensor:
-        """Return contents (B, A, C, H, W) with a square window in a colour (B, A, C, 1, 1)."""
         height, width = content.shape[3:]
         share = _FIRST_WINDOW / 2 ** (progress * _HALVINGS).floor()
         side = (share * height * width).sqrt().round().clamp(min=1)
@@ -130,6 +126,5 @@ class PatchRS(BestOfRounds):
 
 
 def _colour(problem: Problem, key: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return (B, *shape), each one of the two bounds."""
     low, high = problem.bounds
     return torch.where(rng.uniform(key, shape) < 0.5, low, high)

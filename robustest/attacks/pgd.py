@@ -29,9 +29,6 @@ class PGD(Climbing):
         step_size: in input units, or in steps of the threat's `ascent` where a proposal is no input; None means
             2 * eps / steps, or 2 * stride / steps where there is no eps.
         random_start: begin at a random point of the ball rather than at the sample.
-
-    Raises:
-        ConfigError: steps < 1 or step_size <= 0.
     """
 
     steps: int = 40

@@ -45,9 +45,6 @@ class SigmaZero(Climbing):
         sigma: smoothness of the count, > 0.
         threshold: first limit of changes that are put back, in 0..1.
         threshold_step: change of the threshold per step, as a share of the step length, >= 0.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     steps: int = 300

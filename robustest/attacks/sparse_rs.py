@@ -37,9 +37,6 @@ class SparseRS(BestOfRounds):
         alpha: share of the pixels that the first queries exchange, in (0, 1].
         at_once: changes tried on the same point, >= 1; the best is kept if it is better than the point. The paper tries
             1.
-
-    Raises:
-        ConfigError: queries < 1, alpha outside (0, 1], or at_once outside 1..queries.
     """
 
     queries: int = 1000
@@ -117,7 +114,6 @@ def _allowed(problem: Problem) -> tuple[int, Tensor]:
 
 
 def _largest(score: Tensor, count: Tensor, most: int) -> Tensor:
-    """Return (B, A, P) bool: the `count` (B, A) largest scores (B, A, P), `most` at most."""
     order = score.topk(most, dim=2).indices
     chosen = torch.arange(most, device=score.device) < count.unsqueeze(2)
     return torch.zeros_like(score, dtype=torch.bool).scatter(2, order, chosen)

@@ -29,9 +29,6 @@ class SpatialGrid(ByQueries):
 
     Args:
         poses: the budget, >= 1; the grid is the largest that has no more poses than this.
-
-    Raises:
-        ConfigError: poses is out of range.
     """
 
     poses: int = 625
@@ -85,9 +82,6 @@ class SpatialGradient(Climbing):
         starts: poses to start from, >= 1.
         climbing: steps from each, >= 1.
         step_size: length of the first step, as a share of the limits, > 0.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     starts: int = 5

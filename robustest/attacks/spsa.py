@@ -35,9 +35,6 @@ class SPSA(OneByOne):
         pairs: pairs whose estimates make one step, >= 1. The paper takes more, with many more queries.
         delta: length of a probe along each coordinate, in input units; None means 0.01 of the span of the bounds.
         step_size: in input units; None means a fifth of the way across the ball.
-
-    Raises:
-        ConfigError: queries or pairs < 1, delta or step_size <= 0.
     """
 
     queries: int = 2000
@@ -100,5 +97,4 @@ class SPSA(OneByOne):
         return {**after, "z": torch.lerp(state["z"], z, moving), "m": m, "v": v, "sum": gradient * (1 - moving)}
 
     def _signs(self, problem: Problem, state: Rows) -> Tensor:
-        """Return (B, *S) the vector of signs of each row's current pair."""
         return rng.signs(rng.fold(state["key"], state["age"] // 2), problem.x.shape[1:])

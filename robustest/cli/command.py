@@ -77,7 +77,6 @@ def _print_error(error: Exception) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Run a verb, a function of a module of `robustest.cli`, with its arguments by their names."""
     # Its module is imported now, since some load torch or scipy.
     module, _, name = arguments.verb.partition(".")
     verb = getattr(import_module(f"robustest.cli.{module}"), name)
@@ -89,7 +88,7 @@ def _add(commands: Any, name: str, text: str, verb: str = "", *, rest: bool = Fa
     """Add a command, or an action of one.
 
     Args:
-        verb: its function, as "module.name" below `robustest.cli`; empty for a command of several actions or of a pack.
+        verb: its function, as "module.name"; empty for a command of several actions or of a pack.
         rest: True to pass unknown arguments to pytest.
     """
     usage = "%(prog)s [pytest arguments]" if rest else None

@@ -92,7 +92,6 @@ class ClaimPair:
 
     @property
     def _both(self) -> tuple[Result, Result]:
-        """The results of a claim that both runs measured."""
         assert self.before.result is not None  # noqa: S101 - see `trend`
         assert self.after.result is not None  # noqa: S101
         return self.before.result, self.after.result
@@ -131,7 +130,6 @@ class ClaimPair:
         return others[0] == others[1] and _breaks(second.estimate, first.comparison, first.threshold)
 
     def _smaller_fall_from_lower_start(self) -> bool:
-        """Return True if a fall passes only because it starts lower than before."""
         first, second = self._both
         start, later = _start_of(first), _start_of(second)
         if start is None or later is None:
@@ -156,7 +154,6 @@ class ClaimPair:
         return math.isclose(first.estimate, second.estimate, rel_tol=1e-9, abs_tol=1e-12)
 
     def _same_model(self) -> bool:
-        """Return True if the model is unchanged as far as results show: by its digest, or by its value."""
         first, second = self._both
         if first.model and first.model == second.model and first.seed == second.seed:
             return True
@@ -185,7 +182,7 @@ def is_about_population(result: Result) -> bool:
 
 
 def _requirements_of(result: Result, alpha: float) -> tuple[Requirement, ...]:
-    """Return all requirements of a claim in a fixed order, so that two results can be compared one by one."""
+    """Return all requirements of a claim in a fixed order."""
     # A claim about the population requires more than one about the set. So does a smaller error probability, which is
     # last.
     required = [*limits_of(result), (">=", float(is_about_population(result)))]
@@ -196,7 +193,6 @@ def _requirements_of(result: Result, alpha: float) -> tuple[Requirement, ...]:
 
 
 def _stricter(before: Sequence[Requirement], after: Sequence[Requirement]) -> bool:
-    """Return True if any requirement is stricter than before."""
     if len(before) != len(after):
         return len(after) > len(before)
     return any(b > a if sign == ">=" else b < a for (sign, a), (_, b) in zip(before, after, strict=True))
@@ -253,7 +249,6 @@ def _pairing(result: Result) -> Pairing:
 
 
 def _start_of(result: Result) -> tuple[int, int] | None:
-    """Return the number of correct samples at the start of a fall, and their total; None for other claims."""
     known = [outcome for outcome in _pairing(result).start if outcome is not None]
     if known:
         return known.count(True), len(known)
@@ -324,14 +319,8 @@ _LOUD = (ClaimTrend.WORSE, ClaimTrend.BETTER, ClaimTrend.NOT_MEASURED)
 def compare(a: str, b: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:
     """Print both runs claim by claim, and the changes.
 
-    Args:
-        a, b: files of results, before and after.
-        alpha: error probability of all unchanged claims together; None takes the second run's.
-        fail_on_worse: exit with 1 if a claim is worse, and with 3 if one was not measured or is gone.
-        allow_missing: accept claims that are gone.
-
-    Raises:
-        Refused: a file is absent or damaged.
+    Returns:
+        With fail_on_worse 1 if a claim is worse, and 3 if one was not measured or is gone.
     """
     before, after = (read_results(Path(path)) for path in (a, b))
     shown = before.account.rows, after.account.rows

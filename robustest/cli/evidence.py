@@ -28,16 +28,11 @@ def write(file: str, output: str, model: list[str], salt: str | None) -> int:
     """Write the evidence of a run to a folder.
 
     Args:
-        file: file of --robust-json, of a whole run.
-        output: folder for the files; made if absent.
         model: files of the model, which become the statement's subject.
         salt: file with the key of the digests of data; None takes .robustest/evidence-salt, and makes it if absent.
 
     Returns:
         0 if the result is no failure, else 1: the evidence of a red run is written too.
-
-    Raises:
-        Refused: the results are of one shard, or no whole file.
     """
     run = read_results(Path(file))
     if run.shard is not None:
@@ -61,16 +56,11 @@ def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> 
     """Check evidence: its files among themselves, its numbers, the model's files, and a new measurement.
 
     Args:
-        folder: folder that `write` wrote.
         model: files that must be the statement's subject.
         salt: as in `write`; without it the digests of data are not compared.
-        no_run: True to measure nothing.
 
     Returns:
         0 if nothing differs, 1 if something does.
-
-    Raises:
-        Refused: the folder holds no evidence, or names tests outside of this folder.
     """
     screen = Screen()
     path = Path(folder) / evidence.STATEMENT
@@ -96,7 +86,6 @@ def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> 
 
 
 def _files(folder: Path, content: Any) -> Iterator[str]:
-    """Yield the files that are not those that the statement makes."""
     for name, data in evidence.documents(content).items():
         try:
             there = read_below(folder, name, most=len(data))
@@ -160,7 +149,6 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, screen: Screen) ->
 
 
 def _named(claims: list[Mapping[str, Any]]) -> dict[tuple[str, str, int], Mapping[str, Any]]:
-    """Return claims by their test, their key, and their number among those with the same."""
     met: Counter[tuple[str, str]] = Counter()
     named = {}
     for claim in claims:
@@ -183,7 +171,6 @@ def _statement(run: ResultsFile, subject: list[tuple[str, str]], salt: bytes, ro
 
 
 def _lines_of(tests: set[str], root: Path) -> dict[str, int]:
-    """Return the line of each test whose function is in its own file, below the root."""
     found = {}
     parsed: dict[str, dict[str, int]] = {}
     for test in tests:
@@ -217,7 +204,7 @@ def _digest(file: str) -> str:
 
 
 def _salt(file: str | None, *, make: bool) -> bytes | None:
-    """Return the key of the digests of data; it stays on this machine, and out of the evidence."""
+    """Return the key of the digests of data; it stays on this machine."""
     path = _SALT if file is None else Path(file)
     if make and file is None and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

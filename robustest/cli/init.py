@@ -27,13 +27,8 @@ def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> in
     """Write the files that are absent into the root of a project; print them and the next steps.
 
     Args:
-        folder: root of the project.
         model, data: places of the model and of the samples, as `module:name`, for a new conftest.py; "" asks on a
             terminal, if no conftest.py has them.
-        scan, example: True to write tests that the model passes, or an example, instead.
-
-    Raises:
-        Refused: there is no such folder, or a place is none.
     """
     if scan:
         from robustest.cli.scan import write_scan  # loads scipy
@@ -89,7 +84,6 @@ def _write(screen: Screen, root: Path, name: str, text: str) -> None:
 
 
 def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, places: list[Reference]) -> str:
-    """Write a conftest.py, or print the lines to add to the present one; return the next step, or ""."""
     there = conftests(root)
     if fixtures is not None:
         screen.write_line(f"kept    {there[0]}: model and samples are its {fixtures.model} and {fixtures.data}")
@@ -117,7 +111,6 @@ def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, place
 
 
 def _fixtures(root: Path, places: list[Reference]) -> tuple[list[str], list[str]]:
-    """Return lines that import, and the functions of both fixtures."""
     bodies, imports = [_MODEL, _DATA], {"import pytest"}
     for number, place in enumerate(places):
         if place.module:
@@ -143,7 +136,6 @@ def _unfilled(root: Path) -> bool:
 
 
 def _write_tests(screen: Screen, root: Path, fixtures: Fixtures | None) -> list[str]:
-    """Write the first tests for the model and samples that the fixtures give; return the next steps, if any."""
     again = f"Run robustest init {root} again: it then looks at both, and writes the tests that fit"
     path = root / TESTS
     if path.exists():
@@ -211,14 +203,8 @@ EXAMPLE = ("pytest.ini", "shapes.py", "conftest.py", "test_shapes.py")
 def write_example(folder: str) -> int:
     """Write the project, run its tests, and open the page on a screen.
 
-    Args:
-        folder: a folder for it; "." for `robustest-example` below the current one.
-
     Returns:
         0 if the tests ran and ended as the example says: one green, one red.
-
-    Raises:
-        Refused: a file of the example exists already.
     """
     root = Path("robustest-example" if folder == "." else folder)
     screen = Screen()

@@ -44,11 +44,7 @@ def list_corpus(corpus: str) -> int:
 
 
 def verify_corpus(corpus: str) -> int:
-    """Check every file without changing it; return 3 if one is damaged.
-
-    Raises:
-        Refused: there is no such folder.
-    """
+    """Check every file without changing it; return 3 if one is damaged."""
     _corpus(corpus)
     screen = Screen()
     files = sorted(path for path in Path(corpus).rglob("*") if path.is_file() and not path.name.endswith(".tmp"))
@@ -62,14 +58,7 @@ def verify_corpus(corpus: str) -> int:
 
 
 def prune_corpus(corpus: str, max_mb: float) -> int:
-    """Remove counterexamples, superseded and old ones first, until the rest fits into `max_mb` million bytes, > 0.
-
-    Returns:
-        0, or 3 if a file was damaged or could not be removed.
-
-    Raises:
-        Refused: there is no such folder.
-    """
+    """Remove counterexamples, superseded and old ones first, until `max_mb` million bytes are left."""
     opened, screen = _corpus(corpus), Screen()
     with store_warnings() as problems:
         done = opened.prune(max_mb)
@@ -124,12 +113,7 @@ def _print_problems(screen: Screen, problems: list[str]) -> int:
 
 
 def show_baseline(file: str) -> int:
-    """Print the entries of a baseline.
-
-    Raises:
-        Refused: there is no such file.
-        StoreError: the file is damaged, or no baseline.
-    """
+    """Print the entries of a baseline."""
     from robustest.store.baselines import read
 
     path = Path(file)
@@ -152,11 +136,7 @@ def show_baseline(file: str) -> int:
 
 
 def update_baseline(rest: Sequence[str]) -> int:
-    """Run the tests and write their outcomes to the baseline; `rest` are arguments of pytest.
-
-    Raises:
-        Refused: the environment variable CI is set.
-    """
+    """Run the tests and write their outcomes to the baseline; refused where CI is set."""
     from robustest.pytest_plugin.options import in_ci
 
     if in_ci():
@@ -171,16 +151,7 @@ def update_baseline(rest: Sequence[str]) -> int:
 
 
 def add_history(history: str, sources: Sequence[str]) -> int:
-    """Add runs, or other histories, to a history.
-
-    Args:
-        history: folder of the history, made if absent.
-        sources: files of --robust-json, and folders of histories.
-
-    Raises:
-        Refused: a file has no results, or no time and commit; earlier sources stay added.
-        StoreError: a history is damaged.
-    """
+    """Add files of --robust-json and folders of histories; where one is refused, earlier ones stay added."""
     from robustest.cli.results_file import read_results
     from robustest.reports.history import entries_of
     from robustest.store import history as store
@@ -203,15 +174,7 @@ def add_history(history: str, sources: Sequence[str]) -> int:
 
 
 def show_history(history: str, only: str | None) -> int:
-    """Print the state of each claim, its first bad commit and its changes; return 1 unless all claims hold.
-
-    Args:
-        only: text that the test's id or the claim's key must contain; None prints all.
-
-    Raises:
-        Refused: there is no such claim.
-        StoreError: there is no history, or it is damaged.
-    """
+    """Print the state of each claim, its first bad commit and its changes; return 1 unless all claims hold."""
     from robustest.reports.history import LEGEND, draw, state_of
 
     screen = Screen()
@@ -269,13 +232,7 @@ def write_history_page(history: str, output: str) -> int:
 
 
 def write_index(folder: str) -> int:
-    """Write an index over the pages of runs, which lie one folder below.
-
-    Raises:
-        Refused: there is no such folder.
-        StoreError: no page lies below, or one cannot be read.
-        ConfigError: Jinja2 is not installed.
-    """
+    """Write an index over the pages of runs, which lie one folder below."""
     from robustest.reports.html.several import write_index
 
     path = Path(folder)

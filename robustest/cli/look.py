@@ -124,19 +124,14 @@ def _kind(x: Tensor, module: nn.Module | None) -> str:
 
 
 def _is_sound(x: Tensor) -> bool:
-    """Return True for long samples in [-1, 1] of both signs, around 0."""
+    """Return True for long samples in [-1, 1] around 0."""
     x = x.float()
     inside = bool((x.abs() <= 1).all()) and bool((x < 0).any()) and bool((x > 0).any())
     return x.shape[-1] >= _SOUND and inside and abs(float(x.mean())) < 0.1
 
 
 def _unit(column: Tensor, coarse: float = 1.0) -> float:
-    """Return the power of ten to which a column's values are rounded; 0 if they lie on that grid already.
-
-    Args:
-        column: (n,) values.
-        coarse: 1 for a unit between 1 % and 10 % of the standard deviation, 10 for ten times as much.
-    """
+    """Return the power of ten to which a column (n,) is rounded; 0 if it lies on the grid of `coarse` already."""
     spread = float(column.std()) if len(column) > 1 else 0.0
     if spread <= 0 or not math.isfinite(spread) or len(set(column.tolist())) <= 2:
         return 0.0
@@ -153,7 +148,6 @@ def _right(result: Result) -> float:
 def _preprocessing(
     model: Any, data: Any, module: nn.Module | None, facts: Mapping[str, Any], options: Mapping[str, Any]
 ) -> str:
-    """Return the mean and std that a network of timm names, if its answers are better with them."""
     named = getattr(module, "pretrained_cfg", None)
     mean, std = (named.get("mean"), named.get("std")) if isinstance(named, dict) else (None, None)
     if mean is None or std is None or facts["low"] < 0 or facts["high"] > 1:
@@ -167,7 +161,6 @@ def _preprocessing(
 
 
 def _relied(model: Any, data: Any, shifts: Mapping[int, Callable[..., Any]], options: Mapping[str, Any]) -> int:
-    """Return the column or place whose replacement, by its shift, costs most right answers; -1 if none costs any."""
     worst, place = _right(measure_accuracy(model, data, **options)), -1
     for number, shift in shifts.items():
         left = _right(measure_shift_accuracy(model, data, shift, **options))
@@ -177,7 +170,6 @@ def _relied(model: Any, data: Any, shifts: Mapping[int, Callable[..., Any]], opt
 
 
 def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any]:
-    """Return the facts about the columns of a frame, in the order of their names."""
     frame, pandas = data[0], coding.library == "pandas"
     units: list[float] = []
     usual: list[float | str | None] = []
@@ -221,8 +213,6 @@ def _assigned(frame: Any, name: str, value: object) -> Any:
 
 
 def _replacements(usual: Sequence[float]) -> dict[int, Callable[[Tensor], Tensor]]:
-    """Return for each column a shift that puts its usual value into it."""
-
     def replaced(x: Tensor, number: int, value: float) -> Tensor:
         x = x.clone()
         x[:, number] = value

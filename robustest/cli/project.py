@@ -118,7 +118,6 @@ def _is_fixture(function: ast.FunctionDef) -> bool:
 
 
 def _only(names: list[str], known: tuple[str, ...]) -> str | None:
-    """Return the name that equals a known one, else the only name with a known one as a word of it."""
     for one in known:
         if one in names:
             return one

@@ -108,8 +108,6 @@ def battery(facts: Facts) -> Battery:
 
 
 class _Draft:
-    """A file of tests while it is made."""
-
     def __init__(self, facts: Facts, *, bounds: tuple[float, float] | None) -> None:
         self.facts = facts
         self.imports: set[str] = set()
@@ -221,7 +219,6 @@ def _rows(facts: Facts) -> Battery:
 
 
 def _frame(facts: Facts) -> Battery:
-    """Ask about frames of pandas, whose columns may hold words."""
     file = _Draft(facts, bounds=None)
     columns = list(zip(facts.columns, facts.units, facts.whole, strict=True))
     units = {name: unit for name, unit, whole in columns if unit and not (whole and unit == 1)}
@@ -259,7 +256,6 @@ def _frame(facts: Facts) -> Battery:
 
 
 def _text_of(name: str) -> str:
-    """Return a text as code, in double quotes."""
     return json.dumps(name, ensure_ascii=False)
 
 
@@ -318,7 +314,6 @@ def _text(facts: Facts) -> Battery:
 
 
 def _signals(facts: Facts) -> Battery:
-    """Ask about samples whose last axis is time."""
     sound = facts.kind == "audio"
     span = facts.high - facts.low
     file = _Draft(facts, bounds=(-1.0, 1.0) if sound else _wide(facts))
@@ -366,7 +361,6 @@ KINDS = {
 
 
 def _wide(facts: Facts) -> tuple[float, float]:
-    """Return bounds that hold the samples and what the changes make of them, of two digits."""
     room = 0.1 * (facts.high - facts.low) or 1.0
     low, high = facts.low - room, facts.high + room
     digit = 10.0 ** (math.floor(math.log10(high - low)) - 1)
@@ -374,7 +368,6 @@ def _wide(facts: Facts) -> tuple[float, float]:
 
 
 def _folded(line: str, brackets: str = "[]", width: int = 116) -> list[str]:
-    """Return a line with a list between brackets in lines of at most `width`."""
     if len(line) <= width:
         return [line]
     before, _, rest = line.partition(brackets[0])

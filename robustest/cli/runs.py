@@ -41,14 +41,9 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
     Args:
         path: a file of --robust-json, a store (`.robustest`) or its folder of results, or a folder with either. None
             looks for both in the current folder, the store first.
-        details: True to print every number of every claim.
-        markdown: True to print the summary of a step on GitHub instead.
 
     Returns:
         0 if every test ended well, 1 if one did not, 3 if results were lost or the run was cut short.
-
-    Raises:
-        Refused: there are no results.
     """
     where = _results_path(Path(path) if path is not None else None)
     if where.is_dir():
@@ -90,7 +85,6 @@ def _results_path(path: Path | None) -> Path:
 
 
 def _remembered(store: Path) -> Account:
-    """Return the latest result of each claim in a store, and the endings of the tests' last runs."""
     from robustest.store.files import load_records
 
     latest: dict[tuple[str, str], tuple[str, list[Row]]] = {}
@@ -128,18 +122,13 @@ def merge(
 ) -> int:
     """Merge shards, print the whole run, write its files, and append to the step's summary on GitHub.
 
+    Shards that are not one whole run are refused, and nothing is written.
+
     Args:
         files: files, or patterns that no shell expanded.
-        output, junit, html: JSON file, JUnit file, and folder of the page of the whole run; None writes none.
-        html_inline: True to embed the pictures in the page.
-        details: True to print every number of every claim.
 
     Returns:
         0 if every test of every shard ended well, 1 if one did not, 3 if a file could not be written.
-
-    Raises:
-        Refused: the shards are not one whole run; nothing is written.
-        ConfigError: a page needs Jinja2, which is not installed; nothing is written.
     """
     paths = []
     for file in files:

@@ -32,15 +32,8 @@ FILE = "tests/test_robustness_scan.py"
 def write_scan(folder: str) -> int:
     """Measure all questions, print the answers, and write tests for those that the model holds.
 
-    Args:
-        folder: root of the project, with fixtures for the model and the samples in a conftest.py.
-
     Returns:
         0 if at least one test was written and no result was lost; the exit code for pytest's if it could not run.
-
-    Raises:
-        Refused: there is no such folder, the file exists already, model or samples cannot be looked at, or the model
-            holds nothing.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -98,7 +91,6 @@ def questions_for(facts: Facts) -> Battery:
 
 
 def _by_test(run: ResultsFile) -> Mapping[str, Row]:
-    """Return the first claim of each test by the name of the test."""
     found: dict[str, Row] = {}
     for row in by_claim(run.account.results).values():
         found.setdefault(row.test.rpartition("::")[2], row)
@@ -108,7 +100,6 @@ def _by_test(run: ResultsFile) -> Mapping[str, Row]:
 def _print_answer(
     screen: Screen, probe: Probe, row: Row | None, others: Sequence[Row | None], *, alpha: float, guess: float
 ) -> float | None:
-    """Print the answer to a question, with cause and remedy of a poor one; return the threshold, if any."""
     if row is None or row.result is None:
         why = "its test did not run" if row is None else row.problem.splitlines()[0]
         screen.write_line(f"{probe.name}  could not measure: {why}", red=True)

@@ -260,7 +260,6 @@ def _days(value: Any) -> float:
 def _column(
     name: str, kind: str, dtype: str, plain: tuple[NDArray[Any], NDArray[np.bool_]], **other: Any
 ) -> FrameColumn:
-    """Return a column of plain values and a mask of the missing ones, (N,) each."""
     held = plain[0][~plain[1]]
     if kind in {"category", "word"}:
         values = other.pop("values", None)
@@ -326,7 +325,7 @@ def _of_pandas(name: str, series: Any) -> FrameColumn:
 
 
 def _plain_pandas(kind: str, series: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the values of a column without the library's types, and a mask of the missing ones."""
+    """Return a column of plain values and a mask of the missing ones, (N,) each."""
     missing = series.isna().to_numpy(dtype=bool)
     if kind in {"category", "word"}:
         return np.array([*series.tolist(), None], dtype=object)[:-1], missing

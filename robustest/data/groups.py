@@ -87,7 +87,6 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
 
 
 def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
-    """Return positions by value, sorted by value if values can be compared."""
     if isinstance(groups, str) or not isinstance(groups, (Iterable, Tensor)):
         raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)

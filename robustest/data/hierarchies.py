@@ -227,7 +227,6 @@ def _reach(start: Collection[str], following: Mapping[str, Collection[str]]) -> 
 
 
 def _downwards(children: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return every node before those below it; raise DataError for edges that go in a circle."""
     try:
         return list(TopologicalSorter(children).static_order())[::-1]
     except CycleError as circle:
@@ -413,7 +412,6 @@ def _divide(
 
 
 def _branches(tree: ClassTree, node: str) -> list[list[str]]:
-    """Return the leaves of each branch below the first fork, most first; a shared leaf is in the first branch."""
     under = tree.children[node]
     while len(under) == 1:
         under = tree.children[under[0]]
@@ -427,7 +425,6 @@ def _branches(tree: ClassTree, node: str) -> list[list[str]]:
 
 
 def _halved(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]:
-    """Split each branch between the domains, its odd leaf to the target; single leaves fill the source first."""
     source: list[str] = []
     target: list[str] = []
     spare: list[str] = []
@@ -441,7 +438,6 @@ def _halved(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]
 
 
 def _whole(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]:
-    """Give each branch to the emptier domain, the source in a tie; branches without room fill the rest."""
     domains: tuple[list[str], list[str]] = ([], [])
     spare: list[str] = []
     for leaves in branches:

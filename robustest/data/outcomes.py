@@ -188,7 +188,6 @@ class Outcomes:
         return hashlib.sha256(repr([(self.low, self.high), *map(tuple, rows)]).encode()).hexdigest()
 
     def _checked(self) -> Outcomes:
-        """Merge repeated rows, and raise DataError for contradictions."""
         # Rows without a name of their run are different runs, even if they are equal.
         named = self.run != ""
         key = np.char.add(np.char.add(self.item.astype(str), "\0"), self.run.astype(str))
@@ -298,7 +297,6 @@ def digest_of(text: str) -> str:
 
 
 def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
-    """Return the columns of records, of a mapping of columns, or of a frame."""
     if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):  # pandas and polars
         return {str(name): rows[name].to_list() for name in rows.columns}
     if isinstance(rows, Mapping):
@@ -318,7 +316,6 @@ def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
 
 
 def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int) -> NDArray[np.str_]:
-    """Return a column of names; missing values are empty."""
     values = columns.get(name, [None] * n) if name is not None else [None] * n
     missing = [one is None or (isinstance(one, float) and np.isnan(one)) for one in values]
     return np.array(["" if gone else _text(one) for one, gone in zip(values, missing, strict=True)])
@@ -332,11 +329,7 @@ def _text(value: object) -> str:
 
 
 def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDArray[np.float64]:
-    """Return scores as float64; None becomes NaN.
-
-    Raises:
-        DataError: a score is neither a number nor a boolean, or outside the range.
-    """
+    """Return scores as float64, None as NaN; raise DataError outside the range."""
     numbers = []
     for row, value in enumerate(values, 1):
         try:
@@ -386,17 +379,7 @@ LARGEST = 1 << 31
 
 
 def read_file(path: Path, reader: str | None, options: Mapping[str, Any]) -> Outcomes:
-    """Return the outcomes in one file.
-
-    Args:
-        path: the file.
-        reader: name of its format; None recognises it by suffix and content.
-        options: see `Outcomes.read`.
-
-    Raises:
-        ConfigError: no reader has this name, or it takes no such option.
-        DataError: the file is missing, damaged, incomplete or of no known format.
-    """
+    """Return the outcomes in one file; see `Outcomes.read`."""
     if not path.is_file():
         raise DataError(f"Expected a file of outcomes at {path} but there is none.")
     if path.stat().st_size > LARGEST:
@@ -426,7 +409,6 @@ _SUFFIXES = {
 
 
 def _recognised(path: Path) -> str:
-    """Return the name of the reader for a file, by its suffix and content, or raise DataError."""
     suffix = path.suffix.lower()
     if suffix == ".jsonl" and path.name.startswith("samples_"):  # as lm-evaluation-harness names its files
         return "lm-eval"
@@ -455,7 +437,6 @@ def _json(path: Path) -> Any:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a file with one JSON object a line, with their line numbers."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -535,7 +516,6 @@ def _of(rows: object, path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _metric(options: Mapping[str, Any], have: Iterable[str], path: Path) -> str:
-    """Return the requested metric, or the only one; raise ConfigError if there are several and none is named."""
     names = sorted(have)
     if wrong := sorted(set(options) - {"score"}):
         raise ConfigError(f"Expected score= alone for the files of this tool but got {', '.join(wrong)}.")
@@ -547,7 +527,7 @@ def _metric(options: Mapping[str, Any], have: Iterable[str], path: Path) -> str:
 
 
 def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read the samples of one task of lm-evaluation-harness (format of 0.4.13)."""
+    """Read the samples of one task (format of 0.4.13)."""
     rows = list(_lines(path))
     named: list[tuple[str, dict[str, Any]]] = []
     filters = sorted({str(row.get("filter", "none")) for _, row in rows})
@@ -597,7 +577,6 @@ _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 
 
 def _inspect(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read a log of Inspect (format 2), as JSON or as an archive."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -642,7 +621,6 @@ def _inspect(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _member(archive: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any]:
-    """Return a JSON member of an archive, which Inspect compresses by Zstandard."""
     info = archive.getinfo(name)
     if info.file_size > LARGEST:
         raise DataError(f"Expected members of at most {LARGEST >> 30} GiB but {name} in {path} is larger.")
@@ -741,13 +719,11 @@ def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _provider(result: Mapping[str, Any]) -> str:
-    """Return the label of a result's provider, or its id."""
     provider = result.get("provider")
     return str(provider.get("label") or provider.get("id")) if isinstance(provider, dict) else str(provider)
 
 
 def _junit(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read test cases of a JUnit file: 1 for a pass, 0 for a failure or an error; a skipped case has no score."""
     if options:
         raise ConfigError(f"Expected no options for JUnit files but got {', '.join(sorted(options))}.")
     text = path.read_text(encoding="utf-8")
@@ -820,7 +796,6 @@ def _label_studio(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _complete(found: Outcomes, path: Path) -> Outcomes:
-    """Return outcomes that have every item the tool evaluated; raise DataError if the file was cut off."""
     have = len(set(found.item.tolist()))
     if found.announced is not None and have < found.announced:
         raise DataError(

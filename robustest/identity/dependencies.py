@@ -162,7 +162,6 @@ def _note(kind: str, name: object) -> None:
 
 
 def _machinery(path: str) -> bool:
-    """Return True if the reader is the import system, or code that shows source lines."""
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
         frame = frame.f_back

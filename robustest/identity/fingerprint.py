@@ -97,7 +97,6 @@ def fingerprint(
 
 
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
-    """Return the digest of the graph for batches of any size."""
     batch = example[:1].expand(2, *example.shape[1:]).clone()  # torch.export specialises on batches of one
     program = exported(module, batch, torch.export.Dim("batch"))
     walk = Walk()

@@ -112,7 +112,6 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
 
 
 def _surroundings() -> dict[str, object]:
-    """Return the state of the process, besides code, that can change a result of torch."""
     flags = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings of old flags, once per process
@@ -131,8 +130,6 @@ def _surroundings() -> dict[str, object]:
 
 
 def _backend(path: str) -> Callable[[], object]:
-    """Return a reader of a backend's flag."""
-
     def read() -> object:
         *parts, name = path.split(".")
         while True:

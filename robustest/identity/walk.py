@@ -329,11 +329,6 @@ _OF_THE_TEXT = inspect.CO_NESTED | 0x4000000
 
 @lru_cache(maxsize=8192)
 def _code(code: CodeType) -> Code:
-    """Return the reading of a code object by `dis`, in the running Python's instructions.
-
-    Raises:
-        Unhashable: a constant of an unknown kind.
-    """
     # Constants and names are resolved, since a docstring moves their numbers. Jumps are kept as they are: formatting
     # that changes one changes the digest, which costs a computation but no verdict.
     steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
@@ -402,11 +397,7 @@ def _function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
 
 
 def _seek(walk: Walk, value: Any) -> None:
-    """Note a function that reads attributes by computed names.
-
-    Raises:
-        Unhashable: the function reads things outside the model.
-    """
+    """Note a function that reads attributes by computed names, e.g. `getattr(self, name)`."""
     walk.everything = walk.everything or any(value is one for one in _SEEKING)
     if any(value is one for one in _BEYOND):
         raise Unhashable(f"{value.__qualname__}(), which reaches beyond the model's code and state. {REMEDY}")
@@ -435,7 +426,6 @@ _ABSENT = object()
 
 
 def _bound(walk: Walk, value: types.FunctionType) -> bytes:
-    """Return the part of a function's defaults and closure."""
     name, names = value.__qualname__, _code(value.__code__).names
     parts = [walk.value(held, f"a default of {name}") for held in (value.__defaults__, value.__kwdefaults__)]
     for free, cell in sorted(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True), key=lambda p: p[0]):
@@ -452,7 +442,6 @@ def _bound(walk: Walk, value: types.FunctionType) -> bytes:
 
 
 def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str) -> bytes:
-    """Return the part of a value that code uses; for a module, only the attributes in `names`."""
     if not isinstance(value, ModuleType):
         return walk.value(value, f"{name} (read by {reader})")
     parts: list[bytes] = []
@@ -636,7 +625,6 @@ def replaced_in_torch(walk: Walk) -> bytes:
 
 
 def _package_names(cls: type) -> frozenset[str]:
-    """Return names in a class's bases from packages, since unread code of theirs may look them up."""
     bases = [base for base in cls.__mro__ if base not in (object, nn.Module) and home_of_class(base) is not None]
     return frozenset(name for base in bases for name in vars(base))
 
@@ -683,11 +671,6 @@ def _object(walk: Walk, value: Any, where: str) -> bytes:
 
 
 def _read_object(walk: Walk, node: Node) -> None:
-    """Read an object's class and state: its attributes, or its pickled state if the class defines one.
-
-    Raises:
-        Unhashable: the state cannot be read.
-    """
     value: Any = node.value
     cls: Any = type(value)
     node.facts["class"] = class_of(walk, cls, node.where)
@@ -785,8 +768,6 @@ def _read_state(walk: Walk, node: Node) -> None:
 
 
 def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
-    """Return the part of a graph (torch.fx, torch.export): text, called functions and state."""
-
     def fill(node: Node) -> None:
         _read_state(walk, node)
         node.facts["code"] = part("code", value.code.encode())
@@ -800,8 +781,6 @@ def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
 
 
 def _script(walk: Walk, value: torch.jit.ScriptModule, where: str) -> bytes:
-    """Return the part of TorchScript: the inlined graph with constants, and the state of all modules."""
-
     def fill(node: Node) -> None:
         node.facts["graph"] = _script_text(walk, value, where)
         names = {step.s("name") for step in _steps(value.inlined_graph) if step.kind() == "prim::GetAttr"}

@@ -282,7 +282,6 @@ def as_classifier(
 
 
 def _instead(model: object) -> str:
-    """Return the remedy for a value that is no model."""
     of = f"{type(model).__module__}.{type(model).__name__}"
     if isinstance(model, (str, PurePath)):
         name = str(model)
@@ -356,7 +355,6 @@ def logits_of(output: object) -> Tensor:
 
 
 def _other_task(output: object) -> str:
-    """Return the remedy for an output of another task."""
     boxes = output[0] if isinstance(output, (list, tuple)) and output else output
     if isinstance(boxes, Mapping) and "boxes" in boxes:
         return (

@@ -96,11 +96,6 @@ def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
 
 
 def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
-    """Return the module exported on the CPU, for batches of any length.
-
-    Raises:
-        ConfigError: torch cannot export it, or the exported program has other logits.
-    """
     try:
         module = copy.deepcopy(module).cpu()
         point = _preprocessed(model, x.cpu())

@@ -278,7 +278,6 @@ def unused(config: pytest.Config) -> list[str]:
 
 
 def _relative(config: pytest.Config, path: str | Path) -> str:
-    """Return a path relative to the folder in which the run was started."""
     return Path(os.path.relpath(path, config.invocation_params.dir)).as_posix()
 
 
@@ -310,7 +309,6 @@ def check_attack(config: pytest.Config, settings: Settings) -> None:
 
 
 def _in_file(config: pytest.Config) -> str:
-    """Return the file with the ini keys, as the beginning of a message; empty if there is none."""
     return "" if config.inipath is None else f"{_relative(config, config.inipath)}: "
 
 

@@ -287,7 +287,7 @@ def sarif(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _message(text: str) -> str:
-    """Return one line for a SARIF viewer, which reads [..](..) as links and {0} as places for arguments."""
+    """Return one line for a SARIF viewer, which reads [..](..) and {0}."""
     line = visible(" ".join(text.split())).replace("\\", "\\\\")
     return line.replace("[", "\\[").replace("]", "\\]").replace("{", "{{").replace("}", "}}")
 

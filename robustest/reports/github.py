@@ -137,8 +137,6 @@ def summary(account: Account, *, budget: int = BUDGET) -> str:
 
 
 class _Page:
-    """Text that never exceeds its budget of bytes."""
-
     def __init__(self, budget: int) -> None:
         self._budget = budget - _RESERVE
         self._size = 0
@@ -198,7 +196,6 @@ def _details(row: Row) -> str:
 
 
 def _changes(result: Result | None) -> str:
-    """Return the diffs of the worst samples, which GitHub shows struck out and underlined."""
     lines = []
     for worst in () if result is None else result.counterexamples:
         for mark, part in (worst.changes or {}).get("diff", ()):

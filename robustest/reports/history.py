@@ -115,7 +115,6 @@ def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
 
 
 def _rounded(value: float, way: str) -> float:
-    """Round to three decimals, or below 0.1 to three figures."""
     if not math.isfinite(value):
         # JSON has no infinity.
         return math.copysign(1e100, value)

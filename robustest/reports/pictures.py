@@ -164,7 +164,6 @@ def sounds_of(picture: str) -> tuple[str, str]:
 def _save_waveforms(
     folder: str, name: str, pair: Sequence[NDArray[np.float64]], loudest: float, sample_rate: int
 ) -> str:
-    """Save the picture and the sounds of two waves (C, T) in [-1, 1], which stand for amplitudes up to `loudest`."""
     first, second = pair
     # The difference on a scale of its own, as in images: it is often far below the sound.
     delta = second - first
@@ -197,7 +196,6 @@ def _wav(values: NDArray[np.float64], sample_rate: int) -> bytes:
 
 
 def _wave(values: NDArray[np.float64], largest: float) -> Tile:
-    """Draw a wave (T,): in each column from its lowest to its highest value."""
     edges = np.linspace(0, len(values), _WIDE + 1).astype(int)
     tile = np.full((_WAVE, _WIDE, 3), 255, dtype=np.uint8)
     tile[_WAVE // 2] = 200
@@ -209,7 +207,7 @@ def _wave(values: NDArray[np.float64], largest: float) -> Tile:
 
 
 def _spectrogram(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return powers (F, columns) of a wave (T,) in Hann windows of equal distance, in dB."""
+    """Return powers (F, columns) of a wave (T,) in Hann windows, in dB."""
     window = min(512, 1 << max(1, len(values).bit_length() - 3))
     starts = np.linspace(0, max(0, len(values) - window), _WIDE).astype(int)
     padded = np.pad(values, (0, max(0, window - len(values))))
@@ -218,7 +216,6 @@ def _spectrogram(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _heat(power: NDArray[np.float64], top: float) -> Tile:
-    """Draw a spectrogram, low frequencies at the bottom."""
     place = ((power - top) / _DEPTH + 1).clip(0, 1) * (len(_HEAT) - 1)
     low = np.minimum(place.astype(int), len(_HEAT) - 2)
     share = (place - low)[..., None]
@@ -304,7 +301,6 @@ def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored:
 
 
 def _captioned(tile: Tile, word: str, keys: Sequence[tuple[str, tuple[int, int, int]]] = ()) -> Tile:
-    """Return the tile with its caption below, and its classes in their colours."""
     strip = Image.new("RGB", (tile.shape[1], 2 * _LINE), "white")
     pen = ImageDraw.Draw(strip)
     pen.text((2, 1), word, fill=(0, 0, 0))

@@ -81,7 +81,6 @@ def shot_noise(x: Tensor, photons: int, key: Tensor) -> Tensor:
 
 
 def _large_poisson(u: Tensor, mean: Tensor) -> Tensor:
-    """Return Poisson quantiles to the third order in 1 / sqrt(mean)."""
     z = u.add(2.0**-25).mul_(2.0).sub_(1.0).erfinv_().mul_(math.sqrt(2))
     square = z * z
     root = mean.clamp(min=1.0).sqrt_()
@@ -251,10 +250,10 @@ class _Boxes:
     """The boxes that n pixels in a line fall into, by their centres.
 
     Args:
-        least: pixels in the smallest box; others have at most one more.
-        taps: for the first, second ... pixel of the boxes, its index (S,) and its weight (S, 1).
+        least: pixels in the smallest box; others have one more at most.
+        taps: for the first, second ... pixel of the boxes, index (S,) and weight (S, 1).
         share: (n,) box of each pixel.
-        means: (n,) index of its mean in a list: all runs of `least` pixels, then of one more.
+        means: (n,) index of its mean among all runs of `least` pixels, then of one more.
     """
 
     shares: int

@@ -488,7 +488,6 @@ def _above_zero(weight: Tensor) -> Tensor:
 
 
 def _moves(shift: Shift, task: Task) -> bool:
-    """Return True if a shift moves things; a user's function declares it by its attribute `moves`."""
     family = family_name(shift.function)
     if family is not None:
         return family in MOVING

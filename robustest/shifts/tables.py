@@ -40,11 +40,7 @@ class SeverityTable(Generic[P]):
     small: tuple[P, P, P, P, P] | None = None
 
     def at(self, severity: int, height: int, width: int, parameters: str) -> P:
-        """Return the value for a severity and an image size.
-
-        Raises:
-            ConfigError: severity or `parameters` is out of range.
-        """
+        """Return the value for a severity and an image size."""
         checked_severity(severity)
         require(parameters in PARAMETERS, 'parameters to be "auto", "224", "64" or "32"', parameters)
         longer = max(height, width)
@@ -83,9 +79,6 @@ class Family(Protocol):
 
         Args:
             x: (N, C, H, W) floats in [0, 1], on any device; not changed.
-
-        Raises:
-            ConfigError: an argument is out of range.
         """
 
 

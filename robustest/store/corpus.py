@@ -317,7 +317,6 @@ def _of_shape(found: list[Kept], shape: tuple[int, ...] | None) -> list[Kept]:
 
 
 def _superseded(files: list[_File]) -> set[Path]:
-    """Return the files from which `load` would return nothing."""
     idle = {file.path for file in files}
     for group in {(file.name, file.kept.shape) for file in files}:
         alike = [file for file in files if (file.name, file.kept.shape) == group]

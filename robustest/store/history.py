@@ -220,7 +220,6 @@ def _lines(folder: Path, name: str) -> list[bytes]:
 
 
 def _numbered(folder: Path, name: str) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """Return the first line of a file, and the others once each, sorted, with their numbers in the file."""
     numbers: dict[bytes, int] = {}
     for number, line in enumerate(_lines(folder, name), 1):
         numbers.setdefault(line, number)

@@ -50,11 +50,7 @@ def origin(apart: str | None = None) -> Origin:
 
 
 def _torch_version() -> str:
-    """Return torch's version with its build, as 2.13.0+cpu, without loading torch; empty without torch.
-
-    The metadata of some wheels leave the build out, and the controller of pytest-xdist has not loaded torch: read from
-    either, the file of a run would depend on how it was run.
-    """
+    """Return torch's version with its build, without loading torch: metadata of some wheels leave the build out."""
     with suppress(ImportError, ValueError, OSError):
         spec = find_spec("torch")
         if spec is not None and spec.origin is not None:

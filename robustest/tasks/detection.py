@@ -190,7 +190,6 @@ def built(recipe: Any, adapter: Adapter) -> AdaptedModule:
 
 
 def _head(detector: Any) -> Any:
-    """Return the part of a detector that sets the number of answers and their smallest score."""
     for part in (getattr(detector, "roi_heads", None), detector):
         if hasattr(part, "score_thresh") and hasattr(part, "detections_per_img"):
             return part
@@ -211,9 +210,6 @@ class Detection(Scored):
         confidence: smallest score of answers that count, in (0, 1).
         floor: smallest score of an image that holds, in (0, 1]; None if only scores are needed.
         most: largest number of boxes of an image, >= 1; of more answers the most confident count, as in COCO.
-
-    Raises:
-        ConfigError: an argument is out of range.
     """
 
     adapter: Adapter

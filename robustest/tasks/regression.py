@@ -26,9 +26,6 @@ class Regression:
         scale: error at which the score is 0, > 0; the score falls linearly from 1. None: the tolerance.
         still: True if targets stay the same when an image is turned or moved, as an age does and an angle does not.
             Otherwise geometric shifts are refused.
-
-    Raises:
-        ConfigError: an argument is out of range.
     """
 
     tolerance: float

@@ -82,9 +82,6 @@ class Segmentation(Scored):
         score: "pixel", the share of right pixels, or "iou", intersection over union of this image alone, averaged over
             the classes in the mask or in the answer.
         floor: smallest score of an image that holds, in (0, 1]; None if only scores are needed.
-
-    Raises:
-        ConfigError: an argument is out of range.
     """
 
     classes: int

@@ -140,7 +140,7 @@ class MultiLabel(Scored):
         return {"answer": f"labels {there}; answered otherwise: {shown or 'nothing'}"}
 
     def _easiest(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) for "exact" the negated margin; for "hamming" a soft count of errors."""
+        """Return (B,) for "exact" the negated margin; else a soft count of errors."""
         ways = self.ways(output, y)
         if self.score_by == "exact":
             return -ways.amin(1)

@@ -41,8 +41,6 @@ _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
 class _OfTexts(OfInputs):
-    """Threats whose proposals are texts: they have no nearest point and no direction."""
-
     __slots__ = ()
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
@@ -216,7 +214,6 @@ class Edits(_OfTexts):
 
     @property
     def _counts(self) -> tuple[int, int, int, int]:
-        """Choices at a place, kind by kind: insert, substitute, delete, swap."""
         letters = len(self._codes)
         each = {"insert": letters, "substitute": letters, "delete": 1, "swap": 1}
         inserts, substitutes, deletes, swaps = (
@@ -226,7 +223,6 @@ class Edits(_OfTexts):
 
     @property
     def _growth(self) -> int:
-        """The largest number of places that an edit adds."""
         others = [one for several in (self.words or {}).values() for one in several]
         if not self.kinds:
             return max(len(_WORD.findall(one)) for one in others) if others else 0
@@ -300,7 +296,6 @@ class Edits(_OfTexts):
         return _row("".join(parts), z)
 
     def _replacements(self, text: str, place: int) -> tuple[int, tuple[str, ...], int]:
-        """Return the first character of the word at a place, its replacements, and its length; none for no word."""
         found = _words_in(text, self) if self.words else ()
         if not self.kinds:
             return found[place] if place < len(found) else (len(text), (), 0)
@@ -313,7 +308,7 @@ class Edits(_OfTexts):
                 yield _put_back(region["x"], z, first=first, kind=kind)
 
     def _with_less(self, z: Tensor, first: Tensor, region: Rows) -> Tensor:
-        """Return proposals of k edits with the first edit put back, or the last where `first` (N,) is False."""
+        """Return proposals of k edits with the first edit put back, or the last."""
         best = z.clone()
         for sooner in (True, False):
             rows = (first == sooner).nonzero().squeeze(1)
@@ -385,7 +380,6 @@ def _is_plain(code: int) -> bool:
 
 
 def _plain_rows(x: Tensor) -> Tensor:
-    """Return (N,) bool: rows of plain characters alone."""
     plain = torch.ones(len(x), dtype=torch.bool, device=x.device)
     codes = np.unique(x.cpu().numpy())
     for code in codes[codes >= 0x300].tolist():
@@ -400,7 +394,6 @@ def _text(row: Tensor) -> str:
 
 
 def _row(text: str, like: Tensor) -> Tensor:
-    """Return a text as a row; `like` itself where it has no room."""
     if len(text) > len(like):
         return like
     made = torch.full_like(like, PADDING)
@@ -481,7 +474,6 @@ def _distances(x: Tensor, z: Tensor, most: int, kinds: Sequence[str], codes: Seq
 
 @lru_cache(maxsize=200_000)
 def _words_in(text: str, threat: Edits) -> tuple[tuple[int, tuple[str, ...], int], ...]:
-    """Return the words of a text that can be replaced: first character, replacements, and length in characters."""
     parts, starts, at = characters(text), {}, 0
     for number, part in enumerate(parts):
         starts[at] = number
@@ -498,7 +490,7 @@ def _words_in(text: str, threat: Edits) -> tuple[tuple[int, tuple[str, ...], int
 
 @lru_cache(maxsize=200_000)
 def _distance(before: str, after: str, threat: Edits) -> float:
-    """Return the fewest edits between two texts, on their characters in NFC; inf where these are more than k."""
+    """Return the fewest edits between two texts in NFC; inf where these are more than k."""
     a, b = characters(before), characters(after)
     letters = {chr(code) for code in threat._codes}
     replaced = {place: (others, length) for place, others, length in _words_in(before, threat)} if threat.words else {}
@@ -710,7 +702,7 @@ class _Block(_OfTexts):
         return torch.tensor(self._codes, dtype=like.dtype, device=like.device)
 
     def _block(self, z: Tensor, region: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the place (N,) of the row put in, its length (N,), and its letters (N, n)."""
+        """Return place (N,), length (N,) and letters (N, n) of the row put in."""
         x, last = region["x"], region["length"]
         length = (z >= 0).sum(1) - last
         same = ((x != z).long().cumsum(1) == 0).sum(1)
@@ -719,13 +711,12 @@ class _Block(_OfTexts):
         return place, length, z.gather(1, column.clamp(max=z.shape[1] - 1))
 
     def _where(self, z: Tensor, place: Tensor, region: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (N,) bool: places at a letter of the row, and at its end; and the column (N,) of the text."""
+        """Return (N,) bool: places at a letter of the row, and at its end; and the column (N,)."""
         start, length, _ = self._block(z, region)
         at = place if self.anywhere else place + region["length"]
         return (at >= start) & (at < start + length), (length == 0) | (at == start + length), at
 
     def _composed(self, x: Tensor, letters: Tensor, place: Tensor, length: Tensor) -> Tensor:
-        """Return rows x (N, L) with the first `length` of `letters` (N, n) put in before the column `place`."""
         column = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
         start, size = place.unsqueeze(1), length.unsqueeze(1)
         behind = x.gather(1, (column - size).clamp(min=0))
@@ -742,9 +733,6 @@ class Append(_Block):
     Args:
         n: most characters, >= 0.
         alphabet: characters, or bytes, that may be appended; printable ASCII by default.
-
-    Raises:
-        ConfigError: n < 0, or an empty alphabet.
     """
 
     anywhere: ClassVar[bool] = False
@@ -762,7 +750,4 @@ class Insert(_Block):
     Args:
         n: most characters, >= 0.
         alphabet: characters, or bytes, that may be inserted; printable ASCII by default.
-
-    Raises:
-        ConfigError: n < 0, or an empty alphabet.
     """

@@ -99,7 +99,6 @@ class Patch(InBox):
         return (self.render(z, region) != region["x"]).flatten(1).any(1).double()
 
     def _pixels(self, corner: Tensor, x: Tensor) -> Tensor:
-        """Return (N, 1, height * width) int64: the patch's pixels among the image's H * W."""
         top, left = corner.to(torch.int64).unbind(1)
         row = top.view(-1, 1, 1) + torch.arange(self.height, device=x.device).view(1, -1, 1)
         column = left.view(-1, 1, 1) + torch.arange(self.width, device=x.device).view(1, 1, -1)

@@ -223,7 +223,6 @@ def shrunk(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
 
 def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return (N, 1) the t of `shrunk`."""
     # As t falls from the largest way, element i moves once t < way_i and stops once t < way_i - room_i. In between the
     # sum of moves is linear, so that one sort and a cumulative sum give it at all these points.
     stop = (way - room).clamp_(min=0.0)
@@ -261,8 +260,6 @@ _LARGEST = float(torch.finfo(torch.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class _Ball(OfInputs):
-    """A ball with a radius `eps` in input units."""
-
     # The field along which claims make a curve; see `robustest.results.Variation`.
     axis: ClassVar[str] = "eps"
 
@@ -289,11 +286,7 @@ class _Ball(OfInputs):
 
 @dataclass(frozen=True, slots=True)
 class Linf(InBox, _Ball):
-    """Every input element may move by at most eps, in input units, >= 0.
-
-    Raises:
-        ConfigError: eps is negative, NaN or not a number.
-    """
+    """Every input element may move by at most eps, in input units, >= 0."""
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         exact = x.double()
@@ -356,11 +349,7 @@ class Euclidean(OfInputs, ABC):
 
 @dataclass(frozen=True, slots=True)
 class L2(Euclidean, _Ball):
-    """The perturbation's Euclidean length, over all elements of a sample, is at most eps, in input units, >= 0.
-
-    Raises:
-        ConfigError: eps is negative, NaN or not a number.
-    """
+    """The perturbation's Euclidean length, over all elements of a sample, is at most eps, in input units, >= 0."""
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         reach = max(0.0, self.eps * (1 - 1e-6) - _inside_l2(x, bounds))  # inside, however the point is rounded
@@ -382,9 +371,6 @@ class Snr(Euclidean):
 
     Args:
         db: the lowest ratio, in dB, within 300 either way.
-
-    Raises:
-        ConfigError: db is out of range or not a number.
     """
 
     axis: ClassVar[str] = "db"
@@ -422,11 +408,7 @@ class Snr(Euclidean):
 
 @dataclass(frozen=True, slots=True)
 class L1(_Ball):
-    """The perturbation's absolute values, over all elements of a sample, sum to at most eps, in input units, >= 0.
-
-    Raises:
-        ConfigError: eps is negative, NaN or not a number.
-    """
+    """The perturbation's absolute values, over all elements of a sample, sum to at most eps, in input units, >= 0."""
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
         # Exponential shares of D + 1 parts are uniform on the simplex; all but the last are uniform inside it.
@@ -477,9 +459,6 @@ class L0(OfInputs):
 
     A pixel is a position with all its channels: axis 1 of samples with three axes or more, e.g. (N, C, H, W), is the
     channels; in tabular samples (N, D) every feature counts.
-
-    Raises:
-        ConfigError: pixels is not a whole number >= 0.
     """
 
     axis: ClassVar[str] = "pixels"

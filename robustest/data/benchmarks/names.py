@@ -170,8 +170,6 @@ def benchmark(
 
 
 def _folders(what: str, published: int, *inside: str) -> Callable[[Archive], Benchmark]:
-    """Read a benchmark with a folder for each class, named by its WordNet id."""
-
     def read(archive: Archive) -> Benchmark:
         archive.refuse_clean()
         classes = imagenet_subset(archive.name)

@@ -201,7 +201,6 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
 
 
 def _severity_curves(test: str, result: Result) -> list[PageCurve]:
-    """Return the curves of accuracy by severity inside of one claim, in details["by_severity"]."""
     by_shift = result.details.get("by_severity")
     if not isinstance(by_shift, Mapping):
         return []
@@ -231,7 +230,6 @@ def _severity_curves(test: str, result: Result) -> list[PageCurve]:
 
 
 def _drawn_curves(test: str, result: Result) -> list[PageCurve]:
-    """Return the curves that a kind of claim made itself, in details["curves"]."""
     curves = []
     for drawn in _mappings(result.details.get("curves")):
         points = []

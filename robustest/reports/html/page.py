@@ -284,8 +284,6 @@ def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
 
 
 def _data_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return numbers of samples and classes, and clean accuracies, as ranges over all claims."""
-
     def span(values: Sequence[str]) -> str:
         return "" if not values else values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
@@ -351,7 +349,6 @@ def card_of(number: int, row: Row, album: Album) -> Card:
 
 
 def _bar_meaning(result: Result) -> str:
-    """Return an explanation of the bar if it could mislead."""
     low, high = result.left_interval
     texts = []
     if result.bounds:

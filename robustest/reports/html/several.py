@@ -242,8 +242,6 @@ def write_history(folder: str, histories: Sequence[ClaimHistory]) -> None:
 
 @dataclass(slots=True)
 class _Column:
-    """Neighbouring commits that share a place: worst state, widest interval, last threshold."""
-
     state: str
     low: float | None
     high: float | None
