@@ -139,10 +139,10 @@ class APGD:
         return {**after, "step": state["step"] + 1, "target": self._target(problem, state, evaluation.logits)}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        known = state["step"] >= 0
-        if devices.on_host(logits) and bool(known.all()):  # sorting a thousand classes costs
+        has_target = state["step"] >= 0
+        if devices.on_host(logits) and bool(has_target.all()):  # sorting a thousand classes costs
             return state["target"]
-        return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
+        return torch.where(has_target, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
     def _advance(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None

@@ -96,10 +96,10 @@ class FAB(AtPoint):
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if self.target_rank is None:
             return class_losses.ranked_class(logits, problem.y, 0)
-        known = state["target"] >= 0
-        if devices.on_host(logits) and bool(known.all()):  # sorting a thousand classes costs
+        has_target = state["target"] >= 0
+        if devices.on_host(logits) and bool(has_target.all()):  # sorting a thousand classes costs
             return state["target"]
-        return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
+        return torch.where(has_target, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
 
 def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:

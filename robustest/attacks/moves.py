@@ -86,7 +86,7 @@ class Enumeration(BestOfRounds):
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         return _discrete(problem).point(self.numbers(state["age"]), problem.region)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         return {"age": state["age"] + 1}
 
 
@@ -177,10 +177,10 @@ class GreedyMoves(BestOfRounds):
         choice = torch.minimum(choice, (choices - 1).clamp(min=0))
         return z, place.flatten(), choice.flatten()
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value = problem.task.losses["margin"](seen.logits, problem.y)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        value = problem.task.losses["margin"](evaluation.logits, problem.y)
         # New points first: of equal losses, the stable order below keeps them.
-        every = torch.cat([seen.z, state["best"]], 1)
+        every = torch.cat([evaluation.z, state["best"]], 1)
         value = torch.cat([value, state["value"]], 1)
         order = value.argsort(dim=1, descending=True, stable=True)
         rows = torch.arange(len(order), device=order.device).unsqueeze(1)
@@ -196,10 +196,10 @@ class GreedyMoves(BestOfRounds):
         beam = torch.where(per_row(ended, best), best, state["beam"])
         after = {"beam": beam, "best": best, "value": value, "key": state["key"], "age": age}
         if self.focus:
-            loss = problem.task.losses["margin"](seen.logits, problem.y)
+            loss = problem.task.losses["margin"](evaluation.logits, problem.y)
             place = self._moves(problem, state)[1].view(len(age), self.at_once)
-            seen_at = state["place"].scatter_reduce(1, place, loss.to(state["place"]), "amax")
-            after["place"] = torch.where(ended.unsqueeze(1), -torch.inf, seen_at)
+            best_at = state["place"].scatter_reduce(1, place, loss.to(state["place"]), "amax")
+            after["place"] = torch.where(ended.unsqueeze(1), -torch.inf, best_at)
         return after
 
 
@@ -254,8 +254,8 @@ class RandomMoves(BestOfRounds):
             z = torch.where(per_row(move < moves, z), threat.moved(z, place, choice, wide), z)
         return z.view(n, lanes, *z.shape[1:])
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value, best = best_of(problem, seen)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        value, best = best_of(problem, evaluation)
         kept = value >= state["value"]
         return {
             "z": torch.where(per_row(kept, best), best, state["z"]),

@@ -68,15 +68,15 @@ class SparseRS(BestOfRounds):
         x, z = (_elements(problem, v).unsqueeze(1) for v in (problem.x, state["z"]))
         age = state["age"]
         channels, places = x.shape[2:]
-        asked = self.numbers(age)
+        query = self.numbers(age)
         key = rng.fold(state["key"], age)
         u = rng.uniform(rng.fold(key, "places"), (self.at_once, places))
         changed = (z != x).any(2)
         most, allowed = _allowed(problem)
         # The number of pixels (B, A) that are exchanged after `asked` queries.
-        marks = torch.tensor([self.queries * at / _OF for at, _ in _FALLS[1:]], device=asked.device)
-        shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=asked.device)
-        share = shares[torch.bucketize(asked.to(marks.dtype), marks, right=True)]
+        marks = torch.tensor([self.queries * at / _OF for at, _ in _FALLS[1:]], device=query.device)
+        shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=query.device)
+        share = shares[torch.bucketize(query.to(marks.dtype), marks, right=True)]
         going = (share * allowed.unsqueeze(1)).ceil().clamp(min=1).long()
         # One draw a pixel orders both sets: the changed pixels with the largest draws go, the others with the smallest
         # come, so that no pixel is in both.

@@ -120,9 +120,9 @@ def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
         t.expand_as(problem.x).reshape(-1, 1, *grid)
         for t in (state["z"], problem.region["low"], problem.region["high"])
     )
-    asked, u = _queries_and_draws(attack, state)
+    query, u = _queries_and_draws(attack, state)
     # The window: its side by the number of the query, its place by the first two draws.
-    stage = torch.bucketize(asked, plan.marks)
+    stage = torch.bucketize(query, plan.marks)
     _, inside = _windows(plan, stage, u[:, None, :2])
     window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
     window = window.view(-1, attack.at_once, 1, height, width)
@@ -141,8 +141,8 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, _LEAST, problem.x.device)
     x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
-    asked, u = _queries_and_draws(attack, state)
-    stage, moved = torch.bucketize(asked, plan.marks), z - x
+    query, u = _queries_and_draws(attack, state)
+    stage, moved = torch.bucketize(query, plan.marks), z - x
 
     # Two windows: the first gets the pyramids, the second gives its length up.
     first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))

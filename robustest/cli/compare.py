@@ -242,16 +242,16 @@ def _pairing(result: Result) -> Pairing:
     if result.pairing is not None:
         return result.pairing
     # Without a declared pairing, outcomes may be paired only if their share is the value.
-    known = [outcome for outcome in result.outcomes if outcome is not None]
-    share = known.count(result.comparison == ">=") / len(known) if known else None
+    outcomes_there = [outcome for outcome in result.outcomes if outcome is not None]
+    share = outcomes_there.count(result.comparison == ">=") / len(outcomes_there) if outcomes_there else None
     same = result.estimate is None or (share is not None and math.isclose(share, result.estimate, abs_tol=1e-9))
     return Pairing() if same else NOT_PAIRED
 
 
 def _start_of(result: Result) -> tuple[int, int] | None:
-    known = [outcome for outcome in _pairing(result).start if outcome is not None]
-    if known:
-        return known.count(True), len(known)
+    outcomes_there = [outcome for outcome in _pairing(result).start if outcome is not None]
+    if outcomes_there:
+        return outcomes_there.count(True), len(outcomes_there)
     start = None if result.start is None else result.start.value
     return (round(start * result.n), result.n) if isinstance(start, float) and result.n else None
 

@@ -99,9 +99,9 @@ class _Planned:
     def _clock(self) -> str:
         spent = time.time() - self._plan["started"]
         here = time.monotonic() - self._began
-        known: dict[str, float] = self._plan.get("seconds", {})
-        if known:
-            left = sum(known.get(test, 0.0) for test in self._tests[self._done :])
+        durations: dict[str, float] = self._plan.get("seconds", {})
+        if durations:
+            left = sum(durations.get(test, 0.0) for test in self._tests[self._done :])
             left += self._plan["after"] * self._plan["whole"]
         elif self._done:
             each = here / self._done

@@ -141,8 +141,8 @@ def _unit(column: Tensor, coarse: float = 1.0) -> float:
 
 
 def _right(result: Result) -> float:
-    known = [outcome for outcome in result.outcomes if outcome is not None]
-    return sum(known) / len(known) if known else 0.0
+    answers = [outcome for outcome in result.outcomes if outcome is not None]
+    return sum(answers) / len(answers) if answers else 0.0
 
 
 def _preprocessing(

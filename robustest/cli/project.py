@@ -117,11 +117,11 @@ def _is_fixture(function: ast.FunctionDef) -> bool:
     return False
 
 
-def _only(names: list[str], known: tuple[str, ...]) -> str | None:
-    for one in known:
+def _only(names: list[str], vocabulary: tuple[str, ...]) -> str | None:
+    for one in vocabulary:
         if one in names:
             return one
-    near = [name for name in names if set(name.lower().split("_")) & set(known)]
+    near = [name for name in names if set(name.lower().split("_")) & set(vocabulary)]
     return near[0] if len(near) == 1 else None
 
 

@@ -232,9 +232,9 @@ class Frames:
                 raise DataError("no boolean")
             return float(one.encode(np.array([value], dtype=object), np.array([False]))[0])
         except (DataError, TypeError, ValueError):
-            known = f": {', '.join(map(str, one.values[:10]))}" if one.values else f" of type {one.dtype}"
+            choices = f": {', '.join(map(str, one.values[:10]))}" if one.values else f" of type {one.dtype}"
             mend = "A category type can list values that no row has." if one.kind == "word" else ""
-            raise ConfigError(expected(f"a value of column {one.name!r}{known}", value, mend)) from None
+            raise ConfigError(expected(f"a value of column {one.name!r}{choices}", value, mend)) from None
 
     def range_of(self, column: int) -> tuple[float, float]:
         one = self.columns[column]

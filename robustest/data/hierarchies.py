@@ -107,10 +107,10 @@ class ClassTree:
         for parent, child in edges:
             above.setdefault(child, set()).add(parent)
             below.setdefault(parent, set()).add(child)
-        known = {node for node in classes if node in above or node in below}
-        top = _root(root, above, known)
+        goals = {node for node in classes if node in above or node in below}
+        top = _root(root, above, goals)
         # Nodes below the root that lead to a class; WordNet has many that do not.
-        inside = _reach({top}, below) & _reach(known, above)
+        inside = _reach({top}, below) & _reach(goals, above)
         placed = {node: index for node, index in classes.items() if node in inside}
         children = {node: tuple(sorted(below.get(node, set()) & inside)) for node in inside}
         tree = cls(

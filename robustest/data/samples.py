@@ -121,8 +121,8 @@ def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
     if strangers:
         if given.dtype.kind in "iu" and all(isinstance(label, str) for label in labels):
             return y  # indices beside names
-        known = ", ".join(map(str, labels[:10]))
-        raise DataError(f"Expected labels among the model's classes ({known}) but got {', '.join(strangers[:5])}.")
+        choices = ", ".join(map(str, labels[:10]))
+        raise DataError(f"Expected labels among the model's classes ({choices}) but got {', '.join(strangers[:5])}.")
     return np.array([place[label] for label in given.tolist()], dtype=np.int64)
 
 

@@ -46,14 +46,14 @@ class Key:
         dependencies: stamps of this computation and of all its parts so far.
     """
 
-    __slots__ = ("_asked", "dependencies", "name")
+    __slots__ = ("_recheck", "dependencies", "name")
 
-    def __init__(self, name: str, dependencies: Dependencies, *, asked: bool, maker: object) -> None:
+    def __init__(self, name: str, dependencies: Dependencies, *, recheck: bool, maker: object) -> None:
         if maker is not _MAKER:
             raise TypeError("Expected a key from robustest.identity.keys.key_of, the only place that makes one.")
         self.name = name
         self.dependencies = dependencies
-        self._asked = asked
+        self._recheck = recheck
 
     def __init_subclass__(cls) -> None:
         raise TypeError("Expected no class of its own: what passes for a key must be made by key_of.")
@@ -65,7 +65,9 @@ class Key:
             Unhashable: `what` has no identity.
         """
         # All parts share their dependencies: the user's code may keep what one part reads for a later one.
-        return Key(digest((self.name, *what), asked=self._asked), self.dependencies, asked=self._asked, maker=_MAKER)
+        return Key(
+            digest((self.name, *what), recheck=self._recheck), self.dependencies, recheck=self._recheck, maker=_MAKER
+        )
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -77,17 +79,17 @@ class Key:
     @property
     def unknowable(self) -> str:
         """Return the reason why the result cannot be checked before it is recalled; empty if it can."""
-        return "" if self._asked else self.dependencies.unknowable
+        return "" if self._recheck else self.dependencies.unknowable
 
 
-def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *, asked: bool) -> Key:
+def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *, recheck: bool) -> Key:
     """Return the key of a result that may be stored.
 
     Args:
         kind: "chunk", "training", ...
         about: everything that the result depends on besides the settings, by name: values for `digest`.
         settings: of the claim, if any.
-        asked: True only if the model is asked again before anything is recalled, or the user has declared its version.
+        recheck: True only if the model is asked again before anything is recalled, or the user declares its version.
 
     Raises:
         Unhashable: a dependency has no identity; the message names it.
@@ -105,10 +107,10 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
             "precision": settings.precision,
             "random": "random_forward" in settings.suppress,
         }
-    if not asked:
+    if not recheck:
         parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere()}
-    name = digest({**parts, "about": dict(about)}, asked=asked)
-    return Key(name, Dependencies(), asked=asked, maker=_MAKER)
+    name = digest({**parts, "about": dict(about)}, recheck=recheck)
+    return Key(name, Dependencies(), recheck=recheck, maker=_MAKER)
 
 
 def _surroundings() -> dict[str, object]:

@@ -82,14 +82,14 @@ class Walk:
     """One walk; `digest` ends it.
 
     Args:
-        asked: True if the model is also asked; then contents of its caches may stay unknown.
+        recheck: True if the model is also asked; then contents of its caches may stay unknown.
 
     Attributes:
         declared: True if an object on the walk declares its identity.
     """
 
-    def __init__(self, *, asked: bool = True) -> None:
-        self.asked = asked
+    def __init__(self, *, recheck: bool = True) -> None:
+        self.recheck = recheck
         self.declared = False
         # Attributes that code on the walk reads.
         self.names: set[str] = {"forward", "__call__"}
@@ -536,7 +536,7 @@ def _module(walk: Walk, value: ModuleType, where: str) -> bytes:
 def _builtin(walk: Walk, value: Any, where: str) -> bytes:
     _seek(walk, value)
     # Looked up in `os` as it runs, it is the wrapper that `dependencies` puts there; held by itself, it is not.
-    if not walk.asked and any(value is one for one in _UNWATCHED) and not where.startswith(("os.", "posix.")):
+    if not walk.recheck and any(value is one for one in _UNWATCHED) and not where.startswith(("os.", "posix.")):
         raise Unhashable(
             f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() where "
             "it is called"
@@ -547,7 +547,7 @@ def _builtin(walk: Walk, value: Any, where: str) -> bytes:
 
 
 def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
-    if isinstance(value, functools._lru_cache_wrapper) and not walk.asked and value.cache_info().currsize:
+    if isinstance(value, functools._lru_cache_wrapper) and not walk.recheck and value.cache_info().currsize:
         written = value.__wrapped__.__module__
         if home(written, getattr(sys.modules.get(written), "__file__", None)) is None:
             raise Unhashable(

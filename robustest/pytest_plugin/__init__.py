@@ -201,16 +201,16 @@ def _is_robust(item: pytest.Item, *, by_text: bool) -> bool:
         return False
     # A claim inside of a helper is only noticed once it is made. By its text a test can be skipped before its fixtures
     # load a model, selected by `-m robust`, and belong to a shard.
-    seen: set[Any] = set()
+    visits: set[Any] = set()
     todo: list[Any] = []
     with suppress(ValueError):  # a chain of wrappers without an end, as mocks have it
         todo.append(inspect.unwrap(getattr(item, "obj", None) or (lambda: None)))
     while todo:
         function = todo.pop()
         code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
-        if code in seen or not isinstance(code, CodeType):
+        if code in visits or not isinstance(code, CodeType):
             continue
-        seen.add(code)
+        visits.add(code)
         used = set(_names(code))
         owners = {name: _owner(names[name]) for name in used if name in names}
         # Either the function is one of robustest's or of a pack's, or it is read from such a module.

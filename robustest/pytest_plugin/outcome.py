@@ -23,7 +23,7 @@ from robustest.results import LONG, Result, Verdict
 from robustest.words import folded
 
 # Fields in which two measurements of a test differ, or they are shown as one.
-_TOLD_APART = ("claim", "threshold", "verdict", "model", "data", "estimate", "interval", "n")
+_IDENTITY = ("claim", "threshold", "verdict", "model", "data", "estimate", "interval", "n")
 # Narrowest width of a terminal that pytest believes, and its default.
 _NARROWEST, _USUAL = 40, 80
 
@@ -50,7 +50,7 @@ def list_measured(context: Context) -> None:
     """Add the measured results that no assertion took to the test's results, each once."""
 
     def key(result: Result) -> tuple[object, ...]:
-        return tuple(getattr(result, name) for name in _TOLD_APART)
+        return tuple(getattr(result, name) for name in _IDENTITY)
 
     recorded = {id(result): place for place, result in enumerate(context.results)}
     # A test of drawn examples may measure the same many times, and a test may measure what it asserts later.

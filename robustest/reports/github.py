@@ -98,8 +98,8 @@ def annotation_commands(
 def _command(kind: str, properties: Mapping[str, str], message: str) -> str:
     def escape(text: str) -> str:
         # A line end would end the command, and the rest of the text could then begin another one.
-        seen = _UNSEEN.sub("�", text.replace("\r\n", "\n").replace("\r", "\n"))
-        return seen.replace("%", "%25").replace("\n", "%0A")
+        line = _UNSEEN.sub("�", text.replace("\r\n", "\n").replace("\r", "\n"))
+        return line.replace("%", "%25").replace("\n", "%0A")
 
     # Colons and commas end a property.
     pairs = (f"{name}={escape(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in properties.items())

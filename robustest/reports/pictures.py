@@ -271,8 +271,10 @@ def _masks(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str
     tiles = []
     for image, mask in ((before, target), (before, clean), (after, found)):
         # A target may have classes that the model never answers: draw them too, and paint ignored pixels white.
-        known = np.isin(mask, kinds) | ((mask >= 0) & (mask < len(_COLOURS)))
-        colours = np.where(known[..., None], _COLOURS[np.where(known, mask, 0) % len(_COLOURS)], np.array(_NOT_COUNTED))
+        coloured = np.isin(mask, kinds) | ((mask >= 0) & (mask < len(_COLOURS)))
+        colours = np.where(
+            coloured[..., None], _COLOURS[np.where(coloured, mask, 0) % len(_COLOURS)], np.array(_NOT_COUNTED)
+        )
         tiles.append(np.asarray(0.4 * image + 0.6 * colours, dtype=np.uint8))
     apart = np.where(((clean != found) | (target != moved))[..., None], np.array(_APART, dtype=np.uint8), after // 2)
     words = [*_CAPTIONS[:3], f"{_CAPTIONS[3]}: {float((answers[1] != answers[3]).mean()):.1%}"]

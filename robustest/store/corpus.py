@@ -99,12 +99,12 @@ def smallest(parts: Sequence[Kept]) -> tuple[Kept, list[int]]:
     return everything.rows(which), which
 
 
-def news(kept: Kept, known: Kept | None) -> list[int]:
+def news(kept: Kept, stock: Kept | None) -> list[int]:
     """Return the rows of `kept` with no known input of the same sample and label, or only larger ones."""
     # By label too: after a relabelling, old inputs of a sample say nothing.
     best: dict[tuple[int, int], float] = {}
-    if known is not None:
-        for sample, label, size in zip(known.ids.tolist(), known.y.tolist(), known.sizes.tolist(), strict=True):
+    if stock is not None:
+        for sample, label, size in zip(stock.ids.tolist(), stock.y.tolist(), stock.sizes.tolist(), strict=True):
             best[sample, label] = min(size, best.get((sample, label), size))
     rows = enumerate(zip(kept.ids.tolist(), kept.y.tolist(), kept.sizes.tolist(), strict=True))
     return [row for row, (sample, label, size) in rows if size < best.get((sample, label), float("inf"))]
@@ -196,14 +196,14 @@ class Corpus:
         # A file above the whole limit would be deleted at once.
         place, data, left_out = _fitting(name, ours, small, bounds, self._limit)
         if left_out:
-            self._tell(f"left out the {left_out} inputs of largest size of {name!r}")
+            self._report(f"left out the {left_out} inputs of largest size of {name!r}")
         path = self._folder.root / place
         if data is None or not self._folder.write(path, data):
             return False
         # The new file is spared: it is about the current model.
         pruned = self._prune(self._limit, spared=path)
         if pruned.files:
-            self._tell(f"dropped {pruned.files} files, the oldest ({pruned.freed:,} bytes)")
+            self._report(f"dropped {pruned.files} files, the oldest ({pruned.freed:,} bytes)")
         return True
 
     def names(self) -> list[str]:
@@ -246,25 +246,25 @@ class Corpus:
         left = sum(self._folder.size(path) for path in self._folder.find("*/*.safetensors"))
         return Pruned(files=count, freed=before - left, left=left)
 
-    def _tell(self, what: str) -> None:
+    def _report(self, what: str) -> None:
         self._folder.say(
             f"Expected {self._folder.root} to stay under {self._limit / _MB:g} MB; {what}. Raise the limit."
         )
 
     def _files(self, place: str, name: str | None) -> Iterator[_File]:
         for path in self._folder.find(f"{place}/*.safetensors"):
-            seen = self._folder.read(path)
-            if seen is None:
+            content = self._folder.read(path)
+            if content is None:
                 continue
             try:
-                found, arrays, meta = unpack(_KIND, name, seen.data)
+                found, arrays, meta = unpack(_KIND, name, content.data)
                 if path.parent.name != _place(found):
                     raise Damaged(f"what belongs under the name {found}")
                 kept, bounds = _inputs(arrays, meta)
             except Damaged as damage:
-                self._folder.set_aside(seen, str(damage))
+                self._folder.set_aside(content, str(damage))
             else:
-                yield _File(path, found, kept, bounds, len(seen.data), self._folder.age(path))
+                yield _File(path, found, kept, bounds, len(content.data), self._folder.age(path))
 
 
 def _inputs(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> tuple[Kept, Bounds]:

@@ -39,12 +39,12 @@ def origin(apart: str | None = None) -> Origin:
     if torch := _torch_version():
         versions.append(f"torch {torch}")
     # git may be absent, or the folder no repository.
-    known = bool(name) and seconds.isdecimal()
+    in_git = bool(name) and seconds.isdecimal()
     return Origin(
         time=_in_utc(datetime.now(UTC), "milliseconds"),
-        commit=name if known else "",
-        committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if known else "",
-        dirty=known and _changed(apart),
+        commit=name if in_git else "",
+        committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if in_git else "",
+        dirty=in_git and _changed(apart),
         versions=", ".join((*versions, f"Python {platform.python_version()}")),
     )
 

@@ -350,7 +350,7 @@ NONE, IGNORED = -1, -2
 # An answer of which at least this share lies on an ignored target is not counted, as on a crowd in COCO.
 _COVERED = 0.5
 # A target of which less than this share is left inside the image is ignored.
-_SEEN = 0.5
+_VISIBLE = 0.5
 # Pixels that a shift may depart from a stretch and a move along the axes before boxes would no longer fit.
 _STRAIGHT = 0.5
 # Answers further from turning than this number of mean leads weigh little in the margin loss.
@@ -481,7 +481,7 @@ def moved_boxes(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tens
     spread = (weight * (grid - middle) ** 2).sum((2, 3), keepdim=True)
     slope = (weight * (grid - middle) * (position - target)).sum((2, 3), keepdim=True) / spread.clamp(min=_TINY)
     off = ((position - target - slope * (grid - middle)).abs() * weight).flatten(1).amax(1)
-    known = (slope.abs() > _TINY).flatten(1).all(1)
+    smooth = (slope.abs() > _TINY).flatten(1).all(1)
     slope = torch.where(slope.abs() > _TINY, slope, 1.0)
     # a pixel's centre is half a pixel from its edge; rows come before columns, and in boxes after them
     step, at, back = (v.flatten(1).flip(1)[:, None, None] for v in (slope, middle + 0.5, target + 0.5))
@@ -490,8 +490,8 @@ def moved_boxes(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tens
     whole = (corners[:, :, 1] - corners[:, :, 0]).prod(-1)
     kept = corners.clamp(min=0).minimum(torch.tensor([width, height], device=y.device, dtype=corners.dtype))
     left = (kept[:, :, 1] - kept[:, :, 0]).prod(-1)
-    kind = torch.where((left < _SEEN * whole) & (y[..., 4] >= 0), IGNORED, y[..., 4])
-    kind = torch.where((left <= 0) | ~known.unsqueeze(1), NONE, kind)
+    kind = torch.where((left < _VISIBLE * whole) & (y[..., 4] >= 0), IGNORED, y[..., 4])
+    kind = torch.where((left <= 0) | ~smooth.unsqueeze(1), NONE, kind)
     after = torch.cat([kept.flatten(2).to(y), kind.unsqueeze(2).to(y), y[..., 5:]], 2)
     return torch.where(kind.unsqueeze(2) == NONE, torch.tensor([0.0, 0, 0, 0, NONE, 0]).to(y), after), off <= _STRAIGHT
 
