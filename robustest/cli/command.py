@@ -16,7 +16,7 @@ from robustest.version import VERSION
 
 VERBS = (
     *("show", "merge", "compare", "corpus", "baseline", "suggest"),
-    *("floor", "init", "index", "evidence", "history"),
+    *("estimate", "floor", "init", "index", "evidence", "history"),
 )
 """The commands of robustest itself."""
 
@@ -158,6 +158,13 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
         "suggest",
         "measure on all samples, and print the thresholds that the tests could hold",
         "suggest.suggest",
+        rest=True,
+    )
+    _add(
+        commands,
+        "estimate",
+        "measure three batches of each claim, and print what all samples cost",
+        "estimate.estimate",
         rest=True,
     )
     floor = _add(

@@ -82,7 +82,9 @@ class Key:
         return "" if self._recheck else self.dependencies.unknowable
 
 
-def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *, recheck: bool) -> Key:
+def key_of(
+    kind: str, about: Mapping[str, object], settings: Settings | None, *, recheck: bool, watched: bool = False
+) -> Key:
     """Return the key of a result that may be stored.
 
     Args:
@@ -90,6 +92,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
         about: everything that the result depends on besides the settings, by name: values for `digest`.
         settings: of the claim, if any.
         recheck: True only if the model is asked again before anything is recalled, or the user declares its version.
+        watched: True only if the stamps of what is read during the computation are compared before each recall.
 
     Raises:
         Unhashable: a dependency has no identity; the message names it.
@@ -109,7 +112,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
         }
     if not recheck:
         parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere()}
-    name = digest({**parts, "about": dict(about)}, recheck=recheck)
+    name = digest({**parts, "about": dict(about)}, recheck=recheck, watched=watched)
     return Key(name, Dependencies(), recheck=recheck, maker=_MAKER)
 
 
