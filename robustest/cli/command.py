@@ -139,6 +139,24 @@ def _init(a: argparse.Namespace) -> int:
     return init(a.folder, model=a.model, data=a.data)
 
 
+def _badge(a: argparse.Namespace) -> int:
+    from robustest.cli.commands.send import write_badge
+
+    return write_badge(a.file, a.output)
+
+
+def _track(a: argparse.Namespace) -> int:
+    from robustest.cli.commands.send import track
+
+    return track(a.file, a.to)
+
+
+def _watch(a: argparse.Namespace) -> int:
+    from robustest.cli.commands.watch import watch
+
+    return watch(a.rest)
+
+
 def _index(a: argparse.Namespace) -> int:
     from robustest.reports.html import index
 
@@ -169,6 +187,9 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "floor": _floor,
     "init": _init,
     "index": _index,
+    "badge": _badge,
+    "track": _track,
+    "watch": _watch,
     "evidence": _evidence,
 }
 
@@ -243,6 +264,18 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
         action="store_true",
         help="write a small project with a green and a red test, run it, open its page",
     )
+    for name, text in (("badge", "write a badge of a run"), ("track", "send a run to experiment trackers")):
+        add(name, text).add_argument("file", metavar="FILE", help="file of --robust-json")
+    commands.choices["badge"].add_argument(
+        "-o", "--output", metavar="FILE", default="robust-badge.svg", help="the badge (default: %(default)s)"
+    )
+    commands.choices["track"].add_argument(
+        "--to",
+        metavar="NAME[:PLACE],...",
+        required=True,
+        help="mlflow[:EXPERIMENT], wandb[:PROJECT], tensorboard[:DIR] (robustest[NAME])",
+    )
+    add("watch", "run the tests again when a file that they depend on changes", rest=True)
     pages = add("index", "write an index page over the pages of several runs (robustest[html])")
     pages.add_argument("folder", metavar="DIR", help="folder of the runs' pages, each in its own folder")
 
