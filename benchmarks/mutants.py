@@ -6,9 +6,9 @@ modules, and the tests that shall notice a mutant of each module:
     1. Copy the checkout to a temporary folder; the checkout itself is never changed.
     2. List the mutants of every module. Leave out what no test should hold: type annotations, texts of messages, what
        is raised with an error, `__tracebackhide__`, and the options of `@dataclass`. Draw a seeded sample of them.
-    3. Run a module's tests once unchanged: they must pass, and their time limits that of the mutants.
-    4. Write each mutant into the copy, run the tests up to the first failure, and put the module back. A mutant is
-       killed where a test fails or the time is up, and survives where all pass.
+    3. Run each file of tests once unchanged: it must pass, and its time limits that of the mutants.
+    4. Write each mutant into the copy, run the tests up to the first failure, quick files first, and put the module
+       back. A mutant is killed where a test fails or the time is up, and survives where all pass.
 
 Each run of the tests is a fork of a process that has already imported torch and pytest, which takes longer than most
 tests do. robustest itself is imported in the fork alone.
@@ -52,6 +52,9 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = tomllib.loads((ROOT / "benchmarks" / "mutants.toml").read_text(encoding="utf-8"))
+
+# Seconds of tests that run before the slower ones are collected.
+_QUICK = 6.0
 
 Place = tuple[int, int]
 """Line, from 1, and column."""
@@ -146,6 +149,14 @@ def runs(tests: list[str], folder: Path, limit: float) -> tuple[str, float]:
     return "timeout", time.monotonic() - start
 
 
+def batches(tests: list[str], seconds: dict[str, float]) -> list[list[str]]:
+    """Return files of tests in two batches, quick ones first: most mutants die before the others are collected."""
+    quick, slow = list[str](), list[str]()
+    for test in sorted(tests, key=lambda test: seconds[test]):
+        (slow if sum(seconds[one] for one in quick) > _QUICK else quick).append(test)
+    return [batch for batch in (quick, slow) if batch]
+
+
 def remember(file: Path | None, key: str, found: str) -> None:
     if file is not None:
         with file.open("a", encoding="utf-8") as lines:
@@ -174,7 +185,9 @@ def main() -> int:
         known = dict(line.split("\t") for line in asked.resume.read_text(encoding="utf-8").splitlines())
 
     torch.set_num_threads(1)
-    ended, limits, survivors, began = Counter[str](), dict[str, float](), [], time.monotonic()
+    ended, survivors, began = Counter[str](), list[str](), time.monotonic()
+    sources = sorted((ROOT / "robustest").rglob("*.py"))
+    package = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "checkout"
         listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
@@ -184,30 +197,37 @@ def main() -> int:
                 shutil.copy2(ROOT / name, folder / name)
         subprocess.check_call([sys.executable, "-m", "compileall", "-q", "robustest"], cwd=folder)
         for number, mutant in enumerate(chosen):
-            path, tests = folder / mutant.module, CONFIG["tests"][mutant.module]
+            path, row = folder / mutant.module, CONFIG["tests"][mutant.module]
+            tests = [one for one in row if one.startswith("tests/")]
+            options = [one for one in row if one not in tests]
             source, dates = path.read_text(encoding="utf-8"), path.stat()
             key = f"{mutant} of {sha256(source.encode()).hexdigest()[:12]}"
             if (outcome := known.get(key, "")) not in ("failed", "timeout"):
                 if time.monotonic() - began > asked.seconds:
                     ended["not judged"] += 1
                     continue
-                if mutant.module not in limits:
-                    texts = [(ROOT / test).read_bytes() for test in tests if (ROOT / test).is_file()]
-                    unchanged = f"{mutant.module} with {sha256(source.encode() + b''.join(texts)).hexdigest()[:12]}"
-                    if unchanged not in known:
-                        outcome, seconds = runs(tests, folder, 600)
+                unchanged = {test: f"{' '.join([test, *options])} of {package}" for test in tests}
+                for test in tests:
+                    if unchanged[test] not in known:
+                        outcome, spent = runs([test, *options], folder, 600)
                         if outcome != "passed":
                             print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
-                            sys.exit(f"Expected the tests of {mutant.module} to pass on the code as it is: {outcome}.")
-                        known[unchanged] = f"{seconds:.1f}"
-                        remember(asked.resume, unchanged, known[unchanged])
-                    limits[mutant.module] = 20 + 5 * float(known[unchanged])
+                            sys.exit(f"Expected {test} to pass on the code as it is: {outcome}.")
+                        known[unchanged[test]] = f"{spent:.1f}"
+                        remember(asked.resume, unchanged[test], known[unchanged[test]])
+                seconds = {test: float(known[unchanged[test]]) for test in tests}
                 path.write_text(mutant.code(source), encoding="utf-8")
                 os.utime(path, (number, number))  # a date of its own: no compiled code of another mutant is taken
-                outcome, seconds = runs(tests, folder, limits[mutant.module])
+                took = 0.0
+                for batch in batches(tests, seconds):
+                    limit = 20 + 5 * sum(seconds[test] for test in batch)
+                    outcome, spent = runs([*batch, *options], folder, limit)
+                    took += spent
+                    if outcome != "passed":
+                        break
                 path.write_text(source, encoding="utf-8")
                 os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
-                print(f"{'SURVIVED' if outcome == 'passed' else outcome:8} {seconds:5.1f} s  {mutant}", flush=True)
+                print(f"{'SURVIVED' if outcome == 'passed' else outcome:8} {took:5.1f} s  {mutant}", flush=True)
                 remember(asked.resume, key, outcome)
             ended[outcome] += 1
             if outcome == "passed":

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import robustest
+from robustest.claims import kinds
 
 PAGE = Path(__file__).with_name("reference.md")
 _TABLE = re.compile(
@@ -23,22 +25,24 @@ def page(text: str) -> str:
 
 
 def claims() -> str:
-    """Return a row for each assertion: its signature without defaults, and the claim in a sentence."""
+    """Return a row for each assertion: its positional arguments and thresholds, and the claim in a sentence."""
     rows = []
     for name in (one for one in robustest.__all__ if one.startswith("assert_")):
         assertion = getattr(robustest, name)
         claim = inspect.cleandoc(assertion.__doc__).partition("\n\n")[0].replace("\n", " ")
+        claim = re.sub(r", or (not below|of no more than in) a baseline", "", claim)  # a keyword of many: see the page
         link = f"claims/{name.removeprefix('assert_')}.md"
         rows.append(f"| [`{name}({arguments(assertion)})`]({link}) | {claim.removeprefix('Claim that ')} |")
     return "\n".join(["| Assertion | Claim |", "|---|---|", *rows])
 
 
-def arguments(assertion: object) -> str:
-    """Return the arguments of an assertion: positional ones by name, keywords with an equals sign."""
-    parts = inspect.signature(assertion).parameters.values()  # type: ignore[arg-type]
-    return ", ".join(
-        f"{one.name}=" if one.kind is one.KEYWORD_ONLY else one.name for one in parts if one.kind is not one.VAR_KEYWORD
-    )
+def arguments(assertion: Callable[..., object]) -> str:
+    """Return the positional arguments of an assertion by name, and its thresholds with an equals sign."""
+    places = [
+        one.name for one in inspect.signature(assertion).parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD
+    ]
+    kind = next(kind for kind in kinds().values() if kind.assertion == assertion.__name__)
+    return ", ".join([*places, *(f"{one}=" for one in kind.thresholds if one != "no_worse_than")])
 
 
 _TABLES = {"claims": claims}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from robustest import L0, L1, L2, Columns, Linf, Patch, Spatial, Unbounded
+from robustest import L0, L1, L2, Append, Columns, Edits, Insert, Linf, Patch, Spatial, Unbounded
 from robustest.attacks import ATTACKS, CASCADES, Cascade, Needs, Searcher, Stage, at_once, draws_of, passes, supports
 from robustest.shifts import CORRUPTIONS, tables
 from robustest.threats import Threat, Within
@@ -22,7 +22,10 @@ THREATS: dict[str, Threat] = {
     "L0(pixels)": L0(2),
     "Patch(height, width)": Patch(2, 2),
     "Spatial()": Spatial(),
-    "Columns(changes)": Columns({0: Within(-1, 1)}),
+    "Columns(rules)": Columns({0: Within(-1, 1)}),
+    "Edits(k)": Edits(2),
+    "Append(n)": Append(8),
+    "Insert(n)": Insert(8),
     "Unbounded()": Unbounded(),
 }
 
@@ -39,26 +42,30 @@ def cost(attack: Searcher) -> tuple[int, int]:
     return backward, passes(attack) + (draws if draws > 1 else 0)
 
 
+def everywhere() -> list[str]:
+    """Return the names of the attacks that support every threat."""
+    return [name for name, make in ATTACKS.items() if all(supports(make(), threat) for threat in THREATS.values())]
+
+
 def choice_rows() -> list[str]:
-    """What there is for each threat, by the least that a model has to give."""
-    rows = []
+    """Return the attacks for each threat, by the least that a model gives, but for those `everywhere`.
+
+    Threats with the same attacks share a row.
+    """
+    threats: dict[tuple[str, ...], list[str]] = {}
     for text, threat in THREATS.items():
-        able = [attack for make in ATTACKS.values() if supports(attack := make(), threat)]
-        cells = [
-            ", ".join(f"`{attack.name}`" for attack in sorted(able, key=lambda a: a.name) if attack.needs is needs)
+        able = sorted(name for name, make in ATTACKS.items() if supports(make(), threat) and name not in everywhere())
+        cells = tuple(
+            ", ".join(f"`{name}`" for name in able if ATTACKS[name]().needs is needs)
             for needs in (Needs.GRADIENT, Needs.SCORES, Needs.LABELS)
-        ]
-        rows.append(row(f"`{text}`", *(cell or "none" for cell in cells)))
-    return rows
+        )
+        threats.setdefault(cells, []).append(f"`{text.partition('(')[0]}`")
+    return [row(", ".join(names), *(cell or "-" for cell in cells)) for cells, names in threats.items()]
 
 
 def cost_rows() -> list[str]:
-    """The beginning of each attack's line: name, what it needs, steps, backward and forward passes."""
-    attacks = [make() for make in ATTACKS.values()]
-    return [
-        row(f"`{a.name}`", a.needs.name.lower(), a.steps, *(f"{n:,}" for n in cost(a)))
-        for a in sorted(attacks, key=lambda a: a.name)
-    ]
+    """Return the beginning of each attack's row: its name, and its passes backward and forward."""
+    return [row(f"`{name}`", *(f"{n:,}" for n in cost(ATTACKS[name]()))) for name in sorted(ATTACKS)]
 
 
 def stages_of(stages: Sequence[Stage]) -> list[str]:

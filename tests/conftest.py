@@ -67,7 +67,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Nets and samples drawn without a generator are the same whichever tests ran before, on whichever worker."""
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # `torch.manual_seed` keeps a call with its stack for each device to come
 
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -200,8 +200,14 @@ def test_a_search_that_does_not_count_vouches_for_nothing(case: str, bare: Any) 
 BALLS = [Linf(EPS), L2(2.0), L1(10.0), L0(8), Patch(5, 5)]
 
 
-@pytest.mark.parametrize("gives", ["scores", "labels"])
-@pytest.mark.parametrize("threat", BALLS, ids=str)
+@pytest.mark.parametrize(
+    ("threat", "gives"),  # each takes seconds: every other one every day
+    [
+        pytest.param(threat, gives, id=f"{threat}-{gives}", marks=pytest.mark.slow if (place + at) % 2 else ())
+        for place, threat in enumerate(BALLS)
+        for at, gives in enumerate(["scores", "labels"])
+    ],
+)
 def test_queries_do_not_vouch_for_more_than_gradients_leave(threat: Any, gives: str, bare: Any) -> None:
     net, x, y, _ = bare
     x, y = x[:16], y[:16]

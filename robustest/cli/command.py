@@ -119,6 +119,12 @@ def _suggest(a: argparse.Namespace) -> int:
     return suggest(a.rest)
 
 
+def _estimate(a: argparse.Namespace) -> int:
+    from robustest.cli.commands.estimate import estimate
+
+    return estimate(a.rest)
+
+
 def _floor(a: argparse.Namespace) -> int:
     from robustest.cli.commands.floor import floor
 
@@ -184,6 +190,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "baseline": _baseline,
     "history": _history,
     "suggest": _suggest,
+    "estimate": _estimate,
     "floor": _floor,
     "init": _init,
     "index": _index,
@@ -243,6 +250,7 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     )
     _adder(actions)("update", "run the tests and write their outcomes to the file", rest=True)
     add("suggest", "measure on all samples, and print the thresholds that the tests could hold", rest=True)
+    add("estimate", "measure three batches of each claim, and print what all samples cost", rest=True)
     floor = add("floor", "print how much runs of one system differ, and how many items show a loss")
     floor.add_argument("files", metavar="FILE", nargs="+", help="outcomes of runs of one system, in any format")
     floor.add_argument("--loss", type=_level, default=0.01, help="the loss to show, in 0..1 (default: %(default)s)")

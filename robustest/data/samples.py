@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from robustest import extensions
 from robustest.checks import checked_whole
 from robustest.clock import check as check_clock
+from robustest.data import decoded
 from robustest.data.frames import Frames, is_frame
 from robustest.data.strings import Strings, are_strings
 from robustest.errors import DataError, PackError, expected
@@ -382,9 +383,12 @@ def _stream_of(
         found = iter(workers)  # starts the workers now, in the caller's thread
 
         def joined() -> Iterator[tuple[Tensor, Tensor]]:
-            for of_chunk in pieces:
+            for ids, of_chunk in zip(chunks, pieces, strict=True):
                 read = [next(found) for _ in of_chunk]
-                yield torch.cat([x for x, _ in read]), torch.cat([y for _, y in read])
+                x, y = torch.cat([x for x, _ in read]), torch.cat([y for _, y in read])
+                if loader.collate_fn is default_collate:
+                    decoded.put(loader.dataset, _about(loader.collate_fn, samples.task), ids, x, y)
+                yield x, y
 
         return joined()
 
@@ -399,7 +403,8 @@ class _Reads(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         # Of the samples only their data set and task reach a worker that is spawned (`Samples.__reduce__`).
-        return self._samples.take(ids)
+        with decoded.outside():  # this process ends with the claim
+            return self._samples.take(ids)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -453,8 +458,8 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
                 found += data.__getitems__(part) if batched else [data[part[0]]]
         return found
 
-    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        items = read(ids.tolist())
+    def decode(ids: list[int]) -> tuple[Tensor, Tensor]:
+        items = read(ids)
         if len(items) != len(ids):
             raise DataError(expected(f"__getitems__ to give {len(ids)} items", len(items)))
         if collate is not None:
@@ -478,7 +483,17 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
             )
         return _read(torch.stack([x for x, _ in pairs])), task.targets([y for _, y in pairs])
 
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        # Batches of a collate function of the user's may depend on all their samples.
+        if collate is not None and collate is not default_collate:
+            return decode(ids.tolist())
+        return decoded.take(data, _about(collate, task), ids, decode)
+
     return Samples(take, len(data), task=task, slow=True)
+
+
+def _about(collate: object, task: Task) -> dict[str, object]:
+    return {"collated": collate is not None, "task": task}
 
 
 # Items that are read between two looks at the clock, where a data set reads several at once.

@@ -38,7 +38,7 @@ class Fingerprint:
     declared: bool = False
 
 
-def digest(value: object, *, asked: bool = True) -> str:
+def digest(value: object, *, asked: bool = True, watched: bool = False) -> str:
     """Return SHA-256, as 64 hex digits, of a value; the same in every process, different for different values.
 
     Args:
@@ -46,11 +46,12 @@ def digest(value: object, *, asked: bool = True) -> str:
             order); functions, classes and objects by code and state (`robustest.identity.walk`).
         asked: True if the model is asked again before a result is recalled; otherwise a cache that already holds
             results has no identity.
+        watched: True if what the value's code reads from outside gets stamps; otherwise such code has no identity.
 
     Raises:
         Unhashable: a part of the value has no identity; the message names it.
     """
-    walk = Walk(asked=asked)
+    walk = Walk(asked=asked, watched=watched)
     try:
         return walk.digest(walk.value(value, "the value"))
     except RecursionError:

@@ -95,7 +95,9 @@ class _Shared:
         self.computed = False
 
 
-def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *, asked: bool) -> Key:
+def key_of(
+    kind: str, about: Mapping[str, object], settings: Settings | None, *, asked: bool, watched: bool = False
+) -> Key:
     """Return the key of a result that may be stored.
 
     Args:
@@ -103,6 +105,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
         about: everything that the result depends on besides the settings, by name: values for `digest`.
         settings: of the claim, if any.
         asked: True only if the model is asked again before anything is recalled, or the user has declared its version.
+        watched: True only if the stamps of what is read during the computation are compared before each recall.
 
     Raises:
         Unhashable: a dependency has no identity; the message names it.
@@ -122,7 +125,7 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
         }
     if not asked:
         parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere()}
-    name = digest({**parts, "about": dict(about)}, asked=asked)
+    name = digest({**parts, "about": dict(about)}, asked=asked, watched=watched)
     return Key(name, _Shared(), asked=asked, maker=_MAKER)
 
 

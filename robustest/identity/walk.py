@@ -83,13 +83,15 @@ class Walk:
 
     Args:
         asked: True if the model is also asked; then contents of its caches may stay unknown.
+        watched: True if what the code reads from outside gets stamps (`dependencies`).
 
     Attributes:
         declared: True if an object on the walk declares its identity.
     """
 
-    def __init__(self, *, asked: bool = True) -> None:
+    def __init__(self, *, asked: bool = True, watched: bool = False) -> None:
         self.asked = asked
+        self.watched = watched
         self.declared = False
         # Attributes that code on the walk reads.
         self.names: set[str] = {"forward", "__call__"}
@@ -291,11 +293,14 @@ _CONTAINERS: dict[type, Handler] = {
 # Functions that read attributes by computed names.
 _SEEKING = (getattr, vars, dir, operator.attrgetter, operator.methodcaller)
 
-# Functions that reach things outside the model's code and state.
+# Functions that reach things outside the model's code and state; those of the second group are noticed by a watch.
 _BEYOND = (
-    *(compile, eval, exec, globals, __import__, input, open, io.open, importlib.import_module),
-    *(os.getenv, os.popen, os.system, np.fromfile, np.load, np.loadtxt),
-    *(safetensors.safe_open, safetensors.torch.load_file, torch.load, torch.jit.load),
+    *(compile, eval, exec, globals, __import__, input, importlib.import_module),
+    *(os.popen, os.system, torch.jit.load),
+)
+_WATCHABLE = (
+    *(open, io.open, os.getenv, np.fromfile, np.load, np.loadtxt),
+    *(safetensors.safe_open, safetensors.torch.load_file, torch.load),
 )
 
 _FILES = frozenset({"read_bytes", "read_text"})
@@ -408,7 +413,7 @@ def _seek(walk: Walk, value: Any) -> None:
         Unhashable: the function reads things outside the model.
     """
     walk.everything = walk.everything or any(value is one for one in _SEEKING)
-    if any(value is one for one in _BEYOND):
+    if any(value is one for one in (_BEYOND if walk.watched else (*_BEYOND, *_WATCHABLE))):
         raise Unhashable(f"{value.__qualname__}(), which reaches beyond the model's code and state. {REMEDY}")
 
 
@@ -416,7 +421,7 @@ def _read_function(walk: Walk, node: Node) -> None:
     value: types.FunctionType = node.value
     code = _code(value.__code__)
     reads = _FILES & code.names
-    if reads:
+    if reads and not walk.watched:
         raise Unhashable(f"{node.where} reads a file with {min(reads)}(). {REMEDY}", placed=True)
     walk.names |= code.names
     node.facts["code"] = code.text

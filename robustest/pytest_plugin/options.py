@@ -86,6 +86,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--robust-profile", metavar="NAME", help="dev, ci, nightly or one from [tool.robustest.profiles]")
     group.addoption("--robust-device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, cuda:all, xpu, xla, ...")
     group.addoption("--robust-seed", type=int, metavar="N", help="seed of the sample order and of random draws")
+    group.addoption("--robust-max-samples", type=int, metavar="N", help="largest number of samples of each claim")
     group.addoption(
         "--robust-engine", metavar="NAME", help="engine that measures chunks: local, ray (robustest-ray) ..."
     )
@@ -216,7 +217,7 @@ def in_ci() -> bool:
 def _command_line(config: pytest.Config) -> dict[str, Any]:
     given: dict[str, Any] = {
         name: config.getoption(f"--robust-{name.replace('_', '-')}")
-        for name in ("device", "seed", "engine", "address", "workers", "gpus_per_task")
+        for name in ("device", "seed", "max_samples", "engine", "address", "workers", "gpus_per_task")
     }
     corpus = config.getoption("--robust-corpus")
     given["corpus"] = None if corpus is None else str(config.invocation_params.dir / corpus)

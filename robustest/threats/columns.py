@@ -103,7 +103,9 @@ class Whole:
 class AnyOf:
     """Any of these values, besides the sample's own; without values, any that the column has.
 
-    For a block of one-hot columns the values are places in the block. None stands for a missing value.
+    A column of words has the words of the data, and one of a category type all that the type lists, the ones that no
+    row has too. Values of a block of one-hot columns are its columns, by name or by place in the block. None stands for
+    a missing value.
     """
 
     values: tuple[Hashable, ...]
@@ -234,6 +236,9 @@ class TableCoding(Protocol):
 
     def range_of(self, column: int) -> tuple[float, float]:
         """Return the least and largest number that a column may have."""
+
+    def numbers(self, column: int, codes: Tensor) -> Tensor:
+        """Return the numbers (N,) float64 that codes (N,) of a column of numbers stand for; missing ones stay."""
 
     def whole_in(self, column: int) -> bool:
         """Return True for columns of whole numbers."""
@@ -540,10 +545,15 @@ class Columns:
     def _values(self, name: Name, rule: AnyOf, group: tuple[int, ...], coding: TableCoding | None) -> list[float]:
         """Return the codes that a column or a block may have, in rising order."""
         if len(group) > 1:
+            columns = list(name) if isinstance(name, tuple) else []
+            places = {column: at for at, column in enumerate(columns) if isinstance(column, str)}
+            found: set[float] = set()
             for value in rule.values:
-                if type(value) is not int or not 0 <= value < len(group):
-                    raise ConfigError(expected(f"places 0 to {len(group) - 1} in the block {name}", value))
-            return sorted({float(value) for value in rule.values or range(len(group))})  # type: ignore[arg-type]
+                code = places.get(value) if isinstance(value, str) else value
+                if type(code) is not int or not 0 <= code < len(group):
+                    raise ConfigError(expected(f"columns, or places 0 to {len(group) - 1}, of the block {name}", value))
+                found.add(float(code))
+            return sorted(found or set(map(float, range(len(group)))))
         if coding is not None:
             values = coding.values_of(group[0]) if not rule.values else ()
             codes = {*values, *(coding.code_of(group[0], value) for value in rule.values)}
@@ -553,6 +563,14 @@ class Columns:
         if not rule.values:
             raise ConfigError(expected(f"values in AnyOf(...) for column {name!r}", rule))
         return sorted({_real(f"value of {name}", value) for value in rule.values})
+
+    def _numbers(self, u: Tensor, table: Layout) -> Tensor:
+        """Return fields u (N, F) as float64: of a frame's numbers the user's own, which float32 may have rounded."""
+        out, coding = u.double(), self.coding
+        if coding is not None:
+            for at in (((table.used == 0) | table.cells) & ~table.block).nonzero().squeeze(1).tolist():
+                out[:, at] = coding.numbers(int(table.spots[at, 0]), u[:, at])
+        return out
 
     def _layout(self, x: Tensor, bounds: Bounds | None = None) -> Layout:
         if self.layout is not None:
@@ -565,7 +583,7 @@ class Columns:
             raise ConfigError(expected(f"rows (N, D) of a table for {self}", tuple(x.shape)))
         table = self._layout(x, bounds)
         u = table.fold(x)
-        exact = u.double()
+        exact = self._numbers(u, table)
         parts = x[:, table.spots]
         inside = table.spots != table.spots[:, :1]
         inside[:, 0] = True
@@ -590,8 +608,8 @@ class Columns:
         least, most = torch.where(gone, exact, least), torch.where(gone, exact, most)
         low, high = least.to(x.dtype), most.to(x.dtype)
         # float32 may have rounded an end outwards: step back inside.
-        low = torch.where(low.double() < least, torch.nextafter(low, u), low)
-        high = torch.where(high.double() > most, torch.nextafter(high, u), high)
+        low = torch.where(self._numbers(low, table) < least, torch.nextafter(low, u), low)
+        high = torch.where(self._numbers(high, table) > most, torch.nextafter(high, u), high)
         # Lists: the place of the sample's value, or the length where it is not listed.
         own, known = table.place(u)
         steps = (high.double() - low.double()).long()
@@ -683,7 +701,11 @@ class Columns:
         """Return (N,) bool: the rows satisfy all relations."""
         ok = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for weights, least, most in table.linear:
-            terms = x.double() * weights.to(x.device)
+            value = x.double()
+            if self.coding is not None:
+                for at in weights.nonzero().squeeze(1).tolist():
+                    value[:, at] = self.coding.numbers(at, x[:, at])
+            terms = value * weights.to(x.device)
             # A relation with a missing number in it says nothing of the row.
             terms = torch.where(((x == table.missing) & (weights != 0)).any(1, keepdim=True), torch.nan, terms)
             slack = _slack(terms) if least == most else 0.0

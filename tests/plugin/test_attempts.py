@@ -127,8 +127,19 @@ def _rows(content: Any) -> list[tuple[str, str, int]]:
     ]
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
-@pytest.mark.parametrize("plugin", PLUGINS)
+@pytest.mark.parametrize(
+    ("plugin", "workers"),  # each plugin one way every day, and the other one slow
+    [
+        pytest.param(
+            plugin,
+            ("-n", "2") if workers else (),
+            id=f"{plugin}-{'workers' if workers else 'alone'}",
+            marks=pytest.mark.slow if (place + workers) % 2 else (),
+        )
+        for place, plugin in enumerate(PLUGINS)
+        for workers in (False, True)
+    ],
+)
 def test_a_pass_after_a_failed_attempt_is_not_green(plugin: str, workers: tuple[str, ...], shopped: Any) -> None:
     result, content = shopped(plugin, (2, 3), *workers)
     assert result.ret == 1

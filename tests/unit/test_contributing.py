@@ -16,7 +16,6 @@ from robustest.cli.command import _COMMANDS
 from robustest.extensions import Hooks
 from robustest.kinds import Kind
 from robustest.pytest_plugin import options
-from robustest.shifts import CORRUPTIONS, SHIFTS, SIGNALS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,21 +127,13 @@ CUES = [
 
 @pytest.mark.parametrize("name", CUES)
 def test_a_cue_is_wherever_cues_are_listed(name: str) -> None:
-    (row,) = re.findall(r"^\| Cues \| .*", REFERENCE, re.M)
     table = text("docs/features.md").partition("\n## Cues\n")[2].partition("\n## ")[0]
     entries = text("tests/unit/cues/test_cue_family.py").partition("\nCUES")[2].partition("\n}\n")[0]
     for where, listed in (
-        ("the row of cues in docs/reference.md", row),
         ("docs/features.md", table),
         ("CUES of its tests", entries),
     ):
         assert re.search(rf"\b{name}\b", listed), f"Add {name} to {where}."
-
-
-def test_the_reference_names_every_shift_beyond_the_corruptions() -> None:
-    (row,) = re.findall(r"^\| Shifts, severities 1 to 5 \| .*", REFERENCE, re.M)
-    beyond = [name for name in SHIFTS if name not in CORRUPTIONS]
-    assert re.findall(r"`(\w+)`", row) == [*beyond, *SIGNALS]
 
 
 @pytest.mark.parametrize("verb", _COMMANDS)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from robustest import Verdict
+from robustest import Result, Verdict
 from robustest.claims.outcomes import measure_consistent_runs, measure_rate, measure_worst_group_rate
 from robustest.data.outcomes import Outcomes
 from robustest.decisions.drop import mcnemar
 from robustest.errors import ConfigError, DataError
+from robustest.results import NOT_PAIRED, Counterexample, Pairing
 
 
 def rows(scores: dict[str, tuple[float | None, ...]], **more: Any) -> Outcomes:
@@ -58,11 +60,15 @@ def test_runs_of_an_item_are_no_further_samples() -> None:
     )
 
 
+@functools.cache
+def of_forty(order: tuple[int, ...]) -> Result:
+    return measure_rate(Outcomes.of([{"item": f"q{i}", "score": (i % 5) / 4} for i in order]), at_least=0.3)
+
+
 @given(st.permutations(range(40)))
+@settings(max_examples=20)
 def test_the_order_of_rows_changes_no_verdict(order: list[int]) -> None:
-    scores = [(i % 5) / 4 for i in range(40)]
-    found = measure_rate(Outcomes.of([{"item": f"q{i}", "score": scores[i]} for i in order]), at_least=0.3)
-    straight = measure_rate(Outcomes.of([{"item": f"q{i}", "score": scores[i]} for i in range(40)]), at_least=0.3)
+    found, straight = of_forty(tuple(order)), of_forty(tuple(range(40)))
     assert (found.verdict, found.interval, found.outcomes) == (straight.verdict, straight.interval, straight.outcomes)
 
 
@@ -180,6 +186,34 @@ def test_the_worst_group_decides() -> None:
     assert measure_worst_group_rate(few, at_least=0.8).verdict is Verdict.INCONCLUSIVE  # one item shows nothing
 
 
+def test_of_groups_with_one_rate_the_smaller_is_the_worst() -> None:
+    sizes = {"a": 40, "b": 10, "c": 20}
+    outcomes = Outcomes.of(
+        [{"item": f"{g}{i}", "score": i % 2, "group": g} for g, n in sizes.items() for i in range(n)]
+    )
+    found = measure_worst_group_rate(outcomes, at_least=0.1)
+    assert "worst group 'b'" in found.caveats
+    assert [(one["group"], one["n"], one["estimate"]) for one in found.details["groups"]] == [
+        (name, n, 0.5) for name, n in sizes.items()
+    ]
+    low, high = zip(*(one["interval"] for one in found.details["groups"]), strict=True)
+    assert found.interval == (min(low), min(high))
+    assert high[1] > high[2] > high[0] > 0.5
+    assert found.pairing == NOT_PAIRED
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "verdict"), [(1, 1, "passed"), (1, 0, "failed"), (0.5, 1, "inconclusive"), (0.5, 0, "failed")]
+)
+def test_one_group_that_fails_or_is_open_decides(a: float, b: float, verdict: str) -> None:
+    """Of 60 items .5 are open at .5, all are at least that, and none are not."""
+    rows = [
+        {"item": f"{g}{i}", "score": i < share * 60, "group": g} for g, share in (("a", a), ("b", b)) for i in range(60)
+    ]
+    for order in (rows, rows[::-1]):
+        assert measure_worst_group_rate(Outcomes.of(order), at_least=0.5).verdict.value == verdict
+
+
 def test_groups_share_the_error() -> None:
     """A level that one group would keep by itself is not kept as the worst of twenty."""
     alone = [{"item": f"{g}-{i}", "score": i >= 1, "group": g} for g in range(20) for i in range(70)]
@@ -207,6 +241,69 @@ def test_many_runs_of_one_item_do_not_outweigh_the_others() -> None:
     shaky = {"one": tuple(float(i % 2) for i in range(1000))}
     steady = {f"s{i}": (1.0, 1.0) for i in range(99)}
     assert measure_consistent_runs(rows(shaky | steady)).estimate == pytest.approx(0.005, abs=1e-3)
+
+
+def test_a_comparison_is_of_this_set_and_a_rate_of_the_population() -> None:
+    outcomes = right(90, 100)
+    assert measure_rate(outcomes, no_worse_than=outcomes).scope == "set"
+    assert measure_rate(outcomes, no_worse_than=outcomes, scope="population").scope == "population"
+    assert measure_rate(outcomes, no_worse_than=outcomes, at_least=0.5).scope == "population"
+    assert measure_rate(outcomes, no_worse_than=outcomes, at_least=0.5, scope="set").scope == "set"
+
+
+@pytest.mark.parametrize("tolerance", [-0.01, 1.0, 2.0])
+def test_a_tolerance_is_a_share_below_one(tolerance: float) -> None:
+    with pytest.raises(ConfigError, match=r"a tolerance in 0\.\.1, below 1"):
+        measure_rate(right(3, 5), no_worse_than=right(3, 5), tolerance=tolerance)
+    assert measure_rate(right(3, 5), no_worse_than=right(3, 5), tolerance=0.0).details["baseline"]["tolerance"] == 0
+
+
+@pytest.mark.parametrize("without", ["now", "before"])
+def test_an_input_that_one_side_does_not_know_is_taken_for_the_same(without: str) -> None:
+    plain, known = (
+        right(90, 100),
+        Outcomes.of([{"item": f"q{i:04d}", "score": 1, "prompt": f"{i}"} for i in range(100)]),
+    )
+    now, before = (plain, known) if without == "now" else (known, plain)
+    found = measure_rate(now, no_worse_than=before)
+    assert (found.details["baseline"]["pairs"], found.details["baseline"]["changed"]) == (100, 0)
+
+
+def test_only_single_runs_of_right_or_wrong_are_paired_with_another_run_of_the_claim() -> None:
+    single = measure_rate(right(3, 5))
+    assert single.pairing == Pairing()
+    assert single.details["right"] == 3
+    for other in (rows({"a": (1.0, 1.0)}), rows({"a": (0.5,)}), rows({"a": (1.0, None)})):
+        found = measure_rate(other)
+        assert found.pairing == NOT_PAIRED
+        assert "right" not in found.details
+    assert measure_consistent_runs(rows({"a": (1.0, 1.0)})).pairing == NOT_PAIRED
+
+
+def test_an_example_is_shown_where_something_was_claimed_and_did_not_pass() -> None:
+    outcomes = right(90, 100)
+    assert measure_rate(outcomes).counterexamples == ()
+    assert measure_rate(outcomes, at_least=0.5).counterexamples == ()
+    assert measure_rate(outcomes, no_worse_than=outcomes).counterexamples == ()
+    for found in (measure_rate(outcomes, at_least=0.99), measure_rate(outcomes, no_worse_than=right(100, 100))):
+        assert found.verdict is Verdict.FAILED
+        assert found.counterexamples[0] == Counterexample(
+            index=90, label=-1, clean=-1, predicted=-1, answer="item 'q0090', score 0"
+        )
+    full = measure_rate(right(99, 100), at_least=0.9999, scope="set")
+    assert len(full.counterexamples) == 1, "an item that is right is no example"
+
+
+@pytest.mark.parametrize("wrong", [(right(9, 10), 0.95), (right(5, 10), 0.5), (right(0, 10), 0.1)])
+def test_the_number_and_the_comparison_are_both_said(wrong: tuple[Outcomes, float]) -> None:
+    outcomes, threshold = wrong
+    found = measure_rate(outcomes, at_least=threshold, no_worse_than=outcomes, scope="set")
+    alone = measure_rate(outcomes, at_least=threshold, scope="set")
+    if alone.verdict is Verdict.PASSED:
+        assert found.rule.startswith(f"{alone.rule}; no worse: ")
+    else:
+        assert found.rule == alone.rule
+    assert (found.estimate, found.interval) == (alone.estimate, alone.interval)
 
 
 def test_the_worst_items_are_shown_with_their_texts() -> None:

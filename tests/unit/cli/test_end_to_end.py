@@ -106,6 +106,18 @@ def test_suggest_measures_a_suite(project: pytest.Pytester) -> None:
 
 
 @pytest.mark.slow
+def test_estimate_measures_the_first_samples_alone(project: pytest.Pytester) -> None:
+    project.makeconftest(MODEL.replace("* 40", "* 400"))
+    project.makepyfile(test_claims=CLAIMS)
+    done = command(project, "estimate", "--robust-device=cpu", "-k", "half")
+    assert done.ret == 0
+    shown = next(line.split() for line in done.outlines if " samples, " in line)
+    assert shown[:2] == ["1,600", "samples,"]
+    assert 1 <= float(shown[2]) <= 5, "passes of each of the 192 measured samples, not of all"
+    assert re.fullmatch(r" {4}cpu +\d+(\.\d)? s", next(line for line in done.outlines if line.startswith("    cpu")))
+
+
+@pytest.mark.slow
 def test_a_baseline_is_made_shown_and_kept(project: pytest.Pytester) -> None:
     project.makeconftest(MODEL)
     project.makepyfile(test_claims=CLAIMS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from robustest.data import outcome_files
 from robustest.data.outcome_files import READERS, read_file
 from robustest.data.outcomes import Outcomes
 from robustest.errors import ConfigError, DataError, UnknownNameError
@@ -105,7 +107,7 @@ def test_two_providers_are_two_systems(there: Path) -> None:
     data["results"]["results"] += more
     data["results"]["stats"]["successes"] += len(more)
     (there / "promptfoo.json").write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(ConfigError, match="provider= to be one of 'echo-a', 'echo-b'"):
+    with pytest.raises(ConfigError, match=r"provider= to be one of 'echo-a', 'echo-b'"):
         Outcomes.read(there / "promptfoo.json")
     assert Outcomes.read(there / "promptfoo.json", provider="echo-b").items.runs.tolist() == [2] * 3
 
@@ -196,6 +198,297 @@ def test_entities_of_xml_are_refused(there: Path) -> None:
     )
     with pytest.raises(DataError, match="document type"):
         Outcomes.read(there / "junit.xml")
+
+
+@pytest.mark.parametrize("text", ["<!DOCTYPE a><testsuite/>", '<!ENTITY b "c"><testsuite/>'])
+def test_a_document_type_and_an_entity_are_each_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="without a document type"):
+        Outcomes.read(write(tmp_path, "a.xml", text.encode()))
+
+
+def suite(announced: int | None, cases: int, inner: str = "") -> str:
+    said = "" if announced is None else f' tests="{announced}"'
+    case = '<testcase classname="c" name="n"/>'
+    return f"<testsuite{said}>{case * cases}{inner}</testsuite>"
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        (suite(2, 2), True),
+        (suite(3, 2), False),
+        (suite(1, 2), True),
+        (suite(None, 2), True),
+        (suite(5, 1, suite(2, 2)), True),  # it counts those of the suites inside
+        (suite(5, 1, suite(3, 2)), False),
+    ],
+)
+def test_a_suite_with_fewer_cases_than_it_says_is_not_whole(tmp_path: Path, text: str, whole: bool) -> None:
+    path = write(tmp_path, "a.xml", text.encode())
+    if whole:
+        assert set(Outcomes.read(path).item) == {"c::n"}
+    else:
+        with pytest.raises(DataError, match=r"Expected \d test cases in a suite of .* got 2: not whole"):
+            Outcomes.read(path)
+
+
+def test_a_case_that_failed_has_the_message_as_its_answer(tmp_path: Path) -> None:
+    cases = [
+        '<testcase classname="a" name="right"/>',
+        '<testcase classname="a" name="wrong"><failure message="no"/></testcase>',
+        '<testcase classname="a" name="broken"><system-out/><error/></testcase>',
+        '<testcase name="skipped"><skipped/></testcase>',
+    ]
+    found = Outcomes.read(write(tmp_path, "a.xml", f"<testsuite>{''.join(cases)}</testsuite>".encode()))
+    assert found.item.tolist() == ["a::right", "a::wrong", "a::broken", "::skipped"]
+    assert found.score[:3].tolist() == [1, 0, 0]
+    assert np.isnan(found.score[3])
+    assert list(found.texts["answer"]) == ["", "no", "", ""]
+
+
+def result_of(score: Any = 1.0, **changes: Any) -> dict[str, Any]:
+    """A result of promptfoo."""
+    case = {"vars": {"a": 1}, "assert": [{"type": "contains", "value": "3"}]}
+    fields = {"score": score, "success": bool(score), "promptIdx": 0, "provider": "p", "vars": {"a": 1}}
+    return {**fields, "testCase": case, "prompt": {"raw": "1 + 2?"}, "response": {"output": "3"}, **changes}
+
+
+def promptfoo(folder: Path, results: list[Any], **stats: Any) -> Path:
+    data = {"results": {"results": results, "stats": stats}}
+    return write(folder, "p.json", json.dumps(data).encode())
+
+
+def test_a_result_of_promptfoo_has_its_texts_and_its_group(tmp_path: Path) -> None:
+    named = result_of(testCase={"description": "sum", "metadata": {"group": "g"}}, response={"output": [1, 2]})
+    several = result_of(vars={"a": 2}, testCase={"assert": [{"value": "x"}, {"value": "y"}, "no object"]})
+    found = Outcomes.read(promptfoo(tmp_path, [result_of(), named, several, result_of(prompt=None, response=None)]))
+    assert [name.startswith("test ") for name in found.item] == [True, False, True, True]
+    assert found.item[1] == "sum"
+    assert found.item[0] == found.item[3] != found.item[2]
+    assert found.group.tolist() == ["", "g", "", ""]
+    assert list(found.texts["prompt"]) == ["1 + 2?", "1 + 2?", "1 + 2?", ""]
+    assert list(found.texts["answer"]) == ["3", "[1, 2]", "3", ""]
+    assert list(found.texts["expected"]) == ["3", "[]", '["x", "y"]', "3"]
+    assert len({len(digest) for digest in found.digest}) == 1
+
+
+def test_a_provider_that_failed_gave_no_answer_and_an_assertion_that_failed_did(tmp_path: Path) -> None:
+    graded = result_of(0.0, error="assertion", gradingResult={"pass": False})
+    found = Outcomes.read(promptfoo(tmp_path, [result_of(0.5), result_of(0.0, error="timeout"), graded]))
+    assert found.score[0] == 0.5
+    assert np.isnan(found.score[1])
+    assert found.score[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("stats", "whole"),
+    [
+        ({}, True),
+        ({"successes": 1, "failures": 1, "errors": 1}, True),
+        ({"successes": 3}, True),
+        ({"successes": 2}, False),
+        ({"successes": 2, "failures": 1, "errors": 1}, False),
+        ({"successes": 0, "failures": 0}, True),
+        ({"successes": 3, "failures": "many"}, True),
+    ],
+)
+def test_statistics_of_promptfoo_count_its_results(tmp_path: Path, stats: dict[str, Any], whole: bool) -> None:
+    path = promptfoo(tmp_path, [result_of(vars={"a": i}) for i in range(3)], **stats)
+    if whole:
+        assert len(Outcomes.read(path).item) == 3
+    else:
+        with pytest.raises(DataError, match="not whole"):
+            Outcomes.read(path)
+
+
+def test_prompts_and_providers_of_promptfoo_are_chosen(tmp_path: Path) -> None:
+    results = [
+        result_of(promptIdx=prompt, provider=provider, vars={"a": i})
+        for prompt in (0, 1)
+        for provider in ({"id": "x"}, {"id": "x", "label": "y"}, "z")
+        for i in range(2)
+    ]
+    path = promptfoo(tmp_path, results)
+    for provider in "xyz":
+        assert len(Outcomes.read(path, provider=provider, prompt=1).item) == 2
+    with pytest.raises(ConfigError, match=r"provider= to be one of 'x', 'y', 'z' .* but got None"):
+        Outcomes.read(path)
+    with pytest.raises(ConfigError, match=r"prompt= to be one of 0, 1 .* but got 2"):
+        Outcomes.read(path, provider="z", prompt=2)
+    for wrong in ([result_of(), result_of("much")], [result_of(), 1]):
+        with pytest.raises(DataError, match=r"Expected a result with 'score' in .* but number 2 has none"):
+            Outcomes.read(promptfoo(tmp_path, wrong))
+    with pytest.raises(ConfigError, match="score= alone"):
+        Outcomes.read(promptfoo(tmp_path, [result_of()]), colour=1)
+
+
+def test_annotations_become_choices_or_ratings(tmp_path: Path) -> None:
+    def told(value: dict[str, Any], name: str = "stars", **more: Any) -> dict[str, Any]:
+        return {"result": [{"from_name": name, "value": value}], **more}
+
+    tasks = [
+        {"id": 7, "data": {"text": "a"}, "annotations": [told({"rating": 4}, id=1), told({"rating": 2}, id=2)]},
+        {"data": {"text": "b"}, "annotations": [told({"rating": 5}, completed_by=3), told({"rating": 1}, "other")]},
+    ]
+    path = write(tmp_path, "l.json", json.dumps(tasks).encode())
+    found = Outcomes.read(path, score="stars")
+    assert found.item.tolist() == ["7", "7", "1"]
+    assert found.run.tolist() == ["1", "2", "3"]
+    assert found.score.tolist() == [4, 2, 5]
+    assert (found.low, found.high) == (1, 5)
+    assert list(found.texts["prompt"]) == ['{"text": "a"}'] * 2 + ['{"text": "b"}']
+    assert list(found.texts["answer"]) == ["4", "2", "5"]
+    assert len(Outcomes.read(path).item) == 4
+    assert Outcomes.read(path, low=0, high=10).items.mean.tolist() == pytest.approx([0.3, 0.3])
+    chosen = [{"annotations": [told({"choices": [choice]}, id=i)]} for i, choice in enumerate(("cat", "dog"))]
+    by_choice = Outcomes.read(write(tmp_path, "c.json", json.dumps(chosen).encode()), correct="cat")
+    assert by_choice.score.tolist() == [1, 0]
+    assert (by_choice.low, by_choice.high) == (0, 1)
+    assert list(by_choice.texts["answer"]) == ["cat", "dog"]
+    broken = write(tmp_path, "d.json", json.dumps([chosen[0], {"annotations": 1}]).encode())
+    with pytest.raises(DataError, match=r"a task with annotations in .* but number 2 has none"):
+        Outcomes.read(broken)
+    with pytest.raises(DataError, match="Expected a list of tasks"):
+        read_file(write(tmp_path, "e.json", b"{}"), "label-studio", {})
+
+
+def sample(doc: int, **changes: Any) -> dict[str, Any]:
+    """A sample of lm-evaluation-harness."""
+    more = {"filter": "none", "target": f"{doc}", "filtered_resps": [f"{doc}"], "doc_hash": "d" * 20 + str(doc)}
+    arguments = {"gen_args_0": {"arg_0": f"{doc}?"}}
+    return {"doc_id": doc, "metrics": ["acc"], "acc": 1, "arguments": arguments, "prompt_hash": "p", **more, **changes}
+
+
+def harness(folder: Path, rows: list[Any], effective: Any = None) -> Path:
+    if effective is not None:
+        results = {"n-samples": {"my_task": {"effective": effective}}}
+        write(folder, "results_2026.json", json.dumps(results).encode())
+    return write(folder, "samples_my_task_2026.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+
+
+def test_a_sample_of_the_harness_has_its_texts(tmp_path: Path) -> None:
+    bare = sample(1, arguments=[["text", {}]], filtered_resps=[["a", "b"]], target=None)
+    found = Outcomes.read(harness(tmp_path, [sample(0), bare], effective=2))
+    assert found.item.tolist() == ["my_task/0", "my_task/1"]
+    assert found.digest[0] == "d" * 16 + "p"
+    assert list(found.texts["prompt"]) == ["0?", ""]
+    assert list(found.texts["answer"]) == ["0", '["a", "b"]']
+    assert list(found.texts["expected"]) == ["0", ""]
+    assert found.announced == 2
+    with pytest.raises(DataError, match="Expected 3 items"):
+        Outcomes.read(harness(tmp_path, [sample(0), bare], effective=3))
+    assert Outcomes.read(harness(tmp_path, [sample(0), bare], effective="many")).announced is None
+
+
+def test_filters_of_the_harness_are_metrics(tmp_path: Path) -> None:
+    assert Outcomes.read(harness(tmp_path, [sample(0, filter="strict"), sample(1, filter="strict")])).score.sum() == 2
+    both = [sample(i, filter=name, acc=float(name == "strict")) for i in range(3) for name in ("strict", "loose")]
+    with pytest.raises(ConfigError, match="one of acc,loose, acc,strict"):
+        Outcomes.read(harness(tmp_path, both))
+    assert Outcomes.read(tmp_path / "samples_my_task_2026.jsonl", score="acc,strict").items.mean.tolist() == [1] * 3
+    assert Outcomes.read(tmp_path / "samples_my_task_2026.jsonl", score="acc,loose").items.mean.tolist() == [0] * 3
+    for wrong in ({"metrics": "acc"}, {"metrics": None}):
+        with pytest.raises(DataError, match=r"in line 2 of .* lacks doc_id or metrics"):
+            Outcomes.read(harness(tmp_path, [sample(0), sample(1, **wrong)]))
+
+
+def inspect_log(folder: Path, samples: Any, ids: Any = None, **changes: Any) -> Path:
+    log = {"status": "success", "eval": {"task": "t", "dataset": {"sample_ids": ids}}, "samples": samples, **changes}
+    return write(folder, "i.json", json.dumps(log).encode())
+
+
+def test_a_sample_of_inspect_has_its_texts_and_its_letter(tmp_path: Path) -> None:
+    def one(value: Any, **changes: Any) -> dict[str, Any]:
+        scores = {"m": {"value": value, "answer": "a"}}
+        return {"id": "q", "epoch": 2, "input": "in", "target": ["out"], "scores": scores, **changes}
+
+    samples = [one(v, id=f"q{i}") for i, v in enumerate(("C", "P", "I", "N", 0.25, None, "0.75"))]
+    found = Outcomes.read(inspect_log(tmp_path, [*samples, one(1, id="z", scores=None, epoch=1)]))
+    assert found.item.tolist() == [f"t/q{i}" for i in range(7)] + ["t/z"]
+    assert found.run.tolist() == ["epoch 2"] * 7 + ["epoch 1"]
+    assert [None if np.isnan(v) else v for v in found.score.tolist()] == [1, 0.5, 0, 0, 0.25, None, 0.75, None]
+    assert [found.texts[name][0] for name in ("prompt", "answer", "expected")] == ["in", "a", "out"]
+    assert found.texts["answer"][-1] == ""
+    assert found.announced is None
+    whole = [one("C", id=i) for i in range(3)]
+    assert Outcomes.read(inspect_log(tmp_path, whole, ids=[0, 1, 2])).announced == 3
+    with pytest.raises(DataError, match="Expected 4 items"):
+        Outcomes.read(inspect_log(tmp_path, whole, ids=[0, 1, 2, 3]))
+    for wrong in (None, {}, [1]):
+        with pytest.raises(DataError, match="a log of Inspect with its samples"):
+            Outcomes.read(inspect_log(tmp_path, wrong))
+
+
+def test_an_archive_that_is_stored_or_deflated_is_read(tmp_path: Path) -> None:
+    one = {"id": 1, "epoch": 1, "input": "in", "scores": {"m": {"value": "C"}}}
+    header = {"status": "success", "eval": {"task": "t"}}
+    members = {"header.json": header, "samples/1.json": one, "journal/x.json": {}}
+    for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / "a.eval", "w", kind) as archive:
+            for name, content in members.items():
+                archive.writestr(name, json.dumps(content))
+        assert Outcomes.read(tmp_path / "a.eval").item.tolist() == ["t/1"]
+    for left_out, words in (
+        ({"header.json": None}, "has no header"),
+        ({"samples/1.json": [1]}, "Expected a JSON object"),
+    ):
+        with zipfile.ZipFile(tmp_path / "b.eval", "w") as archive:
+            for name, content in {**members, **left_out}.items():
+                if content is not None:
+                    archive.writestr(name, json.dumps(content))
+        with pytest.raises(DataError, match=words):
+            Outcomes.read(tmp_path / "b.eval")
+
+
+def test_formats_are_recognised_by_suffix_and_content(tmp_path: Path) -> None:
+    rows = [{"item": "a", "score": 1}, {"item": "b", "score": 0}]
+    for name, content in (
+        ("a.json", json.dumps(rows)),
+        ("b.tsv", "item\tscore\na\t1\nb\t0\n"),
+        ("c.JSONL", "\n".join(map(json.dumps, rows))),
+    ):
+        found = Outcomes.read(write(tmp_path, name, content.encode()))
+        assert (found.item.tolist(), found.score.tolist()) == (["a", "b"], [1, 0])
+    for content in (
+        {"eval": 1},
+        {"samples": 1},
+        {"results": {}},
+        {"results": []},
+        [],
+        [1],
+        3,
+        [[1], {"annotations": []}],
+    ):
+        with pytest.raises(DataError, match="a file of a known format"):
+            Outcomes.read(write(tmp_path, "d.json", json.dumps(content).encode()))
+
+
+def test_lines_and_fields_that_are_wrong_are_named_by_number(tmp_path: Path) -> None:
+    good = '{"item": "a", "score": 1}\n'
+    for bad, words in (("{\n", "line 3 of .* damaged"), ("[1]\n", "a JSON object in line 3")):
+        with pytest.raises(DataError, match=words):
+            Outcomes.read(write(tmp_path, "a.jsonl", (good + "\n" + bad).encode()))
+    some = write(tmp_path, "b.jsonl", b'{"item": "a", "score": 1}\n{"item": "b", "score": 0, "group": "g"}\n')
+    assert Outcomes.read(some).group.tolist() == ["", "g"]
+    for bad, words in (
+        ("a,1\n\nb\n", "fields in line 4"),
+        ('a,1\n"b', "damaged in line 3"),
+        ("a,1\nb,0,2\n", "fields in line 3"),
+    ):
+        with pytest.raises(DataError, match=words):
+            Outcomes.read(write(tmp_path, "c.csv", f"item,score\n{bad}".encode()))
+    assert Outcomes.read(write(tmp_path, "d.csv", b"\xef\xbb\xbfitem,score\na,1\n\nb,0\n")).score.tolist() == [1, 0]
+    with pytest.raises(DataError, match="columns of different names"):
+        Outcomes.read(write(tmp_path, "e.csv", b"item,item,score\na,b,1\n"))
+
+
+def test_a_larger_file_is_split_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "a.csv", b"item,score\na,1\n")
+    monkeypatch.setattr(outcome_files, "LARGEST", path.stat().st_size)
+    assert Outcomes.read(path).score.tolist() == [1]
+    monkeypatch.setattr(outcome_files, "LARGEST", path.stat().st_size - 1)
+    with pytest.raises(DataError, match="Split it"):
+        Outcomes.read(path)
 
 
 def write(folder: Path, name: str, content: bytes) -> Path:

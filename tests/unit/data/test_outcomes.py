@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustest.data.outcomes import Outcomes, joined
+from robustest.data.outcomes import Outcomes, digest_of, joined, records
 from robustest.errors import ConfigError, DataError
 
 ROWS = [{"item": f"q{i}", "score": float(i % 3 == 0), "run": r} for i in range(6) for r in ("a", "b")]
@@ -112,6 +112,81 @@ def test_a_missing_column_is_named_with_those_that_are_there() -> None:
 def test_the_text_of_the_prompt_tells_inputs_apart() -> None:
     first, second = (Outcomes.of([{"item": "a", "score": 1, "prompt": text}]) for text in ("2 + 2?", "2 + 3?"))
     assert first.digest[0] != second.digest[0]
+
+
+def test_a_contradiction_names_its_first_item() -> None:
+    rows = [
+        {"item": name, "score": 1, "group": group} for name in "abcd" for group in (("x",) if name == "a" else "xy")
+    ]
+    with pytest.raises(DataError, match="one group for each item but item 'b' in"):
+        Outcomes.of(rows)
+    scores = [{"item": name, "score": score, "run": "r"} for name in "ba" for score in (0, 1)]
+    with pytest.raises(DataError, match="got 0 and 1 for item 'b', run 'r'"):
+        Outcomes.of(scores)
+
+
+def test_rows_of_unnamed_runs_are_each_a_run() -> None:
+    same = {"item": "a", "score": 1}
+    assert Outcomes.of([same, same, same]).items.runs.tolist() == [3]
+    named = {**same, "run": "r"}
+    assert Outcomes.of([named, named, same]).items.runs.tolist() == [2]
+    nothing = {"item": "a", "score": None, "run": "r"}
+    assert Outcomes.of([nothing, nothing]).items.planned.tolist() == [1]
+
+
+def test_digests_are_short_and_of_any_text() -> None:
+    assert digest_of("a") == "ca978112ca1bbdca"
+    assert digest_of("\ud800") != digest_of("")
+    given = Outcomes.of([{"item": "a", "score": 1, "prompt": "p", "digest": "mine"}])
+    assert given.digest.tolist() == ["mine"]
+    assert Outcomes.of([{"item": "a", "score": 1, "prompt": "p"}]).digest.tolist() == [digest_of("p")]
+
+
+def test_items_are_records_of_whatever_holds_them() -> None:
+    expected = [{"item": "a", "n": 1}, {"item": "b", "n": 2}]
+    columns = {"item": ["a", "b"], "n": [1, 2]}
+    pandas = pytest.importorskip("pandas", reason="frames are pandas'")
+    for items in (expected, tuple(expected), iter(expected), columns, pandas.DataFrame(columns)):
+        assert records(items) == expected
+    for wrong in ("ab", b"ab", 3, None):
+        with pytest.raises(ConfigError, match="items to be a sequence"):
+            records(wrong)
+    with pytest.raises(DataError, match="columns of one length"):
+        records({"item": ["a"], "n": [1, 2]})
+    with pytest.raises(DataError, match="records, columns or a frame"):
+        Outcomes.of([{"item": "a", "score": 1}, 3])
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [("true", 1), (" FALSE ", 0), ("0.5", 0.5), ("", None), (" ", None), (True, 1), (np.float32(1), 1)],
+)
+def test_texts_of_a_table_are_scores(text: object, score: float | None) -> None:
+    (found,) = Outcomes.of([{"item": "a", "score": text}]).score.tolist()
+    assert np.isnan(found) if score is None else found == score
+
+
+def test_scores_at_the_ends_of_the_range_are_inside() -> None:
+    found = Outcomes.of([{"item": "a", "score": -2}, {"item": "b", "score": 3}], low=-2, high=3)
+    assert found.items.mean.tolist() == [0, 1]
+    assert found.binary
+    for wrong in (-2.01, 3.01):
+        with pytest.raises(DataError, match=rf"scores in -2\.\.3 in .*, row 2 but got {wrong}"):
+            Outcomes.of([{"item": "a", "score": 0}, {"item": "b", "score": wrong}], low=-2, high=3)
+
+
+def test_files_that_are_joined_keep_texts_counts_and_the_runs_of_each() -> None:
+    one = Outcomes.of([{"item": i, "score": 1, "prompt": f"p{i}"} for i in range(3)], source="a", announced=3)
+    other = Outcomes.of([{"item": i, "score": 0, "digest": digest_of(f"p{i}")} for i in range(2)], source="b")
+    both = joined([one, other])
+    assert (both.source, both.announced) == ("a, b", 3)
+    assert list(both.texts["prompt"]) == ["p0", "p1", "p2", "", ""]
+    assert both.run.tolist() == ["file 0"] * 3 + ["file 1"] * 2
+    repeated = Outcomes.of([{"item": 0, "score": 1}, {"item": 0, "score": 1}])
+    assert joined([repeated, Outcomes.of([{"item": 1, "score": 1}])]).run.tolist() == ["", "", "file 1"]
+    assert joined([other, other]).announced is None
+    assert joined([one]) is one
+    assert joined([one, joined([Outcomes.of([{"item": 9, "score": 1}], announced=5)])]).announced == 5
 
 
 def test_files_of_several_runs_are_joined() -> None:

@@ -13,6 +13,7 @@ from robustest.decisions import CertifiedRule, DropRule, ShareRule, Terms
 from robustest.decisions.corruption_error import CellsRule
 from robustest.decisions.mean import ScoreRule
 from robustest.decisions.mean_iou import MeanIoURule
+from robustest.decisions.multiplicity import group_level
 from robustest.decisions.rule import Rule
 from robustest.decisions.strata import STRATUM, StrataRule
 from robustest.results import Verdict
@@ -103,6 +104,22 @@ def test_every_rule_is_judged_by_its_own_quantity(rule: Rule) -> None:
     assert mean == pytest.approx(whole.estimate)
 
 
+def test_strata_are_disjoint_and_share_alpha_by_sidak() -> None:
+    seen = columns(HIDDEN, BOTH)
+    level = group_level(0.01, 2, disjoint=True)
+    terms = Terms(scope="population", alpha=level, fail_alpha=level)
+    for count, stratum in zip((1, 2), strata().strata(seen), strict=True):
+        held = HIDDEN[count == BOTH]
+        assert stratum.interval == replace(SHARE, terms=terms).decide(columns(held, BOTH), len(held), None).interval
+
+
+@pytest.mark.parametrize(("different", "found"), [(2, 2), (8, 8), (9, 4), (12, 4)])
+def test_up_to_eight_counts_are_strata_of_their_own(different: int, found: int) -> None:
+    parts = strata().strata(columns(np.ones(360, dtype=bool), np.arange(360) % different + 1))
+    assert len(parts) == found
+    assert parts[0].name == ("1 object" if found == different else f"1 to {-(-different // 4)} objects")
+
+
 def test_a_mean_iou_is_told_by_the_scores_of_images_and_judged_by_none() -> None:
     rule = MeanIoURule(threshold=0.4, terms=TERMS, seed=0)
     decision = strata(rule).decide(LOST, 1000, None)
@@ -122,6 +139,42 @@ def test_an_early_pass_waits_for_strata_that_are_not_rare_and_a_failure_does_not
     assert settled(64, ~held).verdict is Verdict.FAILED
     rare = np.where(np.arange(1000) % 50 == 0, 2, 1)
     assert rule.settle(columns(held[:128], rare[:128]), 1000) is not None
+
+
+@pytest.mark.parametrize(
+    ("read", "second", "waits"),
+    [
+        (400, 20, False),  # a twentieth, and enough
+        (400, 19, False),  # rare
+        (200, 20, False),
+        (200, 19, True),
+        (200, 10, True),  # a twentieth is not rare
+        (200, 9, False),
+        (100, 0, False),
+        (99, 0, True),
+    ],
+)
+def test_an_early_pass_waits_for_twenty_samples_of_a_twentieth_and_for_a_hundred_in_all(
+    read: int, second: int, waits: bool
+) -> None:
+    stratum = np.where(np.arange(read) < second, 2, 1)
+    seen = columns(np.ones(read, dtype=bool), stratum)
+    assert SHARE.settle(seen, 1000) is not None
+    assert (strata().settle(seen, 1000) is None) is waits
+    assert strata(gates=False).settle(seen, 1000) is not None
+
+
+def test_only_what_stays_open_for_its_strata_says_that_they_are_too_small() -> None:
+    """Of 1,000 samples 64 were read: a share of a set would have passed there."""
+    seen = columns(np.ones(64, dtype=bool), BOTH[:64])
+    open_yet = strata().decide(seen, 1000, None)
+    assert open_yet.verdict is Verdict.INCONCLUSIVE
+    assert "too few to judge the claim by the number of objects" in open_yet.rule
+    mixed = columns(ORDER[:64] % 2 == 0, BOTH[:64])
+    assert "too few" not in strata().decide(mixed, 1000, None).rule
+    drawn = strata(replace(SHARE, terms=replace(TERMS, scope="population"))).decide(seen, 1000, None)
+    assert drawn.verdict is Verdict.PASSED
+    assert "too few" not in drawn.rule
 
 
 def test_chance_accuses_a_stratum_as_seldom_as_alpha_says() -> None:

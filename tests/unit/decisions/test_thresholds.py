@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from robustest import ConfigError
 from robustest.decisions import checked_threshold, count_at_least, count_at_most
+from robustest.decisions.thresholds import checked_not_both, fraction_at_most, optional_threshold
 
 written = st.integers(0, 6).flatmap(lambda digits: st.integers(0, 10**digits).map(lambda n: Decimal(n).scaleb(-digits)))
 
@@ -112,3 +113,45 @@ def test_a_range_may_be_another_one() -> None:
 def test_a_measured_share_keeps_itself(share: tuple[int, int]) -> None:
     k, n = share
     assert count_at_least(k / n, n) == count_at_most(k / n, n) == k
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (1, "Write 0.01 for 1 %."),
+        (1.0, ""),
+        (1.5, "Write 0.015 for 1.5 %."),
+        (100.0, "Write 1 for 100 %."),
+        (100.5, ""),
+        ("100", "Write 1."),
+        ("100.5", ""),
+        ("1", "Write 1."),
+        ("1%", "Write 0.01."),
+        ("1.5", "Write 0.015."),
+        ("1000", ""),
+    ],
+)
+def test_percentages_are_recognised_up_to_a_hundred(value: object, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked_threshold("max_drop", value, trivial=1.0)
+    assert (
+        str(caught.value).rpartition("Write")[2] == hint.removeprefix("Write")
+        if hint
+        else "Write" not in str(caught.value)
+    )
+
+
+def test_of_two_thresholds_one_is_given() -> None:
+    checked_not_both(at_least=None, at_most=None)
+    checked_not_both(at_least=0.5, at_most=None)
+    checked_not_both(at_least=None, at_most=0.5)
+    with pytest.raises(ConfigError, match="Expected at_least or at_most but got both"):
+        checked_not_both(at_least=0.5, at_most=0.5)
+    assert optional_threshold("at_least", None) is None
+    assert optional_threshold("at_least", 0.5) == 0.5
+
+
+def test_an_exact_value_is_compared_with_the_digits_as_written() -> None:
+    assert fraction_at_most(Fraction(29, 100), 0.29)
+    assert not fraction_at_most(Fraction(29, 100) + Fraction(1, 10**9), 0.29)
+    assert fraction_at_most(Fraction(1, 3), 1 / 3), "a measured value keeps itself"

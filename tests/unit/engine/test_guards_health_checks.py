@@ -11,7 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, Linf, Patch, as_classifier, labels_model, rng, scores_model
+from robustest import (
+    L2,
+    Linf,
+    ModelError,
+    Patch,
+    Regression,
+    Snr,
+    as_classifier,
+    labels_model,
+    rng,
+    scores_model,
+)
 from robustest.attacks import (
     APGD,
     FGSM,
@@ -25,11 +36,28 @@ from robustest.attacks import (
     enough_queries,
     passes,
 )
-from robustest.engine.answer_checks import ask_again, copied, hints, hints_on, probe_history
+from robustest.engine.answer_checks import (
+    ask_again,
+    check_beside,
+    check_forward,
+    copied,
+    hints,
+    hints_on,
+    moved,
+    probe_history,
+    usual_lead,
+)
 from robustest.engine.cascade import _AFFORDED, PASSES, Coverage, labels_alone, lacking, suspected, widened
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.gradient_checks import climbers, on_scale, probe_gradient, probe_inputs, probe_survivors
+from robustest.engine.gradient_checks import (
+    climbers,
+    count_unreached,
+    on_scale,
+    probe_gradient,
+    probe_inputs,
+    probe_survivors,
+)
 from robustest.engine.search import SearchOutcome
 from robustest.health import Health, HealthFinding, unlikely
 
@@ -130,6 +158,7 @@ def test_each_class_has_a_mean_of_its_own() -> None:
     assert suspected(evaluator, margin, torch.tensor([0, 0, 0, 2, 2, 2]))
     assert not suspected(evaluator, margin, torch.zeros(6, dtype=torch.int64))
     assert suspected(evaluator, torch.tensor([1.0, 5.0, 1.0]), torch.tensor([0, 1, 0])), "one is left to vary"
+    assert not suspected(evaluator, torch.tensor([5.0, 0.1, 3.0]), torch.full((3,), 4)), "a class without samples"
     assert not suspected(evaluator, torch.tensor([1.0, 5.0, 1.0, 3.0]), torch.tensor([0, 1, 0, 1]))
 
 
@@ -355,6 +384,91 @@ def test_the_share_of_the_bounds_is_said_in_per_cent() -> None:
     assert "is less than 0.2 % of the bounds [0, 250]" in hints_on(Linf(0.5), (0.0, 250.0))[0]
 
 
+# The forward pass
+
+
+def checked(model: Any, n: int = 6, *, suppressed: tuple[str, ...] = (), **how: Any) -> Evaluator:
+    evaluator = evaluator_of(model)
+    x = torch.rand(n, 4, generator=torch.Generator().manual_seed(0))
+    check_forward(evaluator, chunk_of(x), suppressed, **how)
+    return evaluator
+
+
+def leads(x: Tensor) -> Tensor:
+    """Logits that are no shares."""
+    return 9 * logits(x)
+
+
+def of_neighbours(x: Tensor) -> Tensor:
+    """Answers that lean on the mean of their batch."""
+    return leads(x - x.mean(0, keepdim=True) + 0.5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 6, 20])
+def test_answers_that_lean_on_their_batch_are_counted(n: int) -> None:
+    assert checked(leads, n).health.counts("batch_dependence") == (0, min(n, 8))
+    failed, tried = checked(of_neighbours, n).health.counts("batch_dependence")
+    assert 0 < failed <= tried == min(n, 8)
+
+
+def test_a_model_that_draws_is_an_error_and_one_that_may_draw_is_not_compared() -> None:
+    draw = torch.Generator().manual_seed(0)
+
+    def drawing(x: Tensor) -> Tensor:
+        return leads(x) + torch.rand(len(x), 2, generator=draw)
+
+    with pytest.raises(ModelError, match="random_forward: expected the same answer twice"):
+        checked(drawing)
+    assert checked(drawing, suppressed=("random_forward",)).health.counts("batch_dependence") == (0, 0)
+    last_bits = checked(lambda x: leads(x) * (1 + 1e-6 * torch.rand(1, generator=draw)))
+    assert last_bits.health.counts("batch_dependence") == (0, 6)
+
+
+def test_a_model_that_adapts_is_put_back_and_not_compared() -> None:
+    put_back: list[int] = []
+    classifier = replace(as_classifier(of_neighbours), reset=lambda: put_back.append(1))
+    evaluator = Evaluator(classifier, CPU, batch_size=None, suppress=(), notes=[])
+    check_forward(evaluator, chunk_of(torch.rand(20, 4)), ())
+    assert (put_back, evaluator.health.counts("batch_dependence"), evaluator.classes) == ([1], (0, 0), 2)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_hints_come_from_the_first_samples_of_all(first: bool) -> None:
+    evaluator = evaluator_of(leads)
+    check_forward(evaluator, chunk_of(torch.rand(20, 4)), (), first_of_all=first)
+    assert any(note.startswith("hint: all 20 samples") for note in evaluator.notes) is first
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_two_answers_are_compared_with_theirs_beside_inputs_of_another_kind(n: int) -> None:
+    x = torch.rand(n, 4, generator=torch.Generator().manual_seed(0))
+    for model, failed in ((leads, 0), (of_neighbours, min(n, 2))):
+        evaluator = evaluator_of(model)
+        check_beside(evaluator, x, evaluator.logits(x), torch.full((5, 4), 9.0))
+        assert evaluator.health.counts("batch_dependence") == (failed, min(n, 2))
+
+
+def test_a_number_added_to_all_logits_moves_no_class_and_any_other_output() -> None:
+    before = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    classes, numbers = evaluator_of(logits), evaluator_of(logits, task=Regression(0.1))
+    usual = torch.tensor(1.0)
+    assert moved(classes, before, before + 5, usual).tolist() == [False, False]
+    assert moved(numbers, before, before + 5, usual).tolist() == [True, True]
+    # Of two logits, one that moves by .1 moves the other's half way: .05 of the usual lead is the border.
+    for change, counted in ((0.099, False), (0.101, True)):
+        assert moved(classes, before, before + torch.tensor([change, 0.0]), usual).tolist() == [counted] * 2
+        assert moved(numbers, before, before + change / 2, usual).tolist() == [counted] * 2
+
+
+def test_the_usual_lead_is_a_median_of_leads_and_of_other_outputs_their_spread() -> None:
+    scores = torch.tensor([[5.0, 1.0, 0.0], [0.0, 1.0, 0.5], [0.0, 3.0, 1.0]])
+    assert usual_lead(evaluator_of(logits), scores) == 2.0
+    assert usual_lead(evaluator_of(logits), torch.full((3, 2), 4.0)) == pytest.approx(0.004)
+    numbers = evaluator_of(logits, task=Regression(0.1))
+    assert usual_lead(numbers, torch.tensor([[1.0], [3.0]])) == 1.0
+    assert usual_lead(numbers, torch.tensor([[-4.0], [-4.0]])) == pytest.approx(0.004)
+
+
 # What was asked before
 
 
@@ -491,6 +605,67 @@ def test_probabilities_of_zero_and_one_are_saturated_whatever_the_loss() -> None
     assert health.counts("saturated_softmax") == (8, 8)
 
 
+def test_one_hot_answers_are_saturated_among_any_number_of_classes() -> None:
+    for classes in (2, 3, 5):
+        one_hot = torch.eye(classes)[0]
+        health = probed(lambda x, row=one_hot: row.expand(len(x), -1) + 0 * x.sum(1, keepdim=True), torch.rand(4, 4))
+        assert health.counts("saturated_softmax") == (4, 4)
+        graded = probed(
+            lambda x, row=one_hot: (row + 0.1).expand(len(x), -1) + 0 * x.sum(1, keepdim=True), torch.rand(4, 4)
+        )
+        assert graded.counts("saturated_softmax") == (0, 4)
+        assert graded.counts("quantised_input") == (4, 4)
+
+
+def test_waveforms_without_energy_have_no_room() -> None:
+    x = torch.rand(5, 1, 8) - 0.5
+    x[1] = 0
+    evaluator = evaluator_of(lambda x: logits(x.flatten(1)))
+    for climbing in ([], [PGD()]):
+        probe_inputs(evaluator, chunk_of(x, bounds=(-1.0, 1.0)), evaluator.logits(x), climbing, Snr(20))
+    assert evaluator.health.counts("no_room") == (2, 10)
+    probe_inputs(evaluator, chunk_of(x, bounds=(-1.0, 1.0)), evaluator.logits(x), [], Linf(0.1))
+    assert evaluator.health.counts("no_room") == (2, 10)
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_every_sample_is_counted_once_for_parts_without_a_gradient(read: bool) -> None:
+    """The search had gradients in the first two of four elements; the model reads the others too, or does not."""
+    x = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    alive = torch.tensor([True, True, False, False]).expand(6, -1)
+
+    def model(x: Tensor) -> Tensor:
+        return logits(torch.cat([x[:, :2], x[:, 2:].detach() if read else x[:, :2]], 1))
+
+    evaluator = evaluator_of(model)
+    evaluator.logits(x)
+    for _ in range(2):
+        count_unreached(evaluator, chunk_of(x), Linf(0.1), alive)
+    assert evaluator.health.counts("unreached_input") == (12 if read else 0, 12)
+    assert [note.partition(" ")[0] for note in evaluator.notes] == (["50%"] if read else [])
+
+
+@pytest.mark.parametrize(("share", "counted"), [(0.09, 0), (0.11, 6)])
+def test_a_part_matters_from_a_tenth_of_what_the_rest_can_do(share: float, counted: int) -> None:
+    x = torch.full((6, 40), 0.5)
+    alive = torch.arange(40) < 20
+
+    def model(x: Tensor) -> Tensor:
+        lead = x[:, :20].mean(1) + share * x[:, 20:].detach().mean(1)
+        return torch.stack([lead, -lead], 1)
+
+    evaluator = evaluator_of(model)
+    evaluator.logits(x)
+    # Every draw of signs differs: of 40 samples of the same kind the most likely side is taken.
+    found = 0
+    for seed in range(5):
+        one = evaluator_of(model)
+        one.logits(x)
+        count_unreached(one, chunk_of(x, seed=seed), Linf(0.1), alive.expand(6, -1))
+        found += one.health.counts("unreached_input")[0]
+    assert abs(found / 5 - counted) <= 2.5
+
+
 def test_inputs_are_probed_only_for_gradients_and_only_eight() -> None:
     x = torch.rand(20, 4)
     assert probed(lead_model(1.0), x).counts("quantised_input")[1] == 8
@@ -621,6 +796,35 @@ def test_shares_are_put_on_a_log_scale_and_logits_are_not() -> None:
     assert bool(torch.isfinite(on_scale(torch.tensor([[1.0, 0.0]]))).all())
 
 
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0), (-100.0, 100.0), (3.0, 5.0)], ids=str)
+@pytest.mark.parametrize("n", [1, 4])
+def test_paths_are_shares_of_the_samples_width_wherever_their_bounds_lie(bounds: tuple[float, float], n: int) -> None:
+    """The step against the gradient is .03 of the samples' width, or of bounds that are narrower; ways to others a
+    tenth of the way."""
+    low, high = bounds
+    x = (low + high) / 2 + torch.rand(n, 6, generator=torch.Generator().manual_seed(0)) - 0.5
+    evaluator = evaluator_of(lambda x: 7 * logits(x))
+    ends: list[Tensor] = []
+    answer = evaluator.logits
+
+    def noted(x: Tensor) -> Tensor:
+        ends.append(x)
+        return answer(x)
+
+    evaluator.logits = noted  # type: ignore[method-assign]
+    probe_gradient(evaluator, chunk_of(x, bounds=bounds))
+    width = float(x.max() - x.min())
+    inner = (x > low + 0.1 * width) & (x < high - 0.1 * width)
+    assert torch.allclose((ends[0] - x).abs()[inner], torch.tensor(0.03 * width), rtol=1e-3)
+    other = x.roll(1, 0) if n > 1 else low + high - x
+    assert torch.allclose(ends[1] - x, 0.1 * (other - x), atol=1e-4)
+    assert len(ends) == 1 + max(1, n - 1)
+    flat = chunk_of(torch.full((1, 6), (low + high) / 2 + 0.1), bounds=bounds)
+    ends.clear()
+    probe_gradient(evaluator, flat)
+    assert float((ends[0] - flat.x).abs().max()) == pytest.approx(0.03 * (high - low), rel=1e-3)
+
+
 @pytest.mark.parametrize(("rows", "n", "promises"), [(8, 8, 8 * 3), (8, 5, 5 * 5), (8, 3, 3 * 3), (3, 9, 3 * 2)])
 def test_so_many_ways_of_each_sample_are_followed(rows: int, n: int, promises: int) -> None:
     """One against the gradient; two to other samples for each of eight, more where there are fewer, one of a few."""
@@ -640,8 +844,6 @@ def test_a_spread_of_a_quarter_is_suspect_and_more_is_not() -> None:
 
 
 def test_outputs_that_are_no_classes_and_do_not_move_are_counted() -> None:
-    from robustest import Regression
-
     still = evaluator_of(lambda x: 0 * x[:, :1] + 0.5, task=Regression(0.1))
     moving = evaluator_of(lambda x: x[:, :1], task=Regression(0.1))
     x = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))

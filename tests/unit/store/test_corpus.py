@@ -156,6 +156,14 @@ def test_inputs_on_levels_take_one_byte_an_element(tmp_path: Path, bounds: tuple
     assert torch.equal(back.x, found.x)
 
 
+def test_bounds_are_zero_and_one_unless_they_are_given(tmp_path: Path) -> None:
+    found = on_grid(20)
+    assert Corpus(tmp_path, 1).add("a", found)
+    assert files(tmp_path)[0].stat().st_size < 20 * 3 * 16 * 16 + 3000, "these lie on the levels of 0..1"
+    assert bool(on_levels(found.x, (0.0, 1.0)).all())
+    assert not bool(on_levels(found.x, (-1.0, 1.0)).any())
+
+
 def test_inputs_between_levels_stay_floats_whatever_the_mask_says(tmp_path: Path) -> None:
     found = on_grid(20)
     found.x[::2] += 1e-4
@@ -329,6 +337,8 @@ def test_limits_are_numbers(tmp_path: Path, limit: Any) -> None:
         {"x": torch.zeros(2)},
         {"y": torch.zeros(1, dtype=torch.int64)},
         {"y": torch.zeros(2, 2, dtype=torch.int64)},
+        {"y": torch.zeros((), dtype=torch.int64)},
+        {"ids": torch.zeros((), dtype=torch.int64)},
         {"sizes": torch.zeros(2)},
     ],
 )

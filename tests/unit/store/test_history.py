@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,70 @@ def test_a_claim_may_have_several_entries_of_a_run(tmp_path: Path) -> None:
     assert sorted(history.read(tmp_path)[CLAIM]) == entries
 
 
+def test_entries_are_the_same_bytes_in_whatever_order_they_come(tmp_path: Path) -> None:
+    entries = [
+        made(1, problem=text, verdict="", estimate=value) for text, value in (("a", None), ("b", 0.5), ("c", 0.1))
+    ]
+    for place, order in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
+        history.add(tmp_path / place, {CLAIM: [entries[at] for at in order]})
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    lines = [run_lines([(CLAIM, entries[at]) for at in order]) for order in ((0, 1, 2), (1, 2, 0), (2, 1, 0))]
+    assert len(set(lines)) == 1
+
+
+def test_all_kinds_of_findings_stand_in_one_run(tmp_path: Path) -> None:
+    """An estimate of all samples, a number of samples without one, and both."""
+    found = {
+        ClaimId("a"): [made(1)],
+        ClaimId("b"): [made(1, estimate=None, used=3)],
+        ClaimId("c"): [made(1, estimate=0.25, used=4)],
+    }
+    history.add(tmp_path, found)
+    assert history.read(tmp_path) == found
+
+
+@pytest.mark.parametrize("edge", [1e100, -1e100])
+def test_the_largest_numbers_are_read_and_larger_ones_refused(tmp_path: Path, edge: float) -> None:
+    entries = [made(1, low=min(edge, 0.4), high=max(edge, 0.6))]
+    history.add(tmp_path / "a", {CLAIM: entries})
+    assert history.read(tmp_path / "a") == {CLAIM: entries}
+    history.add(tmp_path / "b", {CLAIM: [made(1, low=min(1.01 * edge, 0.4), high=max(1.01 * edge, 0.6))]})
+    with pytest.raises(StoreError, match="a finite number below 1e\\+100"):
+        history.read(tmp_path / "b")
+
+
+@pytest.mark.parametrize(("files", "taken"), [(2, True), (1, False)])
+def test_so_many_files_are_read_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, taken: bool
+) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    monkeypatch.setattr(history, "_MOST_FILES", files)
+    if taken:
+        assert history.read(tmp_path) == {CLAIM: [made(1)]}
+    else:
+        with pytest.raises(StoreError, match=r"at most 1 files .* but got 2"):
+            history.read(tmp_path)
+
+
+@pytest.mark.parametrize(("longer", "taken"), [(0, True), (1, False)])
+def test_texts_have_three_hundred_characters_at_most(tmp_path: Path, longer: int, taken: bool) -> None:
+    entry = made(1, problem="x" * (300 + longer))
+    history.add(tmp_path, {CLAIM: [entry]})
+    if taken:
+        assert history.read(tmp_path) == {CLAIM: [entry]}
+    else:
+        with pytest.raises(StoreError, match="problem of a run"):
+            history.read(tmp_path)
+
+
+def test_letters_name_up_to_sixty_two_classes() -> None:
+    for classes in (62, 63):
+        pairs = [(ClaimId(f"test_a.py::test_{at}"), made(1, seed=at)) for at in range(classes)]
+        which = json.loads(run_lines(pairs)[0])[RunLine._fields.index("which")]
+        assert isinstance(which, str) is (classes == 62)
+        assert len(which) == classes
+
+
 GOOD = run_lines([(CLAIM, made(1))])[0].decode()
 
 
@@ -330,6 +395,26 @@ def test_a_file_that_is_none_of_a_history_is_refused(tmp_path: Path, how: str) -
         path.write_text(texts[how])
     with pytest.raises(StoreError, match="jsonl"):
         history.read(tmp_path / "h")
+
+
+@pytest.mark.parametrize("name", ["claim", "runs"])
+def test_a_first_line_of_another_form_is_named_with_its_number(tmp_path: Path, name: str) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    path = tmp_path / (CLAIM.file if name == "claim" else "runs-2026-01.jsonl")
+    head, *others = path.read_bytes().splitlines()
+    heads = [
+        head.replace(b'"schema":3', b'"schema":4'),
+        head[:-1] + b",1]",
+        first_line(other=1),
+        head.replace(b'{"schema"', b'{"more":1,"schema"'),
+        b'["# a history of robustest",3]',
+        b'["# another title",{}]',
+        first_line(claim=3) if name == "claim" else first_line(runs="2026-02"),
+    ]
+    for other in heads:
+        path.write_bytes(b"\n".join([other, *others]) + b"\n")
+        with pytest.raises(StoreError, match=rf"{re.escape(path.name)}, line 1, but got"):
+            history.read(tmp_path)
 
 
 def test_nothing_is_added_to_a_history_that_is_damaged(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustest.errors import ConfigError
-from robustest.store.files import StoreWarning, load_records, save_record
+from robustest.store.files import Folder, StoreWarning, load_records, save_record
 
 KEYS = [f"{n:064x}" for n in range(1, 400, 37)]
 RECORDS = st.lists(
@@ -35,6 +35,27 @@ def test_records_come_back_in_order(tmp_path_factory: pytest.TempPathFactory, re
     assert order == sorted(order)
     written = [sorted(json.dumps(record, sort_keys=True) for record in some) for some in (found, records)]
     assert written[0] == written[1]
+
+
+def test_records_of_one_test_and_claim_come_by_their_keys(tmp_path: Path) -> None:
+    for value, key in enumerate(reversed(KEYS)):
+        save_record(tmp_path, key, {"test": "a", "claim": "b", "value": value, "more": {"x": value}})
+    assert [record["value"] for record in load_records(tmp_path)] == list(reversed(range(len(KEYS))))
+
+
+def test_hidden_and_damaged_files_are_no_records(tmp_path: Path) -> None:
+    """An unfinished file of another process, and what was set aside from a store inside of a store."""
+    save_record(tmp_path, KEYS[0], {"test": "a"})
+    whole = next(tmp_path.rglob("*.json"))
+    whole.with_name(f".{whole.name}.json").write_bytes(b"half")
+    for place in ("damaged/results", "results/damaged"):
+        other = tmp_path / place / whole.parent.name / whole.name
+        other.parent.mkdir(parents=True)
+        other.write_bytes(b"half")
+    found = Folder(tmp_path)
+    assert set(found.find("**/*.json")) == {tmp_path / "results/damaged" / whole.parent.name / whole.name, whole}
+    assert [record["test"] for record in load_records(tmp_path)] == ["a"]
+    assert found.find("*/*/*.json") == [whole]
 
 
 def test_an_absent_folder_has_no_records(tmp_path: Path) -> None:
