@@ -11,7 +11,7 @@ from robustest import threats as threats
 from robustest.bounds.smoothing import Smoothed as Smoothed
 from robustest.claims.robustness.attacking import Adversarial as Adversarial
 from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
-from robustest.data.benchmarks.names import benchmark as benchmark
+from robustest.data.benchmarks import benchmark as benchmark
 from robustest.data.samples import Waveforms as Waveforms
 from robustest.discovery import Discovery as Discovery
 from robustest.engine.evaluator import HealthWarning as HealthWarning

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.commands import watch as command
+from robustest.cli import watch as command
 
 Make = Callable[..., Any]
 Run = Callable[[], tuple[int, Sequence[str], Sequence[str]]]

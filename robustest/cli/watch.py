@@ -34,7 +34,7 @@ FileStates = Mapping[str, tuple[int, int]]
 """Time of change in nanoseconds, and size, of each file that exists."""
 
 
-def watch(arguments: Sequence[str]) -> int:
+def watch(rest: Sequence[str]) -> int:
     """Run `pytest --robust` with these arguments now and after each change, until Ctrl-C.
 
     Returns:
@@ -46,7 +46,7 @@ def watch(arguments: Sequence[str]) -> int:
     try:
         while True:
             before = _states(read, root)
-            status, read, wrote = _run(arguments, root)
+            status, read, wrote = _run(rest, root)
             code = int(exit_of_pytest(status))
             now = _states(read, root)
             below = set(_below(root))

@@ -7,34 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustest import devices
-from robustest.cli.commands.compare import by_claim
-from robustest.cli.commands.suggest import QUIET
+from robustest.cli.compare import by_claim
 from robustest.cli.results_file import ResultsFile, read_results
 from robustest.cli.screen import Exit, Refused, Screen, exit_of_pytest, missing, run_pytest
+from robustest.cli.suggest import QUIET
 from robustest.results import Result
 
 MEASURED = 192
 """Samples of each claim that are measured: three batches of 64."""
 
 
-def estimate(arguments: Sequence[str]) -> int:
+def estimate(rest: Sequence[str]) -> int:
     """Measure the first samples of each claim, on the CPU and on an accelerator if there is one; print what all cost.
 
     Args:
-        arguments: arguments of pytest, e.g. the tests to run; with --robust-device=NAME, only that device is measured.
+        rest: arguments of pytest, e.g. the tests to run; with --robust-device=NAME, only that device is measured.
 
     Returns:
         0 if every claim was measured, passed or not.
-
-    Raises:
-        Refused: the tests could not be run, or none makes a claim.
     """
-    given = next((one.partition("=")[2] for one in reversed(arguments) if one.startswith("--robust-device=")), None)
+    given = next((one.partition("=")[2] for one in reversed(rest) if one.startswith("--robust-device=")), None)
     accelerator = devices.default() if given is None else None
     names = [given or "cpu", *([] if accelerator is None else [str(accelerator)])]
     runs: dict[str, ResultsFile] = {}
     for name in names:
-        found, code = _measure([*arguments, *QUIET, f"--robust-device={name}"])
+        found, code = _measure([*rest, *QUIET, f"--robust-device={name}"])
         if code not in (0, 1):
             return exit_of_pytest(code)
         runs[name] = found

@@ -9,7 +9,7 @@ from robustest.cli.screen import Exit, Screen, exit_code
 from robustest.reports import badge, trackers
 
 
-def write_badge(results: str, output: str) -> int:
+def write_badge(file: str, output: str) -> int:
     """Write the badge of a run; return the exit code of `robustest show`, for a red run is no success here either.
 
     Raises:
@@ -17,24 +17,24 @@ def write_badge(results: str, output: str) -> int:
         Refused: the file is no whole file of results.
     """
     badge.check_path(output)
-    run = read_results(Path(results))
+    run = read_results(Path(file))
     made = badge.badge_of(run.account)
     badge.write(output, made)
     Screen().write_line(f"wrote {output}: {badge.LABEL}: {made.message}", green=made.green)
     return exit_code(run.account.rows, run.account.lost, run.session)
 
 
-def track(results: str, targets: str) -> int:
+def track(file: str, to: str) -> int:
     """Send a run to trackers; return the exit code of `robustest show`, or 3 if a tracker did not get it.
 
     Raises:
         ConfigError: a tracker is unknown, or its client is not installed.
         Refused: the file is no whole file of results.
     """
-    to = trackers.targets_of(targets)
-    run = read_results(Path(results))
+    targets = trackers.targets_of(to)
+    run = read_results(Path(file))
     screen = Screen()
-    deliveries = trackers.send(to, run.account, run.settings, run.origin)
+    deliveries = trackers.send(targets, run.account, run.settings, run.origin)
     for delivery in deliveries:
         screen.write_line(delivery.text, red=not delivery.arrived)
     if not all(delivery.arrived for delivery in deliveries):
