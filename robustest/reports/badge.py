@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from robustest.account import Account
 from robustest.errors import ConfigError, expected
-from robustest.reports.json_file import write_whole
+from robustest.safe_files import write_atomic
 
 LABEL = "robustness"
 SUFFIXES = (".svg", ".json")
@@ -85,7 +85,7 @@ def write(path: str | Path, badge: Badge) -> None:
     """
     check_path(str(path))
     text = _svg(badge) if Path(path).suffix == ".svg" else _endpoint(badge)
-    write_whole(Path(path), text.encode())
+    write_atomic(Path(path), text.encode())
 
 
 def _endpoint(badge: Badge) -> str:
