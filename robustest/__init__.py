@@ -19,7 +19,7 @@ _HOME = {
         "Adversarial",
         "find_adversarial",
     ),
-    "data.benchmarks.names": ("benchmark",),
+    "data.benchmarks": ("benchmark",),
     "data.samples": ("Waveforms",),
     "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),

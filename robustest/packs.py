@@ -19,7 +19,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "cli.questions": ("PLACE", "Facts", "Probe"),
     "cli.screen": ("Exit", "Refused", "Screen", "counted", "wrong"),
     "context": ("current",),
-    "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "said"),
+    "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "predicted_sets"),
     "decisions": ("Decision", "DrawsRule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),
     "decisions.cluster_means": ("cluster_difference_interval", "cluster_mean_interval"),
     "decisions.cues": ("worst_of",),
@@ -55,10 +55,10 @@ _HOME: dict[str, tuple[str, ...]] = {
     "run.own_units": ("OwnUnits", "Part"),
     "run.plan": ("Options", "Plan", "Setup", "apply", "settings_of", "terms_of"),
     "run.workers": ("Engine", "Job", "Mapper"),
-    "safe_files": ("UnsafeFile", "open_regular", "parts_below", "read_below", "read_regular"),
+    "safe_files": ("UnsafeFile", "open_regular", "parts_below", "read_below", "read_regular", "write_atomic"),
     "settings": ("Settings",),
     "store.entries": ("Entry", "Store", "pack", "unpack"),
-    "store.files": ("Damaged", "write_atomic"),
+    "store.files": ("Damaged",),
     "store.provenance": ("when",),
 }
 _MODULE_OF, __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -22,7 +22,7 @@ from robustest.data.groups import LabelSets as LabelSets
 from robustest.data.groups import Scores as Scores
 from robustest.data.groups import as_groups as as_groups
 from robustest.data.groups import as_label_sets as as_label_sets
-from robustest.data.groups import said as said
+from robustest.data.groups import predicted_sets as predicted_sets
 from robustest.decisions import Decision as Decision
 from robustest.decisions import DrawsRule as DrawsRule
 from robustest.decisions import ShareRule as ShareRule
@@ -122,13 +122,13 @@ from robustest.safe_files import open_regular as open_regular
 from robustest.safe_files import parts_below as parts_below
 from robustest.safe_files import read_below as read_below
 from robustest.safe_files import read_regular as read_regular
+from robustest.safe_files import write_atomic as write_atomic
 from robustest.settings import Settings as Settings
 from robustest.store.entries import Entry as Entry
 from robustest.store.entries import Store as Store
 from robustest.store.entries import pack as pack
 from robustest.store.entries import unpack as unpack
 from robustest.store.files import Damaged as Damaged
-from robustest.store.files import write_atomic as write_atomic
 from robustest.store.provenance import when as when
 
-__all__ = ["Attacking", "Baseline", "Captions", "Chunk", "Columns", "Command", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "SparseHead", "SparsePath", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "draws_in", "drop_bounds", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "few", "finish", "fit_sparse_head", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "load", "logits_of", "mcnemar", "measurement", "no_lines", "nothing_allowed", "observe", "open_regular", "optional_threshold", "outcomes_in", "pack", "parts_below", "random_states", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "said", "save_sheet", "seed_draws", "seen_by", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "worst_of", "write_atomic", "wrong"]
+__all__ = ["Attacking", "Baseline", "Captions", "Chunk", "Columns", "Command", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "SparseHead", "SparsePath", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "draws_in", "drop_bounds", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "few", "finish", "fit_sparse_head", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "load", "logits_of", "mcnemar", "measurement", "no_lines", "nothing_allowed", "observe", "open_regular", "optional_threshold", "outcomes_in", "pack", "parts_below", "predicted_sets", "random_states", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "save_sheet", "seed_draws", "seen_by", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "worst_of", "write_atomic", "wrong"]

@@ -14,3 +14,4 @@ from robustest.bounds.operations import NoBound as NoBound
 from robustest.bounds.proofs import Proof as Proof
 from robustest.bounds.proofs import nothing_shown as nothing_shown
 from robustest.bounds.proofs import prove as prove
+from robustest.bounds.tables import prove_columns as prove_columns

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from robustest.bounds.graph import Matrix, Network, Segment
 from robustest.bounds.nonlinear import Lines, Slopes, dots
-from robustest.threats import L1, L2, Bounds, Linf, Threat
+from robustest.threats import L1, L2, Bounds, Columns, Linf, Threat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,9 @@ def ball_of(threat: Threat, x: Tensor, bounds: Bounds) -> Ball | None:
     if type(threat) in (L1, L2):
         low, high = ((x + side * threat.radius).clamp(*bounds) for side in (-1.0, 1.0))
         return Ball(x=x, low=low, high=high, eps=threat.radius, norm=1 if type(threat) is L1 else 2)
+    if isinstance(threat, Columns):  # the box around all that the rules allow
+        region = threat.region(x, bounds)
+        return Ball(x=x, low=region["low"], high=region["high"])
     return None
 
 

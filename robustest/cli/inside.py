@@ -44,8 +44,7 @@ class _Planned:
         quiet: true if pytest shows no outcomes.
         title: words for this run, e.g. "seed 1".
         started, run: times at which the first run, and this one, started.
-        seconds: seconds of each test in the first run.
-        whole: seconds of the first run.
+        seconds, whole: seconds of each test, and of all, in the first run.
         after: runs that follow at least.
     """
 
@@ -98,12 +97,11 @@ class _Planned:
                 reporter.write_line(line)
 
     def _clock(self) -> str:
-        """Return the time spent and left: as long as in the first run, or as the tests so far took on average."""
         spent = time.time() - self._plan["started"]
         here = time.monotonic() - self._began
-        known: dict[str, float] = self._plan.get("seconds", {})
-        if known:
-            left = sum(known.get(test, 0.0) for test in self._tests[self._done :])
+        durations: dict[str, float] = self._plan.get("seconds", {})
+        if durations:
+            left = sum(durations.get(test, 0.0) for test in self._tests[self._done :])
             left += self._plan["after"] * self._plan["whole"]
         elif self._done:
             each = here / self._done

@@ -6,6 +6,9 @@ are clipped. `ids` are set by `at`. Arguments out of range raise ConfigError.
 
 from robustest.cues.backgrounds import BackgroundSwap as BackgroundSwap
 from robustest.cues.backgrounds import ForegroundRemoval as ForegroundRemoval
+from robustest.cues.columns import ColumnValue as ColumnValue
+from robustest.cues.columns import FrameCue as FrameCue
+from robustest.cues.columns import ShuffledColumn as ShuffledColumn
 from robustest.cues.cue import Cue as Cue
 from robustest.cues.cue import CueSize as CueSize
 from robustest.cues.cue import FunctionCue as FunctionCue

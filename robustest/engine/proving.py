@@ -9,7 +9,9 @@
 # 4. Bound the other survivors, and a few samples that the attack broke: were one of them proven, no proof could be
 #    trusted, and a `ModelError` says so.
 #
-# Under a discrete threat a proof is an enumeration: every input that the threat allows is evaluated.
+# Under `Columns` linear models and trees have bounds of their own (`robustest.bounds.tables`), and networks those of
+# the box around all allowed rows. What no bound proves of a discrete threat is enumerated: every input that the threat
+# allows is evaluated.
 
 from __future__ import annotations
 
@@ -22,14 +24,15 @@ from torch import Tensor, nn
 
 from robustest import rng
 from robustest.attacks import Enumeration
-from robustest.bounds import Ball, Network, NoBound, Proof, ball_of, nothing_shown, prove, read_network
+from robustest.bounds import Ball, Network, NoBound, Proof, ball_of, nothing_shown, prove, prove_columns, read_network
 from robustest.clock import check as check_clock
+from robustest.data.frames import Frames
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import search
 from robustest.errors import ModelError
 from robustest.models import Classifier
-from robustest.threats import Discrete, Threat
+from robustest.threats import Columns, Discrete, Threat
 
 # Inputs at which the graph must give the model's logits, to the last bit.
 _POINTS = 64
@@ -181,7 +184,46 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
         ModelError: a broken sample is proven: the bounds are wrong for this model.
     """
     if isinstance(threat, Discrete):
-        return _enumerated(evaluator, chunk, threat, held)
+        bounded = Proven(torch.zeros_like(held))
+        if isinstance(threat, Columns) and evaluator.model.estimator is not None:
+            bounded = _of_columns(evaluator, chunk, threat, held)
+        elif isinstance(threat, Columns) and chunk.coding is None:
+            bounded = _in_balls(evaluator, chunk, threat, held, margin)
+        every = _enumerated(evaluator, chunk, threat, held & ~bounded.rows)
+        return Proven(bounded.rows | every.rows, "; ".join(filter(None, (every.note, every.note and bounded.note))))
+    return _in_balls(evaluator, chunk, threat, held, margin)
+
+
+def _of_columns(evaluator: Evaluator, chunk: Chunk, threat: Columns, held: Tensor) -> Proven:
+    """Prove rows of a linear model or an ensemble of trees, and try a few broken ones, which must not be proven."""
+    model, coding, nothing = evaluator.model, chunk.coding, torch.zeros_like(held)
+    if model.preprocessing is not None:
+        return Proven(nothing, "no bound: the model has preprocessing")
+    decode = (lambda rows: coding.decode(torch.from_numpy(rows))) if isinstance(coding, Frames) else None
+    tried = held.clone()
+    tried[(~held).nonzero().squeeze(1)[:_BROKEN]] = True
+    part = tried.nonzero().squeeze(1)
+    try:
+        x, y = chunk.x[part], chunk.y[part]
+        found = prove_columns(model.estimator, threat, x, y, bounds=chunk.bounds, decode=decode)
+    except NoBound as why:
+        return Proven(nothing, str(why))
+    proven = nothing.clone()
+    proven[part] = found
+    if bool((wrong := proven & ~held).any()):
+        raise _both(int(chunk.ids[wrong][0]))
+    return Proven(proven)
+
+
+def _both(index: int) -> ModelError:
+    return ModelError(
+        f"Expected no sample both proven and broken but sample {index} is: the attack's input breaks it, and the "
+        "bounds say that none can. Measure without certify=, and report the model with this message."
+    )
+
+
+def _in_balls(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor, margin: Tensor) -> Proven:
+    """Prove samples of a network by linear bounds."""
     ball = ball_of(threat, chunk.x, chunk.bounds)
     rows = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
     if ball is None:
@@ -211,11 +253,7 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
         check_clock()
         rows[part] = proof.of(part).proven
     if bool((wrong := proof.of(broken).proven).any()) and proof.confirmed():
-        index = int(chunk.ids[broken[wrong][0]])
-        raise ModelError(
-            f"Expected no sample both proven and broken but sample {index} is: the attack's input breaks it, and the "
-            "bounds say that none can. Measure without certify=, and report the model with this message."
-        )
+        raise _both(int(chunk.ids[broken[wrong][0]]))
     return Proven(rows & (not reading.refused()), reading.why)
 
 

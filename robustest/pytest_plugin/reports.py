@@ -19,18 +19,9 @@ if TYPE_CHECKING:
 
 
 def write(config: pytest.Config, account: Account, settings: Settings, *, shard: dict[str, Any] | None) -> Account:
-    """Write the files of the run, and the step's summary on GitHub.
+    """Write the files of the run, and the step's summary on GitHub; return the account.
 
-    A file that cannot be written loses no other file and no verdict, but turns the run red.
-
-    Args:
-        config: options, and the folder that the run was started in.
-        account: account of the run.
-        settings: settings of the run.
-        shard: part of the whole run; None for the whole.
-
-    Returns:
-        The account; `lost` names the files that could not be written.
+    A file that cannot be written loses no other file and no verdict, but turns the run red: `lost` names it.
     """
     history = config.getoption("--robust-history")
     origin = None
@@ -105,12 +96,7 @@ def _files(
 
 
 def remember_endings(account: Account, store: str) -> None:
-    """Store the endings of robustness tests beside their results, for `robustest show`.
-
-    Args:
-        account: account of the run.
-        store: folder of the store; nothing is written if it has no results.
-    """
+    """Store the endings of robustness tests beside their results, if any, for `robustest show`."""
     from robustest.results import Verdict
     from robustest.store.files import save_record
     from robustest.store.provenance import when

@@ -462,7 +462,7 @@ class _Answers:
             self._why_not = f"answers are not remembered: {self._identity[1:]}"
             return
         # A declared version stands for all that is behind a network, so that a connection is no obstacle then.
-        self._key = key_of("answer", {"system": self._identity}, None, asked=declared)
+        self._key = key_of("answer", {"system": self._identity}, None, recheck=declared)
 
     def recall(self, question: Question, run: int) -> _Reply | None:
         """Return the remembered reply to a run of an item, or None."""
@@ -662,7 +662,7 @@ def _identity(system: System) -> tuple[str, bool]:
     try:
         # The declared version of an object replaces its state, never its code, which may hold the template of a prompt.
         code = None if hasattr(system, "__code__") else vars(type(system)).get("__call__")
-        return digest((system, code), asked=False), fingerprint(system, None, None).declared
+        return digest((system, code), recheck=False), fingerprint(system, None, None).declared
     except Unhashable as error:
         return f"!{error}", False
     except Exception as error:  # an object's own code, which is run to read it, or a state that another thread changes

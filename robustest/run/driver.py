@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from robustest import clock, context, rng
+from robustest.data import decoded
 from robustest.decisions import Decision, Rule
 from robustest.decisions.baseline import NoWorse
 from robustest.engine.chunks import partition
@@ -216,6 +217,15 @@ class _Run:
             if found[0].counts.get(REPLAYED) or self.broken or not self.memory.doubted():
                 return ChunkResult(place=place, observation=found[0], tally=found[1], marks=chunk.marks or [])
             chunk.remembered = found[0]
+            if decoded.recalled():  # the comparison is of what the data set gives now
+                with decoded.anew():
+                    again = units.digests(units.load(ids))
+                if again != chunk.marks:
+                    raise DataError(
+                        "Expected the samples of a remembered chunk to be what they were when an earlier claim read "
+                        "them but some differ, though the data set and its files are unchanged. Run with "
+                        "--robust-no-cache, or collect the samples into (x, y) first."
+                    )
         self._begun[place] = chunk
         return Work(place, ids, compared=chunk.remembered is not None, until=clock.until())
 

@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 
 from robustest import clock, context, extensions
+from robustest.data import decoded
 from robustest.errors import ConfigError, NotSearched, PackError, UnknownNameError, expected, unknown
 from robustest.kinds import Kind
 from robustest.models.frozen import full_float32, unchanged_process
@@ -48,7 +49,8 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
             if kind is not None:
                 context.begin()
             # Also around the user's functions: precision and default dtype of the process change no outcome and no key.
-            with unchanged_process(), full_float32():
+            cached = bool(kwargs.get("cache", context.current().settings.cache))
+            with unchanged_process(), full_float32(), decoded.claim(lasts=cached):
                 if kind is None:
                     return note(measure(*args, **kwargs))
                 check_keywords(measure, kwargs)

@@ -6,7 +6,6 @@ puts to a classifier (`ModelUnits`), and units of plugins (`robustest.run.own_un
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -14,12 +13,11 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Protocol, cast, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from robustest import devices, rng
-from robustest.data import Samples
+from robustest.data import Samples, decoded
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, check_same, read
@@ -205,10 +203,10 @@ class ModelUnits(Units):
         return len(self.samples)
 
     def check(self, ids: Tensor) -> None:
-        before = _random_states() if self.samples.slow else None
+        before = decoded.states() if self.samples.slow else None
         self._first = check_data(self.samples, ids)
         # Draws of the data set from another thread would come between those of the model, or of the user's shifts.
-        self._draws = before is not None and before != _random_states()
+        self._draws = before is not None and before != decoded.states()
 
     def device(self, settings: Settings) -> torch.device:
         return devices.resolve(settings.device, self.model.device)
@@ -511,12 +509,6 @@ class ModelJob:
         units = ModelUnits(model=model, samples=self.samples, look=self.look, adapts=True, task=self.task)
         units.begin(evaluator, self.settings)
         return Station(units, blocks)
-
-
-def _random_states() -> tuple[bytes, object, bytes, int]:
-    """Return the states of the generators of torch, Python and NumPy."""
-    numpy: Any = np.random.get_state()
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy[1].tobytes(), numpy[2]
 
 
 def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observation:

@@ -37,7 +37,7 @@ from robustest.packs import (
     no_lines,
     observe,
     optional_threshold,
-    said,
+    predicted_sets,
     unchanged_exhibits,
 )
 from robustest.tasks import MultiLabel
@@ -161,7 +161,7 @@ class Naming:
             )
         predicted = evaluator.task.predictions(logits)
         top = sets.gather(1, predicted.unsqueeze(1)).squeeze(1)
-        exact = (said(logits, self.scores) == sets).all(1)
+        exact = (predicted_sets(logits, self.scores) == sets).all(1)
         held = top if self.of == "top1-in-set" else exact
         exhibits = unchanged_exhibits(
             chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples

@@ -18,7 +18,7 @@ from robustest.claims.cues.interventions import CUE_NAMES, CueMeasurement, check
 from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
-from robustest.errors import ConfigError
+from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
 from robustest.run.assertion import assertion
@@ -93,6 +93,8 @@ def measure_no_backdoor_trigger(
         checked_real("max_anomaly", max_anomaly, 1e-6)
     checked_whole("search_samples", search_samples, 2)
     setup = Setup.of(model, data, options)
+    if setup.samples.coding is not None:
+        raise ConfigError(expected("tensors to search for triggers in", "samples in another format"))
     halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
         classes, chunk = ready.evaluator.classes, ready.chunk

@@ -27,6 +27,7 @@ from robustest.data import Samples, as_samples
 from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule, draw_p_values
 from robustest.discovery.proposals import COLUMNS, FAMILIES, PATCHES, TRIGGERS, Discovery, Proposal
+from robustest.errors import ConfigError, expected
 from robustest.results import Cost, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
@@ -126,6 +127,9 @@ def measure_search(
     A positive control, if `control`, spends none of the test's error, and has no pictures.
     """
     setup = Setup.of(model, samples, options)
+    if setup.samples.coding is not None:
+        mend = "Of frames, name them: ColumnValue, ShuffledColumn."
+        raise ConfigError(expected("tensors to search for cues in", "samples in another format", mend))
     terms = replace(setup.alone, scope="set") if control else setup.terms
     # Confirming a proposal is a test beside the claim's own: its number of samples must not depend on the claim.
     setup = setup.but(exact=True)

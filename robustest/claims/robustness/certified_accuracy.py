@@ -40,7 +40,7 @@ from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.replay import Replay
-from robustest.threats import L1, L2, Linf, Threat
+from robustest.threats import L1, L2, Columns, Linf, Threat
 
 # The column compared with a baseline: proofs alone pass the claim.
 _PROVEN = ("proven",)
@@ -82,11 +82,12 @@ def measure_certified_accuracy(
     there to the unbroken share. Usually only small or robustly trained networks can be certified.
 
     Args:
-        model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; or
-            `Smoothed(model, sigma)`, certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha over
-            twice the number of samples, for a claim about the majority under noise.
+        model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; for `Columns`
+            also a linear classifier or tree ensemble, behind encoders and scalers; or `Smoothed(model, sigma)`,
+            certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha over twice the number of samples,
+            for a claim about the majority under noise.
         data: as for `measure_robust_accuracy`.
-        threat: `Linf`, `L2` or `L1`; eps in input units.
+        threat: `Linf`, `L2` or `L1`, eps in input units; or `Columns`.
         at_least: certified accuracy claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about proven samples; a model beside `Smoothed(...)`
             is `Smoothed(...)` too.
@@ -104,9 +105,10 @@ def measure_certified_accuracy(
             raise ConfigError(f"Expected no attack on a Smoothed model, certified by its draws, but got {attack!r}.")
         setup = Setup.of(model.model, data, options)
         return _smoothed(model, setup, threat, at_least, no_worse_than=no_worse_than, tolerance=tolerance)
-    if type(threat) not in (Linf, L2, L1):
-        raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
+    if type(threat) not in (Linf, L2, L1, Columns):
+        raise ConfigError(expected("Linf, L2, L1 or Columns, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
+    threat = setup.resolve(threat, no_worse_than)
     cascade = attack_of_call(attack, threat)
     # Bounds are of a model that gives the same logits every time.
     check_certify("auto", draws_in(cascade))
@@ -119,7 +121,8 @@ def measure_certified_accuracy(
         identity=("robust accuracy", threat, cascade, "certified"),
         replay=replay,
     ).against(no_worse_than, tolerance, has_threshold=at_least is not None, columns=_PROVEN)
-    return _finished(plan, threat, at_least, f"linear bounds after {cascade.name}")
+    kind = "bounds" if isinstance(threat, Columns) else "linear bounds"
+    return _finished(plan, threat, at_least, f"{kind} after {cascade.name}")
 
 
 @assertion(measure_certified_accuracy)

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from robustest import Settings
-from robustest.cli.commands.scan import FILE
 from robustest.cli.questions import KINDS, PLACE, Facts, battery
+from robustest.cli.scan import FILE
 from robustest.cli.screen import write_new
 from robustest.reports import json_file
 
@@ -42,9 +42,9 @@ def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., Non
             json_file.write(path, account(rows, **more), Settings())
             return code
 
-        monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
         facts = Facts(kind="images", n=200, guess=guess)
-        monkeypatch.setattr("robustest.cli.commands.scan.look_at", lambda *_: facts)
+        monkeypatch.setattr("robustest.cli.scan.look_at", lambda *_: facts)
 
     return of
 
@@ -208,7 +208,7 @@ def test_data():
 LOOKED = """\
 import sys
 from robustest.cli import main
-from robustest.cli.commands import scan
+from robustest.cli import scan
 from robustest.cli.questions import Facts
 
 scan.look_at = lambda *_: Facts(kind="images", n=120, guess=0.25, model="model", data="test_data")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustest import Linf, Verdict
 from robustest.account import Row
 from robustest.attacks import PGD, Cascade, RandomDraws, Stage
-from robustest.cli.commands.suggest import suggestion
+from robustest.cli.suggest import suggestion
 from robustest.context import Context, running
 from robustest.health import HEALTH_CHECKS
 from robustest.measure import measure_robust_accuracy, measure_robust_score

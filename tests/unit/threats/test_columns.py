@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustest import rng
+from robustest.data.frames import Frames
 from robustest.errors import ConfigError
 from robustest.measure import measure_robust_accuracy
 from robustest.threats import (
@@ -92,9 +95,11 @@ def infeasible(x: Tensor, own: Tensor, threat: Columns, number: int) -> Tensor:
     return torch.from_numpy(~(ok | same))
 
 
-def proposals(threat: Columns, x: Tensor, seed: int, power: float) -> list[Tensor]:
+def proposals(
+    threat: Columns, x: Tensor, seed: int, power: float, bounds: tuple[float, float] = BOUNDS
+) -> list[Tensor]:
     """Anything that a search may propose: noise of any size, random rows, moves after moves, numbered points."""
-    region, key = threat.region(x, BOUNDS), rng.keys(seed, torch.arange(len(x)))
+    region, key = threat.region(x, bounds), rng.keys(seed, torch.arange(len(x)))
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)) * 10**power
     out = [threat.project(x + noise, region), threat.start(region, key)]
     z = out[1]
@@ -131,6 +136,97 @@ def test_only_feasible_rows_are_shown(number: int, most: int | None, seed: int, 
 @given(st.integers(0, 4), st.sampled_from([None, 1, 2, 4]), st.integers(0, 10**6), st.floats(-3, 3))
 def test_of_a_million_rows_none_is_infeasible(number: int, most: int | None, seed: int, power: float) -> None:
     assert check(number, most, seed, power, 3000) >= 18_000  # 60 times
+
+
+# Frames with random rules, judged in the user's own format
+
+Judge = Callable[[Any, Any], Any]
+"""Says of new and old values (N,) of a column which changed ones a rule allows."""
+
+
+def a_column(random: Any, kind: str, n: int) -> tuple[Any, Any, Judge]:
+    """Return values of a column, a rule for it, and the rule once more in NumPy and float64."""
+    if kind == "word":
+        listed: list[Any] = ([], ["a"], ["b", None])[random.integers(3)]
+        words = random.choice(["a", "b", "c"], n)
+        gone = None in listed
+        return words, AnyOf(*listed), lambda new, _: np.isin(new, listed or list("abc")) | (pd.isna(new) & gone)
+    if kind == "boolean":
+        return random.random(n) > 0.5, AnyOf(), lambda new, _: np.isin(new, [True, False])
+    if kind == "whole":
+        below, above = int(random.integers(-4, 1)), int(random.integers(0, 5)) + 1
+        values = random.integers(0, 10 ** int(random.integers(1, 10)), n)
+        return values, Whole(below, above), lambda new, old: (new >= old + below) & (new <= old + above)
+    # Numbers that float32 has to round.
+    values = random.normal(0, 10 ** random.uniform(-3, 7), n)
+    values[random.random(n) < 0.1] = np.nan
+    room = float(np.nanstd(values) * 10 ** random.uniform(-4, 0.5))
+    rules: list[tuple[Any, Judge]] = [
+        (Within(-room, 2 * room), lambda new, old: (new >= old - room) & (new <= old + 2 * room)),
+        (Relative(0.1), lambda new, old: np.abs(new - old) <= 0.1 * np.abs(old)),
+        (Increase(room), lambda new, old: (new >= old) & (new <= old + room)),
+        (Decrease(room), lambda new, old: (new <= old) & (new >= old - room)),
+        (AnyOf(float(values[0]), None), lambda new, _: np.isnan(new) | (new == values[0])),
+    ]
+    values[0] = np.nan_to_num(values[0])
+    rule, judge = rules[random.integers(len(rules))]
+    return values, rule, judge if isinstance(rule, AnyOf) else lambda new, old: judge(new, old) & ~np.isnan(new)
+
+
+def check_frames(seed: int, n: int) -> tuple[int, int]:
+    """Return the rows that were rendered for a random frame with random rules, and those among them that changed."""
+    random = np.random.default_rng(seed)
+    kinds = random.choice(["number", "whole", "word", "boolean"], random.integers(1, 7), p=[0.5, 0.2, 0.2, 0.1])
+    made = {f"c{at}": a_column(random, kind, n) for at, kind in enumerate(kinds)}
+    frame = pd.DataFrame({**{name: values for name, (values, _, _) in made.items()}, "fixed": random.random(n)})
+    coding, most = Frames.of(frame), random.choice([None, 1, 2])
+    numbers = [name for name, kind in zip(made, kinds, strict=True) if kind in {"number", "whole"}][:2]
+    weights = {name: float(random.normal()) for name in numbers}
+    where = [Linear(weights, at_most=float((frame[numbers] @ list(weights.values())).median()))] if numbers else []
+    where = where if random.random() < 0.4 else []
+    cells = None
+    if random.random() < 0.3:  # as of a tree: a few thresholds in each column
+        cells = [sorted(one) for one in coding.encode(frame)[:3].double().T.tolist()]
+    rules = {name: rule for name, (_, rule, _) in made.items()}
+    threat = Columns(rules, max_changed=most, where=where).resolved(
+        len(coding.names), coding.bounds, coding=coding, cells=cells
+    )
+    x = coding.encode(frame)
+    before = coding.decode(x)
+    region, shown, moved = threat.region(x, coding.bounds), 0, 0
+    for z in proposals(threat, x, seed, 3 * random.random(), coding.bounds):
+        after = coding.decode(rendered(threat, z, region))
+        changes, ok = np.zeros(n, dtype=int), np.ones(n, dtype=bool)
+        for name, (_, rule, judge) in made.items():
+            new, old = after[name].to_numpy(), before[name].to_numpy()
+            same = (new == old) | (pd.isna(new) & pd.isna(old))
+            with np.errstate(invalid="ignore"):
+                fine = judge(new, old)
+                if not isinstance(rule, AnyOf):  # inside the range of the data
+                    fine &= (new >= np.nanmin(old)) & (new <= np.nanmax(old))
+            ok &= same | fine
+            changes += ~same
+        if where:
+            total = after[numbers].to_numpy(dtype=float) @ list(weights.values())
+            ok &= ~(total > where[0].at_most) | (changes == 0)  # a missing number says nothing
+        ok &= changes <= (most or len(made))
+        pd.testing.assert_series_equal(after["fixed"], frame["fixed"])
+        assert ok.all(), (seed, frame[~ok].head(1).to_dict(), after[~ok].head(1).to_dict(), rules)
+        shown, moved = shown + n, moved + int((changes > 0).sum())
+    return shown, moved
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10**6))
+def test_frames_show_feasible_rows_only(seed: int) -> None:
+    check_frames(seed, 30)
+
+
+@pytest.mark.slow
+def test_of_a_million_rows_of_frames_none_is_infeasible() -> None:
+    shown = [check_frames(seed, 600) for seed in range(300)]
+    assert sum(one for one, _ in shown) >= 1_000_000
+    assert sum(moved for _, moved in shown) >= 500_000
 
 
 @pytest.mark.parametrize("number", range(1, 5))
@@ -284,6 +380,8 @@ def test_a_search_that_cannot_move_is_inconclusive() -> None:
         (lambda: Columns({9: Within(-1, 1)}).resolved(3, BOUNDS), "columns among"),  # type: ignore[arg-type]
         (lambda: Columns({0: AnyOf(1), (0, 1): AnyOf()}).resolved(3, BOUNDS), "each column in one rule"),  # type: ignore[arg-type]
         (lambda: Columns({0: AnyOf()}).resolved(3, BOUNDS), "values in AnyOf"),  # type: ignore[arg-type]
+        (lambda: Columns({(0, 1): AnyOf(2)}).resolved(3, BOUNDS), "places 0 to 1, of the block"),  # type: ignore[arg-type]
+        (lambda: Columns({("a", "b"): AnyOf("c")}).resolved(2, BOUNDS, names="ab"), "of the block"),
         (lambda: Columns({0: Whole(1)}).region(torch.rand(2, 3), BOUNDS), "whole numbers in column"),  # type: ignore[arg-type]
         (lambda: Columns({(0, 1): AnyOf()}).region(torch.rand(2, 3), BOUNDS), "one-hot columns"),  # type: ignore[arg-type]
     ],
@@ -291,6 +389,14 @@ def test_a_search_that_cannot_move_is_inconclusive() -> None:
 def test_mistakes_are_named(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_a_block_is_named_by_its_columns() -> None:
+    named = Columns({("a", "b", "c"): AnyOf("a", "c")}).resolved(3, BOUNDS, names="abc")
+    x = torch.eye(3)
+    region = named.region(x, BOUNDS)
+    every = named.point(torch.arange(3).expand(3, -1), region).argmax(2)
+    assert [sorted(set(row)) for row in every.tolist()] == [[0, 2], [0, 1, 2], [0, 2]]
 
 
 def test_it_is_a_threat() -> None:

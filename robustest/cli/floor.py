@@ -21,18 +21,7 @@ _FEW = 50
 def floor(
     files: Sequence[str], *, loss: float, alpha: float, reader: str | None = None, score: str | None = None
 ) -> int:
-    """Print the noise floor of runs of one system.
-
-    Args:
-        files: of outcomes; each is one run or several of the same items.
-        loss: the loss to show, in 0..1.
-        alpha: chance that a test is red for identical systems.
-        reader, score: as for `Outcomes.read`.
-
-    Raises:
-        Refused: the files share no item.
-        DataError: a file cannot be read, or no item has two runs.
-    """
+    """Print the noise floor of runs of one system; each file is one run, or several of the same items."""
     parts = [_read(Path(file), reader, score, alone=len(files) == 1) for file in files]
     found = joined(parts)
     scored = found.rows(np.flatnonzero(~np.isnan(found.score)))

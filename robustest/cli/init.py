@@ -1,29 +1,41 @@
-"""`robustest init`: fixtures, first tests and a workflow for a project; nothing is overwritten."""
+"""`robustest init`: fixtures, first tests and a workflow for a project, or a small example; nothing is overwritten.
+
+The example's model is a small network that learns four shapes in seconds, from images that a seeded script draws. It
+keeps its answers under noise. Nothing in its training prepared it for an attack, so the claim about attacks is red.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
+import subprocess
 import sys
+import webbrowser
+from importlib.resources import files
 from pathlib import Path
 
 from robustest.cli.project import DATA, MODEL, UNFILLED, Fixtures, Reference, conftests, fixtures_of, look_at
 from robustest.cli.questions import battery
-from robustest.cli.screen import Exit, Screen, write_new, wrong
+from robustest.cli.screen import Exit, Screen, exit_of_pytest, write_new, wrong
 
 TESTS = "tests/test_robustness.py"
+_TEMPLATES = files("robustest.cli").joinpath("templates")
 
 
-def init(folder: str, *, model: str = "", data: str = "") -> int:
+def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> int:
     """Write the files that are absent into the root of a project; print them and the next steps.
 
     Args:
-        folder: root of the project.
         model, data: places of the model and of the samples, as `module:name`, for a new conftest.py; "" asks on a
             terminal, if no conftest.py has them.
-
-    Raises:
-        Refused: there is no such folder, or a place is none.
     """
+    if scan:
+        from robustest.cli.scan import write_scan  # loads scipy
+
+        return write_scan(folder)
+    if example:
+        return write_example(folder)
     root = Path(folder)
     if not root.is_dir():
         raise wrong(f"Expected the folder of a project but there is none at {root}. Create it, or name another.")
@@ -72,7 +84,6 @@ def _write(screen: Screen, root: Path, name: str, text: str) -> None:
 
 
 def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, places: list[Reference]) -> str:
-    """Write a conftest.py, or print the lines to add to the present one; return the next step, or ""."""
     there = conftests(root)
     if fixtures is not None:
         screen.write_line(f"kept    {there[0]}: model and samples are its {fixtures.model} and {fixtures.data}")
@@ -100,7 +111,6 @@ def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, place
 
 
 def _fixtures(root: Path, places: list[Reference]) -> tuple[list[str], list[str]]:
-    """Return lines that import, and the functions of both fixtures."""
     bodies, imports = [_MODEL, _DATA], {"import pytest"}
     for number, place in enumerate(places):
         if place.module:
@@ -126,7 +136,6 @@ def _unfilled(root: Path) -> bool:
 
 
 def _write_tests(screen: Screen, root: Path, fixtures: Fixtures | None) -> list[str]:
-    """Write the first tests for the model and samples that the fixtures give; return the next steps, if any."""
     again = f"Run robustest init {root} again: it then looks at both, and writes the tests that fit"
     path = root / TESTS
     if path.exists():
@@ -170,7 +179,7 @@ IGNORED = """\
 
 def workflow(install: str) -> str:
     """Return the workflow for GitHub; `install` are arguments of "python -m pip install"."""
-    text = _WORKFLOW.replace("@install@", install)
+    text = _TEMPLATES.joinpath("workflow.yml").read_text(encoding="utf-8").replace("@install@", install)
     for name, action in ACTIONS.items():
         text = text.replace(f"@{name}@", action)
     return text
@@ -185,62 +194,43 @@ ACTIONS = {
 }
 """Actions of the workflow, pinned to commits."""
 
-_WORKFLOW = """\
-name: robustness
 
-on:
-  pull_request:
-  push:
-    branches: [main, master]
+# Without settings of its own the project would run with those of a project around it.
+EXAMPLE = ("pytest.ini", "shapes.py", "conftest.py", "test_shapes.py")
+"""Files of the example."""
 
-permissions:
-  contents: read # to check the repository out
 
-concurrency:
-  group: ${{ github.workflow }}-${{ github.ref }}
-  cancel-in-progress: true
+def write_example(folder: str) -> int:
+    """Write the project, run its tests, and open the page on a screen.
 
-jobs:
-  robustness:
-    name: claims about the model
-    runs-on: ubuntu-latest
-    timeout-minutes: 60
-    steps:
-      - uses: @checkout@
-        with:
-          persist-credentials: false
-      - uses: @setup-python@
-        with:
-          python-version: "3.12"
-      - name: Install
-        run: python -m pip install --extra-index-url https://download.pytorch.org/whl/cpu @install@
-      - name: Recall what was measured before
-        uses: @restore@
-        with:
-          path: .robustest
-          key: robustest-${{ runner.os }}-${{ github.base_ref || github.ref_name }}-${{ github.run_id }}
-          restore-keys: robustest-${{ runner.os }}-${{ github.base_ref || github.ref_name }}-
-      - name: Test the claims
-        run: python -m pytest --robust -m robust --robust-json=robust.json --robust-html=robust-page
-      # A pull request saves nothing: it could save what was never measured, and be green by it.
-      - name: Remember what was measured on the default branch, whatever came out
-        if: >-
-          ${{ !cancelled() && github.event_name == 'push' &&
-          github.ref == format('refs/heads/{0}', github.event.repository.default_branch) }}
-        uses: @save@
-        with:
-          path: .robustest
-          key: robustest-${{ runner.os }}-${{ github.ref_name }}-${{ github.run_id }}-${{ github.run_attempt }}
-      - name: Keep results and counterexamples
-        if: ${{ !cancelled() }}
-        uses: @upload@
-        with:
-          name: robustness
-          path: |
-            robust.json
-            robust-page
-            .robustest/pictures
-          include-hidden-files: true
-          if-no-files-found: ignore
-          retention-days: 14
-"""
+    Returns:
+        0 if the tests ran and ended as the example says: one green, one red.
+    """
+    root = Path("robustest-example" if folder == "." else folder)
+    screen = Screen()
+    templates = {path.name.removesuffix(".txt"): path for path in _TEMPLATES.joinpath("example").iterdir()}
+    for name in EXAMPLE:
+        if (root / name).exists():
+            raise wrong(f"Expected no {root / name} but it exists already. Name another folder.")
+    for name in EXAMPLE:
+        write_new(root / name, templates[name].read_text(encoding="utf-8"))
+        screen.write_line(f"wrote   {root / name}", green=True)
+    has_page = importlib.util.find_spec("jinja2") is not None
+    command = "python -m pytest --robust" + (" --robust-html=report" if has_page else "")
+    screen.write_line(f"run     cd {root} && {command}")
+    sys.stdout.flush()
+    done = subprocess.run(  # noqa: S603 - the example's own tests, and no shell
+        [sys.executable, *command.split()[1:]], cwd=root, check=False
+    )
+    if done.returncode != 1:
+        return Exit.NOT_PASSED if done.returncode == 0 else exit_of_pytest(done.returncode)
+    screen.write_line()
+    screen.write_line("One claim holds and one fails, as it should: see the samples that it fails on.", bold=True)
+    has_screen = sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    page = root / "report" / "index.html"
+    if not page.is_file():
+        screen.write_line("The page of a run needs jinja2: pip install 'robustest[html]'", yellow=True)
+    elif not (sys.stdout.isatty() and has_screen and webbrowser.open(page.resolve().as_uri())):
+        screen.write_line(f"page    {page}")
+    screen.write_line(f"Your own model: see {root / 'conftest.py'}, or run robustest init in your project.")
+    return Exit.OK

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -79,11 +79,22 @@ class ClaimPair:
 
     @property
     def fell(self) -> bool:
-        return _has_passed(self.before) and not _has_passed(self.after)
+        return self._passed == (True, False)
 
     @property
     def rose(self) -> bool:
-        return _has_passed(self.after) and not _has_passed(self.before)
+        return self._passed == (False, True)
+
+    @property
+    def _passed(self) -> tuple[bool, ...]:
+        results = self.before.result, self.after.result
+        return tuple(one is not None and one.verdict is Verdict.PASSED for one in results)
+
+    @property
+    def _both(self) -> tuple[Result, Result]:
+        assert self.before.result is not None  # noqa: S101 - see `trend`
+        assert self.after.result is not None  # noqa: S101
+        return self.before.result, self.after.result
 
     @property
     def unexplained(self) -> bool:
@@ -112,17 +123,14 @@ class ClaimPair:
 
     def _below_old_threshold(self) -> bool:
         """Return True if the value now breaks the old threshold too, and no other requirement changed."""
-        first, second = self.before.result, self.after.result
-        if first is None or second is None or first.threshold is None or second.estimate is None:
+        first, second = self._both
+        if first.threshold is None or second.estimate is None:
             return False
         others = [[one for one in required[:-1] if one != required[0]] for required in self.required]
         return others[0] == others[1] and _breaks(second.estimate, first.comparison, first.threshold)
 
     def _smaller_fall_from_lower_start(self) -> bool:
-        """Return True if a fall passes only because it starts lower than before."""
-        first, second = self.before.result, self.after.result
-        if first is None or second is None:
-            return False
+        first, second = self._both
         start, later = _start_of(first), _start_of(second)
         if start is None or later is None:
             return False
@@ -138,18 +146,15 @@ class ClaimPair:
         return share_difference_interval(before, of_before, after, of_after, _START_ALPHA)[0] > 0
 
     def _same_number(self) -> bool:
-        first, second = self.before.result, self.after.result
-        if first is None or second is None or first.estimate is None or second.estimate is None:
+        first, second = self._both
+        if first.estimate is None or second.estimate is None:
             return False
         if first.data != second.data or (not first.data and first.outcomes != second.outcomes):
             return False
         return math.isclose(first.estimate, second.estimate, rel_tol=1e-9, abs_tol=1e-12)
 
     def _same_model(self) -> bool:
-        """Return True if the model is unchanged as far as results show: by its digest, or by its value."""
-        first, second = self.before.result, self.after.result
-        if first is None or second is None:
-            return False
+        first, second = self._both
         if first.model and first.model == second.model and first.seed == second.seed:
             return True
         new = second.threshold
@@ -158,10 +163,6 @@ class ClaimPair:
         if same_data and new is not None and new != first.threshold:
             return _breaks(first.estimate or 0.0, second.comparison, new) or self._same_number()
         return self._same_number()
-
-
-def _has_passed(row: Row) -> bool:
-    return row.result is not None and row.result.verdict is Verdict.PASSED
 
 
 def _breaks(value: float, comparison: str, threshold: float) -> bool:
@@ -181,7 +182,7 @@ def is_about_population(result: Result) -> bool:
 
 
 def _requirements_of(result: Result, alpha: float) -> tuple[Requirement, ...]:
-    """Return all requirements of a claim in a fixed order, so that two results can be compared one by one."""
+    """Return all requirements of a claim in a fixed order."""
     # A claim about the population requires more than one about the set. So does a smaller error probability, which is
     # last.
     required = [*limits_of(result), (">=", float(is_about_population(result)))]
@@ -192,7 +193,6 @@ def _requirements_of(result: Result, alpha: float) -> tuple[Requirement, ...]:
 
 
 def _stricter(before: Sequence[Requirement], after: Sequence[Requirement]) -> bool:
-    """Return True if any requirement is stricter than before."""
     if len(before) != len(after):
         return len(after) > len(before)
     return any(b > a if sign == ">=" else b < a for (sign, a), (_, b) in zip(before, after, strict=True))
@@ -234,10 +234,7 @@ def pair(before: Row, after: Row, alphas: tuple[float, float] = (0.0, 0.0)) -> C
     shown = min(found, key=lambda one: min(one.worse, one.better))
     worse = min(1.0, len(found) * min(one.worse for one in found))
     better = min(1.0, len(found) * min(one.better for one in found))
-    surest = PairedOutcomes(
-        lost=shown.lost, gained=shown.gained, n=shown.n, worse=worse, better=better, group=shown.group
-    )
-    return ClaimPair(before, after, surest, "", required)
+    return ClaimPair(before, after, replace(shown, worse=worse, better=better), "", required)
 
 
 def _pairing(result: Result) -> Pairing:
@@ -245,17 +242,16 @@ def _pairing(result: Result) -> Pairing:
     if result.pairing is not None:
         return result.pairing
     # Without a declared pairing, outcomes may be paired only if their share is the value.
-    known = [outcome for outcome in result.outcomes if outcome is not None]
-    share = known.count(result.comparison == ">=") / len(known) if known else None
+    outcomes_there = [outcome for outcome in result.outcomes if outcome is not None]
+    share = outcomes_there.count(result.comparison == ">=") / len(outcomes_there) if outcomes_there else None
     same = result.estimate is None or (share is not None and math.isclose(share, result.estimate, abs_tol=1e-9))
     return Pairing() if same else NOT_PAIRED
 
 
 def _start_of(result: Result) -> tuple[int, int] | None:
-    """Return the number of correct samples at the start of a fall, and their total; None for other claims."""
-    known = [outcome for outcome in _pairing(result).start if outcome is not None]
-    if known:
-        return known.count(True), len(known)
+    outcomes_there = [outcome for outcome in _pairing(result).start if outcome is not None]
+    if outcomes_there:
+        return outcomes_there.count(True), len(outcomes_there)
     start = None if result.start is None else result.start.value
     return (round(start * result.n), result.n) if isinstance(start, float) and result.n else None
 
@@ -320,19 +316,13 @@ _COLOURS = {
 _LOUD = (ClaimTrend.WORSE, ClaimTrend.BETTER, ClaimTrend.NOT_MEASURED)
 
 
-def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:
+def compare(a: str, b: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:
     """Print both runs claim by claim, and the changes.
 
-    Args:
-        first, second: files of results, before and after.
-        alpha: error probability of all unchanged claims together; None takes the second run's.
-        fail_on_worse: exit with 1 if a claim is worse, and with 3 if one was not measured or is gone.
-        allow_missing: accept claims that are gone.
-
-    Raises:
-        Refused: a file is absent or damaged.
+    Returns:
+        With fail_on_worse 1 if a claim is worse, and 3 if one was not measured or is gone.
     """
-    before, after = (read_results(Path(path)) for path in (first, second))
+    before, after = (read_results(Path(path)) for path in (a, b))
     shown = before.account.rows, after.account.rows
     ours, theirs = (by_claim([row for row in rows if row.result is not None or row.red]) for rows in shown)
     problems = {row.test: row for row in shown[1] if row.result is None}
@@ -344,7 +334,7 @@ def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool
     found = trends(both, level)
     screen = Screen()
     screen.write_sep("=", "comparison")
-    for name, path, run in (("A", first, before), ("B", second, after)):
+    for name, path, run in (("A", a, before), ("B", b, after)):
         models = {row.result.model for row in run.account.results if row.result is not None and row.result.model}
         model = f"  model {next(iter(models))[:12]}" if len(models) == 1 else ""
         screen.write_line(f"{name}  {path}  robustest {run.version}{model}")
@@ -358,7 +348,7 @@ def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool
     for name, keys in (("A", gone), ("B", new)):
         for test, claim, _ in keys:
             screen.write_line(f"only in {name}: {test}  {claim or 'could not measure'}", yellow=True)
-    for path, run in ((first, before), (second, after)):
+    for path, run in ((a, before), (b, after)):
         for problem in run.account.lost:
             screen.write_line(f"LOST: {path} lost results: {problem}", red=True)
     counts = [*((str(trend), found.count(trend)) for trend in ClaimTrend), ("gone", len(gone))]

@@ -15,8 +15,7 @@ from typing import Any
 from robustest.cli.results_file import ResultsFile, read_json, read_results
 from robustest.cli.screen import Exit, Screen, counted, missing, run_pytest, wrong
 from robustest.reports import evidence
-from robustest.reports.json_file import write_whole
-from robustest.safe_files import UnsafeFile, parts_below, read_below, read_regular
+from robustest.safe_files import UnsafeFile, parts_below, read_below, read_regular, write_atomic
 
 _SALT = Path(".robustest") / "evidence-salt"
 # Most characters of a difference that are shown.
@@ -25,61 +24,51 @@ _LONGEST = 160
 _SHOWN = 20
 
 
-def write(results: str, folder: str, models: list[str], salt: str | None) -> int:
+def write(file: str, output: str, model: list[str], salt: str | None) -> int:
     """Write the evidence of a run to a folder.
 
     Args:
-        results: file of --robust-json, of a whole run.
-        folder: folder for the files; made if absent.
-        models: files of the model, which become the statement's subject.
+        model: files of the model, which become the statement's subject.
         salt: file with the key of the digests of data; None takes .robustest/evidence-salt, and makes it if absent.
 
     Returns:
         0 if the result is no failure, else 1: the evidence of a red run is written too.
-
-    Raises:
-        Refused: the results are of one shard, or no whole file.
     """
-    run = read_results(Path(results))
+    run = read_results(Path(file))
     if run.shard is not None:
         raise missing(
-            f"Expected the results of a whole run but {results} is shard {run.shard.index} of {run.shard.count}. Join "
+            f"Expected the results of a whole run but {file} is shard {run.shard.index} of {run.shard.count}. Join "
             "them: robustest merge -o robust.json"
         )
-    subject = [(Path(model).name, _digest(model)) for model in models]
+    subject = [(Path(one).name, _digest(one)) for one in model]
     content = _statement(run, subject, _salt(salt, make=True) or b"", Path())
     for name, data in evidence.documents(content).items():
-        write_whole(Path(folder) / name, data)
+        write_atomic(Path(output) / name, data)
     outcome = evidence.outcome(content["predicate"])
     screen = Screen()
-    screen.write_line(f"wrote {folder}: {outcome}, {counted(len(content['predicate']['claims']), 'claim')}")
+    screen.write_line(f"wrote {output}: {outcome}, {counted(len(content['predicate']['claims']), 'claim')}")
     if not subject:
         screen.write_line("the subject is robustest's digest of each model; name the file that you ship: --model FILE")
     return Exit.NOT_PASSED if outcome == "FAILED" else Exit.OK
 
 
-def verify(folder: str, models: list[str], salt: str | None, *, run: bool) -> int:
+def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> int:
     """Check evidence: its files among themselves, its numbers, the model's files, and a new measurement.
 
     Args:
-        folder: folder that `write` wrote.
-        models: files that must be the statement's subject.
+        model: files that must be the statement's subject.
         salt: as in `write`; without it the digests of data are not compared.
-        run: False to measure nothing.
 
     Returns:
         0 if nothing differs, 1 if something does.
-
-    Raises:
-        Refused: the folder holds no evidence, or names tests outside of this folder.
     """
     screen = Screen()
     path = Path(folder) / evidence.STATEMENT
     content = read_json(path, f"evidence at {path}", "Write it: robustest evidence write robust.json")
     try:
         found = [*_files(Path(folder), content), *evidence.contradictions(content["predicate"])]  # type: ignore[index]
-        found += _subject(content, models)  # type: ignore[arg-type]
-        if run:
+        found += _subject(content, model)  # type: ignore[arg-type]
+        if not no_run:
             found += _measured(content, _salt(salt, make=False), screen)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise missing(f"Expected a statement of robustest in {path} but got: {type(error).__name__} {error}.") from None
@@ -87,15 +76,16 @@ def verify(folder: str, models: list[str], salt: str | None, *, run: bool) -> in
         screen.write_line(line, red=True)
     if len(found) > _SHOWN:
         screen.write_line(f"and {counted(len(found) - _SHOWN, 'further difference')}", red=True)
-    checked = ["files", "numbers", *(["the model's files"] if models else []), *(["a new measurement"] if run else [])]
+    checked = ["files", "numbers"]
+    checked += ["the model's files"] if model else []
+    checked += [] if no_run else ["a new measurement"]
     screen.write_line(f"checked {', '.join(checked)}: {counted(len(found), 'difference')}")
-    if not run:
+    if no_run:
         screen.write_line("nothing was measured: numbers that were changed together, in all places, are not noticed")
     return Exit.NOT_PASSED if found else Exit.OK
 
 
 def _files(folder: Path, content: Any) -> Iterator[str]:
-    """Yield the files that are not those that the statement makes."""
     for name, data in evidence.documents(content).items():
         try:
             there = read_below(folder, name, most=len(data))
@@ -159,7 +149,6 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, screen: Screen) ->
 
 
 def _named(claims: list[Mapping[str, Any]]) -> dict[tuple[str, str, int], Mapping[str, Any]]:
-    """Return claims by their test, their key, and their number among those with the same."""
     met: Counter[tuple[str, str]] = Counter()
     named = {}
     for claim in claims:
@@ -182,7 +171,6 @@ def _statement(run: ResultsFile, subject: list[tuple[str, str]], salt: bytes, ro
 
 
 def _lines_of(tests: set[str], root: Path) -> dict[str, int]:
-    """Return the line of each test whose function is in its own file, below the root."""
     found = {}
     parsed: dict[str, dict[str, int]] = {}
     for test in tests:
@@ -216,7 +204,7 @@ def _digest(file: str) -> str:
 
 
 def _salt(file: str | None, *, make: bool) -> bytes | None:
-    """Return the key of the digests of data; it stays on this machine, and out of the evidence."""
+    """Return the key of the digests of data; it stays on this machine."""
     path = _SALT if file is None else Path(file)
     if make and file is None and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

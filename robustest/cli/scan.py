@@ -18,29 +18,22 @@ from scipy.stats import binom
 from robustest import extensions
 from robustest.account import Row
 from robustest.advice import HINT
-from robustest.cli.commands.compare import by_claim
-from robustest.cli.commands.suggest import QUIET, measure_under_seeds, suggestion
+from robustest.cli.compare import by_claim
 from robustest.cli.project import Fixtures, fixtures_of, look_at, plan_of
 from robustest.cli.questions import Battery, Facts, Probe, battery
 from robustest.cli.results_file import ResultsFile
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
+from robustest.cli.suggest import QUIET, measure_under_seeds, suggestion
 from robustest.reports.text import measured
 
 FILE = "tests/test_robustness_scan.py"
 
 
-def scan(folder: str) -> int:
+def write_scan(folder: str) -> int:
     """Measure all questions, print the answers, and write tests for those that the model holds.
-
-    Args:
-        folder: root of the project, with fixtures for the model and the samples in a conftest.py.
 
     Returns:
         0 if at least one test was written and no result was lost; the exit code for pytest's if it could not run.
-
-    Raises:
-        Refused: there is no such folder, the file exists already, model or samples cannot be looked at, or the model
-            holds nothing.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -53,7 +46,7 @@ def scan(folder: str) -> int:
     facts = look_at(root, fixtures_of(root) or Fixtures())
     if isinstance(facts, str):
         raise missing(f"Expected a model and samples from fixtures in a conftest.py in {root} but got: {facts}")
-    questions = asked(facts)
+    questions = questions_for(facts)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / Path(FILE).name
         file.write_text(questions.source({probe.name: probe.loosest for probe in questions.probes}), encoding="utf-8")
@@ -82,7 +75,7 @@ def scan(folder: str) -> int:
     return Exit.MISSING if any(run.account.lost for run in (first, *others)) else Exit.OK
 
 
-def asked(facts: Facts) -> Battery:
+def questions_for(facts: Facts) -> Battery:
     """Return the questions for these facts, with those of packs.
 
     Raises:
@@ -98,7 +91,6 @@ def asked(facts: Facts) -> Battery:
 
 
 def _by_test(run: ResultsFile) -> Mapping[str, Row]:
-    """Return the first claim of each test by the name of the test."""
     found: dict[str, Row] = {}
     for row in by_claim(run.account.results).values():
         found.setdefault(row.test.rpartition("::")[2], row)
@@ -108,7 +100,6 @@ def _by_test(run: ResultsFile) -> Mapping[str, Row]:
 def _print_answer(
     screen: Screen, probe: Probe, row: Row | None, others: Sequence[Row | None], *, alpha: float, guess: float
 ) -> float | None:
-    """Print the answer to a question, with cause and remedy of a poor one; return the threshold, if any."""
     if row is None or row.result is None:
         why = "its test did not run" if row is None else row.problem.splitlines()[0]
         screen.write_line(f"{probe.name}  could not measure: {why}", red=True)

@@ -1,5 +1,7 @@
-"""Digital: contrast, elastic deformation, pixelation and JPEG of Hendrycks and Dietterich (ICLR 2019); also occlusion,
-and a loss of resolution.
+"""Shifts of pixels where they are: noise, light and colour, contrast, elastic deformation, boxes and JPEG.
+
+The corruptions are those of Hendrycks and Dietterich (ICLR 2019); hue, gamma, swapped channels, occlusion and a loss of
+resolution are others.
 """
 
 from __future__ import annotations
@@ -18,9 +20,152 @@ from torch.nn import functional as F
 
 from robustest import rng
 from robustest.shifts import tables
-from robustest.shifts.filters import correlate, gaussian_taps, padded, taken
+from robustest.shifts.filters import below, correlate, extremes, gaussian_taps, padded, taken
 from robustest.shifts.sampling import at, at_affine, line
 from robustest.shifts.tables import SeverityTable, family
+
+# Noise: Gaussian, shot, impulse and speckle, independent on every element.
+#
+# Shot noise draws Poisson counts. Small means are inverted exactly: a uniform number u becomes the number of partial
+# sums of exp(-m) m^k / k! that it exceeds. Large means use the expansion of Cornish and Fisher (1938),
+#
+#     m + sqrt(m) z + (z^2 - 1) / 6 - (z^3 - z) / (72 sqrt(m)) ...,    z the normal quantile of u.
+# Both take one uniform number, so that the draw depends on the element alone; a rejection sampler would not.
+
+
+# Mean from which a count is drawn by the expansion.
+_LARGE_MEAN = 10.0
+
+# Probabilities added up at most: a count of mean 10 exceeds 30 less often than once in ten million draws.
+_TERMS = 30
+
+
+@family(tables.GAUSSIAN_NOISE)
+def gaussian_noise(x: Tensor, deviation: float, key: Tensor) -> Tensor:
+    """Add independent normal noise to every element."""
+    return rng.normal(rng.fold(key, "gaussian_noise"), x.shape[1:]).mul_(deviation).add_(x)
+
+
+@family(tables.SPECKLE_NOISE)
+def speckle_noise(x: Tensor, deviation: float, key: Tensor) -> Tensor:
+    """Add independent normal noise to every element, in proportion to its value."""
+    return rng.normal(rng.fold(key, "speckle_noise"), x.shape[1:]).mul_(deviation).add_(1.0).mul_(x)
+
+
+@family(tables.IMPULSE_NOISE)
+def impulse_noise(x: Tensor, amount: float, key: Tensor) -> Tensor:
+    """Set every element, with the probability `amount`, to 0 or 1 with equal chances."""
+    centred = rng.uniform(rng.fold(key, "impulse_noise"), x.shape[1:], -0.5, 0.5)
+    # The values that hardshrink leaves are beyond 0.36 either way: three times that takes any value out of [0, 1].
+    return F.hardshrink(centred, 0.5 - amount / 2).mul_(3.0).add_(x)
+
+
+@family(tables.SHOT_NOISE)
+def shot_noise(x: Tensor, photons: int, key: Tensor) -> Tensor:
+    """Replace every element by a Poisson count of mean `photons` times its value, on the same scale."""
+    u, mean = rng.uniform(rng.fold(key, "shot_noise"), x.shape[1:]), x * photons
+    # Sums of float32 probabilities may end a little under 1. No draw may fall into that gap.
+    u = u.clamp_(max=1 - 1e-6)
+    # Counts over `photons` are white anyway, so that no more terms than that are needed.
+    terms = min(photons, _TERMS)
+    chance = mean.neg().exp_()
+    total, over, count = chance.clone(), torch.empty_like(u), torch.zeros_like(u)
+    for k in range(1, terms + 1):
+        count.add_(torch.ge(u, total, out=over))
+        if k < terms:
+            total.add_(chance.mul_(mean).mul_(1 / k))
+    if photons > _TERMS:
+        large = torch.ge(mean, _LARGE_MEAN, out=over)
+        count = count.lerp_(_large_poisson(u, mean), large)
+    return count.div_(photons)
+
+
+def _large_poisson(u: Tensor, mean: Tensor) -> Tensor:
+    z = u.add(2.0**-25).mul_(2.0).sub_(1.0).erfinv_().mul_(math.sqrt(2))
+    square = z * z
+    root = mean.clamp(min=1.0).sqrt_()
+    third = square.add(2.0).mul_(z).div_(root).mul_(-1 / 72)
+    # The corrections for whole numbers are half a step, and Sheppard's twelfth of the variance of a step.
+    return root.mul_(z).add_(mean).add_(square, alpha=1 / 6).add_(third).add_(1 / 3).floor_()
+
+
+# Light and colour: brightness, saturation, hue, gamma and swapped channels.
+#
+# Of HSV only the value V = max(R, G, B) and the chroma C = V - min(R, G, B) are needed: saturation is C / V, and a
+# change of value or saturation keeps the order of the channels.
+
+
+# Values (HSV) and chromas under this have no hue.
+_BLACK = 1e-6
+
+
+@family(tables.BRIGHTNESS)
+def brightness(x: Tensor, more: float, key: Tensor) -> Tensor:
+    """Raise the HSV value and keep hue and saturation."""
+    value = x[:, :1] if x.shape[1] == 1 else extremes(x)[0]
+    raised = value.add(more).clamp_(max=1.0)
+    black = below(value, _BLACK)
+    # All channels of a pixel are scaled by the same factor; black has no hue to keep.
+    return x.mul(raised / value.clamp(min=_BLACK)).add_(raised.mul_(black))
+
+
+@family(tables.SATURATE)
+def saturate(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
+    """Multiply and raise the HSV saturation, and keep hue and value; grey pixels have the hue of the first channel."""
+    if x.shape[1] == 1:
+        return x
+    factor, more = parameters
+    value, low = extremes(x)
+    chroma = value - low
+    # A channel's distance from the value is the chroma times a factor that depends on the hue alone.
+    wanted = (chroma * factor).add_(value, alpha=more).minimum(value)
+    out = (x - value).mul_(wanted / chroma.clamp(min=_BLACK)).add_(value)
+    if more:
+        grey = below(chroma, _BLACK)
+        out[:, 1:].sub_(grey.mul_(value).mul_(more))
+    return out
+
+
+@family(SeverityTable((15.0, 30.0, 60.0, 90.0, 150.0)))
+def hue(x: Tensor, degrees: float, key: Tensor) -> Tensor:
+    """Turn the HSV hue one way or the other, and keep saturation and value."""
+    if x.shape[1] != 3:
+        return x
+    turn = rng.signs(rng.fold(key, "hue"), (1, 1, 1)).mul_(degrees / 60)
+    value, low = extremes(x)
+    chroma = value - low
+    red, green, blue = x[:, :1], x[:, 1:2], x[:, 2:]
+    # The hue in sixths of a circle, from the channel that is the largest.
+    sixth = torch.where(
+        red == value, green - blue, torch.where(green == value, blue - red + 2 * chroma, red - green + 4 * chroma)
+    ).div_(chroma.clamp(min=_BLACK))
+    offsets = torch.tensor([5.0, 3.0, 1.0], dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
+    place = (sixth + turn + offsets).remainder_(6.0)
+    return value - chroma * torch.minimum(place, 4 - place).clamp_(0.0, 1.0)
+
+
+@family(SeverityTable((1.25, 1.5, 2.0, 2.5, 3.5)))
+def gamma(x: Tensor, exponent: float, key: Tensor) -> Tensor:
+    """Raise every element to the exponent, or to its inverse, by the sample's coin."""
+    side = rng.signs(rng.fold(key, "gamma"), (1, 1, 1))
+    return x.clamp(min=0.0).pow(torch.full_like(side, exponent).pow(side))
+
+
+@family(SeverityTable((0.2, 0.4, 0.6, 0.8, 1.0)))
+def channel_swap(x: Tensor, share: float, key: Tensor) -> Tensor:
+    """Rotate the channels by one or more places and mix them with the image."""
+    n, channels = x.shape[:2]
+    if channels == 1:
+        return x
+    places = rng.integers(rng.fold(key, "channel_swap"), (1,), channels - 1) + 1
+    source = (torch.arange(channels, device=x.device) + places) % channels
+    moved = x.gather(1, source.view(n, channels, 1, 1).expand_as(x))
+    return x.lerp(moved, share)
+
+
+# Digital: contrast, elastic deformation, pixelation and JPEG of Hendrycks and Dietterich (ICLR 2019); also occlusion,
+# and a loss of resolution.
+
 
 # Taps from which a filter is a product with a matrix and no longer a sum of shifted copies.
 _MANY_TAPS = 64
@@ -105,10 +250,10 @@ class _Boxes:
     """The boxes that n pixels in a line fall into, by their centres.
 
     Args:
-        least: pixels in the smallest box; others have at most one more.
-        taps: for the first, second ... pixel of the boxes, its index (S,) and its weight (S, 1).
+        least: pixels in the smallest box; others have one more at most.
+        taps: for the first, second ... pixel of the boxes, index (S,) and weight (S, 1).
         share: (n,) box of each pixel.
-        means: (n,) index of its mean in a list: all runs of `least` pixels, then of one more.
+        means: (n,) index of its mean among all runs of `least` pixels, then of one more.
     """
 
     shares: int

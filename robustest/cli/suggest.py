@@ -26,7 +26,7 @@ from typing import Any
 from scipy.stats import hypergeom, t
 
 from robustest.account import Row
-from robustest.cli.commands.compare import by_claim, is_about_population, limits_of
+from robustest.cli.compare import by_claim, is_about_population, limits_of
 from robustest.cli.results_file import ResultsFile, read_results
 from robustest.cli.screen import Exit, Refused, Screen, exit_of_pytest, missing, run_pytest
 from robustest.decisions.drop import drop_bounds
@@ -43,19 +43,9 @@ QUIET = ("-qq", "--no-header", "--no-summary", "--tb=no")
 """Arguments of pytest for runs whose results another table shows."""
 
 
-def suggest(arguments: Sequence[str]) -> int:
-    """Measure a suite's claims on all samples, and print the thresholds they could hold.
-
-    Args:
-        arguments: arguments of pytest, e.g. the tests to run.
-
-    Returns:
-        0 if every claim was measured, passed or not.
-
-    Raises:
-        Refused: the tests could not be run, or none makes a claim with a threshold.
-    """
-    first, others, code = measure_under_seeds(arguments)
+def suggest(rest: Sequence[str]) -> int:
+    """Measure a suite's claims on all samples, and print the thresholds that they could hold."""
+    first, others, code = measure_under_seeds(rest)
     if code not in (0, 1):
         return exit_of_pytest(code)
     keyed = by_claim(first.account.results)
@@ -234,7 +224,6 @@ def moves(first: Result, second: Result) -> bool:
 
 
 def _why_not(result: Result) -> str:
-    """Return the reason why a result supports no threshold; empty if it does."""
     if result.estimate is None:
         return f"only {result.n} of {result.n_total} samples were evaluated"
     health = result.details.get("health") or []
@@ -263,13 +252,12 @@ def _why_not(result: Result) -> str:
 
 
 def _untested(result: Result, threshold: float) -> bool:
-    """Return True if a model that is wrong on every changed sample would keep the threshold."""
     worst = result.details.get("nothing_fails_at")
     return worst is not None and keeps(worst, threshold, at_least=result.comparison == ">=")
 
 
 def _to_lose(result: Result) -> float:
-    """Return the largest possible fall: the share that was right beyond chance at its start; else infinity."""
+    """Return the largest possible fall: the share that was right beyond chance; else infinity."""
     before = result.start.value if result.start is not None else None
     if before is None and result.counts is not None and result.counts.gained is not None:
         before = result.details.get("clean_accuracy")
@@ -298,7 +286,6 @@ def fewest(held: int, n: int, alpha: float) -> int:
 
 
 def _next_bound(result: Result, alpha: float) -> tuple[float, int] | None:
-    """Return the bound for the next sample, and its size; None unless the value is made of counts."""
     population, counts = is_about_population(result), result.counts
     if counts is None or counts.n < 1:
         return None
@@ -319,7 +306,6 @@ def _next_bound(result: Result, alpha: float) -> tuple[float, int] | None:
 
 
 def _rounded(value: float, n: int, *, down: bool, share: bool) -> float:
-    """Round to the safe side: shares to a tenth of a percent, or finer for many samples; others to three digits."""
     if value == 0:
         return 0.0
     digits = (3 if n <= 1000 else 4) if share else 2 - math.floor(math.log10(abs(value)))

@@ -1,27 +1,32 @@
-"""`robustest merge`: one run from the files of its shards, or the reasons why they are not one run."""
+"""Verbs about results of runs: `show` prints the last ones, `merge` makes one run of the files of its shards."""
 
 from __future__ import annotations
 
 import glob
 import os
+import shlex
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from robustest.account import Account, Ending, Row, Session, exit_reason
-from robustest.cli.results_file import ResultsFile, Shard, read_results
-from robustest.cli.screen import Screen, missing, show_account, wrong
+from robustest.cli.results_file import ResultsFile, Shard, read_results, result_of
+from robustest.cli.screen import Screen, exit_code, missing, show_account, store_warnings, wrong
 from robustest.errors import ConfigError
 from robustest.history import Origin
-from robustest.reports import github, json_file, junit
+from robustest.reports import github, json_file
 from robustest.reports.html import page
+from robustest.reports.junit import write as write_junit
 from robustest.settings import Settings, coerce
 from robustest.store.provenance import commit
 from robustest.version import VERSION
 
+# Default places of results.
+_STORE, _FILE = Path(".robustest"), Path("robust.json")
 # Settings that name a machine's folders: they may differ, but must be set in all shards or in none.
 _PLACES = ("pictures", "store", "corpus", "baseline")
 # Problems that are printed; further ones are counted.
@@ -30,52 +35,121 @@ _MOST = 20
 _Tested = TypeVar("_Tested", Row, Ending)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Targets:
-    """Files to write of the whole run; None writes none."""
-
-    output: str | None = None  # the JSON file
-    xml: str | None = None  # the JUnit file
-    page: str | None = None  # folder of the HTML page
-    inline: bool = False  # True to embed the pictures in the page
-
-
-def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
-    """Merge shards, print the whole run, write its files, and append to the step's summary on GitHub.
+def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
+    """Print results as pytest's section `robustness` does.
 
     Args:
-        paths: files, or patterns that no shell expanded.
-        targets: files to write.
-        details: True to print every number of every claim.
+        path: a file of --robust-json, a store (`.robustest`) or its folder of results, or a folder with either. None
+            looks for both in the current folder, the store first.
+
+    Returns:
+        0 if every test ended well, 1 if one did not, 3 if results were lost or the run was cut short.
+    """
+    where = _results_path(Path(path) if path is not None else None)
+    if where.is_dir():
+        with store_warnings() as problems:
+            account = _remembered(where)
+        account = account.with_lost(problems)
+        dates = sorted(row.result.cached for row in account.results if row.result is not None)
+        span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+        about = f"{where}: the latest result of each claim, measured {span}"
+    else:
+        run = read_results(where)
+        account, shard = run.account, run.shard
+        about = "" if shard is None else f"shard {shard.index} of {shard.count}; join them with robustest merge"
+    account = account.with_sections()
+    if markdown:
+        sys.stdout.write(github.summary(account, budget=github.COMMENT))
+        return exit_code(account.rows, account.lost, account.session)
+    screen = Screen()
+    if about:
+        screen.write_line(about)
+    return show_account(screen, account, details=details)
+
+
+def _results_path(path: Path | None) -> Path:
+    if path is not None and not path.is_dir():
+        return path
+    if path is not None and path.name == "results" and not (path / "results").is_dir():
+        return path.parent
+    root = path or Path()
+    for place in (root, root / _STORE):
+        if (place / "results").is_dir() and (path is not None or place != root):
+            return place
+    if (root / _FILE).is_file():
+        return root / _FILE
+    raise missing(
+        f"Expected results in {path or 'this folder'} but found neither {_STORE / 'results'} nor {_FILE}. "
+        "Run the tests: pytest --robust"
+    )
+
+
+def _remembered(store: Path) -> Account:
+    from robustest.store.files import load_records
+
+    latest: dict[tuple[str, str], tuple[str, list[Row]]] = {}
+    endings: list[Ending] = []
+    for record in load_records(store):
+        try:
+            if "endings" in record:
+                endings += [Ending.from_dict(one) for one in record["endings"]]
+                continue
+            result, test, when = result_of(record["result"]), str(record["test"]), str(record["when"])
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+            raise missing(
+                f"Expected the records of robustest in {store} but got one of {record.get('test', '?')} with {what}. "
+                "Another version wrote it: run the tests again, or delete the store."
+            ) from None
+        replay = f"pytest --robust --robust-seed={result.seed} {shlex.quote(test)}"
+        key = test, result.claim
+        if key not in latest or when > latest[key][0]:  # an earlier one had another threshold
+            latest[key] = (when, [])
+        if when == latest[key][0]:
+            latest[key][1].append(Row(test, replace(result, cached=when), "", replay))
+    if not latest:
+        raise missing(f"Expected results in {store} but none are remembered there. Run the tests: pytest --robust")
+    rows = []
+    for row in (row for _, ones in latest.values() for row in ones):
+        # The ending that the test's claims caused, else that of its call.
+        here = [one for one in endings if one.test == row.test and (one.claimed or one.phase == "call")]
+        rows.append(replace(row, ending=next((one for one in here if one.claimed), here[0] if here else None)))
+    return Account(results=tuple(rows), endings=tuple(endings), session=None)
+
+
+def merge(
+    files: Sequence[str], *, output: str | None, junit: str | None, html: str | None, html_inline: bool, details: bool
+) -> int:
+    """Merge shards, print the whole run, write its files, and append to the step's summary on GitHub.
+
+    Shards that are not one whole run are refused, and nothing is written.
+
+    Args:
+        files: files, or patterns that no shell expanded.
 
     Returns:
         0 if every test of every shard ended well, 1 if one did not, 3 if a file could not be written.
-
-    Raises:
-        Refused: the shards are not one whole run; nothing is written.
-        ConfigError: a page needs Jinja2, which is not installed; nothing is written.
     """
-    files = []
-    for path in paths:
-        pattern = glob.has_magic(path) and not Path(path).exists()
+    paths = []
+    for file in files:
+        pattern = glob.has_magic(file) and not Path(file).exists()
         # A file whose name looks like a pattern is taken literally.
-        files += [Path(name) for name in (sorted(glob.glob(path)) or [path] if pattern else [path])]
-    output = targets.output
-    if output is not None and Path(output).resolve() in [file.resolve() for file in files]:
+        paths += [Path(name) for name in (sorted(glob.glob(file)) or [file] if pattern else [file])]
+    if output is not None and Path(output).resolve() in [path.resolve() for path in paths]:
         raise wrong(f"Expected -o to name another file than the shards but got {output}. Choose another name.")
-    if targets.page is not None:
+    if html is not None:
         page.check()
-    runs = [read_results(file) for file in files]
+    runs = [read_results(path) for path in paths]
     account, settings = whole(runs)
     account = account.with_sections()
     # Pictures are looked for beside the file that names them, and nowhere else.
     folders = {row.test: run.path.parent for run in runs for row in run.account.results}
-    if targets.page is not None:
+    if html is not None:
         about = {"commit": commit()} if commit() else {}
-        write = partial(page.write, targets.page, account, settings, inline=targets.inline, below=folders, about=about)
-        account = account.with_file("the page", targets.page, write)
-    if targets.xml is not None:
-        account = account.with_file("the JUnit file", targets.xml, partial(junit.write, targets.xml, account.rows))
+        write = partial(page.write, html, account, settings, inline=html_inline, below=folders, about=about)
+        account = account.with_file("the page", html, write)
+    if junit is not None:
+        account = account.with_file("the JUnit file", junit, partial(write_junit, junit, account.rows))
     step = os.environ.get("GITHUB_STEP_SUMMARY") if os.environ.get("GITHUB_ACTIONS") else None
     if step is not None:  # the steps of the shards have annotated the tests
         account = account.with_file("the step's summary", step, partial(github.add_summary, step, account))
