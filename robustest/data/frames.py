@@ -33,8 +33,6 @@ MISSING = -3.0e38
 """The code of a missing value."""
 
 _DAY = 86_400_000_000  # microseconds
-# float32 holds every whole number up to it.
-_EXACT = 2**24
 # Numbers above it have no use in float32.
 _LARGEST = 1e37
 
