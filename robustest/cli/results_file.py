@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.account import Account, Ending, Row, Session
-from robustest.cli.screen import missing
+from robustest.cli.screen import Exit, Refused, exit_of_pytest, missing
 from robustest.errors import expected
 from robustest.history import Origin
 from robustest.reports.html.album import Album
@@ -59,6 +59,20 @@ class ResultsFile:
     shard: Shard | None  # the part of the run; None for a whole run
     origin: Origin | None  # time and commit of the run; None if unknown
     content: str  # digest of the whole content
+
+
+def read_written(file: Path, code: int) -> ResultsFile:
+    """Return the results of a run of pytest that ended with this exit code.
+
+    Raises:
+        Refused: it wrote none.
+    """
+    if not file.is_file():
+        raise Refused(
+            f"Expected results but pytest ended with exit code {code} before it wrote any. See its output above.",
+            Exit.MISSING if code in (0, 1) else exit_of_pytest(code),
+        )
+    return read_results(file)
 
 
 def read_results(path: Path) -> ResultsFile:

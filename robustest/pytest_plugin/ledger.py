@@ -51,7 +51,6 @@ def ending_of(report: pytest.TestReport) -> Ending | None:
 
 
 def _missing_fixture(text: str) -> str:
-    """Return pytest's text for a fixture that is not found, which begins with the test's source, in one line."""
     marked = [line.lstrip("E> ") for line in text.splitlines() if line.startswith(("E  ", ">  "))]
     if not marked:
         return text
@@ -151,11 +150,9 @@ class Ledger:
         """Return the account of the run, once it is over.
 
         Args:
-            status: pytest's exit status so far.
             stopped: reason why the run was stopped before its end; else empty.
             collected: ids of all robustness tests, also of other shards.
-            deselected: ids of the robustness tests that were deselected.
-            selection: arguments of the command line that select tests; may be empty.
+            selection: arguments of the command line that select tests.
         """
         self._expand_attempts()
         ran = self.tests()
@@ -173,7 +170,6 @@ class Ledger:
         return account.with_lost((*(() if stopped else self.lost()), *self._problems))
 
     def _expand_attempts(self) -> None:
-        """Give each attempt at a test that ran again its rows and its ending."""
         for key, attempts in self._repeated.items():
             test, last = key[0], self._calls_ended.get(key)
             last = None if last is None else replace(last, attempt=len(attempts))

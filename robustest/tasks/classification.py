@@ -15,7 +15,6 @@ from robustest.tasks.protocol import Describing
 
 
 def _wrapped(output: Tensor, rows: int) -> str:
-    """Return the remedy for outputs that are no logits of `rows` samples."""
     shape = tuple(output.shape)
     if shape == (rows,) and bool((output == output.round()).all()) and bool((output >= 0).all()):
         return (
