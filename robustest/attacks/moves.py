@@ -49,7 +49,7 @@ class Enumeration(BestOfRounds):
     """Every point of a region, those of few changes first; complete where the region has at most `queries` points.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round is left out.
+        queries: model passes per sample, >= 1.
         at_once: proposals of a sample in one round, in 1..queries.
         part: passes of a sample whose region has more than `queries` points, >= 1.
     """
@@ -208,7 +208,7 @@ class RandomMoves(BestOfRounds):
     """Random moves of a point that is kept unless it gets worse.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round is left out.
+        queries: model passes per sample, >= 1.
         at_once: proposals tried on the same point, in 1..queries.
     """
 
