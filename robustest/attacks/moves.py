@@ -72,11 +72,9 @@ class Enumeration(BestOfRounds):
         """Return None: it counts for the samples that it decides."""
 
     def decides(self, problem: Problem) -> Tensor:
-        """Return (B,) bool: samples of which every point is evaluated."""
         return _points(problem) <= self.at_once * (self.steps + 1)
 
     def rounds(self, problem: Problem) -> Tensor:
-        """Return (B,) int64: the rounds that each sample takes, at most `steps`."""
         points = torch.where(self.decides(problem), _points(problem), float(self.part))
         return ((points / self.at_once).ceil().long() - 1).clamp(0, self.steps)
 
