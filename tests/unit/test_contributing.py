@@ -203,5 +203,5 @@ def test_mutants_are_made_of_modules_that_exist_and_tried_on_tests_that_exist() 
         *listed,
         *(one.partition("::")[0] for tests in listed.values() for one in tests if one.startswith("tests/")),
     }
-    assert len(listed) > 80
+    assert len(listed) > 60
     assert sorted(path for path in paths if not at(path).exists()) == []
