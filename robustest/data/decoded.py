@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 
 from robustest.errors import DataError
-from robustest.identity.dependencies import Dependencies, outdated, watched_here, watches
+from robustest.identity.dependencies import Dependencies, outdated, unwatched, watched_here, watches
 from robustest.identity.keys import key_of
 
 Read = Callable[[list[int]], tuple[Tensor, Tensor]]
@@ -198,7 +199,11 @@ _safe = True  # until a recalled sample is not what it is now
 @contextmanager
 def claim(*, lasts: bool = True) -> Iterator[Claim]:
     """Decode each sample once inside the block, see the module; `lasts` allows that samples outlast it."""
-    held = Claim(lasts=lasts, _most=min(_MOST, _free_memory() // _SHARE))
+    with unwatched():  # no outcome depends on it
+        # Workers of pytest-xdist share the memory.
+        others = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+        most = min(_MOST, _free_memory() // (_SHARE * (int(others) if others.isdigit() else 1)))
+    held = Claim(lasts=lasts, _most=most)
     token = _claim.set(held)
     try:
         yield held

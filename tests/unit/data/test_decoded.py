@@ -270,6 +270,17 @@ def test_little_memory_keeps_few_samples(folder: Path, monkeypatch: pytest.Monke
     assert len(reads) >= 2 * (N + CHECKED) - kept
 
 
+@pytest.mark.parametrize(("workers", "room"), [("", 25), ("2", 12), ("auto", 25)])
+def test_workers_of_pytest_share_the_memory(monkeypatch: pytest.MonkeyPatch, workers: str, room: int) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", workers)
+    monkeypatch.setattr(decoded, "_free_memory", lambda: 100 * (6 * 4 + 8))
+    samples = as_samples(InMemory())
+    with decoded.claim():
+        for _ in range(2):
+            samples.take(torch.arange(N))
+    assert len(reads) == 2 * N - room
+
+
 def test_who_writes_on_a_sample_changes_no_later_one() -> None:
     samples = as_samples(InMemory())
     with decoded.claim():
