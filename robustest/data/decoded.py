@@ -90,12 +90,10 @@ class Claim:
 
     Attributes:
         lasts: True if samples may outlast the claim.
-        decodes: number of samples that were read.
         recalled: number of samples that were taken from earlier claims.
     """
 
     lasts: bool = True
-    decodes: int = 0
     recalled: int = 0
     _most: int = 0
     _bytes: int = 0  # of samples read in this claim
@@ -192,6 +190,8 @@ class _Kept:
 _claim: ContextVar[Claim | None] = ContextVar("claim", default=None)
 _anew: ContextVar[bool] = ContextVar("anew", default=False)
 _lock = threading.RLock()  # never held while a sample is read
+if hasattr(os, "register_at_fork"):  # a lock held by a thread of the parent would never be released
+    os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
 _kept: dict[str, _Kept] = {}  # by the key of the data set
 _safe = True  # until a recalled sample is not what it is now
 
@@ -295,7 +295,6 @@ def put(data: object, about: Mapping[str, object], ids: Tensor, x: Tensor, y: Te
     if held is None:
         return
     with _lock:
-        held.decodes += len(ids)
         one = held.set_of(data, about)
         if one is None:
             return
@@ -338,7 +337,6 @@ def _decoded(held: Claim, one: _Set, ids: list[int], read: Read) -> list[_Sample
     x, y = x.detach().cpu(), y.cpu()
     found = [_Sample(row.clone(), target.clone(), stamps, held) for row, target in zip(x, y, strict=True)]
     with _lock:
-        held.decodes += len(ids)
         if before is not None and before != states():
             one.key = ""
             one.lasting.clear()
