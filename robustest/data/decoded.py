@@ -115,7 +115,7 @@ class Claim:
         sample = one.samples.get(index)
         if sample is None and one.key and one.key in _kept:
             sample = _kept[one.key].samples.get(index)
-            if sample is not None and not self._is_current(sample):
+            if sample is not None and not self.is_current(sample):
                 _kept[one.key].drop(index)
                 sample = None
             if sample is not None:
@@ -130,7 +130,8 @@ class Claim:
                 by.read_again(sample.stamps or {})
         return sample
 
-    def _is_current(self, sample: _Sample) -> bool:
+    def is_current(self, sample: _Sample) -> bool:
+        """Return True if no stamp of a sample is outdated, compared once a claim."""
         place = id(sample.stamps)
         if place not in self._current:
             self._current[place] = not outdated(sample.stamps or {})
@@ -289,8 +290,42 @@ def take(data: object, about: Mapping[str, object], ids: Tensor, read: Read) -> 
     return torch.stack([known[index].x for index in wanted]), torch.stack([known[index].y for index in wanted])
 
 
-def put(data: object, about: Mapping[str, object], ids: Tensor, x: Tensor, y: Tensor) -> None:
-    """Keep samples that another process has decoded, inside a claim, once some are those that were read here."""
+def is_known(data: object, about: Mapping[str, object], ids: Tensor) -> bool:
+    """Return True if all samples at positions ids (n,) int64 were decoded before, in this claim or an earlier one."""
+    held = _claim.get()
+    if held is None or _anew.get():
+        return False
+    with _lock:
+        one = held.set_of(data, about)
+        if one is None:
+            return False
+        kept = _kept[one.key].samples if one.key and one.key in _kept else {}
+        return all(index in one.samples or (index in kept and held.is_current(kept[index])) for index in ids.tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Samples that another process has decoded, and the stamps of what it read; None if they are not known."""
+
+    x: Tensor
+    y: Tensor
+    stamps: dict[str, str] | None
+
+    @classmethod
+    def of(cls, ids: Tensor, read: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Elsewhere:
+        """Read samples in such a process."""
+        seen = Dependencies()
+        with outside(), watched_here(seen):
+            x, y = read(ids)
+        return cls(x, y, None if seen.unknowable else seen.stamps)
+
+
+def put(data: object, about: Mapping[str, object], ids: Tensor, read: Elsewhere, *, lasts: bool) -> None:
+    """Keep samples that another process has decoded, inside a claim, once some are those that were read here.
+
+    Args:
+        lasts: True if they may outlast the claim.
+    """
     held = _claim.get()
     if held is None:
         return
@@ -298,18 +333,24 @@ def put(data: object, about: Mapping[str, object], ids: Tensor, x: Tensor, y: Te
         one = held.set_of(data, about)
         if one is None:
             return
+        stamps = read.stamps if held.lasts else None
         found = {
-            index: _Sample(row.clone(), target.clone(), None, held)
-            for index, row, target in zip(ids.tolist(), x, y, strict=True)
+            index: _Sample(row.clone(), target.clone(), stamps, held)
+            for index, row, target in zip(ids.tolist(), read.x, read.y, strict=True)
         }
         both = [index for index in found if index in one.samples]
         if not all(_same(one.samples[index], found[index]) for index in both):
             one.elsewhere = False
         elif both:
             one.elsewhere = one.elsewhere is not False
+        lasts = lasts and _files_of_each(stamps, len(ids))
         for index, sample in found.items() if one.elsewhere else ():
             if index not in one.samples:
-                held.keep(one, index, sample, lasts=False)
+                held.keep(one, index, sample, lasts=lasts and bool(one.key))
+
+
+def _files_of_each(stamps: Mapping[str, str] | None, n: int) -> bool:
+    return _safe and stamps is not None and sum(label.startswith("file ") for label in stamps) >= n
 
 
 def states() -> tuple[bytes, object, bytes, int]:
@@ -340,8 +381,7 @@ def _decoded(held: Claim, one: _Set, ids: list[int], read: Read) -> list[_Sample
         if before is not None and before != states():
             one.key = ""
             one.lasting.clear()
-        files = sum(label.startswith("file ") for label in seen.stamps)
-        lasts = _safe and stamps is not None and files >= len(ids)
+        lasts = _files_of_each(stamps, len(ids))
         # The batch that asks for the key was read before it, and does not last unless it is read again, as the first
         # samples of a claim are.
         for index, sample in zip(ids, found, strict=True):
