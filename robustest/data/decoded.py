@@ -304,7 +304,7 @@ def is_known(data: object, about: Mapping[str, object], ids: Tensor) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class ReadElsewhere:
     """Samples that another process has decoded, and the stamps of what it read; None if they are not known."""
 
     x: Tensor
@@ -312,7 +312,7 @@ class Elsewhere:
     stamps: dict[str, str] | None
 
     @classmethod
-    def of(cls, ids: Tensor, read: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Elsewhere:
+    def of(cls, ids: Tensor, read: Callable[[Tensor], tuple[Tensor, Tensor]]) -> ReadElsewhere:
         """Read samples in such a process."""
         seen = Dependencies()
         with outside(), watched_here(seen):
@@ -320,7 +320,7 @@ class Elsewhere:
         return cls(x, y, None if seen.unknowable else seen.stamps)
 
 
-def put(data: object, about: Mapping[str, object], ids: Tensor, read: Elsewhere, *, lasts: bool) -> None:
+def put(data: object, about: Mapping[str, object], ids: Tensor, read: ReadElsewhere, *, lasts: bool) -> None:
     """Keep samples that another process has decoded, inside a claim, once some are those that were read here.
 
     Args:

@@ -410,15 +410,15 @@ def _as_it_is(part: Any) -> Any:
     return part
 
 
-class _Reads(Dataset[decoded.Elsewhere]):
+class _Reads(Dataset[decoded.ReadElsewhere]):
     """Samples as a data set whose items are batches, by the positions of their samples."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
 
-    def __getitem__(self, ids: Tensor) -> decoded.Elsewhere:
+    def __getitem__(self, ids: Tensor) -> decoded.ReadElsewhere:
         # Of the samples only their data set and task reach a worker that is spawned (`Samples.__reduce__`).
-        return decoded.Elsewhere.of(ids, self._samples.take)
+        return decoded.ReadElsewhere.of(ids, self._samples.take)
 
     def __len__(self) -> int:
         return len(self._samples)
