@@ -92,7 +92,6 @@ def _is_frame(x: object) -> bool:
 
 
 def _needs_coding(frame: Any) -> bool:
-    """Return True for a frame of pandas or polars that is no matrix of numbers in 0..1."""
     if not is_frame(frame):
         return False
     if not all(getattr(dtype, "kind", "O") in "biuf" for dtype in frame.dtypes):
@@ -123,8 +122,8 @@ def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
     if strangers:
         if given.dtype.kind in "iu" and all(isinstance(label, str) for label in labels):
             return y  # indices beside names
-        known = ", ".join(map(str, labels[:10]))
-        raise DataError(f"Expected labels among the model's classes ({known}) but got {', '.join(strangers[:5])}.")
+        choices = ", ".join(map(str, labels[:10]))
+        raise DataError(f"Expected labels among the model's classes ({choices}) but got {', '.join(strangers[:5])}.")
     return np.array([place[label] for label in given.tolist()], dtype=np.int64)
 
 
@@ -306,7 +305,6 @@ def _begins_with_string(values: object) -> bool:
 
 
 def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
-    """Return texts and labels of a list of items, or of a Hugging Face data set, that holds texts; else None."""
     # Other data sets are not asked: reading one item may be slow, and nothing is read before it is needed.
     key: object = None
     if isinstance(getattr(data, "features", None), Mapping):
@@ -361,7 +359,6 @@ def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
 def _stream_of(
     loader: DataLoader[Any], samples: Samples
 ) -> Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]]:
-    """Return a function that reads chunks in the loader's worker processes."""
     # A chunk in parts, one for each worker, but for a collate function of the user's: what it makes of a part may
     # depend on the samples in it.
     one_by_one = loader.collate_fn is default_collate
@@ -425,7 +422,6 @@ class _Reads(Dataset[decoded.ReadElsewhere]):
 
 
 def _read(x: Tensor) -> Tensor:
-    """Return inputs as float32, or int64 for whole numbers, such as tokens."""
     return x.float() if x.is_floating_point() else x.long()
 
 
@@ -517,7 +513,6 @@ _reading = threading.RLock()
 
 
 def _reads_batches(kind: type) -> bool:
-    """Return True if a class of data sets has a `__getitems__` that belongs to its `__getitem__`."""
     # A subclass that changes the items alone, as a `Subset` with a transform, inherits one that does not.
     for base in kind.__mro__:
         if "__getitems__" in vars(base):

@@ -62,10 +62,12 @@ class Dependencies:
     Attributes:
         stamps: state of each thing when first read, by "<kind> <name>".
         unknowable: the first act without a stamp (a connection, a process), in words; empty if there was none.
+        computed: True once anything was computed under watch.
     """
 
     stamps: dict[str, str] = field(default_factory=dict)
     unknowable: str = ""
+    computed: bool = False
     _own: set[str] = field(default_factory=set)
 
     def read(self, kind: str, name: str) -> None:
@@ -207,7 +209,6 @@ def _note(kind: str, name: object) -> None:
 
 
 def _machinery(path: str) -> bool:
-    """Return True if the reader is the import system, or code that shows source lines."""
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
         frame = frame.f_back
