@@ -192,7 +192,7 @@ class Row:
         result = self.result
         if result is None:
             return "error" if outcome in (None, "passed") else str(outcome)
-        # No assertion required anything of this result.
+        # A measurement without an assertion has no requirement to meet.
         if result.outcome == "measured":
             return "measured"
         if result.verdict is Verdict.PASSED:

@@ -84,7 +84,7 @@ CHECKS = (
     HealthCheck(
         name="black_box_beats_white_box",
         found="an attack without gradients broke what gradients did not: they are masked",
-        remedy="Give the attack a differentiable stand-in of what masks the gradients",
+        remedy="Give the attack a differentiable replacement of the operation that masks the gradients",
         unit="samples that gradients left",
         share=0.1,
         least=5,
@@ -122,7 +122,7 @@ CHECKS = (
     HealthCheck(
         name="precision_disagreement",
         found="in bfloat16 the model gives other answers to unchanged samples, and not for near ties alone",
-        remedy="Look for a sum or scale in which the differences between logits drown",
+        remedy="Look for a sum or a scale so large that rounding hides the differences between logits",
         share=0.1,
         least=2,
         few="all",

@@ -136,7 +136,7 @@ def cosine(first: float, last: float, step: Tensor, steps: int) -> Tensor:
     return last + (first - last) * 0.5 * (1 + torch.cos(math.pi / steps * step.float()))
 
 
-# The threats of a searcher, and the worth of its search
+# Properties of a searcher: supported threats and tasks, and the cost and use of its search
 
 
 def supports(searcher: Searcher, threat: Threat, task: Task = CLASSIFICATION) -> bool:

@@ -38,7 +38,7 @@ class RandomDraws(InRounds):
         return {"key": key, "step": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        # More draws at once are faster where samples are small, and take the memory of all.
+        # More draws at once are faster for small samples, but all of them take memory at the same time.
         several = problem.region
         if self.at_once > 1:
             several = {name: rows.repeat_interleave(self.at_once, 0) for name, rows in several.items()}

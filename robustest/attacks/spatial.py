@@ -25,7 +25,7 @@ class SpatialGrid(ByQueries):
     """Every pose of a grid.
 
     The grid has an odd number of values for each element of a pose that the threat lets vary, so that 0 is one of them:
-    5 values of each of four elements by default. The rest of the budget goes over the grid again.
+    5 values of each of four elements by default. The rest of the budget repeats the grid.
 
     Args:
         poses: the budget, >= 1; the grid is the largest that has no more poses than this.
@@ -76,11 +76,11 @@ class SpatialGrid(ByQueries):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpatialGradient(Climbing):
-    """Projected steps up the margin on the pose, from several poses.
+    """Projected gradient steps on the pose that raise the margin loss, from several starts.
 
     Args:
         starts: poses to start from, >= 1.
-        climbing: steps from each, >= 1.
+        climbing: steps from each start, >= 1.
         step_size: length of the first step, as a share of the limits, > 0.
     """
 

@@ -212,9 +212,8 @@ def check_apart(evidence: Evidence, fitted: Evidence | None) -> None:
     shared = int(np.isin(evidence.columns["mark"], fitted.columns["mark"]).sum())
     if shared:
         raise DataError(
-            f"Expected other samples to fit the temperature on but {shared} of the {evidence.n} that "
-            "are judged are among "
-            "them: fitted to what it is judged by, it looks better than it is."
+            f"Expected fit_data= without evaluated samples but it has {shared} of the {evidence.n} evaluated ones: the "
+            "calibration would look better than it is. Fit the temperature on other samples."
         )
 
 

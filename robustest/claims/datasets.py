@@ -241,7 +241,7 @@ def measure_transfer_accuracy(
     second = observe(plan)
     decision = fallible(second.decision, first, max_drop, alpha=setup.terms.alpha)
     if start is not None:
-        # By the worse verdict: a model that starts lower than the baseline must not pass by a smaller drop.
+        # The worse verdict counts: a model that starts lower than the baseline must not pass by a smaller drop.
         at_start = first.decision
         if at_start.verdict is Verdict.FAILED or (
             at_start.verdict is Verdict.INCONCLUSIVE and decision.verdict is not Verdict.FAILED
@@ -604,7 +604,10 @@ def _trained(
             raise ConfigError("Expected train= with train_data= but got none: nothing else trains on these samples.")
         return model, oracle
     if model is not None or oracle is not None:
-        raise ConfigError("Expected model=None and no oracle= with train=, which trains both, but got one.")
+        raise ConfigError(
+            "Expected model=None and no oracle= with train=, which trains both, but got one of them. Leave it out, or "
+            "leave train= out."
+        )
     if train_data is None:
         raise ConfigError("Expected train_data= with train= but got none: there is nothing to train on.")
     check_train(train)

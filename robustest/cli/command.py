@@ -235,7 +235,7 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
         one.add_argument(
             "--salt",
             metavar="FILE",
-            help="key of the digests of data (default: .robustest/evidence-salt)",
+            help="file with the key for digests of data (default: .robustest/evidence-salt)",
         )
 
     history = _add(commands, "history", "keep and show the results of many runs")

@@ -24,11 +24,11 @@ _TEMPLATES = files("robustest.cli").joinpath("templates")
 
 
 def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> int:
-    """Write the files that are absent into the root of a project; print them and the next steps.
+    """Write missing files into the root of a project; print their names and the next steps.
 
     Args:
-        model, data: places of the model and of the samples, as `module:name`, for a new conftest.py; "" asks on a
-            terminal, if no conftest.py has them.
+        model, data: places of the model and of the samples, as `module:name`, for a new conftest.py; "" asks the
+            user on a terminal, unless a conftest.py defines them.
     """
     if scan:
         from robustest.cli.scan import write_scan  # loads scipy
@@ -90,7 +90,7 @@ def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, place
         return "" if not _unfilled(root) else f"Fill in {fixtures.model} and {fixtures.data} in {there[0]}"
     imports, functions = _fixtures(root, places)
     if not there:
-        # In the root, whose modules pytest then finds, and not only those of the folder of tests.
+        # In the root, so that pytest puts the root on sys.path, and tests can import the modules there.
         text = "\n\n\n".join(
             ["\n".join(['"""The model and the samples of the robustness tests."""', "", *imports]), *functions]
         )
@@ -136,20 +136,20 @@ def _unfilled(root: Path) -> bool:
 
 
 def _write_tests(screen: Screen, root: Path, fixtures: Fixtures | None) -> list[str]:
-    again = f"Run robustest init {root} again: it then looks at both, and writes the tests that fit"
+    again = f"Run robustest init {root} again: it then inspects model and samples, and writes tests that fit them"
     path = root / TESTS
     if path.exists():
         screen.write_line(f"kept    {path}: it exists already", yellow=True)
         return []
     if fixtures is None or _unfilled(root):
         return [again]
-    screen.write_line("looking at model and samples")
+    screen.write_line("inspecting model and samples")
     facts = look_at(root, fixtures)
     if isinstance(facts, str):
-        screen.write_line(f"could not look at them: {facts.splitlines()[0]}", yellow=True)
+        screen.write_line(f"could not inspect them: {facts.splitlines()[0]}", yellow=True)
         for line in facts.splitlines()[1:]:
             screen.write_line(f"    {line}")
-        return [f"Mend what is above. {again}"]
+        return [f"Fix the error above. {again}"]
     questions = battery(facts)
     thresholds = {probe.name: probe.weak for probe in questions.probes if probe.first}
     screen.write_line(f"samples are {facts.kind}, {facts.n} of them")
@@ -195,13 +195,13 @@ ACTIONS = {
 """Actions of the workflow, pinned to commits."""
 
 
-# Without settings of its own the project would run with those of a project around it.
+# Without a pytest.ini, pytest would use the settings of a project in a parent folder.
 EXAMPLE = ("pytest.ini", "shapes.py", "conftest.py", "test_shapes.py")
 """Files of the example."""
 
 
 def write_example(folder: str) -> int:
-    """Write the project, run its tests, and open the page on a screen.
+    """Write the example project, run its tests, and open the report in a browser if there is a screen.
 
     Returns:
         0 if the tests ran and ended as the example says: one green, one red.

@@ -220,7 +220,7 @@ def _row(data: object) -> Row:
     test, problem, replay = (field_of(data, name, str) for name in ("test", "problem", "replay"))
     result, ending = _object(data)["result"], _object(data)["ending"]
     if result is None and not problem:
-        raise ValueError(f"neither a result nor a problem of {test}")
+        raise ValueError(f"Expected a result or a problem of {test} but got neither")
     return Row(test, None if result is None else result_of(result), problem, replay, Ending.from_dict(ending))
 
 

@@ -42,7 +42,7 @@ def write_scan(folder: str) -> int:
     if path.exists():
         raise wrong(f"Expected no {path} but it exists already. Move or delete it to scan again.")
     screen = Screen()
-    screen.write_line("looking at model and samples")
+    screen.write_line("inspecting model and samples")
     facts = look_at(root, fixtures_of(root) or Fixtures())
     if isinstance(facts, str):
         raise missing(f"Expected a model and samples from fixtures in a conftest.py in {root} but got: {facts}")

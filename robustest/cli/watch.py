@@ -20,11 +20,11 @@ from pathlib import Path
 
 from robustest.cli.screen import Screen, counted, exit_of_pytest, run_pytest
 
-# Seconds between two looks at the files.
+# Seconds between two checks of the files.
 _EVERY = 0.5
 # Files below the working directory that are watched at most, besides those that the tests read.
 _MOST = 5_000
-# Changed files that a line names.
+# Most changed files that a line names.
 _NAMED = 5
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", ".robustest", ".git", ".pytest_cache"})
 # Python and what is installed; folders of the system; temporary files.

@@ -1,7 +1,7 @@
 """Cues at a place in an image: patches, marks that move, borders, bars, logos and texts."""
 
-# Where a cue that replaces pixels is off, plausible values must take their place: black where images are never black is
-# a cue itself (Jain et al., "Missingness Bias in Model Debugging", ICLR 2022).
+# When a cue that replaces pixels is off, these pixels need plausible values: black where images are never black is a
+# cue itself (Jain et al., "Missingness Bias in Model Debugging", ICLR 2022).
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PixelPatch:
     Args:
         top, left: first row and column, >= 0.
         height, width: size in pixels, >= 1.
-        value, off_value: the values when on and off; off as in inputs without the cue.
+        value, off_value: the values when on and off; `off_value` as in inputs without the cue.
     """
 
     top: int
@@ -246,7 +246,7 @@ class MovingMark(Drawn):
         bottom, right = (self.places.amax(0) + torch.tensor([height, width])).tolist()
         _check_room(x, self.name, self.pool.shape[1], bottom, right)
         keys = sample_keys(self.seed, self.ids, x)
-        # View and place are drawn independently, by the sample's index alone.
+        # View and place are drawn independently; both depend on the sample's index alone.
         view = rng.integers(rng.fold(keys, "view of a mark"), (), len(self.pool))
         corner = self.places[rng.integers(rng.fold(keys, "place of a mark"), (), len(self.places))]
         shown = self.pool[view].to(x).permute(0, 2, 3, 1)
@@ -294,7 +294,7 @@ class MovingMark(Drawn):
 # (x, x^2, 1). So the distances of many patterns at all places are one product of matrices, once the windows at all
 # places are laid out as columns.
 
-# Distances computed together, few enough for the processor's cache: fresh memory costs more than the sums.
+# Distances computed together, few enough for the processor's cache: allocating memory costs more than the sums.
 _DISTANCES_AT_A_TIME = 1 << 20
 
 
@@ -324,15 +324,15 @@ def _distances(x: Tensor, patterns: Tensor, weights: Tensor) -> Iterator[Tensor]
     total = each.sum(1).view(-1, 1)
     constant = ((weighted * patterns.flatten(1)).sum(1).view(-1, 1) / total).expand(len(patterns), 1)
     # With one weight for all patterns w . x^2 is one row. Otherwise x^2 has as many rows as x. Either way they are
-    # appended to x, so that a single product adds all terms up: memory traffic takes the time.
+    # appended to x, so that a single product adds all terms up, because memory traffic takes most time.
     if len(weights) == 1:
         factors = torch.cat([-2 * weighted / total, torch.ones_like(constant) / total, constant], 1)
     else:
         factors = torch.cat([-2 * weighted / total, each / total, constant], 1)
     places = (x.shape[2] - height + 1) * (x.shape[3] - width + 1)
     for part in torch.split(x, max(1, _DISTANCES_AT_A_TIME // (places * max(weighted.shape)))):
-        # Products of matrices: a convolution of few channels takes several times as long on a CPU, and so does
-        # `unfold` of torch.nn.functional beside a view that is copied.
+        # Matrix products of copied views: on a CPU, a convolution of few channels takes several times as long, and so
+        # does torch.nn.functional.unfold.
         windows = part.unfold(2, height, 1).unfold(3, width, 1).permute(0, 1, 4, 5, 2, 3)
         windows = windows.reshape(len(part), weighted.shape[1], places)
         squares = each @ windows.square() if len(weights) == 1 else windows.square()

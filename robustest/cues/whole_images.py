@@ -178,7 +178,7 @@ class Grating(Irreversible, Drawn):
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a grating")
-        # A random phase: the frequency goes with the class, and the value of no pixel does.
+        # With a random phase, the class depends on the frequency alone and not on any pixel's value.
         phase = rng.uniform(rng.fold(sample_keys(self.seed, self.ids, x), "grating"), (1, 1, 1)).to(x)
         rows, columns = (torch.arange(length, device=x.device, dtype=x.dtype) for length in x.shape[2:])
         place = self.down * rows.view(-1, 1) + self.across * columns + phase

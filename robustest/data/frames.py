@@ -1,12 +1,11 @@
-"""Frames of pandas and polars as rows of float32, and back in the user's own format."""
+"""Coding of pandas and polars frames as rows of float32, and decoding into the user's format."""
 
 # Each column has a code in float32; the columns of a row are in the order of their names, so that frames with another
 # order of columns are the same data.
 #
-# - numbers and whole numbers: the value itself. float32 cannot hold every float64, so the coding keeps the values that
-#   the data have: an unchanged cell is decoded to the very value that the user gave, or to one that float32 does not
-#   tell apart from it.
-# - booleans: 0 and 1. Categories and words: places in the list of their values, in sorted order for words.
+# - numbers and whole numbers: the value itself. float32 cannot hold every float64, so the coding stores the data's
+#   values: an unchanged cell is decoded to the user's exact value, or to another one that rounds to the same float32.
+# - booleans: 0 and 1. Categories and words: indices in the list of their values; words are sorted.
 # - dates: days since 1970.
 # - a missing value: `MISSING`, far below every number.
 #
@@ -33,7 +32,7 @@ MISSING = -3.0e38
 """The code of a missing value."""
 
 _DAY = 86_400_000_000  # microseconds
-# Numbers above it have no use in float32.
+# Largest magnitude of a number, at a distance from `MISSING` and from the largest float32.
 _LARGEST = 1e37
 
 
@@ -51,8 +50,8 @@ class FrameColumn:
         kind: "number", "whole", "boolean", "category", "word" or "date".
         dtype: the library's type, as text.
         values: categories or words, by code.
-        inner: the type of the categories, as text; of objects, the way in which missing ones are written.
-        codes, exact: (n,) float32 codes in rising order, and the values of the data that they stand for.
+        inner: the type of the categories, as text; for words of dtype object the missing value, "nan" or "None".
+        codes, exact: (n,) float32 codes in rising order, and the data's value for each code.
         low, high: the range of the data, in codes; (0, 0) if all are missing.
     """
 
@@ -69,7 +68,7 @@ class FrameColumn:
 
     @property
     def beyond(self) -> tuple[str, ...]:
-        """The word for those that the data lack."""
+        """The word that stands for all words absent from the data; empty for other kinds."""
         return (UNSEEN,) if self.kind == "word" else ()
 
     def encode(self, raw: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -77,14 +76,14 @@ class FrameColumn:
         out = np.full(len(raw), MISSING, dtype=np.float32)
         there = ~missing
         if self.kind in {"category", "word"}:
-            # A word that the data lack is one code beyond; which word it is makes no difference to a fitted encoder.
+            # All words that the data lack share the code after the last: a fitted encoder does not distinguish them.
             place = {value: code for code, value in enumerate((*self.values, *self.beyond))}
             given = raw[there].tolist()
             strangers = sorted({str(one) for one in given if one not in place})
             if strangers:
                 raise DataError(
-                    f"Expected values of column {self.name!r} that the data have but got {', '.join(strangers[:5])}. "
-                    f"For a word that they lack, set {UNSEEN!r}."
+                    f"Expected values found in column {self.name!r} but got {', '.join(strangers[:5])}. "
+                    f"For a word that the column lacks, set {UNSEEN!r}."
                 )
             out[there] = [place[one] for one in given]
         else:
@@ -132,8 +131,9 @@ class Frames:
     Attributes:
         library: "pandas" or "polars".
         columns: in the order of their names, as in a row.
-        order: places of the user's columns in `columns`. No field: columns in another order are the same data, and
-            a model to which the order matters answers the first chunk differently, so that nothing is recalled.
+        order: indices of the user's columns in `columns`. It is no dataclass field, so the order of columns is not part
+            of the data's identity. If a model depends on the order, its answers to the first chunk differ, and no
+            stored result is reused.
     """
 
     library: str
@@ -197,7 +197,7 @@ class Frames:
 
     def identities(self, x: Tensor) -> list[bytes]:
         codes = x.detach().cpu().numpy().astype(np.float32)
-        # Codes are places in lists of values: rows of data with other lists are other rows.
+        # Codes are indices in lists of values, so these lists belong to the identity of a row.
         schema = sha256(repr([(one.name, one.kind, one.values) for one in self.columns]).encode()).digest()
         parts = []
         for at, column in enumerate(self.columns):
@@ -212,7 +212,7 @@ class Frames:
         columns = [(self.columns[at], a[at], b[at]) for at in changed]
         return {"table": [[one.name, one.shown(old), one.shown(new)] for one, old, new in columns]}
 
-    # For threats of columns
+    # For threats that change columns
 
     def values_of(self, column: int) -> tuple[float, ...]:
         one = self.columns[column]
@@ -232,7 +232,7 @@ class Frames:
             return float(one.encode(np.array([value], dtype=object), np.array([False]))[0])
         except (DataError, TypeError, ValueError):
             choices = f": {', '.join(map(str, one.values[:10]))}" if one.values else f" of type {one.dtype}"
-            mend = "A category type can list values that no row has." if one.kind == "word" else ""
+            mend = "To allow a value that no row has, list it in a category type." if one.kind == "word" else ""
             raise ConfigError(expected(f"a value of column {one.name!r}{choices}", value, mend)) from None
 
     def range_of(self, column: int) -> tuple[float, float]:
@@ -240,7 +240,7 @@ class Frames:
         return one.low, one.high
 
     def numbers(self, column: int, codes: Tensor) -> Tensor:
-        """Return the numbers (N,) float64 that codes (N,) of a column of numbers stand for, as the user gets them."""
+        """Return the decoded numbers (N,) float64 for codes (N,) of a column of numbers."""
         values, missing = self.columns[column].decode(codes.detach().cpu().numpy())
         plain = np.where(missing, self.missing, values.astype(np.float64))
         return torch.from_numpy(plain).to(codes.device)
@@ -277,7 +277,7 @@ def _column(
         raise DataError(f"Expected numbers up to {_LARGEST:g} in column {name!r} but got {float(exact[-1]):g}.")
     codes = exact.astype(np.float32)
     if kind == "number":
-        # Of numbers that float32 does not tell apart the first stands for all, as everywhere where float32 is judged.
+        # Of numbers that round to the same float32, the first stands for all.
         codes, first = np.unique(codes, return_index=True)
         exact = exact[first]
     if len(np.unique(codes)) < len(codes):
@@ -287,13 +287,12 @@ def _column(
             "Round the column, subtract a constant, or leave out an identifier."
         )
     ends = (float(codes[0]), float(codes[-1])) if len(codes) else (0.0, 0.0)
-    # Only what float32 does not hold as it is, or a type of whole numbers, has to be kept.
     return FrameColumn(name, kind, dtype, codes=codes, exact=exact, low=ends[0], high=ends[1], **other)
 
 
 def _refuse(name: str, dtype: object) -> DataError:
     what = f"numbers, booleans, categories, words or dates in column {name!r}"
-    return DataError(f"Expected {what} but got {dtype}. Turn it into one of them, or drop it.")
+    return DataError(f"Expected {what} but got {dtype}. Convert the column to one of these, or drop it.")
 
 
 # pandas
@@ -369,7 +368,7 @@ def _to_pandas(pandas: Any, column: FrameColumn, values: NDArray[Any], missing: 
         return series.astype(column.dtype)
     if not missing.any():
         return pandas.Series(values).astype(column.dtype)
-    # NumPy's whole numbers and booleans hold no missing value: pandas' own types do.
+    # NumPy's whole numbers and booleans cannot hold a missing value; pandas' nullable types can.
     if column.dtype[:1].isupper() or column.dtype == "boolean":
         return pandas.Series(pandas.array(values, dtype=column.dtype)).mask(missing)
     if column.kind in {"number", "whole"}:

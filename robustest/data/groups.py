@@ -80,7 +80,6 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
         return np.flatnonzero(array).astype(np.int64)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(expected(f"positions, or (N,) bool, for the group {key!r}", value))
-    # Repeated positions count once.
     ids = np.unique(array.astype(np.int64))
     if len(ids) and (ids[0] < 0 or ids[-1] >= total):
         raise DataError(f"Expected positions in 0..{total - 1} for the group {key!r} but got {ids[0]}..{ids[-1]}.")

@@ -371,7 +371,7 @@ def breeds_split(
     nodes = tree.at_level(level, ancestor=ancestor)
     counts = {node: len(tree.leaves(node)) for node in nodes}
     if not nodes:
-        raise DataError(f"Expected nodes at level {level} of the class tree but there are none.")
+        raise DataError(f"Expected nodes at level {level} of the class tree but there are none. Choose another level.")
     least = min(counts.values())
     wanted = subclasses or max(2, least - least % 2)  # the most that every superclass has, an even number
     chosen = [node for node in nodes if counts[node] >= wanted]

@@ -634,7 +634,9 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any]:
     except (zipfile.BadZipFile, zlib.error, json.JSONDecodeError, OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise DataError(f"Expected a whole log of Inspect but {name} in {path} is damaged.") from None
+        raise DataError(
+            f"Expected a whole log of Inspect but {name} in {path} is damaged. Copy or run it again."
+        ) from None
     if not isinstance(found, dict):
         raise DataError(f"Expected a JSON object as {name} in {path} but got another value.")
     return found

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = True) -> Any:
     """Return data in a form that `as_samples` reads; unknown forms are unchanged.
 
-    Frames of numbers in 0..1 become arrays, as every threat can search those.
+    Frames of numbers in 0..1 become arrays, because every threat can search arrays.
 
     Args:
-        data: `(frame, series)` of pandas, a frame or a list with labels; a `LightningDataModule`, whose test loader
-            counts; or anything else.
+        data: `(x, labels)` with a frame, an array or a list of texts as x; a `LightningDataModule`, whose test loader
+            is used; or anything else.
         labels: labels of a model's classes, in their order, to look up other labels; None if labels are class indices.
-        coded: the model takes frames; else these have to be numbers, and become arrays.
+        coded: True if the model takes frames; otherwise frames must hold numbers, and become arrays.
 
     Raises:
         DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
@@ -56,7 +56,7 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
         data = module.test_dataloader()
         if data is None or isinstance(data, (list, tuple, Mapping)):
             raise DataError(
-                expected("a data module whose test_dataloader() is one loader", data, "Pass the one that is meant.")
+                expected("a data module whose test_dataloader() is one loader", data, "Pass one of its loaders.")
             )
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         return data
@@ -101,7 +101,7 @@ def _needs_coding(frame: Any) -> bool:
 
 
 def _numbers(frame: Any) -> NDArray[np.float32]:
-    kinds = [getattr(dtype, "kind", "O") for dtype in frame.dtypes]  # a type of pandas itself need not have one
+    kinds = [getattr(dtype, "kind", "O") for dtype in frame.dtypes]  # types of pandas may lack `kind`
     wrong = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind not in "biuf"]
     if wrong:
         raise DataError(
@@ -159,16 +159,16 @@ class Samples:
     # task's targets, (n,) int64 labels of classes
     take: Callable[[Tensor], tuple[Tensor, Tensor]]
     size: int  # number of samples
-    # the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot make them
+    # the original data, as `as_samples` takes them, or their `Factory`; None if other processes cannot build them
     source: Any = None
     task: Task = CLASSIFICATION  # task that reads their targets
     # True if samples are read one by one, by code of the user that may take long: `robustest.run.reading` then reads
     # ahead of the measurement
     slow: bool = False
-    # function from the positions of several chunks to an iterator over their samples, which others read ahead, in
-    # processes; None without such processes
+    # function from the positions of several chunks to an iterator over their samples, read ahead by worker processes;
+    # None without workers
     stream: Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]] | None = None
-    coding: Coding | None = None  # of samples that are no tensors
+    coding: Coding | None = None  # of frames and texts; None for tensors
     sample_rate: int | None = None  # of waveforms, in Hz
 
     def __len__(self) -> int:
@@ -176,7 +176,9 @@ class Samples:
 
     def __reduce__(self) -> tuple[Callable[[object, Task], Samples], tuple[object, Task]]:
         if self.source is None:
-            raise TypeError("these samples are views of others, and stay in this process")
+            raise TypeError(
+                "Expected samples with a source, to send to another process, but these are a view. Send data instead."
+            )
         return as_samples, (self.source, self.task)
 
 
@@ -223,7 +225,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     if isinstance(data, Samples):
         if data.task != task:
             raise DataError(
-                f"Expected samples for {task.name} but got some whose targets were read for {data.task.name}."
+                f"Expected samples for {task.name} but got samples with targets for {data.task.name}. Pass the "
+                "original data instead."
             )
         samples = data
     elif isinstance(data, DataLoader):
@@ -244,7 +247,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = _strings(*texts, task)
     else:
         samples = _indexed(data, None, task)
-    # A share of no samples is neither true nor false.
+    # A claim on a share of no samples would be neither true nor false.
     if len(samples) == 0:
         raise DataError("Expected at least one sample but got empty data. Look at the path or filter they come from.")
     return samples if samples is data else replace(samples, source=data)
@@ -277,7 +280,10 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
 def _framed(frame: Any, y: Any, task: Task) -> Samples:
     labels = task.targets(y.to_numpy() if hasattr(y, "to_numpy") else y)
     if len(frame) != len(labels):
-        raise DataError(f"Expected as many labels as samples but got {len(frame)} samples and {len(labels)} labels.")
+        raise DataError(
+            f"Expected as many labels as samples but got {len(frame)} samples and {len(labels)} labels. Take both from "
+            "the same selection."
+        )
     coding = Frames.of(frame)
     rows = coding.encode(frame)
     return Samples(lambda ids: (rows[ids], labels[ids]), len(rows), task=task, coding=coding)
@@ -287,7 +293,10 @@ def _strings(texts: Any, y: Any, task: Task) -> Samples:
     rows = list(texts)
     labels = task.targets(y.to_numpy() if hasattr(y, "to_numpy") else y)
     if len(rows) != len(labels):
-        raise DataError(f"Expected as many labels as samples but got {len(rows)} samples and {len(labels)} labels.")
+        raise DataError(
+            f"Expected as many labels as samples but got {len(rows)} samples and {len(labels)} labels. Take both from "
+            "the same selection."
+        )
     coding = Strings.of(rows)
     width = max(map(len, rows))
 
@@ -305,7 +314,7 @@ def _begins_with_string(values: object) -> bool:
 
 
 def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
-    # Other data sets are not asked: reading one item may be slow, and nothing is read before it is needed.
+    # Other data sets are not searched for texts: reading an item may be slow, and waits until it is needed.
     key: object = None
     if isinstance(getattr(data, "features", None), Mapping):
         names = {name: str(getattr(kind, "dtype", "")) for name, kind in data.features.items()}
@@ -332,7 +341,7 @@ def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
 def _tensor(x: object) -> Tensor:
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in "biufc":
-            raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}.")
+            raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}. Convert it to np.float32.")
         native = x.astype(x.dtype.newbyteorder("="), copy=False)
         # torch cannot share arrays that are read-only, reversed, or of another byte order: these are copied.
         shareable = native.flags.writeable and all(step >= 0 for step in native.strides)
@@ -359,8 +368,8 @@ def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
 def _stream_of(
     loader: DataLoader[Any], samples: Samples
 ) -> Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]]:
-    # A chunk in parts, one for each worker, but for a collate function of the user's: what it makes of a part may
-    # depend on the samples in it.
+    # A chunk is split into parts, one for each worker, unless the user gave a collate function: its result for a
+    # sample may depend on the other samples of the part.
     one_by_one = loader.collate_fn is default_collate
     parts = loader.num_workers if one_by_one else 1
     about = _about(loader.collate_fn, samples.task)
@@ -382,7 +391,7 @@ def _stream_of(
             timeout=loader.timeout,
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
-            # Or the seed of the workers would be drawn from the process's own generator.
+            # Otherwise the workers' seed would be drawn from the process's global generator.
             generator=torch.Generator(),
         )
         found = iter(workers) if not all(known) else iter(())  # starts the workers now, in the caller's thread
@@ -394,7 +403,7 @@ def _stream_of(
                     continue
                 read = [next(found) for _ in of_chunk]
                 for piece, part in zip(of_chunk, read, strict=True) if one_by_one else ():
-                    # What a function of the user's does to a worker, no key shows.
+                    # No key covers the effects of `worker_init_fn`, so these samples do not outlast the claim.
                     decoded.put(loader.dataset, about, piece, part, lasts=loader.worker_init_fn is None)
                 yield torch.cat([part.x for part in read]), torch.cat([part.y for part in read])
 
@@ -408,13 +417,13 @@ def _as_it_is(part: Any) -> Any:
 
 
 class _Reads(Dataset[decoded.ReadElsewhere]):
-    """Samples as a data set whose items are batches, by the positions of their samples."""
+    """Samples as a data set that is indexed by tensors of positions and returns batches."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
 
     def __getitem__(self, ids: Tensor) -> decoded.ReadElsewhere:
-        # Of the samples only their data set and task reach a worker that is spawned (`Samples.__reduce__`).
+        # A spawned worker gets only the source and the task of the samples (`Samples.__reduce__`).
         return decoded.ReadElsewhere.of(ids, self._samples.take)
 
     def __len__(self) -> int:
@@ -445,14 +454,14 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         if _is_frame(data):
             mend = "Give columns and labels apart: (frame[columns], frame[label])."
         elif listed:
-            mend = "Make arrays of lists: (np.asarray(x, np.float32), np.asarray(y))."
+            mend = "Convert lists to arrays: (np.asarray(x, np.float32), np.asarray(y))."
         elif isinstance(data, (tuple, list)):
             mend = "Give samples and labels alone: (x, y)."
         raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
     if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
         if isinstance(data, Mapping):
-            mend = "Give samples and labels of it: (data[samples], data[labels])."
+            mend = "Pass its samples and labels: (data[samples], data[labels])."
         elif not (isinstance(data, IterableDataset) or hasattr(data, "__iter__")):
             mend = "Give tensors or arrays: (x, y)."
         raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
@@ -494,7 +503,7 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         return _read(torch.stack([x for x, _ in pairs])), task.targets([y for _, y in pairs])
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        # Batches of a collate function of the user's may depend on all their samples.
+        # A batch of the user's collate function may depend on all its samples, so single ones cannot be kept.
         if collate is not None and collate is not default_collate:
             return decode(ids.tolist())
         return decoded.take(data, _about(collate, task), ids, decode)
@@ -506,14 +515,15 @@ def _about(collate: object, task: Task) -> dict[str, object]:
     return {"collated": collate is not None, "task": task}
 
 
-# Items that are read between two looks at the clock, where a data set reads several at once.
+# Most items read between two checks of the clock, if the data set has `__getitems__`.
 _AT_ONCE = 32
-# Data sets need not stand reads from two threads at once, and one is read ahead in a thread.
+# Data sets may not be thread-safe, and a thread reads ahead.
 _reading = threading.RLock()
 
 
 def _reads_batches(kind: type) -> bool:
-    # A subclass that changes the items alone, as a `Subset` with a transform, inherits one that does not.
+    # A subclass that overrides `__getitem__` alone (a `Subset` with a transform) inherits a `__getitems__` without
+    # the change.
     for base in kind.__mro__:
         if "__getitems__" in vars(base):
             return callable(vars(base)["__getitems__"])
@@ -523,7 +533,7 @@ def _reads_batches(kind: type) -> bool:
 
 
 def _is_triple(data: object) -> bool:
-    """Return True for arrays in a tuple that are no pair of samples and labels."""
+    """Return True for a tuple of arrays whose length is not 2."""
     return isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
 
 

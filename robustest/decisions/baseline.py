@@ -1,10 +1,10 @@
-"""Baselines: decide if samples are no worse than in a stored run, or by another model, sample by sample."""
+"""Baselines: compare outcomes, sample by sample, with those of a stored run or of another model."""
 
-# A paired comparison sees a loss of one point where two separate accuracies are too uncertain. It
+# A paired comparison detects a loss of one point where two separate accuracies are too uncertain. It
 #
 # - fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha);
 # - is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
-# - passes otherwise; about a population only if the upper bound of the drop, at alpha, is tolerated.
+# - passes otherwise; for a population only if the upper bound of the drop, at alpha, is tolerated.
 #
 # One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums
 # (Fisher, The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
@@ -33,12 +33,12 @@ _MOVED = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoWorse(Rule, ABC):
-    """A claim on pairs of before and now, beside a claim on the number itself, which may fail earlier.
+    """A claim that outcomes are no worse than before, beside a claim on their share, which may fail earlier.
 
-    It needs every sample. Of several groups or parts, none may be worse.
+    The comparison needs every sample. Of several groups or parts, none may be worse.
 
     Attributes:
-        other: the claim on the number.
+        other: the claim on the share or mean.
         has_threshold: True if that claim has a threshold.
         before: (n, ...) the baseline's outcomes or scores in the data's order; None while the baseline is being made.
             Fewer than n rows if another model was evaluated in part: nothing passes then.
@@ -71,7 +71,7 @@ class NoWorse(Rule, ABC):
             missing = f"{decision.rule}; the other model was not asked about every sample"
         elif self.tolerance >= self.share_before:
             held = f"{self.share_before:.3f} held before, of which tolerance={self.tolerance:g} may be lost"
-            missing = f"nothing could be called worse: {held}"
+            missing = f"no loss could exceed the tolerance: {held}"
         if not missing:
             return self._paired(decision, columns)
         if self.has_threshold and decision.verdict is Verdict.FAILED:
@@ -108,7 +108,7 @@ class NoWorse(Rule, ABC):
         return self.before
 
     def _no_worse(self, decision: Decision, found: str, high: float) -> Decision:
-        """Return the decision of a comparison, in the words `found`, without a loss beyond the tolerance.
+        """Return the decision of a comparison without a loss beyond the tolerance; `found` describes it.
 
         Args:
             high: the largest upper end of the drops' intervals.
@@ -124,8 +124,8 @@ class NoWorse(Rule, ABC):
         if self.terms.scope == "set" or decision.verdict is not Verdict.PASSED or high <= self.tolerance:
             return decision
         rule = (
-            f"not shown of the population: a fall of up to {high:.4f} is left open, tolerance={self.tolerance:g} is "
-            f'claimed: give more samples or tolerance, or claim it of this set (scope="set"); {decision.rule}'
+            f"not shown for the population: a drop of up to {high:.4f} is possible, tolerance={self.tolerance:g} is "
+            f'claimed: give more samples or tolerance, or claim it for this set (scope="set"); {decision.rule}'
         )
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("baseline",))
 
@@ -192,7 +192,7 @@ class BaselineRule(NoWorse):
         groups: names and sample positions.
         columns: columns of outcomes; with several, samples are compared by the number that hold.
         parts: names and columns of parts, none of which may be worse.
-        together: True if all columns together may not be worse either; else results show the first part.
+        together: True if all columns together must be no worse either; otherwise results show the first part.
         level: error of each comparison's failure; None means the terms' alpha (one comparison).
     """
 
@@ -283,7 +283,7 @@ class ScoreChange:
         fall: mean score before minus the mean now.
         lost, gained: samples whose score is lower now, and higher.
         p_lost, p_gained: one-sided p-values, by bets, of "the population's mean did not fall", and "did not rise".
-        chance: the share of random swaps of before and now that lose as much.
+        chance: the share of random swaps of before and now that lose at least as much.
         most: the p-value by bets if every score had fallen to 0.
         interval: of the population's drop, two-sided at 1 - 2 alpha.
     """

@@ -1,10 +1,11 @@
-"""Multiplicity: the error that each of several claims, groups or tests may take, so that all together take alpha."""
+"""Multiplicity: levels for each of several claims, groups or tests that keep their joint error at alpha."""
 
 # A green run needs no correction: the run is wrongly green only if one of its claims is (an intersection-union test;
-# Berger, Technometrics 1982). A red run does: of 200 claims at their thresholds one is wrongly refuted in most runs. So
-# early failures share their error (Bonferroni): each has alpha / `family_size`. A claim too close to fail at this level
-# is evaluated further until its verdict is certain. Verdicts without that second chance (on a population, against a
-# baseline) are not corrected: there a failure may err with alpha, as a pass may.
+# Berger, Technometrics 1982). A red run does: if 200 claims lie at their thresholds, most runs refute one of
+# them wrongly. So early failures share alpha (Bonferroni): each has the level alpha / `family_size`. A claim too close
+# to its threshold to fail at this level is evaluated further until its verdict is certain. Verdicts that more samples
+# cannot make certain (on a population, against a baseline) are not corrected: their failures are wrong with probability
+# alpha at most, as their passes are.
 
 from __future__ import annotations
 
@@ -14,19 +15,19 @@ from math import expm1, log1p
 
 
 def failure_level(alpha: float, family_size: int) -> float:
-    """Return the error of one claim's early failure, so that a family of claims takes alpha together.
+    """Return the level of one claim's early failure that keeps the error of a family of claims at alpha.
 
     Args:
         alpha: error of the family, in (0, 0.5).
         family_size: claims in the family, >= 1.
     """
-    # The size is a setting, and is never counted: the tests selected, or the claims that ran before in the same
-    # process, must not move a verdict.
+    # The size is a setting, not a count: the selection of tests, and claims that ran before in the same process, must
+    # not change a verdict.
     return max(alpha / family_size, sys.float_info.min)  # never 0: its logarithm is infinite
 
 
 def group_level(alpha: float, groups: int, *, disjoint: bool) -> float:
-    """Return the error of each of several groups on one side, so that all together take alpha.
+    """Return the one-sided level of each of several groups that keeps their joint error at alpha.
 
     Args:
         disjoint: True if no sample is in two groups.
@@ -36,8 +37,9 @@ def group_level(alpha: float, groups: int, *, disjoint: bool) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values of any dependence, corrected for their number (Holm, Scandinavian Journal of Statistics
-    1979).
+    """Return p-values corrected for their number, for any dependence between them.
+
+    Holm, Scandinavian Journal of Statistics 1979.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected, largest = [0.0] * len(p_values), 0.0

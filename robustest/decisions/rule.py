@@ -284,7 +284,7 @@ def approximate(decision: Decision, terms: Terms, *, by: str, units: str, instea
         return decision
     remedy = f'claim it of these {units} (scope="set")'
     rule = (
-        f"not shown of the population: {by} holds only {about(terms.alpha)}, for many {units} and none that are rare; "
+        f"not shown for the population: {by} holds only {about(terms.alpha)}, for many {units} and none that are rare; "
         f"{f'{instead}, or ' if instead else ''}{remedy}"
     )
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)

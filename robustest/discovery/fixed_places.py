@@ -218,7 +218,7 @@ def find_columns_and_tokens(
 
 
 def _gap(has: Tensor, members: Sequence[Tensor], own: int) -> float:
-    # The gap of class number `own` for rows (N,) bool with a property.
+    # The lead of class number `own` over the others for a property `has` (N,) bool; 0 if others have it too often.
     shares = [float(has[rows].double().mean()) for rows in members]
     rest = max([*shares[:own], *shares[own + 1 :]])
     return shares[own] - rest if rest <= RARE else 0.0

@@ -1,9 +1,8 @@
-"""Gradient steps of a fixed number for every row: for training, and for pictures of features."""
+"""A fixed number of gradient steps for every row, for training and for pictures of features."""
 
 #     z_(t+1) = project(z_t + a_t * ascent(g_t)),  g_t the gradient of an `Objective` at z_t,  a_t = a or a (1 - t / T)
 #
-#
-# Nothing ends early: a training example that is misclassified already is made worse still. Claims use
+# No row stops early: a training example that is already misclassified is moved further. Claims use
 # `robustest.engine.search` instead.
 #
 # Pictures (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, sections 4 and 5)
@@ -159,5 +158,5 @@ def inverted(
 
 def everywhere(x: Tensor, bounds: Bounds) -> L2:
     """Return the Euclidean ball that holds everything inside the bounds."""
-    # Steps in it follow the gradient's direction.
+    # L2, because its steps follow the gradient's direction.
     return L2((bounds[1] - bounds[0]) * max(1, torch.Size(x.shape[1:]).numel()) ** 0.5)

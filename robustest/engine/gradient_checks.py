@@ -387,7 +387,7 @@ def probe_inputs(
 
 # Survivors, attacked without a bound and at half the radius
 
-# Decibels of half the amplitude.
+# Loss in decibels when the amplitude is halved.
 _HALF = 20 * math.log10(2)
 # Survivors of a chunk that are probed: enough to add up over chunks, cheap in each.
 _ROWS = 3

@@ -114,7 +114,7 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
         apart = one - other
     if bool(apart.any()):
         raise ConfigError(
-            f"Expected the exported model to answer alike to the last bit but its logits differ by up to "
+            f"Expected equal logits of the model and its export, to the last bit, but they differ by up to "
             f"{float(apart.abs().max()):.3g}. {_NAME_A_FACTORY}"
         )
     return out.getvalue()

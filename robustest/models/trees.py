@@ -282,7 +282,7 @@ def cells_of(
         return None
 
     def transform(some: NDArray[np.float32]) -> NDArray[Any]:
-        # A missing value is as good as a number far away here: it equals itself.
+        # A distant number replaces missing values: unlike NaN, it equals itself.
         numbers: NDArray[Any] = np.nan_to_num(made.transform(made.given(some)), nan=-1e30)
         return numbers
 

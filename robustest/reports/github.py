@@ -15,7 +15,7 @@ from robustest.results import Result, shown
 from robustest.words import count_of, sentence
 
 BUDGET = 900_000
-"""Largest size of a step's summary in bytes: GitHub drops a summary of more than 1 MiB whole."""
+"""Largest size of a step's summary in bytes: GitHub discards all of a summary of more than 1 MiB."""
 COMMENT = 60_000
 """Largest size of a comment in bytes: GitHub refuses more than 65,536 characters."""
 ANNOTATIONS = 10
@@ -24,7 +24,7 @@ ANNOTATIONS = 10
 _RESERVE = 400  # bytes of the budget for the lines that count the omitted parts
 _CELL = 300  # characters of a name in a table cell
 _FOLDED = 8_000  # characters of one failure's text
-_TABLE_SHARE = 0.6  # share of the budget: a byte of the table says more than one of the details
+_TABLE_SHARE = 0.6  # of the budget: the table gives more facts per byte than the details
 _MARKS = {
     "failed": "❌",
     "error": "⚠️",
@@ -69,7 +69,7 @@ def annotation_commands(
 
     Args:
         where: file and line (from 1) of each test id; a file is absolute, or relative to the workspace.
-        workspace: folder that absolute files are named from.
+        workspace: folder that paths in annotations are relative to.
     """
     commands = [_command("error", {"title": "robustest: results are missing"}, problem) for problem in lost]
     for row in worst_first(row for row in rows if row.state in EXPLAINED):
@@ -117,7 +117,7 @@ def summary(account: Account, *, budget: int = BUDGET) -> str:
     counts = Counter(row.state for row in rows)
     headline = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no claim was measured"
     page.add(f"\n## robustness: {headline}\n\n")
-    # Losses come first: with them no number below can be green. They get a fifth of the budget, so that rows follow.
+    # Losses come first: a run with losses is not green, whatever its rows. A fifth of the budget leaves room for rows.
     losses = [f"> **Results are missing: {escaped(text)}. This run is not green.**\n>\n" for text in account.lost]
     page.add_all(losses, 0.2)
     page.add("\n")
@@ -154,7 +154,7 @@ class _Page:
         """Add parts while they fit, then the number of parts that did not."""
         for count, part in enumerate(parts):
             if not self.add(part, share):
-                if self.parts:  # out of the reserve
+                if self.parts:  # from the reserve
                     self.parts.append(f"\n*{len(parts) - count} {cut}: GitHub limits a summary's size.*\n\n")
                 return
 

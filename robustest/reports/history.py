@@ -136,7 +136,7 @@ def state_of(history: ClaimHistory) -> str:
         # A claim that is no longer measured is not green, whatever its last run said.
         return NOT_MEASURED if history.behind else "passed"
     state = history.last.state
-    # A passed run of a changed working tree decides no commit.
+    # A passed run of a changed working tree proves nothing about a commit.
     return state if state in STATES and state != "passed" else "inconclusive"
 
 

@@ -17,7 +17,7 @@ from robustest.settings import Settings
 from robustest.version import VERSION
 
 SCHEMA = 5
-"""Version of the form in `result.schema.json`; files of another version are refused.
+"""Version of the format in `result.schema.json`; files of another version are refused.
 
 Version 4 identified claims by their words alone, so a reader could not tell two results of one claim apart.
 """
@@ -31,7 +31,7 @@ def write(
     shard: Mapping[str, Any] | None = None,
     origin: Origin | None = None,
 ) -> None:
-    """Write the file whole or not at all; folders are made.
+    """Write the file whole or not at all, and create missing folders.
 
     Args:
         shard: "index" and "count", ids of all "tests" of the run, and the ids "reported" here; None for a whole run.

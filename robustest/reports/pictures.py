@@ -1,4 +1,4 @@
-"""Pictures: a counterexample before, after and their difference; sheets of images in rows; and sounds beside them."""
+"""Pictures of a counterexample (before, after, difference), sheets of images, and the sound files next to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GAP = 8
 LARGEST_CHANGE = "largest change"
 """Key in the PNG file for the largest change, in input units; the page reads it."""
 SOUNDS = "sounds"
-"""Key in the PNG file for the digests of the sounds that lie beside it, before and after."""
+"""Key in the PNG file for the digests of the two sound files stored next to it, before and after the change."""
 
 
 def save_exhibit(
@@ -41,8 +41,9 @@ def save_exhibit(
 ) -> str | None:
     """Save one PNG: before | after | difference (grey is no change, the largest change has full contrast).
 
-    Masks and boxes follow in a second row: target, answers before and after, and their differences. Of waveforms the
-    PNG shows waves and spectrograms, and two WAV files of its name, `-clean.wav` and `-changed.wav`, lie beside it.
+    Masks and boxes follow in a second row: target, answers before and after, and their differences. For waveforms
+    the PNG shows waves and spectrograms; two WAV files, of the same name with the endings `-clean.wav` and
+    `-changed.wav`, are stored next to it.
 
     Args:
         before, after: (C, H, W) or (H, W) arrays inside of the bounds, C is 1 or 3.
@@ -52,7 +53,7 @@ def save_exhibit(
         sample_rate: of waveforms (T,) or (C, T), in Hz; None for images.
 
     Returns:
-        The path, or None if the arrays are no images and no waveforms.
+        The path, or None if the arrays are neither images nor waveforms.
     """
     if sample_rate is not None and np.ndim(before) in (1, 2):
         loudest = max(abs(bounds[0]), abs(bounds[1]))
@@ -147,11 +148,11 @@ def _tile(image: NDArray[np.float64]) -> Tile:
 
 # Pixels of a waveform's picture: width, height of the wave, height of the spectrogram.
 _WIDE, _WAVE, _SPECTRUM = 240, 72, 112
-# Seconds of a sound that are saved.
+# Most seconds of a sound that are saved.
 _LONGEST = 30
-# Decibels below the loudest of the three spectrograms that are drawn.
+# Decibels that a spectrogram shows below the loudest power of the sounds before and after.
 _DEPTH = 80.0
-# Colours of a spectrogram from quiet to loud: dark to bright in grey as well.
+# Colours of a spectrogram from quiet to loud; brightness rises too, so that prints in grey keep the order.
 _HEAT = np.array([(12, 8, 38), (96, 20, 110), (200, 62, 78), (250, 150, 40), (252, 250, 190)], dtype=np.float64)
 
 
@@ -165,7 +166,7 @@ def _save_waveforms(
     folder: str, name: str, pair: Sequence[NDArray[np.float64]], loudest: float, sample_rate: int
 ) -> str:
     first, second = pair
-    # The difference on a scale of its own, as in images: it is often far below the sound.
+    # As in images, the difference has a separate scale: it is often far below the sound.
     delta = second - first
     largest = float(np.abs(delta).max())
     shown = [first.mean(0), second.mean(0), delta[np.abs(delta).max(1).argmax()]]
@@ -289,7 +290,7 @@ def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored:
     sheet = Image.fromarray(image)
     pen = ImageDraw.Draw(sheet)
     for *corners, kind, score in boxes.tolist():
-        # Unused rows of the array, and boxes without an area.
+        # Skip unused rows of the array, and boxes without an area.
         if kind < 0 or corners[2] <= corners[0] or corners[3] <= corners[1]:
             continue
         colour = _colour(int(kind) + 1)

@@ -1,4 +1,4 @@
-"""Geometry: rotation, translation, scale, shear, perspective and crop, drawn for each sample; outside is black."""
+"""Rotation, translation, scale, shear, perspective and crop, drawn for each sample; pixels outside are black."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustest.shifts.tables import SeverityTable, family
 
 @family(SeverityTable((5.0, 10.0, 15.0, 20.0, 30.0)))
 def rotation(x: Tensor, degrees: float, key: Tensor) -> Tensor:
-    """Turn about the centre, to the left or the right by the sample's coin."""
+    """Rotate about the centre, to the left or the right at random for each sample."""
     angle = rng.signs(rng.fold(key, "rotation"), ()).mul_(math.radians(degrees))
     return _warp(x, ((angle.cos(), angle.sin(), 0.0), (-angle.sin(), angle.cos(), 0.0)))
 
@@ -30,14 +30,14 @@ def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((1.1, 1.2, 1.35, 1.5, 1.8)))
 def scale(x: Tensor, factor: float, key: Tensor) -> Tensor:
-    """Enlarge or shrink about the centre by a factor, by the sample's coin."""
+    """Enlarge or shrink about the centre by a factor, at random for each sample."""
     size = rng.signs(rng.fold(key, "scale"), ()).mul_(math.log(factor)).exp_()
     return _warp(x, ((size, 0.0, 0.0), (0.0, size, 0.0)))
 
 
 @family(SeverityTable((5.0, 10.0, 15.0, 22.0, 30.0)))
 def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
-    """Shear about the centre by an angle, along rows or columns and to either side, by the sample's coins."""
+    """Shear about the centre by an angle, along rows or columns and to either side, at random for each sample."""
     slope = rng.signs(rng.fold(key, "shear"), ()).mul_(math.tan(math.radians(degrees)))
     level = rng.signs(rng.fold(key, "shear along"), ()).clamp_(min=0.0)
     return _warp(x, ((1.0, slope * level, 0.0), (slope * (1 - level), 1.0, 0.0)))
@@ -71,7 +71,7 @@ def _warp(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     (a, b, c), (d, e, f) = ([zero + part for part in row] for row in forward)
     height, width = x.shape[-2:]
-    # A pixel of the result is read at the inverse of the map, about the point that the centre goes to.
+    # The inverse of the map gives the source of each pixel; (across, down) is the place that the centre moves to.
     area = a * e - b * d
     across, down = (width - 1) / 2 + c, (height - 1) / 2 + f
     columns = e / area, -b / area, (b * down - e * across) / area + (width - 1) / 2
@@ -80,7 +80,7 @@ def _warp(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
 
 
 def _from_quadrilateral(corner: Tensor) -> list[list[Tensor]]:
-    """Return the projective map from four corners (N, 4, 2) to the corners of the unit square, rows of (N, 1, 1)."""
+    """Return the projective map from four corners (N, 4, 2) to the corners of the unit square, 3 x 3 of (N, 1, 1)."""
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (
         (p[:, 0].view(-1, 1, 1), p[:, 1].view(-1, 1, 1)) for p in corner.unbind(1)
     )

@@ -146,7 +146,7 @@ def hue(x: Tensor, degrees: float, key: Tensor) -> Tensor:
 
 @family(SeverityTable((1.25, 1.5, 2.0, 2.5, 3.5)))
 def gamma(x: Tensor, exponent: float, key: Tensor) -> Tensor:
-    """Raise every element to the exponent, or to its inverse, by the sample's coin."""
+    """Raise every element to the exponent, or to its inverse, at random for each sample."""
     side = rng.signs(rng.fold(key, "gamma"), (1, 1, 1))
     return x.clamp(min=0.0).pow(torch.full_like(side, exponent).pow(side))
 

@@ -6,8 +6,8 @@ One line per entry would repeat most fields: 200 claims and 1,000 runs take 29 t
 - A month's file: the first line names the month. A list line, `["=NAME", [REFERENCE, ...]]`, lists claims with their
   requirements. A `RunLine` has a whole run in columns, in the order of its list.
 
-Names are digests of contents, and the lines of a file are a sorted set: histories are joined by joining lines, in
-either order, also by git's `merge=union`. A file with a line that no run writes is refused, with the line's number.
+Names are digests of contents, and the lines of a file are a sorted set: histories are joined by the union of their
+lines, in either order, also by git's `merge=union`. A file with a malformed line is refused, with the line's number.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from robustest.history import ClaimId, HistoryEntry
 from robustest.safe_files import read_below, write_atomic
 from robustest.store.files import alone
 
-# Bytes of a file.
+# Most bytes of a file.
 LARGEST = 64 * 2**20
 SCHEMA = 3
 _MOST_FILES = 20_000
-# Characters of a text.
+# Most characters of a text.
 _LONGEST = 300
 _LARGEST_NUMBER = 1e100
 _ATTRIBUTES = "*.jsonl text eol=lf merge=union\n"
@@ -84,8 +84,8 @@ class EntryClass(NamedTuple):
     ends: int
 
 
-# An entry has one interval; or also one of the value, from 0 to the upper end of the first; or also any other one,
-# which is in `RunLine.others`.
+# The intervals of an entry: one alone; a second one, of the value, from 0 to the upper end of the first; or a second
+# one with other ends, which are in `RunLine.others`.
 _ONE, _FROM_ZERO, _BOTH = range(3)
 
 
@@ -144,7 +144,7 @@ def read(folder: Path) -> History:
         times.update(_read_month(folder, name, month, claims, entries))
     if len(times) == times.total():
         return entries
-    # Parts of one run may be added on their own: each entry counts once.
+    # Parts of one run may be added separately: each entry counts once.
     return {claim: list(dict.fromkeys(ones)) for claim, ones in entries.items()}
 
 
@@ -189,7 +189,7 @@ def _join(folder: Path, lines: Mapping[str, set[bytes]]) -> None:
                     _refuse(folder, name, number, repr(line[:60].decode("utf-8", "replace")))
         if not (folder / ".gitattributes").exists():
             write_atomic(folder / ".gitattributes", _ATTRIBUTES.encode())
-        # Claims first: a run's line names them, and the writing may be cut short.
+        # Claims first: a run's line names them, and the writing may be interrupted.
         for name in sorted({*before, *lines}, key=lambda name: (_MONTH(name) is not None, name)):
             ordered = sorted({*before.get(name, ()), *lines.get(name, ())})
             if ordered != before.get(name):
@@ -340,7 +340,7 @@ def _read_month(
                 place.append(entry)
     except (ValueError, TypeError) as error:
         _refuse(folder, name, number, str(error))
-    # By equal times, `read` finds runs that were added in parts.
+    # Equal times let `read` find runs that were added in parts.
     return [run.time for _, run in runs]
 
 
@@ -447,7 +447,7 @@ def _entries(run: RunLine, requirements: Sequence[Requirements]) -> list[History
     _check_numbers("high", run.highs, _NUMBERS)
     both = [at for at, end in enumerate(ends) if end == _BOTH]
     if type(run.others) is not list or [one[:1] for one in run.others] != [[at] for at in both]:
-        raise TypeError("Expected both intervals of each claim of a run that has two")
+        raise TypeError("Expected both intervals of each claim that has two")
     low, high = list(run.lows), list(run.highs)
     left_low: Iterable[float | None] = repeat(None, count)
     left_high: Iterable[float | None] = repeat(None, count)
@@ -505,7 +505,7 @@ def _entries(run: RunLine, requirements: Sequence[Requirements]) -> list[History
 def _check_texts(columns: Mapping[str, Iterable[Any]]) -> None:
     for name, values in columns.items():
         if not all(type(value) is str and _FORMS[name](value) for value in values):
-            raise ValueError(f"Expected {name} of a run to be a text of its form")
+            raise ValueError(f"Expected {name} of a run to be a text in its format")
 
 
 def _check_numbers(name: str, values: Collection[Any], kinds: AbstractSet[type]) -> None:

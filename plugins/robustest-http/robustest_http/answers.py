@@ -23,7 +23,7 @@ def check(gives: object, classes: object) -> None:
     if gives not in GIVES:
         raise ConfigError(expected(f"gives to be one of {', '.join(GIVES)}", gives))
     if (gives == "labels") != (classes is not None):
-        raise ConfigError(expected("classes=, their number, with gives='labels' and only then", classes))
+        raise ConfigError(expected("classes=, the number of classes, with gives='labels' and only then", classes))
 
 
 def answers(value: object, n: int, gives: Gives) -> NDArray[Any]:
@@ -40,7 +40,7 @@ def answers(value: object, n: int, gives: Gives) -> NDArray[Any]:
     try:
         found = np.asarray(value)
     except ValueError:  # lists of different lengths
-        raise ModelError("numbers in rows of one length but got rows of several") from None
+        raise ModelError("numbers in rows of one length but got rows of several lengths") from None
     if gives == "labels" and found.shape == (n, 1):
         found = found[:, 0]
     shape = f"({n},)" if gives == "labels" else f"({n}, K >= 2)"
@@ -48,7 +48,7 @@ def answers(value: object, n: int, gives: Gives) -> NDArray[Any]:
     if not right:
         raise ModelError(f"{gives} of shape {shape} but got {found.shape}")
     if found.dtype.kind not in "fiu":
-        raise ModelError(f"{gives} that are numbers but got {found.flat[0]!r}, say ({found.dtype})")
+        raise ModelError(f"{gives} that are numbers but got, for example, {found.flat[0]!r} ({found.dtype})")
     if not np.isfinite(found).all():
         raise ModelError(f"finite {gives} but got NaN or infinite ones (sample {_first(found)} of {n})")
     if gives == "probabilities":
@@ -80,7 +80,7 @@ def classifier(
 def _logarithms(found: NDArray[Any]) -> NDArray[Any]:
     found = found.astype(np.float64)
     if (found < 0).any() or (np.abs(found.sum(1) - 1) > _SUM_OFF).any():
-        raise ModelError("probabilities, which are no less than 0 and add up to 1, but got others")
+        raise ModelError("probabilities >= 0 that add up to 1 but got others")
     # An attack needs margins that it can climb: probabilities near 0 and 1 hardly change. The smallest float32
     # replaces 0.
     logarithms: NDArray[Any] = np.log(np.maximum(found, np.finfo(np.float32).tiny))

@@ -1,4 +1,4 @@
-"""Means over answers clustered by item and by annotator, and verdicts on them for other people."""
+"""Means over answers clustered by item and by annotator, and verdicts that hold for other annotators."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def clustered(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estim
     # Business and Economic Statistics 2011, section 2). Resampling items alone treats the annotators as all there are:
     # with ten annotators its intervals are three times too narrow.
     by_item, by_annotator, by_both = (_variance(parts, clusters) for clusters in (item, annotator, pair))
-    # The two-way variance can be too small by chance, or negative: it is at least that of either kind of cluster.
+    # By chance the two-way variance can be too small or negative, so the larger one-way variance is its lower bound.
     variance = max(by_item + by_annotator - by_both, by_item, by_annotator)
     return _estimate(value, variance, item, annotator, min(_effective(item), _effective(annotator)))
 
@@ -69,7 +69,7 @@ def share_by_annotator(held: NDArray[np.bool_], item: Ints, annotator: Ints) -> 
 
 
 def share_interval(held: NDArray[np.bool_], estimate: Estimate, alpha: float) -> tuple[float, float]:
-    """Return an interval of the share that is never inside the exact one for independent answers."""
+    """Return an interval of the share that contains the exact interval for independent answers."""
     # Clusters that agree by chance show no variance, yet R answers cannot be more certain than R independent ones.
     low, high = estimate.interval(alpha, lowest=0.0)
     least, most = clopper_pearson(int(held.sum()), len(held), alpha)
@@ -85,7 +85,7 @@ def difference_by_annotator(
     parts = np.where(first, (held - share_1) / n_1, 0.0) - np.where(second, (held - share_2) / n_2, 0.0)
     there = first | second
     found = _by_annotator(share_1 - share_2, parts[there], item[there], annotator[there])
-    # Without any variance, an error remains as if one or two answers of each kind could have been different.
+    # Even with zero variance, the error is at least that of one or two different answers of each kind.
     return replace(found, error=max(found.error, 2 * hypot(1 / n_1, 1 / n_2)))
 
 
@@ -126,7 +126,7 @@ def _effective(clusters: Ints) -> float:
 Bools = NDArray[np.bool_]
 Interval = tuple[float, float]
 
-_FEW_RULE = "{} annotators: fewer than {} do not tell how much others differ"
+_FEW_RULE = "{} annotators: at least {} are needed, to estimate the differences between annotators"
 
 
 def foreseen_interval(held: Bools, annotator: Ints, found: Estimate, terms: Terms) -> Interval:
@@ -141,7 +141,7 @@ def foreseen_interval(held: Bools, annotator: Ints, found: Estimate, terms: Term
 def noticed_interval(
     kinds: tuple[Bools, Bools], held: Bools, annotator: Ints, found: Estimate, terms: Terms
 ) -> Interval:
-    """Return the interval of the share among some answers minus that among others (`kinds`), as `foreseen_interval`."""
+    """Return the interval of the share among the first kind of answers minus the share among the second."""
     if terms.scope == "set":
         return found.interval(terms.alpha)
     (who, first), (whose, second) = (_shares_of(held[rows], annotator[rows]) for rows in kinds)
@@ -164,7 +164,7 @@ def _shares_of(held: Bools, annotator: Ints) -> tuple[Ints, NDArray[np.float64]]
 def decide_foreseen(
     interval: Interval, found: Estimate, at_least: float | None, *, idle: float, terms: Terms
 ) -> Decision:
-    """Return the verdict on the share of answers that predict the model's.
+    """Return the verdict on the share of answers that predict the model's answer.
 
     Args:
         idle: the share that guessing, or always giving the most frequent answer, reaches.
@@ -178,9 +178,7 @@ def decide_foreseen(
         verdict = judge_interval(interval, at_least, at_least=True)
         if verdict is Verdict.PASSED and interval[0] <= idle:
             verdict = Verdict.INCONCLUSIVE
-            rule = (
-                f"guessing, or always giving the most frequent answer, is right in {idle:.3f}: nothing need be foreseen"
-            )
+            rule = f"guessing, or always giving the most frequent answer, reaches {idle:.3f}: no foresight is shown"
     return Decision(
         verdict=verdict,
         rule=rule,
@@ -198,7 +196,7 @@ def decide_noticed(
     *,
     terms: Terms,
 ) -> Decision:
-    """Return the verdict on the difference between a cue and the null cue, to exceed `at_least`.
+    """Return the verdict on the claim that the difference between a cue and the null cue exceeds `at_least`.
 
     Args:
         cue, planted: the difference and its interval, of the cue and of the planted cue; None if not in the study.
@@ -208,7 +206,9 @@ def decide_noticed(
     if at_least is None:
         rule = "no threshold given"
     elif cue is None or planted is None:
-        rule = "the study holds no null cue and planted cue: whether people could have told them apart is not known"
+        rule = (
+            "the study lacks the cue or the planted cue: it needs both, and the null cue, to show that cues are noticed"
+        )
     elif cue[0].annotators < FEWEST_ANNOTATORS:
         rule = _FEW_RULE.format(cue[0].annotators, FEWEST_ANNOTATORS)
     elif planted[1][0] <= 0:

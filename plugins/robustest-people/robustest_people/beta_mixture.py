@@ -47,11 +47,15 @@ class BetaMixture:
 
 
 def fit_mixture(selected: Ints, shown: Ints, count: Ints, starts: list[Floats]) -> tuple[BetaMixture, Floats]:
-    """Return the maximum-likelihood mixture, and its parameters, from `count` (c,) items of `selected` of `shown`."""
+    """Return the maximum-likelihood mixture, and its parameters.
+
+    Args:
+        selected, shown, count: (c,); `count` items were selected by `selected` of the `shown` annotators.
+    """
     keep = count > 0
     cells = _gathered(selected[keep], shown[keep], count[keep])
-    # The likelihood is climbed directly: EM, the authors' way, is slower to the same maximum. It has several local
-    # maxima, so the best end counts.
+    # The likelihood is climbed directly: EM, the authors' method, reaches the same maximum more slowly. The
+    # likelihood has several local maxima, so the best result of all starts counts.
     ends = [minimize(_loss, start, args=cells, jac=True, method="L-BFGS-B", bounds=_bounds(start)) for start in starts]
     best = min(ends, key=lambda end: float(end.fun))
     a, b, logits = np.split(best.x, 3)
@@ -71,7 +75,7 @@ def fit_spline(mixture: BetaMixture, right: Floats, n: int) -> Floats:
         right: (n + 1,) shares of all items with 0..n selections that are classified correctly.
     """
     joint = binom.pmf(np.arange(n + 1)[:, None], n, _MIDDLE) * mixture.masses()
-    # B-splines are a partition of unity, so coefficients in [0, 1] keep the whole spline there.
+    # B-splines are a partition of unity, so coefficients in [0, 1] keep the whole spline in [0, 1].
     coefficients = lsq_linear(joint @ _BASIS, right, bounds=(0, 1), method="bvls").x
     given: Floats = _BASIS @ coefficients
     return given
@@ -80,11 +84,10 @@ def fit_spline(mixture: BetaMixture, right: Floats, n: int) -> Floats:
 def accuracy_by_mixture(
     v1: Cells, v2: Cells, points: tuple[Ints, Ints], draws: tuple[Ints, Ints], n: int, *, random: np.random.Generator
 ) -> tuple[float, Floats]:
-    """Return the accuracy of the replication's P(correct | s) on the original's distribution of s, and of resamples
-    (b,).
+    """Return the adjusted accuracy (step 3 of the module's text), and (b,) the same of resamples.
 
     Args:
-        points: counts of the cells of both, (1, c1) and (1, c2).
+        points: counts of the cells of `v1` and `v2`, (1, c1) and (1, c2).
         draws: resampled counts, (b, c1) and (b, c2).
         n: annotators that the spline is fitted to.
     """
@@ -157,7 +160,7 @@ class Cells:
         return int(self.count.sum())
 
     def thinned(self, n: int) -> Floats:
-        """Return (c, n + 1) probabilities that 0..n of n annotators drawn from an item's selected it."""
+        """Return (c, n + 1) probabilities that 0..n of n annotators, drawn from those of an item, selected it."""
         chances: Floats = hypergeom.pmf(np.arange(n + 1), self.shown[:, None], self.selected[:, None], n)
         return chances
 

@@ -163,16 +163,16 @@ def _checked(annotations: object) -> tuple[Annotations, Annotations]:
     for name, says in zip(("data", "new_data"), annotations, strict=True):
         if not says.independent:
             raise DataError(
-                f"Expected annotations of {name} that were not used for matching but these were: items chosen for "
-                "what annotators said of them look better by it than they are. Leave them out (matching=...), or "
-                "collect new ones."
+                f"Expected annotations of {name} that were not used for matching but these were: items selected "
+                "by their annotations look better in these annotations than they are. Leave them out (matching=...), "
+                "or collect new ones."
             )
         few = np.flatnonzero(says.shown < FEWEST)
         if len(few) or not len(says):
             which = f", the first is item {few[0]} with {says.shown[few[0]]}" if len(few) else ""
             raise DataError(
                 f"Expected {FEWEST} annotations or more of each item of {name} but {len(few)} of {len(says)} items "
-                f"have fewer{which}."
+                f"have fewer{which}. Collect more, or leave these items out."
             )
     return annotations[0], annotations[1]
 
@@ -240,7 +240,9 @@ def _notes(gaps: Gaps, correction: str | None) -> list[str]:
     for name, gap in (("raw", gaps.raw), ("at equal measured frequency", gaps.naive)):
         notes.append(f"gap {name}: {gap.estimate:.3f} +- {gap.error:.3f} (standard error)")
     if correction is None:
-        notes.append("not corrected for the noise of selection frequencies: the gap is biased")
+        notes.append(
+            "not corrected for the noise of selection frequencies: the gap is biased, correction= reduces the bias"
+        )
     if gaps.uncovered > 0:
         notes.append(f"{gaps.uncovered:.1%} of the original is at selection frequencies that the replication lacks")
     return notes

@@ -149,8 +149,9 @@ def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answ
     of[:, differ] = evidence.columns["label"][wrong], evidence.columns["predicted"][wrong]
     if len(beyond := np.flatnonzero((of >= len(responses.classes)).any(0))):
         raise DataError(
-            f"Expected answers about the {len(responses.classes)} classes of the model and the data but item "
-            f"{beyond[0]} has label {of[0, beyond[0]]} and prediction {of[1, beyond[0]]}."
+            f"Expected labels and predictions among the {len(responses.classes)} classes of the answers but item "
+            f"{beyond[0]} has label {of[0, beyond[0]]} and prediction {of[1, beyond[0]]}. Collect answers "
+            "about all classes."
         )
     label, predicted = of[:, responses.item]
     there = label >= 0

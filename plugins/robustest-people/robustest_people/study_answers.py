@@ -1,7 +1,7 @@
-"""Checks that claims on answers share, and tests that a sample was drawn uniformly, without its outcomes.
+"""Shared checks of claims on answers, and tests that a sample was drawn uniformly, which use no outcomes.
 
 If all sets of n of N items are equally likely, counts in the sample have known distributions (`uniformity`). A uniform
-sample is refused with probability at most `LEVEL`, in finite samples. A choice related to outcomes alone is not found.
+sample is refused with probability at most `LEVEL`, in finite samples. A choice by outcomes alone is not detected.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.packs import Decision, Evidence
 from robustest_people.responses import Responses
 
-# The probability of refusing a uniform sample, below a claim's alpha: its owner can only draw anew.
+# The probability of refusing a uniform sample. It is below a claim's alpha, as the only remedy is a new sample.
 LEVEL = 0.001
 
-# The first 1, 2, ... tenths of the set are marks, and each remainder by these periods.
+# Items are marked by position: the first 1, 2, ... tenths of the set, and each remainder modulo these periods.
 _TENTHS, _PERIODS = 10, range(2, 11)
 
 # Most simulated samples (the smallest p-value, 1 / 5000, is well below half of the level), samples drawn at once, and
@@ -75,11 +75,11 @@ def uniformity(
     both = np.minimum(1.0, 2 * np.minimum(*tails))
     at, tests = int(both.argmin()), len(counted) + 1
     what, seen, marked = counted[at]
-    # Each half is scaled to the whole level: p <= LEVEL if a test is beyond its share of the level.
+    # Scaled by the share of the level, so that p <= LEVEL if the test rejects at its share.
     p = min(1.0, 2 * len(counted) * float(both[at]))
     exact = Uniformity(what=what, seen=seen, expected=n * marked / total, p=p, tests=tests)
-    # 3. The chi-square statistic of all classes is that of multivariate hypergeometric draws: it finds many small
-    # missing classes.
+    # 3. In uniform samples the counts of the classes are multivariate hypergeometric. Their chi-square statistic finds
+    # many small missing classes.
     square, mean, p = _classes_together(drawn, label, seed)
     together = Uniformity(what="chi-square of the classes", seen=square, expected=mean, p=min(1.0, 2 * p), tests=tests)
     return min(exact, together, key=lambda one: one.p)
@@ -118,7 +118,7 @@ def _classes_together(drawn: NDArray[np.bool_], label: NDArray[np.int64], seed: 
     while len(others) < _DRAWS:
         size = min(_AT_ONCE, _DRAWS - len(others))
         others = np.append(others, square(random.multivariate_hypergeometric(sizes, n, size=size)))
-        # As large but for rounding: among a hundred equal counts the order of the sum decides the last digit.
+        # The factor allows for rounding: the order of the terms changes the last digit of the sum.
         as_large = np.flatnonzero(others >= seen * (1 - 1e-9))
         if len(as_large) >= _ENOUGH:
             return seen, float(others.mean()), _ENOUGH / (1 + int(as_large[_ENOUGH - 1]))
@@ -151,7 +151,7 @@ def checked_responses(responses: object) -> Responses:
 
 
 def check_about(responses: Responses, n: int) -> None:
-    """Raise DataError for answers about another number of items than `n`."""
+    """Raise DataError if the answers are not about a set of `n` items."""
     if responses.size != n:
         raise DataError(f"Expected answers about a data set of {n} samples but got some about {responses.size} items.")
 
@@ -178,8 +178,8 @@ def chosen_sample(sign: Uniformity | None, n: int, total: int) -> str:
         return ""
     draw = f"numpy.random.default_rng(0).choice({total}, {n}, replace=False)"
     return (
-        f"{sign}. Expected items drawn uniformly, as {draw} draws them, and answers about these alone: leave out what "
-        "was looked at besides, or look at the rest"
+        f"{sign}. Expected answers about items drawn uniformly, for example by {draw}: leave out answers about other "
+        "items, or collect answers about all items"
     )
 
 
@@ -192,7 +192,7 @@ def uniformity_details(sign: Uniformity | None) -> dict[str, Any]:
 
 
 def checked_study(study: object, why: str) -> Responses:
-    """Return the answers of a study, all of known annotators; `why` is for the error.
+    """Return a study's answers if all annotators are known; errors give `why` as the reason.
 
     Raises:
         ConfigError: another type.

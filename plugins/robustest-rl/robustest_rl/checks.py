@@ -1,4 +1,4 @@
-"""Checks before anything is played, and scales that are measured once."""
+"""Checks before any episode is played, and scales of threats, which are measured once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(scene: Scene, threat: Threat | None, seed: int) -> None:
         threat.nominal(scene.world.make())
 
     def act(seen: Any, step: int) -> Any:
-        # The policy's own actions: an environment can repeat under random ones and differ where the agent goes.
+        # The policy's actions: an environment may repeat under random ones, and not in states that the agent reaches.
         batch = policy.seen([seen])
         key = torch.tensor([step])
         with policy.asked(key), torch.no_grad():

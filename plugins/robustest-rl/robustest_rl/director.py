@@ -1,8 +1,8 @@
-"""The search for a director (Sun et al., ICLR 2022), whose only reward is the return that the agent loses.
+"""Search for a director (Sun et al., ICLR 2022): a policy of the attack, rewarded with the return that the agent loses.
 
-1. Cross-entropy search (Rubinstein, 1999): draw candidates' weights from a normal, play all on the same episodes as one
-   batch, refit mean and spread to the quarter of lowest return.
-2. The better of the best candidate and the final mean starts some steps of policy gradient (Williams, 1992).
+1. Cross-entropy search (Rubinstein, 1999): draw candidates' weights from a normal distribution, play all on the same
+   episodes as one batch, and refit mean and spread to the quarter with the lowest returns.
+2. Policy-gradient steps (Williams, 1992) start from the better of the best candidate and the final mean.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Effort:
 
 @dataclass(frozen=True)
 class Found:
-    """A director."""
+    """A director that a search found."""
 
     attack: Directed  # with its weights
     by_generation: tuple[float, ...]  # the lowest mean return in each generation
 
     @property
     def improved(self) -> bool:
-        # The first generation is random.
+        # The first generation is random: only later ones can improve on it.
         return min(self.by_generation) < self.by_generation[0]
 
 
@@ -64,13 +64,13 @@ def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: 
             rng.normal(rng.keys(seed, torch.arange(effort.candidates) + 1000 * generation), (size,)).double().numpy()
         )
         tried = mean + spread * draws
-        # The mean itself competes (but for a first mean of zeros), so that a noisy generation cannot lose it.
+        # The mean competes too (except a first mean of zeros), so that a noisy generation cannot lose it.
         tried[0] = mean if generation or start.weights else tried[0]
         keys = search_keys(seed, f"generation {generation}", effort.episodes)
         returns = play_all(arena, threat, replace(start, weights=()), tried, keys, lowest=elite).mean(1)
         order = np.argsort(returns, kind="stable")
         told.append(float(returns[order[0]]))
-        # `<=`: of equals the later one counts, from a distribution that has learned more.
+        # `<=`: on a tie the later candidate counts, as its distribution was refitted more often.
         if returns[order[0]] <= lowest:
             best, lowest = tried[order[0]], returns[order[0]]
         chosen = tried[order[:elite]]

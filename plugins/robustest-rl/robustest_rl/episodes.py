@@ -1,4 +1,4 @@
-"""Episodes: each is a function of its key, the policy, the environment and the adversary; lanes only batch them."""
+"""Episodes, each a function of its key, the policy, the environment and the adversary, played in batches."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Arena:
     policy: Policy
     world: World
     lanes: int = BLOCK  # most episodes at once
-    block: int = BLOCK  # rows of one call of the policy; another number may move last bits
+    block: int = BLOCK  # rows of one call of the policy; another number may change the last bits of outputs
     max_steps: int = 10_000  # steps after which an episode without an end is an error
     cost: str = ""  # a key of `info` whose negated sum is the return; "" for the reward
     cut: int | None = None  # steps after which every episode is broken off; None plays to the end
@@ -66,7 +66,7 @@ class Arena:
         record: Record | None = None,
         race: Race | None = None,
     ) -> Played:
-        """Play an episode for each key (n,) int64, from which all its draws follow, those of the environment too.
+        """Play an episode for each key (n,) int64; its key determines all draws, including those of the environment.
 
         Args:
             start: overrides of the adversary's first state, tensors (n, ...).
@@ -119,7 +119,7 @@ class Arena:
         state = {name: part.clone() for name, part in {**adversary.begin(self.policy, keys), **start}.items()}
         seen = []
         for place, env in enumerate(self._envs[:n]):
-            # Before the reset: some environments compute from their parameters there.
+            # Before the reset, in which some environments use their parameters.
             adversary.prepare(env, {name: part[place] for name, part in state.items()})
             seen.append(env.reset(seed=env_seed(keys[place]))[0])
         out = Played(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), Counter())
@@ -201,21 +201,21 @@ def env_seed(key: Tensor) -> int:
 
 
 def search_keys(seed: int, use: str, n: int) -> Tensor:
-    """Return (n,) int64 keys of episodes that nothing is judged on, different for each use."""
+    """Return (n,) int64 keys of episodes that no verdict uses, different for each use."""
     return rng.fold(rng.keys(seed, torch.arange(n)), f"episodes of {use}")
 
 
 def steady_block(policy: Policy, seen: Tensor) -> int:
-    """Return `BLOCK`, or 1 if an answer of the policy differs in the last bit from place to place in a batch.
+    """Return `BLOCK`, or 1 if the policy's output for a row depends on its place in the batch.
 
     Args:
         seen: (n, *S) observations to try.
 
     Raises:
-        ModelError: the same batch has two answers: the policy draws without `stochastic`.
+        ModelError: the policy gives two outputs for the same batch: it is random without `stochastic`.
     """
     if policy.stochastic:
-        return 1  # what it draws itself would depend on its neighbours
+        return 1  # a row's random draws would depend on its neighbours
     batch = seen[torch.arange(BLOCK) % len(seen)]
     if not batch.dtype.is_floating_point:
         return BLOCK if _steady(policy, batch) else 1
@@ -229,10 +229,10 @@ def _steady(policy: Policy, batch: Tensor) -> bool:
         first = policy.outputs(batch)
         if not torch.equal(first, policy.outputs(batch)):
             raise ModelError(
-                "Expected the policy to answer the same observations alike but it does not: it draws. Say "
-                "stochastic=True, so that what it draws follows from each episode's key."
+                "Expected equal outputs of the policy for equal observations but they differ: it is random. Pass "
+                "stochastic=True, so that each episode's key determines its random draws."
             )
-        # Rolls move rows between the places of a vectorised kernel and its remainder.
+        # Rolls move rows between the vectorised part of a kernel and its remainder.
         return all(torch.equal(policy.outputs(batch.roll(k, 0)), first.roll(k, 0)) for k in (1, 7, 16, 29, 45))
 
 

@@ -333,8 +333,8 @@ def _learner(train: object, options: Options, settings: Settings) -> Learner:
     if train is None:
         if options.get("preprocessing") is not None:
             raise ConfigError(
-                "Expected preprocessing= together with train=, of whose model it is, but got it alone. Give "
-                "embedding=, which maps the inputs."
+                "Expected preprocessing= together with train=, for whose model it is, but got it alone. To map the "
+                "inputs, pass embedding=."
             )
         return Logistic()
     check_train(train)

@@ -357,7 +357,7 @@ class CoversRule:
         if self.terms.scope == "set" or part.verdict is not Verdict.PASSED:
             return part
         rule = (
-            f"not shown of the population: Student's t over training draws and test samples holds only "
+            f"not shown for the population: Student's t over training draws and test samples holds only "
             f'{about(self.terms.alpha)}, and for none that are rare; claim it of these sets (scope="set")'
         )
         return replace(part, verdict=Verdict.INCONCLUSIVE, rule=rule)

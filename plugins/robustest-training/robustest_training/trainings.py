@@ -100,7 +100,10 @@ def _read(data: object, bounds: tuple[float, float], name: str) -> tuple[Tensor,
     ]
     x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
     if bool((y < 0).any()):
-        raise DataError(f"Expected labels >= 0 in {name} but sample {int((y < 0).nonzero()[0, 0])} has {int(y.min())}.")
+        raise DataError(
+            f"Expected labels >= 0 in {name} but sample {int((y < 0).nonzero()[0, 0])} has {int(y.min())}. Leave out "
+            "samples without a label."
+        )
     if bool((y == y[0]).all()):
         raise DataError(
             f"Expected samples of two classes or more in {name} but all are of class {int(y[0])}: nothing can be "

@@ -160,7 +160,7 @@ def test_all_parts_that_are_claimed_must_hold(verdicts: tuple[Verdict, Verdict],
     assert found.approximate
 
 
-ABOUT = "not shown of the population: Student's t over training draws and test samples holds only about alpha = 0.05"
+ABOUT = "not shown for the population: Student's t over training draws and test samples holds only about alpha = 0.05"
 
 
 @pytest.mark.parametrize(("threshold", "verdict"), [("high", P), ("between", Q), ("low", F)])

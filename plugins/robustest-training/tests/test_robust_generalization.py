@@ -169,7 +169,7 @@ def test_what_was_learned_by_heart_fails_and_class_means_pass() -> None:
     assert "other seeds and samples, about alpha = " in passed.rule
     of_others = gap(max_gap=0.25, scope="population")
     assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
-    assert "not shown of the population: Student's t over seeds" in of_others.rule
+    assert "not shown for the population: Student's t over seeds" in of_others.rule
     result = gap(Training(by_heart=True), max_gap=0.1)
     assert result.verdict is Verdict.FAILED
     assert result.estimate is not None

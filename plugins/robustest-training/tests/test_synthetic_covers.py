@@ -75,7 +75,7 @@ def test_the_gap_and_the_factor_show_nothing_of_a_population() -> None:
     assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
     for name in ("accuracy gap", "diversity factor"):
         assert part(of_others, name)["verdict"] == "inconclusive"
-        assert f"{name}: not shown of the population" in of_others.rule
+        assert f"{name}: not shown for the population" in of_others.rule
 
 
 def test_wrong_labels_are_a_gap() -> None:

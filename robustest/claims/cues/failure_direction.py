@@ -1,11 +1,11 @@
-"""Failures in a corner of a class: errors along a direction of an embedding, beyond those that it foresees."""
+"""Failure directions: errors of a class along a direction of an embedding, beyond the errors foreseen from it."""
 
 # A direction is fitted for each class, and orders samples left out of the fit. The value is the error rate of the
-# samples that lie furthest, less the rate foreseen there: near 0 where errors are ordinary, near
-# 1 where a minority fails that training lacked.
+# samples that lie furthest, less the rate foreseen there: near 0 where errors are ordinary, near 1 where the model
+# fails on a minority that training lacked.
 #
-# A direction does not name the common feature of the errors: look at the samples that lie furthest, and test it with
-# `measure_no_spurious_feature`.
+# A direction does not name the common feature of the errors: look at the samples that lie furthest, and test their
+# common feature with `measure_no_spurious_feature`.
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 
-# Failure directions: for each class a direction of an embedding along which a model's errors differ from its hits.
+# Failure directions: for each class a direction of an embedding along which a model's errors differ from its hits, the
+# correct answers.
 #
 # After Jain, Lawrence, Moitra and Madry, "Distilling Model Failures as Directions in Latent Space" (ICLR 2023): on
 # standardised embeddings of unit length, a linear support vector machine per class separates errors from hits.
@@ -98,7 +99,7 @@ class FailureDirections:
     Attributes:
         directions: the highest excess first.
         skipped: the reason per class that could not be searched.
-        permutations: draws made; fewer than requested once nothing could be found any more.
+        permutations: draws made; fewer than requested once no p-value could fall to alpha any more.
     """
 
     directions: tuple[FailureDirection, ...]
@@ -133,7 +134,7 @@ def find_failure_directions(
         labels: (N,) int64 classes.
         errors: (N,) bool, True where the model is wrong.
         folds: of the cross-validation, >= 2.
-        costs: of the machines, > 0; the cost with the best score counts.
+        costs: of the support vector machines, > 0; the cost with the best score counts.
         permutations: draws of the errors within each class, >= 1; the smallest p is 1 / (permutations + 1).
         alpha: largest corrected p that counts as found.
         min_excess: an excess must exceed this to count as found, in 0..1.
@@ -325,7 +326,7 @@ _LEAST_CHANCE = 0.01
 
 
 def class_evidence(rows: Tensor, labels: Tensor, keys: Tensor, *, folds: int) -> Tensor:
-    """Return how much more each row (D,) looks like its own class than like the next one, (N,).
+    """Return (N,) the score of each row's class less the highest score of another class.
 
     It is >= 0 where the row is classified right.
     """
@@ -441,7 +442,7 @@ def top_eigenvalue(rows: Tensor, steps: int = 20) -> float:
 
 
 def balanced_costs(targets: Tensor, used: Tensor) -> Tensor:
-    """Return costs (B, N) that give both sides (-1, 1) of each machine the same weight, and sum to its used rows."""
+    """Return costs (B, N) that give both sides (-1, 1) of each machine the same weight, with the sum of `used`."""
     total = used.sum(1, keepdim=True)
     costs = torch.zeros_like(used)
     for side in (-1, 1):
@@ -454,7 +455,7 @@ Embedding = Callable[[Tensor], Tensor] | Tensor
 """Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples, in order."""
 
 MAX_EXCESS = 0.45
-"""The assertion's default limit; `benchmarks/failure_directions.py` shows which models it accuses."""
+"""The assertion's default limit; `benchmarks/failure_directions.py` shows which models exceed it."""
 
 # Images are averaged down to this side at most before their principal components are taken.
 _SIDE = 16
@@ -492,15 +493,15 @@ def measure_no_failure_direction(
     min_errors: int = 10,
     **options: Unpack[Options],
 ) -> Result:
-    """Measure the errors along a linear direction beyond those that looks foresee (Jain et al., ICLR 2023).
+    """Measure errors along a linear direction, beyond those foreseen from the embedding (Jain et al., ICLR 2023).
 
-    The claim fails if a class exceeds `max_excess_error` and chance does not (p <= alpha / 2, corrected for all
-    classes); it passes if no class exceeds it and all could be decided, which takes `min_errors` errors and as many
-    hits. It is about this set of samples, for any scope.
+    The claim fails if a class exceeds `max_excess_error` and chance does not explain it (p <= alpha / 2, corrected for
+    all classes). It passes if no class exceeds it and all classes could be decided, which takes `min_errors` errors and
+    as many hits. The verdict holds for this set of samples, whatever the scope.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        max_excess_error: the error rate beyond the foreseen one that is claimed at most, in 0..1.
+        max_excess_error: the largest error rate beyond the foreseen one, in 0..1.
         embedding: the rows that machines are fitted on, not the model's own last layer: there its failures look like
             another class. None takes principal components of inputs, averaged down to 16 x 16.
         components: most principal components.
@@ -575,7 +576,7 @@ def measure_no_failure_direction(
 
 @assertion(measure_no_failure_direction, max_excess_error=MAX_EXCESS)
 def assert_no_failure_direction() -> None:
-    """Claim that along no linear direction a class has many more errors than similarity to other classes explains."""
+    """Claim that no class has, along a linear direction, many more errors than its similarity to others explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -654,7 +655,7 @@ def _doubt(evidence: Evidence, found: FailureDirections, max_excess_error: float
     if not over:
         return ""
     least = min(over, key=lambda direction: direction.p_value)
-    return f"class {least.label}: {least.excess:.3f}, p = {least.p_value:.2g}: chance or not, give more samples"
+    return f"class {least.label}: {least.excess:.3f}, p = {least.p_value:.2g}: this may be chance, give more samples"
 
 
 def _exhibits(evidence: Evidence, found: FailureDirections, most: int) -> list[Exhibit]:

@@ -1,9 +1,9 @@
-"""An attack on a chunk of samples, and proofs for the samples that it leaves, for all claims on robustness."""
+"""An attack on a chunk of samples, and proofs for correctly predicted samples, for all claims on robustness."""
 
 # 1. The model predicts each sample unchanged. A wrong prediction is not attacked.
 # 2. A known counterexample that still breaks a sample (`robustest.run.replay`) replaces the attack.
 # 3. All others are attacked by the stages of the cascade, each stage on the samples that earlier stages left.
-# 4. With `Certifying`, bounds then try to prove the samples that the model has right.
+# 4. With `Certifying`, bounds then try to prove the samples that the model predicts correctly.
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def check_threat(threat: object) -> None:
 
 
 def check_threat_fits_task(task: Task, threat: Threat) -> None:
-    """Raise ConfigError for a threat that moves images with targets that would have to move too."""
+    """Raise ConfigError for a threat that moves images if their targets would have to move too."""
     if task.placed and isinstance(threat, Spatial):
         raise ConfigError(
-            f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of "
-            f"{task.name} do not follow a search. Use a norm ball, or claim accuracy under the shifts rotation, "
+            f"Expected a threat that does not move the image but {threat} does, and a search cannot move the targets "
+            f"of {task.name}. Use a norm ball, or claim accuracy under the shifts rotation, "
             "translation and scale."
         )
 
@@ -59,7 +59,7 @@ def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> C
 
 
 def draws_in(cascade: Cascade) -> int:
-    """Return the most draws of a cascade's stages if all average over draws (for random models), else 1."""
+    """Return the most draws of any stage of a cascade if all average over draws (for random models), else 1."""
     draws = [draws_of(stage.searcher) for stage in cascade.stages]
     # One stage on single predictions makes the whole attack one on single predictions.
     return max(draws) if min(draws, default=1) > 1 else 1
@@ -71,13 +71,14 @@ def setup_for_draws(cascade: Cascade, setup: Setup) -> Setup:
         return setup
     if not setup.task.one_class:
         raise ConfigError(
-            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}."
+            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}. Choose an "
+            "attack on single answers."
         )
     return setup.but(suppress=(*setup.settings.suppress, "random_forward"))
 
 
 def check_certify(how: str | None, draws: int) -> bool:
-    """Return True if the call, or else the settings, ask for proofs; ConfigError if there are none."""
+    """Return True if the call, or else the settings, ask for proofs; raise ConfigError if there cannot be any."""
     how = context.current().settings.certify if how is None else how
     if how is None:
         return False
@@ -86,7 +87,7 @@ def check_certify(how: str | None, draws: int) -> bool:
     if draws > 1:
         raise ConfigError(
             f"Expected an attack on single answers with certify={how!r} but got one that averages {draws} draws. "
-            "Bounds are of a model that answers alike every time: leave certify out."
+            "Bounds need a model without randomness: leave certify out."
         )
     return True
 
@@ -97,7 +98,7 @@ class Attacking:
 
     Attributes:
         keep: add the column "x" with the inputs found, or the best attempts.
-        probing: make the experiments of health checks.
+        probing: run the experiments of health checks.
         every: return every counterexample, to be tried on another model.
     """
 
@@ -138,7 +139,7 @@ class Attacking:
         if self.replay is not None:
             for row, index in enumerate(chunk.ids.tolist()):
                 known = self.replay.counterexamples.get(index)
-                # Only samples that the model has right: a wrong one needs no counterexample.
+                # Only correctly predicted samples: a wrong one needs no counterexample.
                 if known is not None and bool(held[row]):
                     held[row], predicted[row], after[row] = False, known.predicted.to(predicted), known.x
                     size[row], margin[row] = known.size, known.margin
@@ -165,7 +166,7 @@ class Attacking:
             held[left], after[left], size[left], margin[left] = ~found.broken, found.x, found.size, found.margin
             counts |= outcome.stages
 
-        # Wrong unchanged samples are not held, but no attack has broken them.
+        # Samples that are wrong without a change do not hold, but no attack has broken them.
         broken = ~held & right
         exhibits = exhibits_of(
             evaluator, chunk, broken, clean=clean, predicted=predicted, after=after, badness=-margin, size=size
@@ -191,7 +192,7 @@ class Attacking:
         return replace(self, every=True)
 
     def transfer(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        # Inside the threat without a check: the inputs were found there for the same samples.
+        # Not checked against the threat: the inputs were found inside it for the same samples.
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)
         judgement = evaluator.judge(x, chunk.y)
@@ -225,8 +226,9 @@ def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certifying(Attacking):
-    """An attack on a chunk, then bounds for the samples that are right; another model's inputs that break a proven
-    sample are refused by the driver.
+    """An attack on a chunk, then bounds for the correctly predicted samples.
+
+    The driver refuses another model's inputs that break a proven sample.
     """
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:

@@ -221,8 +221,8 @@ def _smoothed(
         how, other = ((one.sigma, one.draws, one.guesses) for one in (model, no_worse_than))
         if how != other:
             raise ConfigError(
-                f"Expected no_worse_than= to be smoothed by (sigma, draws, guesses) = {how} but got {other}: what is "
-                "certified depends on them."
+                f"Expected no_worse_than= to be smoothed by (sigma, draws, guesses) = {how} but got {other}: the "
+                "certified radii depend on them. Smooth both models equally."
             )
         no_worse_than = no_worse_than.model
     elif no_worse_than is not None and not isinstance(no_worse_than, (str, os.PathLike)):

@@ -165,7 +165,10 @@ class Flickering:
             for at in chunk.ids.tolist():
                 x = frames[at].to(evaluator.device) * (high - low) + low
                 if len(x) < 2 or not bool(((x >= low) & (x <= high)).all()):
-                    raise DataError(f"Expected two frames or more in [0, 1] of sequence {at} of {name} but got others.")
+                    raise DataError(
+                        f"Expected two frames or more in [0, 1] of sequence {at} of {name} but got fewer, or values "
+                        "outside. Divide 8-bit frames by 255."
+                    )
                 # Identical frames test nothing (see `finish`).
                 moved.append(bool(moved_rows(x[:1].expand_as(x), x).any()))
                 logits = evaluator.logits(x)

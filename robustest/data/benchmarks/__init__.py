@@ -60,10 +60,10 @@ class Benchmark(ImageFiles):
         return missing_images(self)
 
     def matching(self, source: object) -> Samples:
-        """Return the samples of another data set that are of this benchmark's classes, with its labels.
+        """Return another data set's samples of this benchmark's classes, with this benchmark's labels.
 
         Args:
-            source: as for `as_samples`; labels are the model's outputs, 0..999, or it is a `Benchmark`.
+            source: as for `as_samples`; with the model's outputs 0..999 as labels, or a `Benchmark`.
 
         Raises:
             DataError: a label is out of range, or no sample is of these classes.
@@ -107,7 +107,7 @@ _3DCC = (
     *("near_focus", "far_focus", "bit_error", "color_quant", "flash", "fog_3d"),
     *("h265_abr", "h265_crf", "iso_noise", "low_light", "xy_motion_blur", "z_motion_blur"),
 )
-# The folders that ImageNet-C's archives are named after; some unpack each into its own.
+# Names of ImageNet-C's archives, each of which may be unpacked into a separate folder of that name.
 _GROUPS = ("noise", "blur", "weather", "digital", "extra")
 
 
@@ -122,11 +122,14 @@ class Archive:
 
     def refuse_clean(self) -> None:
         if self.clean is not None:
-            raise ConfigError(f"Expected no clean= for {self.name}: its images are no others' corrupted ones.")
+            raise ConfigError(
+                f"Expected no clean= for {self.name} but got it: its images are not corrupted versions of others. Leave "
+                "it out."
+            )
 
     def refuse_view(self) -> None:
         if self.view is not None:
-            raise ConfigError(f"Expected no view= for {self.name}: its images are arrays, shown as they are.")
+            raise ConfigError(f"Expected no view= for {self.name} but got it: its images are arrays. Leave it out.")
 
 
 def benchmark(
@@ -146,8 +149,8 @@ def benchmark(
         view: function from a PIL image in RGB to a float tensor (C, H, W) or a PIL image. None takes ImageNet's usual
             view, the shorter side to 256 pixels and the 224 x 224 in the middle, unless images have 64 or 224 pixels.
             Arrays have no view.
-        clean: for corrupted images: the same images without corruption, as data or as a folder with a folder for each
-            class; falls from clean accuracy and the relative mCE need it.
+        clean: for corrupted benchmarks, the same images without corruption, as data or as a folder with a folder for
+            each class; drops from clean accuracy and the relative mCE need it.
 
     Returns:
         A `Benchmark`, which is a data set; a `CorruptedBenchmark` for `assert_corruption_robustness`; or a
@@ -166,7 +169,9 @@ def benchmark(
         raise ConfigError(expected("view to be a function of a PIL image", view))
     path = Path(root)
     if not path.is_dir():
-        raise DataError(f"Expected {name} unpacked in {path} but there is no such folder.")
+        raise DataError(
+            f"Expected {name} unpacked in {path} but there is no such folder. Unpack it there, or name another folder."
+        )
     return BENCHMARKS[name](Archive(name=name, root=path, view=view, clean=clean))
 
 

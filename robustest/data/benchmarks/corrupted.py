@@ -256,7 +256,7 @@ def opened(path: Path, what: str) -> NDArray[np.generic]:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:
-        raise DataError(f"Expected an array of {what} in {path} but got: {error}.") from error
+        raise DataError(f"Expected an array of {what} in {path} but got: {error}. Unpack the archive again.") from error
 
 
 PERTURBATIONS = (

@@ -58,7 +58,7 @@ def read_image(path: Path, view: View) -> Tensor:
         with Image.open(path) as file:
             image = file.convert("RGB")
     except OSError as error:
-        raise DataError(f"Expected an image in {path} but got: {error}.") from error
+        raise DataError(f"Expected an image in {path} but got: {error}. Unpack the archive again.") from error
     return shown(view, image)
 
 
@@ -102,7 +102,7 @@ def missing_images(benchmark: Any, what: str = "images") -> tuple[str, ...]:
 def folders_in(root: Path) -> list[str]:
     """Return the sorted names of the folders in a folder, without hidden ones."""
     if not root.is_dir():
-        raise DataError(f"Expected a folder at {root} but there is none.")
+        raise DataError(f"Expected a folder at {root} but there is none. Unpack the archive, or correct the path.")
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
 
 

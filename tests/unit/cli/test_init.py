@@ -144,7 +144,7 @@ def test_a_project_that_cannot_be_looked_at_says_why_and_gets_no_test(
     done = robustest("init", "--model", "my_project:load_model", "--data", "my_project:data")
     assert "return load_model()\n" in Path("conftest.py").read_text(encoding="utf-8")
     assert "return data\n" in Path("conftest.py").read_text(encoding="utf-8"), "a value is not called"
-    assert "could not look at them: OSError: no weights" in done.out
+    assert "could not inspect them: OSError: no weights" in done.out
     assert not Path(TESTS).exists()
     assert "init . again" in done.out
 

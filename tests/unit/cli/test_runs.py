@@ -41,7 +41,7 @@ def test_a_shard_is_read_back(run_file: Make) -> None:
         ({"results": [{}]}, "no field 'test'"),
         (
             {"results": [{"test": "t", "problem": "", "replay": "", "result": None, "ending": None}]},
-            "neither a result nor a problem",
+            "a result or a problem of t but got neither",
         ),
         ({"results": [{"test": "t", "problem": "", "replay": "", "result": [], "ending": None}]}, "a result"),
         ({"lost": [1]}, "lost to list texts"),

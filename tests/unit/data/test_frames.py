@@ -111,7 +111,7 @@ def test_a_changed_cell_alone_is_changed() -> None:
     [
         (pd.DataFrame({"id": [2**53, 2**53 - 1]}), "float32 tells apart"),
         (pd.DataFrame({"x": [1.0, np.inf]}), "finite numbers"),
-        (pd.DataFrame({"x": [[1], [2]]}), "Turn it into one of them, or drop it"),
+        (pd.DataFrame({"x": [[1], [2]]}), "Convert the column to one of these, or drop it"),
         (pd.DataFrame({"x": pd.to_timedelta([1, 2], unit="D")}), "numbers, booleans, categories, words or dates"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "different names"),
         (pd.DataFrame({"x": []}), "empty frame"),

@@ -504,10 +504,10 @@ def test_a_population_is_no_worse_where_the_whole_interval_of_the_fall_is_tolera
     for tolerance in (0.0, high - 1e-6):
         left_open = found(POPULATION, tolerance)
         assert (left_open.verdict, left_open.at_alpha) == (Verdict.INCONCLUSIVE, True)
-        assert left_open.rule.startswith(f"not shown of the population: a fall of up to {high:.4f} is left open")
+        assert left_open.rule.startswith(f"not shown for the population: a drop of up to {high:.4f} is possible")
         assert "; no worse: " in left_open.rule or threshold is None
         assert found(SET, tolerance).verdict is Verdict.PASSED
-        assert "not shown of the population" not in found(SET, tolerance).rule
+        assert "not shown for the population" not in found(SET, tolerance).rule
     tolerated = found(POPULATION, high)
     assert (tolerated.verdict, tolerated.at_alpha) == (Verdict.PASSED, True)
     assert "no worse: " in tolerated.rule

@@ -251,7 +251,7 @@ def test_a_number_that_fails_needs_no_other_model() -> None:
 def test_of_a_population_the_whole_interval_must_be_tolerated() -> None:
     narrow = measured(net(), net(), scope="population")
     assert narrow.verdict is Verdict.INCONCLUSIVE
-    assert "not shown of the population" in narrow.rule
+    assert "not shown for the population" in narrow.rule
     assert measured(net(), net(), scope="population", tolerance=0.1).verdict is Verdict.PASSED
 
 
@@ -262,7 +262,7 @@ def test_a_model_that_never_holds_cannot_be_compared_with() -> None:
     for options in ({}, {"tolerance": 0.5}):
         found = measure_accuracy(net(), samples(), no_worse_than=hopeless, **options)
         assert found.verdict is Verdict.INCONCLUSIVE
-        assert "nothing could be called worse" in found.rule
+        assert "no loss could exceed the tolerance" in found.rule
     assert measured(net(), net(), tolerance=0.95).verdict is Verdict.INCONCLUSIVE
 
 

@@ -75,7 +75,10 @@ class Journal:
         self.append("study", -1, -1, {"study": study})
         first = next(self.read(), None)
         if first is None or first.kind != "study" or first.content.get("study") != study:
-            raise StoreError(f"Expected the journal of this study at {self._path} but it is another study's.")
+            raise StoreError(
+                f"Expected the journal of this study at {self._path} but it is another study's. Restore the right one, "
+                "or create this study in another folder."
+            )
 
     def append(self, kind: Kind, annotator: int, page: int, content: dict[str, Any]) -> bool:
         """Add an event, and return once it is on the disk; False if one of this kind, annotator and page exists."""
@@ -161,7 +164,8 @@ class Progress:
                     self._stop(event)
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 raise StoreError(
-                    f"Expected a journal of this study but event {event.id} does not fit: {error!r}."
+                    f"Expected a journal of this study but event {event.id} does not fit: {error!r}. Restore it from a "
+                    "backup."
                 ) from error
             self.last = event.id
 

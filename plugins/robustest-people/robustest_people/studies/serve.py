@@ -1,4 +1,4 @@
-"""The server of a study: uvicorn, on this machine alone by default; its pages, and the guard in front of them."""
+"""The server of a study (uvicorn, local to this machine by default), its pages, and a guard that checks requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def serve(folder: Path, *, host: str, port: int, public: str | None, tell: Calla
 
     Args:
         port: 0 takes a free one.
-        public: the address that browsers see, if another.
+        public: the address that browsers use, if it differs from host and port.
         tell: called with the study and its address once requests are taken.
 
     Raises:
@@ -62,7 +62,7 @@ def serve(folder: Path, *, host: str, port: int, public: str | None, tell: Calla
             app = make_app(Desk(study, journal), pages, folder / "images", address)
             _write_links(study, address)
             tell(study, address)
-            # h11 bounds what a request's head may hold; no header of a proxy is believed.
+            # h11 limits the size of a request's head; headers of proxies are not trusted.
             config = uvicorn.Config(
                 app, http="h11", ws="none", lifespan="off", log_level="warning", access_log=False, server_header=False,
                 proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=10, limit_concurrency=1000,
@@ -83,8 +83,8 @@ def listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise ConfigError(f"Expected a port in 0..65535 but got {port}.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends at once (TCP_NODELAY) only where the protocol is named, which `socket.create_server` does not do; an
-    # answer's head and body would otherwise lie 40 ms apart.
+    # asyncio sets TCP_NODELAY only if the socket names its protocol, which that of `socket.create_server` does not.
+    # Without it, the head and the body of an answer arrive 40 ms apart.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere it would share the port
@@ -158,7 +158,7 @@ class Pages:
         problem: str = "",
         given: Mapping[str, str] | None = None,
     ) -> str:
-        """Return a page of questions, with a message about missing answers, and those already sent, if any."""
+        """Return a page of questions, with a message about missing answers, and the answers already sent, if any."""
         return self._render(
             f"{'boxes' if self._study.task is Task.CONTAINS else 'choices'}.html",
             place=place,
@@ -246,7 +246,7 @@ def address_of(host: str, port: int, public: str | None = None) -> Address:
     """
     if public is None and is_every(host):
         raise ConfigError(
-            f"Expected --public with --host {host}, so that other names than this server's are refused. "
+            f"Expected --public with --host {host}, so that requests for other names are refused, but got none. "
             "Give the address that annotators see: --public http://NAME:PORT"
         )
     named = [f"http://{_bracketed(host)}:{port}"]
@@ -322,16 +322,16 @@ class Guard:
 
     def _refused(self, scope: Message) -> tuple[int, str] | None:
         if _only(scope, b"host") not in self._address.hosts:
-            return 421, "This server has another name.\n"
+            return 421, "This server has another name: use the link that you were given.\n"
         if scope["method"] in ("GET", "HEAD"):
             return None
         if scope["method"] != "POST":
             return 405, "Only GET and POST are answered.\n"
         # Browsers name the origin of a form; old ones leave out `Sec-Fetch-Site`.
         if _only(scope, b"origin") not in self._address.origins:
-            return 403, "Forms are taken from this server's own pages alone.\n"
+            return 403, "Only forms of this server's pages are accepted: open the link again.\n"
         if _only(scope, b"sec-fetch-site") not in (None, "same-origin"):
-            return 403, "Forms are taken from this server's own pages alone.\n"
+            return 403, "Only forms of this server's pages are accepted: open the link again.\n"
         return None
 
 

@@ -129,7 +129,7 @@ def test_saying_always_the_same_foresees_nothing() -> None:
     study = Responses.from_columns(item, np.zeros_like(item), size=ITEMS, classes=K, annotator=who, truth=truth)
     result = measure_simulatable(study, at_least=0.5)
     assert (result.verdict, result.estimate) == (Verdict.INCONCLUSIVE, 0.9)
-    assert "nothing need be foreseen" in result.rule
+    assert "no foresight is shown" in result.rule
 
 
 def test_guessing_among_few_choices_foresees_nothing() -> None:
@@ -216,7 +216,7 @@ def test_without_controls_nothing_is_shown(cues: tuple[str, ...]) -> None:
     for at_least in (-0.9, 0.0, 0.9):
         result = measure_cue_noticed(noticing(0.8, cues=cues), "logo", at_least=at_least)
         assert result.verdict is Verdict.INCONCLUSIVE
-        assert result.rule.startswith("the study holds no null cue and planted cue")
+        assert result.rule.startswith("the study lacks the cue or the planted cue")
         assert (result.estimate is None) is ("null" not in cues)
 
 

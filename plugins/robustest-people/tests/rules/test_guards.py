@@ -91,7 +91,7 @@ def test_few_annotators_speak_for_nobody_else(annotators: int, verdict: Verdict,
         noticed(0.1, annotators=annotators, terms=terms),
     ):
         assert found.verdict is verdict
-        few = f"{annotators} annotators: fewer than {FEWEST_ANNOTATORS} do not tell how much others differ"
+        few = f"{annotators} annotators: at least {FEWEST_ANNOTATORS} are needed, to estimate the differences"
         assert found.rule == (few if verdict is Q else how(terms))
 
 
@@ -137,7 +137,7 @@ def test_a_study_that_could_show_nothing_shows_nothing(terms: Terms) -> None:
     for one, planted in ((None, control), (cue, None), (None, None)):
         found = decide_noticed(one, planted, 0.1, terms=terms)
         assert found.verdict is Q
-        assert found.rule.startswith("the study holds no null cue and planted cue")
+        assert found.rule.startswith("the study lacks the cue or the planted cue")
     nothing = decide_noticed(None, None, None, terms=terms)
     assert (nothing.estimate, nothing.interval, nothing.rule) == (None, (-1.0, 1.0), "no threshold given")
 
@@ -305,7 +305,7 @@ def judged_about(verdict: Verdict, of_set: Any, population: Any, by: str) -> Non
     """Hold what an approximate rule gives: a set has the verdict, and of a population a pass alone is withheld."""
     assert of_set.verdict is verdict
     assert population.verdict is (Q if verdict is P else verdict)
-    about = f"not shown of the population: {by} holds only about alpha = 0.05 a side"
+    about = f"not shown for the population: {by} holds only about alpha = 0.05 a side"
     assert population.rule.startswith(about) is (verdict is P)
     assert 'scope="set"' in population.rule or verdict is not P
     assert verdict is P or population.rule == of_set.rule

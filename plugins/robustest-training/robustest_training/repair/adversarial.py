@@ -1,4 +1,4 @@
-"""Adversarial training: on the worst inputs that a threat allows, found anew in every step."""
+"""Adversarial training on the worst inputs that a threat allows, searched anew in every step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from robustest_training.repair.log import Repaired
 from robustest_training.repair.trainer import Method, Trainer
 from robustest_training.repair.training import Training, TrainingOptions
 
-# The size of a cue beside a ball: robust training only removes cues inside the ball.
+# Comparison of a cue's size with a ball's radius: robust training only removes cues inside the ball.
 
 
 _LOOKED_AT = 512
@@ -26,7 +26,7 @@ _LOOKED_AT = 512
 
 @dataclass(frozen=True, slots=True)
 class CueFit:
-    """The size of a cue beside the radius of a ball.
+    """A cue's size compared with the radius of a ball.
 
     Attributes:
         inside: share of samples, in 0..1, whose pair (cue off, cue on) is no further apart than the radius.
@@ -55,7 +55,7 @@ def cue_fit(cue: Cue, threat: Threat, data: object, *, bounds: tuple[float, floa
         bounds: smallest and largest input value.
 
     Raises:
-        ConfigError: the threat's proposals are no inputs (a patch, a pose), so that cues have no size in it.
+        ConfigError: the threat's proposals are not inputs (but patches or poses), so a cue has no size in it.
     """
     samples = data if isinstance(data, Samples) else as_samples(data)
     ids = rng.permutation(0, len(samples))[:_LOOKED_AT]
@@ -80,8 +80,8 @@ def check_fit(cue: Cue, threat: Threat, data: object, bounds: tuple[float, float
     if not fit.fits:
         raise ConfigError(
             f"Expected a cue inside {threat} but {cue.name} has size {fit.median:.4g} (median; {fit.inside:.0%} of "
-            "samples are inside). Training for a ball does not take away what lies outside it, and can make a model "
-            "rely on it more. Use counterfactual_training or last_layer_retraining, or a wider ball."
+            "samples are inside). Training for a ball does not remove a cue outside it, and can make a model rely "
+            "on it more. Use counterfactual_training or last_layer_retraining, or a wider ball."
         )
 
 
@@ -109,7 +109,7 @@ def adversarial_training(
     - "fast": one step of 1.25 eps from a random start (Wong, Rice and Kolter, "Fast is better than free", ICLR 2020);
       costs twice plain training. It may suddenly overfit to its step: measure the result with an attack of more steps.
     - "free": each batch is trained on `steps` times, and each gradient moves the inputs as well (Shafahi et al.,
-      NeurIPS 2019); an epoch costs `steps` plain ones, so use fewer.
+      NeurIPS 2019); an epoch costs as much as `steps` plain epochs, so train for fewer.
 
     Args:
         model: a torch module, or a `Classifier` of one; it stays unchanged.
@@ -119,8 +119,8 @@ def adversarial_training(
         steps: gradient steps per batch, >= 1; None takes 7, or 4 for "free"; 1 for "fast".
         widening: share of the training, in [0, 1), over which the radius grows from 0: a model learns little from a
             wide ball at once.
-        cue: a cue to unlearn; it must fit inside the ball, as a larger one is relied on no less afterwards, and often
-            more.
+        cue: a cue to unlearn; it must fit inside the ball: a trained model relies on a larger cue as much as before,
+            and often more.
         options: as in `TrainingOptions`.
 
     Returns:
@@ -190,7 +190,7 @@ class Adversarial(Method):
         z, size = (
             threat.start(region, batch.key),
             threat.stride(region),
-        )  # a whole ball's radius a time, as in the paper
+        )  # each step is as long as the radius, as in the paper
         for _ in range(self.steps):
             point = z.detach().requires_grad_(True)
             gradient = trainer.descend(threat.render(point, region), batch.y, to=point)
@@ -199,7 +199,7 @@ class Adversarial(Method):
 
 
 def narrowed(threat: Threat, share: float) -> Threat:
-    """Return a ball of this share of its radius, at most the whole; other threats unchanged."""
+    """Return a ball with this share of its radius, at most the whole radius; other threats stay unchanged."""
     if share >= 1 or not isinstance(threat, (Linf, L2, L1)):
         return threat
     return replace(threat, eps=threat.eps * share)

@@ -160,9 +160,9 @@ def test_masks_in_other_claims(network: nn.Module) -> None:
 
 def test_a_threat_that_moves_things_is_refused_for_masks(network: nn.Module) -> None:
     data = shapes.drawn(2, seed=0)
-    with pytest.raises(ConfigError, match="do not follow a search"):
+    with pytest.raises(ConfigError, match="a search cannot move the targets"):
         measure_robust_accuracy(network, data, Spatial(), task=MASKS)
-    with pytest.raises(ConfigError, match="do not follow a search"):
+    with pytest.raises(ConfigError, match="a search cannot move the targets"):
         measure_robust_score(network, data, Spatial(), task=MASKS)
 
 
