@@ -19,6 +19,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -94,24 +95,34 @@ def _recognised(path: Path) -> str:
 
 
 def _json(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "its nesting"
+        return json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
+        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else f"its content: {error}"
         raise DataError(f"Expected whole JSON in {path} but it is damaged or cut off at {where}.") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # the last one would win, whichever score that is
+        raise ValueError("an object has a key twice")
+    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a file with one JSON object a line, with their line numbers."""
+    decode = json.JSONDecoder(object_pairs_hook=_object).decode
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError):
+                row = decode(line)
+            except (ValueError, RecursionError) as error:
+                why = "" if isinstance(error, (json.JSONDecodeError, RecursionError)) else f": {error}"
                 raise DataError(
-                    f"Expected a JSON object in line {number} of {path} but it is damaged or cut off."
+                    f"Expected a JSON object in line {number} of {path} but it is damaged or cut off{why}."
                 ) from None
             if not isinstance(row, dict):
                 raise DataError(expected(f"a JSON object in line {number} of {path}", row))
@@ -135,8 +146,8 @@ def _jsonl(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    # Spreadsheets begin CSV files with a byte order mark.
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    # Spreadsheets begin CSV files with a byte order mark. Python limits a field to 128 KiB; prompts are longer.
+    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
         reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
         try:
             names = next(reader, [])
@@ -158,6 +169,15 @@ def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
                 f"Expected a whole CSV file but {path} is damaged in line {reader.line_num}: {error}."
             ) from None
     return _of(dict(zip(names, columns, strict=True)), path, options)
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    before = csv.field_size_limit(LARGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _parquet(path: Path, options: Mapping[str, Any]) -> Outcomes:
@@ -197,7 +217,8 @@ def _metric(options: Mapping[str, Any], have: Iterable[str], path: Path) -> str:
 
 def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
     """Read the samples of one task of lm-evaluation-harness (format of 0.4.13)."""
-    rows = list(_lines(path))
+    # The harness writes each line once: an equal one is a copy, not another run.
+    rows = list({json.dumps(row, sort_keys=True): (number, row) for number, row in _lines(path)}.values())
     named: list[tuple[str, dict[str, Any]]] = []
     filters = sorted({str(row.get("filter", "none")) for _, row in rows})
     for number, row in rows:
@@ -301,7 +322,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any]:
             if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
             else _zstandard(path, info)
         )
-        found = json.loads(raw)
+        found = json.loads(raw, object_pairs_hook=_object)
     except (zipfile.BadZipFile, zlib.error, json.JSONDecodeError, OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -434,45 +455,70 @@ def _junit(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _label_studio(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read ratings of annotators from a JSON export of Label Studio: each annotation is a run of its task.
+    """Read ratings of annotators from a JSON export of Label Studio (of 1.23): each annotation is a run of its task.
 
     `score` names the control tag (its `from_name`), `correct` the choice that counts as 1; ratings are scaled from
-    `low`..`high`, 1 to 5 by default.
+    `low`..`high`, 1 to 5 by default. A skipped annotation is no run; a task that nobody rated is one without a score.
     """
     tasks = _json(path)
-    wrong = sorted(set(options) - {"score", "correct", "low", "high"})
-    if wrong or not isinstance(tasks, list):
-        raise (
-            ConfigError(f"Expected score=, correct=, low= and high= alone but got {', '.join(wrong)}.")
-            if wrong
-            else DataError(f"Expected a list of tasks in {path} but got another value.")
-        )
-    correct, low, high = options.get("correct"), float(options.get("low", 1)), float(options.get("high", 5))
-    rows: list[dict[str, Any]] = []
+    if wrong := sorted(set(options) - {"score", "correct", "low", "high"}):
+        raise ConfigError(f"Expected score=, correct=, low= and high= alone but got {', '.join(wrong)}.")
+    if not isinstance(tasks, list):
+        raise DataError(f"Expected a list of tasks in {path} but got another value.")
+    correct = options.get("correct")
+    kind = "rating" if correct is None else "choices"
+    found: list[tuple[Mapping[str, Any], str, Mapping[str, Any]]] = []  # task, name of the annotation, result
     for place, task in enumerate(tasks):
-        if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
+        annotations = task.get("annotations") if isinstance(task, dict) else None
+        if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
             raise DataError(f"Expected a task with annotations in {path} but number {place + 1} has none.")
-        for annotation in task["annotations"]:
-            # The annotator skipped this task.
-            if annotation.get("was_cancelled"):
+        rated = [one for one in annotations if not one.get("was_cancelled")]
+        announced = task.get("total_annotations")
+        if isinstance(announced, int) and len(rated) < announced:
+            raise DataError(
+                f"Expected {announced} annotations of task {task.get('id', place)} in {path}, as it says, but got "
+                f"{len(rated)}: not whole."
+            )
+        task = {"id": place, **task}  # noqa: PLW2901
+        results = [
+            (str(one.get("id", one.get("completed_by", ""))), result)
+            for one in rated
+            for result in one.get("result", ())
+            if isinstance(result.get("value"), dict) and kind in result["value"]
+        ]
+        found += [(task, *one) for one in results]
+        if not results:
+            found.append((task, "", {}))
+    control = _metric(
+        {key: value for key, value in options.items() if key == "score"},
+        {str(result.get("from_name")) for *_, result in found if result},
+        path,
+    )
+    scored = {place for place, (*_, result) in enumerate(found) if str(result.get("from_name")) == control}
+    with_score = {str(found[place][0]["id"]) for place in scored}
+    rows: list[dict[str, Any]] = []
+    for place, (task, annotation, result) in enumerate(found):
+        item, value = str(task["id"]), result.get("value", {})
+        if place not in scored:
+            if item in with_score:
                 continue
-            for result in annotation.get("result", ()):
-                value = result.get("value", {})
-                if options.get("score") not in (None, result.get("from_name")):
-                    continue
-                score = value.get("rating") if correct is None else float(correct in value.get("choices", ()))
-                rows.append(
-                    {
-                        "item": str(task.get("id", place)),
-                        "run": str(annotation.get("id", annotation.get("completed_by", ""))),
-                        "score": score,
-                        "digest": digest_of(json.dumps(task.get("data"), sort_keys=True)),
-                        "prompt": _plain(task.get("data")),
-                        "answer": _plain(value.get("choices", value.get("rating"))),
-                    }
-                )
+            with_score.add(item)
+            annotation, value = "", {}  # noqa: PLW2901
+        score = value.get("rating")
+        if value and correct is not None:
+            score = correct in value["choices"]
+        rows.append(
+            {
+                "item": item,
+                "run": annotation,
+                "score": score,
+                "digest": digest_of(json.dumps(task.get("data"), sort_keys=True)),
+                "prompt": _plain(task.get("data")),
+                "answer": _plain(value.get(kind)),
+            }
+        )
     if correct is None:
-        return Outcomes.of(rows, source=path.name, low=low, high=high)
+        return Outcomes.of(rows, source=path.name, low=float(options.get("low", 1)), high=float(options.get("high", 5)))
     return Outcomes.of(rows, source=path.name)
 
 
