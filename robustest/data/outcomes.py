@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +25,9 @@ from robustest.errors import ConfigError, DataError, expected
 
 TEXTS = ("prompt", "answer", "expected")
 """Texts of a row that reports show, in this order."""
+
+# Largest length in characters of a name; of a longer one, such as a whole prompt, this part and a digest are kept.
+_LONGEST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ class Outcomes:
         Args:
             rows: a sequence of mappings, a mapping of columns, or a pandas or polars frame.
             item, score: names of the columns with the item's name and the score. Scores are numbers in low..high or
-                booleans; None and NaN are runs without a score.
+                booleans, which are the ends of the range; None and NaN are runs without a score.
             run, group, digest: names of further columns, used if they exist. Without `digest` the digest is that of the
                 text `prompt`.
             texts: names of the columns with texts for reports, by `prompt`, `answer`, `expected`; by default the
@@ -79,8 +83,8 @@ class Outcomes:
 
         Raises:
             ConfigError: the range is empty.
-            DataError: a column is missing, a score is outside the range, an item has two groups or two inputs, or one
-                run of an item has two different rows.
+            DataError: a column is missing, a score is outside the range, a name contains NUL, an item has two groups or
+                two inputs, or one run of an item has two different rows.
         """
         if not low < high:
             raise ConfigError(expected("a range with low < high", (low, high)))
@@ -95,21 +99,21 @@ class Outcomes:
         if n == 0:
             raise DataError(f"Expected at least one row but got none in {source}.")
         for place, value in enumerate(columns[item]):
-            if value is None or (isinstance(value, float) and np.isnan(value)) or value == "":
+            if _is_missing(value) or value == "":
                 raise DataError(f"Expected names of items in {source} but row {place + 1} has none.")
-            if "\0" in str(value):  # arrays of text drop it at the end, which would make two items one
-                raise DataError(expected(f"names of items without NUL in {source}, row {place + 1}", value))
+            if isinstance(value, float) and np.isinf(value):  # 1e400 and 2e400 would be one item
+                raise DataError(expected(f"names of items in {source}, row {place + 1}", value))
         shown = {
             name: columns[column]
             for name, column in (texts or dict(zip(TEXTS, TEXTS, strict=True))).items()
             if column in columns
         }
         made = cls(
-            item=np.array([_text(value) for value in columns[item]]),
+            item=_names(columns[item], f"names of items without NUL in {source}"),
             score=_scores(columns[score], low, high, source),
-            run=_optional(columns, run, n),
-            group=_optional(columns, group, n),
-            digest=_optional(columns, digest, n),
+            run=_optional(columns, run, n, source),
+            group=_optional(columns, group, n, source),
+            digest=_optional(columns, digest, n, source),
             low=float(low),
             high=float(high),
             texts={name: tuple(_text(value) for value in values) for name, values in shown.items()},
@@ -185,6 +189,15 @@ class Outcomes:
         """True if every score is at an end of the range: right or wrong."""
         scored = self.score[~np.isnan(self.score)]
         return bool(np.isin(scored, (self.low, self.high)).all())
+
+    @property
+    def copied(self) -> bool:
+        """True if items have several runs without names, and each such row has an equal one, with equal texts."""
+        _, place, count = np.unique(self.item, return_inverse=True, return_counts=True)
+        rows = np.flatnonzero((count[place] > 1) & (self.run == ""))
+        columns = [self.texts[name] for name in sorted(self.texts)]
+        seen = Counter((place[i], repr(self.score[i]), *(texts[i] for texts in columns)) for i in rows.tolist())
+        return bool(seen) and min(seen.values()) > 1
 
     def content(self) -> str:
         """Return a digest of items, scores, groups and inputs, independent of the order of the rows."""
@@ -322,11 +335,36 @@ def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
     raise DataError(expected(f"records, columns or a frame in {source}", rows))
 
 
-def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int) -> NDArray[np.str_]:
+def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int, source: str) -> NDArray[np.str_]:
     """Return a column of names; missing values are empty."""
-    values = columns.get(name, [None] * n) if name is not None else [None] * n
-    missing = [one is None or (isinstance(one, float) and np.isnan(one)) for one in values]
-    return np.array(["" if gone else _text(one) for one, gone in zip(values, missing, strict=True)])
+    if name is None or name not in columns:
+        return np.full(n, "")
+    values = columns[name]
+    return _names(["" if _is_missing(one) else one for one in values], f"a {name} without NUL in {source}")
+
+
+def _names(values: Sequence[Any], what: str) -> NDArray[np.str_]:
+    """Return values as an array of text.
+
+    Raises:
+        DataError: a name contains NUL, which arrays of text drop at the end: two names would be one.
+    """
+    names = [_text(value) for value in values]
+    for place, name in enumerate(names):
+        if "\0" in name:
+            raise DataError(expected(f"{what}, row {place + 1}", values[place]))
+        # Every row of an array of text takes the room of its longest one.
+        if len(name) > _LONGEST:
+            names[place] = f"{name[:_LONGEST]}... {digest_of(name)}"
+    return np.array(names)
+
+
+def _is_missing(value: object) -> bool:
+    if value is None or isinstance(value, str):
+        return value is None
+    if isinstance(value, (float, np.floating)):
+        return bool(value != value)  # noqa: PLR0124 - NaN
+    return type(value).__name__ in ("NAType", "NaTType")  # those of pandas
 
 
 def _text(value: object) -> str:
@@ -345,8 +383,8 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
     numbers = []
     for row, value in enumerate(values, 1):
         try:
-            numbers.append(np.nan if value is None else _number(value))
-        except (TypeError, ValueError):
+            numbers.append(np.nan if _is_missing(value) else _number(value, low, high))
+        except (TypeError, ValueError, OverflowError):
             raise DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value)) from None
     found = np.array(numbers, dtype=np.float64)
     outside = np.flatnonzero((found < low) | (found > high) | np.isinf(found))
@@ -360,11 +398,16 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
     return found
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, low: float, high: float) -> float:
+    # In any range, False is the worst score and True the best.
+    if isinstance(value, (bool, np.bool_)):
+        return high if value else low
     if isinstance(value, str):
         word = value.strip().lower()
         # CSV has no types: booleans and numbers are texts there.
         if word in ("true", "false"):
-            return float(word == "true")
-        return float(value) if word else np.nan
+            return high if word == "true" else low
+        if "_" in word:  # Python reads "0_1" as 1
+            raise ValueError(word)
+        return float(word) if word else np.nan
     return float(value)
