@@ -8,12 +8,12 @@ from robustest import plots as plots
 from robustest import shifts as shifts
 from robustest import tasks as tasks
 from robustest import threats as threats
-from robustest.bounds.smoothing import Smoothed as Smoothed
 from robustest.claims.robustness.attacking import Adversarial as Adversarial
 from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
-from robustest.data.benchmarks.names import benchmark as benchmark
+from robustest.claims.robustness.certified_accuracy import Smoothed as Smoothed
+from robustest.data.benchmarks import benchmark as benchmark
 from robustest.data.samples import Waveforms as Waveforms
-from robustest.discovery import Discovery as Discovery
+from robustest.discovery.proposals import Discovery as Discovery
 from robustest.engine.evaluator import HealthWarning as HealthWarning
 from robustest.errors import ClaimFailed as ClaimFailed
 from robustest.errors import ClaimInconclusive as ClaimInconclusive
@@ -73,7 +73,7 @@ from robustest.claims.outcomes import Missing, Reference
 from robustest.claims.representations.gradient_alignment import Evidences
 from robustest.claims.robustness.min_perturbation import Norm
 from robustest.claims.shifts.corruptions import Corruptions
-from robustest.cues import Cue
+from robustest.cues import Cue, FrameCue
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.hierarchies import BreedsSplit
 from robustest.decisions.corruption_error import ErrorRates
@@ -376,7 +376,7 @@ def assert_no_failure_direction(
 def assert_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | Discovery | Literal['auto'],
     *,
     max_flip_rate: float,
     max_recall_drop: float | None = ...,
@@ -394,7 +394,7 @@ def assert_no_spurious_feature(
 def assert_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | Discovery | Literal['auto'],
     *,
     max_flip_rate: float | None = ...,
     max_recall_drop: float,
@@ -412,7 +412,7 @@ def assert_no_spurious_feature(
 def assert_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | Discovery | Literal['auto'],
     *,
     max_flip_rate: float | None = ...,
     max_recall_drop: float | None = ...,

@@ -183,6 +183,13 @@ CHECKS = (
         about="search",
     ),
     HealthCheck(
+        name="no_change",
+        found="the threat allows no change of the samples, or only of a few",
+        remedy="Look for rules without room: one value in the data, a range of less than a step",
+        share=0.9,
+        about="search",
+    ),
+    HealthCheck(
         name="missed_control",
         found="the search did not find an input that was planted in the region which it searches",
         remedy="Look for relations that leave next to nothing to change, or for moves that the threat refuses",

@@ -6,6 +6,7 @@ from robustest.data.benchmarks import Benchmark as Benchmark
 from robustest.data.benchmarks import ClassMap as ClassMap
 from robustest.data.benchmarks import CorruptedBenchmark as CorruptedBenchmark
 from robustest.data.benchmarks import SequenceBenchmark as SequenceBenchmark
+from robustest.data.groups import subgroups as subgroups
 from robustest.data.hierarchies import BREEDS as BREEDS
 from robustest.data.hierarchies import BreedsSplit as BreedsSplit
 from robustest.data.hierarchies import ClassTree as ClassTree

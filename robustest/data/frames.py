@@ -4,7 +4,8 @@
 # order of columns are the same data.
 #
 # - numbers and whole numbers: the value itself. float32 cannot hold every float64, so the coding keeps the values that
-#   the data have: an unchanged cell is decoded to the very value that the user gave.
+#   the data have: an unchanged cell is decoded to the very value that the user gave, or to one that float32 does not
+#   tell apart from it.
 # - booleans: 0 and 1. Categories and words: places in the list of their values, in sorted order for words.
 # - dates: days since 1970.
 # - a missing value: `MISSING`, far below every number.
@@ -32,8 +33,6 @@ MISSING = -3.0e38
 """The code of a missing value."""
 
 _DAY = 86_400_000_000  # microseconds
-# float32 holds every whole number up to it.
-_EXACT = 2**24
 # Numbers above it have no use in float32.
 _LARGEST = 1e37
 
@@ -114,7 +113,6 @@ class FrameColumn:
         return value, missing
 
     def shown(self, code: float) -> str:
-        """Return a code in words."""
         value, missing = self.decode(np.array([code], dtype=np.float32))
         if missing[0]:
             return "missing"
@@ -147,7 +145,8 @@ class Frames:
         """Return the coding of a frame's columns.
 
         Raises:
-            DataError: a column has a type that no model of a table reads, or values that float32 cannot tell apart.
+            DataError: a column has a type that no model of a table reads, or whole numbers or dates that float32 cannot
+                tell apart.
         """
         names = list(frame.columns)
         twice = sorted({str(name) for name in names if names.count(name) > 1})
@@ -232,20 +231,25 @@ class Frames:
                 raise DataError("no boolean")
             return float(one.encode(np.array([value], dtype=object), np.array([False]))[0])
         except (DataError, TypeError, ValueError):
-            known = f": {', '.join(map(str, one.values[:10]))}" if one.values else f" of type {one.dtype}"
+            choices = f": {', '.join(map(str, one.values[:10]))}" if one.values else f" of type {one.dtype}"
             mend = "A category type can list values that no row has." if one.kind == "word" else ""
-            raise ConfigError(expected(f"a value of column {one.name!r}{known}", value, mend)) from None
+            raise ConfigError(expected(f"a value of column {one.name!r}{choices}", value, mend)) from None
 
     def range_of(self, column: int) -> tuple[float, float]:
         one = self.columns[column]
         return one.low, one.high
+
+    def numbers(self, column: int, codes: Tensor) -> Tensor:
+        """Return the numbers (N,) float64 that codes (N,) of a column of numbers stand for, as the user gets them."""
+        values, missing = self.columns[column].decode(codes.detach().cpu().numpy())
+        plain = np.where(missing, self.missing, values.astype(np.float64))
+        return torch.from_numpy(plain).to(codes.device)
 
     def whole_in(self, column: int) -> bool:
         one = self.columns[column]
         return one.kind == "whole" or (one.kind == "date" and not len(one.codes[one.codes % 1 != 0]))
 
     def shown(self, column: int, code: float) -> str:
-        """Return a code of a column in words."""
         return self.columns[column].shown(code)
 
 
@@ -260,7 +264,6 @@ def _days(value: Any) -> float:
 def _column(
     name: str, kind: str, dtype: str, plain: tuple[NDArray[Any], NDArray[np.bool_]], **other: Any
 ) -> FrameColumn:
-    """Return a column of plain values and a mask of the missing ones, (N,) each."""
     held = plain[0][~plain[1]]
     if kind in {"category", "word"}:
         values = other.pop("values", None)
@@ -273,6 +276,10 @@ def _column(
     if len(exact) and max(abs(float(exact[0])), abs(float(exact[-1]))) > _LARGEST:
         raise DataError(f"Expected numbers up to {_LARGEST:g} in column {name!r} but got {float(exact[-1]):g}.")
     codes = exact.astype(np.float32)
+    if kind == "number":
+        # Of numbers that float32 does not tell apart the first stands for all, as everywhere where float32 is judged.
+        codes, first = np.unique(codes, return_index=True)
+        exact = exact[first]
     if len(np.unique(codes)) < len(codes):
         at = int(np.flatnonzero(codes[1:] == codes[:-1])[0])
         raise DataError(
@@ -326,7 +333,7 @@ def _of_pandas(name: str, series: Any) -> FrameColumn:
 
 
 def _plain_pandas(kind: str, series: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the values of a column without the library's types, and a mask of the missing ones."""
+    """Return a column of plain values and a mask of the missing ones, (N,) each."""
     missing = series.isna().to_numpy(dtype=bool)
     if kind in {"category", "word"}:
         return np.array([*series.tolist(), None], dtype=object)[:-1], missing

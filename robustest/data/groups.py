@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest.checks import checked_whole
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import DataError, expected
 
@@ -87,7 +88,6 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
 
 
 def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
-    """Return positions by value, sorted by value if values can be compared."""
     if isinstance(groups, str) or not isinstance(groups, (Iterable, Tensor)):
         raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
@@ -108,6 +108,92 @@ def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
 
 def _array(value: object) -> NDArray[np.generic]:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+# Groups by the values of columns
+
+# Numbers with at most this many values are grouped by value, others by quantile.
+_FEW_VALUES = 5
+# Claims judge all groups at once, with the level of each divided by their number.
+_MOST_SUBGROUPS = 5000
+
+
+def subgroups(
+    frame: Any, columns: Sequence[str] | None = None, *, depth: int = 1, min_size: int = 30, bins: int = 4
+) -> dict[str, NDArray[np.int64]]:
+    """Return the groups of rows that values of up to `depth` columns name, without a look at any label or outcome.
+
+    A claim on them is a search for the worst subgroup: its bounds hold for all of these groups at once. Words,
+    categories and booleans are grouped by value, numbers and dates by quantile; missing values are a group.
+
+    Args:
+        frame: of pandas or polars, the rows of the data.
+        columns: None for all. A group may be of columns that the model does not get.
+        depth: most columns that name one group, >= 1.
+        min_size: smaller groups are left out, >= 1; all groups together then say nothing of their rows.
+        bins: groups of a column of numbers, >= 2.
+
+    Returns:
+        Positions (n_g,) of each group's rows, rising, by a name such as "job = cook, age 20 to 30". Of groups with the
+            same rows the one of fewest columns is kept.
+
+    Raises:
+        ConfigError: an argument is out of range.
+        DataError: the frame lacks a column, or there is no group, or there are more than 5,000.
+    """
+    for name, value, least in (("depth", depth, 1), ("min_size", min_size, 1), ("bins", bins, 2)):
+        checked_whole(name, value, least)
+    known = list(getattr(frame, "columns", ()))
+    names = known if columns is None else list(columns)
+    if not names or not set(names) <= set(known):
+        raise DataError(expected(f"columns among {', '.join(map(str, known[:10]))} of a frame", columns))
+    total = len(frame)
+    values = {name: _conditions(str(name), frame[name], bins, min_size) for name in names}
+    found: dict[bytes, tuple[str, NDArray[np.int64]]] = {}
+    parts: list[tuple[int, str, NDArray[np.bool_]]] = [(-1, "", np.ones(total, dtype=bool))]
+    for _ in range(depth):
+        wider = []
+        for last, label, mask in parts:
+            for at, name in enumerate(names[last + 1 :], last + 1):
+                for words, rows in values[name]:
+                    both = mask & rows
+                    # A smaller group has no subgroup that is large enough, and the whole set is no group.
+                    if min_size <= int(both.sum()) < total:
+                        wider.append((at, f"{label}, {words}" if label else words, both))
+        for _, label, mask in wider:
+            found.setdefault(np.packbits(mask).tobytes(), (label, np.flatnonzero(mask).astype(np.int64)))
+        if len(found) > _MOST_SUBGROUPS:
+            raise DataError(
+                expected(f"at most {_MOST_SUBGROUPS:,} groups", len(found), "Raise min_size, or name fewer columns.")
+            )
+        parts = wider
+    if not found:
+        raise DataError(expected(f"groups of {min_size} rows or more", "none", "Lower min_size."))
+    return dict(found.values())
+
+
+def _conditions(name: str, column: Any, bins: int, min_size: int) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Return groups of a column's rows: words, and (N,) bool."""
+    missing = (column.isna() if hasattr(column, "isna") else column.is_null()).to_numpy().astype(bool)
+    held = column.tolist() if hasattr(column, "tolist") else column.to_list()
+    there = [one for one, none in zip(held, missing, strict=True) if not none]
+    distinct = sorted(set(there), key=lambda one: (type(one).__name__, one))
+    # Ranks, which words and dates have as well as numbers; equal values are in one group.
+    place = {value: at for at, value in enumerate(distinct)}
+    rank = np.array([-1 if none else place[one] for one, none in zip(held, missing, strict=True)])
+    found = [(f"{name} missing", missing)] if missing.any() else []
+    if len(distinct) <= _FEW_VALUES or isinstance(distinct[0], (str, bool)):
+        count = np.bincount(rank[rank >= 0], minlength=len(distinct))
+        large = np.flatnonzero(count >= min_size).tolist()
+        return [*found, *((f"{name} = {distinct[at]}", rank == at) for at in large)]
+    ends = np.unique(np.quantile(rank[rank >= 0], np.linspace(0, 1, bins + 1)[1:], method="lower").astype(int))
+    starts = [0, *(ends[:-1] + 1).tolist()]
+    ranges = [(distinct[low], distinct[high]) for low, high in zip(starts, ends.tolist(), strict=True)]
+    words = [" to ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in pair) for pair in ranges]
+    if len(set(words)) < len(words):  # closer than four digits show
+        words = [f"{low} to {high}" for low, high in ranges]
+    rows = [(rank >= low) & (rank <= high) for low, high in zip(starts, ends.tolist(), strict=True)]
+    return [*found, *((f"{name} {label}", mask) for label, mask in zip(words, rows, strict=True))]
 
 
 Scores = Literal["sigmoid", "softmax"]
@@ -147,13 +233,7 @@ def as_label_sets(data: object) -> LabelSets:
         samples = as_samples((given, labels))
     else:
         inner = as_samples(given)
-        samples = Samples(
-            lambda ids: (inner.take(ids)[0], labels[ids]),
-            len(inner),
-            slow=inner.slow,
-            coding=inner.coding,
-            sample_rate=inner.sample_rate,
-        )
+        samples = replace(inner, take=lambda ids: (inner.take(ids)[0], labels[ids]), source=None, stream=None)
     if len(samples) != len(sets):
         raise DataError(f"Expected as many sets as samples but got {len(samples)} samples and {len(sets)} sets.")
     if bool((sets == sets[0]).all()):
@@ -164,9 +244,7 @@ def as_label_sets(data: object) -> LabelSets:
 
 def checked_sets(table: object) -> Tensor:
     """Return (N, K) bool on the CPU from a table of 0 and 1 with K >= 2, or raise DataError."""
-    if not isinstance(table, (Tensor, np.ndarray)) or (
-        isinstance(table, np.ndarray) and table.dtype.kind not in "biuf"
-    ):
+    if not isinstance(table, (Tensor, np.ndarray)) or getattr(table.dtype, "kind", "f") not in "biuf":
         raise DataError(expected("sets as a tensor or an array (N, K) of 0 and 1", table))
     values = torch.as_tensor(np.array(table) if isinstance(table, np.ndarray) else table).detach().cpu()
     if values.ndim != 2 or len(values) == 0 or values.shape[1] < 2:
@@ -177,7 +255,7 @@ def checked_sets(table: object) -> Tensor:
     return values.bool()
 
 
-def said(logits: Tensor, scores: Scores) -> Tensor:
+def predicted_sets(logits: Tensor, scores: Scores) -> Tensor:
     """Return (B, K) bool: the classes that logits (B, K) predict."""
     if scores == "sigmoid":
         return logits > 0

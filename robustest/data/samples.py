@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from robustest import extensions
 from robustest.checks import checked_whole
 from robustest.clock import check as check_clock
+from robustest.data import decoded
 from robustest.data.frames import Frames, is_frame
 from robustest.data.strings import Strings, are_strings
 from robustest.errors import DataError, PackError, expected
@@ -91,7 +92,6 @@ def _is_frame(x: object) -> bool:
 
 
 def _needs_coding(frame: Any) -> bool:
-    """Return True for a frame of pandas or polars that is no matrix of numbers in 0..1."""
     if not is_frame(frame):
         return False
     if not all(getattr(dtype, "kind", "O") in "biuf" for dtype in frame.dtypes):
@@ -122,8 +122,8 @@ def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
     if strangers:
         if given.dtype.kind in "iu" and all(isinstance(label, str) for label in labels):
             return y  # indices beside names
-        known = ", ".join(map(str, labels[:10]))
-        raise DataError(f"Expected labels among the model's classes ({known}) but got {', '.join(strangers[:5])}.")
+        choices = ", ".join(map(str, labels[:10]))
+        raise DataError(f"Expected labels among the model's classes ({choices}) but got {', '.join(strangers[:5])}.")
     return np.array([place[label] for label in given.tolist()], dtype=np.int64)
 
 
@@ -305,7 +305,6 @@ def _begins_with_string(values: object) -> bool:
 
 
 def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
-    """Return texts and labels of a list of items, or of a Hugging Face data set, that holds texts; else None."""
     # Other data sets are not asked: reading one item may be slow, and nothing is read before it is needed.
     key: object = None
     if isinstance(getattr(data, "features", None), Mapping):
@@ -360,7 +359,6 @@ def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
 def _stream_of(
     loader: DataLoader[Any], samples: Samples
 ) -> Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]]:
-    """Return a function that reads chunks in the loader's worker processes."""
     # A chunk in parts, one for each worker, but for a collate function of the user's: what it makes of a part may
     # depend on the samples in it.
     parts = loader.num_workers if loader.collate_fn is default_collate else 1
@@ -382,9 +380,12 @@ def _stream_of(
         found = iter(workers)  # starts the workers now, in the caller's thread
 
         def joined() -> Iterator[tuple[Tensor, Tensor]]:
-            for of_chunk in pieces:
+            for ids, of_chunk in zip(chunks, pieces, strict=True):
                 read = [next(found) for _ in of_chunk]
-                yield torch.cat([x for x, _ in read]), torch.cat([y for _, y in read])
+                x, y = torch.cat([x for x, _ in read]), torch.cat([y for _, y in read])
+                if loader.collate_fn is default_collate:
+                    decoded.put(loader.dataset, _about(loader.collate_fn, samples.task), ids, x, y)
+                yield x, y
 
         return joined()
 
@@ -399,14 +400,14 @@ class _Reads(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         # Of the samples only their data set and task reach a worker that is spawned (`Samples.__reduce__`).
-        return self._samples.take(ids)
+        with decoded.outside():  # this process ends with the claim
+            return self._samples.take(ids)
 
     def __len__(self) -> int:
         return len(self._samples)
 
 
 def _read(x: Tensor) -> Tensor:
-    """Return inputs as float32, or int64 for whole numbers, such as tokens."""
     return x.float() if x.is_floating_point() else x.long()
 
 
@@ -453,8 +454,8 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
                 found += data.__getitems__(part) if batched else [data[part[0]]]
         return found
 
-    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        items = read(ids.tolist())
+    def decode(ids: list[int]) -> tuple[Tensor, Tensor]:
+        items = read(ids)
         if len(items) != len(ids):
             raise DataError(expected(f"__getitems__ to give {len(ids)} items", len(items)))
         if collate is not None:
@@ -478,7 +479,17 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
             )
         return _read(torch.stack([x for x, _ in pairs])), task.targets([y for _, y in pairs])
 
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        # Batches of a collate function of the user's may depend on all their samples.
+        if collate is not None and collate is not default_collate:
+            return decode(ids.tolist())
+        return decoded.take(data, _about(collate, task), ids, decode)
+
     return Samples(take, len(data), task=task, slow=True)
+
+
+def _about(collate: object, task: Task) -> dict[str, object]:
+    return {"collated": collate is not None, "task": task}
 
 
 # Items that are read between two looks at the clock, where a data set reads several at once.
@@ -488,7 +499,6 @@ _reading = threading.RLock()
 
 
 def _reads_batches(kind: type) -> bool:
-    """Return True if a class of data sets has a `__getitems__` that belongs to its `__getitem__`."""
     # A subclass that changes the items alone, as a `Subset` with a transform, inherits one that does not.
     for base in kind.__mro__:
         if "__getitems__" in vars(base):

@@ -332,6 +332,9 @@ def probe_inputs(
     if isinstance(threat, Snr):  # a ball by the sample's own energy
         still = threat.region(chunk.x, chunk.bounds)["reach"] == 0
         evaluator.health.count("no_room", failed=int(still.sum()), tried=len(still))
+    if isinstance(threat, Discrete) and threat.radius > 0:
+        still = threat.points(threat.region(chunk.x, chunk.bounds)) <= 1
+        evaluator.health.count("no_change", failed=int(still.sum()), tried=len(still))
     if not climbing or not len(chunk.y):
         return
     rows = torch.arange(min(_ROWS_PASSED, len(chunk.y)), device=chunk.x.device)

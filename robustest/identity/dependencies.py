@@ -62,10 +62,12 @@ class Dependencies:
     Attributes:
         stamps: state of each thing when first read, by "<kind> <name>".
         unknowable: the first act without a stamp (a connection, a process), in words; empty if there was none.
+        computed: True once anything was computed under watch.
     """
 
     stamps: dict[str, str] = field(default_factory=dict)
     unknowable: str = ""
+    computed: bool = False
     _own: set[str] = field(default_factory=set)
 
     def read(self, kind: str, name: str) -> None:
@@ -78,6 +80,13 @@ class Dependencies:
         elif kind == "path" and f"file {name}" in self.stamps:
             return
         self.stamps[label] = _STAMPS[kind](name)
+
+    def read_again(self, stamps: Mapping[str, str]) -> None:
+        """Add the stamps of an earlier computation whose result this one takes."""
+        for label, held in stamps.items():
+            kind, _, name = label.partition(" ")
+            if (os.path.abspath(name) if kind != "variable" else label) not in self._own:
+                self.stamps.setdefault(label, held)
 
     def wrote(self, name: str) -> None:
         """Note a file or folder that is made, or a variable ("variable NAME") that is set."""
@@ -101,46 +110,84 @@ def outdated(stamps: Mapping[str, str]) -> str:
 @contextmanager
 def watched(by: Dependencies) -> Iterator[None]:
     """Add to `by` everything that any thread of this process reads from outside inside the block."""
-    global _hooked  # noqa: PLW0603 - an audit hook stays for as long as the process does
-    if not _hooked:
-        _hooked = True
-        sys.addaudithook(_hear)
-    with _lock:
-        if not _watching:
-            _wrapped.enter_context(_wrappers())
-        _watching.append(by)
-    try:
-        yield
-    finally:
+    with _listening():
         with _lock:
-            _watching.reverse()  # blocks end in the reverse order; the same object may watch twice
-            del _watching[next(place for place, one in enumerate(_watching) if one is by)]
-            _watching.reverse()
-            if not _watching:
-                _wrapped.close()
+            _watching.append(by)
+        try:
+            yield
+        finally:
+            with _lock:
+                _watching.reverse()  # blocks end in the reverse order; the same object may watch twice
+                del _watching[next(place for place, one in enumerate(_watching) if one is by)]
+                _watching.reverse()
+
+
+@contextmanager
+def watched_here(by: Dependencies) -> Iterator[None]:
+    """Add to `by` too everything that this thread reads from outside inside the block, also where it is unwatched."""
+    before = _thread.own
+    with _listening():
+        _thread.own = (*before, by)
+        try:
+            yield
+        finally:
+            _thread.own = before
 
 
 @contextmanager
 def unwatched() -> Iterator[None]:
     """Keep what this thread reads inside the block from every watch: for reads with an identity of their own."""
-    before = getattr(_stamping, "now", False)
-    _stamping.now = True
+    before = _thread.away
+    _thread.away = True
     try:
         yield
     finally:
-        _stamping.now = before
+        _thread.away = before
+
+
+def watches() -> list[Dependencies]:
+    """Return the dependencies to which this thread's reads are added now."""
+    return [*_thread.own, *(() if _thread.away else _watching)]
+
+
+class _Thread(threading.local):
+    """State of a thread: it is making a stamp, its reads are `unwatched`, and watches of its reads alone."""
+
+    stamping = False
+    away = False
+    own: tuple[Dependencies, ...] = ()
 
 
 _watching: list[Dependencies] = []
+_blocks = 0  # blocks of any thread in which something is watched
 _hooked = False
 _wrapped = ExitStack()
 _lock = threading.RLock()
-_stamping = threading.local()
+_thread = _Thread()
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    global _hooked, _blocks  # noqa: PLW0603 - an audit hook stays for as long as the process does
+    with _lock:
+        if not _hooked:
+            _hooked = True
+            sys.addaudithook(_hear)
+        if not _blocks:
+            _wrapped.enter_context(_wrappers())
+        _blocks += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if not _blocks:
+                _wrapped.close()
 
 
 def _note(kind: str, name: object) -> None:
     # Raise nothing in here: the code that reads would receive the error.
-    if not _watching or getattr(_stamping, "now", False):
+    if _thread.stamping or not (watching := watches()):
         return
     try:
         text = os.fsdecode(name)  # type: ignore[arg-type]
@@ -148,19 +195,18 @@ def _note(kind: str, name: object) -> None:
         return
     if kind != "variable" and (text.startswith(_SYSTEM) or text.endswith(_COMPILED) or _machinery(text)):
         return
-    _stamping.now = True
+    _thread.stamping = True
     try:
-        for one in list(_watching):
+        for one in watching:
             one.read(kind, text)
     except (OSError, ValueError):  # no working folder any more, a null byte
-        for one in list(_watching):
+        for one in watching:
             one.unknowable = one.unknowable or f"reads {text!r}, which cannot be found again"
     finally:
-        _stamping.now = False
+        _thread.stamping = False
 
 
 def _machinery(path: str) -> bool:
-    """Return True if the reader is the import system, or code that shows source lines."""
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
         frame = frame.f_back
@@ -181,14 +227,14 @@ def _machinery(path: str) -> bool:
 
 
 def _hear(event: str, args: tuple[Any, ...]) -> None:
-    if not _watching or getattr(_stamping, "now", False):
+    if not _blocks or _thread.stamping:
         return
     heard = _EVENTS.get(event)
     if heard is not None:
         with suppress(OSError, TypeError, ValueError):
             heard(*args)
     elif event in _OUTWARD:
-        for one in list(_watching):
+        for one in watches():
             one.unknowable = one.unknowable or _OUTWARD[event]
 
 
@@ -202,12 +248,12 @@ def _opened(path: Any, mode: Any, flags: Any) -> None:
 
 
 def _made(path: Any, *_: Any) -> None:
-    for one in list(_watching):
+    for one in watches():
         one.wrote(os.path.abspath(os.fsdecode(path)))
 
 
 def _renamed(source: Any, target: Any, *_: Any) -> None:
-    for one in list(_watching):
+    for one in watches():
         one.moved(os.path.abspath(os.fsdecode(source)), os.path.abspath(os.fsdecode(target)))
 
 
@@ -216,7 +262,7 @@ def _connected(database: Any) -> None:
     if text in ("", ":memory:"):
         return
     if text.startswith("file:"):  # an address with options; which file it is, SQLite alone knows
-        for one in list(_watching):
+        for one in watches():
             one.unknowable = one.unknowable or f"opens the database {text}"
     # The last writes may still be in the log beside the file.
     for name in (text, f"{text}-wal", f"{text}-journal"):
@@ -224,7 +270,7 @@ def _connected(database: Any) -> None:
 
 
 def _set(name: Any, *_: Any) -> None:
-    for one in list(_watching):
+    for one in watches():
         one.wrote(f"variable {os.fsdecode(name)}")
 
 
@@ -286,7 +332,7 @@ def _wrappers() -> Iterator[None]:
         start = BaseProcess.start
 
         def started(self: Any) -> Any:  # a process that is spawned raises no event
-            for one in [] if getattr(_stamping, "now", False) else list(_watching):
+            for one in [] if _thread.stamping else watches():
                 one.unknowable = one.unknowable or _OUTWARD["os.fork"]
             return start(self)
 

@@ -1,4 +1,4 @@
-"""The thresholds of tree ensembles: the numbers at which their answers may change, column by column."""
+"""Trees of ensembles, and their thresholds: the numbers at which answers may change, column by column."""
 
 # A tree compares single columns with thresholds. Between two neighbouring thresholds of all trees the ensemble is
 # constant, so that a region of rows has finitely many cells, and one row of each decides it
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -31,16 +32,20 @@ def thresholds(model: object, columns: int) -> list[list[float]] | None:
 
     A column that is split by category has NaN among its own: every category is told apart, and no number.
     """
-    name = type(model).__module__.partition(".")[0]
-    read = {"sklearn": _sklearn, "lightgbm": _lightgbm, "xgboost": _xgboost, "catboost": _catboost}.get(name)
     found: list[list[float]] = [[] for _ in range(columns)]
-    if read is None:
-        return None
     try:
-        pairs = read(model)
+        pairs = _catboost(model) if _library(model) == "catboost" else None
+        if pairs is None:
+            trees = _trees(model)
+            if trees is None:
+                return None
+            pairs = [
+                (int(column), float(threshold))
+                for tree in trees
+                for column, threshold in zip(tree.column, tree.threshold, strict=True)
+                if column >= 0
+            ]
     except Exception:  # another version of the library: the model is then searched as any other
-        return None
-    if pairs is None:
         return None
     for column, threshold in pairs:
         if not 0 <= column < columns:
@@ -49,80 +54,198 @@ def thresholds(model: object, columns: int) -> list[list[float]] | None:
     return [sorted(set(one), key=lambda t: (t != t, t)) for one in found]  # noqa: PLR0124 - NaN comes last
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """One tree of M nodes, the root first.
+
+    Attributes:
+        column: (M,) int64 column that a node compares; -1 for leaves.
+        threshold: (M,) float64: `x <= threshold` goes left; NaN for a split by category.
+        left, right: (M,) int64 children.
+        value: (M, K) float64: what a leaf adds to the score of each class.
+    """
+
+    column: NDArray[np.int64]
+    threshold: NDArray[np.float64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+
 Splits = list[tuple[int, float]]
 
 
-def _sklearn(model: Any) -> Splits | None:
+def _library(model: object) -> str:
+    return type(model).__module__.partition(".")[0]
+
+
+def trees_of(model: object) -> tuple[Sequence[Tree], Callable[[Any], NDArray[np.float64]]] | None:
+    """Return the trees of a classifier, and a function from inputs to its scores (N, K); None where they are not read.
+
+    The scores are sums of the trees' values and of a constant for each class; the largest one is predicted.
+    """
+    try:
+        trees = _trees(model)
+    except Exception:  # another version of the library
+        return None
+    if not trees or any(np.isnan(tree.threshold[tree.column >= 0]).any() for tree in trees):
+        return None
+    known: Any = model
+    name, kind = _library(model), type(model).__name__
+
+    def scores(x: Any) -> NDArray[np.float64]:
+        if name == "lightgbm":
+            found = known.predict(x, raw_score=True)
+        elif name == "xgboost":
+            found = known.predict(x, output_margin=True)
+        elif kind in _BOOSTED:
+            found = known.decision_function(x)
+        else:
+            found = known.predict_proba(x)
+        found = np.asarray(found, dtype=np.float64)
+        return found if found.ndim == 2 else np.stack([np.zeros_like(found), found], 1)
+
+    return trees, scores
+
+
+_BOOSTED = frozenset({"GradientBoostingClassifier", "HistGradientBoostingClassifier"})
+
+
+def _trees(model: Any) -> list[Tree] | None:
+    """Return the trees of a classifier other than CatBoost's; None for other models."""
+    read = {"sklearn": _sklearn, "lightgbm": _lightgbm, "xgboost": _xgboost}.get(_library(model))
+    return None if read is None else read(model)
+
+
+def _classes_of(tree: int, classes: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (M, K) values of a boosted tree: of its class, by turns, or of the second of two."""
+    out = np.zeros((len(values), max(2, classes)))
+    out[:, tree % classes if classes > 2 else 1] = values
+    return out
+
+
+def _sklearn(model: Any) -> list[Tree] | None:
     kind = type(model).__name__
+    classes = len(getattr(model, "classes_", ()))
     if kind == "HistGradientBoostingClassifier":
         if getattr(model, "is_categorical_", None) is not None and np.any(model.is_categorical_):
             return None  # an encoder of its own has reordered the columns
-        nodes = [one.nodes for stage in model._predictors for one in stage]
-        return [
-            (int(column), float(threshold))
-            for part in nodes
-            for column, threshold, leaf in zip(part["feature_idx"], part["num_threshold"], part["is_leaf"], strict=True)
-            if not leaf
-        ]
+        found = []
+        for stage in model._predictors:
+            for at, one in enumerate(stage):
+                nodes, leaf = one.nodes, one.nodes["is_leaf"].astype(bool)
+                found.append(
+                    Tree(
+                        column=np.where(leaf, -1, nodes["feature_idx"]).astype(np.int64),
+                        threshold=nodes["num_threshold"].astype(np.float64),
+                        left=nodes["left"].astype(np.int64),
+                        right=nodes["right"].astype(np.int64),
+                        value=_classes_of(at, classes, nodes["value"]),
+                    )
+                )
+        return found
+    boosted = kind == "GradientBoostingClassifier"
     if hasattr(model, "tree_"):
-        trees = [model.tree_]
-    elif kind in {"RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier"}:
-        trees = [one.tree_ for one in np.ravel(model.estimators_)]
+        fitted = [model]
+    elif boosted or kind in {"RandomForestClassifier", "ExtraTreesClassifier"}:
+        fitted = list(np.ravel(model.estimators_))
         first = getattr(model, "init_", None)
         if first is not None and first != "zero" and type(first).__name__ != "DummyClassifier":
             return None
     else:
         return None
-    return [
-        (int(column), float(threshold))
-        for tree in trees
-        for column, threshold in zip(tree.feature, tree.threshold, strict=True)
-        if column >= 0
-    ]
+    found = []
+    for at, one in enumerate(fitted):
+        tree = one.tree_
+        if tree.value.shape[1] != 1:  # several outputs
+            return None
+        if boosted:
+            value = model.learning_rate * _classes_of(at, classes, tree.value[:, 0, 0])
+        else:
+            value = tree.value[:, 0] / tree.value[:, 0].sum(1, keepdims=True) / len(fitted)
+        left, right = tree.children_left.astype(np.int64), tree.children_right.astype(np.int64)
+        column = np.where(left < 0, -1, tree.feature).astype(np.int64)
+        found.append(Tree(column, tree.threshold.astype(np.float64), left, right, value))
+    return found
 
 
-def _lightgbm(model: Any) -> Splits | None:
+class _Nodes:
+    """A tree that is written node by node."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[float]] = []  # column, threshold, left, right, value
+
+    def add(self, column: int, threshold: float, value: float) -> int:
+        self.rows.append([column, threshold, -1, -1, value])
+        return len(self.rows) - 1
+
+    def tree(self, number: int, classes: int) -> Tree:
+        column, threshold, left, right, value = np.array(self.rows, dtype=np.float64).T
+        whole = [one.astype(np.int64) for one in (column, left, right)]
+        return Tree(whole[0], threshold, whole[1], whole[2], _classes_of(number, classes, value))
+
+
+def _lightgbm(model: Any) -> list[Tree] | None:
     booster = getattr(model, "booster_", model)
-    pairs: Splits = []
+    dump = booster.dump_model()
+    found = []
+    for number, tree in enumerate(dump["tree_info"]):
+        made = _Nodes()
+        # Linear trees are not constant between thresholds, and where zero counts as missing it goes its own way.
+        if not _lightgbm_node(made, tree["tree_structure"]):
+            return None
+        found.append(made.tree(number, dump["num_tree_per_iteration"]))
+    return found
 
-    def walk(node: dict[str, Any]) -> bool:
-        if "split_feature" not in node:
-            return "leaf_coeff" not in node  # linear trees are not constant
-        pairs.append((node["split_feature"], node["threshold"] if node["decision_type"] == "<=" else math.nan))
-        return walk(node["left_child"]) and walk(node["right_child"])
 
-    sound = all(walk(tree["tree_structure"]) for tree in booster.dump_model()["tree_info"])
-    return pairs if sound else None
+def _lightgbm_node(made: _Nodes, node: dict[str, Any]) -> bool:
+    if "split_feature" not in node:
+        made.add(-1, 0.0, node["leaf_value"])
+        return "leaf_coeff" not in node
+    number = node["decision_type"] == "<="
+    at = made.add(node["split_feature"], node["threshold"] if number else math.nan, 0.0)
+    for place, side in ((2, "left_child"), (3, "right_child")):
+        made.rows[at][place] = len(made.rows)
+        if not _lightgbm_node(made, node[side]):
+            return False
+    return node.get("missing_type") != "Zero"
 
 
-def _xgboost(model: Any) -> Splits | None:
+def _xgboost(model: Any) -> list[Tree] | None:
     booster = model.get_booster() if hasattr(model, "get_booster") else model
     names = {name: at for at, name in enumerate(booster.feature_names or ())}
-    pairs: Splits = []
+    if json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear":
+        return None
+    least = np.float32(-np.inf)
+    classes = max(2, len(getattr(model, "classes_", ())))
 
-    def walk(node: dict[str, Any]) -> None:
+    def walk(made: _Nodes, node: dict[str, Any]) -> None:
         if "split" not in node:
+            made.add(-1, 0.0, node["leaf"])
             return
         column = names.get(node["split"], -1)
         column = int(node["split"][1:]) if column < 0 else column
-        number = isinstance(node["split_condition"], (int, float))
-        least = np.float32(-np.inf)
-        pairs.append((column, float(np.nextafter(np.float32(node["split_condition"]), least)) if number else math.nan))
-        for child in node["children"]:
-            walk(child)
+        cut = node["split_condition"]
+        number = isinstance(cut, (int, float))
+        at = made.add(column, float(np.nextafter(np.float32(cut), least)) if number else math.nan, 0.0)
+        children = {child["nodeid"]: child for child in node["children"]}
+        for place, side in ((2, "yes"), (3, "no")):
+            made.rows[at][place] = len(made.rows)
+            walk(made, children[node[side]])
 
-    if json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear":
-        return None
-    for tree in booster.get_dump(dump_format="json"):
-        walk(json.loads(tree))
-    return pairs
+    found = []
+    for number, text in enumerate(booster.get_dump(dump_format="json")):
+        made = _Nodes()
+        walk(made, json.loads(text))
+        found.append(made.tree(number, classes))
+    return found
 
 
 def _catboost(model: Any) -> Splits | None:
     # The borders are numbered among the columns of numbers; without categories these are all columns.
     categories = set(model.get_cat_feature_indices())
     if model.get_text_feature_indices() or model.get_embedding_feature_indices():
-        return None
+        raise TypeError("texts and embeddings")
     numbers = [at for at in range(len(model.feature_names_)) if at not in categories]
     pairs = [(numbers[int(at)], border) for at, borders in model.get_borders().items() for border in borders]
     return [*pairs, *((at, math.nan) for at in categories)]
@@ -154,29 +277,60 @@ def cells_of(
         # A column of numbers that the trees read as categories has no thresholds.
         by_category = found is not None and any(math.isnan(t) for at, _, _ in movable for t in found[at])
         return None if by_category else found
-    if not all(_rises_or_falls(step) for _, step in steps[:-1]):
+    made = by_columns(model, decode)
+    if made is None:
         return None
 
     def transform(some: NDArray[np.float32]) -> NDArray[Any]:
-        given: Any = some
-        names = getattr(model, "feature_names_in_", None)
-        if decode is not None:
-            given = decode(some)
-        elif names is not None:
-            given = import_module("pandas").DataFrame(some, columns=list(names))
-        made = model[:-1].transform(given)
-        dense = np.asarray(made.toarray() if hasattr(made, "toarray") else made)
-        # Trees of scikit-learn and XGBoost read float32.
-        narrow = type(steps[-1][1]).__module__.partition(".")[0] in {"sklearn", "xgboost"}
         # A missing value is as good as a number far away here: it equals itself.
-        return np.nan_to_num(dense.astype(np.float64), nan=-1e30).astype(np.float32 if narrow else np.float64)
+        numbers: NDArray[Any] = np.nan_to_num(made.transform(made.given(some)), nan=-1e30)
+        return numbers
 
     try:
-        inner = thresholds(steps[-1][1], transform(rows).shape[1])
+        inner = thresholds(made.last, transform(rows).shape[1])
         by_category = inner is not None and any(math.isnan(t) for one in inner for t in one)
         return None if inner is None or by_category else through(transform, inner, rows, movable)
     except Exception:  # a transformation that refuses rows at the ends of the ranges
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class ByColumns:
+    """A classifier behind steps that map every column by itself, each column of numbers rising or falling.
+
+    Attributes:
+        last: the classifier.
+        steps: True if there are steps before it.
+        given: makes of rows (N, D) what the whole model takes.
+        transform: makes of that the numbers (N, E) that the classifier reads.
+    """
+
+    last: Any
+    steps: bool
+    given: Callable[[NDArray[np.float32]], Any]
+    transform: Callable[[Any], NDArray[Any]]
+
+
+def by_columns(model: Any, decode: Callable[[NDArray[np.float32]], Any] | None = None) -> ByColumns | None:
+    """Return a fitted classifier or pipeline as its steps; None where a step may do anything else."""
+    steps = getattr(model, "steps", None) or [("", model)]
+    if not all(_rises_or_falls(step) for _, step in steps[:-1]):
+        return None
+    last, names = steps[-1][1], getattr(model, "feature_names_in_", None)
+    # Trees of scikit-learn and XGBoost read float32; those by histograms do not.
+    narrow = _library(last) in {"sklearn", "xgboost"} and not type(last).__name__.startswith("Hist")
+
+    def given(rows: NDArray[np.float32]) -> Any:
+        if decode is not None:
+            return decode(rows)
+        return rows if names is None else import_module("pandas").DataFrame(rows, columns=list(names))
+
+    def transform(some: Any) -> NDArray[Any]:
+        made = model[:-1].transform(some) if len(steps) > 1 else some
+        dense = np.asarray(made.toarray() if hasattr(made, "toarray") else made)
+        return dense.astype(np.float64).astype(np.float32 if narrow else np.float64)
+
+    return ByColumns(last, len(steps) > 1, given, transform)
 
 
 # Steps that map each column of numbers by one rise or fall, of which a few points show everything that bisection needs.
@@ -196,10 +350,10 @@ _ENCODERS = frozenset({"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"})
 
 
 def _rises_or_falls(step: Any, *, words: bool = False) -> bool:
-    """Return True if a fitted step of scikit-learn maps every column of numbers by itself, rising or falling.
+    """Return True if a fitted step maps every column of numbers by itself, rising or falling.
 
     Args:
-        words: the columns that it gets hold words or categories.
+        words: its columns hold words or categories.
     """
     if step is None or isinstance(step, str):  # "passthrough", "drop"
         return True
@@ -212,13 +366,14 @@ def _rises_or_falls(step: Any, *, words: bool = False) -> bool:
         return all(
             _rises_or_falls(one, words=_holds_words(one)) for _, one, columns in step.transformers_ if len(columns)
         )
+    if name == "FunctionTransformer":  # a fitted "passthrough"
+        return step.func is None
     if name == "KBinsDiscretizer":
         return bool(step.encode == "ordinal")
     return name in _MONOTONE or (name in _ENCODERS and words)
 
 
 def _holds_words(step: Any) -> bool:
-    """Return True if the categories of an encoder, or of the encoder that a pipeline ends in, are words."""
     last = step.steps[-1][1] if hasattr(step, "steps") else step
     categories = getattr(last, "categories_", None)
     return categories is not None and all(np.asarray(one).dtype.kind in "OUSb" for one in categories)

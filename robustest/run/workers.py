@@ -1,22 +1,22 @@
-"""Engines: chunks are measured in this process, in processes of this machine, or on an engine of a pack.
+"""Engines: chunks are measured in this process, in processes of this machine, or on an engine of a pack."""
 
-Workers map tasks to results and decide nothing: order, verdicts, early stops and the store belong to the driver, so
-they are the same on every engine.
-
-1. The driver hands a job to the engine once: the model as a factory with its weights or as an exported program, the
-   data, and the look.
-2. Each worker starts the job once (`Job.start`) and keeps its `Mapper`, here a `Station`.
-3. A worker takes a task (`Work`, a chunk by its positions) only when it is free, and returns a `ChunkResult`, in any
-   order, with digests of the samples, which must equal the driver's.
-4. A worker that is lost costs time: another one measures its chunk.
-"""
+# Workers map tasks to results and decide nothing: order, verdicts, early stops and the store belong to the driver, so
+# they are the same on every engine.
+#
+# 1. The driver hands a job to the engine once: the model as a factory with its weights or as an exported program, the
+#    data, and the look.
+# 2. Each worker starts the job once (`Job.start`) and keeps its `Mapper`, here a `Station`.
+# 3. A worker takes a task (`Work`, a chunk by its positions) only when it is free, and returns a `ChunkResult`, in any
+#    order, with digests of the samples, which must equal the driver's.
+# 4. A worker that is lost costs time: another one measures its chunk.
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -227,9 +227,10 @@ class Processes:
 
     remote = True
 
-    def __init__(self, devices: list[str], kind: str, threads: int) -> None:
+    def __init__(self, places: Sequence[tuple[str, str | None]], kind: str, threads: int) -> None:
+        """Start no process yet; places has a device, and the value of `devices.VISIBLE` or None, for each worker."""
         self.kind = kind
-        self._workers = [_Worker(device, threads) for device in devices]
+        self._workers = [_Worker(device, visible, threads) for device, visible in places]
         self._jobs = 0
 
     @classmethod
@@ -240,10 +241,15 @@ class Processes:
             DeviceError: the device is absent.
         """
         device, first = settings.device, devices.resolve(settings.device, None)
-        each = [device] * (settings.workers or 1)
+        each: list[tuple[str, str | None]] = [(device, None)] * (settings.workers or 1)
         if device.endswith(":all"):
             count = devices.count(first.type)
-            each = [f"{first.type}:{index % count}" for index in range(settings.workers or count)]
+            # Whatever reads all devices of a process, as random states, would open a context on each: a worker gets
+            # one GPU to see. Other kinds have no such variable.
+            names = devices.shared_out(first.type)
+            places: list[tuple[str, str | None]] = [(f"{first.type}:0", name) for name in names[:count]]
+            places = places or [(f"{first.type}:{index}", None) for index in range(count)]
+            each = [places[index % len(places)] for index in range(settings.workers or len(places))]
         return cls(each, devices.hardware(first), threads_of(len(each)))
 
     def put(self, job: Job) -> object:
@@ -318,6 +324,7 @@ class _Worker:
     """A process that starts with its first task, and again after it was lost."""
 
     device: str
+    visible: str | None
     threads: int
     pool: ProcessPoolExecutor | None = field(default=None)
 
@@ -325,7 +332,7 @@ class _Worker:
         if self.pool is None:
             # Spawned, not forked: a forked process inherits locks of torch's threads, and cannot use CUDA.
             self.pool = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(self.threads,)
+                1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(self.visible, self.threads)
             )
         try:
             return self.pool.submit(_run, *job, self.device, task)
@@ -337,6 +344,13 @@ class _Worker:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
             self.pool = None
+
+
+def _begin(visible: str | None, threads: int) -> None:
+    """Begin a worker process: its one GPU, before CUDA is asked for any, and its threads."""
+    if visible is not None:
+        os.environ[devices.VISIBLE] = visible
+    torch.set_num_threads(threads)
 
 
 # In a worker: number and mapper of the job. A run has one job at a time: only the newest is kept.

@@ -50,11 +50,7 @@ _ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """A number that may fall by at most `-below` and rise by at most `above`, in the column's unit.
-
-    Raises:
-        ConfigError: not below <= 0 <= above.
-    """
+    """A number that may fall by at most `-below` and rise by at most `above`, in the column's unit."""
 
     below: float
     above: float
@@ -103,7 +99,9 @@ class Whole:
 class AnyOf:
     """Any of these values, besides the sample's own; without values, any that the column has.
 
-    For a block of one-hot columns the values are places in the block. None stands for a missing value.
+    A column of words has the words of the data, and one of a category type all that the type lists, the ones that no
+    row has too. Values of a block of one-hot columns are its columns, by name or by place in the block. None stands for
+    a missing value.
     """
 
     values: tuple[Hashable, ...]
@@ -166,7 +164,7 @@ def _check_span(below: object, above: object) -> None:
 
 
 def _allows_change(rule: object) -> bool:
-    """Return False for `Fixed`, and for numbers that may move by nothing, e.g. `Within(0, 0)` or `Relative(0)`."""
+    """Return False for numbers that may move by nothing, e.g. `Within(0, 0)`, and for `Fixed`."""
     amounts = [getattr(rule, name) for name in ("below", "above", "share", "most") if hasattr(rule, name)]
     return any(amounts) if amounts else not isinstance(rule, Fixed)
 
@@ -235,6 +233,9 @@ class TableCoding(Protocol):
     def range_of(self, column: int) -> tuple[float, float]:
         """Return the least and largest number that a column may have."""
 
+    def numbers(self, column: int, codes: Tensor) -> Tensor:
+        """Return the numbers (N,) float64 that codes (N,) of a column of numbers stand for; missing ones stay."""
+
     def whole_in(self, column: int) -> bool:
         """Return True for columns of whole numbers."""
 
@@ -279,7 +280,6 @@ class Layout:
     missing: float
 
     def on(self, device: torch.device) -> Layout:
-        """Return the layout with its tensors on a device."""
         return self if self.whole.device == device else _on(self, device)
 
     def place(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -540,10 +540,15 @@ class Columns:
     def _values(self, name: Name, rule: AnyOf, group: tuple[int, ...], coding: TableCoding | None) -> list[float]:
         """Return the codes that a column or a block may have, in rising order."""
         if len(group) > 1:
+            columns = list(name) if isinstance(name, tuple) else []
+            places = {column: at for at, column in enumerate(columns) if isinstance(column, str)}
+            found: set[float] = set()
             for value in rule.values:
-                if type(value) is not int or not 0 <= value < len(group):
-                    raise ConfigError(expected(f"places 0 to {len(group) - 1} in the block {name}", value))
-            return sorted({float(value) for value in rule.values or range(len(group))})  # type: ignore[arg-type]
+                code = places.get(value) if isinstance(value, str) else value
+                if type(code) is not int or not 0 <= code < len(group):
+                    raise ConfigError(expected(f"columns, or places 0 to {len(group) - 1}, of the block {name}", value))
+                found.add(float(code))
+            return sorted(found or set(map(float, range(len(group)))))
         if coding is not None:
             values = coding.values_of(group[0]) if not rule.values else ()
             codes = {*values, *(coding.code_of(group[0], value) for value in rule.values)}
@@ -553,6 +558,14 @@ class Columns:
         if not rule.values:
             raise ConfigError(expected(f"values in AnyOf(...) for column {name!r}", rule))
         return sorted({_real(f"value of {name}", value) for value in rule.values})
+
+    def _numbers(self, u: Tensor, table: Layout) -> Tensor:
+        """Return fields u (N, F) as float64: of a frame's numbers the user's own, which float32 may have rounded."""
+        out, coding = u.double(), self.coding
+        if coding is not None:
+            for at in (((table.used == 0) | table.cells) & ~table.block).nonzero().squeeze(1).tolist():
+                out[:, at] = coding.numbers(int(table.spots[at, 0]), u[:, at])
+        return out
 
     def _layout(self, x: Tensor, bounds: Bounds | None = None) -> Layout:
         if self.layout is not None:
@@ -565,7 +578,7 @@ class Columns:
             raise ConfigError(expected(f"rows (N, D) of a table for {self}", tuple(x.shape)))
         table = self._layout(x, bounds)
         u = table.fold(x)
-        exact = u.double()
+        exact = self._numbers(u, table)
         parts = x[:, table.spots]
         inside = table.spots != table.spots[:, :1]
         inside[:, 0] = True
@@ -590,8 +603,8 @@ class Columns:
         least, most = torch.where(gone, exact, least), torch.where(gone, exact, most)
         low, high = least.to(x.dtype), most.to(x.dtype)
         # float32 may have rounded an end outwards: step back inside.
-        low = torch.where(low.double() < least, torch.nextafter(low, u), low)
-        high = torch.where(high.double() > most, torch.nextafter(high, u), high)
+        low = torch.where(self._numbers(low, table) < least, torch.nextafter(low, u), low)
+        high = torch.where(self._numbers(high, table) > most, torch.nextafter(high, u), high)
         # Lists: the place of the sample's value, or the length where it is not listed.
         own, known = table.place(u)
         steps = (high.double() - low.double()).long()
@@ -680,10 +693,13 @@ class Columns:
         return ok | same
 
     def _related(self, x: Tensor, table: Layout) -> Tensor:
-        """Return (N,) bool: the rows satisfy all relations."""
         ok = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for weights, least, most in table.linear:
-            terms = x.double() * weights.to(x.device)
+            value = x.double()
+            if self.coding is not None:
+                for at in weights.nonzero().squeeze(1).tolist():
+                    value[:, at] = self.coding.numbers(at, x[:, at])
+            terms = value * weights.to(x.device)
             # A relation with a missing number in it says nothing of the row.
             terms = torch.where(((x == table.missing) & (weights != 0)).any(1, keepdim=True), torch.nan, terms)
             slack = _slack(terms) if least == most else 0.0
@@ -738,7 +754,7 @@ class Columns:
         return out
 
     def _nearest(self, x: Tensor, region: Rows, table: Layout, relation: tuple[Tensor, float, float]) -> Tensor:
-        """Return rows (N, D) moved to the nearest point that a linear relation allows; those it denies keep theirs."""
+        """Return rows (N, D) moved to the nearest point that a linear relation allows."""
         weights, least, most = relation[0].to(x.device), *relation[1:]
         terms = x.double() * weights
         total, equal = terms.sum(1), least == most
@@ -805,7 +821,6 @@ class Columns:
         return table.unfold(new, region["x"])
 
     def _value(self, table: Layout, region: Rows, choice: Tensor) -> Tensor:
-        """Return (N, F) values of choices (N, F) int64 in 0..count-1."""
         u, low, high, first = region["u"], region["least"], region["most"], region["first"]
         count = region["count"]
         choice = torch.minimum(choice, (count - 1).clamp(min=0))
@@ -870,11 +885,6 @@ class Columns:
 
 
 def _of_schema(schema: Any) -> dict[str, tuple[float, float]]:
-    """Return the ranges that a schema of pandera states by its checks.
-
-    Raises:
-        ConfigError: this is no schema.
-    """
     columns = getattr(schema, "columns", None)
     if columns is None and hasattr(schema, "to_schema"):  # a model of a frame
         columns = schema.to_schema().columns
@@ -895,7 +905,6 @@ def _label(name: Name) -> str:
 
 
 def _span(rule: ColumnRule) -> tuple[float, float, bool]:
-    """Return the moves below and above that a rule allows, and True if they are shares of the value."""
     match rule:
         case Within() | Whole():
             return float(rule.below), float(rule.above or 0), False
@@ -909,7 +918,7 @@ def _span(rule: ColumnRule) -> tuple[float, float, bool]:
 
 
 def _below(threshold: float) -> float:
-    """Return the largest float32 that is at most a threshold: `x <= threshold` is the same for all float32 x."""
+    """Return the largest float32 at most a threshold: `x <= threshold` is the same for all float32 x."""
     near = np.float32(threshold)
     return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
 

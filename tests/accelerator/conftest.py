@@ -37,3 +37,11 @@ def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[Second]:
     monkeypatch.setattr(devices, "default", lambda: FAR)
     with far_device() as counter:
         yield Second(FAR, counter)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the operators that XLA does not have: each is a download, a wait, and an upload."""
+    if "torch_xla" in sys.modules:
+        metrics = importlib.import_module("torch_xla.debug.metrics")
+        left = sorted(name for name in metrics.counter_names() if name.startswith("aten::"))
+        terminalreporter.write_line(f"computed on the host: {', '.join(left) or 'nothing'}")

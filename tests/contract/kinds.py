@@ -211,7 +211,7 @@ def _failures(good: bool, draw: int, **more: Any) -> Result:
 
     def model(batch: Tensor) -> Tensor:
         unlucky = (batch[:, 0, 5, 4] * 1e5) % 1 < 0.3 if good else batch[:, 0, 5, 5] > 0.2
-        logits = torch.zeros(len(batch), CLASSES).scatter(1, batch[:, 0, 0, :CLASSES].argmax(1, keepdim=True), 3.0)
+        logits = batch.new_zeros(len(batch), CLASSES).scatter(1, batch[:, 0, 0, :CLASSES].argmax(1, keepdim=True), 3.0)
         return torch.where(unlucky[:, None], logits.roll(1, 1), logits)
 
     return measure_no_failure_direction(model, samples(draw, 400), **more)

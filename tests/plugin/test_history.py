@@ -59,3 +59,34 @@ def test_without_robust_nothing_is_added(write, run, project):
     write(test_a=TESTS)
     run("--robust-history=kept")
     assert not (Path(project.path) / "kept").exists()
+
+
+FRAMES = """
+    import numpy as np
+    import pandas as pd
+    from robustest import Columns, assert_robust_accuracy
+    from robustest.threats import AnyOf, Whole
+
+    ROWS = pd.DataFrame({"age": [30, 40, 60, 70], "job": ["cook", "clerk", "cook", "clerk"]})
+
+    def model(frame):
+        score = np.where(frame.age > 50, 1.0, -1.0)
+        return np.stack([-score, score], 1)
+
+    def test_holds():
+        rows = ROWS[COLUMNS].assign(age=ROWS.age + OLDER)
+        threat = Columns({"age": Whole(1), "job": AnyOf()})
+        assert_robust_accuracy(model, (rows, [0, 0, 1, 1]), threat, at_least=0.9, attack="fast")
+"""
+
+
+@pytest.mark.slow
+def test_columns_in_another_order_are_the_same_data_in_the_next_run(write, run, project):
+    for columns, older in (('["age", "job"]', 0), ('["job", "age"]', 0), ('["age", "job"]', 1)):
+        write(test_a=FRAMES.replace("COLUMNS", columns).replace("OLDER", str(older)))
+        run("--robust", "--robust-history=kept")
+    ((claim, entries),) = history.read(Path(project.path) / "kept").items()
+    assert claim.test == "test_a.py::test_holds"
+    assert [one.state for one in entries] == ["passed"] * 3
+    assert entries[0].data
+    assert entries[0].data == entries[1].data != entries[2].data

@@ -34,6 +34,7 @@ TURNS = [
     ("batch_dependence", 8, 1, 0),
     ("no_room", 40, 4, 3),
     ("no_room", 5, 1, 0),
+    ("no_change", 40, 36, 35),
     ("unreached_input", 40, 4, 3),
     ("unreached_input", 8, 2, 1),
     ("unreached_input", 1, 1, 0),

@@ -1,11 +1,10 @@
-"""Backdoors: one class that a small patch leads to far more easily than to any other.
+"""Backdoors: one class that a small patch leads to far more easily than to any other."""
 
-`robustest.discovery.triggers` searches, on one half of the samples, the smallest patch to each class. Patches of
-suspected classes are pasted into the other half.
-
-This does not find triggers that move, that are spread over the image or hidden in its content, that work for one source
-class alone, or backdoors to most of the classes.
-"""
+# `robustest.discovery.triggers` searches, on one half of the samples, the smallest patch to each class. Patches of
+# suspected classes are pasted into the other half.
+#
+# This does not find triggers that move, that are spread over the image or hidden in its content, that work for one
+# source class alone, or backdoors to most of the classes.
 
 from __future__ import annotations
 
@@ -18,14 +17,13 @@ from robustest.claims.cues.interventions import CUE_NAMES, CueMeasurement, check
 from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
-from robustest.errors import ConfigError
+from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, bench, with_search
 
@@ -93,6 +91,8 @@ def measure_no_backdoor_trigger(
         checked_real("max_anomaly", max_anomaly, 1e-6)
     checked_whole("search_samples", search_samples, 2)
     setup = Setup.of(model, data, options)
+    if setup.samples.coding is not None:
+        raise ConfigError(expected("tensors to search for triggers in", "samples in another format"))
     halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
         classes, chunk = ready.evaluator.classes, ready.chunk
@@ -118,7 +118,7 @@ def measure_no_backdoor_trigger(
     shown = triggers.suspects or (oddest,)
     cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
     rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
-    look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
+    look = CueMeasurement(cues=cues, targets=targets, of=halves.unseen)
     plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
     decision = _decision(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=min_success)

@@ -1,12 +1,11 @@
-"""Interventions: predictions of the same samples with cues on and off, the kind of claim, and the numbers behind it.
+"""Interventions: predictions of the same samples with cues on and off, the kind of claim, and the numbers behind it."""
 
-A *null cue* changes nothing. A model whose predictions it moves answers by chance, by the batch or by the position, so
-that no flip can be put down to a cue.
-"""
+# A *null cue* changes nothing. A model whose predictions it moves answers by chance, by the batch or by the position,
+# so that no flip can be put down to a cue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -15,12 +14,14 @@ import torch
 from torch import Tensor
 
 from robustest.checks import moved_rows
-from robustest.cues import Cue, NullCue, distances, for_samples, switched
+from robustest.cues import Cue, FrameCue, FunctionCue, NullCue, distances, for_samples, switched
+from robustest.data.coding import Coding
+from robustest.data.frames import Frames
 from robustest.decisions import Decision
 from robustest.decisions.cues import CLASSES, CueRule, draw_p_values, off_column, on_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.errors import ConfigError
+from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Verdict
 from robustest.run.evidence import Evidence, Observation, exhibits_of
@@ -48,7 +49,8 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
     if len(cues) > 1:
         lines.insert(0, ("cue", details["lead"]))
         lines += [("also", f"{cue['name']}: {_flips(cue)}") for cue in cues if cue["name"] != details["lead"]]
-    lines.append(("size", f"L2 {details['size_l2']:.4g}, Linf {details['size_linf']:.4g} (medians of on - off)"))
+    if "size_l2" in details:  # codes of frames have no distance
+        lines.append(("size", f"L2 {details['size_l2']:.4g}, Linf {details['size_linf']:.4g} (medians of on - off)"))
     if "recall_drop" in details:
         drop, of = details["recall_drop"], details["recall_drop_class"]
         lines.append(("recall", f"falls by {drop:.3f} in class {of} with the cue off"))
@@ -107,6 +109,59 @@ NO_SPURIOUS_FEATURE = Kind(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _OwnOfFrames:
+    """A user's cue that maps frames to frames."""
+
+    cue: Cue
+    coding: Coding
+
+    @property
+    def name(self) -> str:
+        return self.cue.name
+
+    def at(self, ids: Tensor) -> _OwnOfFrames:
+        return _OwnOfFrames(for_samples(self.cue, ids), self.coding)
+
+    def on(self, x: Tensor) -> Tensor:
+        return self._made(self.cue.on, x)
+
+    def off(self, x: Tensor) -> Tensor:
+        return self._made(self.cue.off, x)
+
+    def _made(self, switch: Callable[[Any], Any], x: Tensor) -> Tensor:
+        made = switch(self.coding.decode(x))
+        try:
+            return self.coding.encode(made).to(x)
+        except DataError as error:
+            raise ModelError(f"Expected the cue {self.name!r} to return frames as it receives them. {error}") from error
+
+
+def in_tensors(cue: Cue | FrameCue, coding: Coding | None) -> Cue:
+    """Return a cue for tensors of samples, which are the codes of a frame if they have a coding.
+
+    Raises:
+        ConfigError: a cue of frames and other samples, or the other way round.
+    """
+    if coding is None:
+        if isinstance(cue, FrameCue):
+            raise ConfigError(
+                expected(f"a frame for the cue {cue.name}", "an array", "Use ConstantToken, ColumnRange.")
+            )
+        return cue
+    if not isinstance(coding, Frames):
+        raise ConfigError(
+            "Expected samples that are tensors or frames for cues but got texts or bytes. Claim accuracy under a "
+            "function that puts the cue in, as a shift."
+        )
+    if isinstance(cue, FrameCue):
+        return cue.coded(coding)
+    if type(cue).__module__.startswith("robustest.") and not isinstance(cue, FunctionCue):
+        mend = "Use ColumnValue, ShuffledColumn, or a FunctionCue whose functions map frames to frames."
+        raise ConfigError(expected("a cue of frames", cue.name, mend))
+    return _OwnOfFrames(cue, coding)
+
+
 # Samples of each chunk that the null cue is switched on in.
 _NULL_ROWS = 32
 
@@ -126,17 +181,12 @@ class CueMeasurement:
 
     whole_inputs: ClassVar[bool] = True
 
-    cues: tuple[Cue, ...]
+    cues: tuple[Cue | FrameCue, ...]
     targets: tuple[int | None, ...]
-    examples: int
     of: Tensor | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        if chunk.coding is not None:
-            raise ConfigError(
-                "Expected samples that are tensors for cues but got texts or bytes. Claim accuracy under a function "
-                "that puts the cue in, as a shift."
-            )
+        cues = [in_tensors(cue, chunk.coding) for cue in self.cues]
         if self.of is not None:
             # Cues draw by positions in the user's data, not in the view.
             chunk = replace(chunk, ids=self.of[chunk.ids])
@@ -153,8 +203,8 @@ class CueMeasurement:
         exhibits, null_flips, task = [], 0, evaluator.task
         # Answers that are no classes become two: 0 with the cue off, and 1 with it on where the answer changes.
         label = chunk.y if task.one_class else torch.zeros_like(held, dtype=torch.int64)
-        columns: dict[str, Any] = {"label": label.cpu().numpy()}
-        for number, (cue, target) in enumerate(zip(self.cues, self.targets, strict=True)):
+        columns: dict[str, Any] = {"label": label}
+        for number, (cue, target) in enumerate(zip(cues, self.targets, strict=True)):
             with_cue, without = switched(for_samples(cue, chunk.ids), chunk.x, chunk.bounds)
             logits_off, logits_on = logits_of(without), evaluator.logits(with_cue)
             if target is not None and target >= evaluator.classes:
@@ -166,6 +216,7 @@ class CueMeasurement:
             # A sample holds if no cue flips it.
             held &= ~flipped
             exhibits += exhibits_of(
+                evaluator,
                 chunk,
                 flipped,
                 clean=before,
@@ -173,9 +224,6 @@ class CueMeasurement:
                 before=without,
                 after=with_cue,
                 badness=task.margin(logits_on, after if task.one_class else before).abs(),
-                size=None,
-                most=self.examples,
-                task=task,
             )
             # The null cue. Its samples stand in reverse, so that no model can answer by the position in the batch.
             rows = torch.arange(min(_NULL_ROWS, len(chunk.y)) - 1, -1, -1, device=chunk.y.device)
@@ -183,17 +231,18 @@ class CueMeasurement:
             null = NullCue(like=cue).at(few.ids)
             unchanged = task.predictions(evaluator.logits(switched(null, few.x, few.bounds)[0]))
             null_flips += int((~task.right(unchanged, before[rows])).sum())
-            size = distances(with_cue, without)
             answers = (after, before) if task.one_class else (flipped.long(), label)
-            columns |= {on_column(number): answers[0].cpu().numpy(), off_column(number): answers[1].cpu().numpy()}
+            columns |= {on_column(number): answers[0], off_column(number): answers[1]}
             if not task.one_class:
                 for state, logits in (("on", logits_on), ("off", logits_off)):
-                    columns[f"right {state} {number}"] = task.holds(logits, chunk.y).cpu().numpy()
-            columns[f"moved {number}"] = moved_rows(without, with_cue).cpu().numpy()
-            columns |= {f"l2 {number}": size.l2.cpu().numpy(), f"linf {number}": size.linf.cpu().numpy()}
-        columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
+                    columns[f"right {state} {number}"] = task.holds(logits, chunk.y)
+            columns[f"moved {number}"] = moved_rows(without, with_cue)
+            if chunk.coding is None:
+                size = distances(with_cue, without)
+                columns |= {f"l2 {number}": size.l2, f"linf {number}": size.linf}
+        columns |= {"held": held, CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))
-        exhibits = sorted(exhibits, key=lambda e: -e.badness)[: self.examples]
+        exhibits = sorted(exhibits, key=lambda e: -e.badness)[: evaluator.examples]
         return Observation(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
 
 
@@ -215,7 +264,9 @@ def checked_by_null_cue(
     return decision
 
 
-def cue_details(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int | None = None) -> dict[str, Any]:
+def cue_details(
+    evidence: Evidence, cues: Sequence[Cue | FrameCue], rule: CueRule, lead: int | None = None
+) -> dict[str, Any]:
     """Return the numbers of the leading cue and of each cue; rates only if every sample was evaluated."""
     lead = rule.lead(evidence.columns) if lead is None else lead
     pairs = rule.pairs(evidence.columns)
@@ -226,8 +277,11 @@ def cue_details(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: in
         drawn = found.most_drawn
         numbers: dict[str, Any] = {
             "name": cue.name,
-            "size_l2": float(np.median(evidence.columns[f"l2 {number}"])),
-            "size_linf": float(np.median(evidence.columns[f"linf {number}"])),
+            **{
+                f"size_{norm}": float(np.median(evidence.columns[f"{norm} {number}"]))
+                for norm in ("l2", "linf")
+                if f"{norm} {number}" in evidence.columns
+            },
             "flips": found.flips,
             "of": found.of,
             "most_drawn_class": drawn,

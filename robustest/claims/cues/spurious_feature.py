@@ -1,35 +1,33 @@
-"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model.
+"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model."""
 
-With `cue="auto"` cues are searched for: `robustest.discovery` describes the search and its limits,
-`robustest.claims.cues.discovered_cues` the decision.
-
-A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
-found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
-found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the same
-samples: search and samples suffice for cues as plain, and no more.
-"""
+# With `cue="auto"` cues are searched for: `robustest.discovery` describes the search and its limits,
+# `robustest.claims.cues.discovered_cues` the decision.
+#
+# A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
+# found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
+# found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the
+# same samples: search and samples suffice for cues as plain, and no more.
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from robustest.claims.cues.controls import planted_training
 from robustest.claims.cues.discovered_cues import CueLimits, measure_discovered, with_control
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
-from robustest.cues import Cue, planting
+from robustest.cues import Cue, FrameCue, planting
 from robustest.decisions import optional_threshold
 from robustest.decisions.cues import CueRule
-from robustest.discovery import Discovery
+from robustest.discovery.proposals import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.finish import Changed, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, apply, deciding, of_task
 from robustest.tasks import Task
 
@@ -38,7 +36,7 @@ from robustest.tasks import Task
 def measure_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | Sequence[Cue] | Discovery | Literal["auto"],
+    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | Discovery | Literal["auto"],
     *,
     max_flip_rate: float | None = None,
     max_recall_drop: float | None = None,
@@ -61,8 +59,8 @@ def measure_no_spurious_feature(
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        cue: e.g. `PixelPatch(top=0, left=0, height=2, width=2)`; or a list, of which the claim must hold for each; or
-            "auto", or a `Discovery` with options of the search.
+        cue: e.g. `PixelPatch(top=0, left=0, height=2, width=2)`, or of frames `ColumnValue("site", "A", "B")`; or a
+            list, of which the claim must hold for each; or "auto", or a `Discovery` with options of the search.
         max_flip_rate: the flip rate claimed at most, in 0..1.
         max_recall_drop: the recall drop claimed at most, in 0..1. If both are given, both must hold.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples whose prediction no cue changes.
@@ -119,6 +117,8 @@ def measure_no_spurious_feature(
         claimed = CueLimits(max_flip_rate, max_recall_drop, target_class)
         return measure_discovered(model, data, how, claimed, options, control=control, learner=learner)
     cues = _checked_cues(cue)
+    if learner is not None and any(isinstance(each, FrameCue) for each in cues):
+        raise ConfigError(expected("control= for cues of frames", "train=", "Train such a model yourself."))
     limits: dict[str, Any] = {
         "max_flip_rate": max_flip_rate,
         "max_recall_drop": max_recall_drop,
@@ -133,7 +133,7 @@ def measure_no_spurious_feature(
     if result.verdict is not Verdict.PASSED or (control is None and learner is None):
         return result
     for each in cues:
-        known = control if learner is None else learner(planting(each, target=target_class or 0))
+        known = control if learner is None else learner(planting(cast("Cue", each), target=target_class or 0))
         shown = _measured(known, data, [each], options, task=answers, control=True, **limits)
         problem = ""
         if shown.verdict is not Verdict.FAILED:
@@ -148,9 +148,9 @@ def assert_no_spurious_feature() -> None:
     """Claim that switching a cue, given or found by a search, changes few predictions and little recall."""
 
 
-def _checked_cues(cue: object) -> list[Cue]:
+def _checked_cues(cue: object) -> list[Cue | FrameCue]:
     given = list(cue) if isinstance(cue, (list, tuple)) else [cue]
-    cues = [each for each in given if isinstance(each, Cue) and not isinstance(each, type)]
+    cues = [each for each in given if isinstance(each, (Cue, FrameCue)) and not isinstance(each, type)]
     if len(cues) < len(given) or not cues:
         raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0), a list of them, or 'auto'", cue))
     return cues
@@ -159,7 +159,7 @@ def _checked_cues(cue: object) -> list[Cue]:
 def _measured(
     model: object,
     data: object,
-    cues: list[Cue],
+    cues: list[Cue | FrameCue],
     options: Options,
     *,
     target: int | None,
@@ -180,7 +180,7 @@ def _measured(
     quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
         quantity.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
-        CueMeasurement(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
+        CueMeasurement(cues=tuple(cues), targets=targets),
         rule,
         identity=("cues", tuple(cues), target),
     ).against(*against, has_threshold=any(limit is not None for limit in limits.values()))

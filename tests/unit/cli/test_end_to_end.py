@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from robustest.cli.commands.suggest import fewest
+from robustest.cli.suggest import fewest
 from robustest.reports.json_file import SCHEMA
 
 MODEL = """
@@ -103,6 +103,18 @@ def test_suggest_measures_a_suite(project: pytest.Pytester) -> None:
     assert [float(value) for value in held] == pytest.approx([fewest(k, 160, 0.01) / 160 for k in (160, 80)], abs=1e-3)
     assert [line.split()[-3] for line in table if line.startswith("    could hold")] == ["tighter", "looser"]
     assert {path: path.read_bytes() for path in project.path.glob("*.py")} == files
+
+
+@pytest.mark.slow
+def test_estimate_measures_the_first_samples_alone(project: pytest.Pytester) -> None:
+    project.makeconftest(MODEL.replace("* 40", "* 400"))
+    project.makepyfile(test_claims=CLAIMS)
+    done = command(project, "estimate", "--robust-device=cpu", "-k", "half")
+    assert done.ret == 0
+    shown = next(line.split() for line in done.outlines if " samples, " in line)
+    assert shown[:2] == ["1,600", "samples,"]
+    assert 1 <= float(shown[2]) <= 5, "passes of each of the 192 measured samples, not of all"
+    assert re.fullmatch(r" {4}cpu +\d+(\.\d)? s", next(line for line in done.outlines if line.startswith("    cpu")))
 
 
 @pytest.mark.slow

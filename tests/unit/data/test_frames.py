@@ -78,6 +78,13 @@ def test_another_order_of_columns_is_the_same_data() -> None:
     assert one.identities(one.encode(frame)) != one.identities(one.encode(changed))
 
 
+def test_numbers_closer_than_float32_tells_apart_are_held_as_one() -> None:
+    """Among 10,000 measured numbers some are so close."""
+    frame = pd.DataFrame({"x": [0.5, 0.5 + 2**-30, 0.75]})
+    coding = Frames.of(frame)
+    assert coding.decode(coding.encode(frame)).x.tolist() == [0.5, 0.5, 0.75]
+
+
 def test_a_changed_cell_alone_is_changed() -> None:
     frame = mixed()
     coding = Frames.of(frame)
@@ -234,8 +241,12 @@ def test_a_second_run_recalls_frames_in_any_order_of_columns(tmp_path: Path) -> 
     assert again.cached
     assert sum(asked) - cost < cost / 2
     assert again.estimate == first.estimate
-    other = ROWS.assign(age=ROWS.age + 1)
-    assert not measured(other).cached, "other values are other data"
+    # A history tells runs apart by these.
+    assert first.data
+    assert (again.data, again.claim) == (first.data, first.claim)
+    other = measured(ROWS.assign(age=ROWS.age + 1))
+    assert not other.cached, "other values are other data"
+    assert other.data != first.data
 
 
 def test_known_counterexamples_are_tried_first_where_they_are_allowed(tmp_path: Path) -> None:
@@ -289,6 +300,15 @@ def test_a_frame_that_becomes_an_array_keeps_the_names_of_its_columns() -> None:
     assert still.estimate == 1
     assert moved.estimate is not None
     assert moved.estimate < 1
+
+
+@pytest.mark.parametrize("rules", [{"job": AnyOf("cook")}, {"job": AnyOf()}, {"age": Within(-0.4, 0.4)}], ids=str)
+def test_rules_that_leave_every_sample_as_it_is_pass_nothing(rules: Any) -> None:
+    """All rows have the one word, and no whole number lies within less than a step."""
+    rows = ROWS[ROWS.job == "cook"]
+    result = measure_robust_accuracy(ByRule(), (rows, LABELS[rows.index]), Columns(rules), at_least=0.5, attack="fast")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "health:no_change" in result.reasons
 
 
 def test_a_proposal_from_a_frame_has_a_rule_for_each_column() -> None:

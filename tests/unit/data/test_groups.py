@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from robustest import DataError
-from robustest.data.groups import as_groups
+from robustest import ConfigError, DataError
+from robustest.data.groups import as_groups, subgroups
+from robustest.measure import measure_accuracy, measure_worst_group_accuracy
 
 
 def named(groups: Any, total: int) -> dict[str, list[int]]:
@@ -76,3 +78,89 @@ def test_a_mapping_of_positions_and_masks_may_overlap() -> None:
 def test_what_names_no_groups_is_refused(groups: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         as_groups(groups, 3)
+
+
+# Groups by the values of columns
+
+FRAME = pd.DataFrame(
+    {
+        "job": ["cook", "clerk"] * 60,
+        "age": range(120),
+        "member": [True] * 100 + [False] * 20,
+        "lab": [None] * 40 + [1.5] * 80,
+        "town": [f"t{at}" for at in range(120)],
+    }
+)
+
+
+def test_subgroups_are_those_of_single_values_and_quantiles() -> None:
+    found = subgroups(FRAME)
+    assert {name: len(ids) for name, ids in found.items()} == {
+        "job = clerk": 60,
+        "job = cook": 60,
+        "age 0 to 29": 30,
+        "age 30 to 59": 30,
+        "age 60 to 89": 30,
+        "age 90 to 119": 30,
+        "member = True": 100,
+        "lab missing": 40,
+        "lab = 1.5": 80,
+    }
+    assert found["job = cook"].tolist() == list(range(0, 120, 2))
+    assert "member = False" in subgroups(FRAME, min_size=20)
+
+
+def test_deeper_subgroups_are_all_pairs_of_other_rows() -> None:
+    found = subgroups(FRAME, ["job", "member", "lab"], depth=2, min_size=10)
+    pairs = {name for name in found if ", " in name}
+    # Missing values of `lab` are members alone: no new rows.
+    assert pairs == {
+        *(f"job = {job}, member = {member}" for job in ("cook", "clerk") for member in (True, False)),
+        *(f"job = {job}, lab {lab}" for job in ("cook", "clerk") for lab in ("missing", "= 1.5")),
+        "member = True, lab = 1.5",
+    }
+    assert len({ids.tobytes() for ids in found.values()}) == len(found)
+
+
+def test_the_worst_of_many_subgroups_is_found_and_its_level_pays_for_the_search() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({f"c{at}": rng.integers(0, 3, 600) for at in range(6)})
+    y, draws = rng.integers(0, 2, 600), rng.random(600)
+    hidden = (frame.c1 == 2) & (frame.c4 == 0)
+    right = draws < np.where(hidden, 0.2, 0.95)
+    frame["score"] = np.where(right, y, 1 - y).astype(float)
+
+    def scored(rows: pd.DataFrame) -> Any:
+        return np.stack([0.5 - rows.score, rows.score - 0.5], 1)
+
+    groups = subgroups(frame, [f"c{at}" for at in range(6)], depth=2)
+    assert len(groups) > 100
+    assert measure_accuracy(scored, (frame, y), at_least=0.8).verdict == "passed"
+    result = measure_worst_group_accuracy(scored, (frame, y), groups, at_least=0.6, scope="population", exact=True)
+    assert result.details["worst_group"] == "c1 = 2, c4 = 0"
+    assert result.verdict == "failed"
+    # Where all groups are alike, the worst of so many looks bad by chance; for the population that refutes nothing.
+    frame["score"] = np.where(draws < 0.9, y, 1 - y).astype(float)
+    fair = measure_worst_group_accuracy(scored, (frame, y), groups, at_least=0.9, scope="population", exact=True)
+    assert fair.estimate < 0.85
+    assert fair.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"columns": ["pay"]}, "columns among job, age, member, lab, town"),
+        ({"columns": ["town"], "min_size": 40}, "groups of 40 rows or more"),
+        ({"depth": 0}, "depth"),
+    ],
+)
+def test_subgroups_that_cannot_be_made_are_refused(arguments: Any, words: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=words):
+        subgroups(FRAME, **arguments)
+
+
+def test_more_subgroups_than_can_be_judged_at_once_are_refused() -> None:
+    words = np.array([f"w{at}" for at in range(80)])
+    frame = pd.DataFrame({"a": np.repeat(words, 80), "b": np.tile(words, 80)})
+    with pytest.raises(DataError, match="at most 5,000 groups"):
+        subgroups(frame, depth=2, min_size=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
@@ -43,6 +44,10 @@ MODELS: dict[str, Any] = {
     "scaled": make_pipeline(StandardScaler(), RandomForestClassifier(4, max_depth=3, random_state=0)),
     "two steps": make_pipeline(
         make_pipeline(MinMaxScaler((-1, 1)), QuantileTransformer(n_quantiles=20)),
+        DecisionTreeClassifier(max_depth=4, random_state=0),
+    ),
+    "passed through": make_pipeline(
+        make_column_transformer((StandardScaler(), [2]), remainder="passthrough"),
         DecisionTreeClassifier(max_depth=4, random_state=0),
     ),
     "bins": make_pipeline(

@@ -70,8 +70,8 @@ def test_all_but_the_first_chunk_are_read_ahead_and_each_sample_once() -> None:
     found = claim(items)
     assert found.outcomes == claim((X, Y)).outcomes
     assert items.ahead == N - 64
-    # The first sixteen are read twice more, to compare both reads.
-    assert sorted(items.reads[32:]) == list(range(N))
+    # The first sixteen are read twice, to compare both reads.
+    assert sorted(items.reads[16:]) == list(range(N))
     assert threads() == []
 
 
@@ -80,7 +80,7 @@ def test_an_early_verdict_leaves_no_thread_and_reads_at_most_a_chunk_in_vain() -
     found = claim(items, at_least=0.99, exact=False)
     assert found.verdict is Verdict.FAILED
     assert found.n < N
-    assert len(items.reads) - 32 <= found.n + 64
+    assert len(items.reads) - 16 <= found.n + 64
     assert threads() == []
 
 
@@ -260,7 +260,7 @@ class OfProcess(Elsewhere):
 def test_workers_that_read_other_samples_are_not_used(tmp_path: Path) -> None:
     items = OfProcess(tmp_path)
     assert claim(DataLoader(items, num_workers=2)).outcomes == claim((X, Y)).outcomes
-    assert len(items.reads) == 32 + N
+    assert len(items.reads) == 16 + N
 
 
 # Several items at once

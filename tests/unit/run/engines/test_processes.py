@@ -1,5 +1,7 @@
 """Worker processes find what this one finds, whatever becomes of them."""
 
+# ruff: noqa: ARG005 - what takes the place of a function has its arguments
+
 from __future__ import annotations
 
 import os
@@ -7,7 +9,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -15,10 +19,10 @@ import pytest
 import torch
 from torch import nn
 
-from robustest import ConfigError, DeviceError, Factory, Linf, Settings, Verdict, find_adversarial
+from robustest import ConfigError, DeviceError, Factory, Linf, Settings, Verdict, devices, find_adversarial
 from robustest.context import Context, over, running
 from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
-from robustest.run.workers import threads_of
+from robustest.run.workers import Processes, threads_of
 
 N = 400
 
@@ -111,6 +115,65 @@ def test_all_gpus_of_a_machine_without_one() -> None:
         pytest.skip("this machine has a GPU")
     with running(Context(settings=Settings(device="cuda:all"))), pytest.raises(DeviceError, match="Expected a CUDA"):
         attacked((nn.Linear(2, 2), torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)), device="cuda:all")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs that do not exist, under names of the environment."""
+    monkeypatch.setattr(devices, "resolve", lambda name, own: torch.device("cuda", 0))
+    monkeypatch.setattr(devices, "count", lambda kind: 2)
+    monkeypatch.setattr(devices, "hardware", lambda device: "a card")
+    monkeypatch.setattr(devices, "shared_out", lambda name: ["3", "GPU-5", "9"])  # CUDA stops at the first unknown name
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_each_worker_sees_one_gpu() -> None:
+    """A process that sees several opens a context on each of them."""
+    engine = Processes.of(Settings(device="cuda:all", workers=3))
+    assert [(one.device, one.visible) for one in engine._workers] == [
+        ("cuda:0", "3"),
+        ("cuda:0", "GPU-5"),
+        ("cuda:0", "3"),
+    ]
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_worker_process_begins_with_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+
+    class Pool:
+        def __init__(self, *_: Any, initializer: Any, initargs: Any) -> None:
+            monkeypatch.setenv(devices.VISIBLE, "0,1")
+            initializer(*initargs)
+            begun.append((os.environ[devices.VISIBLE], torch.get_num_threads()))
+
+        def submit(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setattr("robustest.run.workers.ProcessPoolExecutor", Pool)
+    engine = Processes.of(Settings(device="cuda:all"))
+    for worker in engine._workers:
+        worker.submit((1, b""), None)
+    assert begun == [("3", 1), ("GPU-5", 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_gpus")
+def test_the_environment_of_a_worker_names_its_gpu() -> None:
+    engine = Processes.of(Settings(device="cuda:all", workers=1))
+    job = SimpleNamespace(start=partial(dict.get, {"cuda:0": os.getenv}))
+    try:
+        assert list(engine.imap_unordered(engine.put(job), [devices.VISIBLE] * 2)) == ["3", "3"]
+    finally:
+        engine.close()
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_workers_of_another_kind_of_accelerator_get_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "resolve", lambda name, own: torch.device("xpu", 0))
+    monkeypatch.setattr(devices, "shared_out", lambda name: [])
+    engine = Processes.of(Settings(device="xpu:all"))
+    assert [(one.device, one.visible) for one in engine._workers] == [("xpu:0", None), ("xpu:1", None)]
 
 
 SLOW = """
