@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -113,6 +114,12 @@ def measure_rate(
     at_least = optional_threshold("at_least", at_least, trivial=0)
     if not 0 <= tolerance < 1:
         raise ConfigError(expected("a tolerance in 0..1, below 1", tolerance))
+    if (
+        isinstance(outcomes, (str, PathLike))
+        and isinstance(no_worse_than, (str, PathLike))
+        and Path(outcomes).resolve() == Path(no_worse_than).resolve()
+    ):
+        raise ConfigError(expected("two files to compare", no_worse_than, "No file is worse than itself."))
     settings, given_scope, terms = _terms(options, missing)
     scope = terms.scope
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)

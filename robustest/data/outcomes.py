@@ -150,6 +150,11 @@ class Outcomes:
         paths = [path] if isinstance(path, (str, PathLike)) else list(path)
         if not paths:
             raise DataError("Expected at least one file of outcomes but got none.")
+        # Two runs that are one file agree in everything.
+        real = [Path(one).resolve() for one in paths]
+        if len(set(real)) < len(real):
+            twice = next(one for place, one in enumerate(real) if one in real[:place])
+            raise DataError(f"Expected different files of outcomes but {twice} is there twice.")
         return joined([read_file(Path(one), reader, columns) for one in paths])
 
     @cached_property

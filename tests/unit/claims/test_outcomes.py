@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -369,7 +370,19 @@ def test_the_worst_items_are_shown_with_their_texts() -> None:
 def test_a_path_is_read(tmp_path: Path) -> None:
     path = tmp_path / "now.jsonl"
     path.write_text('{"item": "a", "score": 1}\n{"item": "b", "score": 0}\n', encoding="utf-8")
-    assert measure_rate(path, at_least=0.4, scope="set", no_worse_than=str(path)).verdict is Verdict.PASSED
+    before = shutil.copy(path, tmp_path / "before.jsonl")
+    assert measure_rate(path, at_least=0.4, scope="set", no_worse_than=before).verdict is Verdict.PASSED
+
+
+def test_a_file_is_not_compared_with_itself(tmp_path: Path) -> None:
+    path, link = tmp_path / "now.jsonl", tmp_path / "main.jsonl"
+    path.write_text('{"item": "a", "score": 1}\n', encoding="utf-8")
+    link.symlink_to(path)
+    for other in (str(path), link, tmp_path / "." / "now.jsonl"):
+        with pytest.raises(ConfigError, match="No file is worse than itself"):
+            measure_rate(path, no_worse_than=other)
+    with pytest.raises(DataError, match=r"now\.jsonl is there twice"):
+        Outcomes.read([path, link])
 
 
 @pytest.mark.parametrize(
