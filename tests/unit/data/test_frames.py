@@ -22,6 +22,7 @@ from robustest import Columns, Linf, Settings, Verdict, assert_robust_accuracy
 from robustest.context import Context, running
 from robustest.data import as_samples
 from robustest.data.frames import MISSING, Frames
+from robustest.data.groups import subgroups
 from robustest.errors import ConfigError, DataError, ModelError
 from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_shift_accuracy
 from robustest.models.trees import cells_of
@@ -136,6 +137,14 @@ def test_polars_keeps_its_types() -> None:
     )
     coding = Frames.of(frame)
     assert coding.decode(coding.encode(frame)).equals(frame)
+    groups = subgroups(polars.DataFrame({"a": [1, None, 1], "b": [0.5, float("nan"), 0.5]}), min_size=1)
+    assert {name: ids.tolist() for name, ids in groups.items()} == {"a missing": [1], "a = 1": [0, 2]}
+
+
+def test_a_number_that_is_none_is_a_missing_value() -> None:
+    coding = Frames.of(ROWS)
+    at = coding.names.index("gap")
+    assert coding.code_of(at, float("nan")) == coding.code_of(at, None) == coding.missing
 
 
 # Claims
