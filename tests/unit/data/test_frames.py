@@ -24,7 +24,12 @@ from robustest.data import as_samples
 from robustest.data.frames import MISSING, Frames
 from robustest.data.groups import subgroups
 from robustest.errors import ConfigError, DataError, ModelError
-from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_shift_accuracy
+from robustest.measure import (
+    measure_accuracy,
+    measure_certified_accuracy,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+)
 from robustest.models.trees import cells_of
 from robustest.threats import AnyOf, Increase, Linear, Relative, Whole, Within
 
@@ -318,6 +323,10 @@ def test_rules_that_leave_every_sample_as_it_is_pass_nothing(rules: Any) -> None
     result = measure_robust_accuracy(ByRule(), (rows, LABELS[rows.index]), Columns(rules), at_least=0.5, attack="fast")
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "health:no_change" in result.reasons
+    # Every row is proven, and that says no more.
+    data = rows, LABELS[rows.index]
+    proven = measure_certified_accuracy(ByRule(), data, Columns(rules), at_least=0.5, attack="fast")
+    assert (proven.verdict, proven.details["open"]) == (Verdict.INCONCLUSIVE, 0)
 
 
 def test_a_proposal_from_a_frame_has_a_rule_for_each_column() -> None:
