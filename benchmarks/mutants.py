@@ -6,9 +6,9 @@ modules, and the tests that shall notice a mutant of each module:
     1. Copy the checkout to a temporary folder; the checkout itself is never changed.
     2. List the mutants of every module. Leave out what no test should hold: type annotations, texts of messages, what
        is raised with an error, `__tracebackhide__`, and the options of `@dataclass`. Draw a seeded sample of them.
-    3. Run each file of tests once unchanged: it must pass, and its time limits that of the mutants.
-    4. Write each mutant into the copy, run the tests up to the first failure, quick files first, and put the module
-       back. A mutant is killed where a test fails or the time is up, and survives where all pass.
+    3. Write each mutant into the copy, run the module's tests up to the first failure, and put the module back. A
+       mutant is killed where a test fails or the time is up, and survives where all pass.
+    4. Run the tests that failed on the code as it is: all must pass there, or no share is given.
 
 Each run of the tests is a fork of a process that has already imported torch and pytest, which takes longer than most
 tests do. robustest itself is imported in the fork alone.
@@ -28,6 +28,7 @@ import difflib
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -53,8 +54,10 @@ from cosmic_ray.plugins import get_operator, operator_names
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = tomllib.loads((ROOT / "benchmarks" / "mutants.toml").read_text(encoding="utf-8"))
 
-# Seconds of tests that run before the slower ones are collected.
-_QUICK = 6.0
+# CPU seconds after which the tests of a mutant are stopped; on the code as it is they take half of that at most.
+_LIMIT = 240
+# Most seconds on the clock for each of them: a process that waits for ever takes no CPU time.
+_WAIT = 10
 
 Place = tuple[int, int]
 """Line, from 1, and column."""
@@ -117,12 +120,28 @@ def mutants(module: str) -> Iterator[Mutant]:
                 yield Mutant(module, name, occurrence, place[0])
 
 
-def runs(tests: list[str], folder: Path, limit: float) -> tuple[str, float]:
-    """Run tests of a copy in a fork: "passed", "failed" or "timeout", and the seconds that it took."""
-    start = time.monotonic()
+class FirstFailure:
+    """A plugin of pytest that writes the id of the first test, or file, that fails."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.write_text("", encoding="utf-8")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and not self.path.read_text(encoding="utf-8"):
+            self.path.write_text(report.nodeid, encoding="utf-8")
+
+    pytest_collectreport = pytest_runtest_logreport
+
+
+def runs(tests: list[str], folder: Path, limit: int) -> tuple[str, str]:
+    """Run tests of a copy in a fork: "passed", "failed" or "timeout", and the id of the test that failed."""
+    start, first = time.monotonic(), folder / "first_failure.txt"
+    first.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
         os.chdir(folder)
         sys.path.insert(0, str(folder))
         os.environ["PYTHONPATH"] = str(folder)
@@ -134,27 +153,23 @@ def runs(tests: list[str], folder: Path, limit: float) -> tuple[str, float]:
         try:
             # To rewrite assertions takes longer than most tests; only runs of pytest inside of a test must have it so.
             plain = [] if any("tests/plugin" in test for test in tests) else ["--assert=plain"]
-            code = int(pytest.main(["-x", "-q", *plain, "-p", "no:cacheprovider", "-p", "no:randomly", *tests]))
+            how = ["-x", "-q", *plain, "-p", "no:cacheprovider", "-p", "no:randomly"]
+            code = int(pytest.main([*how, *tests], plugins=[FirstFailure(first)]))
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    while time.monotonic() - start < limit:
+    while time.monotonic() - start < _WAIT * limit:
         ended, status = os.waitpid(child, os.WNOHANG)
+        if ended and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
+            return "timeout", ""
         if ended:
-            return "passed" if status == 0 else "failed", time.monotonic() - start
+            failed = first.read_text(encoding="utf-8") if first.exists() else ""
+            return "passed" if status == 0 else "failed", failed
         time.sleep(0.02)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return "timeout", time.monotonic() - start
-
-
-def batches(tests: list[str], seconds: dict[str, float]) -> list[list[str]]:
-    """Return files of tests in two batches, quick ones first: most mutants die before the others are collected."""
-    quick, slow = list[str](), list[str]()
-    for test in sorted(tests, key=lambda test: seconds[test]):
-        (slow if sum(seconds[one] for one in quick) > _QUICK else quick).append(test)
-    return [batch for batch in (quick, slow) if batch]
+    return "timeout", ""
 
 
 def remember(file: Path | None, key: str, found: str) -> None:
@@ -186,8 +201,7 @@ def main() -> int:
 
     torch.set_num_threads(1)
     ended, survivors, began = Counter[str](), list[str](), time.monotonic()
-    sources = sorted((ROOT / "robustest").rglob("*.py"))
-    package = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    confirmed = set[str]()  # what must pass on the code as it is
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "checkout"
         listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
@@ -197,41 +211,35 @@ def main() -> int:
                 shutil.copy2(ROOT / name, folder / name)
         subprocess.check_call([sys.executable, "-m", "compileall", "-q", "robustest"], cwd=folder)
         for number, mutant in enumerate(chosen):
-            path, row = folder / mutant.module, CONFIG["tests"][mutant.module]
-            tests = [one for one in row if one.startswith("tests/")]
-            options = [one for one in row if one not in tests]
+            path, tests = folder / mutant.module, CONFIG["tests"][mutant.module]
             source, dates = path.read_text(encoding="utf-8"), path.stat()
             key = f"{mutant} of {sha256(source.encode()).hexdigest()[:12]}"
-            if (outcome := known.get(key, "")) not in ("failed", "timeout"):
+            outcome, _, failed = known.get(key, "").partition(" ")
+            if outcome not in ("failed", "timeout"):
                 if time.monotonic() - began > asked.seconds:
                     ended["not judged"] += 1
                     continue
-                unchanged = {test: f"{' '.join([test, *options])} of {package}" for test in tests}
-                for test in tests:
-                    if unchanged[test] not in known:
-                        outcome, spent = runs([test, *options], folder, 600)
-                        if outcome != "passed":
-                            print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
-                            sys.exit(f"Expected {test} to pass on the code as it is: {outcome}.")
-                        known[unchanged[test]] = f"{spent:.1f}"
-                        remember(asked.resume, unchanged[test], known[unchanged[test]])
-                seconds = {test: float(known[unchanged[test]]) for test in tests}
                 path.write_text(mutant.code(source), encoding="utf-8")
                 os.utime(path, (number, number))  # a date of its own: no compiled code of another mutant is taken
-                took = 0.0
-                for batch in batches(tests, seconds):
-                    limit = 20 + 5 * sum(seconds[test] for test in batch)
-                    outcome, spent = runs([*batch, *options], folder, limit)
-                    took += spent
-                    if outcome != "passed":
-                        break
+                start = time.monotonic()
+                outcome, failed = runs(tests, folder, _LIMIT)
+                took = time.monotonic() - start
                 path.write_text(source, encoding="utf-8")
                 os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
                 print(f"{'SURVIVED' if outcome == 'passed' else outcome:8} {took:5.1f} s  {mutant}", flush=True)
-                remember(asked.resume, key, outcome)
+                remember(asked.resume, key, f"{outcome} {failed}")
+            if outcome == "failed" and failed:
+                confirmed.add(failed)
+            elif outcome != "passed":  # the time was up, or the tests could not even be collected
+                confirmed |= {test for test in tests if test.startswith("tests/")}
             ended[outcome] += 1
             if outcome == "passed":
                 survivors.append(f"{mutant}\n{mutant.diff(source)}\n")
+        if confirmed:
+            outcome, failed = runs(sorted(confirmed), folder, _LIMIT // 2)
+            if outcome != "passed":
+                print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
+                sys.exit(f"Expected the tests that failed to pass on the code as it is but got: {outcome} {failed}.")
     asked.out.write_text("\n".join(survivors), encoding="utf-8")
     judged = ended["failed"] + ended["timeout"] + ended["passed"]
     share = 1 - ended["passed"] / judged if judged else 0.0

@@ -10,7 +10,7 @@ that do not pass; "power" the share that does not pass where the second system l
 beside the exact paired test on the same outcomes (McNemar for single runs, sign flips for means); `--power` is the
 number of such pairs, if not that of the A/A pairs.
 
-`--live` prints how many of n items are asked until a claim on the population is settled, by `AskedRule`, beside the
+`--live` prints how many of n items are asked until a claim on the population is settled, by `ItemsRule`, beside the
 exact test on all n: verdicts, mean number of items, and the number of items with which the rule has the power of the
 exact test. `--sizes` prints the seconds and the memory of a million items, in memory and from the named files.
 """
@@ -28,9 +28,9 @@ from robustest import Verdict
 from robustest.claims.outcomes import measure_rate
 from robustest.data.outcomes import Outcomes
 from robustest.decisions import ShareRule, Terms
-from robustest.decisions.asked import AskedRule
 from robustest.decisions.baseline import sign_flip_by_draws
 from robustest.decisions.drop import mcnemar
+from robustest.decisions.mean import ItemsRule
 
 ALPHA, LOSS = 0.01, 0.05
 
@@ -83,7 +83,7 @@ def asked(score: NDArray[np.float64], threshold: float) -> tuple[Verdict, int]:
     """Return the verdict on items that are asked one by one, and how many were read."""
     terms = Terms(scope="population", alpha=ALPHA, fail_alpha=ALPHA)
     single = bool(np.isin(score, (0, 1)).all())
-    rule, columns = AskedRule(threshold=threshold, terms=terms, single=single), {"score": score, "held": score >= 0.5}
+    rule, columns = ItemsRule(threshold=threshold, terms=terms, single=single), {"score": score, "held": score >= 0.5}
     early = rule.settle(columns, len(score))
     read = len(score) if early is None else early.after
     return rule.decide({name: one[:read] for name, one in columns.items()}, len(score), early).verdict, read

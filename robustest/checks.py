@@ -5,30 +5,40 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError, RobustestError, expected
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+def require(
+    holds: object, what: str, got: object, mend: str = "", *, error: type[RobustestError] = ConfigError
+) -> None:
+    """Raise an error that expected `what` but got `got`, with a remedy, unless a condition holds."""
+    if not holds:
+        raise error(expected(what, got, mend))
+
+
+def checked_severity(severity: object, name: str = "severity") -> None:
+    """Raise ConfigError unless a severity is a whole number 1..5."""
+    require(type(severity) is int and 1 <= severity <= 5, f"{name} to be a whole number 1..5", severity)
+
+
 def checked_whole(name: str, number: object, low: int) -> None:
     """Raise ConfigError unless a number is whole and >= low."""
-    if type(number) is not int or number < low:
-        raise ConfigError(expected(f"{name} to be a whole number >= {low}", number))
+    require(type(number) is int and number >= low, f"{name} to be a whole number >= {low}", number)
 
 
 def checked_real(name: str, number: object, low: float = -math.inf, high: float = math.inf) -> None:
     """Raise ConfigError unless a number is finite and in [low, high]."""
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
         raise ConfigError(expected(f"{name} to be a finite number", number))
-    if not low <= number <= high:
-        raise ConfigError(expected(f"{name} in [{low:g}, {high:g}]", number))
+    require(low <= number <= high, f"{name} in [{low:g}, {high:g}]", number)
 
 
 def checked_images(x: Tensor, what: str) -> None:
     """Raise ConfigError unless x is (N, C, H, W)."""
-    if x.ndim != 4:
-        raise ConfigError(expected(f"images (N, C, H, W) for {what}", tuple(x.shape)))
+    require(x.ndim == 4, f"images (N, C, H, W) for {what}", tuple(x.shape))
 
 
 # Arithmetic such as rescaling there and back may move a float32 by some of its last bits.

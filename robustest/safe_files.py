@@ -1,11 +1,16 @@
-"""Safe reading of files from other machines: regular files only, of limited size, inside a folder."""
+"""Safe reading of files from other machines (regular, of limited size, inside a folder), and writing whole ones."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import BinaryIO
+
+UNFINISHED = ".tmp"
+"""Ending of a file that is being written."""
 
 
 class UnsafeFile(OSError):
@@ -97,3 +102,32 @@ def _read_and_close(number: int, most: int) -> bytes:
     if len(content) > most:
         raise UnsafeFile(f"more than {most:,} bytes are not read")
     return content
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file that is whole or unchanged at any moment, also if the process is killed.
+
+    Raises:
+        OSError: folder or file cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # By process and chance: two writers of one file do not share an unfinished one.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(data)
+            file.flush()
+            # Before the rename, or a crash could leave an empty file under the final name.
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
+    with suppress(OSError):  # not every system can; the file itself is on disk already
+        # A rename is on disk only after its folder is.
+        number = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

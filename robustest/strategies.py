@@ -20,7 +20,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_whole
+from robustest.checks import checked_severity, checked_whole, require
 from robustest.errors import ConfigError, expected
 from robustest.shifts import SHIFTS, Shift, ShiftFunction, as_shift
 from robustest.threats import Bounds, Spatial, Threat, rendered
@@ -56,8 +56,7 @@ def severities(*, min_severity: int = 1, max_severity: int = 5) -> SearchStrateg
         ConfigError: not 1 <= min_severity <= max_severity <= 5.
     """
     for name, value in (("min_severity", min_severity), ("max_severity", max_severity)):
-        if type(value) is not int or not 1 <= value <= 5:
-            raise ConfigError(expected(f"{name} to be a whole number 1..5", value))
+        checked_severity(value, name)
     if min_severity > max_severity:
         raise ConfigError(expected(f"max_severity to be at least min_severity, {min_severity}", max_severity))
     return st.integers(min_severity, max_severity)
@@ -134,11 +133,9 @@ def changes(kind: Callable[..., Any], **numbers: Any) -> SearchStrategy[Any]:
     Raises:
         ConfigError: kind cannot be called, no number has a range, or kind refuses an end of one.
     """
-    if not callable(kind):
-        raise ConfigError(expected("a class or a function of a batch", kind))
+    require(callable(kind), "a class or a function of a batch", kind)
     ranges = {name: given for name, given in numbers.items() if _is_range(given)}
-    if not ranges:
-        raise ConfigError(expected("a range (mildest, most severe) for one number or more", numbers))
+    require(ranges, "a range (mildest, most severe) for one number or more", numbers)
     fixed = {name: given for name, given in numbers.items() if name not in ranges}
     for end in (0, 1):  # an end out of range is an error here, not in the middle of a search
         as_change(_change(kind, {**fixed, **{name: given[end] for name, given in ranges.items()}}))
@@ -270,7 +267,6 @@ _ANY: SearchStrategy[Step] = _shifts()
 
 
 def _kind(step: object) -> object:
-    """Return the kind of a step, whatever its numbers are."""
     if isinstance(step, Shift):
         return step.name
     while isinstance(step, partial):
@@ -460,7 +456,6 @@ def code_of(drawn: object) -> str:
 
 
 def _made(drawn: object) -> str:
-    """Return an object's repr, or, if that only shows its address, its type and arguments."""
     kind, kept = type(drawn), getattr(drawn, "__dict__", {})
     names = [name for name in signature(kind).parameters if name in kept]
     if kind.__repr__ is not object.__repr__ or len(names) < len(signature(kind).parameters):

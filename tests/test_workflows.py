@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.commands.init import workflow
+from robustest.cli.init import workflow
 
 yaml = pytest.importorskip("yaml", reason="PyYAML reads workflows")
 

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 
 from robustest import devices, rng
-from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
+from robustest.checks import checked_whole, require
 from robustest.tasks import Task
 from robustest.threats import L1, Euclidean, Rows, Threat, length, per_row
 
@@ -33,7 +32,7 @@ _TINY = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ALMA:
+class ALMA(AtPoint):
     """ALMA, a minimum-norm attack.
 
     Args:
@@ -44,9 +43,6 @@ class ALMA:
         tau: d must fall below this share of its last value, in (0, 1).
         growth: factor of the weight, > 1.
         smoothing: weight of the past in the moving averages, in [0, 1).
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     steps: int = 100
@@ -63,14 +59,10 @@ class ALMA:
     def __post_init__(self) -> None:
         checked_whole("steps", self.steps, 1)
         checked_whole("check", self.check, 1)
-        if self.first_step is not None and not 0 < self.first_step < math.inf:
-            raise ConfigError(expected("first_step > 0", self.first_step))
-        if not 0 < self.tau < 1:
-            raise ConfigError(expected("tau in (0, 1)", self.tau))
-        if not 1 < self.growth < math.inf:
-            raise ConfigError(expected("growth > 1", self.growth))
-        if not 0 <= self.smoothing < 1:
-            raise ConfigError(expected("smoothing in [0, 1)", self.smoothing))
+        require(self.first_step is None or 0 < self.first_step < math.inf, "first_step > 0", self.first_step)
+        require(0 < self.tau < 1, "tau in (0, 1)", self.tau)
+        require(1 < self.growth < math.inf, "growth > 1", self.growth)
+        require(0 <= self.smoothing < 1, "smoothing in [0, 1)", self.smoothing)
 
     def suits(self, task: Task) -> bool:
         return "dlr" in task.losses
@@ -93,9 +85,6 @@ class ALMA:
             "speed": torch.zeros_like(problem.x),
             "step": torch.zeros_like(key),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if logits.shape[1] > 2:
@@ -163,7 +152,7 @@ class ALMA:
 
 
 def _slope(d: Tensor, weight: Tensor, multiplier: Tensor) -> Tensor:
-    """Return (B,) the penalty's derivative in d, positive and growing in d; the multiplier at d = 0."""
+    """Return (B,) the penalty's derivative in d; the multiplier at d = 0."""
     above = multiplier + 2 * multiplier * weight * d + 0.5 * (weight * d).square()
     below = multiplier / (1 - weight * d).clamp(min=1.0).square()
     return torch.where(d >= 0, above, below)

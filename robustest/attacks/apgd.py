@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -139,11 +139,10 @@ class APGD:
         return {**after, "step": state["step"] + 1, "target": self._target(problem, state, evaluation.logits)}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """Return (B,) the fixed target classes, or those of these logits."""
-        known = state["step"] >= 0
-        if devices.on_host(logits) and bool(known.all()):  # sorting a thousand classes costs
+        has_target = state["step"] >= 0
+        if devices.on_host(logits) and bool(has_target.all()):  # sorting a thousand classes costs
             return state["target"]
-        return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
+        return torch.where(has_target, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
     def _advance(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None
@@ -164,7 +163,7 @@ class APGD:
         gradient = torch.where(per_row(back, z), state["best_gradient"], evaluation.gradient)
         value = torch.where(back, state["top"], value)
         if sparse:
-            state = _l1_move(_L1Plan(self.steps, self.outside_in), problem, state, z, gradient)
+            state = _l1_move(self, problem, state, z, gradient)
         else:
             # A projected step and momentum; the engine projects the sum.
             threat, region = problem.threat, problem.region
@@ -199,7 +198,7 @@ def _widths(steps: int, device: torch.device) -> Tensor:
 
 
 def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
-    """Return the state after a look back, and (B,) bool: rows that go on from their best point."""
+    """Return the state, and (B,) bool: rows that go on from their best point."""
     width = _widths(steps, state["step"].device)[state["step"].clamp(min=0)]
     due = width > 0
     # Condition 2: neither the step nor the best value has changed since the last checkpoint.
@@ -223,11 +222,6 @@ _FIRST_SHARE = 5
 _FEWER, _FALL = 0.95, 1.5
 
 
-class _L1Plan(NamedTuple):
-    steps: int
-    outside_in: bool
-
-
 def _l1_init(problem: Problem, key: Tensor, outside_in: bool) -> tuple[Tensor, Rows]:
     """Return random points of the first ball, and the L1 part of the state (B,)."""
     factor = _RADII[0][1] if outside_in else 1.0
@@ -240,7 +234,7 @@ def _l1_init(problem: Problem, key: Tensor, outside_in: bool) -> tuple[Tensor, R
 
 
 def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
-    """Return the state after a look back, and (B,) bool: rows that go on from their best point."""
+    """Return the state, and (B,) bool: rows that go on from their best point."""
     due = (state["step"] > 0) & (state["step"] % max(1, steps * 4 // 100) == 0)
     support = (state["best"] != problem.x).flatten(1).sum(1).to(state["support"].dtype)
     fewer = due & (support < _FEWER * state["support"])
@@ -254,8 +248,7 @@ def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tens
     return state, fewer
 
 
-def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Rows:
-    """Return the state after a step from z."""
+def _l1_move(attack: APGD, problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Rows:
     size = gradient.abs().flatten(1)
     last = state["elements"].long().clamp(1, size.shape[1]) - 1
     # The `elements` largest, and others of the same size: a tie is not broken by the place in the input.
@@ -263,9 +256,9 @@ def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: 
     chosen = gradient.sign() * (size >= least).view_as(gradient)
     count = chosen.abs().flatten(1).sum(1).clamp(min=1)
     stepped = torch.addcmul(z, chosen, per_row(state["length"] / count, z))
-    if not plan.outside_in:
+    if not attack.outside_in:
         return {**state, "z": stepped}
-    now, then = (_factor(plan.steps, state["step"] + ahead) for ahead in (0, 1))
+    now, then = (_factor(attack.steps, state["step"] + ahead) for ahead in (0, 1))
     # At the start of the next ball: project the best point into it, with its longest step, and forget the best value,
     # which was found in the larger ball.
     closing = now != then

@@ -62,7 +62,6 @@ def _towards(rank: int, steps: int) -> APGD:
 
 
 def _few_features(effort: int) -> tuple[Stage, ...]:
-    """Return stages for samples of a few numbers (tables, toy problems)."""
     return (
         Stage(searcher=_FACES, rounds=20 * effort, features=_FEW),
         Stage(searcher=_SMALL, rounds=20 * effort, features=_FEW),
@@ -73,7 +72,6 @@ def _few_features(effort: int) -> tuple[Stage, ...]:
 
 
 def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
-    """Return random searches of L0, L1 and patches beside gradients."""
     return (
         Stage(searcher=SparseRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT, on=(L0, L1)),
         Stage(searcher=PatchRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT, on=(Patch,)),
@@ -81,7 +79,7 @@ def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
 
 
 def _by_moves(effort: int) -> tuple[Stage, ...]:
-    """Return stages for discrete threats, the same for every model; gradients add what moves did not find."""
+    """Return stages for discrete threats; gradients add what moves did not find."""
     return (
         Stage(searcher=Enumeration(queries=256 * effort, at_once=32), on=(Discrete,)),
         Stage(searcher=GreedyMoves(queries=1000 * effort, at_once=50, sweeps=3, focus=0.5), on=(Edits, Append, Insert)),
@@ -93,7 +91,6 @@ def _by_moves(effort: int) -> tuple[Stage, ...]:
 
 
 def _rest(effort: int) -> tuple[Stage, ...]:
-    """Return stages for spatial and unbounded threats, and for models without gradients."""
     few = (Needs.SCORES, Needs.LABELS) if effort == 1 else ()  # the other cascades bring their own draws
     return (
         Stage(searcher=SpatialGrid(), on=(Spatial,)),

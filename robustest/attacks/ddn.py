@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks.protocol import Evaluation, Needs, Problem, cosine
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected, unknown
+from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem, cosine
+from robustest.checks import checked_whole, require
+from robustest.errors import unknown
 from robustest.tasks import Task
 from robustest.threats import Euclidean, Rows, Threat, length, per_row
 
@@ -31,7 +31,7 @@ _LOSSES = ("ce", "margin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DDN:
+class DDN(AtPoint):
     """DDN, in L2.
 
     Args:
@@ -62,18 +62,16 @@ class DDN:
         checked_whole("steps", self.steps, 1)
         for name in ("gamma", "gamma_last"):
             value = getattr(self, name)
-            if not (name == "gamma_last" and value is None) and not 0 < value < 1:
-                raise ConfigError(expected(f"{name} in (0, 1)", value))
+            require((name == "gamma_last" and value is None) or 0 < value < 1, f"{name} in (0, 1)", value)
         for name in ("start", "step_size"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(expected(f"{name} > 0", getattr(self, name)))
+            require(0 < getattr(self, name) < math.inf, f"{name} > 0", getattr(self, name))
         if self.loss not in _LOSSES:
             raise unknown("loss", self.loss, _LOSSES)
 
     @classmethod
-    def outside_in(cls, *, steps: int = 20, loss: Literal["ce", "margin"] = "margin") -> DDN:
+    def outside_in(cls, *, steps: int = 20) -> DDN:
         """Return short runs from random points at five times eps, with a radius that falls fast at first."""
-        return cls(steps=steps, gamma=0.4, gamma_last=0.01, start=5.0, loss=loss, random_start=True)
+        return cls(steps=steps, gamma=0.4, gamma_last=0.01, start=5.0, loss="margin", random_start=True)
 
     @property
     def name(self) -> str:
@@ -95,9 +93,6 @@ class DDN:
             away = rng.normal(rng.fold(key, "direction"), x.shape[1:])
             z = x + away * per_row(radius / length(away), x)
         return {"z": z, "radius": radius, "unit": unit, "step": torch.zeros_like(key)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return problem.task.losses[self.loss](logits, problem.y)

@@ -17,22 +17,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.errors import ConfigError, expected
+from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.tasks import Sided, Task
 from robustest.threats import Euclidean, Linf, Rows, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EachWay:
+class EachWay(AtPoint):
     """Steps from the sample towards each way of a `Sided` task, the nearest first.
 
     Args:
         ways: ways tried, those of the least distance on the sample, >= 1.
         steps_each: gradient steps towards each, >= 1.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     ways: int = 10
@@ -42,10 +39,8 @@ class EachWay:
     needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        for name in ("ways", "steps_each"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ConfigError(expected(f"{name} to be a whole number >= 1", value))
+        checked_whole("ways", self.ways, 1)
+        checked_whole("steps_each", self.steps_each, 1)
 
     def suits(self, task: Task) -> bool:
         return isinstance(task, Sided)
@@ -59,9 +54,6 @@ class EachWay:
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"z": problem.threat.origin(problem.region), "way": torch.zeros_like(key), "step": torch.zeros_like(key)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         ways = self._ways(problem, logits)
@@ -83,7 +75,6 @@ class EachWay:
         return problem.task.ways(logits, problem.y)
 
     def _way(self, state: Rows, ways: Tensor) -> Tensor:
-        """Return (B,) the way that is taken, selected at its first step on the sample itself."""
         place = torch.div(state["step"], self.steps_each, rounding_mode="floor").clamp(max=ways.shape[1] - 1)
         order = ways.detach().argsort(dim=1, stable=True)
         fresh = order.gather(1, place.unsqueeze(1)).squeeze(1)

@@ -20,15 +20,14 @@ import torch
 from torch import Tensor
 
 from robustest import devices, rng
-from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
+from robustest.checks import checked_whole, require
 from robustest.tasks import Task, class_losses
 from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FAB:
+class FAB(AtPoint):
     """FAB, a minimum-norm attack.
 
     Args:
@@ -39,9 +38,6 @@ class FAB:
         bias: largest weight of the sample's own projection, in 0..1.
         back: share of the perturbation kept after a point that fools the model, in (0, 1).
         random_start: begin at a random point half of eps away at most, rather than at the sample.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     steps: int = 100
@@ -56,14 +52,11 @@ class FAB:
 
     def __post_init__(self) -> None:
         checked_whole("steps", self.steps, 1)
-        if self.target_rank is not None and (type(self.target_rank) is not int or self.target_rank < 0):
-            raise ConfigError(expected("target_rank to be None or a whole number >= 0", self.target_rank))
-        if not 0 <= self.overshoot < 1:
-            raise ConfigError(expected("overshoot in [0, 1)", self.overshoot))
-        if not 0 <= self.bias <= 1:
-            raise ConfigError(expected("bias in 0..1", self.bias))
-        if not 0 < self.back < 1:
-            raise ConfigError(expected("back in (0, 1)", self.back))
+        ranked = self.target_rank is None or (type(self.target_rank) is int and self.target_rank >= 0)
+        require(ranked, "target_rank to be None or a whole number >= 0", self.target_rank)
+        require(0 <= self.overshoot < 1, "overshoot in [0, 1)", self.overshoot)
+        require(0 <= self.bias <= 1, "bias in 0..1", self.bias)
+        require(0 < self.back < 1, "back in (0, 1)", self.back)
 
     @property
     def name(self) -> str:
@@ -80,9 +73,6 @@ class FAB:
         if self.random_start:
             z = torch.lerp(z, problem.threat.start(problem.region, rng.fold(key, "start")), 0.5)
         return {"z": z, "target": torch.full_like(key, -1)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return _lead(logits, problem.y, self._target(problem, state, logits))
@@ -104,13 +94,12 @@ class FAB:
         return {"z": torch.where(per_row(holds, x), ahead, behind).clamp(*problem.bounds), "target": target}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """Return (B,) the class whose boundary is approached."""
         if self.target_rank is None:
             return class_losses.ranked_class(logits, problem.y, 0)
-        known = state["target"] >= 0
-        if devices.on_host(logits) and bool(known.all()):  # sorting a thousand classes costs
+        has_target = state["target"] >= 0
+        if devices.on_host(logits) and bool(has_target.all()):  # sorting a thousand classes costs
             return state["target"]
-        return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
+        return torch.where(has_target, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
 
 def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -119,7 +108,6 @@ def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
 
 def _norm(threat: Threat, step: Tensor) -> Tensor:
-    """Return (B,) lengths of steps in the threat's norm."""
     order = torch.inf if isinstance(threat, Linf) else 1 if isinstance(threat, L1) else 2
     size: Tensor = torch.linalg.vector_norm(step.flatten(1), order, dim=1, dtype=torch.float64)
     return size.to(step.dtype)

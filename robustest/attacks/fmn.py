@@ -21,8 +21,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.threats import L0, L1, Euclidean, Linf, Rows, Threat, length, per_row, sparse
 
 
@@ -35,9 +34,6 @@ class FMN(Climbing):
         step_size: Euclidean length of the first step, in widths of the bounds; the last is a hundredth of it. None
             means 10 for L-inf, and 1 for the others.
         gamma: share by which the radius changes in the first round, in (0, 1); a fiftieth of it in the last.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     steps: int = 100
@@ -51,10 +47,8 @@ class FMN(Climbing):
 
     def __post_init__(self) -> None:
         checked_whole("steps", self.steps, 1)
-        if self.step_size is not None and not 0 < self.step_size < math.inf:
-            raise ConfigError(expected("step_size > 0", self.step_size))
-        if not 0 < self.gamma < 1:
-            raise ConfigError(expected("gamma in (0, 1)", self.gamma))
+        require(self.step_size is None or 0 < self.step_size < math.inf, "step_size > 0", self.step_size)
+        require(0 < self.gamma < 1, "gamma in (0, 1)", self.gamma)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, (Linf, Euclidean, L1, L0))
@@ -133,7 +127,7 @@ def within(threat: Threat, delta: Tensor, radius: Tensor, region: Rows) -> Tenso
 
 
 def _within_l1(delta: Tensor, radius: Tensor) -> Tensor:
-    """Return delta soft-thresholded so that absolute values sum to the radius (Duchi et al., ICML 2008)."""
+    """Return delta soft-thresholded to the ball (Duchi et al., ICML 2008)."""
     size = delta.flatten(1).abs().double()
     limit = radius.double().unsqueeze(1)
     # In float64: the sums of a row must not depend on its batch.

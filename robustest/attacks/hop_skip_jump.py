@@ -46,9 +46,6 @@ class HopSkipJump(OneByOne):
     Args:
         queries: model passes per sample, >= 1.
         probes: the paper's B_0, probes in round 1, >= 1. The paper makes 100, with up to 25,000 queries.
-
-    Raises:
-        ConfigError: queries or probes < 1.
     """
 
     queries: int = 5000
@@ -203,7 +200,7 @@ def _distance(problem: Problem, z: Tensor) -> Tensor:
 
 
 def _between(problem: Problem, far: Tensor, share: Tensor) -> Tensor:
-    """Return the point that share of the way from the samples: on the line for L2, in a box around them for L-inf."""
+    """Return the point that share of the way from x: on the line for L2, in a box around x for L-inf."""
     if isinstance(problem.threat, Euclidean):
         return torch.lerp(problem.x, far, per_row(share, far))
     reach = per_row(share * _distance(problem, far), far)

@@ -49,12 +49,9 @@ class Enumeration(BestOfRounds):
     """Every point of a region, those of few changes first; complete where the region has at most `queries` points.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round is left out.
+        queries: model passes per sample, >= 1.
         at_once: proposals of a sample in one round, in 1..queries.
         part: passes of a sample whose region has more than `queries` points, >= 1.
-
-    Raises:
-        ConfigError: a number is out of its range.
     """
 
     queries: int = 100_000
@@ -75,11 +72,9 @@ class Enumeration(BestOfRounds):
         """Return None: it counts for the samples that it decides."""
 
     def decides(self, problem: Problem) -> Tensor:
-        """Return (B,) bool: samples of which every point is evaluated."""
         return _points(problem) <= self.at_once * (self.steps + 1)
 
     def rounds(self, problem: Problem) -> Tensor:
-        """Return (B,) int64: the rounds that each sample takes, at most `steps`."""
         points = torch.where(self.decides(problem), _points(problem), float(self.part))
         return ((points / self.at_once).ceil().long() - 1).clamp(0, self.steps)
 
@@ -89,7 +84,7 @@ class Enumeration(BestOfRounds):
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         return _discrete(problem).point(self.numbers(state["age"]), problem.region)
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         return {"age": state["age"] + 1}
 
 
@@ -103,9 +98,6 @@ class GreedyMoves(BestOfRounds):
         sweeps: moves in a row, >= 1.
         beam: points that each sweep goes on from, >= 1.
         focus: share of each sweep for the best places found in it, in [0, 1).
-
-    Raises:
-        ConfigError: a number is out of its range.
     """
 
     queries: int = 1000
@@ -132,7 +124,6 @@ class GreedyMoves(BestOfRounds):
 
     @property
     def _rounds(self) -> int:
-        """The rounds of a sweep."""
         return max(1, (self.steps + 1) // self.sweeps)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -151,7 +142,7 @@ class GreedyMoves(BestOfRounds):
         return made.view(len(state["age"]), self.at_once, *z.shape[1:])
 
     def _moves(self, problem: Problem, state: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the points (N, *Z) that the next round moves from, and their places and choices (N,)."""
+        """Return the points (N, *Z) of the next moves, and their places and choices (N,)."""
         threat, region, age = _discrete(problem), problem.region, state["age"]
         n, lanes = len(age), self.at_once
         sweep, part = age // self._rounds, age % self._rounds
@@ -184,10 +175,10 @@ class GreedyMoves(BestOfRounds):
         choice = torch.minimum(choice, (choices - 1).clamp(min=0))
         return z, place.flatten(), choice.flatten()
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value = problem.task.losses["margin"](seen.logits, problem.y)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        value = problem.task.losses["margin"](evaluation.logits, problem.y)
         # New points first: of equal losses, the stable order below keeps them.
-        every = torch.cat([seen.z, state["best"]], 1)
+        every = torch.cat([evaluation.z, state["best"]], 1)
         value = torch.cat([value, state["value"]], 1)
         order = value.argsort(dim=1, descending=True, stable=True)
         rows = torch.arange(len(order), device=order.device).unsqueeze(1)
@@ -203,10 +194,10 @@ class GreedyMoves(BestOfRounds):
         beam = torch.where(per_row(ended, best), best, state["beam"])
         after = {"beam": beam, "best": best, "value": value, "key": state["key"], "age": age}
         if self.focus:
-            loss = problem.task.losses["margin"](seen.logits, problem.y)
+            loss = problem.task.losses["margin"](evaluation.logits, problem.y)
             place = self._moves(problem, state)[1].view(len(age), self.at_once)
-            seen_at = state["place"].scatter_reduce(1, place, loss.to(state["place"]), "amax")
-            after["place"] = torch.where(ended.unsqueeze(1), -torch.inf, seen_at)
+            best_at = state["place"].scatter_reduce(1, place, loss.to(state["place"]), "amax")
+            after["place"] = torch.where(ended.unsqueeze(1), -torch.inf, best_at)
         return after
 
 
@@ -215,11 +206,8 @@ class RandomMoves(BestOfRounds):
     """Random moves of a point that is kept unless it gets worse.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round is left out.
+        queries: model passes per sample, >= 1.
         at_once: proposals tried on the same point, in 1..queries.
-
-    Raises:
-        ConfigError: queries < 1, or at_once outside 1..queries.
     """
 
     queries: int = 1000
@@ -264,8 +252,8 @@ class RandomMoves(BestOfRounds):
             z = torch.where(per_row(move < moves, z), threat.moved(z, place, choice, wide), z)
         return z.view(n, lanes, *z.shape[1:])
 
-    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value, best = best_of(problem, seen)
+    def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
+        value, best = best_of(problem, evaluation)
         kept = value >= state["value"]
         return {
             "z": torch.where(per_row(kept, best), best, state["z"]),

@@ -23,15 +23,14 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
+from robustest.checks import checked_whole, require
 from robustest.tasks import Sided, Task, class_losses
 from robustest.threats import Euclidean, Linf, Rows, Threat, length, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ODIMargin:
+class ODIMargin(AtPoint):
     """A few steps towards random output directions, then a few on the margin with a falling step length.
 
     Args:
@@ -42,9 +41,6 @@ class ODIMargin:
         euclidean: in an L-inf ball, steps along the gradient itself, scaled to the ball's diagonal: they follow the
             ball's faces, where signs only know its corners.
         leave_flats: in an L-inf ball, move elements whose gradient is zero back to where it was not.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     start_steps: int = 2
@@ -59,8 +55,7 @@ class ODIMargin:
     def __post_init__(self) -> None:
         checked_whole("start_steps", self.start_steps, 0)
         checked_whole("steps_after", self.steps_after, 1)
-        if not self.step_scale > 0:
-            raise ConfigError(expected("step_scale > 0", self.step_scale))
+        require(self.step_scale > 0, "step_scale > 0", self.step_scale)
         checked_whole("target_rank", self.target_rank, 0)
 
     @property
@@ -86,9 +81,6 @@ class ODIMargin:
             "direction": rng.uniform(rng.fold(key, "direction"), (problem.classes,), -1.0, 1.0),
             "step": torch.zeros_like(key),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if not problem.task.one_class:

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.threats import Patch, Rows, Threat, per_row
 
 # Lengths of the steps of a try, and of the first step afterwards, in widths of the bounds.
@@ -34,9 +33,6 @@ class PatchGradient(Climbing):
         tries: steps at each, >= 1.
         kept: places refined, in 1..places.
         refining: steps at each of those, >= 0.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     places: int = 64
@@ -50,8 +46,7 @@ class PatchGradient(Climbing):
     def __post_init__(self) -> None:
         for name, least in (("places", 1), ("tries", 1), ("kept", 1), ("refining", 0)):
             checked_whole(name, getattr(self, name), least)
-        if self.kept > self.places:
-            raise ConfigError(expected(f"kept to be at most the {self.places} places", self.kept))
+        require(self.kept <= self.places, f"kept to be at most the {self.places} places", self.kept)
 
     @property
     def steps(self) -> int:
@@ -115,7 +110,6 @@ class PatchGradient(Climbing):
 
 
 def _begun(problem: Problem, corner: Tensor, key: Tensor) -> Tensor:
-    """Return random content at the corners (N, 2), row and column."""
     z = problem.threat.start(problem.region, key)
     return torch.cat([z[:, :-2], corner], 1)
 

@@ -38,11 +38,8 @@ class PatchRS(BestOfRounds):
     """Random search for a patch and its place.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
+        queries: model passes per sample, >= 1.
         at_once: changes tried on the same point, >= 1; the best is kept if it is better than the point.
-
-    Raises:
-        ConfigError: queries < 1, or at_once outside 1..queries.
     """
 
     queries: int = 1000
@@ -74,10 +71,10 @@ class PatchRS(BestOfRounds):
         threat, z, age = problem.threat, state["z"].unsqueeze(1), state["age"]
         assert isinstance(threat, Patch)
         shape = (len(age), self.at_once, problem.x.shape[1], threat.height, threat.width)
-        asked = self.numbers(age)
+        query = self.numbers(age)
         key = rng.fold(state["key"], age)
-        exploring, moving = asked < self.exploring, asked % _MOVES == 0
-        progress = (asked - self.exploring).clamp(min=0) / max(1, self.queries - self.exploring)
+        exploring, moving = query < self.exploring, query % _MOVES == 0
+        progress = (query - self.exploring).clamp(min=0) / max(1, self.queries - self.exploring)
         # Every proposal is made in all three ways, and its own is chosen by masks: rows of a batch are at different
         # rounds, and a small tensor costs less than asking the device which rows need which.
 
@@ -85,12 +82,12 @@ class PatchRS(BestOfRounds):
         content = z[:, :, :-2].reshape(len(age), 1, *shape[2:]).expand(shape)
         colour = _colour(problem, rng.fold(key, "colour"), (*shape[1:3], 1, 1))
         changed = torch.where(
-            moving.view(*asked.shape, 1, 1, 1), content, self._window(problem, key, content, colour, progress)
+            moving.view(*query.shape, 1, 1, 1), content, self._window(problem, key, content, colour, progress)
         )
         striped = _colour(problem, rng.fold(key, "stripes"), (*shape[1:3], 1, threat.width))
         plain = rng.uniform(rng.fold(key, "plain"), (self.at_once, 1, 1, 1)) < 0.5
         fresh = torch.where(plain, colour, striped).expand(shape)
-        content = torch.where(exploring.view(*asked.shape, 1, 1, 1), fresh, changed)
+        content = torch.where(exploring.view(*query.shape, 1, 1, 1), fresh, changed)
 
         # Shifts, (B, A, 2): whole moves of the patch, at least one pixel along one axis. The engine's projection keeps
         # the patch inside the image, and in place along an axis that the threat fixes.
@@ -104,7 +101,7 @@ class PatchRS(BestOfRounds):
         shift = torch.where((shift == 0).all(2, keepdim=True), one, shift)
 
         # Corner: the next place of the lattice while exploring, else the point's own, shifted where the patch moves.
-        last = asked.clamp(max=self.exploring - 1).unsqueeze(2).expand(-1, -1, 2)
+        last = query.clamp(max=self.exploring - 1).unsqueeze(2).expand(-1, -1, 2)
         corner = z[:, :, -2:] + moving.unsqueeze(2) * shift
         corner = torch.where(exploring.unsqueeze(2), state["corners"].gather(1, last), corner)
         return torch.cat([content.flatten(2), corner], 2)
@@ -113,7 +110,6 @@ class PatchRS(BestOfRounds):
         return better_of(problem, state, evaluation)
 
     def _window(self, problem: Problem, key: Tensor, content: Tensor, colour: Tensor, progress: Tensor) -> Tensor:
-        """Return contents (B, A, C, H, W) with a square window in a colour (B, A, C, 1, 1)."""
         height, width = content.shape[3:]
         share = _FIRST_WINDOW / 2 ** (progress * _HALVINGS).floor()
         side = (share * height * width).sqrt().round().clamp(min=1)
@@ -130,6 +126,5 @@ class PatchRS(BestOfRounds):
 
 
 def _colour(problem: Problem, key: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return (B, *shape), each one of the two bounds."""
     low, high = problem.bounds
     return torch.where(rng.uniform(key, shape) < 0.5, low, high)

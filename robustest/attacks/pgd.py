@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, enough_steps
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.threats import L1, Euclidean, Rows, Threat, filled, per_row
 
 
@@ -30,9 +29,6 @@ class PGD(Climbing):
         step_size: in input units, or in steps of the threat's `ascent` where a proposal is no input; None means
             2 * eps / steps, or 2 * stride / steps where there is no eps.
         random_start: begin at a random point of the ball rather than at the sample.
-
-    Raises:
-        ConfigError: steps < 1 or step_size <= 0.
     """
 
     steps: int = 40
@@ -45,8 +41,7 @@ class PGD(Climbing):
 
     def __post_init__(self) -> None:
         checked_whole("steps", self.steps, 1)
-        if self.step_size is not None and not self.step_size > 0:
-            raise ConfigError(expected("step_size > 0", self.step_size))
+        require(self.step_size is None or self.step_size > 0, "step_size > 0", self.step_size)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         return enough_steps(threat)

@@ -111,15 +111,21 @@ class Searcher(Protocol):
         """Return the state after an evaluation."""
 
 
-class Climbing:
+class AtPoint:
+    """Attacks that evaluate the state's "z"."""
+
+    __slots__ = ()
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        return state["z"]
+
+
+class Climbing(AtPoint):
     """Attacks that evaluate the state's "z" and differentiate a loss there, `climbs` by name."""
 
     __slots__ = ()
 
     climbs: ClassVar[str] = "margin"
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         return problem.task.losses[self.climbs](logits, problem.y)
@@ -252,7 +258,7 @@ class Cascade:
     Args:
         stages: cheap ones first.
         otherwise: stages for threats that `stages` have none for.
-        audit: stages on a random few of the samples that held, before a claim passes (`robustest.run.audit`); none
+        audit: stages on a random few of the samples that held, before a claim passes (`robustest.run.driver`); none
             where the stages are strong enough to stand alone.
     """
 
@@ -262,7 +268,6 @@ class Cascade:
     otherwise: tuple[Stage, ...] = ()
 
     def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
-        """Return the stages that serve; see `Stage.serves`."""
         serving = []
         for stage in self.stages:
             if stage.serves(threat, gives, elements, task):

@@ -9,12 +9,20 @@ import torch
 from torch import Tensor
 
 from robustest.attacks.protocol import Evaluation, Problem
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.threats import L1, Euclidean, Rows, Threat, Unbounded, per_row
 
 
-class OneByOne:
+class ByQueries:
+    """Attacks without gradients."""
+
+    __slots__ = ()
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        raise TypeError("this attack takes no gradients")
+
+
+class OneByOne(ByQueries):
     """Attacks that make one proposal a step; `queries` >= 1 model passes per sample."""
 
     __slots__ = ()
@@ -29,11 +37,8 @@ class OneByOne:
         shorter: Self = replace(cast("Any", self), queries=min(self.queries, queries))
         return shorter
 
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise TypeError("this attack takes no gradients")
 
-
-class InRounds:
+class InRounds(ByQueries):
     """Attacks that make several proposals in a round.
 
     Attributes:
@@ -48,8 +53,8 @@ class InRounds:
 
     def __post_init__(self) -> None:
         checked_whole("queries", self.queries, 1)
-        if type(self.at_once) is not int or not 1 <= self.at_once <= self.queries:
-            raise ConfigError(expected(f"at_once to be a whole number in 1..{self.queries}", self.at_once))
+        fits = type(self.at_once) is int and 1 <= self.at_once <= self.queries
+        require(fits, f"at_once to be a whole number in 1..{self.queries}", self.at_once)
 
     @property
     def steps(self) -> int:
@@ -59,9 +64,6 @@ class InRounds:
     def numbers(self, age: Tensor) -> Tensor:
         """Return (B, at_once) int64: the numbers of a row's next queries, after `age` (B,) rounds."""
         return age.unsqueeze(1) * self.at_once + torch.arange(self.at_once, device=age.device)
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise TypeError("this attack takes no gradients")
 
 
 class BestOfRounds(InRounds):

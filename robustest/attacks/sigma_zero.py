@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, Rows, Threat, by_pixel, per_row, sparse
 
@@ -45,9 +45,6 @@ class SigmaZero(Climbing):
         sigma: smoothness of the count, > 0.
         threshold: first limit of changes that are put back, in 0..1.
         threshold_step: change of the threshold per step, as a share of the step length, >= 0.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     steps: int = 300
@@ -66,12 +63,9 @@ class SigmaZero(Climbing):
         if self.improving is not None and not (type(self.improving) is int and 0 <= self.improving <= self.steps):
             raise ConfigError(expected(f"improving to be a whole number in 0..{self.steps}", self.improving))
         for name in ("step_size", "sigma"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(expected(f"{name} > 0", getattr(self, name)))
-        if not 0 <= self.threshold <= 1:
-            raise ConfigError(expected("threshold to be in 0..1", self.threshold))
-        if not 0 <= self.threshold_step < math.inf:
-            raise ConfigError(expected("threshold_step >= 0", self.threshold_step))
+            require(0 < getattr(self, name) < math.inf, f"{name} > 0", getattr(self, name))
+        require(0 <= self.threshold <= 1, "threshold to be in 0..1", self.threshold)
+        require(0 <= self.threshold_step < math.inf, "threshold_step >= 0", self.threshold_step)
 
     @property
     def walking(self) -> int:

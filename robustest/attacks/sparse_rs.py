@@ -20,7 +20,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, better_of, enough_scores
-from robustest.errors import ConfigError, expected
+from robustest.checks import require
 from robustest.threats import L0, L1, Rows, Threat, by_pixel
 
 # Pairs (queries of `_OF`, divisor): from then on the share of pixels exchanged is `alpha` over the divisor.
@@ -33,13 +33,10 @@ class SparseRS(BestOfRounds):
     """Random search for few pixels, or few elements in L1.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
+        queries: model passes per sample, >= 1.
         alpha: share of the pixels that the first queries exchange, in (0, 1].
         at_once: changes tried on the same point, >= 1; the best is kept if it is better than the point. The paper tries
             1.
-
-    Raises:
-        ConfigError: queries < 1, alpha outside (0, 1], or at_once outside 1..queries.
     """
 
     queries: int = 1000
@@ -51,8 +48,7 @@ class SparseRS(BestOfRounds):
 
     def __post_init__(self) -> None:
         BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
-        if not 0 < self.alpha <= 1:
-            raise ConfigError(expected("alpha in (0, 1]", self.alpha))
+        require(0 < self.alpha <= 1, "alpha in (0, 1]", self.alpha)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, L0 | L1)
@@ -72,15 +68,15 @@ class SparseRS(BestOfRounds):
         x, z = (_elements(problem, v).unsqueeze(1) for v in (problem.x, state["z"]))
         age = state["age"]
         channels, places = x.shape[2:]
-        asked = self.numbers(age)
+        query = self.numbers(age)
         key = rng.fold(state["key"], age)
         u = rng.uniform(rng.fold(key, "places"), (self.at_once, places))
         changed = (z != x).any(2)
         most, allowed = _allowed(problem)
         # The number of pixels (B, A) that are exchanged after `asked` queries.
-        marks = torch.tensor([self.queries * at / _OF for at, _ in _FALLS[1:]], device=asked.device)
-        shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=asked.device)
-        share = shares[torch.bucketize(asked.to(marks.dtype), marks, right=True)]
+        marks = torch.tensor([self.queries * at / _OF for at, _ in _FALLS[1:]], device=query.device)
+        shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=query.device)
+        share = shares[torch.bucketize(query.to(marks.dtype), marks, right=True)]
         going = (share * allowed.unsqueeze(1)).ceil().clamp(min=1).long()
         # One draw a pixel orders both sets: the changed pixels with the largest draws go, the others with the smallest
         # come, so that no pixel is in both.
@@ -118,7 +114,6 @@ def _allowed(problem: Problem) -> tuple[int, Tensor]:
 
 
 def _largest(score: Tensor, count: Tensor, most: int) -> Tensor:
-    """Return (B, A, P) bool: the `count` (B, A) largest scores (B, A, P), `most` at most."""
     order = score.topk(most, dim=2).indices
     chosen = torch.arange(most, device=score.device) < count.unsqueeze(2)
     return torch.zeros_like(score, dtype=torch.bool).scatter(2, order, chosen)

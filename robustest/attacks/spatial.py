@@ -15,13 +15,13 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.attacks.queries import ByQueries
+from robustest.checks import checked_whole, require
 from robustest.threats import Rows, Spatial, Threat, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpatialGrid:
+class SpatialGrid(ByQueries):
     """Every pose of a grid.
 
     The grid has an odd number of values for each element of a pose that the threat lets vary, so that 0 is one of them:
@@ -29,9 +29,6 @@ class SpatialGrid:
 
     Args:
         poses: the budget, >= 1; the grid is the largest that has no more poses than this.
-
-    Raises:
-        ConfigError: poses is out of range.
     """
 
     poses: int = 625
@@ -61,9 +58,6 @@ class SpatialGrid:
             rest = torch.div(rest, values, rounding_mode="floor")
         return torch.stack(columns, 1)
 
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
-
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         return {"step": state["step"] + 1}
 
@@ -88,9 +82,6 @@ class SpatialGradient(Climbing):
         starts: poses to start from, >= 1.
         climbing: steps from each, >= 1.
         step_size: length of the first step, as a share of the limits, > 0.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     starts: int = 5
@@ -103,8 +94,7 @@ class SpatialGradient(Climbing):
     def __post_init__(self) -> None:
         checked_whole("starts", self.starts, 1)
         checked_whole("climbing", self.climbing, 1)
-        if not 0 < self.step_size < math.inf:
-            raise ConfigError(expected("step_size > 0", self.step_size))
+        require(0 < self.step_size < math.inf, "step_size > 0", self.step_size)
 
     @property
     def steps(self) -> int:

@@ -17,8 +17,7 @@ from torch import Tensor
 from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import OneByOne, enough_scores
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.threats import Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 # Adam's defaults (Kingma and Ba, ICLR 2015).
@@ -36,9 +35,6 @@ class SPSA(OneByOne):
         pairs: pairs whose estimates make one step, >= 1. The paper takes more, with many more queries.
         delta: length of a probe along each coordinate, in input units; None means 0.01 of the span of the bounds.
         step_size: in input units; None means a fifth of the way across the ball.
-
-    Raises:
-        ConfigError: queries or pairs < 1, delta or step_size <= 0.
     """
 
     queries: int = 2000
@@ -53,8 +49,7 @@ class SPSA(OneByOne):
         checked_whole("queries", self.queries, 1)
         checked_whole("pairs", self.pairs, 1)
         for what, length in (("delta", self.delta), ("step_size", self.step_size)):
-            if length is not None and not length > 0:
-                raise ConfigError(expected(f"{what} > 0", length))
+            require(length is None or length > 0, f"{what} > 0", length)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | Euclidean | Unbounded)
@@ -102,5 +97,4 @@ class SPSA(OneByOne):
         return {**after, "z": torch.lerp(state["z"], z, moving), "m": m, "v": v, "sum": gradient * (1 - moving)}
 
     def _signs(self, problem: Problem, state: Rows) -> Tensor:
-        """Return (B, *S) the vector of signs of each row's current pair."""
         return rng.signs(rng.fold(state["key"], state["age"] // 2), problem.x.shape[1:])

@@ -27,7 +27,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, best_of, enough_scores
-from robustest.errors import ConfigError, expected
+from robustest.checks import require
 from robustest.threats import L1, Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 # Queries out of `_OF` after which the changed share of the input halves (section 4.1).
@@ -51,12 +51,9 @@ class Square(BestOfRounds):
     whose windows are runs of neighbouring columns; (C, T, H, W) has T * H rows.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
+        queries: model passes per sample, >= 1.
         p_init: share of the input that the first windows cover, in (0, 1]; it halves nine times, as in the paper.
         at_once: windows tried on the same point, >= 1. The paper tries 1.
-
-    Raises:
-        ConfigError: queries < 1, p_init outside (0, 1], or at_once outside 1..queries.
     """
 
     queries: int = 1000
@@ -68,8 +65,7 @@ class Square(BestOfRounds):
 
     def __post_init__(self) -> None:
         BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
-        if not 0 < self.p_init <= 1:
-            raise ConfigError(expected("p_init in (0, 1]", self.p_init))
+        require(0 < self.p_init <= 1, "p_init in (0, 1]", self.p_init)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | Euclidean | L1 | Unbounded)
@@ -124,9 +120,9 @@ def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
         t.expand_as(problem.x).reshape(-1, 1, *grid)
         for t in (state["z"], problem.region["low"], problem.region["high"])
     )
-    asked, u = _queries_and_draws(attack, state)
+    query, u = _queries_and_draws(attack, state)
     # The window: its side by the number of the query, its place by the first two draws.
-    stage = torch.bucketize(asked, plan.marks)
+    stage = torch.bucketize(query, plan.marks)
     _, inside = _windows(plan, stage, u[:, None, :2])
     window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
     window = window.view(-1, attack.at_once, 1, height, width)
@@ -141,12 +137,12 @@ def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
 
 
 def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
-    """Return the proposals for L2 and L1 (algorithm 3), (B A, C, H, W)."""
+    """Return (B A, C, H, W) the proposals for L2 and L1 (algorithm 3)."""
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, _LEAST, problem.x.device)
     x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
-    asked, u = _queries_and_draws(attack, state)
-    stage, moved = torch.bucketize(asked, plan.marks), z - x
+    query, u = _queries_and_draws(attack, state)
+    stage, moved = torch.bucketize(query, plan.marks), z - x
 
     # Two windows: the first gets the pyramids, the second gives its length up.
     first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
@@ -191,7 +187,7 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
 
 
 class _Plan(NamedTuple):
-    """Tables of the schedule. A stage is a span of queries with one window size; stage 0 is the start alone."""
+    """Tables by stage: a span of queries with one window size; stage 0 is the start alone."""
 
     # (S - 1,) int64, the ages after which the next stage begins.
     marks: Tensor
@@ -254,9 +250,7 @@ def window_size(share: float, grid: Grid, least: int = 1) -> tuple[int, int]:
 
 
 def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return windows placed by u (B, k, 2) in [0, 1): first coordinates (B, k, 2), and (B, k, 2, L) 1 inside, 0
-    outside.
-    """
+    """Return first coordinates (B, k, 2) of windows placed by u, and (B, k, 2, L) 1 inside, 0 outside."""
     size = plan.size[stage].unsqueeze(1)
     first = (u * plan.room[stage].unsqueeze(1)).floor_()
     # A coordinate is inside where it is less than (size + 1) / 2 from the centre; whole numbers, so the clamp gives 0
@@ -287,22 +281,18 @@ def pyramid_pair(height: int, width: int, *, upright: bool) -> Tensor:
 
 
 def _pyramid_pair(down: Tensor, across: Tensor) -> Tensor:
-    """Return (..., H, W) of signed heights (..., H) and (..., W): heights fall with the larger of the two
-    distances.
-    """
     slopes = torch.minimum(down.abs().unsqueeze(-1), across.abs().unsqueeze(-2))
     return slopes * down.sign().unsqueeze(-1) * across.sign().unsqueeze(-2)
 
 
 def _splits(height: int, width: int) -> list[list[int]]:
-    """Return, for either side of a coin, 1 where the rows and the columns are split."""
     if height == width:
         return [[0, 1], [1, 0]]
     return [[int(height > width), int(height < width)]] * 2
 
 
 def _slope(side: int, longest: int, split: bool) -> Tensor:
-    """Return (side,) heights along an axis, negative in the second half of a split one: sums of 1 / k^2 (eq. 2)."""
+    """Return (side,) heights, negative in the second half of a split axis: sums of 1 / k^2 (eq. 2)."""
     half = side // 2 if split else 0
     place = torch.arange(side)
     first = place < half
@@ -313,7 +303,7 @@ def _slope(side: int, longest: int, split: bool) -> Tensor:
 
 
 def _tiles(key: Tensor, grid: Grid) -> Tensor:
-    """Return (N, C, H, W) the first pattern of L2: a grid of bumps of random signs and directions."""
+    """Return (N, C, H, W) the first pattern of L2: bumps of random signs and directions."""
     channels, height, width = grid
     tall, wide = max(1, height // _TILES), max(1, width // _TILES)
     down, across = torch.arange(height, device=key.device)[:, None], torch.arange(width, device=key.device)

@@ -9,23 +9,30 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from robustest import plain_run
+from robustest.checks import require
 from robustest.cli.questions import Facts
+from robustest.context import Context, running
 from robustest.data.frames import MISSING, Frames
 from robustest.data.strings import Strings
-from robustest.errors import DataError, expected
+from robustest.errors import DataError
 from robustest.measure import measure_accuracy, measure_shift_accuracy
 from robustest.models.classifier import Needs
 from robustest.results import Result
 from robustest.run.plan import Setup
+from robustest.settings import Settings
 
 _MOST = 512
 # Samples of each small measurement.
@@ -38,6 +45,17 @@ _COLUMNS = 40
 _SOUND = 800
 
 
+def write_facts(request: pytest.FixtureRequest, model: str, data: str, path: str) -> None:
+    """Write the facts about the values of two fixtures as JSON, or as "problem" the error that they raised."""
+    try:
+        values = [request.getfixturevalue(name) for name in (model, data)]
+        with plain_run.running(None), running(Context(settings=Settings())):  # this is no test of the project
+            facts = look(*values)
+    except BaseException as error:
+        facts = {"problem": f"{type(error).__name__}: {error}"}
+    Path(path).write_text(json.dumps(facts), encoding="utf-8")
+
+
 def look(model: Any, data: Any) -> dict[str, Any]:
     """Return the facts about a model and its samples, as plain values.
 
@@ -48,14 +66,12 @@ def look(model: Any, data: Any) -> dict[str, Any]:
     n = len(setup.samples)
     ids = torch.linspace(0, n - 1, min(n, _MOST)).round().long()
     x, y = setup.samples.take(ids)
-    if not x.numel():
-        raise DataError(expected("samples with values", tuple(x.shape)))
+    require(x.numel(), "samples with values", tuple(x.shape), error=DataError)
     module = setup.model.module
     counts = torch.bincount(y - y.min())
     flat = x.flatten(1).double()
     facts: dict[str, Any] = {
         "kind": _kind(x, module),
-        "framework": "torch" if module is not None else "sklearn" if setup.model.labels is not None else "callable",
         "n": n,
         "guess": float(counts.max()) / len(y),
         "low": float(flat.min()),
@@ -69,12 +85,13 @@ def look(model: Any, data: Any) -> dict[str, Any]:
     elif isinstance(coding, Frames):
         facts["kind"] = "frame"
         facts |= _of_frame(model, data, coding, x)
-    kind = facts["kind"]
+    kind, options = facts["kind"], {"max_samples": min(_FEW, n), "exact": True}
     if kind == "images":
-        facts["preprocessing"] = _preprocessing(model, data, module, facts)
+        facts["preprocessing"] = _preprocessing(model, data, module, facts, options)
     elif kind == "tokens":
         facts["common"] = int(x.flatten().mode().values)
-        facts["relied"] = _relied(model, data, facts, [facts["common"]] * facts["length"], {})
+        usual = [facts["common"]] * min(facts["length"], _COLUMNS)
+        facts["relied"] = _relied(model, data, _replacements(usual), options)
     elif kind == "rows":
         names = getattr(data[0], "columns", None) if isinstance(data, (tuple, list)) else None
         facts["columns"] = [str(name) for name in (range(x.shape[1]) if names is None else names)]
@@ -82,7 +99,10 @@ def look(model: Any, data: Any) -> dict[str, Any]:
         if not any(facts["units"]):
             facts["units"] = [_unit(column, coarse=10.0) for column in flat.T]
         facts["usual"] = [float(column.median()) for column in flat.T]
-        facts["relied"] = _relied(model, data, facts, facts["usual"], {"bounds": _bounds(facts)})
+        room = max(1.0, facts["high"] - facts["low"])
+        bounds = facts["low"] - room, facts["high"] + room
+        shifts = _replacements(facts["usual"][:_COLUMNS])
+        facts["relied"] = _relied(model, data, shifts, {**options, "bounds": bounds})
     return asdict(Facts.from_dict(facts))
 
 
@@ -91,7 +111,9 @@ def _kind(x: Tensor, module: nn.Module | None) -> str:
         return "tokens"
     if x.ndim == 4 and x.shape[1] in (1, 3):
         return "images"
-    first = next((one for one in (() if module is None else module.modules()) if _reads(one)), None)
+    # The first layer with weights.
+    layers = [] if module is None else [one for one in module.modules() if not list(one.children())]
+    first = next((one for one in layers if any(True for _ in one.parameters())), None)
     signal = isinstance(first, (nn.Conv1d, nn.RNNBase)) or (x.ndim > 2 and not isinstance(first, nn.Linear))
     if x.ndim == 2 and not signal:
         # A function hides its layers; a thousand columns of a wave are no table.
@@ -101,24 +123,15 @@ def _kind(x: Tensor, module: nn.Module | None) -> str:
     return "audio" if _is_sound(x) else "series"
 
 
-def _reads(layer: nn.Module) -> bool:
-    return not list(layer.children()) and any(True for _ in layer.parameters())
-
-
 def _is_sound(x: Tensor) -> bool:
-    """Return True for long samples in [-1, 1] of both signs, around 0."""
+    """Return True for long samples in [-1, 1] around 0."""
     x = x.float()
     inside = bool((x.abs() <= 1).all()) and bool((x < 0).any()) and bool((x > 0).any())
     return x.shape[-1] >= _SOUND and inside and abs(float(x.mean())) < 0.1
 
 
 def _unit(column: Tensor, coarse: float = 1.0) -> float:
-    """Return the power of ten to which a column's values are rounded; 0 if they lie on that grid already.
-
-    Args:
-        column: (n,) values.
-        coarse: 1 for a unit between 1 % and 10 % of the standard deviation, 10 for ten times as much.
-    """
+    """Return the power of ten to which a column (n,) is rounded; 0 if it lies on the grid of `coarse` already."""
     spread = float(column.std()) if len(column) > 1 else 0.0
     if spread <= 0 or not math.isfinite(spread) or len(set(column.tolist())) <= 2:
         return 0.0
@@ -128,21 +141,13 @@ def _unit(column: Tensor, coarse: float = 1.0) -> float:
 
 
 def _right(result: Result) -> float:
-    known = [outcome for outcome in result.outcomes if outcome is not None]
-    return sum(known) / len(known) if known else 0.0
+    answers = [outcome for outcome in result.outcomes if outcome is not None]
+    return sum(answers) / len(answers) if answers else 0.0
 
 
-def _options(facts: dict[str, Any]) -> dict[str, Any]:
-    return {"max_samples": min(_FEW, facts["n"]), "exact": True}
-
-
-def _bounds(facts: dict[str, Any]) -> tuple[float, float]:
-    room = max(1.0, facts["high"] - facts["low"])
-    return facts["low"] - room, facts["high"] + room
-
-
-def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[str, Any]) -> str:
-    """Return the mean and std that a network of timm names, if its answers are better with them."""
+def _preprocessing(
+    model: Any, data: Any, module: nn.Module | None, facts: Mapping[str, Any], options: Mapping[str, Any]
+) -> str:
     named = getattr(module, "pretrained_cfg", None)
     mean, std = (named.get("mean"), named.get("std")) if isinstance(named, dict) else (None, None)
     if mean is None or std is None or facts["low"] < 0 or facts["high"] > 1:
@@ -150,25 +155,21 @@ def _preprocessing(model: Any, data: Any, module: nn.Module | None, facts: dict[
     pair = ([round(float(one), 6) for one in mean], [round(float(one), 6) for one in std])
     if pair == ([0.0] * len(pair[0]), [1.0] * len(pair[1])):
         return ""
-    bare = _right(measure_accuracy(model, data, **_options(facts)))
-    normalised = _right(measure_accuracy(model, data, **_options(facts), preprocessing=pair))
+    bare = _right(measure_accuracy(model, data, **options))
+    normalised = _right(measure_accuracy(model, data, **options, preprocessing=pair))
     return f"({pair[0]}, {pair[1]})" if normalised > bare else ""
 
 
-def _relied(model: Any, data: Any, facts: dict[str, Any], usual: Sequence[float], bounds: dict[str, Any]) -> int:
-    """Return the column or place whose replacement costs most right answers; -1 if none costs any."""
-    options = {**_options(facts), **bounds}
-    before = _right(measure_accuracy(model, data, **options))
-    worst, place = before, -1
-    for number, value in enumerate(usual[:_COLUMNS]):
-        left = _right(measure_shift_accuracy(model, data, _replacing(number, value), **options))
+def _relied(model: Any, data: Any, shifts: Mapping[int, Callable[..., Any]], options: Mapping[str, Any]) -> int:
+    worst, place = _right(measure_accuracy(model, data, **options)), -1
+    for number, shift in shifts.items():
+        left = _right(measure_shift_accuracy(model, data, shift, **options))
         if left < worst:
             worst, place = left, number
     return place
 
 
 def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any]:
-    """Return the facts about the columns of a frame, in the order of their names."""
     frame, pandas = data[0], coding.library == "pandas"
     units: list[float] = []
     usual: list[float | str | None] = []
@@ -196,27 +197,25 @@ def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any
         "usual": ["" if one is None else one for one in usual],
         "n": len(frame),
     }
-    options: dict[str, Any] = {"max_samples": min(_FEW, len(frame)), "exact": True}
-    worst, relied = _right(measure_accuracy(model, data, **options)), -1
+    shifts = {}
     for place, value in enumerate(usual[:_COLUMNS] if pandas else ()):
-        if value is None or (isinstance(value, float) and coding.columns[place].kind == "whole" and value % 1):
+        column = coding.columns[place]
+        whole = isinstance(value, float) and column.kind == "whole"
+        if value is None or (whole and value % 1):
             continue
-        whole = isinstance(value, float) and coding.columns[place].kind == "whole"
-        shift = partial(_assigned, name=coding.columns[place].name, value=int(value) if whole else value)
-        left = _right(measure_shift_accuracy(model, data, shift, **options))
-        if left < worst:
-            worst, relied = left, place
-    return {**facts, "relied": relied}
+        shifts[place] = partial(_assigned, name=column.name, value=int(value) if whole else value)
+    options = {"max_samples": min(_FEW, len(frame)), "exact": True}
+    return {**facts, "relied": _relied(model, data, shifts, options)}
 
 
 def _assigned(frame: Any, name: str, value: object) -> Any:
     return frame.assign(**{name: value})
 
 
-def _replacing(number: int, value: float) -> Callable[[Tensor], Tensor]:
-    def replaced(x: Tensor) -> Tensor:
+def _replacements(usual: Sequence[float]) -> dict[int, Callable[[Tensor], Tensor]]:
+    def replaced(x: Tensor, number: int, value: float) -> Tensor:
         x = x.clone()
         x[:, number] = value
         return x
 
-    return replaced
+    return {number: partial(replaced, number=number, value=value) for number, value in enumerate(usual)}

@@ -1,7 +1,7 @@
 """A user's project: where its model and samples come from, and what they are.
 
 1. Fixtures named `robust_model` and `robust_data` count; else the only fixtures whose names are those of a model and of
-   samples (`model`, `clf`, `test_data`, ...); else references such as `my_project:load_model`, given or asked for.
+   samples (`model`, `clf`, `test_data`, ...); else references such as `my_project:load_model`.
 2. pytest gets both fixtures in another process, and `robustest.cli.look` writes the facts.
 """
 
@@ -49,11 +49,7 @@ class Reference:
 
     @classmethod
     def of(cls, text: str) -> Reference:
-        """Return the reference that a text names.
-
-        Raises:
-            Refused: it is none.
-        """
+        """Return the reference that a text names."""
         found = _REFERENCE.fullmatch(text)
         if text.endswith(".onnx"):
             return cls("", text)
@@ -87,11 +83,7 @@ def conftests(root: Path) -> list[Path]:
 
 
 def fixtures_of(root: Path) -> Fixtures | None:
-    """Return the names of the fixtures with model and samples; None if they cannot be told from others.
-
-    Raises:
-        Refused: a conftest.py is no Python.
-    """
+    """Return the names of the fixtures with model and samples; None if they cannot be told from others."""
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in conftests(root)]
     # They may be imported, or defined in any way.
     if all(any(re.search(rf"\b{name}\b", text) for text in texts) for name in (MODEL, DATA)):
@@ -117,12 +109,11 @@ def _is_fixture(function: ast.FunctionDef) -> bool:
     return False
 
 
-def _only(names: list[str], known: tuple[str, ...]) -> str | None:
-    """Return the name that equals a known one, else the only name with a known one as a word of it."""
-    for one in known:
+def _only(names: list[str], vocabulary: tuple[str, ...]) -> str | None:
+    for one in vocabulary:
         if one in names:
             return one
-    near = [name for name in names if set(name.lower().split("_")) & set(known)]
+    near = [name for name in names if set(name.lower().split("_")) & set(vocabulary)]
     return near[0] if len(near) == 1 else None
 
 
@@ -131,7 +122,9 @@ def look_at(root: Path, fixtures: Fixtures) -> Facts | str:
     with tempfile.TemporaryDirectory() as folder:
         to, plan = Path(folder) / "facts.json", Path(folder) / "plan.json"
         file = Path(folder) / "test_look.py"
-        file.write_text(_LOOK.format(model=fixtures.model, data=fixtures.data, to=str(to)), encoding="utf-8")
+        look = f"write_facts(request, {fixtures.model!r}, {fixtures.data!r}, {str(to)!r})"
+        test = f"from robustest.cli.look import write_facts\n\n\ndef test_look(request):\n    {look}\n"
+        file.write_text(test, encoding="utf-8")
         plan.write_text(json.dumps(plan_of(root, file, "tests/test_look.py")), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "robustest.cli.inside", f"--robust-plan={plan}"]
         done = subprocess.run(  # noqa: S603 - the user's own project, and no shell
@@ -161,24 +154,3 @@ def plan_of(root: Path, file: Path, name: str) -> dict[str, Any]:
         "file": str(file),
         "name": name,
     }
-
-
-_LOOK = """\
-import json
-from pathlib import Path
-
-
-def test_look(request):
-    try:
-        from robustest import plain_run
-        from robustest.cli.look import look
-        from robustest.context import Context, running
-        from robustest.settings import Settings
-
-        model, data = (request.getfixturevalue(name) for name in ({model!r}, {data!r}))
-        with plain_run.running(None), running(Context(settings=Settings())):  # this is no test of the project
-            found = look(model, data)
-    except BaseException as error:
-        found = {{"problem": f"{{type(error).__name__}}: {{error}}"}}
-    Path({to!r}).write_text(json.dumps(found), encoding="utf-8")
-"""

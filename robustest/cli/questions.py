@@ -27,7 +27,6 @@ class Facts:
 
     Attributes:
         kind: a key of `KINDS`.
-        framework: "torch", "sklearn" (its methods) or "callable".
         model, data: names of the fixtures.
         n: number of samples.
         guess: share of the most frequent label: the accuracy of a model that ignores its input.
@@ -44,7 +43,6 @@ class Facts:
     """
 
     kind: str
-    framework: str = "torch"
     model: str = "robust_model"
     data: str = "robust_data"
     n: int = 0
@@ -110,8 +108,6 @@ def battery(facts: Facts) -> Battery:
 
 
 class _Draft:
-    """A file of tests while it is made."""
-
     def __init__(self, facts: Facts, *, bounds: tuple[float, float] | None) -> None:
         self.facts = facts
         self.imports: set[str] = set()
@@ -129,6 +125,14 @@ class _Draft:
         if facts.preprocessing:
             self.constants.append(f"NORMALISED = {facts.preprocessing}  # mean and std that the model names itself")
             self.options += ", preprocessing=NORMALISED"
+        self.ask(
+            "accuracy",
+            "assert_accuracy",
+            "",
+            "the samples differ from those of the training, in scale, order of channels or labels; or the training "
+            "failed",
+            "compare one sample and its label with a batch of the training",
+        )
 
     def ask(self, test: str, claim: str, about: str, cause: str, step: str, *, first: bool = True) -> None:
         """Add a question: `about` are the arguments of the claim after model and data."""
@@ -142,9 +146,21 @@ class _Draft:
         source = f"def test_{test}({facts.model}, {facts.data}):\n    {call}\n"
         self.probes.append(Probe(name=f"test_{test}", source=source, weak=weak, cause=cause, step=step, first=first))
 
-    def shift(self, name: str, body: str) -> str:
+    def ask_about(self, test: str, shift: str, cause: str, step: str) -> None:
+        """Add a question about a shift, given as code."""
+        self.ask(test, "assert_shift_accuracy", shift, cause, step)
+
+    def ask_about_function(self, test: str, name: str, body: str, cause: str, step: str, *, first: bool = True) -> None:
+        """Add a question about a shift whose function the file defines."""
         self.functions.append(f"def {name}(x):\n{body}")
-        return name
+        self.ask(test, "assert_shift_accuracy", name, cause, step, first=first)
+
+    def ask_about_attack(self, level: str, what: str) -> None:
+        self.imports.add("Linf")
+        cause = f"{what}: training did not flatten the scores around them"
+        kind = "images" if self.facts.kind == "images" else "samples"
+        step = f"train on attacked {kind} (docs: repair), or drop this gate if the model meets no attacker"
+        self.ask("attack", "assert_robust_accuracy", f"Linf({level})", cause, step)
 
     def done(self) -> Battery:
         names = sorted(self.imports, key=lambda name: (name[0].islower(), name))
@@ -158,52 +174,34 @@ class _Draft:
         return Battery("\n\n".join(["\n".join(head) + "\n", *self.functions]), tuple(self.probes))
 
 
-_ACCURACY = (
-    "the samples differ from those of the training, in scale, order of channels or labels; or the training failed",
-    "compare one sample and its label with a batch of the training",
-)
-
-
 def _images(facts: Facts) -> Battery:
     file = _Draft(facts, bounds=_wide(facts) if facts.low < 0 or facts.high > 1 else None)
-    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
     if facts.gradient:
-        file.imports.add("Linf")
         level = "1 / 255" if not file.constants or facts.preprocessing else f"{(facts.high - facts.low) / 255:.2g}"
-        file.ask(
-            "attack",
-            "assert_robust_accuracy",
-            f"Linf({level})",
-            "changes of one grey level flip many images: training did not flatten the scores around them",
-            "train on attacked images (docs: repair), or drop this gate if the model meets no attacker",
-        )
-    for test, shift, cause, step in (
-        (
-            "noise",
-            "gaussian_noise",
-            "the model relies on fine texture, which noise hides, and saw no noise in training",
-            "add noise of this strength to the augmentation of training, and scan again",
-        ),
-        (
-            "brightness",
-            "brightness",
-            "exposure was constant in training, or images are normalised differently than in training",
-            "check the normalisation first; then vary brightness in training",
-        ),
-        (
-            "jpeg",
-            "jpeg_compression",
-            "the model reads detail that a camera's own compression removes",
-            "train on images as the camera stores them, compressed",
-        ),
-    ):
-        file.ask(test, "assert_shift_accuracy", f'"{shift}", severity=1', cause, step)
+        file.ask_about_attack(level, "changes of one grey level flip many images")
+    file.ask_about(
+        "noise",
+        '"gaussian_noise", severity=1',
+        "the model relies on fine texture, which noise hides, and saw no noise in training",
+        "add noise of this strength to the augmentation of training, and scan again",
+    )
+    file.ask_about(
+        "brightness",
+        '"brightness", severity=1',
+        "exposure was constant in training, or images are normalised differently than in training",
+        "check the normalisation first; then vary brightness in training",
+    )
+    file.ask_about(
+        "jpeg",
+        '"jpeg_compression", severity=1',
+        "the model reads detail that a camera's own compression removes",
+        "train on images as the camera stores them, compressed",
+    )
     return file.done()
 
 
 def _rows(facts: Facts) -> Battery:
     file = _Draft(facts, bounds=_wide(facts))
-    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
     if any(facts.units):
         file.modules.append("torch")
         units = ", ".join(f"{unit:g}" for unit in facts.units)
@@ -211,36 +209,17 @@ def _rows(facts: Facts) -> Battery:
             "# Each column's values are rounded to this unit, about a tenth of its spread; 0: they stay.",
             *_folded(f"UNITS = torch.tensor([{units}])"),
         ]
-        name = file.shift(
-            "written_shorter",
-            "    rounded = (x / UNITS).round() * UNITS\n    return torch.where(UNITS > 0, rounded, x)\n",
-        )
-        file.ask(
-            "rounding",
-            "assert_shift_accuracy",
-            name,
-            *_STEEP,
-        )
+        body = "    rounded = (x / UNITS).round() * UNITS\n    return torch.where(UNITS > 0, rounded, x)\n"
+        file.ask_about_function("rounding", "written_shorter", body, *_STEEP)
     if facts.relied >= 0:
         column = facts.columns[facts.relied]
-        name = file.shift(
-            "without_it",
-            f"    x[:, {facts.relied}] = {facts.usual[facts.relied]:g}  # the median of {column!r}\n    return x\n",
-        )
-        file.ask(
-            "most_used_column_missing",
-            "assert_shift_accuracy",
-            name,
-            *_relies_on(column),
-            first=False,
-        )
+        body = f"    x[:, {facts.relied}] = {facts.usual[facts.relied]:g}  # the median of {column!r}\n    return x\n"
+        file.ask_about_function("most_used_column_missing", "without_it", body, *_relies_on(column), first=False)
     return file.done()
 
 
 def _frame(facts: Facts) -> Battery:
-    """Ask about frames of pandas, whose columns may hold words."""
     file = _Draft(facts, bounds=None)
-    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
     columns = list(zip(facts.columns, facts.units, facts.whole, strict=True))
     units = {name: unit for name, unit, whole in columns if unit and not (whole and unit == 1)}
     if units:
@@ -249,12 +228,11 @@ def _frame(facts: Facts) -> Battery:
             "# Values of these columns are rounded to a unit of about a tenth of their spread.",
             *_folded(f"UNITS = {{{listed}}}", "{}"),
         ]
-        name = file.shift(
-            "written_shorter",
+        body = (
             "    rounded = {name: (x[name] / unit).round() * unit for name, unit in UNITS.items()}\n"
-            "    return x.assign(**{name: column.astype(x[name].dtype) for name, column in rounded.items()})\n",
+            "    return x.assign(**{name: column.astype(x[name].dtype) for name, column in rounded.items()})\n"
         )
-        file.ask("rounding", "assert_shift_accuracy", name, *_STEEP)
+        file.ask_about_function("rounding", "written_shorter", body, *_STEEP)
     rules = {
         name: f"Whole({round(unit)})" if whole else f"Within({-unit:g}, {unit:g})"
         for name, unit, whole in columns
@@ -272,13 +250,12 @@ def _frame(facts: Facts) -> Battery:
     if facts.relied >= 0:
         column, usual = facts.columns[facts.relied], facts.usual[facts.relied]
         shown = _text_of(usual) if isinstance(usual, str) else f"{usual:g}"
-        name = file.shift("without_it", f"    return x.assign(**{{{_text_of(column)}: {shown}}})  # its usual value\n")
-        file.ask("most_used_column_missing", "assert_shift_accuracy", name, *_relies_on(column), first=False)
+        body = f"    return x.assign(**{{{_text_of(column)}: {shown}}})  # its usual value\n"
+        file.ask_about_function("most_used_column_missing", "without_it", body, *_relies_on(column), first=False)
     return file.done()
 
 
 def _text_of(name: str) -> str:
-    """Return a text as code, in double quotes."""
     return json.dumps(name, ensure_ascii=False)
 
 
@@ -298,32 +275,26 @@ def _relies_on(column: str) -> tuple[str, str]:
 def _tokens(facts: Facts) -> Battery:
     file = _Draft(facts, bounds=None)
     file.constants.append(f"COMMON = {facts.common}  # the most frequent token")
-    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
-    lost = file.shift("one_in_ten_lost", "    x[:, 3::10] = COMMON\n    return x\n")
-    file.ask(
+    file.ask_about_function(
         "tokens_lost",
-        "assert_shift_accuracy",
-        lost,
+        "one_in_ten_lost",
+        "    x[:, 3::10] = COMMON\n    return x\n",
         "single tokens decide",
         "drop tokens at random in training",
     )
     if facts.relied >= 0:
-        name = file.shift("without_it", f"    x[:, {facts.relied}] = COMMON\n    return x\n")
-        file.ask(
+        file.ask_about_function(
             "most_used_place_lost",
-            "assert_shift_accuracy",
-            name,
+            "without_it",
+            f"    x[:, {facts.relied}] = COMMON\n    return x\n",
             f"the token at place {facts.relied} decides",
             "check whether that token reveals the label, and drop tokens at random in training",
         )
-    swapped = file.shift(
-        "neighbours_swapped", "    x[:, [1, 2]] = x[:, [2, 1]]  # as a slip of the pen does\n    return x\n"
-    )
     if facts.length >= 3:
-        file.ask(
+        file.ask_about_function(
             "neighbours_swapped",
-            "assert_shift_accuracy",
-            swapped,
+            "neighbours_swapped",
+            "    x[:, [1, 2]] = x[:, [2, 1]]  # as a slip of the pen does\n    return x\n",
             "the model relies on exact places",
             "look for a token whose place reveals the label",
         )
@@ -332,72 +303,48 @@ def _tokens(facts: Facts) -> Battery:
 
 def _text(facts: Facts) -> Battery:
     file = _Draft(facts, bounds=None)
-    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
+    cause = "the model does not know words that are written another way"
     for shift, step in (
         ("typos", "misspell words at random in training, or read letters instead of words"),
         ("casing", "lower all letters before the model, or vary them in training"),
         ("whitespace", "normalise white space before the model"),
     ):
-        file.ask(
-            shift,
-            "assert_shift_accuracy",
-            f'"{shift}", severity=1',
-            "the model does not know words that are written another way",
-            step,
-        )
+        file.ask_about(shift, f'"{shift}", severity=1', cause, step)
     return file.done()
 
 
 def _signals(facts: Facts) -> Battery:
-    """Ask about samples whose last axis is time."""
     sound = facts.kind == "audio"
     span = facts.high - facts.low
     file = _Draft(facts, bounds=(-1.0, 1.0) if sound else _wide(facts))
-    file.ask("accuracy", "assert_accuracy", "", *_ACCURACY)
     if sound:
-        file.ask(
+        file.ask_about_function(
             "quieter",
-            "assert_shift_accuracy",
-            file.shift("half_as_loud", "    return x / 2\n"),
+            "half_as_loud",
+            "    return x / 2\n",
             "loudness was constant in training, or reveals the label",
             "vary the gain in training, or normalise each wave",
         )
     else:
-        file.ask(
+        file.ask_about_function(
             "offset",
-            "assert_shift_accuracy",
-            file.shift("reads_high", f"    return x + {0.02 * span:.2g}\n"),
+            "reads_high",
+            f"    return x + {0.02 * span:.2g}\n",
             "the model relies on the absolute level",
             "vary the offset in training, or subtract each series' mean",
         )
-    steps = max(1, facts.length // 50)
-    file.ask(
+    file.ask_about_function(
         "delay",
-        "assert_shift_accuracy",
-        file.shift("later", f"    return x.roll({steps}, -1)\n"),
+        "later",
+        f"    return x.roll({max(1, facts.length // 50)}, -1)\n",
         "the model relies on exact times",
         "shift the training's samples at random",
     )
     start, gap = facts.length // 2, max(1, facts.length // 20)
-    file.ask(
-        "dropout",
-        "assert_shift_accuracy",
-        file.shift(
-            "with_a_gap",
-            f"    x[..., {start}:{start + gap}] = x[..., {start - 1}:{start}]  # held\n    return x\n",
-        ),
-        "a short part decides",
-        "leave short parts out in training",
-    )
+    held = f"    x[..., {start}:{start + gap}] = x[..., {start - 1}:{start}]  # held\n    return x\n"
+    file.ask_about_function("dropout", "with_a_gap", held, "a short part decides", "leave short parts out in training")
     if facts.gradient:
-        file.imports.add("Linf")
-        file.ask(
-            "attack",
-            "assert_robust_accuracy",
-            f"Linf({span / 2000:.1g})",
-            "changes of a thousandth flip many samples: training did not flatten the scores around them",
-            "train on attacked samples (docs: repair), or drop this gate if the model meets no attacker",
-        )
+        file.ask_about_attack(f"{span / 2000:.1g}", "changes of a thousandth flip many samples")
     return file.done()
 
 
@@ -414,7 +361,6 @@ KINDS = {
 
 
 def _wide(facts: Facts) -> tuple[float, float]:
-    """Return bounds that hold the samples and what the changes make of them, of two digits."""
     room = 0.1 * (facts.high - facts.low) or 1.0
     low, high = facts.low - room, facts.high + room
     digit = 10.0 ** (math.floor(math.log10(high - low)) - 1)
@@ -422,7 +368,6 @@ def _wide(facts: Facts) -> tuple[float, float]:
 
 
 def _folded(line: str, brackets: str = "[]", width: int = 116) -> list[str]:
-    """Return a line with a list between brackets in lines of at most `width`."""
     if len(line) <= width:
         return [line]
     before, _, rest = line.partition(brackets[0])

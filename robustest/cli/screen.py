@@ -157,8 +157,6 @@ def run_pytest(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit inside the block, so that files are removed and processes ended."""
-
     def ended(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 

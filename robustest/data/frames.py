@@ -33,8 +33,6 @@ MISSING = -3.0e38
 """The code of a missing value."""
 
 _DAY = 86_400_000_000  # microseconds
-# float32 holds every whole number up to it.
-_EXACT = 2**24
 # Numbers above it have no use in float32.
 _LARGEST = 1e37
 
@@ -115,7 +113,6 @@ class FrameColumn:
         return value, missing
 
     def shown(self, code: float) -> str:
-        """Return a code in words."""
         value, missing = self.decode(np.array([code], dtype=np.float32))
         if missing[0]:
             return "missing"
@@ -234,9 +231,9 @@ class Frames:
                 raise DataError("no boolean")
             return float(one.encode(np.array([value], dtype=object), np.array([False]))[0])
         except (DataError, TypeError, ValueError):
-            known = f": {', '.join(map(str, one.values[:10]))}" if one.values else f" of type {one.dtype}"
+            choices = f": {', '.join(map(str, one.values[:10]))}" if one.values else f" of type {one.dtype}"
             mend = "A category type can list values that no row has." if one.kind == "word" else ""
-            raise ConfigError(expected(f"a value of column {one.name!r}{known}", value, mend)) from None
+            raise ConfigError(expected(f"a value of column {one.name!r}{choices}", value, mend)) from None
 
     def range_of(self, column: int) -> tuple[float, float]:
         one = self.columns[column]
@@ -253,7 +250,6 @@ class Frames:
         return one.kind == "whole" or (one.kind == "date" and not len(one.codes[one.codes % 1 != 0]))
 
     def shown(self, column: int, code: float) -> str:
-        """Return a code of a column in words."""
         return self.columns[column].shown(code)
 
 
@@ -268,7 +264,6 @@ def _days(value: Any) -> float:
 def _column(
     name: str, kind: str, dtype: str, plain: tuple[NDArray[Any], NDArray[np.bool_]], **other: Any
 ) -> FrameColumn:
-    """Return a column of plain values and a mask of the missing ones, (N,) each."""
     held = plain[0][~plain[1]]
     if kind in {"category", "word"}:
         values = other.pop("values", None)
@@ -338,7 +333,7 @@ def _of_pandas(name: str, series: Any) -> FrameColumn:
 
 
 def _plain_pandas(kind: str, series: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the values of a column without the library's types, and a mask of the missing ones."""
+    """Return a column of plain values and a mask of the missing ones, (N,) each."""
     missing = series.isna().to_numpy(dtype=bool)
     if kind in {"category", "word"}:
         return np.array([*series.tolist(), None], dtype=object)[:-1], missing

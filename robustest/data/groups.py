@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -89,7 +89,6 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
 
 
 def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
-    """Return positions by value, sorted by value if values can be compared."""
     if isinstance(groups, str) or not isinstance(groups, (Iterable, Tensor)):
         raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
@@ -236,13 +235,7 @@ def as_label_sets(data: object) -> LabelSets:
         samples = as_samples((given, labels))
     else:
         inner = as_samples(given)
-        samples = Samples(
-            lambda ids: (inner.take(ids)[0], labels[ids]),
-            len(inner),
-            slow=inner.slow,
-            coding=inner.coding,
-            sample_rate=inner.sample_rate,
-        )
+        samples = replace(inner, take=lambda ids: (inner.take(ids)[0], labels[ids]), source=None, stream=None)
     if len(samples) != len(sets):
         raise DataError(f"Expected as many sets as samples but got {len(samples)} samples and {len(sets)} sets.")
     if bool((sets == sets[0]).all()):
@@ -253,9 +246,7 @@ def as_label_sets(data: object) -> LabelSets:
 
 def checked_sets(table: object) -> Tensor:
     """Return (N, K) bool on the CPU from a table of 0 and 1 with K >= 2, or raise DataError."""
-    if not isinstance(table, (Tensor, np.ndarray)) or (
-        isinstance(table, np.ndarray) and table.dtype.kind not in "biuf"
-    ):
+    if not isinstance(table, (Tensor, np.ndarray)) or getattr(table.dtype, "kind", "f") not in "biuf":
         raise DataError(expected("sets as a tensor or an array (N, K) of 0 and 1", table))
     values = torch.as_tensor(np.array(table) if isinstance(table, np.ndarray) else table).detach().cpu()
     if values.ndim != 2 or len(values) == 0 or values.shape[1] < 2:
@@ -266,7 +257,7 @@ def checked_sets(table: object) -> Tensor:
     return values.bool()
 
 
-def said(logits: Tensor, scores: Scores) -> Tensor:
+def predicted_sets(logits: Tensor, scores: Scores) -> Tensor:
     """Return (B, K) bool: the classes that logits (B, K) predict."""
     if scores == "sigmoid":
         return logits > 0

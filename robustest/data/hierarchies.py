@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import ConfigError, DataError, expected, unknown
 
@@ -106,10 +107,10 @@ class ClassTree:
         for parent, child in edges:
             above.setdefault(child, set()).add(parent)
             below.setdefault(parent, set()).add(child)
-        known = {node for node in classes if node in above or node in below}
-        top = _root(root, above, known)
+        goals = {node for node in classes if node in above or node in below}
+        top = _root(root, above, goals)
         # Nodes below the root that lead to a class; WordNet has many that do not.
-        inside = _reach({top}, below) & _reach(known, above)
+        inside = _reach({top}, below) & _reach(goals, above)
         placed = {node: index for node, index in classes.items() if node in inside}
         children = {node: tuple(sorted(below.get(node, set()) & inside)) for node in inside}
         tree = cls(
@@ -158,7 +159,7 @@ class ClassTree:
         """Return each node's level: the number of edges on the longest path to it from the root."""
         level = {self.root: 0}
         # In this order all paths to a node are known before its children.
-        for node in _downwards(self.root, self.children):
+        for node in _downwards(self.children):
             for child in self.children.get(node, ()):
                 level[child] = max(level.get(child, 0), level[node] + 1)
         return level
@@ -217,38 +218,25 @@ def _root(root: str | None, above: Mapping[str, set[str]], classes: Collection[s
 
 
 def _reach(start: Collection[str], following: Mapping[str, Collection[str]]) -> set[str]:
-    seen, todo = set(start), list(start)
+    reached, todo = set(start), list(start)
     while todo:
-        for node in following.get(todo.pop(), ()):
-            if node not in seen:
-                seen.add(node)
-                todo.append(node)
-    return seen
+        fresh = set(following.get(todo.pop(), ())) - reached
+        reached |= fresh
+        todo += fresh
+    return reached
 
 
-def _downwards(root: str, children: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return every node before those below it; nodes on a circle are left out."""
-    waiting: dict[str, int] = {}
-    for under in children.values():
-        for child in under:
-            waiting[child] = waiting.get(child, 0) + 1
-    order, todo = [], [root] if not waiting.get(root) else []
-    while todo:
-        node = todo.pop()
-        order.append(node)
-        for child in children.get(node, ()):
-            # Kahn's topological sort: a node follows after its last parent.
-            waiting[child] -= 1
-            if waiting[child] == 0:
-                todo.append(child)
-    return order
+def _downwards(children: Mapping[str, Sequence[str]]) -> list[str]:
+    try:
+        return list(TopologicalSorter(children).static_order())[::-1]
+    except CycleError as circle:
+        raise DataError(
+            f"Expected a hierarchy but its edges go in a circle, through {sorted(circle.args[1])[0]!r}."
+        ) from None
 
 
 def _check(tree: ClassTree) -> None:
-    nodes = {tree.root, *tree.children, *(child for under in tree.children.values() for child in under)}
-    # A later walk down a tree with a circle would never end.
-    if circle := sorted(nodes - set(_downwards(tree.root, tree.children))):
-        raise DataError(f"Expected a hierarchy but its edges go in a circle, through {circle[0]!r}.")
+    _downwards(tree.children)  # a later walk down a tree with a circle would never end
     if inner := sorted(tree.children.keys() & tree.classes.keys()):
         raise DataError(f"Expected classes at the ends of the tree but {inner[0]!r} has others below it.")
     owner: dict[int, str] = {}
@@ -343,7 +331,6 @@ def breeds_split(
     subclasses: int | None = None,
     ancestor: str | None = None,
     split: Kind | None = None,
-    balanced: bool = True,
     seed: int = 2,
 ) -> BreedsSplit:
     """Return superclasses of a class tree, with the classes for training and for testing.
@@ -360,27 +347,33 @@ def breeds_split(
             any node of the level (two or more).
         ancestor: a node above the superclasses.
         split: "good", "bad" or "rand"; None draws classes and makes one domain.
-        balanced: True gives all superclasses equally many subclasses; else each gets all that it has.
         seed: seed of the draws, 0..2**32 - 1.
 
     Raises:
         ConfigError: an argument is missing, unknown or out of range.
         DataError: no superclass has enough classes, or the hierarchy is not the preset's.
     """
-    recipe = _recipe(preset, level, subclasses, ancestor)
+    if preset is not None:
+        if preset not in BREEDS:
+            raise unknown("BREEDS preset", preset, BREEDS)
+        if (level, subclasses, ancestor) != (None, None, None):
+            raise ConfigError(f"Expected {preset} alone but got level=, subclasses= or ancestor= with it.")
+        level, subclasses, ancestor = BREEDS[preset].level, BREEDS[preset].subclasses, BREEDS[preset].ancestor
+    elif level is None:
+        raise ConfigError("Expected level= or the name of a preset but got neither.")
     if split is not None and split not in ("good", "bad", "rand"):
         raise unknown("split", split, ("good", "bad", "rand"))
-    _check_numbers(recipe["level"], recipe["subclasses"], seed, halved=split is not None)
-    nodes = tree.at_level(recipe["level"], ancestor=recipe["ancestor"])
+    checked_whole("level", level, 0)
+    if subclasses is not None:
+        checked_whole("subclasses", subclasses, 1)
+        require(split is None or subclasses % 2 == 0, "an even number of subclasses, as they are halved", subclasses)
+    require(type(seed) is int and 0 <= seed < 2**32, "seed to be a whole number in 0..2**32 - 1", seed)
+    nodes = tree.at_level(level, ancestor=ancestor)
     counts = {node: len(tree.leaves(node)) for node in nodes}
     if not nodes:
-        raise DataError(f"Expected nodes at level {recipe['level']} of the class tree but there are none.")
-    wanted = recipe["subclasses"]
-    if not wanted and balanced:  # the most that every superclass has, an even number
-        least = min(counts.values())
-        wanted = max(2, least - least % 2)
-    elif not wanted:
-        wanted = 1 if split is None else 2
+        raise DataError(f"Expected nodes at level {level} of the class tree but there are none.")
+    least = min(counts.values())
+    wanted = subclasses or max(2, least - least % 2)  # the most that every superclass has, an even number
     chosen = [node for node in nodes if counts[node] >= wanted]
     if preset is not None and len(chosen) != BREEDS[preset].superclasses:
         raise DataError(
@@ -388,9 +381,9 @@ def breeds_split(
             f"with {wanted} classes. Presets are for the hierarchy that BREEDS published; give level= and subclasses=."
         )
     if not chosen:
-        raise DataError(f"Expected a node at level {recipe['level']} with {wanted} classes but none has as many.")
+        raise DataError(f"Expected a node at level {level} with {wanted} classes but none has as many.")
     random = np.random.RandomState(seed)  # one stream through all superclasses, in their order
-    parts = [_divide(tree, node, wanted if balanced else None, split, random) for node in chosen]
+    parts = [_divide(tree, node, wanted, split, random) for node in chosen]
     names: dict[str | int, str] = {}
     for node, (source, target) in zip(chosen, parts, strict=True):
         names[node] = tree.name(node)
@@ -403,52 +396,22 @@ def breeds_split(
     )
 
 
-def _recipe(preset: str | None, level: int | None, subclasses: int | None, ancestor: str | None) -> dict[str, Any]:
-    if preset is None:
-        if level is None:
-            raise ConfigError("Expected level= or the name of a preset but got neither.")
-        return {"level": level, "subclasses": subclasses, "ancestor": ancestor}
-    if preset not in BREEDS:
-        raise unknown("BREEDS preset", preset, BREEDS)
-    if (level, subclasses, ancestor) != (None, None, None):
-        raise ConfigError(f"Expected {preset} alone but got level=, subclasses= or ancestor= with it.")
-    known = BREEDS[preset]
-    return {"level": known.level, "subclasses": known.subclasses, "ancestor": known.ancestor}
-
-
-def _check_numbers(level: object, subclasses: object, seed: object, *, halved: bool) -> None:
-    checked_whole("level", level, 0)
-    if subclasses is not None and (type(subclasses) is not int or subclasses < 1):
-        raise ConfigError(expected("subclasses to be a whole number >= 1", subclasses))
-    if halved and isinstance(subclasses, int) and subclasses % 2:
-        raise ConfigError(expected("an even number of subclasses, as they are halved", subclasses))
-    if type(seed) is not int or not 0 <= seed < 2**32:
-        raise ConfigError(expected("seed to be a whole number in 0..2**32 - 1", seed))
-
-
 def _divide(
-    tree: ClassTree, node: str, wanted: int | None, split: Kind | None, random: np.random.RandomState
+    tree: ClassTree, node: str, wanted: int, split: Kind | None, random: np.random.RandomState
 ) -> tuple[list[str], list[str]]:
-    """Return source and target leaves of a superclass; `wanted` of them, or all."""
+    """Return source and target leaves of a superclass, `wanted` of them."""
     # Ids are sorted wherever an order could matter, or the published seed would not give the published split.
     leaves = tree.leaves(node)
-    if split is None:
-        return _draw(leaves, wanted or len(leaves), random), []
-    half = (wanted or len(leaves)) // 2
-    if split == "rand":
-        drawn = _draw(leaves, 2 * half, random)
-        return drawn[:half], drawn[half:]
+    half = wanted // 2
+    if split is None or split == "rand":
+        count = 2 * half if split else wanted
+        drawn = [leaves[i] for i in random.permutation(len(leaves))[:count]]
+        return (drawn[:half], drawn[half:]) if split else (drawn, [])
     branches = _branches(tree, node)
     return _halved(branches, half) if split == "good" else _whole(branches, half)
 
 
-def _draw(leaves: list[str], n: int, random: np.random.RandomState) -> list[str]:
-    order: NDArray[np.int64] = random.permutation(len(leaves))[:n]
-    return [leaves[i] for i in order]
-
-
 def _branches(tree: ClassTree, node: str) -> list[list[str]]:
-    """Return the leaves of each branch below the first fork, most first; a shared leaf is in the first branch."""
     under = tree.children[node]
     while len(under) == 1:
         under = tree.children[under[0]]
@@ -462,7 +425,6 @@ def _branches(tree: ClassTree, node: str) -> list[list[str]]:
 
 
 def _halved(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]:
-    """Split each branch between the domains, its odd leaf to the target; single leaves fill the source first."""
     source: list[str] = []
     target: list[str] = []
     spare: list[str] = []
@@ -472,11 +434,10 @@ def _halved(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]
         end = cut + half - len(target)
         source, target = source + leaves[:cut], target + leaves[cut:end]
         spare += leaves[end:]
-    return _filled(source, spare, half), target
+    return source + spare[: half - len(source)], target
 
 
 def _whole(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]:
-    """Give each branch to the emptier domain, the source in a tie; branches without room fill the rest."""
     domains: tuple[list[str], list[str]] = ([], [])
     spare: list[str] = []
     for leaves in branches:
@@ -484,12 +445,10 @@ def _whole(branches: list[list[str]], half: int) -> tuple[list[str], list[str]]:
         room = half - len(emptier)
         emptier += leaves[:room]
         spare += leaves[room:]
-    source = _filled(domains[0], spare, half)
-    return source, _filled(domains[1], [leaf for leaf in spare if leaf not in source], half)
-
-
-def _filled(domain: list[str], spare: list[str], half: int) -> list[str]:
-    return domain + spare[: half - len(domain)]
+    source, target = domains
+    source += spare[: half - len(source)]
+    rest = [leaf for leaf in spare if leaf not in source]
+    return source, target + rest[: half - len(target)]
 
 
 # Number of samples read at a time if only their labels are needed.
@@ -527,18 +486,6 @@ class Domain(Dataset[tuple[Tensor, int]]):
     def arrays(self) -> tuple[Tensor, Tensor]:
         """Return all samples in memory: x (n, *S) float32, labels (n,) int64."""
         return self.samples().take(torch.arange(len(self)))
-
-
-def domain(data: object, split: BreedsSplit, which: Literal["source", "target"]) -> Domain:
-    """Return the samples of a domain, in the data's order; raise DataError if one of its subclasses has no sample.
-
-    Args:
-        data: as for `as_samples`; labels are class indices, the subclasses.
-        split: the domains.
-        which: "source" or "target".
-    """
-    samples = as_samples(data)
-    return _domain(samples, own_labels(data, samples), split.table(which), which)
 
 
 def domains(data: object, split: BreedsSplit) -> tuple[Domain, Domain]:

@@ -92,7 +92,6 @@ def _is_frame(x: object) -> bool:
 
 
 def _needs_coding(frame: Any) -> bool:
-    """Return True for a frame of pandas or polars that is no matrix of numbers in 0..1."""
     if not is_frame(frame):
         return False
     if not all(getattr(dtype, "kind", "O") in "biuf" for dtype in frame.dtypes):
@@ -123,8 +122,8 @@ def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
     if strangers:
         if given.dtype.kind in "iu" and all(isinstance(label, str) for label in labels):
             return y  # indices beside names
-        known = ", ".join(map(str, labels[:10]))
-        raise DataError(f"Expected labels among the model's classes ({known}) but got {', '.join(strangers[:5])}.")
+        choices = ", ".join(map(str, labels[:10]))
+        raise DataError(f"Expected labels among the model's classes ({choices}) but got {', '.join(strangers[:5])}.")
     return np.array([place[label] for label in given.tolist()], dtype=np.int64)
 
 
@@ -306,7 +305,6 @@ def _begins_with_string(values: object) -> bool:
 
 
 def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
-    """Return texts and labels of a list of items, or of a Hugging Face data set, that holds texts; else None."""
     # Other data sets are not asked: reading one item may be slow, and nothing is read before it is needed.
     key: object = None
     if isinstance(getattr(data, "features", None), Mapping):
@@ -361,57 +359,69 @@ def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
 def _stream_of(
     loader: DataLoader[Any], samples: Samples
 ) -> Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]]:
-    """Return a function that reads chunks in the loader's worker processes."""
     # A chunk in parts, one for each worker, but for a collate function of the user's: what it makes of a part may
     # depend on the samples in it.
-    parts = loader.num_workers if loader.collate_fn is default_collate else 1
+    one_by_one = loader.collate_fn is default_collate
+    parts = loader.num_workers if one_by_one else 1
+    about = _about(loader.collate_fn, samples.task)
 
     def read(chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        pieces = [chunk.tensor_split(min(parts, len(chunk))) for chunk in chunks]
+        # Chunks that an earlier claim has decoded are not read again.
+        known = [one_by_one and decoded.is_known(loader.dataset, about, chunk) for chunk in chunks]
+        pieces = [
+            () if before else chunk.tensor_split(min(parts, len(chunk)))
+            for chunk, before in zip(chunks, known, strict=True)
+        ]
         workers: Any = DataLoader(
             _Reads(samples),
             batch_size=None,
             sampler=[piece for of_chunk in pieces for piece in of_chunk],
             num_workers=loader.num_workers,
             prefetch_factor=1,
+            collate_fn=_as_it_is,
             timeout=loader.timeout,
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
             # Or the seed of the workers would be drawn from the process's own generator.
             generator=torch.Generator(),
         )
-        found = iter(workers)  # starts the workers now, in the caller's thread
+        found = iter(workers) if not all(known) else iter(())  # starts the workers now, in the caller's thread
 
         def joined() -> Iterator[tuple[Tensor, Tensor]]:
             for ids, of_chunk in zip(chunks, pieces, strict=True):
+                if not of_chunk:
+                    yield samples.take(ids)
+                    continue
                 read = [next(found) for _ in of_chunk]
-                x, y = torch.cat([x for x, _ in read]), torch.cat([y for _, y in read])
-                if loader.collate_fn is default_collate:
-                    decoded.put(loader.dataset, _about(loader.collate_fn, samples.task), ids, x, y)
-                yield x, y
+                for piece, part in zip(of_chunk, read, strict=True) if one_by_one else ():
+                    # What a function of the user's does to a worker, no key shows.
+                    decoded.put(loader.dataset, about, piece, part, lasts=loader.worker_init_fn is None)
+                yield torch.cat([part.x for part in read]), torch.cat([part.y for part in read])
 
         return joined()
 
     return read
 
 
-class _Reads(Dataset[tuple[Tensor, Tensor]]):
+def _as_it_is(part: Any) -> Any:
+    return part
+
+
+class _Reads(Dataset[decoded.ReadElsewhere]):
     """Samples as a data set whose items are batches, by the positions of their samples."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
 
-    def __getitem__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, ids: Tensor) -> decoded.ReadElsewhere:
         # Of the samples only their data set and task reach a worker that is spawned (`Samples.__reduce__`).
-        with decoded.outside():  # this process ends with the claim
-            return self._samples.take(ids)
+        return decoded.ReadElsewhere.of(ids, self._samples.take)
 
     def __len__(self) -> int:
         return len(self._samples)
 
 
 def _read(x: Tensor) -> Tensor:
-    """Return inputs as float32, or int64 for whole numbers, such as tokens."""
     return x.float() if x.is_floating_point() else x.long()
 
 
@@ -503,7 +513,6 @@ _reading = threading.RLock()
 
 
 def _reads_batches(kind: type) -> bool:
-    """Return True if a class of data sets has a `__getitems__` that belongs to its `__getitem__`."""
     # A subclass that changes the items alone, as a `Subset` with a transform, inherits one that does not.
     for base in kind.__mro__:
         if "__getitems__" in vars(base):

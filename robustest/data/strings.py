@@ -116,7 +116,7 @@ def _raw(value: Any) -> bytes:
 
 
 def _differences(a: list[str], b: list[str]) -> list[tuple[str, list[str]]]:
-    """Return the parts of both in order: "=" in both, "-" in a alone, "+" in b alone."""
+    """Return the differing parts in order: "=" in both, "-" in a alone, "+" in b alone."""
     first, most = 0, min(len(a), len(b))
     while first < most and a[first] == b[first]:
         first += 1
@@ -142,7 +142,6 @@ def _differences(a: list[str], b: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def _shortened(parts: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
-    """Cut unchanged parts to what stands beside a change, and very long changes."""
     shown, end = [], len(parts) - 1
     for place, (mark, whole) in enumerate(parts):
         before, after = _CONTEXT * (place > 0), _CONTEXT * (place < end)

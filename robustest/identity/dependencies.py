@@ -62,10 +62,12 @@ class Dependencies:
     Attributes:
         stamps: state of each thing when first read, by "<kind> <name>".
         unknowable: the first act without a stamp (a connection, a process), in words; empty if there was none.
+        computed: True once anything was computed under watch.
     """
 
     stamps: dict[str, str] = field(default_factory=dict)
     unknowable: str = ""
+    computed: bool = False
     _own: set[str] = field(default_factory=set)
 
     def read(self, kind: str, name: str) -> None:
@@ -161,6 +163,8 @@ _blocks = 0  # blocks of any thread in which something is watched
 _hooked = False
 _wrapped = ExitStack()
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a lock held by a thread of the parent would never be released
+    os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
 _thread = _Thread()
 
 
@@ -205,7 +209,6 @@ def _note(kind: str, name: object) -> None:
 
 
 def _machinery(path: str) -> bool:
-    """Return True if the reader is the import system, or code that shows source lines."""
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
         frame = frame.f_back

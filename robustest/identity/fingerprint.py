@@ -38,20 +38,17 @@ class Fingerprint:
     declared: bool = False
 
 
-def digest(value: object, *, asked: bool = True, watched: bool = False) -> str:
+def digest(value: object, *, recheck: bool = True, watched: bool = False) -> str:
     """Return SHA-256, as 64 hex digits, of a value; the same in every process, different for different values.
 
     Args:
         value: plain data, tensors, arrays (by dtype, shape and bytes, on any device) and containers (dicts in any
             order); functions, classes and objects by code and state (`robustest.identity.walk`).
-        asked: True if the model is asked again before a result is recalled; otherwise a cache that already holds
+        recheck: True if the model is asked again before a result is recalled; otherwise a cache that already holds
             results has no identity.
         watched: True if what the value's code reads from outside gets stamps; otherwise such code has no identity.
-
-    Raises:
-        Unhashable: a part of the value has no identity; the message names it.
     """
-    walk = Walk(asked=asked, watched=watched)
+    walk = Walk(recheck=recheck, watched=watched)
     try:
         return walk.digest(walk.value(value, "the value"))
     except RecursionError:
@@ -98,7 +95,6 @@ def fingerprint(
 
 
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
-    """Return the digest of the graph for batches of any size."""
     batch = example[:1].expand(2, *example.shape[1:]).clone()  # torch.export specialises on batches of one
     program = exported(module, batch, torch.export.Dim("batch"))
     walk = Walk()

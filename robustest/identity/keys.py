@@ -44,59 +44,42 @@ class Key:
     Attributes:
         name: 64 hex digits.
         dependencies: stamps of this computation and of all its parts so far.
-        computed: True once anything was computed under watch.
     """
 
-    __slots__ = ("_asked", "_shared", "name")
+    __slots__ = ("_recheck", "dependencies", "name")
 
-    def __init__(self, name: str, shared: _Shared, *, asked: bool, maker: object) -> None:
+    def __init__(self, name: str, dependencies: Dependencies, *, recheck: bool, maker: object) -> None:
         if maker is not _MAKER:
             raise TypeError("Expected a key from robustest.identity.keys.key_of, the only place that makes one.")
         self.name = name
-        self._shared = shared
-        self._asked = asked
+        self.dependencies = dependencies
+        self._recheck = recheck
 
     def __init_subclass__(cls) -> None:
         raise TypeError("Expected no class of its own: what passes for a key must be made by key_of.")
 
     def part(self, *what: object) -> Key:
-        """Return the key of a part of this computation, distinguished by `what`.
-
-        Raises:
-            Unhashable: `what` has no identity.
-        """
+        """Return the key of a part of this computation, distinguished by `what`."""
         # All parts share their dependencies: the user's code may keep what one part reads for a later one.
-        return Key(digest((self.name, *what), asked=self._asked), self._shared, asked=self._asked, maker=_MAKER)
+        return Key(
+            digest((self.name, *what), recheck=self._recheck), self.dependencies, recheck=self._recheck, maker=_MAKER
+        )
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Add everything that is read from outside inside the block to the key's dependencies."""
-        with watched(self._shared.dependencies):
+        with watched(self.dependencies):
             yield
-        self._shared.computed = True
-
-    @property
-    def dependencies(self) -> Dependencies:
-        return self._shared.dependencies
-
-    @property
-    def computed(self) -> bool:
-        return self._shared.computed
+        self.dependencies.computed = True
 
     @property
     def unknowable(self) -> str:
         """Return the reason why the result cannot be checked before it is recalled; empty if it can."""
-        return "" if self._asked else self._shared.dependencies.unknowable
-
-
-class _Shared:
-    def __init__(self) -> None:
-        self.dependencies = Dependencies()
-        self.computed = False
+        return "" if self._recheck else self.dependencies.unknowable
 
 
 def key_of(
-    kind: str, about: Mapping[str, object], settings: Settings | None, *, asked: bool, watched: bool = False
+    kind: str, about: Mapping[str, object], settings: Settings | None, *, recheck: bool, watched: bool = False
 ) -> Key:
     """Return the key of a result that may be stored.
 
@@ -104,11 +87,8 @@ def key_of(
         kind: "chunk", "training", ...
         about: everything that the result depends on besides the settings, by name: values for `digest`.
         settings: of the claim, if any.
-        asked: True only if the model is asked again before anything is recalled, or the user has declared its version.
+        recheck: True only if the model is asked again before anything is recalled, or the user declares its version.
         watched: True only if the stamps of what is read during the computation are compared before each recall.
-
-    Raises:
-        Unhashable: a dependency has no identity; the message names it.
     """
     parts: dict[str, object] = {
         "format": _FORMAT,
@@ -123,14 +103,13 @@ def key_of(
             "precision": settings.precision,
             "random": "random_forward" in settings.suppress,
         }
-    if not asked:
+    if not recheck:
         parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere()}
-    name = digest({**parts, "about": dict(about)}, asked=asked, watched=watched)
-    return Key(name, _Shared(), asked=asked, maker=_MAKER)
+    name = digest({**parts, "about": dict(about)}, recheck=recheck, watched=watched)
+    return Key(name, Dependencies(), recheck=recheck, maker=_MAKER)
 
 
 def _surroundings() -> dict[str, object]:
-    """Return the state of the process, besides code, that can change a result of torch."""
     flags = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings of old flags, once per process
@@ -149,8 +128,6 @@ def _surroundings() -> dict[str, object]:
 
 
 def _backend(path: str) -> Callable[[], object]:
-    """Return a reader of a backend's flag."""
-
     def read() -> object:
         *parts, name = path.split(".")
         while True:

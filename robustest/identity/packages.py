@@ -52,9 +52,6 @@ def home(module: str | None, file: str | None) -> str | None:
     Args:
         module: name of the module.
         file: its file, if any.
-
-    Raises:
-        Unhashable: results of the module depend on something outside this process.
     """
     top = (module or "").partition(".")[0]
     if file is None:  # torch._C._nn has none, but torch has
@@ -109,8 +106,6 @@ def _installed() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _release(first: str) -> str | None:
-    """Return name, version and contents of the distributions that own a file or folder of site-packages."""
-
     def owns(owner: metadata.Distribution) -> bool:
         record = "\n" + (owner.read_text("RECORD") or "")
         return f"\n{first}/" in record or f"\n{first}," in record
@@ -142,9 +137,6 @@ def source(module: ModuleType) -> bytes:
 
     Comments, docstrings, formatting and pytest's tests (`test_...` in a test file) make no difference, so that an
     edited threshold changes no other function.
-
-    Raises:
-        Unhashable: the module has no readable file.
     """
     found: dict[str, bytes] = {}
     waiting = [module.__name__]
@@ -185,7 +177,6 @@ def _unloaded_file(name: str) -> str | None:
 
 @lru_cache(maxsize=8192)
 def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tuple[str, ...]]:
-    """Return a digest of a file, and the names of the modules that it may import."""
     # Size and date are arguments only to renew the cache.
     raw = Path(file).read_bytes()
     try:
@@ -272,7 +263,6 @@ def _unbound(held: Any) -> Any:
 
 
 def _may_be_own(held: Any) -> bool:
-    """Return True for a user's function and for a mock; quick to return False."""
     held = _unbound(held)
     if type(held).__module__ == "unittest.mock":
         return True
@@ -288,7 +278,6 @@ def _may_be_own(held: Any) -> bool:
 
 
 def _is_own(held: Any) -> bool:
-    """Return True for a user's function, or a callable instance of a class in the user's code."""
     held = _unbound(held)
     if isinstance(held, types.FunctionType):
         return home(held.__globals__.get("__name__"), held.__globals__.get("__file__")) is None

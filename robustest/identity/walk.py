@@ -82,15 +82,15 @@ class Walk:
     """One walk; `digest` ends it.
 
     Args:
-        asked: True if the model is also asked; then contents of its caches may stay unknown.
+        recheck: True if the model is also asked; then contents of its caches may stay unknown.
         watched: True if what the code reads from outside gets stamps (`dependencies`).
 
     Attributes:
         declared: True if an object on the walk declares its identity.
     """
 
-    def __init__(self, *, asked: bool = True, watched: bool = False) -> None:
-        self.asked = asked
+    def __init__(self, *, recheck: bool = True, watched: bool = False) -> None:
+        self.recheck = recheck
         self.watched = watched
         self.declared = False
         # Attributes that code on the walk reads.
@@ -109,11 +109,7 @@ class Walk:
         self._alive: list[Any] = []  # an id stands for its object only as long as that lives
 
     def value(self, value: Any, where: str) -> bytes:
-        """Return the part of a value found at `where`.
-
-        Raises:
-            Unhashable: the value, or something in it, has no identity; the message names the place.
-        """
+        """Return the part of a value found at `where`."""
         try:
             return self._value(value, where)
         except Unhashable as error:
@@ -334,11 +330,6 @@ _OF_THE_TEXT = inspect.CO_NESTED | 0x4000000
 
 @lru_cache(maxsize=8192)
 def _code(code: CodeType) -> Code:
-    """Return the reading of a code object by `dis`, in the running Python's instructions.
-
-    Raises:
-        Unhashable: a constant of an unknown kind.
-    """
     # Constants and names are resolved, since a docstring moves their numbers. Jumps are kept as they are: formatting
     # that changes one changes the digest, which costs a computation but no verdict.
     steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
@@ -407,11 +398,7 @@ def _function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
 
 
 def _seek(walk: Walk, value: Any) -> None:
-    """Note a function that reads attributes by computed names.
-
-    Raises:
-        Unhashable: the function reads things outside the model.
-    """
+    """Note a function that reads attributes by computed names, e.g. `getattr(self, name)`."""
     walk.everything = walk.everything or any(value is one for one in _SEEKING)
     if any(value is one for one in (_BEYOND if walk.watched else (*_BEYOND, *_WATCHABLE))):
         raise Unhashable(f"{value.__qualname__}(), which reaches beyond the model's code and state. {REMEDY}")
@@ -440,7 +427,6 @@ _ABSENT = object()
 
 
 def _bound(walk: Walk, value: types.FunctionType) -> bytes:
-    """Return the part of a function's defaults and closure."""
     name, names = value.__qualname__, _code(value.__code__).names
     parts = [walk.value(held, f"a default of {name}") for held in (value.__defaults__, value.__kwdefaults__)]
     for free, cell in sorted(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True), key=lambda p: p[0]):
@@ -457,7 +443,6 @@ def _bound(walk: Walk, value: types.FunctionType) -> bytes:
 
 
 def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str) -> bytes:
-    """Return the part of a value that code uses; for a module, only the attributes in `names`."""
     if not isinstance(value, ModuleType):
         return walk.value(value, f"{name} (read by {reader})")
     parts: list[bytes] = []
@@ -499,11 +484,7 @@ def _operator_part(name: str) -> bytes:
 
 
 def _imported(walk: Walk, by: types.FunctionType, name: str, names: frozenset[str]) -> bytes:
-    """Return the part of a module that a function imports when it runs.
-
-    Raises:
-        Unhashable: a user's module that is not loaded yet.
-    """
+    """Return the part of a module that a function imports when it runs."""
     # The statement may have been relative to any package above.
     above = list(filter(None, (by.__globals__.get("__package__") or "").split(".")))
     relative = [".".join(filter(None, [*above[:count], name])) for count in range(len(above), 0, -1)]
@@ -552,7 +533,7 @@ def _module(walk: Walk, value: ModuleType, where: str) -> bytes:
 def _builtin(walk: Walk, value: Any, where: str) -> bytes:
     _seek(walk, value)
     # Looked up in `os` as it runs, it is the wrapper that `dependencies` puts there; held by itself, it is not.
-    if not walk.asked and any(value is one for one in _UNWATCHED) and not where.startswith(("os.", "posix.")):
+    if not walk.recheck and any(value is one for one in _UNWATCHED) and not where.startswith(("os.", "posix.")):
         raise Unhashable(
             f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() where "
             "it is called"
@@ -563,7 +544,7 @@ def _builtin(walk: Walk, value: Any, where: str) -> bytes:
 
 
 def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
-    if isinstance(value, functools._lru_cache_wrapper) and not walk.asked and value.cache_info().currsize:
+    if isinstance(value, functools._lru_cache_wrapper) and not walk.recheck and value.cache_info().currsize:
         written = value.__wrapped__.__module__
         if home(written, getattr(sys.modules.get(written), "__file__", None)) is None:
             raise Unhashable(
@@ -641,7 +622,6 @@ def replaced_in_torch(walk: Walk) -> bytes:
 
 
 def _package_names(cls: type) -> frozenset[str]:
-    """Return names in a class's bases from packages, since unread code of theirs may look them up."""
     bases = [base for base in cls.__mro__ if base not in (object, nn.Module) and home_of_class(base) is not None]
     return frozenset(name for base in bases for name in vars(base))
 
@@ -688,11 +668,6 @@ def _object(walk: Walk, value: Any, where: str) -> bytes:
 
 
 def _read_object(walk: Walk, node: Node) -> None:
-    """Read an object's class and state: its attributes, or its pickled state if the class defines one.
-
-    Raises:
-        Unhashable: the state cannot be read.
-    """
     value: Any = node.value
     cls: Any = type(value)
     node.facts["class"] = class_of(walk, cls, node.where)
@@ -790,8 +765,6 @@ def _read_state(walk: Walk, node: Node) -> None:
 
 
 def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
-    """Return the part of a graph (torch.fx, torch.export): text, called functions and state."""
-
     def fill(node: Node) -> None:
         _read_state(walk, node)
         node.facts["code"] = part("code", value.code.encode())
@@ -805,8 +778,6 @@ def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
 
 
 def _script(walk: Walk, value: torch.jit.ScriptModule, where: str) -> bytes:
-    """Return the part of TorchScript: the inlined graph with constants, and the state of all modules."""
-
     def fill(node: Node) -> None:
         node.facts["graph"] = _script_text(walk, value, where)
         names = {step.s("name") for step in _steps(value.inlined_graph) if step.kind() == "prim::GetAttr"}

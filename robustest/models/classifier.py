@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, DeviceError, ModelError, expected
 from robustest.factory import Factory
 
@@ -263,8 +263,6 @@ def as_classifier(
             preprocessing=model.preprocessing if preprocessing is None else preprocessing,
         )
     if is_estimator(model):
-        from robustest.models.classifier import estimator_model  # which is made of this module
-
         return replace(estimator_model(model), bounds=bounds or (0.0, 1.0), preprocessing=preprocessing)
     if not callable(model) or isinstance(model, type):
         raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, _instead(model)))
@@ -284,7 +282,6 @@ def as_classifier(
 
 
 def _instead(model: object) -> str:
-    """Return the remedy for a value that is no model."""
     of = f"{type(model).__module__}.{type(model).__name__}"
     if isinstance(model, (str, PurePath)):
         name = str(model)
@@ -322,8 +319,7 @@ def _checked_bounds(bounds: object) -> tuple[float, float]:
         low, high = (float(v) for v in bounds)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise ConfigError(expected("bounds to be (lowest, highest) input value", bounds)) from None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ConfigError(expected("finite bounds with lowest < highest", bounds))
+    require(math.isfinite(low) and math.isfinite(high) and low < high, "finite bounds with lowest < highest", bounds)
     return low, high
 
 
@@ -359,7 +355,6 @@ def logits_of(output: object) -> Tensor:
 
 
 def _other_task(output: object) -> str:
-    """Return the remedy for an output of another task."""
     boxes = output[0] if isinstance(output, (list, tuple)) and output else output
     if isinstance(boxes, Mapping) and "boxes" in boxes:
         return (

@@ -60,10 +60,10 @@ def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> La
     for found, layer, given in reversed(outputs):
         if given.shape == logits.shape and torch.equal(given.float(), logits) and name in (None, found):
             return LastLayer(classifier, found, layer)
-    known = ", ".join(n for n, _ in layers) or "none"
+    names = ", ".join(n for n, _ in layers) or "none"
     if name is None:
-        raise ConfigError(f"Expected a linear layer whose outputs are the logits but found none of {known}. {_NAME_IT}")
-    raise ConfigError(expected(f"layer to be a linear one that gives the logits, of {known}", name))
+        raise ConfigError(f"Expected a linear layer whose outputs are the logits but found none of {names}. {_NAME_IT}")
+    raise ConfigError(expected(f"layer to be a linear one that gives the logits, of {names}", name))
 
 
 def _noting(outputs: list[tuple[str, nn.Linear, Tensor]], name: str, layer: nn.Linear) -> Any:

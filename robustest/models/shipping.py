@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from robustest.errors import ConfigError
 from robustest.exporting import exported
 from robustest.factory import Factory
-from robustest.models.classifier import Classifier, Needs, Preprocessing
+from robustest.models.classifier import Classifier
 
 _NAME_A_FACTORY = (
     "Give the model as robustest.Factory('package.module:build', ...), or a Classifier with recipe=Factory(...), so "
     "that each worker can build it and load these weights."
 )
+_OTHERS = ("bounds", "preprocessing", "dtype", "gives", "max_queries", "decode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +32,7 @@ class Shipped:
     weights: bytes | None = None
     program: bytes | None = None
     call: Callable[[Tensor], Any] | None = None
-    bounds: tuple[float, float]
-    preprocessing: Preprocessing | None
-    dtype: torch.dtype
-    gives: Needs
-    max_queries: int | None
-    decode: Callable[[Tensor], Any] | None = None
+    others: Mapping[str, Any]  # the classifier's other attributes, of `_OTHERS`
 
     def open(self) -> Classifier:
         """Return the model on the CPU, in eval mode.
@@ -47,18 +43,8 @@ class Shipped:
         module = self._module()
         call = module if module is not None else self.call
         assert call is not None  # noqa: S101 - ship() sees to it
-        return Classifier(
-            call=call,
-            module=module,
-            bounds=self.bounds,
-            preprocessing=self.preprocessing,
-            device=None if module is None else torch.device("cpu"),
-            dtype=self.dtype,
-            gives=self.gives,
-            max_queries=self.max_queries,
-            recipe=self.recipe,
-            decode=self.decode,
-        )
+        device = None if module is None else torch.device("cpu")
+        return Classifier(call=call, module=module, device=device, recipe=self.recipe, **self.others)
 
     def _module(self) -> nn.Module | None:
         if self.program is not None:
@@ -106,23 +92,10 @@ def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
                 + _NAME_A_FACTORY
             )
         way = {"program": _program(model, model.module, example())}
-    return Shipped(
-        **way,
-        bounds=model.bounds,
-        preprocessing=model.preprocessing,
-        dtype=model.dtype,
-        gives=model.gives,
-        max_queries=model.max_queries,
-        decode=model.decode,
-    )
+    return Shipped(**way, others={name: getattr(model, name) for name in _OTHERS})
 
 
 def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
-    """Return the module exported on the CPU, for batches of any length.
-
-    Raises:
-        ConfigError: torch cannot export it, or the exported program has other logits.
-    """
     try:
         module = copy.deepcopy(module).cpu()
         point = _preprocessed(model, x.cpu())
@@ -137,7 +110,8 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
         ) from error
     with torch.no_grad():
         # Bit for bit: otherwise outcomes would depend on the engine.
-        apart = _tensor(module(point)) - _tensor(program.module()(point))
+        one, other = (getattr(out, "logits", out) for out in (module(point), program.module()(point)))
+        apart = one - other
     if bool(apart.any()):
         raise ConfigError(
             f"Expected the exported model to answer alike to the last bit but its logits differ by up to "
@@ -155,9 +129,3 @@ def _preprocessed(model: Classifier, x: Tensor) -> Tensor:
 
     Classifier(call=spy, preprocessing=model.preprocessing, dtype=model.dtype)(x)
     return inputs[0]
-
-
-def _tensor(output: Any) -> Tensor:
-    answer = getattr(output, "logits", output)
-    assert isinstance(answer, Tensor)  # noqa: S101 - the driver has checked the model's outputs
-    return answer

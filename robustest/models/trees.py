@@ -350,10 +350,10 @@ _ENCODERS = frozenset({"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"})
 
 
 def _rises_or_falls(step: Any, *, words: bool = False) -> bool:
-    """Return True if a fitted step of scikit-learn maps every column of numbers by itself, rising or falling.
+    """Return True if a fitted step maps every column of numbers by itself, rising or falling.
 
     Args:
-        words: the columns that it gets hold words or categories.
+        words: its columns hold words or categories.
     """
     if step is None or isinstance(step, str):  # "passthrough", "drop"
         return True
@@ -374,7 +374,6 @@ def _rises_or_falls(step: Any, *, words: bool = False) -> bool:
 
 
 def _holds_words(step: Any) -> bool:
-    """Return True if the categories of an encoder, or of the encoder that a pipeline ends in, are words."""
     last = step.steps[-1][1] if hasattr(step, "steps") else step
     categories = getattr(last, "categories_", None)
     return categories is not None and all(np.asarray(one).dtype.kind in "OUSb" for one in categories)

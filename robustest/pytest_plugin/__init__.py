@@ -112,7 +112,6 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest_options.check_packs()
         config.stash[SETTINGS] = pytest_options.settings_of(config)
         pytest_options.shard_of(config)
-        pytest_options.check_html(config)
         config.stash[LEDGER] = Ledger()
         from robustest.context import followed
 
@@ -120,7 +119,12 @@ def pytest_configure(config: pytest.Config) -> None:
         following.enter_context(followed())
         config.add_cleanup(following.close)
         if not _is_worker(config):
+            pytest_options.check_reports(config)
             config.pluginmanager.register(_Intake(config.stash[LEDGER]))
+            if config.getoption("--robust-badge"):
+                from robustest.pytest_plugin.reports import begin_badge
+
+                begin_badge(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -132,6 +136,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         account, session = config.stash[ACCOUNT], config.stash[SESSION]
         if account.session is not None and int(session.exitstatus) != account.session.exit:
             _write(session, account.with_exit(int(session.exitstatus)))
+        # Last: a run is sent once, with the exit status that it ends with, and a slow server delays no verdict.
+        if config.getoption("--robust-track") and not config.getoption("collectonly"):
+            from robustest.pytest_plugin.reports import track
+
+            track(config, config.stash[ACCOUNT], config.stash[SETTINGS])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -195,23 +204,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_robust(item: pytest.Item, *, by_text: bool) -> bool:
-    """Return True for a test with the marker, one of robustest's fixtures, or a claim in its own text."""
     if item.get_closest_marker("robust") or set(_FIXTURES) & set(getattr(item, "fixturenames", ())):
         return True
     if not by_text:
         return False
     # A claim inside of a helper is only noticed once it is made. By its text a test can be skipped before its fixtures
     # load a model, selected by `-m robust`, and belong to a shard.
-    seen: set[Any] = set()
+    visits: set[Any] = set()
     todo: list[Any] = []
     with suppress(ValueError):  # a chain of wrappers without an end, as mocks have it
         todo.append(inspect.unwrap(getattr(item, "obj", None) or (lambda: None)))
     while todo:
         function = todo.pop()
         code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
-        if code in seen or not isinstance(code, CodeType):
+        if code in visits or not isinstance(code, CodeType):
             continue
-        seen.add(code)
+        visits.add(code)
         used = set(_names(code))
         owners = {name: _owner(names[name]) for name in used if name in names}
         # Either the function is one of robustest's or of a pack's, or it is read from such a module.
@@ -228,7 +236,6 @@ def _is_robust(item: pytest.Item, *, by_text: bool) -> bool:
 
 
 def _owner(value: object) -> str:
-    """Return the name of a module, or of the module of a function; empty for any other value."""
     # By the type alone: reading an attribute of a proxy may raise whatever its library raises outside of its context.
     if issubclass(type(value), ModuleType):
         return str(vars(value).get("__name__", ""))
@@ -268,7 +275,6 @@ def pytest_make_collect_report(
 
 
 def _found_tests(config: pytest.Config) -> list[pytest.Item]:
-    """Return the tests of the collected modules, selected or not."""
     found: list[pytest.Item] = []
     queue = list(config.stash.get(FOUND, {}).values())
     while queue:
@@ -282,7 +288,6 @@ def _found_tests(config: pytest.Config) -> list[pytest.Item]:
 
 
 def _selection(config: pytest.Config) -> str:
-    """Return the arguments of the command line that select tests, as typed."""
     parts = list(config.args) if config.args_source is pytest.Config.ArgsSource.ARGS else []
     for option, name in (("-k", "keyword"), ("-m", "markexpr"), ("--deselect", "deselect")):
         given = config.getoption(name, None) or ()
@@ -293,7 +298,6 @@ def _selection(config: pytest.Config) -> str:
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave only the robustness tests of this run's shard in `items`, and store the ids of all for the merge."""
     robust = [item for item in items if item.get_closest_marker("robust")]
     config.stash[COLLECTED] = [item.nodeid for item in robust]
     shard = pytest_options.shard_of(config)
@@ -310,8 +314,6 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 class _Intake:
-    """A plugin object that feeds the ledger, as pytest_runtest_logreport is given no config."""
-
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
@@ -403,7 +405,6 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 
 
 def _write(session: pytest.Session, account: Account) -> None:
-    """Write the reports; a file that could not be written turns the run red."""
     from robustest.pytest_plugin import reports as pytest_reports
 
     config = session.config

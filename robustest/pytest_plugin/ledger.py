@@ -51,7 +51,6 @@ def ending_of(report: pytest.TestReport) -> Ending | None:
 
 
 def _missing_fixture(text: str) -> str:
-    """Return pytest's text for a fixture that is not found, which begins with the test's source, in one line."""
     marked = [line.lstrip("E> ") for line in text.splitlines() if line.startswith(("E  ", ">  "))]
     if not marked:
         return text
@@ -97,15 +96,12 @@ class Ledger:
         self._robust = (self._robust or set()).union(tests)
 
     def add_sent(self, count: int) -> None:
-        """Add the number of results that a worker's tests recorded."""
         self._sent += count
 
     def add_problems(self, problems: Iterable[str]) -> None:
-        """Add losses in sentences, e.g. claims that were made outside of any test."""
         self._problems.update(dict.fromkeys(problems))
 
     def add_uncollected(self, name: str, reason: str) -> None:
-        """Add a module or folder that could not be collected."""
         lines = [line.removeprefix("E").strip() for line in reason.splitlines() if line.strip()]
         # pytest marks lines of the error with "E"; the last one is the error itself.
         last = lines[-1] if lines else ""
@@ -151,11 +147,9 @@ class Ledger:
         """Return the account of the run, once it is over.
 
         Args:
-            status: pytest's exit status so far.
             stopped: reason why the run was stopped before its end; else empty.
             collected: ids of all robustness tests, also of other shards.
-            deselected: ids of the robustness tests that were deselected.
-            selection: arguments of the command line that select tests; may be empty.
+            selection: arguments of the command line that select tests.
         """
         self._expand_attempts()
         ran = self.tests()
@@ -173,7 +167,6 @@ class Ledger:
         return account.with_lost((*(() if stopped else self.lost()), *self._problems))
 
     def _expand_attempts(self) -> None:
-        """Give each attempt at a test that ran again its rows and its ending."""
         for key, attempts in self._repeated.items():
             test, last = key[0], self._calls_ended.get(key)
             last = None if last is None else replace(last, attempt=len(attempts))
@@ -206,15 +199,12 @@ class Ledger:
         self._repeated.clear()
 
     def tests(self) -> set[str]:
-        """Return the ids of the tests that reported."""
         return {test for test, _ in self._phases}
 
     def places(self, root: Path) -> dict[str, tuple[str, int]]:
-        """Return file and line of each test that reported."""
         return {test: (str(root / file), line) for test, (file, line) in self._places.items()}
 
     def rows(self) -> list[Row]:
-        """Return the rows of results, tests in the order of collection."""
         order = {test: place for place, test in enumerate(self._expected)}
         keys = sorted(self._rows, key=lambda key: order.get(key[0], len(order)))
         return [row for key in keys for row in self._rows[key]]

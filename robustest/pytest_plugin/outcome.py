@@ -23,7 +23,7 @@ from robustest.results import LONG, Result, Verdict
 from robustest.words import folded
 
 # Fields in which two measurements of a test differ, or they are shown as one.
-_TOLD_APART = ("claim", "threshold", "verdict", "model", "data", "estimate", "interval", "n")
+_IDENTITY = ("claim", "threshold", "verdict", "model", "data", "estimate", "interval", "n")
 # Narrowest width of a terminal that pytest believes, and its default.
 _NARROWEST, _USUAL = 40, 80
 
@@ -50,7 +50,7 @@ def list_measured(context: Context) -> None:
     """Add the measured results that no assertion took to the test's results, each once."""
 
     def key(result: Result) -> tuple[object, ...]:
-        return tuple(getattr(result, name) for name in _TOLD_APART)
+        return tuple(getattr(result, name) for name in _IDENTITY)
 
     recorded = {id(result): place for place, result in enumerate(context.results)}
     # A test of drawn examples may measure the same many times, and a test may measure what it asserts later.
@@ -74,12 +74,8 @@ def require_claim(context: Context, arguments: Mapping[str, object], *, shared: 
     """Refuse a test that claimed and measured nothing.
 
     Args:
-        context: recorder of the test.
         arguments: values of its fixtures; a result that a fixture measured for many tests counts.
         shared: True if a shared fixture that the test uses claimed or measured.
-
-    Raises:
-        NoClaimError: nothing was recorded and nothing measured.
     """
 
     def has_result(value: object) -> bool:
@@ -166,9 +162,6 @@ def attach(
     """Put a test's results on its report, as plain JSON types: reports cross process borders.
 
     Args:
-        report: report of any phase.
-        context: recorder of the test.
-        excinfo: exception of the phase.
         properties: properties of the item, which later phases' reports copy; each result becomes one.
         short_traceback: True to cut the traceback of a claim to the user's frames: tensors printed as arguments explain
             nothing.
@@ -215,7 +208,6 @@ def attach(
 
 
 def _caused_by_claim(raised: BaseException, context: Context) -> bool:
-    """Return True if a claim ended the phase: a failure, an error, or a skip of an inconclusive claim."""
     if isinstance(raised, pytest.skip.Exception):
         last = context.results[-1] if context.results else None
         skipped = last is not None and last.is_claim and last.verdict is Verdict.INCONCLUSIVE
@@ -224,7 +216,6 @@ def _caused_by_claim(raised: BaseException, context: Context) -> bool:
 
 
 def _is_unmeasured(raised: BaseException, context: Context) -> bool:
-    """Return True if a claim could not be measured."""
     return isinstance(raised, RobustestError) or any(raised is one for one in context.stumbled)
 
 
@@ -250,7 +241,6 @@ def _make_inert(longrepr: Any) -> None:
 
 
 def _make_short(longrepr: Any, error: BaseException) -> None:
-    """Fold long lines of an error, and leave only its first line to pytest's short summary."""
     crash = getattr(longrepr, "reprcrash", None)
     if crash is not None and isinstance(error, ClaimFailed):
         crash.message = inert_lines(str(error).partition("\n")[0])

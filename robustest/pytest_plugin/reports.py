@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,18 +20,9 @@ if TYPE_CHECKING:
 
 
 def write(config: pytest.Config, account: Account, settings: Settings, *, shard: dict[str, Any] | None) -> Account:
-    """Write the files of the run, and the step's summary on GitHub.
+    """Write the files of the run, and the step's summary on GitHub; return the account.
 
-    A file that cannot be written loses no other file and no verdict, but turns the run red.
-
-    Args:
-        config: options, and the folder that the run was started in.
-        account: account of the run.
-        settings: settings of the run.
-        shard: part of the whole run; None for the whole.
-
-    Returns:
-        The account; `lost` names the files that could not be written.
+    A file that cannot be written loses no other file and no verdict, but turns the run red: `lost` names it.
     """
     history = config.getoption("--robust-history")
     origin = None
@@ -67,7 +59,7 @@ def _files(
     shard: dict[str, Any] | None,
     origin: Origin | None,
 ) -> list[tuple[str, str, Callable[[], object]]]:
-    json, page, junit = (config.getoption(f"--robust-{kind}") for kind in ("json", "html", "junit"))
+    badge, json, page, junit = (config.getoption(f"--robust-{kind}") for kind in ("badge", "json", "html", "junit"))
     here = config.invocation_params.dir
 
     def write_page() -> None:
@@ -96,7 +88,13 @@ def _files(
         moved = account.with_pictures_from(lambda _: here, Path(json).parent)
         json_file.write(json, moved, settings, shard=shard, origin=origin)
 
+    def write_badge() -> None:
+        from robustest.reports import badge as reporter
+
+        reporter.write(here / badge, reporter.badge_of(account))
+
     every = (
+        ("the badge", badge, write_badge),
         ("the page", page, write_page),
         ("the JUnit file", junit, write_junit),
         ("the JSON file", json, write_json),
@@ -104,13 +102,28 @@ def _files(
     return [(what, path, write_file) for what, path, write_file in every if path]
 
 
-def remember_endings(account: Account, store: str) -> None:
-    """Store the endings of robustness tests beside their results, for `robustest show`.
+def begin_badge(config: pytest.Config) -> None:
+    """Write the badge of an unfinished run: a run that is killed must not leave an older, green one."""
+    from robustest.reports import badge
 
-    Args:
-        account: account of the run.
-        store: folder of the store; nothing is written if it has no results.
-    """
+    with suppress(OSError):  # the end of the run says so
+        badge.write(config.invocation_params.dir / config.getoption("--robust-badge"), badge.UNFINISHED)
+
+
+def track(config: pytest.Config, account: Account, settings: Settings) -> None:
+    """Send the run to the trackers of --robust-track, and print a line for each; nothing else follows from it."""
+    from robustest.reports import trackers
+    from robustest.store.provenance import origin
+
+    targets = trackers.targets_of(config.getoption("--robust-track"))
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    for delivery in trackers.send(targets, account, settings, origin(apart=config.getoption("--robust-history"))):
+        if reporter is not None:
+            reporter.write_line(delivery.text, red=not delivery.arrived)
+
+
+def remember_endings(account: Account, store: str) -> None:
+    """Store the endings of robustness tests beside their results, if any, for `robustest show`."""
     from robustest.results import Verdict
     from robustest.store.files import save_record
     from robustest.store.provenance import when

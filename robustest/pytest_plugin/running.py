@@ -47,7 +47,6 @@ def context_of(item: pytest.Item, config: pytest.Config, *, declared: bool) -> C
 
 @contextmanager
 def _phase(context: Context, phase: str) -> Iterator[None]:
-    """Record the end of a phase; neither a pass nor a skip undoes an earlier failed attempt."""
     __tracebackhide__ = True
     from robustest.errors import ClaimFailed, RobustestError
     from robustest.pytest_plugin.outcome import require_attempts

@@ -139,9 +139,9 @@ def contradictions(predicate: Mapping[str, Any]) -> Iterator[str]:
         name = f"{claim['test']}: {claim['statement']}"
         low, high = claim["interval"]
         estimate, counts, outcomes = claim["estimate"], claim["counts"], "".join(claim["outcomes"])
-        seen = len(outcomes) - outcomes.count("-")
-        if outcomes and (len(outcomes), seen) != (claim["n_total"], claim["n"]):
-            yield f"{name}: n={claim['n']} of {claim['n_total']}, but {seen} of {len(outcomes)} outcomes"
+        evaluations = len(outcomes) - outcomes.count("-")
+        if outcomes and (len(outcomes), evaluations) != (claim["n_total"], claim["n"]):
+            yield f"{name}: n={claim['n']} of {claim['n_total']}, but {evaluations} of {len(outcomes)} outcomes"
         if not low <= high or (estimate is not None and not low - 1e-9 <= estimate <= high + 1e-9):
             yield f"{name}: {claim['quantity']} {estimate} outside of its interval [{low}, {high}]"
         if counts is not None and estimate is not None and counts["n"]:
@@ -287,7 +287,7 @@ def sarif(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _message(text: str) -> str:
-    """Return one line for a SARIF viewer, which reads [..](..) as links and {0} as places for arguments."""
+    """Return one line for a SARIF viewer, which reads [..](..) and {0}."""
     line = visible(" ".join(text.split())).replace("\\", "\\\\")
     return line.replace("[", "\\[").replace("]", "\\]").replace("{", "{{").replace("}", "}}")
 
@@ -314,6 +314,6 @@ def model_card(content: Mapping[str, Any]) -> str:
         "|---|---|---|",
     ]
     for claim in predicate["claims"]:
-        said = claim.get("statement") or claim["test"]
-        lines.append(f"| {claim['state']} | {escaped(said)} | {escaped(claim.get('sentence') or claim['problem'])} |")
+        words = claim.get("statement") or claim["test"]
+        lines.append(f"| {claim['state']} | {escaped(words)} | {escaped(claim.get('sentence') or claim['problem'])} |")
     return "\n".join([*lines, "", html.escape(LIMITS), ""])

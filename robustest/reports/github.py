@@ -98,8 +98,8 @@ def annotation_commands(
 def _command(kind: str, properties: Mapping[str, str], message: str) -> str:
     def escape(text: str) -> str:
         # A line end would end the command, and the rest of the text could then begin another one.
-        seen = _UNSEEN.sub("�", text.replace("\r\n", "\n").replace("\r", "\n"))
-        return seen.replace("%", "%25").replace("\n", "%0A")
+        line = _UNSEEN.sub("�", text.replace("\r\n", "\n").replace("\r", "\n"))
+        return line.replace("%", "%25").replace("\n", "%0A")
 
     # Colons and commas end a property.
     pairs = (f"{name}={escape(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in properties.items())
@@ -137,8 +137,6 @@ def summary(account: Account, *, budget: int = BUDGET) -> str:
 
 
 class _Page:
-    """Text that never exceeds its budget of bytes."""
-
     def __init__(self, budget: int) -> None:
         self._budget = budget - _RESERVE
         self._size = 0
@@ -198,7 +196,6 @@ def _details(row: Row) -> str:
 
 
 def _changes(result: Result | None) -> str:
-    """Return the diffs of the worst samples, which GitHub shows struck out and underlined."""
     lines = []
     for worst in () if result is None else result.counterexamples:
         for mark, part in (worst.changes or {}).get("diff", ()):

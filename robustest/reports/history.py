@@ -115,7 +115,6 @@ def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
 
 
 def _rounded(value: float, way: str) -> float:
-    """Round to three decimals, or below 0.1 to three figures."""
     if not math.isfinite(value):
         # JSON has no infinity.
         return math.copysign(1e100, value)
@@ -261,8 +260,8 @@ def _bars(points: Sequence[CommitPoint]) -> str:
     for entry in (point.shown for point in points):
         middle = None if entry.interval is None else (entry.interval[0] + entry.interval[1]) / 2
         values.append(middle if entry.estimate is None else entry.estimate)
-    known = [value for value in values if value is not None]
-    low, span = min(known), max(known) - min(known)
+    numbers = [value for value in values if value is not None]
+    low, span = min(numbers), max(numbers) - min(numbers)
     top = len(_BARS) - 1
     heights = [None if value is None else round(top * (value - low) / span) if span else top // 2 for value in values]
     return "".join("·" if height is None else _BARS[height] for height in heights)

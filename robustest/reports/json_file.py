@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Any
 from robustest.account import STATES, Account
 from robustest.history import Origin
 from robustest.reports.text import Chance
+from robustest.safe_files import write_atomic
 from robustest.settings import Settings
 from robustest.version import VERSION
 
@@ -52,13 +52,4 @@ def write(
         "tests": [ending.to_dict() for ending in account.endings],
         "results": [row.to_dict() for row in account.results],
     }
-    write_whole(Path(path), f"{json.dumps(content, indent=1)}\n".encode())
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all; folders are made."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A rename inside of one folder is atomic; the process id keeps parallel writers apart.
-    partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    partial.write_bytes(content)
-    partial.replace(target)
+    write_atomic(Path(path), f"{json.dumps(content, indent=1)}\n".encode())

@@ -14,9 +14,9 @@ from pathlib import Path
 from junit_xml import TestCase, TestSuite
 
 from robustest.account import RED, Row, first_line
-from robustest.reports.json_file import write_whole
 from robustest.reports.text import failure_text, measured, row_remark, row_without_result
 from robustest.results import LONG
+from robustest.safe_files import write_atomic
 from robustest.version import VERSION
 from robustest.words import headline
 
@@ -50,7 +50,7 @@ def write(path: str, rows: Sequence[Row], lost: Sequence[str] = ()) -> None:
         root.set(count, str(sum(int(element.get(count, 0)) for element in root)))
     root.set("time", f"{sum(float(element.get('time', 0)) for element in root):.3f}")
     ET.indent(root, " ")
-    write_whole(Path(path), bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)))
+    write_atomic(Path(path), bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)))
 
 
 def _xml(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import os
 import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from robustest.reports.answers import drawn_answers
+from robustest.safe_files import write_atomic
+
+Tile = NDArray[np.uint8]
 
 _TILE = 160
 _GAP = 8
@@ -98,30 +99,28 @@ def save_sheet(folder: str, name: str, rows: Sequence[Sequence[Any]], bounds: tu
     return _saved(folder, name, _stacked([_row([_tile(one) for one in row if one is not None]) for row in images]))
 
 
-def _stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _stacked(rows: Sequence[Tile]) -> Tile:
     width = max(row.shape[1] for row in rows)
-    sheet: list[NDArray[np.uint8]] = []
+    sheet: list[Tile] = []
     for row in rows:
         white = np.full((row.shape[0], width - row.shape[1], 3), 255, dtype=np.uint8)
         sheet += [np.concatenate([row, white], axis=1), np.full((_GAP, width, 3), 255, dtype=np.uint8)]
     return np.concatenate(sheet[:-1], axis=0)
 
 
-def _row(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _row(tiles: Sequence[Tile]) -> Tile:
     gap = np.full((tiles[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
     parts = [part for tile in tiles for part in (tile, gap)]
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _saved(folder: str, name: str, sheet: NDArray[np.uint8], texts: Mapping[str, str] | None = None) -> str:
+def _saved(folder: str, name: str, sheet: Tile, texts: Mapping[str, str] | None = None) -> str:
     kept = PngInfo()
     for key, text in (texts or {}).items():
         kept.add_text(key, text)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    path = Path(folder) / f"{name}.png"
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    Image.fromarray(sheet).save(partial, format="PNG", pnginfo=kept)
-    partial.replace(path)
+    path, drawn = Path(folder) / f"{name}.png", io.BytesIO()
+    Image.fromarray(sheet).save(drawn, format="PNG", pnginfo=kept)
+    write_atomic(path, drawn.getvalue())
     return str(path)
 
 
@@ -136,14 +135,14 @@ def _image(x: Any, bounds: tuple[float, float]) -> NDArray[np.float64] | None:
     return np.asarray((array.transpose(1, 2, 0) - low) / (high - low))
 
 
-def _tile(image: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _tile(image: NDArray[np.float64]) -> Tile:
     grey = (image.clip(0, 1) * 255).round().astype(np.uint8)
     # Whole factors without interpolation keep single changed pixels visible.
     factor = max(1, _TILE // max(grey.shape[:2]))
     return grey.repeat(factor, 0).repeat(factor, 1)
 
 
-# Waveforms
+# ---- waveforms
 
 
 # Pixels of a waveform's picture: width, height of the wave, height of the spectrogram.
@@ -165,7 +164,6 @@ def sounds_of(picture: str) -> tuple[str, str]:
 def _save_waveforms(
     folder: str, name: str, pair: Sequence[NDArray[np.float64]], loudest: float, sample_rate: int
 ) -> str:
-    """Save the picture and the sounds of two waves (C, T) in [-1, 1], which stand for amplitudes up to `loudest`."""
     first, second = pair
     # The difference on a scale of its own, as in images: it is often far below the sound.
     delta = second - first
@@ -178,16 +176,10 @@ def _save_waveforms(
     spectra = [_heat(power, top) for power in powers]
     contents = [_wav(one, sample_rate) for one in pair]
     digests = " ".join(hashlib.sha256(content).hexdigest() for content in contents)
-    path = _saved(
-        folder,
-        name,
-        _stacked([_row(waves), _row(spectra)]),
-        {LARGEST_CHANGE: f"{largest * loudest:.2g}", SOUNDS: digests},
-    )
+    sheet = _stacked([_row(waves), _row(spectra)])
+    path = _saved(folder, name, sheet, {LARGEST_CHANGE: f"{largest * loudest:.2g}", SOUNDS: digests})
     for target, content in zip(sounds_of(path), contents, strict=True):
-        partial = Path(f"{target}.{os.getpid()}.tmp")
-        partial.write_bytes(content)
-        partial.replace(target)
+        write_atomic(Path(target), content)
     return path
 
 
@@ -203,8 +195,7 @@ def _wav(values: NDArray[np.float64], sample_rate: int) -> bytes:
     return held.getvalue()
 
 
-def _wave(values: NDArray[np.float64], largest: float) -> NDArray[np.uint8]:
-    """Draw a wave (T,): in each column from its lowest to its highest value."""
+def _wave(values: NDArray[np.float64], largest: float) -> Tile:
     edges = np.linspace(0, len(values), _WIDE + 1).astype(int)
     tile = np.full((_WAVE, _WIDE, 3), 255, dtype=np.uint8)
     tile[_WAVE // 2] = 200
@@ -216,7 +207,7 @@ def _wave(values: NDArray[np.float64], largest: float) -> NDArray[np.uint8]:
 
 
 def _spectrogram(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return powers (F, columns) of a wave (T,) in Hann windows of equal distance, in dB."""
+    """Return powers (F, columns) of a wave (T,) in Hann windows, in dB."""
     window = min(512, 1 << max(1, len(values).bit_length() - 3))
     starts = np.linspace(0, max(0, len(values) - window), _WIDE).astype(int)
     padded = np.pad(values, (0, max(0, window - len(values))))
@@ -224,11 +215,109 @@ def _spectrogram(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(20 * np.log10(np.abs(np.fft.rfft(frames)).T + 1e-9))
 
 
-def _heat(power: NDArray[np.float64], top: float) -> NDArray[np.uint8]:
-    """Draw a spectrogram, low frequencies at the bottom."""
+def _heat(power: NDArray[np.float64], top: float) -> Tile:
     place = ((power - top) / _DEPTH + 1).clip(0, 1) * (len(_HEAT) - 1)
     low = np.minimum(place.astype(int), len(_HEAT) - 2)
     share = (place - low)[..., None]
     colours = _HEAT[low] * (1 - share) + _HEAT[low + 1] * share
     rows = np.linspace(len(power) - 1, 0, _SPECTRUM).round().astype(int)
     return np.asarray(colours[rows].round().astype(np.uint8))
+
+
+# ---- answers that are no single class: masks in colours, boxes with names and scores
+
+_LINE = 14
+# Colours of classes 0, 1, ...; further classes begin again.
+_COLOURS = np.array(
+    [[60, 60, 60], [230, 75, 50], [60, 130, 230], [60, 180, 75], [240, 190, 30], [150, 70, 200], [70, 210, 220]],
+    dtype=np.uint8,
+)
+_NOT_COUNTED = (255, 255, 255)
+_APART = (230, 30, 120)
+_CAPTIONS = ("target", "answer before", "answer after", "where answers differ")
+
+
+def drawn_answers(before: Tile, after: Tile, answers: Any, names: Sequence[str] = ()) -> list[Tile]:
+    """Return tiles of the target, the answers before and after, and their differences; empty for other answers.
+
+    Args:
+        before, after: (H, W, 3) images, enlarged by whole factors.
+        answers: (4, h, w) integers: masks of the target, the answer, the target of the changed image, and its answer;
+            or (4, M, 6) floats: boxes (left, top, right, bottom, class, score), with class < 0 in unused rows.
+        names: names of classes; if empty, numbers are drawn.
+    """
+    given = np.asarray(answers)
+    if given.ndim != 3 or given.shape[0] != 4:
+        return []
+    if given.dtype.kind in "iu" and before.shape[0] % given.shape[1] == 0 and before.shape[1] % given.shape[2] == 0:
+        return _masks(before, after, given, names)
+    if given.dtype.kind == "f" and given.shape[2] == 6:
+        target, clean, moved, found = given
+        return [
+            _captioned(_outlined(before, target, names, scored=False), _CAPTIONS[0]),
+            _captioned(_outlined(before, clean, names), _CAPTIONS[1]),
+            _captioned(_outlined(after, moved, names, scored=False), "target after"),
+            _captioned(_outlined(after, found, names), _CAPTIONS[2]),
+        ]
+    return []
+
+
+def _masks(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str]) -> list[Tile]:
+    factor = before.shape[0] // answers.shape[1]
+    target, clean, moved, found = (mask.repeat(factor, 0).repeat(factor, 1) for mask in answers)
+    # Ignored pixels (class < 0) are no answer. The target moves with the image, so the last tile marks two kinds of
+    # difference: answers that differ, and targets that differ because the image moved.
+    kinds = sorted({int(k) for k in np.unique(answers[[1, 3]]) if k >= 0})
+    tiles = []
+    for image, mask in ((before, target), (before, clean), (after, found)):
+        # A target may have classes that the model never answers: draw them too, and paint ignored pixels white.
+        coloured = np.isin(mask, kinds) | ((mask >= 0) & (mask < len(_COLOURS)))
+        colours = np.where(
+            coloured[..., None], _COLOURS[np.where(coloured, mask, 0) % len(_COLOURS)], np.array(_NOT_COUNTED)
+        )
+        tiles.append(np.asarray(0.4 * image + 0.6 * colours, dtype=np.uint8))
+    apart = np.where(((clean != found) | (target != moved))[..., None], np.array(_APART, dtype=np.uint8), after // 2)
+    words = [*_CAPTIONS[:3], f"{_CAPTIONS[3]}: {float((answers[1] != answers[3]).mean()):.1%}"]
+    keys = [(_name_of(k, names), _colour(k)) for k in kinds]
+    return [
+        _captioned(tile, word, keys if at < 3 else ())
+        for at, (tile, word) in enumerate(zip([*tiles, apart], words, strict=True))
+    ]
+
+
+def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored: bool = True) -> Tile:
+    sheet = Image.fromarray(image)
+    pen = ImageDraw.Draw(sheet)
+    for *corners, kind, score in boxes.tolist():
+        # Unused rows of the array, and boxes without an area.
+        if kind < 0 or corners[2] <= corners[0] or corners[3] <= corners[1]:
+            continue
+        colour = _colour(int(kind) + 1)
+        pen.rectangle(corners, outline=colour, width=2)
+        caption = f"{_name_of(int(kind), names)} {score:.2f}" if scored else _name_of(int(kind), names)
+        left = max(0.0, min(corners[0] + 3, image.shape[1] - pen.textlength(caption) - 2))
+        # Names stay inside of the image, also for boxes at its upper or right edge.
+        place = (left, max(0.0, corners[1] - 11) if corners[1] > 11 else corners[1] + 2)
+        pen.text(place, caption, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
+    return np.asarray(sheet)
+
+
+def _captioned(tile: Tile, word: str, keys: Sequence[tuple[str, tuple[int, int, int]]] = ()) -> Tile:
+    strip = Image.new("RGB", (tile.shape[1], 2 * _LINE), "white")
+    pen = ImageDraw.Draw(strip)
+    pen.text((2, 1), word, fill=(0, 0, 0))
+    at = 2.0
+    for name, colour in keys:
+        pen.rectangle((at, _LINE + 3, at + 8, _LINE + 11), fill=colour)
+        pen.text((at + 11, _LINE + 1), name, fill=(0, 0, 0))
+        at += 18 + pen.textlength(name)
+    return np.concatenate([tile, np.asarray(strip)], 0)
+
+
+def _colour(kind: int) -> tuple[int, int, int]:
+    red, green, blue = _COLOURS[kind % len(_COLOURS)].tolist()
+    return red, green, blue
+
+
+def _name_of(kind: int, names: Sequence[str]) -> str:
+    return names[kind] if 0 <= kind < len(names) else str(kind)

@@ -124,7 +124,6 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
 
 
 def _write_changes(out: Inert, start: str, changes: Changes) -> None:
-    """Print the change of a sample in colours, with marks for terminals that have none."""
     if "table" in changes:
         out.write_line(start.rstrip())
         for name, before, after in changes["table"]:

@@ -89,13 +89,19 @@ def changes_in_words(changes: Changes) -> list[str]:
 
 
 def class_name(number: int, names: Any) -> str:
-    """Return a class with its name, if `details["class_names"]`, a list or a mapping from the number, has one."""
+    """Return a class with its name, if `details["class_names"]` has one."""
+    name = name_of_class(number, names)
+    return str(number) if name is None else f"{number} ({name})"
+
+
+def name_of_class(number: int, names: Any) -> str | None:
+    """Return the name of a class in `details["class_names"]`, which may be a mapping; None if it has none."""
     if isinstance(names, Mapping):
         name = names.get(str(number))
     else:
         listed = isinstance(names, Sequence) and not isinstance(names, str) and 0 <= number < len(names)
         name = names[number] if listed else None
-    return str(number) if name is None else f"{number} ({name})"
+    return None if name is None else str(name)
 
 
 def row_without_result(row: Row) -> str:

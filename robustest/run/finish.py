@@ -1,13 +1,12 @@
-"""From evidence and a decision to a result: the last checks of a pass, details, caveats, and pictures.
+"""From evidence and a decision to a result: the last checks of a pass, details, caveats, and pictures."""
 
-No claim passes if a health check stops it (`apply_findings`), or if its change (a shift, a cue, a corruption) tested
-nothing (`require_changes`):
-
-- A change changes no sample. In a list each change counts separately, since an idle one would stand for robustness.
-- The claim would hold even with a model that is wrong on every changed sample: a shift of 5 in 100 samples cannot
-  refute an accuracy of at least 0.9.
-- Everything that a user's function changed was cut off at the bounds, most likely because of other units.
-"""
+# No claim passes if a health check stops it (`apply_findings`), or if its change (a shift, a cue, a corruption) tested
+# nothing (`require_changes`):
+#
+# - A change changes no sample. In a list each change counts separately, since an idle one would stand for robustness.
+# - The claim would hold even with a model that is wrong on every changed sample: a shift of 5 in 100 samples cannot
+#   refute an accuracy of at least 0.9.
+# - Everything that a user's function changed was cut off at the bounds, most likely because of other units.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""From the arguments of a call to a plan: units, look, settings, and the rule that decides.
+"""From the arguments of a call to a plan: units, look, settings, and the rule that decides."""
 
-`Setup.of` takes a call's model, data and options, `Setup.plan` the look and the rule of a claim, `Plan.against` a
-baseline file or another model.
-"""
+# `Setup.of` takes a call's model, data and options, `Setup.plan` the look and the rule of a claim, `Plan.against` a
+# baseline file or another model.
 
 from __future__ import annotations
 
@@ -343,7 +342,7 @@ class Plan:
             return self
         common: dict[str, Any] = {
             "other": self.rule,
-            "asked": has_threshold,
+            "has_threshold": has_threshold,
             "tolerance": tolerance,
             "terms": terms_of(self.settings),
         }

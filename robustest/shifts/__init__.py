@@ -1,7 +1,7 @@
 """Distribution shifts: pure functions of a batch of images or signals, on any device, by name and severity.
 
-`registry` lists them and applies them; `noise`, `blur`, `weather`, `digital`, `geometric` and `photometric` define them
-on images in [0, 1] with the parameters in `tables`, `audio` and `series` on signals in their own units, `frames` on
+`registry` lists them and applies them; `pixels`, `blur`, `weather` and `geometric` define them on images in [0, 1] with
+the parameters in `tables`, `audio` and `series` on signals in their own units, `frames` on
 tables.
 """
 
@@ -14,7 +14,6 @@ from robustest.shifts.audio import MuLaw as MuLaw
 from robustest.shifts.audio import Noise as Noise
 from robustest.shifts.audio import Reverberation as Reverberation
 from robustest.shifts.audio import TimeStretch as TimeStretch
-from robustest.shifts.following import follow_targets as follow_targets
 from robustest.shifts.frames import LaterDate as LaterDate
 from robustest.shifts.frames import MissingCells as MissingCells
 from robustest.shifts.frames import QuantileDrift as QuantileDrift
@@ -33,6 +32,7 @@ from robustest.shifts.registry import ShiftFunction as ShiftFunction
 from robustest.shifts.registry import as_shift as as_shift
 from robustest.shifts.registry import corrupt as corrupt
 from robustest.shifts.registry import family_name as family_name
+from robustest.shifts.registry import follow_targets as follow_targets
 from robustest.shifts.registry import requested_shift as requested_shift
 from robustest.shifts.registry import shift_names as shift_names
 from robustest.shifts.series import Drift as Drift

@@ -23,12 +23,10 @@ from robustest.shifts.signals import SignalChange, SignalFamily
 
 
 def _decibels(value: float) -> float:
-    """Return the factor of amplitudes for decibels."""
     return float(10.0 ** (value / 20))
 
 
 def _power(x: Tensor) -> Tensor:
-    """Return (n, 1, 1) float64 sums of squares over all of a sample."""
     return x.double().square().sum((1, 2), keepdim=True)
 
 

@@ -74,7 +74,6 @@ def glass_blur(x: Tensor, parameters: tuple[float, int, int], key: Tensor) -> Te
 
 
 def _displacement(key: Tensor, height: int, width: int, farthest: int) -> Tensor:
-    """Return the source of each pixel's value in one round, (N, H * W) indices into the flattened image."""
     # The published loop goes from the last pixel to the first. Each pixel takes the present value of another pixel, up
     # to `farthest` rows and columns away: that pixel's first value if it comes later in the loop, else the value that
     # it took itself. A pixel's source is therefore at the end of a chain of references. Following each reference's

@@ -23,7 +23,6 @@ _QUANTILES = 201
 
 
 def _column(frame: Any, name: str) -> list[Any]:
-    """Return a column's values as plain ones, None for missing ones; ConfigError if there is no such column."""
     if name not in list(getattr(frame, "columns", ())):
         raise ConfigError(expected(f"a frame with the column {name!r}", list(getattr(frame, "columns", ()))[:10]))
     column = frame[name]
@@ -33,7 +32,6 @@ def _column(frame: Any, name: str) -> list[Any]:
 
 
 def _with(frame: Any, name: str, values: list[Any]) -> Any:
-    """Return a frame with other values in a column, of the same type: whole numbers are rounded."""
     old = frame[name]
     if "int" in str(old.dtype).lower():
         values = [round(one) if isinstance(one, float) else one for one in values]
@@ -56,11 +54,7 @@ def _numbers(frame: Any, name: str) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class MissingCells:
-    """A share of a column's cells is missing: the model, or its pipeline, has to impute them.
-
-    Raises:
-        ConfigError: share is outside 0..1.
-    """
+    """A share of a column's cells is missing: the model, or its pipeline, has to impute them."""
 
     column: str
     share: float = 1.0
@@ -102,11 +96,7 @@ class SwappedColumns:
 
 @dataclass(frozen=True, slots=True)
 class RoundedColumn:
-    """Numbers of a column are multiples of a step, as where people estimate.
-
-    Raises:
-        ConfigError: step is not positive.
-    """
+    """Numbers of a column are multiples of a step, as where people estimate."""
 
     column: str
     step: float
@@ -166,9 +156,6 @@ class SetColumn:
 
     Args:
         value: of the column's kind; None for a word that no row of the data has.
-
-    Raises:
-        ConfigError: share is outside 0..1.
     """
 
     column: str

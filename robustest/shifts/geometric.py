@@ -68,7 +68,6 @@ def crop(x: Tensor, share: float, key: Tensor) -> Tensor:
 
 
 def _warp(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
-    """Apply an affine map about the image's centre, given forwards as two rows (x, y, 1) in pixels."""
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     (a, b, c), (d, e, f) = ([zero + part for part in row] for row in forward)
     height, width = x.shape[-2:]

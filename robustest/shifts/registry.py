@@ -17,20 +17,35 @@ import torch
 from torch import Tensor
 
 from robustest import extensions, rng
-from robustest.checks import moved_rows
+from robustest.checks import checked_severity, moved_rows, require
 from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.results import Variation
 from robustest.shifts.audio import AUDIO
 from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
-from robustest.shifts.digital import contrast, elastic_transform, jpeg_compression, occlusion, pixelate, resolution
 from robustest.shifts.geometric import crop, perspective, rotation, scale, shear, translation
-from robustest.shifts.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
-from robustest.shifts.photometric import brightness, channel_swap, gamma, hue, saturate
+from robustest.shifts.pixels import (
+    brightness,
+    channel_swap,
+    contrast,
+    elastic_transform,
+    gamma,
+    gaussian_noise,
+    hue,
+    impulse_noise,
+    jpeg_compression,
+    occlusion,
+    pixelate,
+    resolution,
+    saturate,
+    shot_noise,
+    speckle_noise,
+)
 from robustest.shifts.series import SERIES
 from robustest.shifts.signals import SignalChange, SignalFamily
 from robustest.shifts.tables import PARAMETERS, Family
 from robustest.shifts.text import TEXT_SHIFTS, is_text_shift
 from robustest.shifts.weather import fog, frost, snow, spatter
+from robustest.tasks import Task
 
 if TYPE_CHECKING:
     from robustest.data.coding import Coding
@@ -112,14 +127,12 @@ class Shift:
     parameters: str = "auto"
 
     def __post_init__(self) -> None:
-        if type(self.severity) is not int or not 1 <= self.severity <= 5:
-            raise ConfigError(expected("severity to be a whole number 1..5", self.severity))
+        checked_severity(self.severity)
         if self.function is None:
             object.__setattr__(self, "function", _function_by_name(self.name))
         # Refuse a function with more required arguments before any work.
         _arguments(self.function, self._values(None, (0.0, 1.0)))
-        if self.parameters not in PARAMETERS:
-            raise ConfigError(expected('parameters to be "auto", "224", "64" or "32"', self.parameters))
+        require(self.parameters in PARAMETERS, 'parameters to be "auto", "224", "64" or "32"', self.parameters)
         if self.parameters != "auto" and not self._takes("parameters"):
             raise ConfigError(f"Expected no parameters for the shift {self.name!r}, which has no sets to choose from.")
 
@@ -128,14 +141,12 @@ class Shift:
 
     @property
     def variation(self) -> Variation:
-        """The shift as data."""
         level = {} if self.level is None else {"severity": self.severity}
         chosen = {} if self.parameters == "auto" else {"parameters": self.parameters}
         return Variation(self.name, level | chosen, axis="severity" if level else None)
 
     @property
     def level(self) -> int | None:
-        """The severity; None if the function takes none."""
         return self.severity if self._takes("severity") else None
 
     def apply(self, x: Tensor, key: Tensor, bounds: tuple[float, float], sample_rate: int | None = None) -> Tensor:
@@ -297,8 +308,7 @@ def corrupt(
         got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else x
         raise ConfigError(expected(f"a tensor of floats of shape {shape}", got))
     index = torch.arange(len(x)) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
-    if index.shape != (len(x),):
-        raise ConfigError(expected(f"ids of shape ({len(x)},), one for each sample", tuple(index.shape)))
+    require(index.shape == (len(x),), f"ids of shape ({len(x)},), one for each sample", tuple(index.shape))
     return shift.apply(x, rng.keys(seed, index.to(x.device)), bounds, sample_rate)
 
 
@@ -415,3 +425,78 @@ def _parameters(function: ShiftFunction | None) -> list[inspect.Parameter]:
         for each in wanted[1:]
         if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and each.name not in fixed
     ]
+
+
+# ---- targets that are places in an image follow where a shift moves the pixels
+#
+# The shift is applied to pictures of the row r, of the column c and of 1. Bilinear sampling with black outside turns
+# them into w r, w c and w, with w the part of a pixel that comes from inside; so w r / w and w c / w are the pixel's
+# source. A user's function may fill with another value: f(p) - f(-p), of a picture and its negative, is free of any
+# constant filling.
+
+MOVING = frozenset({"rotation", "translation", "scale", "shear", "perspective", "crop", "elastic_transform"})
+"""The built-in shifts that move things."""
+
+
+def follow_targets(
+    task: Task, shift: Shift, x: Tensor, y: Tensor, key: Tensor, *, bounds: tuple[float, float] = (0.0, 1.0)
+) -> Tensor:
+    """Return the targets (N, *T) of shifted images.
+
+    Args:
+        x: (N, C, H, W) images before the shift; any number of axes, the last two are rows and columns.
+        y: (N, *T) their targets.
+        key: (N,) keys of the samples' randomness, as the shift gets them.
+
+    Raises:
+        ConfigError: a user's function does not declare if it moves things, or the targets cannot follow.
+    """
+    if not task.placed:
+        return y
+    parts = getattr(shift.function, "in_turn", None)
+    if parts is not None:  # several shifts one after the other: each is followed on the result of the last
+        for part, own in parts(key):
+            y = follow_targets(task, part, x, y, own, bounds=bounds)
+            x = part.apply(x, own, bounds)
+        return y
+    if not _moves(shift, task):
+        return y
+    (low, high), (height, width) = bounds, x.shape[-2:]
+    row = torch.linspace(-1, 1, height, device=x.device).view(-1, 1).expand(height, width)
+    column = torch.linspace(-1, 1, width, device=x.device).expand(height, width)
+    pictures = torch.stack([row, column, torch.ones_like(row)])
+    if family_name(shift.function) is not None:
+        raised = torch.cat([(pictures[:2] + 1) / 2, pictures[2:]])  # inside [0, 1], as channels of one image
+        read = shift.apply(raised.expand(len(x), -1, -1, -1), key, (0.0, 1.0))
+        weight = read[:, 2]
+        places = read[:, :2] / _above_zero(weight)
+    else:
+        halves = [(picture * ((high - low) / 2)).to(x).expand(x.shape) for picture in pictures]
+        middle = (low + high) / 2
+        apart = [shift.apply(middle + half, key, bounds) - shift.apply(middle - half, key, bounds) for half in halves]
+        read = torch.stack([one.reshape(len(x), -1, height, width)[:, 0] for one in apart], 1) / (high - low)
+        weight = read[:, 2]
+        places = (read[:, :2] / _above_zero(weight) + 1) / 2
+    size = torch.tensor([height - 1.0, width - 1.0], device=x.device).view(1, 2, 1, 1)
+    return task.moved(y, places * size, weight >= 0.5)
+
+
+def _above_zero(weight: Tensor) -> Tensor:
+    return weight.clamp(min=torch.finfo(weight.dtype).tiny).unsqueeze(1)
+
+
+def _moves(shift: Shift, task: Task) -> bool:
+    family = family_name(shift.function)
+    if family is not None:
+        return family in MOVING
+    function = shift.function
+    while isinstance(function, functools.partial) and not hasattr(function, "moves"):
+        function = function.func
+    declared = getattr(function, "moves", None)
+    if type(declared) is not bool:
+        raise ConfigError(
+            f"Expected the shift {shift.name!r} to say whether it moves things, as the targets of {task.name} would "
+            "have to follow, but it does not. Set the function's attribute `moves`: False where every pixel stays, "
+            "True where it does nothing but move pixels, the same way in all channels."
+        )
+    return declared

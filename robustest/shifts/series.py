@@ -23,7 +23,6 @@ _HELD = "ffill"
 
 
 def _range(x: Tensor) -> Tensor:
-    """Return (n, C, 1) largest minus smallest value of each channel."""
     return x.amax(2, keepdim=True) - x.amin(2, keepdim=True)
 
 
@@ -117,7 +116,6 @@ class TimeWarp(SignalChange):
 
 
 def _filled(x: Tensor, gone: Tensor, fill: float | str) -> Tensor:
-    """Return x (n, C, T) with the readings where `gone`, broadcasting over x, is True, replaced."""
     gone = gone.expand_as(x)
     if fill != _HELD:
         return x.masked_fill(gone, float(fill))

@@ -6,6 +6,7 @@ batch. Five of them, from mild to severe, are a family with a name.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -13,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustest.checks import checked_severity, require
 from robustest.errors import ConfigError, expected
 
 # Elements of a piece of a batch: transforms of a piece stay in a processor's cache, and memory does not grow with the
@@ -20,7 +22,7 @@ from robustest.errors import ConfigError, expected
 _ELEMENTS = 1 << 19
 
 
-class SignalChange:
+class SignalChange(ABC):
     """A change of signals (n, C, T); a shift for any claim on a shift.
 
     Class attributes:
@@ -42,8 +44,7 @@ class SignalChange:
         Raises:
             ConfigError: x are no signals, or a change with times or frequencies lacks the sample rate.
         """
-        if x.ndim not in (2, 3):
-            raise ConfigError(expected(f"signals of shape (N, T) or (N, C, T) for {self}", tuple(x.shape)))
+        require(x.ndim in (2, 3), f"signals of shape (N, T) or (N, C, T) for {self}", tuple(x.shape))
         signals = x.unsqueeze(1) if x.ndim == 2 else x
         out = torch.empty(signals.shape, dtype=torch.float32, device=x.device)
         step = max(1, _ELEMENTS // max(1, signals[:1].numel()))
@@ -53,9 +54,9 @@ class SignalChange:
                 out[start : start + step] = self.changed(piece, key[start : start + step], sample_rate)
         return out.view(x.shape).to(x.dtype)
 
+    @abstractmethod
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         """Return changed signals; x (n, C, T) is float32 and must not be written on."""
-        raise NotImplementedError
 
     def required(self, sample_rate: int | None) -> int:
         """Return the sample rate; raise ConfigError if there is none."""
@@ -65,17 +66,16 @@ class SignalChange:
         return sample_rate
 
     def __str__(self) -> str:
-        parts = [f"{each.name} {_shown(self, each.name)}" for each in fields(self)]  # type: ignore[arg-type]
+        parts = []
+        for each in fields(self):  # type: ignore[arg-type]
+            value, unit = getattr(self, each.name), self.units.get(each.name, "")
+            shown = f"{value:g} {unit}".rstrip() if isinstance(value, (int, float)) else value
+            parts.append(f"{each.name} {shown}")
         return f"{type(self).__name__} ({', '.join(parts)})"
 
     @property
     def __name__(self) -> str:
         return str(self)
-
-
-def _shown(change: SignalChange, name: str) -> str:
-    value, unit = getattr(change, name), change.units.get(name, "")
-    return f"{value:g} {unit}".rstrip() if isinstance(value, (int, float)) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ class SignalFamily:
     changes: tuple[SignalChange, SignalChange, SignalChange, SignalChange, SignalChange]
 
     def __call__(self, x: Tensor, severity: int, key: Tensor, sample_rate: int | None = None) -> Tensor:
-        if type(severity) is not int or not 1 <= severity <= 5:
-            raise ConfigError(expected("severity to be a whole number 1..5", severity))
+        checked_severity(severity)
         return self.changes[severity - 1](x, key, sample_rate)
 
     @property

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from robustest import devices
+from robustest.checks import checked_severity, require
 from robustest.errors import ConfigError, expected
 
 P = TypeVar("P")
@@ -39,15 +40,9 @@ class SeverityTable(Generic[P]):
     small: tuple[P, P, P, P, P] | None = None
 
     def at(self, severity: int, height: int, width: int, parameters: str) -> P:
-        """Return the value for a severity and an image size.
-
-        Raises:
-            ConfigError: severity or `parameters` is out of range.
-        """
-        if type(severity) is not int or not 1 <= severity <= 5:
-            raise ConfigError(expected("severity to be a whole number 1..5", severity))
-        if parameters not in PARAMETERS:
-            raise ConfigError(expected('parameters to be "auto", "224", "64" or "32"', parameters))
+        """Return the value for a severity and an image size."""
+        checked_severity(severity)
+        require(parameters in PARAMETERS, 'parameters to be "auto", "224", "64" or "32"', parameters)
         longer = max(height, width)
         size = "224" if longer >= LARGE else "64" if longer >= MEDIUM else "32"
         chosen = {"224": self.large, "64": self.medium, "32": self.small}[size if parameters == "auto" else parameters]
@@ -84,9 +79,6 @@ class Family(Protocol):
 
         Args:
             x: (N, C, H, W) floats in [0, 1], on any device; not changed.
-
-        Raises:
-            ConfigError: an argument is out of range.
         """
 
 
@@ -96,8 +88,7 @@ def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
     def decorate(body: Body[P]) -> Family:
         @functools.wraps(body)
         def shift(x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
-            if x.ndim != 4:
-                raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape)))
+            require(x.ndim == 4, "images of shape (N, C, H, W) for a shift", tuple(x.shape))
             # A user's function may call this one on inputs in other units, of which a clamp would leave nothing.
             low, high = (float(end) for end in x.detach().aminmax()) if x.numel() else (0.0, 1.0)
             if low < -_ROUNDING or high > 1 + _ROUNDING:

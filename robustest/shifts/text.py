@@ -205,7 +205,6 @@ class Synonyms:
         return f"synonyms of {len(self.table)} words"
 
     def __call__(self, texts: Sequence[str], severity: int, key: Tensor) -> list[str]:
-        """Return the texts with a share of the words that the table has replaced."""
         words = sorted(map(re.escape, self.table), key=len, reverse=True)
         pattern = re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
 
@@ -221,15 +220,12 @@ _CONFUSABLE = re.compile(f"[{''.join(LOOK_ALIKES)}]")
 
 
 class _Rule(NamedTuple):
-    """The units of a text that a shift changes, and the way it changes one."""
-
     name: str
     pattern: re.Pattern[str]
     change: Change
 
 
 def _changed(texts: Sequence[str], severity: int, key: Tensor, rule: _Rule) -> list[str]:
-    """Return texts with a share of the units of a rule changed."""
     if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
         raise DataError(expected(f"texts for the shift {rule.name}", texts))
     share = SHARES[rule.name][severity - 1]
@@ -256,7 +252,6 @@ def _pick(choices: Sequence[str], draw: float) -> str:
 
 
 def _like(before: str, after: str) -> str:
-    """Return a word with the capitals of another."""
     if len(before) > 1 and before.isupper():
         return after.upper()
     return after[:1].upper() + after[1:] if before[:1].isupper() else after
@@ -282,7 +277,6 @@ def _mistyped(unit: re.Match[str], draws: Draws) -> str:
 
 
 def _near(letter: str, draw: float) -> str:
-    """Return a letter on a neighbouring key, in the same case; the letter itself where the keyboard has no such key."""
     if letter.isdigit():
         return str((int(letter) + (1 if draw < 0.5 else 9)) % 10) if letter.isascii() else letter * 2
     near = _pick(_NEIGHBOURS.get(letter.lower(), letter), draw)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from robustest.errors import StoreError, expected
-from robustest.store.files import alone, to_json, write_atomic
+from robustest.safe_files import write_atomic
+from robustest.store.files import alone, to_json
 from robustest.version import VERSION
 
 SCHEMA = 2
@@ -134,10 +135,10 @@ def packed(outcomes: Iterable[bool]) -> dict[str, Any]:
     return {"n": len(bits), "outcomes": base64.b64encode(np.packbits(bits).tobytes()).decode()}
 
 
-def unpacked(told: Mapping[str, Any]) -> tuple[bool, ...]:
+def unpacked(entry: Mapping[str, Any]) -> tuple[bool, ...]:
     """Inverse of `packed`."""
-    data = np.frombuffer(base64.b64decode(told["outcomes"]), dtype=np.uint8)
-    return tuple(np.unpackbits(data, count=told["n"]).astype(bool).tolist())
+    data = np.frombuffer(base64.b64decode(entry["outcomes"]), dtype=np.uint8)
+    return tuple(np.unpackbits(data, count=entry["n"]).astype(bool).tolist())
 
 
 def packed_scores(scores: Iterable[float]) -> str:

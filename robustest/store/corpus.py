@@ -99,12 +99,12 @@ def smallest(parts: Sequence[Kept]) -> tuple[Kept, list[int]]:
     return everything.rows(which), which
 
 
-def news(kept: Kept, known: Kept | None) -> list[int]:
+def news(kept: Kept, stock: Kept | None) -> list[int]:
     """Return the rows of `kept` with no known input of the same sample and label, or only larger ones."""
     # By label too: after a relabelling, old inputs of a sample say nothing.
     best: dict[tuple[int, int], float] = {}
-    if known is not None:
-        for sample, label, size in zip(known.ids.tolist(), known.y.tolist(), known.sizes.tolist(), strict=True):
+    if stock is not None:
+        for sample, label, size in zip(stock.ids.tolist(), stock.y.tolist(), stock.sizes.tolist(), strict=True):
             best[sample, label] = min(size, best.get((sample, label), size))
     rows = enumerate(zip(kept.ids.tolist(), kept.y.tolist(), kept.sizes.tolist(), strict=True))
     return [row for row, (sample, label, size) in rows if size < best.get((sample, label), float("inf"))]
@@ -175,7 +175,7 @@ class Corpus:
         alike = _of_shape(found, shape)
         return smallest(alike)[0] if alike else None
 
-    def add(self, name: str, kept: Kept, *, bounds: Bounds = (0.0, 1.0), exact8: Tensor | None = None) -> bool:
+    def add(self, name: str, kept: Kept, *, bounds: Bounds = (0.0, 1.0)) -> bool:
         """Keep inputs of samples that have none or only larger ones; return True if the corpus holds them now.
 
         Beyond the limit the oldest files are deleted, with a `StoreWarning`; of a file above the limit, the largest
@@ -185,27 +185,25 @@ class Corpus:
             name: for `load`.
             kept: the inputs.
             bounds: smallest and largest input value.
-            exact8: (m,) bool, rows that may be stored as one byte per element if that is exact. None: all.
         """
         # Of this addition first, then against the stored inputs: a larger input of a known sample is no news.
-        ours, which = smallest([kept.rows(torch.arange(len(kept)))])
+        ours, _ = smallest([kept.rows(torch.arange(len(kept)))])
         fresh = news(ours, self.load(name, shape=kept.shape))
         if not fresh:
             return True
         ours = ours.rows(fresh)
-        may = torch.ones(len(kept), dtype=torch.bool) if exact8 is None else exact8.cpu()
-        small = may[torch.tensor(which)[fresh]] & on_levels(ours.x, bounds)
+        small = on_levels(ours.x, bounds)
         # A file above the whole limit would be deleted at once.
         place, data, left_out = _fitting(name, ours, small, bounds, self._limit)
         if left_out:
-            self._tell(f"left out the {left_out} inputs of largest size of {name!r}")
+            self._report(f"left out the {left_out} inputs of largest size of {name!r}")
         path = self._folder.root / place
         if data is None or not self._folder.write(path, data):
             return False
         # The new file is spared: it is about the current model.
         pruned = self._prune(self._limit, spared=path)
         if pruned.files:
-            self._tell(f"dropped {pruned.files} files, the oldest ({pruned.freed:,} bytes)")
+            self._report(f"dropped {pruned.files} files, the oldest ({pruned.freed:,} bytes)")
         return True
 
     def names(self) -> list[str]:
@@ -248,25 +246,25 @@ class Corpus:
         left = sum(self._folder.size(path) for path in self._folder.find("*/*.safetensors"))
         return Pruned(files=count, freed=before - left, left=left)
 
-    def _tell(self, what: str) -> None:
+    def _report(self, what: str) -> None:
         self._folder.say(
             f"Expected {self._folder.root} to stay under {self._limit / _MB:g} MB; {what}. Raise the limit."
         )
 
     def _files(self, place: str, name: str | None) -> Iterator[_File]:
         for path in self._folder.find(f"{place}/*.safetensors"):
-            seen = self._folder.read(path)
-            if seen is None:
+            content = self._folder.read(path)
+            if content is None:
                 continue
             try:
-                found, arrays, meta = unpack(_KIND, name, seen.data)
+                found, arrays, meta = unpack(_KIND, name, content.data)
                 if path.parent.name != _place(found):
                     raise Damaged(f"what belongs under the name {found}")
                 kept, bounds = _inputs(arrays, meta)
             except Damaged as damage:
-                self._folder.set_aside(seen, str(damage))
+                self._folder.set_aside(content, str(damage))
             else:
-                yield _File(path, found, kept, bounds, len(seen.data), self._folder.age(path))
+                yield _File(path, found, kept, bounds, len(content.data), self._folder.age(path))
 
 
 def _inputs(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> tuple[Kept, Bounds]:
@@ -319,7 +317,6 @@ def _of_shape(found: list[Kept], shape: tuple[int, ...] | None) -> list[Kept]:
 
 
 def _superseded(files: list[_File]) -> set[Path]:
-    """Return the files from which `load` would return nothing."""
     idle = {file.path for file in files}
     for group in {(file.name, file.kept.shape) for file in files}:
         alike = [file for file in files if (file.name, file.kept.shape) == group]

@@ -147,14 +147,14 @@ class Store:
             TypeError: the key was not made by `key_of`.
         """
         path = self._path(key)
-        seen = self._folder.read(path) if self._read else None
-        if seen is None:
+        content = self._folder.read(path) if self._read else None
+        if content is None:
             return None
         try:
-            _, arrays, meta = unpack(_KIND, key.name, seen.data)
+            _, arrays, meta = unpack(_KIND, key.name, content.data)
             stamps = meta.pop(_STAMPS)
         except (Damaged, KeyError) as damage:
-            self._folder.set_aside(seen, str(damage))
+            self._folder.set_aside(content, str(damage))
             return None
         # A dependency changed: the entry is computed again, and replaced.
         if changed := outdated(stamps):
@@ -171,7 +171,7 @@ class Store:
             StoreError: nothing was computed inside `key.watching()`.
         """
         path = self._path(key)
-        if not key.computed:
+        if not key.dependencies.computed:
             raise StoreError("Expected an entry that was computed inside key.watching() but nothing was watched.")
         if key.unknowable:
             self.unknowable = key.unknowable

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import secrets
 import sys
 import time
 import warnings
@@ -20,8 +19,8 @@ from typing import Any
 
 from robustest.errors import ConfigError, expected
 from robustest.errors import StoreError as StoreError
+from robustest.safe_files import UNFINISHED, write_atomic
 
-_UNFINISHED = ".tmp"
 _KEY = re.compile("[0-9a-f]{16,128}")
 # Seconds after which an unfinished file has no living writer.
 _OLD = 3600.0
@@ -43,7 +42,7 @@ class StoreWarning(UserWarning):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FileContent:
     """The contents of a file, with device and inode."""
 
     path: Path
@@ -65,7 +64,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.notices: list[str] = []
-        self._closed = self._told = False
+        self._closed = self._has_warned = False
         self._tidied: set[Path] = set()
 
     def write(self, path: Path, data: bytes) -> bool:
@@ -76,30 +75,30 @@ class Folder:
         except OSError as error:
             # A full disk stays full: one warning instead of one per chunk.
             self._closed = True
-            self._tell("write to", error, "Nothing more is stored in this run; its verdicts are the same")
+            self._warn("write to", error, "Nothing more is stored in this run; its verdicts are the same")
             return False
         if path.parent not in self._tidied:
             self._tidied.add(path.parent)
             tidy(path.parent)
         return True
 
-    def read(self, path: Path) -> Seen | None:
+    def read(self, path: Path) -> FileContent | None:
         try:
             # By descriptor: the inode must be that of the bytes read, for `set_aside`.
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                return Seen(path, file.read(), (status.st_dev, status.st_ino))
+                return FileContent(path, file.read(), (status.st_dev, status.st_ino))
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._tell("read", error, "What it holds is computed again")
+            self._warn("read", error, "What it holds is computed again")
             return None
 
     def find(self, pattern: str) -> list[Path]:
         try:
             found = sorted(p for p in self.root.glob(pattern) if p.is_file())
         except OSError as error:
-            self._tell("read", error, "What it holds is computed again")
+            self._warn("read", error, "What it holds is computed again")
             return []
         return [p for p in found if not p.name.startswith(".") and p.relative_to(self.root).parts[0] != "damaged"]
 
@@ -121,30 +120,30 @@ class Folder:
         except FileNotFoundError:
             return False
         except OSError as error:
-            self._tell("delete files of", error, "They stay")
+            self._warn("delete files of", error, "They stay")
             return False
         return True
 
-    def set_aside(self, seen: Seen, why: str) -> None:
+    def set_aside(self, file_content: FileContent, why: str) -> None:
         # Unless another process has replaced the file by a new one.
-        kept = self.root / "damaged" / ".".join(seen.path.relative_to(self.root).parts)
+        kept = self.root / "damaged" / ".".join(file_content.path.relative_to(self.root).parts)
         try:
-            status = seen.path.stat()
+            status = file_content.path.stat()
             # Another process has written a new file by now: not the damaged one.
-            if (status.st_dev, status.st_ino) != seen.number:
+            if (status.st_dev, status.st_ino) != file_content.number:
                 return
             kept.parent.mkdir(parents=True, exist_ok=True)
-            seen.path.replace(kept)
+            file_content.path.replace(kept)
             moved = kept.stat()
-            if (moved.st_dev, moved.st_ino) != seen.number:  # a new one came in between
-                kept.replace(seen.path)
+            if (moved.st_dev, moved.st_ino) != file_content.number:  # a new one came in between
+                kept.replace(file_content.path)
                 return
             done = f"It was moved to {kept}"
         except FileNotFoundError:
             return  # another process was faster
         except OSError as error:
             done = f"It could not be moved away ({error.strerror})"
-        self.say(f"Expected {seen.path} to be whole but got {why}. {done}; what it held is computed again.")
+        self.say(f"Expected {file_content.path} to be whole but got {why}. {done}; what it held is computed again.")
 
     def say(self, message: str) -> None:
         # No raise even if warnings are errors: a failing store must not cost the verdict.
@@ -152,41 +151,12 @@ class Folder:
         with suppress(StoreWarning):
             warnings.warn(message, StoreWarning, stacklevel=4)
 
-    def _tell(self, what: str, error: OSError, then: str) -> None:
-        if not self._told:
-            self._told = True
+    def _warn(self, what: str, error: OSError, then: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
             mend = _MENDS.get(error.errno or 0, "Look at the folder")
             got = f"{error.strerror}, {error.filename}" if error.errno in _IN_THE_WAY else error.strerror
             self.say(f"Expected to {what} {self.root} but got: {got}. {mend}, or name another folder. {then}.")
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is whole or unchanged at any moment, also if the process is killed.
-
-    Raises:
-        OSError: folder or file cannot be written; nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # By process and chance: two writers of one file do not share an unfinished one.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_UNFINISHED}")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(data)
-            file.flush()
-            # Before the rename, or a crash could leave an empty file under the final name.
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
-    with suppress(OSError):  # not every system can; the file itself is on disk already
-        # A rename is on disk only after its folder is.
-        number = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
 
 
 @contextmanager
@@ -210,7 +180,7 @@ def alone(folder: Path) -> Iterator[None]:
 def tidy(folder: Path) -> None:
     """Remove unfinished files of killed writers."""
     with suppress(OSError):
-        for path in folder.glob(f".*{_UNFINISHED}"):
+        for path in folder.glob(f".*{UNFINISHED}"):
             if time.time() - path.stat().st_mtime > _OLD:
                 path.unlink()
 
@@ -275,21 +245,21 @@ def load_records(folder: Path) -> list[dict[str, Any]]:
     place = Folder(folder)
     found: list[tuple[str, str, str, dict[str, Any]]] = []
     for path in place.find("results/*/*.json"):
-        seen = place.read(path)
-        if seen is None:
+        file_content = place.read(path)
+        if file_content is None:
             continue
         try:
-            record = _record(seen)
+            record = _record(file_content)
         except Damaged as damage:
-            place.set_aside(seen, str(damage))
+            place.set_aside(file_content, str(damage))
         else:
             found.append((str(record.get("test", "")), str(record.get("claim", "")), path.name, record))
     return [record for *_, record in sorted(found, key=lambda row: row[:3])]
 
 
-def _record(seen: Seen) -> dict[str, Any]:
+def _record(file_content: FileContent) -> dict[str, Any]:
     try:
-        content = json.loads(seen.data)
+        content = json.loads(file_content.data)
         schema, key, record = content["schema"], content["key"], content["record"]
         whole = content["sha256"] == _sum(key, to_json(record))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -298,7 +268,7 @@ def _record(seen: Seen) -> dict[str, Any]:
         raise Damaged(f"schema {schema!r} instead of {SCHEMA}")
     if not whole or not isinstance(record, dict):
         raise Damaged("contents that differ from their checksum")
-    if key != seen.path.stem:
+    if key != file_content.path.stem:
         raise Damaged(f"what belongs under the name {key}")
     return record
 

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from robustest.errors import StoreError, expected
 from robustest.history import ClaimId, HistoryEntry
-from robustest.safe_files import read_below
-from robustest.store.files import alone, write_atomic
+from robustest.safe_files import read_below, write_atomic
+from robustest.store.files import alone
 
 # Bytes of a file.
 LARGEST = 64 * 2**20
@@ -220,7 +220,6 @@ def _lines(folder: Path, name: str) -> list[bytes]:
 
 
 def _numbered(folder: Path, name: str) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """Return the first line of a file, and the others once each, sorted, with their numbers in the file."""
     numbers: dict[bytes, int] = {}
     for number, line in enumerate(_lines(folder, name), 1):
         numbers.setdefault(line, number)
@@ -323,12 +322,12 @@ def _read_month(
             places, requirements = [], []
             for reference in row[1]:
                 digest, _, key = reference.partition(".")
-                claim, known = claims.get(digest, (None, {}))
-                if claim is not None and key not in known:
+                claim, by_key = claims.get(digest, (None, {}))
+                if claim is not None and key not in by_key:
                     raise ValueError(f"Expected a line {key} in {claim.file}, which a run names")
                 # A claim without a file was deleted on purpose: its entries are read and dropped.
                 places.append([] if claim is None else entries[claim])
-                requirements.append(known[key] if claim is not None else Requirements("", 0, None, ">=", ""))
+                requirements.append(by_key[key] if claim is not None else Requirements("", 0, None, ">=", ""))
             lists[_digest(row[1])] = places, requirements
         for at, run in runs:
             number = at
@@ -511,10 +510,10 @@ def _check_texts(columns: Mapping[str, Iterable[Any]]) -> None:
 
 def _check_numbers(name: str, values: Collection[Any], kinds: AbstractSet[type]) -> None:
     # Vectorised: this is a hot loop.
-    seen = set(map(type, values))
-    if not seen <= kinds:
+    present = set(map(type, values))
+    if not present <= kinds:
         raise TypeError(f"Expected {name} of a run to be {' or '.join(sorted(kind.__name__ for kind in kinds))}")
-    given = [value for value in values if value is not None] if type(None) in seen else values
+    given = [value for value in values if value is not None] if type(None) in present else values
     if given and not -_LARGEST_NUMBER <= min(given) <= max(given) <= _LARGEST_NUMBER:
         raise ValueError(f"Expected {name} of a run to be a finite number below {_LARGEST_NUMBER:g}")
 

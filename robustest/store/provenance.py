@@ -39,22 +39,18 @@ def origin(apart: str | None = None) -> Origin:
     if torch := _torch_version():
         versions.append(f"torch {torch}")
     # git may be absent, or the folder no repository.
-    known = bool(name) and seconds.isdecimal()
+    in_git = bool(name) and seconds.isdecimal()
     return Origin(
         time=_in_utc(datetime.now(UTC), "milliseconds"),
-        commit=name if known else "",
-        committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if known else "",
-        dirty=known and _changed(apart),
+        commit=name if in_git else "",
+        committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if in_git else "",
+        dirty=in_git and _changed(apart),
         versions=", ".join((*versions, f"Python {platform.python_version()}")),
     )
 
 
 def _torch_version() -> str:
-    """Return torch's version with its build, as 2.13.0+cpu, without loading torch; empty without torch.
-
-    The metadata of some wheels leave the build out, and the controller of pytest-xdist has not loaded torch: read from
-    either, the file of a run would depend on how it was run.
-    """
+    """Return torch's version with its build, without loading torch: metadata of some wheels leave the build out."""
     with suppress(ImportError, ValueError, OSError):
         spec = find_spec("torch")
         if spec is not None and spec.origin is not None:

@@ -15,7 +15,6 @@ from robustest.tasks.protocol import Describing
 
 
 def _wrapped(output: Tensor, rows: int) -> str:
-    """Return the remedy for outputs that are no logits of `rows` samples."""
     shape = tuple(output.shape)
     if shape == (rows,) and bool((output == output.round()).all()) and bool((output >= 0).all()):
         return (
@@ -99,7 +98,6 @@ class Classification:
         return output.argmax(-1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool, or (B, A) for logits (B, A, K)."""
         predicted = output.argmax(-1)
         return predicted == (y if predicted.ndim == 1 else y.view(-1, *[1] * (predicted.ndim - 1)))
 

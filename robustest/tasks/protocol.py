@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real
+from robustest.checks import checked_real, require
 from robustest.errors import ConfigError, DataError, expected
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -160,8 +161,7 @@ def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
     values = _tensor(given, what)
     if values.is_floating_point() or values.is_complex():
         raise DataError(f"Expected {what} as integers but got {values.dtype}. Convert them if they are whole.")
-    if values.ndim != axes:
-        raise DataError(expected(f"{what} of shape {shape}", tuple(values.shape)))
+    require(values.ndim == axes, f"{what} of shape {shape}", tuple(values.shape), error=DataError)
     return values.to(torch.int64)
 
 
@@ -258,6 +258,31 @@ def by_row(work: Callable[[Tensor, Tensor], Tensor], output: Tensor, y: Tensor, 
         return work(output, y)
     rows, lanes = output.shape[:2]
     return work(output.flatten(0, 1), y.repeat_interleave(lanes, 0)).view(rows, lanes)
+
+
+class Scored(ABC):
+    """Tasks whose answers hold from a score on, the `floor`."""
+
+    __slots__ = ()
+
+    floor: float | None
+
+    def holds(self, output: Tensor, y: Tensor) -> Tensor:
+        return kept(self.score(output, y), self.floor)  # type: ignore[attr-defined]
+
+    def margin(self, output: Tensor, y: Tensor) -> Tensor:
+        """Return the score above the floor, with a little of the log-odds, which orders equal scores."""
+        return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))  # type: ignore[attr-defined]
+
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return kept(self.agreement(predictions, other), self.floor)
+
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return self.graded(predictions, other)
+
+    @abstractmethod
+    def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
+        """Return (B,) float64 scores in [0, 1] of predictions (B, *T)."""
 
 
 # Less than any positive share of counts.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from robustest.checks import require
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.protocol import Describing, Loss, by_row, positive, reals
 
@@ -24,9 +26,6 @@ class Regression:
         scale: error at which the score is 0, > 0; the score falls linearly from 1. None: the tolerance.
         still: True if targets stay the same when an image is turned or moved, as an age does and an angle does not.
             Otherwise geometric shifts are refused.
-
-    Raises:
-        ConfigError: an argument is out of range.
     """
 
     tolerance: float
@@ -54,15 +53,15 @@ class Regression:
     @property
     def losses(self) -> Mapping[str, Loss]:
         """The error, in tolerances ("margin", "log_odds"), and its square, summed over the D values ("ce")."""
-        return {"ce": self._squared, "log_odds": self._error, "margin": self._error}
+        squared = partial(by_row, lambda rows, y: ((rows - y) / self.tolerance).square().sum(1), axes=1)
+        return {"ce": squared, "log_odds": self._error, "margin": self._error}
 
     def targets(self, given: object) -> Tensor:
         """Return (B, D) float32 on the CPU; raise DataError if float32 is coarser than the tolerance."""
         values = reals(given, "targets", within=_ROUNDED_OFF * min(self.tolerance, self.scale or self.tolerance))
         if values.ndim == 1:
             values = values.unsqueeze(1)
-        if values.ndim != 2:
-            raise DataError(expected("targets of shape (N,) or (N, D)", tuple(values.shape)))
+        require(values.ndim == 2, "targets of shape (N,) or (N, D)", tuple(values.shape), error=DataError)
         return values
 
     def check_targets(self, y: Tensor, width: int) -> None:
@@ -86,11 +85,9 @@ class Regression:
         return output
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 in [0, 1]; (B, A) of outputs (B, A, D)."""
         return by_row(self.graded, output, y, 1)
 
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 scores of predictions (B, D)."""
         worst = (predictions.double() - y.double()).abs().amax(1)
         return (1 - worst / (self.scale or self.tolerance)).clamp(0, 1)
 
@@ -128,6 +125,3 @@ class Regression:
 
     def _error(self, output: Tensor, y: Tensor) -> Tensor:
         return by_row(lambda rows, targets: (rows - targets).abs().amax(1) / self.tolerance, output, y, 1)
-
-    def _squared(self, output: Tensor, y: Tensor) -> Tensor:
-        return by_row(lambda rows, targets: ((rows - targets) / self.tolerance).square().sum(1), output, y, 1)

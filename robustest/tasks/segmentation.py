@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_floor, integers, kept
+from robustest.tasks.class_losses import cross_entropy
+from robustest.tasks.protocol import Describing, Loss, Scored, by_row, checked_floor, integers
 
 # SegPGD's weight of lost pixels, which rises from 0 to 1/2 over its steps, as its mean.
 _EARLY = 0.25
@@ -41,11 +42,6 @@ def log_odds(logits: Tensor, y: Tensor) -> Tensor:
     at = y.unsqueeze(1)
     others = logits.scatter(1, at, -torch.inf)
     return others.logsumexp(1) - logits.gather(1, at).squeeze(1)
-
-
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Return (B, H, W) -log softmax of the label's logit."""
-    return F.cross_entropy(logits, y, reduction="none")
 
 
 def still_right(logits: Tensor, y: Tensor) -> Tensor:
@@ -76,7 +72,7 @@ Pixels = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Segmentation:
+class Segmentation(Scored):
     """Targets are masks (B, H, W) of classes, outputs logits (B, C, H, W); a pixel's largest logit is its answer.
 
     Args:
@@ -86,9 +82,6 @@ class Segmentation:
         score: "pixel", the share of right pixels, or "iou", intersection over union of this image alone, averaged over
             the classes in the mask or in the answer.
         floor: smallest score of an image that holds, in (0, 1]; None if only scores are needed.
-
-    Raises:
-        ConfigError: an argument is out of range.
     """
 
     classes: int
@@ -111,12 +104,10 @@ class Segmentation:
         checked_whole("classes", classes, 2)
         if ignore is not None and (type(ignore) is not int or 0 <= ignore < classes):
             raise ConfigError(expected(f"ignore to be a whole number outside 0..{classes - 1}, or None", ignore))
-        if score not in ("pixel", "iou"):
-            raise ConfigError(expected('score to be "pixel" or "iou"', score))
-        object.__setattr__(self, "classes", classes)
-        object.__setattr__(self, "ignore", ignore)
-        object.__setattr__(self, "score_by", score)
-        object.__setattr__(self, "floor", checked_floor(floor))
+        require(score in ("pixel", "iou"), 'score to be "pixel" or "iou"', score)
+        values = {"classes": classes, "ignore": ignore, "score_by": score, "floor": checked_floor(floor)}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"
@@ -169,7 +160,6 @@ class Segmentation:
         return output.argmax(-3)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 in [0, 1] of logits (B, C, H, W); (B, A) of (B, A, C, H, W)."""
         return by_row(lambda rows, masks: self.graded(self.predictions(rows), masks), output, y, 3)
 
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
@@ -193,19 +183,6 @@ class Segmentation:
 
         both = pixels(counting & (predictions == y), y)
         return torch.cat([both, pixels(counting, y) + pixels(answered, predictions.clamp(min=0)) - both], 1)
-
-    def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        return kept(self.score(output, y), self.floor)
-
-    def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return the score above the floor, with a little of the log-odds, which orders equal scores."""
-        return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
-
-    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
-        return self.graded(predictions, other)
-
-    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
-        return kept(self.agreement(predictions, other), self.floor)
 
     def counting(self, y: Tensor) -> Tensor:
         """Return (B, H, W) bool, the pixels of masks that count."""
@@ -240,12 +217,12 @@ class _Mean:
     pixels: Pixels
 
     def __call__(self, output: Tensor, y: Tensor) -> Tensor:
-        return by_row(self._of_rows, output, y, 3)
+        def of_rows(rows: Tensor, masks: Tensor) -> Tensor:
+            _same_size(rows, masks)
+            counting = self.task.counting(masks)
+            return mean(self.pixels(rows, torch.where(counting, masks, 0)), counting)
 
-    def _of_rows(self, output: Tensor, y: Tensor) -> Tensor:
-        _same_size(output, y)
-        counting = self.task.counting(y)
-        return mean(self.pixels(output, torch.where(counting, y, 0)), counting)
+        return by_row(of_rows, output, y, 3)
 
 
 def _same_size(output: Tensor, y: Tensor) -> None:

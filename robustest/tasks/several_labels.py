@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest.checks import checked_real
+from robustest.checks import checked_real, require
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_floor, integers, kept
+from robustest.tasks.protocol import Describing, Loss, Scored, above, by_row, checked_floor, integers
 
 _SHOWN = 6
 _TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class MultiLabel:
+class MultiLabel(Scored):
     """Targets are rows (B, K) of 0 and 1, outputs logits (B, K), one for the presence of each class.
 
     A class is predicted if its probability, the logistic function of its logit, is above the threshold.
@@ -57,16 +58,13 @@ class MultiLabel:
         checked_real("threshold", threshold, 0.0, 1.0)
         if threshold in (0, 1):
             raise ConfigError(expected("threshold in (0, 1)", threshold))
-        if score not in ("exact", "hamming"):
-            raise ConfigError(expected('score to be "exact" or "hamming"', score))
+        require(score in ("exact", "hamming"), 'score to be "exact" or "hamming"', score)
         if score == "exact" and floor is not None:
             raise ConfigError(f'Expected no floor for score="exact", which is 0 or 1, but got {floor!r}.')
-        if by not in ("objects", "overall"):
-            raise ConfigError(expected('by to be "objects" or "overall"', by))
-        object.__setattr__(self, "by", by)
-        object.__setattr__(self, "threshold", float(threshold))
-        object.__setattr__(self, "score_by", score)
-        object.__setattr__(self, "floor", 1.0 if score == "exact" else checked_floor(floor))
+        require(by in ("objects", "overall"), 'by to be "objects" or "overall"', by)
+        least = 1.0 if score == "exact" else checked_floor(floor)
+        for name, value in {"by": by, "threshold": float(threshold), "score_by": score, "floor": least}.items():
+            object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
         if self.score_by == "exact":
@@ -76,7 +74,11 @@ class MultiLabel:
     @property
     def losses(self) -> Mapping[str, Loss]:
         """Losses by name; the slope of "log_odds" never rounds to 0."""
-        return {"ce": _cross_entropy, "log_odds": self._mean_of_ways, "margin": self._easiest}
+        return {
+            "ce": partial(by_row, _cross_entropy, axes=1),
+            "log_odds": self._mean_of_ways,
+            "margin": partial(by_row, self._easiest, axes=1),
+        }
 
     def targets(self, given: object) -> Tensor:
         """Return (B, K) int64 of 0 and 1 on the CPU, from integers or booleans."""
@@ -108,16 +110,11 @@ class MultiLabel:
         return math.log(self.threshold / (1 - self.threshold))
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 in [0, 1]; (B, A) of logits (B, A, K)."""
         return by_row(lambda rows, labels: self.graded(self.predictions(rows), labels), output, y, 1)
 
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 scores of predicted rows (B, K) of 0 and 1."""
         right = predictions == y
         return right.all(1).double() if self.score_by == "exact" else right.double().mean(1)
-
-    def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
         """Return for "exact" the smallest distance of a logit from its cut, negative beyond it; else as graded."""
@@ -130,12 +127,6 @@ class MultiLabel:
         """Return (B, K) the distance of each logit from its cut, positive on the right side."""
         return (output - self._logit_threshold) * (2 * y - 1)
 
-    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
-        return self.graded(predictions, other)
-
-    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
-        return kept(self.agreement(predictions, other), self.floor)
-
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         return y
 
@@ -147,10 +138,7 @@ class MultiLabel:
         return {"answer": f"labels {there}; answered otherwise: {shown or 'nothing'}"}
 
     def _easiest(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) for "exact" the negated margin; for "hamming" a soft count of errors."""
-        return by_row(self._easiest_of, output, y, 1)
-
-    def _easiest_of(self, output: Tensor, y: Tensor) -> Tensor:
+        """Return (B,) for "exact" the negated margin; else a soft count of errors."""
         ways = self.ways(output, y)
         if self.score_by == "exact":
             return -ways.amin(1)
@@ -163,9 +151,4 @@ class MultiLabel:
 
 
 def _cross_entropy(output: Tensor, y: Tensor) -> Tensor:
-    return by_row(
-        lambda rows, labels: F.binary_cross_entropy_with_logits(rows, labels.to(rows), reduction="none").mean(1),
-        output,
-        y,
-        1,
-    )
+    return F.binary_cross_entropy_with_logits(output, y.to(output), reduction="none").mean(1)

@@ -18,8 +18,8 @@ from robustest.threats.columns import Within as Within
 from robustest.threats.edits import Append as Append
 from robustest.threats.edits import Edits as Edits
 from robustest.threats.edits import Insert as Insert
-from robustest.threats.patch import Patch as Patch
-from robustest.threats.spatial import Spatial as Spatial
+from robustest.threats.images import Patch as Patch
+from robustest.threats.images import Spatial as Spatial
 from robustest.threats.threat import L0 as L0
 from robustest.threats.threat import L1 as L1
 from robustest.threats.threat import L2 as L2

@@ -50,11 +50,7 @@ _ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """A number that may fall by at most `-below` and rise by at most `above`, in the column's unit.
-
-    Raises:
-        ConfigError: not below <= 0 <= above.
-    """
+    """A number that may fall by at most `-below` and rise by at most `above`, in the column's unit."""
 
     below: float
     above: float
@@ -168,7 +164,7 @@ def _check_span(below: object, above: object) -> None:
 
 
 def _allows_change(rule: object) -> bool:
-    """Return False for `Fixed`, and for numbers that may move by nothing, e.g. `Within(0, 0)` or `Relative(0)`."""
+    """Return False for numbers that may move by nothing, e.g. `Within(0, 0)`, and for `Fixed`."""
     amounts = [getattr(rule, name) for name in ("below", "above", "share", "most") if hasattr(rule, name)]
     return any(amounts) if amounts else not isinstance(rule, Fixed)
 
@@ -284,7 +280,6 @@ class Layout:
     missing: float
 
     def on(self, device: torch.device) -> Layout:
-        """Return the layout with its tensors on a device."""
         return self if self.whole.device == device else _on(self, device)
 
     def place(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -698,7 +693,6 @@ class Columns:
         return ok | same
 
     def _related(self, x: Tensor, table: Layout) -> Tensor:
-        """Return (N,) bool: the rows satisfy all relations."""
         ok = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for weights, least, most in table.linear:
             value = x.double()
@@ -760,7 +754,7 @@ class Columns:
         return out
 
     def _nearest(self, x: Tensor, region: Rows, table: Layout, relation: tuple[Tensor, float, float]) -> Tensor:
-        """Return rows (N, D) moved to the nearest point that a linear relation allows; those it denies keep theirs."""
+        """Return rows (N, D) moved to the nearest point that a linear relation allows."""
         weights, least, most = relation[0].to(x.device), *relation[1:]
         terms = x.double() * weights
         total, equal = terms.sum(1), least == most
@@ -827,7 +821,6 @@ class Columns:
         return table.unfold(new, region["x"])
 
     def _value(self, table: Layout, region: Rows, choice: Tensor) -> Tensor:
-        """Return (N, F) values of choices (N, F) int64 in 0..count-1."""
         u, low, high, first = region["u"], region["least"], region["most"], region["first"]
         count = region["count"]
         choice = torch.minimum(choice, (count - 1).clamp(min=0))
@@ -892,11 +885,6 @@ class Columns:
 
 
 def _of_schema(schema: Any) -> dict[str, tuple[float, float]]:
-    """Return the ranges that a schema of pandera states by its checks.
-
-    Raises:
-        ConfigError: this is no schema.
-    """
     columns = getattr(schema, "columns", None)
     if columns is None and hasattr(schema, "to_schema"):  # a model of a frame
         columns = schema.to_schema().columns
@@ -917,7 +905,6 @@ def _label(name: Name) -> str:
 
 
 def _span(rule: ColumnRule) -> tuple[float, float, bool]:
-    """Return the moves below and above that a rule allows, and True if they are shares of the value."""
     match rule:
         case Within() | Whole():
             return float(rule.below), float(rule.above or 0), False
@@ -931,7 +918,7 @@ def _span(rule: ColumnRule) -> tuple[float, float, bool]:
 
 
 def _below(threshold: float) -> float:
-    """Return the largest float32 that is at most a threshold: `x <= threshold` is the same for all float32 x."""
+    """Return the largest float32 at most a threshold: `x <= threshold` is the same for all float32 x."""
     near = np.float32(threshold)
     return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
 

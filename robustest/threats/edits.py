@@ -40,8 +40,21 @@ _COUNTED = 1e15
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
+class _OfTexts(OfInputs):
+    __slots__ = ()
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        return torch.where(per_row(self.size(z, region) <= self.radius, z), z, region["x"])  # type: ignore[attr-defined]
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        return torch.zeros_like(gradient)
+
+    def stride(self, region: Rows) -> Tensor:
+        return region["span"] * 0
+
+
 @dataclass(frozen=True, slots=True)
-class Edits(OfInputs):
+class Edits(_OfTexts):
     r"""At most k edits of a text or of bytes.
 
     An edit swaps two neighbouring characters, deletes one, inserts one, substitutes one, or replaces a whole word by
@@ -111,7 +124,6 @@ class Edits(OfInputs):
 
     @property
     def fits_bytes(self) -> bool:
-        """True if all its characters are bytes."""
         return max(self._codes, default=0) < 256 and not self.words
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
@@ -128,15 +140,6 @@ class Edits(OfInputs):
             choice = (draw[:, 1] * self.choices(z, place, region)).long()
             z = torch.where(per_row(edit < count, z), self.moved(z, place, choice, region), z)
         return z
-
-    def project(self, z: Tensor, region: Rows) -> Tensor:
-        return torch.where(per_row(self.size(z, region) <= self.k, z), z, region["x"])
-
-    def ascent(self, gradient: Tensor) -> Tensor:
-        return torch.zeros_like(gradient)
-
-    def stride(self, region: Rows) -> Tensor:
-        return region["span"] * 0
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         """Return (N,) float64: the fewest edits from the sample; inf beyond `k`, or where `keep` is violated."""
@@ -210,7 +213,6 @@ class Edits(OfInputs):
 
     @property
     def _counts(self) -> tuple[int, int, int, int]:
-        """Choices at a place, kind by kind: insert, substitute, delete, swap."""
         letters = len(self._codes)
         each = {"insert": letters, "substitute": letters, "delete": 1, "swap": 1}
         inserts, substitutes, deletes, swaps = (
@@ -220,7 +222,6 @@ class Edits(OfInputs):
 
     @property
     def _growth(self) -> int:
-        """The largest number of places that an edit adds."""
         others = [one for several in (self.words or {}).values() for one in several]
         if not self.kinds:
             return max(len(_WORD.findall(one)) for one in others) if others else 0
@@ -294,7 +295,6 @@ class Edits(OfInputs):
         return _row("".join(parts), z)
 
     def _replacements(self, text: str, place: int) -> tuple[int, tuple[str, ...], int]:
-        """Return the first character of the word at a place, its replacements, and its length; none for no word."""
         found = _words_in(text, self) if self.words else ()
         if not self.kinds:
             return found[place] if place < len(found) else (len(text), (), 0)
@@ -307,7 +307,7 @@ class Edits(OfInputs):
                 yield _put_back(region["x"], z, first=first, kind=kind)
 
     def _with_less(self, z: Tensor, first: Tensor, region: Rows) -> Tensor:
-        """Return proposals of k edits with the first edit put back, or the last where `first` (N,) is False."""
+        """Return proposals of k edits with the first edit put back, or the last."""
         best = z.clone()
         for sooner in (True, False):
             rows = (first == sooner).nonzero().squeeze(1)
@@ -379,7 +379,6 @@ def _is_plain(code: int) -> bool:
 
 
 def _plain_rows(x: Tensor) -> Tensor:
-    """Return (N,) bool: rows of plain characters alone."""
     plain = torch.ones(len(x), dtype=torch.bool, device=x.device)
     codes = np.unique(x.cpu().numpy())
     for code in codes[codes >= 0x300].tolist():
@@ -394,7 +393,6 @@ def _text(row: Tensor) -> str:
 
 
 def _row(text: str, like: Tensor) -> Tensor:
-    """Return a text as a row; `like` itself where it has no room."""
     if len(text) > len(like):
         return like
     made = torch.full_like(like, PADDING)
@@ -475,7 +473,6 @@ def _distances(x: Tensor, z: Tensor, most: int, kinds: Sequence[str], codes: Seq
 
 @lru_cache(maxsize=200_000)
 def _words_in(text: str, threat: Edits) -> tuple[tuple[int, tuple[str, ...], int], ...]:
-    """Return the words of a text that can be replaced: first character, replacements, and length in characters."""
     parts, starts, at = characters(text), {}, 0
     for number, part in enumerate(parts):
         starts[at] = number
@@ -492,7 +489,7 @@ def _words_in(text: str, threat: Edits) -> tuple[tuple[int, tuple[str, ...], int
 
 @lru_cache(maxsize=200_000)
 def _distance(before: str, after: str, threat: Edits) -> float:
-    """Return the fewest edits between two texts, on their characters in NFC; inf where these are more than k."""
+    """Return the fewest edits between two texts in NFC; inf where these are more than k."""
     a, b = characters(before), characters(after)
     letters = {chr(code) for code in threat._codes}
     replaced = {place: (others, length) for place, others, length in _words_in(before, threat)} if threat.words else {}
@@ -576,7 +573,7 @@ def _put_back(x: Tensor, z: Tensor, *, first: bool, kind: int) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Block(OfInputs):
+class _Block(_OfTexts):
     """At most n characters or bytes in a row, put in at one place of a text; proposals are the texts."""
 
     axis: ClassVar[str] = "n"
@@ -622,15 +619,6 @@ class _Block(OfInputs):
         length = (drawn[:, 1] * 2 * self.n).ceil().long().clamp(max=self.n)
         place = rng.integers(rng.fold(key, "place"), (1,), (last + 1).unsqueeze(1)).squeeze(1)
         return self._composed(x, self._letters(x)[letters], place if self.anywhere else last, length)
-
-    def project(self, z: Tensor, region: Rows) -> Tensor:
-        return torch.where(per_row(self.size(z, region) <= self.n, z), z, region["x"])
-
-    def ascent(self, gradient: Tensor) -> Tensor:
-        return torch.zeros_like(gradient)
-
-    def stride(self, region: Rows) -> Tensor:
-        return region["span"] * 0
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         """Return (N,) float64: the characters put in; inf for a text that is not the sample with one row put in."""
@@ -713,7 +701,7 @@ class _Block(OfInputs):
         return torch.tensor(self._codes, dtype=like.dtype, device=like.device)
 
     def _block(self, z: Tensor, region: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the place (N,) of the row put in, its length (N,), and its letters (N, n)."""
+        """Return place (N,), length (N,) and letters (N, n) of the row put in."""
         x, last = region["x"], region["length"]
         length = (z >= 0).sum(1) - last
         same = ((x != z).long().cumsum(1) == 0).sum(1)
@@ -722,13 +710,12 @@ class _Block(OfInputs):
         return place, length, z.gather(1, column.clamp(max=z.shape[1] - 1))
 
     def _where(self, z: Tensor, place: Tensor, region: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (N,) bool: places at a letter of the row, and at its end; and the column (N,) of the text."""
+        """Return (N,) bool: places at a letter of the row, and at its end; and the column (N,)."""
         start, length, _ = self._block(z, region)
         at = place if self.anywhere else place + region["length"]
         return (at >= start) & (at < start + length), (length == 0) | (at == start + length), at
 
     def _composed(self, x: Tensor, letters: Tensor, place: Tensor, length: Tensor) -> Tensor:
-        """Return rows x (N, L) with the first `length` of `letters` (N, n) put in before the column `place`."""
         column = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
         start, size = place.unsqueeze(1), length.unsqueeze(1)
         behind = x.gather(1, (column - size).clamp(min=0))
@@ -745,9 +732,6 @@ class Append(_Block):
     Args:
         n: most characters, >= 0.
         alphabet: characters, or bytes, that may be appended; printable ASCII by default.
-
-    Raises:
-        ConfigError: n < 0, or an empty alphabet.
     """
 
     anywhere: ClassVar[bool] = False
@@ -765,7 +749,4 @@ class Insert(_Block):
     Args:
         n: most characters, >= 0.
         alphabet: characters, or bytes, that may be inserted; printable ASCII by default.
-
-    Raises:
-        ConfigError: n < 0, or an empty alphabet.
     """

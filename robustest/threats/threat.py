@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from robustest import devices, rng
+from robustest.checks import require
 from robustest.errors import ConfigError, expected
 from robustest.words import as_written
 
@@ -185,8 +187,7 @@ def difference(z: Tensor, region: Rows) -> Tensor:
 
 def images(x: Tensor, threat: object) -> tuple[int, int]:
     """Return height and width of images x (N, C, H, W); raise ConfigError for another number of axes."""
-    if x.ndim != 4:
-        raise ConfigError(expected(f"images of shape (N, C, H, W) for {threat}", tuple(x.shape)))
+    require(x.ndim == 4, f"images of shape (N, C, H, W) for {threat}", tuple(x.shape))
     return x.shape[2], x.shape[3]
 
 
@@ -222,7 +223,6 @@ def shrunk(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
 
 def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return (N, 1) the t of `shrunk`."""
     # As t falls from the largest way, element i moves once t < way_i and stops once t < way_i - room_i. In between the
     # sum of moves is linear, so that one sort and a cumulative sum give it at all these points.
     stop = (way - room).clamp_(min=0.0)
@@ -260,8 +260,6 @@ _LARGEST = float(torch.finfo(torch.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class _Ball(OfInputs):
-    """A ball with a radius `eps` in input units."""
-
     # The field along which claims make a curve; see `robustest.results.Variation`.
     axis: ClassVar[str] = "eps"
 
@@ -270,10 +268,12 @@ class _Ball(OfInputs):
     def __post_init__(self) -> None:
         if isinstance(self.eps, bool) or not isinstance(self.eps, (int, float)):
             raise ConfigError(expected("eps to be a number >= 0", self.eps))
-        if not 0 <= self.eps <= _LARGEST:
-            raise ConfigError(
-                expected("eps >= 0 that float32 can hold", self.eps, "Give the radius in input units, e.g. 8 / 255.")
-            )
+        require(
+            0 <= self.eps <= _LARGEST,
+            "eps >= 0 that float32 can hold",
+            self.eps,
+            "Give the radius in input units, e.g. 8 / 255.",
+        )
         object.__setattr__(self, "eps", float(self.eps))
 
     @property
@@ -286,11 +286,7 @@ class _Ball(OfInputs):
 
 @dataclass(frozen=True, slots=True)
 class Linf(InBox, _Ball):
-    """Every input element may move by at most eps, in input units, >= 0.
-
-    Raises:
-        ConfigError: eps is negative, NaN or not a number.
-    """
+    """Every input element may move by at most eps, in input units, >= 0."""
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         exact = x.double()
@@ -318,14 +314,14 @@ def _inside_l2(x: Tensor, bounds: Bounds) -> float:
     return math.sqrt(x[0].numel() if len(x) else 1) * max(abs(bounds[0]), abs(bounds[1])) * 2.0**-24
 
 
-class Euclidean(OfInputs):
+class Euclidean(OfInputs, ABC):
     """Threats whose regions are Euclidean balls and the bounds; "reach" (N,) has the radii less the rounding."""
 
     __slots__ = ()
 
+    @abstractmethod
     def radii(self, region: Rows) -> Tensor:
         """Return (N,) the radii in input units."""
-        raise NotImplementedError
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
         x = region["x"]
@@ -353,11 +349,7 @@ class Euclidean(OfInputs):
 
 @dataclass(frozen=True, slots=True)
 class L2(Euclidean, _Ball):
-    """The perturbation's Euclidean length, over all elements of a sample, is at most eps, in input units, >= 0.
-
-    Raises:
-        ConfigError: eps is negative, NaN or not a number.
-    """
+    """The perturbation's Euclidean length, over all elements of a sample, is at most eps, in input units, >= 0."""
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         reach = max(0.0, self.eps * (1 - 1e-6) - _inside_l2(x, bounds))  # inside, however the point is rounded
@@ -379,9 +371,6 @@ class Snr(Euclidean):
 
     Args:
         db: the lowest ratio, in dB, within 300 either way.
-
-    Raises:
-        ConfigError: db is out of range or not a number.
     """
 
     axis: ClassVar[str] = "db"
@@ -419,11 +408,7 @@ class Snr(Euclidean):
 
 @dataclass(frozen=True, slots=True)
 class L1(_Ball):
-    """The perturbation's absolute values, over all elements of a sample, sum to at most eps, in input units, >= 0.
-
-    Raises:
-        ConfigError: eps is negative, NaN or not a number.
-    """
+    """The perturbation's absolute values, over all elements of a sample, sum to at most eps, in input units, >= 0."""
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
         # Exponential shares of D + 1 parts are uniform on the simplex; all but the last are uniform inside it.
@@ -474,9 +459,6 @@ class L0(OfInputs):
 
     A pixel is a position with all its channels: axis 1 of samples with three axes or more, e.g. (N, C, H, W), is the
     channels; in tabular samples (N, D) every feature counts.
-
-    Raises:
-        ConfigError: pixels is not a whole number >= 0.
     """
 
     axis: ClassVar[str] = "pixels"
@@ -509,7 +491,6 @@ class L0(OfInputs):
         return gradient / per_row(mean, gradient)
 
     def stride(self, region: Rows) -> Tensor:
-        """Return 32 widths of the bounds."""
         # One of 40 steps then carries an element of mean gradient from bound to bound. Shorter steps rarely replace the
         # pixels that were selected before.
         return 32 * region["span"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robustest.history import ClaimId, HistoryEntry, claim_histories
-from robustest.reports.html import history
+from robustest.reports.html.several import write_history
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&"
 
@@ -43,7 +43,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     ]
     folder = tmp_path_factory.mktemp("history")
-    history.write(str(folder), claim_histories(found))
+    write_history(str(folder), claim_histories(found))
     return folder / "index.html"
 
 

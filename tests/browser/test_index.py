@@ -9,8 +9,8 @@ import pytest
 from accounts import account_of
 
 from robustest import Settings
-from robustest.reports.html.index import write as write_index
 from robustest.reports.html.page import write
+from robustest.reports.html.several import write_index
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&"
 

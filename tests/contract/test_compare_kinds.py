@@ -12,7 +12,7 @@ import pytest
 
 from robustest import Result, Settings, Verdict
 from robustest.account import Account, Ending, Row, Session
-from robustest.cli.commands.compare import ClaimTrend, pair, trends
+from robustest.cli.compare import ClaimTrend, pair, trends
 from robustest.context import Context, running
 from robustest.reports import json_file
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import ConfigError, DataError, Discovery, Linf, ModelError, Result, Verdict, strategies
-from robustest.cli.commands.suggest import SEEDS, suggestion
+from robustest.cli.suggest import SEEDS, suggestion
 from robustest.cues import PixelPatch
 from robustest.data.hierarchies import BreedsSplit
 from robustest.reports.text import measured

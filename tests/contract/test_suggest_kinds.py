@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robustest import Verdict
-from robustest.cli.commands.suggest import SEEDS, moves, suggestion
+from robustest.cli.suggest import SEEDS, moves, suggestion
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kinds import KINDS

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from scipy.stats import binomtest
 
-import robustest.cli.commands.merge  # noqa: F401 - before the first run inside this process
+import robustest.cli.runs  # noqa: F401 - before the first run inside this process
 from robustest.cli import main
 
 lxml_html = pytest.importorskip("lxml.html", reason="lxml reads the page")

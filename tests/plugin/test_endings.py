@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-import robustest.cli.commands.merge
-import robustest.cli.commands.show  # noqa: F401 - before the first run inside this process
+import robustest.cli.runs  # noqa: F401 - before the first run inside this process
 from robustest.cli import main
 
 GOOD = "def test_good(robust): robust.record(made())\n\n"

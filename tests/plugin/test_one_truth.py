@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import robustest.cli.commands.merge
-import robustest.cli.commands.show  # noqa: F401 - before the first run inside this process
+import robustest.cli.runs  # noqa: F401 - before the first run inside this process
 from robustest.cli import main
 
 pytest.importorskip("jinja2", reason="the HTML report is an extra")

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 import toy_pack
 
-from robustest.cli import main
-from robustest.cli.commands import scan
+from robustest.cli import main, scan
 from robustest.cli.questions import Battery, Facts
 from robustest.errors import PackError
 from robustest.extensions import hookimpl
@@ -170,7 +169,7 @@ def test_a_question_that_robustest_has_is_refused(packs):
 
     packs(bad=SimpleNamespace(robustest_probes=hookimpl(robustest_probes)))
     with pytest.raises(PackError, match=f"robustest has a question '{probe.name}' too"):
-        scan.asked(facts)
+        scan.questions_for(facts)
 
 
 FIXTURE = """

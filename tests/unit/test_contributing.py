@@ -12,7 +12,7 @@ import pytest
 
 import robustest
 from robustest import claims, cues, tasks
-from robustest.cli.command import _COMMANDS
+from robustest.cli.command import VERBS
 from robustest.extensions import Hooks
 from robustest.kinds import Kind
 from robustest.pytest_plugin import options
@@ -114,7 +114,7 @@ def defined(path: str) -> set[str]:
 
 def test_the_lists_that_the_recipes_name_are_where_they_say() -> None:
     named = re.findall(r"`(\w+)`[^`\n]*? in `([\w./]+\.py)`", RECIPES)
-    assert {name for name, _ in named} >= {"_MAKERS", "_BEYOND", "CUES", "KINDS", "Task", "_COMMANDS", "_files"}
+    assert {name for name, _ in named} >= {"_MAKERS", "_BEYOND", "CUES", "KINDS", "Task", "VERBS", "_files"}
     assert [(name, path) for name, path in named if name not in defined(path)] == []
 
 
@@ -136,7 +136,7 @@ def test_a_cue_is_wherever_cues_are_listed(name: str) -> None:
         assert re.search(rf"\b{name}\b", listed), f"Add {name} to {where}."
 
 
-@pytest.mark.parametrize("verb", _COMMANDS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_has_a_page_and_tests(verb: str) -> None:
     pages = text("docs/cli.md") + text("docs/studies.md")
     assert f"\n## {verb}\n" in pages or f"robustest {verb} " in pages, f"Add a section on {verb} to docs/cli.md."
@@ -203,5 +203,5 @@ def test_mutants_are_made_of_modules_that_exist_and_tried_on_tests_that_exist() 
         *listed,
         *(one.partition("::")[0] for tests in listed.values() for one in tests if one.startswith("tests/")),
     }
-    assert len(listed) > 80
+    assert len(listed) > 60
     assert sorted(path for path in paths if not at(path).exists()) == []

@@ -310,7 +310,7 @@ class ProbedTrainings:
             # The key covers the net that the factory built (code and weights), the loss, the batches, the course and
             # the seed.
             try:
-                self._key = key_of("probed training", about, settings, asked=False)
+                self._key = key_of("probed training", about, settings, recheck=False)
             except Unhashable as error:
                 self.why_not = f"not remembered: {error}"
 

@@ -201,7 +201,7 @@ class Fits:
         try:
             self.model = digest(self.learner)
             if self.settings.store is not None:
-                self._key = key_of("fit", about, self.settings, asked=False)
+                self._key = key_of("fit", about, self.settings, recheck=False)
                 self._store = Store.of(self.settings)
         except Unhashable as error:
             self.why_not = f"not remembered: {error}"

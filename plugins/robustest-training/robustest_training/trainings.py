@@ -306,7 +306,7 @@ class Trainings:
             try:
                 # Before its first call, which may change what the function counts or keeps.
                 depends = {"train": train, "device": settings.device, "about": about}
-                self._key = key_of("training", depends, settings, asked=False)
+                self._key = key_of("training", depends, settings, recheck=False)
             except Unhashable as error:
                 self._why_not = f"trainings are not remembered: {error}"
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robustest import ConfigError, DataError, MultiLabel, StoreError
 from robustest.data.groups import as_label_sets
-from robustest.data.groups import said as shown
+from robustest.data.groups import predicted_sets as shown
 from robustest.measure import measure_accuracy
 
 QUICK = Recipe(epochs=6, batch_size=32, learning_rate=0.02)

@@ -20,7 +20,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from robustest.data.benchmarks.images import View, class_files, class_names, folders_in, read_image, shown
+from robustest.data.benchmarks.images import (
+    ImageFiles,
+    View,
+    class_files,
+    class_names,
+    folders_in,
+    missing_images,
+    shown,
+)
 from robustest.data.hierarchies import own_labels
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import ConfigError, DataError
@@ -84,38 +92,20 @@ class CorruptedBenchmark:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} images",)
+        return missing_images(self)
 
     def samples(self) -> Samples:
         """Return the clean samples, or those of the first cell if there are none: the population of a claim."""
         return next(iter(self.cells.values())) if self.clean is None else self.clean
 
 
-@dataclass(frozen=True, eq=False)
-class ImageFiles(Dataset[tuple[Tensor, int]]):
-    """Images of a folder; files are paths under root, labels (N,) int64."""
-
-    root: Path
-    files: tuple[str, ...] = field(repr=False)
-    labels: NDArray[np.int64] = field(repr=False)
-    view: View = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    @property
-    def targets(self) -> NDArray[np.int64]:
-        return self.labels
-
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        return read_image(self.root / self.files[i], self.view), int(self.labels[i])
-
-
 def folder_cells(
     root: Path, folders: Mapping[Cell, str], classes: tuple[str, ...], view: View, what: str
 ) -> dict[Cell, Samples]:
-    """Return the cells of a tree of images, root/corruption/severity/class/file; `folders` are those of cells, under
-    root.
+    """Return the cells of a tree of images, root/corruption/severity/class/file.
+
+    Args:
+        folders: of cells, below root.
 
     Raises:
         DataError: a cell lacks a folder or a class, or has other files than the first cell.
@@ -308,7 +298,7 @@ class SequenceBenchmark:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} sequences",)
+        return missing_images(self, "sequences")
 
     def samples(self) -> Samples:
         """Return the first frames of the first perturbation, with label 0: sequences are counted, not classes."""

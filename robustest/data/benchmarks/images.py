@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from robustest.errors import ConfigError, DataError, ModelError, expected
 
@@ -63,12 +64,39 @@ def read_image(path: Path, view: View) -> Tensor:
 
 def shown(view: View, image: Image.Image) -> Tensor:
     """Return (3, H, W) float32 in [0, 1] of an image in RGB, through a view, or raise DataError."""
-    seen = view(image)
-    if isinstance(seen, Image.Image):
-        return torch.from_numpy(np.array(seen.convert("RGB"))).permute(2, 0, 1).float().div_(255)
-    if not isinstance(seen, Tensor) or not seen.is_floating_point():
-        raise DataError(f"Expected view= to give a PIL image or a tensor of floats but got {type(seen).__name__}.")
-    return seen.float()
+    made = view(image)
+    if isinstance(made, Image.Image):
+        return torch.from_numpy(np.array(made.convert("RGB"))).permute(2, 0, 1).float().div_(255)
+    if not isinstance(made, Tensor) or not made.is_floating_point():
+        raise DataError(f"Expected view= to give a PIL image or a tensor of floats but got {type(made).__name__}.")
+    return made.float()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles(Dataset[tuple[Tensor, int]]):
+    """Images of a folder; files are paths under root, labels (N,) int64."""
+
+    root: Path
+    files: tuple[str, ...] = field(repr=False)
+    labels: NDArray[np.int64] = field(repr=False)
+    view: View = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def targets(self) -> list[int]:
+        """The labels, under torchvision's name."""
+        return list(map(int, self.labels))
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return read_image(self.root / self.files[i], self.view), int(self.labels[i])
+
+
+def missing_images(benchmark: Any, what: str = "images") -> tuple[str, ...]:
+    """Return the caveat for every line about a benchmark of which samples are missing; none for a whole one."""
+    here, published = len(benchmark), benchmark.published
+    return () if here == published else (f"{here:,} of {benchmark.name}'s {published:,} {what}",)
 
 
 def folders_in(root: Path) -> list[str]:
@@ -104,8 +132,9 @@ def class_names(
     if foreign and not others:
         parts.append(f"{len(foreign)} are of no such class (the first: {foreign[0]})")
     if parts:
-        told = "; ".join(parts)
-        raise DataError(f"Expected {len(classes)} folders, one for each class of {what}, in {root} but {told}.")
+        raise DataError(
+            f"Expected {len(classes)} folders, one for each class of {what}, in {root} but {'; '.join(parts)}."
+        )
     for name in classes:
         # Without a `Path` for each file: benchmarks have millions of them.
         images = sorted(image for image in os.listdir(root / name) if os.path.splitext(image)[1].lower() in suffixes)
@@ -214,9 +243,8 @@ def shared_classes(mappings: Path) -> ClassMap:
         chosen = sorted((folder[label], [output[one] for one in names.split("; ")]) for label, names in shared.items())
     except (OSError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise DataError(
-            f"Expected ObjectNet's four mappings in {mappings} but got {type(error).__name__}: "
-            f"{error}. They are part of "
-            "its archive."
+            f"Expected ObjectNet's four mappings in {mappings} but got {type(error).__name__}: {error}. They are part "
+            "of its archive."
         ) from error
     return ClassMap(names=tuple(name for name, _ in chosen), groups=tuple(tuple(group) for _, group in chosen))
 

@@ -1,1 +1,1 @@
-"""HTML pages: of a run (`page`), over several runs (`index`), and of a history (`history`)."""
+"""HTML pages: of a run (`page`), and over several runs (`several`)."""

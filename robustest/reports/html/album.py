@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustest.reports.json_file import write_whole
 from robustest.reports.pictures import sounds_of
-from robustest.safe_files import UnsafeFile, read_below, read_regular
+from robustest.safe_files import UnsafeFile, read_below, read_regular, write_atomic
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WIDEST = 16_384  # largest side in pixels
@@ -85,16 +84,14 @@ class Album:
         return read_below(self.below[test], path, most=LARGEST)
 
     def _placed(self, name: str, content: bytes, kind: str) -> str:
-        """Return the source of a file that was written beside the page, or is embedded in it."""
         if self.inline:
             self.inside += len(content)
             return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-        write_whole(self.folder / "images" / name, content)
+        write_atomic(self.folder / "images" / name, content)
         self.taken.add(name)
         return f"images/{name}"
 
     def _sounds(self, path: str, name: str, test: str, digests: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the sources of the sounds beside a picture, which names them by their digests; empty without."""
         try:
             contents = [self._read(sound, test) for sound in sounds_of(path)] if digests else []
         except (UnsafeFile, OSError, ValueError, KeyError):
@@ -117,7 +114,6 @@ class Album:
 
 
 def _is_wav(content: bytes) -> bool:
-    """Return True for a whole WAV file of 16-bit samples, with nothing before, between or after its two chunks."""
     if len(content) < _WAV.size:
         return False
     riff, size, wave, fmt, sixteen, pcm, channels, rate, per_second, per_frame, bits, data, length = _WAV.unpack_from(
@@ -131,11 +127,7 @@ def _is_wav(content: bytes) -> bool:
 
 
 def _read_png(content: bytes) -> tuple[int, int, str, tuple[str, ...]]:
-    """Return width, height, largest change and the digests of the sounds of a whole PNG file.
-
-    Raises:
-        UnsafeFile: it is none (PNG, third edition, 5).
-    """
+    """Return width, height, largest change and sounds of a whole PNG file; raise UnsafeFile (PNG, third edition, 5)."""
     if not content.startswith(_SIGNATURE):
         raise UnsafeFile("the file is no PNG")
     at, kinds, change, digests = len(_SIGNATURE), [], "", tuple[str, ...]()

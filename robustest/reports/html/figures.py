@@ -201,7 +201,6 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
 
 
 def _severity_curves(test: str, result: Result) -> list[PageCurve]:
-    """Return the curves of accuracy by severity inside of one claim, in details["by_severity"]."""
     by_shift = result.details.get("by_severity")
     if not isinstance(by_shift, Mapping):
         return []
@@ -231,7 +230,6 @@ def _severity_curves(test: str, result: Result) -> list[PageCurve]:
 
 
 def _drawn_curves(test: str, result: Result) -> list[PageCurve]:
-    """Return the curves that a kind of claim made itself, in details["curves"]."""
     curves = []
     for drawn in _mappings(result.details.get("curves")):
         points = []
@@ -320,20 +318,20 @@ def plot_of(curve: PageCurve) -> Plot:
         return f"{curve.x_name} {point.x:g}: {curve.y_name} {value}{interval}{verdict}"
 
     marks = tuple(PlotMark(p, x(p.x), y(p.y), y(p.low), y(p.high), y(p.threshold), words(p)) for p in curve.points)
-    known = [mark for mark in marks if mark.y is not None]
+    estimates = [mark for mark in marks if mark.y is not None]
     if curve.severities:
         x_values = [float(value) for value in range(int(end) + 1)]
     else:
         step = round_above(end / 5)
         x_values = [step * k for k in range(int(end / step + 1e-9) + 1)]
     about = f"{curve.y_name} by {curve.x_name}"
-    if len(known) > 1:
-        first, last = known[0].point, known[-1].point
+    if len(estimates) > 1:
+        first, last = estimates[0].point, estimates[-1].point
         about = f"{about}: {first.y:.3f} at {first.x:g}, {last.y:.3f} at {last.x:g}"
     return Plot(
         curve=curve,
         marks=marks,
-        line=" ".join(f"{mark.x},{mark.y}" for mark in known) if len(known) > 1 else "",
+        line=" ".join(f"{mark.x},{mark.y}" for mark in estimates) if len(estimates) > 1 else "",
         x_ticks=tuple((x(value), f"{value:g}") for value in x_values),
         y_ticks=tuple((y(top * k / 4) or 0.0, f"{top * k / 4:g}") for k in range(5)),
         words=f"{about}; the numbers are in the table below.",

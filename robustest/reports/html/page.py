@@ -24,9 +24,9 @@ from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
 from robustest.reports.inert import visible
-from robustest.reports.json_file import write_whole
 from robustest.reports.text import answers, class_name, measured, row_remark, row_without_result
 from robustest.results import Counterexample, Fact, Result, shown
+from robustest.safe_files import write_atomic
 from robustest.settings import Settings
 from robustest.version import VERSION
 from robustest.words import clean_share, count_of, limits_in_words, value_of
@@ -94,20 +94,14 @@ class Card:
     """One row of the account, as the page shows it."""
 
     number: int  # place in the run, from 1
-    test: str
+    row: Row
     statement: str
-    verdict: str  # state of the row, one of `STATES`
-    rule: str
-    result: Result | None
-    problem: str
-    replay: str
     measured: str = ""
     # parts of the sentence `measured`, for columns of the table
     value: str = ""
     required: str = ""
     count: str = ""
     about: str = ""  # explanation of the bar of the scale, if it could mislead
-    caveats: tuple[str, ...] = ()
     scale: Scale | None = None
     slack: float | None = None  # distance of the value from the threshold, negative on the wrong side; for sorting
     worst: tuple[WorstSample, ...] = ()
@@ -130,7 +124,7 @@ class Card:
 
     @property
     def test_parts(self) -> list[str]:
-        return _BREAKS.split(self.test)
+        return _BREAKS.split(self.row.test)
 
     @property
     def change(self) -> float | None:
@@ -167,9 +161,9 @@ def write(
     album = Album(folder=target, origin=Path(origin), inline=inline, below=below)
     rows, lost = account.rows, account.lost
     cards = [card_of(number, row, album) for number, row in enumerate(rows, 1)]
-    ordered = sorted(cards, key=lambda card: (STATES.index(card.verdict), card.number))
-    counts = Counter(card.verdict for card in cards)
-    results = [card.result for card in cards if card.result is not None]
+    ordered = sorted(cards, key=lambda card: (STATES.index(card.row.state), card.number))
+    counts = Counter(card.row.state for card in cards)
+    results = [card.row.result for card in cards if card.row.result is not None]
     left_out = {"deselected": account.left_out} if account.left_out else {}
     text = _filled(
         template,
@@ -178,7 +172,7 @@ def write(
         state=next((state for state in STATES if counts[state]), "none") if not lost else "error",
         counts={state: counts[state] for state in STATES if counts[state]},
         claims=ordered,
-        unfolded={card.number for card in ordered[:_UNFOLDED] if card.verdict in EXPLAINED},
+        unfolded={card.number for card in ordered[:_UNFOLDED] if card.row.state in EXPLAINED},
         compared=any(card.change is not None for card in cards),
         plots=[plot_of(curve) for curve in curves_of(rows)],
         lost=lost,
@@ -203,7 +197,7 @@ def write(
         marks=MARKS,
         version=VERSION,
     )
-    write_whole(target / "index.html", text.encode("utf-8", "backslashreplace"))
+    write_atomic(target / "index.html", text.encode("utf-8", "backslashreplace"))
     album.tidy()
 
 
@@ -290,15 +284,13 @@ def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
 
 
 def _data_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return numbers of samples and classes, and clean accuracies, as ranges over all claims."""
-
     def span(values: Sequence[str]) -> str:
         return "" if not values else values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
     sizes = sorted({result.n_total for result in results if result.n_total})
     classes = sorted({len(result.details["class_names"]) for result in results if result.details.get("class_names")})
-    seen = [result.details["clean_seen"] for result in results if result.details.get("clean_seen")]
-    shares = sorted({round(clean_share(one), 3) for one in seen})
+    clean = [result.details["clean_seen"] for result in results if result.details.get("clean_seen")]
+    shares = sorted({round(clean_share(one), 3) for one in clean})
     found = [
         ("samples", span([f"{size:,}" for size in sizes])),
         ("classes", span([str(count) for count in classes])),
@@ -311,16 +303,7 @@ def card_of(number: int, row: Row, album: Album) -> Card:
     """Return the card of a row; its pictures go into the album."""
     result = row.result
     if result is None:
-        return Card(
-            number=number,
-            test=row.test,
-            statement=row_without_result(row),
-            verdict=row.state,
-            rule="",
-            result=None,
-            problem=row.problem,
-            replay=row.replay,
-        )
+        return Card(number=number, row=row, statement=row_without_result(row))
     health = [one for one in result.details.get("health") or () if isinstance(one, Mapping)]
     findings = tuple(
         {
@@ -343,19 +326,13 @@ def card_of(number: int, row: Row, album: Album) -> Card:
         slack = (result.value - result.threshold) * (1 if result.comparison == ">=" else -1)
     return Card(
         number=number,
-        test=row.test,
+        row=row,
         statement=result.statement,
-        verdict=row.state,
-        rule=result.rule,
-        result=result,
-        problem="",
-        replay=row.replay,
         measured=measured(result),
         value=value_of(result),
         required=", ".join(limits_in_words(result)),
         count=count_of(result),
         about=_bar_meaning(result),
-        caveats=result.caveats,
         scale=scale_of(result),
         slack=slack,
         worst=tuple(
@@ -372,7 +349,6 @@ def card_of(number: int, row: Row, album: Album) -> Card:
 
 
 def _bar_meaning(result: Result) -> str:
-    """Return an explanation of the bar if it could mislead."""
     low, high = result.left_interval
     texts = []
     if result.bounds:

@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import find_adversarial, scores_model
+from robustest import find_adversarial, rng, scores_model
 from robustest.attacks import Enumeration, GreedyMoves, Problem, RandomMoves, enough_queries, searches
+from robustest.attacks.moves import enough_moves
+from robustest.attacks.protocol import Evaluation
+from robustest.errors import ConfigError
 from robustest.measure import measure_robust_accuracy
-from robustest.threats import AnyOf, Columns, Linf, Rows, Whole, Within
+from robustest.threats import AnyOf, Append, Columns, Edits, Insert, Linf, Rows, Whole, Within
 
 BOUNDS = (0.0, 9.0)
 RULES: dict[Any, Any] = {at: Whole(9) for at in range(6)}
@@ -134,3 +137,202 @@ def test_a_region_of_one_other_input_has_its_control() -> None:
         scores_model(fn, bounds=BOUNDS), (x, Y), Columns({0: AnyOf(9)}), at_least=0.5, attack="fast", bounds=BOUNDS
     )
     assert result.verdict == "passed"
+
+
+# How many queries, and where
+
+
+@pytest.mark.parametrize(
+    ("threat", "features", "queries"),
+    [
+        (Columns(RULES), 10, 300),
+        (Columns(RULES), 24, 312),
+        (Columns(RULES), 769, 9997),
+        (Columns(RULES), 800, 10_000),
+        (Edits(1), 20, 300),
+        (Edits(1), 40, 400),
+        (Edits(1), 2000, 10_000),
+        (Insert(5), 40, 400),
+        (Append(5), 40, 300),  # what is appended is all there is to ask about
+        (Append(50), 4000, 500),
+        (Append(50), 40, 400),
+        (Linf(0.1), 40, None),
+    ],
+    ids=str,
+)
+def test_a_search_of_scores_counts_from_so_many_queries_on(threat: Any, features: int, queries: int | None) -> None:
+    assert enough_moves(threat, features) == queries
+
+
+def problem_of(threat: Columns, x: Tensor) -> Problem:
+    known = threat.resolved(x.shape[1], BOUNDS)
+    return Problem(known, known.region(x, BOUNDS), torch.zeros(len(x), dtype=torch.int64), 2, BOUNDS)
+
+
+def test_a_region_is_decided_up_to_as_many_points_as_are_asked() -> None:
+    rules = {0: AnyOf(0, 1, 2, 4), 1: AnyOf(0, 1, 2, 3, 4)}
+    problem = problem_of(Columns(rules), torch.full((2, 2), 4.0))
+    assert problem.threat.points(problem.region).tolist() == [20, 20]  # type: ignore[attr-defined]
+    for queries, at_once, part, decided, rounds in (
+        (20, 4, 8, True, 4),
+        (20, 10, 8, True, 1),
+        (23, 4, 8, True, 4),
+        (19, 4, 8, False, 1),
+        (19, 4, 9, False, 2),
+        (19, 4, 1, False, 0),
+        (19, 4, 1000, False, 3),
+    ):
+        attack = Enumeration(queries=queries, at_once=at_once, part=part)
+        assert attack.decides(problem).tolist() == [decided] * 2
+        assert attack.rounds(problem).tolist() == [rounds] * 2
+
+
+def test_enumeration_asks_the_points_in_their_order() -> None:
+    problem = problem_of(Columns({0: AnyOf(0, 1, 2, 4)}), torch.full((1, 1), 4.0))
+    attack = Enumeration(queries=4, at_once=2)
+    state = attack.init(problem, rng.keys(0, torch.arange(1)))
+    asked = []
+    for _ in range(2):
+        z = attack.ask(problem, state)
+        asked += z.flatten().tolist()
+        state = attack.tell(problem, state, Evaluation(z, torch.zeros(1, 2, 2), None))
+    assert asked == [4, 0, 1, 2]
+
+
+def asked_of(attack: GreedyMoves, problem: Problem, rounds: int, logits: Any = None) -> list[list[tuple[int, int]]]:
+    """The places and choices of each round of the first sample, and their points by `tell`."""
+    state, found = attack.init(problem, rng.keys(0, torch.arange(len(problem.y)))), []
+    for _ in range(rounds):
+        _, place, choice = attack._moves(problem, state)
+        found.append(list(zip(place.tolist(), choice.tolist(), strict=True))[: attack.at_once])
+        z = attack.ask(problem, state)
+        answers = torch.zeros(*z.shape[:2], 2) if logits is None else logits(z)
+        state = attack.tell(problem, state, Evaluation(z, answers, None))
+    return found
+
+
+def test_a_sweep_that_is_long_enough_tries_every_choice_of_every_place_once() -> None:
+    problem = problem_of(Columns({0: Whole(2), 1: Whole(-1, 3), 2: AnyOf(0, 1, 2, 3)}), torch.full((2, 3), 4.0))
+    rounds = asked_of(GreedyMoves(queries=12, at_once=6, sweeps=1), problem, 2)
+    pairs = [pair for one in rounds for pair in one]
+    assert sorted(pairs) == [(place, choice) for place in range(3) for choice in range(4)]
+    short = asked_of(GreedyMoves(queries=6, at_once=6, sweeps=1), problem, 1)[0]
+    assert sorted(short) == [(place, choice) for place in range(3) for choice in (0, 3)], "the first and the last"
+
+
+def test_a_sweep_of_fewer_moves_than_places_is_spread_over_them() -> None:
+    problem = problem_of(Columns({at: Whole(1) for at in range(40)}), torch.full((1, 40), 4.0))
+    rounds = asked_of(GreedyMoves(queries=10, at_once=5, sweeps=1), problem, 2)
+    places = [place for one in rounds for place, _ in one]
+    assert [place // 4 for place in places] == list(range(10))
+
+
+def test_later_sweeps_go_on_from_each_of_the_best() -> None:
+    problem = problem_of(Columns({at: Whole(4) for at in range(3)}), torch.full((1, 3), 4.0))
+    attack = GreedyMoves(queries=60, at_once=30, sweeps=2, beam=3)
+
+    def higher(z: Tensor) -> Tensor:  # the loss rises with the sum
+        lead = -z.sum(2)
+        return torch.stack([lead, -lead], 2)
+
+    state = attack.init(problem, rng.keys(0, torch.arange(1)))
+    assert torch.equal(state["beam"], torch.full((1, 3, 3), 4.0))
+    z = attack.ask(problem, state)
+    assert bool(((z != 4).sum(2) <= 1).all()), "one move from the sample"
+    state = attack.tell(problem, state, Evaluation(z, higher(z), None))
+    best = state["beam"][0]
+    assert len(best.unique(dim=0)) == 3, "no point twice"
+    assert best.sum(1).tolist() == [16, 16, 16]
+    assert state["value"][0].tolist() == [32, 32, 32]
+    points, _, _ = attack._moves(problem, state)
+    assert [points[at].tolist() for at in range(6)] == [*best.tolist(), *best.tolist()], "each in turn"
+    z = attack.ask(problem, state)
+    worse = attack.tell(problem, state, Evaluation(z, -higher(z), None))
+    assert torch.equal(worse["value"], state["value"]), "the best of all sweeps stay"
+    assert torch.equal(worse["beam"], state["beam"])
+
+
+def test_a_beam_changes_at_the_end_of_a_sweep_alone() -> None:
+    problem = problem_of(Columns({at: Whole(4) for at in range(3)}), torch.full((1, 3), 4.0))
+    attack = GreedyMoves(queries=40, at_once=10, sweeps=2, beam=2)
+    state, seen = attack.init(problem, rng.keys(0, torch.arange(1))), []
+    for _ in range(4):
+        z = attack.ask(problem, state)
+        lead = -z.sum(2)
+        after = attack.tell(problem, state, Evaluation(z, torch.stack([lead, -lead], 2), None))
+        seen.append(torch.equal(after["beam"], state["beam"]))
+        state = after
+    assert seen == [True, False, True, False]
+    assert state["age"].tolist() == [4]
+
+
+def test_the_last_part_of_a_sweep_goes_where_moves_raised_the_loss() -> None:
+    problem = problem_of(Columns({at: Whole(4) for at in range(20)}), torch.full((1, 20), 4.0))
+    attack = GreedyMoves(queries=80, at_once=40, sweeps=1, focus=0.5)
+
+    def at_seven(z: Tensor) -> Tensor:
+        lead = -(z[:, :, 7] != 4).float()
+        return torch.stack([lead, -lead], 2)
+
+    first, second = ([place for place, _ in one] for one in asked_of(attack, problem, 2, at_seven))
+    assert [first.count(place) for place in range(20)] == [2] * 20
+    assert second.count(7) == max(second.count(place) for place in range(20)) > 8
+    state = attack.init(problem, rng.keys(0, torch.arange(1)))
+    z = attack.ask(problem, state)
+    state = attack.tell(problem, state, Evaluation(z, at_seven(z), None))
+    assert state["place"].shape == (1, 21)
+    assert int(state["place"].argmax()) == 7
+    assert state["place"][0, :20].isfinite().all()
+    z = attack.ask(problem, state)
+    ended = attack.tell(problem, state, Evaluation(z, at_seven(z), None))
+    assert not ended["place"].isfinite().any(), "the next sweep begins anew"
+
+
+@pytest.mark.parametrize(("age", "moves"), [(0, {1, 2, 3}), (24, {1, 2}), (49, {1})])
+def test_random_moves_become_fewer_and_a_quarter_begins_at_the_sample(age: int, moves: set[int]) -> None:
+    problem = problem_of(Columns({at: Whole(4) for at in range(30)}), torch.full((1, 30), 4.0))
+    attack = RandomMoves(queries=50 * 400, at_once=400)
+    state = attack.init(problem, rng.keys(0, torch.arange(1)))
+    z = torch.full((1, 30), 5.0)  # far from the sample
+    found = attack.ask(problem, {**state, "z": z, "age": torch.tensor([age])})[0]
+    from_sample = (found != 4).sum(1) <= 3
+    assert 0.17 < float(from_sample.float().mean()) < 0.33
+    kept = (found[~from_sample] != 5).sum(1)
+    assert {int(one) for one in kept} <= {0, *moves}
+    assert max(int(one) for one in kept) == max(moves)
+    again = (found[from_sample] != 4).sum(1)
+    assert {1, 2, 3} <= {int(one) for one in again} <= {0, 1, 2, 3}
+    made = found[~from_sample]
+    changed = made[made != 5]
+    ends = (changed == 0) | (changed == 4)  # the last choice puts a changed column back
+    assert 0.5 < float(ends.float().mean()) < 0.8, "half of the draws, and some of the others"
+    assert {int(one) for one in changed} == {0, 1, 2, 3, 4, 6, 7, 8}
+
+
+def test_a_point_is_kept_unless_it_gets_worse() -> None:
+    problem = problem_of(Columns({0: Whole(4)}), torch.full((3, 1), 4.0))
+    attack = RandomMoves(queries=10, at_once=2)
+    state = attack.init(problem, rng.keys(0, torch.arange(3)))
+    before = {**state, "z": torch.full((3, 1), 5.0), "value": torch.tensor([1.0, 1.0, 1.0])}
+    z = torch.tensor([[[6.0], [7.0]]] * 3)
+    lead = -torch.tensor([[0.5, 0.0], [0.2, 0.5], [0.0, 0.4]])  # losses of 1 and 0, .4 and 1, 0 and .8
+    after = attack.tell(problem, before, Evaluation(z, torch.stack([lead, -lead], 2), None))
+    assert after["z"].flatten().tolist() == [6, 7, 5]
+    assert after["value"].tolist() == pytest.approx([1, 1, 1])
+    assert after["age"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Enumeration(part=0),
+        lambda: GreedyMoves(sweeps=0),
+        lambda: GreedyMoves(beam=0),
+        lambda: GreedyMoves(focus=-0.1),
+        lambda: GreedyMoves(focus=1.0),
+        lambda: RandomMoves(queries=10, at_once=11),
+    ],
+)
+def test_numbers_of_searches_are_checked(make: Any) -> None:
+    with pytest.raises(ConfigError, match="Expected"):
+        make()

@@ -74,7 +74,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
         calls.append(list(arguments))
         return 1
 
-    monkeypatch.setattr("robustest.cli.commands.baseline.run_pytest", run)
+    monkeypatch.setattr("robustest.cli.kept.run_pytest", run)
     return calls
 
 

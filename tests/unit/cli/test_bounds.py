@@ -14,7 +14,7 @@ from robustest import Verdict
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.universal import UNIVERSAL_PERTURBATION
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
-from robustest.cli.commands.suggest import fewest, suggestion
+from robustest.cli.suggest import fewest, suggestion
 from robustest.decisions import clopper_pearson, count_at_least, count_at_most, decide_drop, decide_share
 
 Make = Callable[..., Any]

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from robustest import __version__
 from robustest.cli import main
-from robustest.cli.command import _COMMANDS
+from robustest.cli.command import VERBS, _parser
 from robustest.errors import ConfigError, StoreError
 
 Make = Callable[..., Any]
-COMMANDS = tuple(_COMMANDS)
 
 
 def test_help_names_every_command_and_exit_code(robustest: Make) -> None:
     done = robustest("--help")
     assert done.code == 0
-    assert all(f"\n    {name} " in done.out for name in COMMANDS)
+    assert all(f"\n    {name} " in done.out for name in VERBS)
     assert all(f"{code} " in done.out for code in range(4))
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "corpus ls", "corpus verify", "corpus prune", "baseline show"])
+@pytest.mark.parametrize("command", [*VERBS, "corpus ls", "corpus verify", "corpus prune", "baseline show"])
 def test_every_command_has_help(robustest: Make, command: str) -> None:
     done = robustest(*command.split(), "--help")
     assert done.code == 0
@@ -77,7 +78,7 @@ def test_errors_have_their_code_and_no_traceback(
     def fail(*_: object, **__: object) -> int:
         raise error
 
-    monkeypatch.setattr("robustest.cli.commands.init.init", fail)
+    monkeypatch.setattr("robustest.cli.init.init", fail)
     done = robustest("init")
     assert (done.code, done.out) == (code, "")
     assert str(error).split(":", maxsplit=1)[0] in done.err
@@ -87,7 +88,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("robustest.cli.commands.init.init", fail)
+    monkeypatch.setattr("robustest.cli.init.init", fail)
     with pytest.raises(ZeroDivisionError):
         main(["init"])
 
@@ -101,7 +102,6 @@ def test_errors_steer_no_terminal(robustest: Make) -> None:
 LOADS = """
 import sys
 from robustest.cli import main
-from robustest.cli.command import _COMMANDS
 code = main(sys.argv[1:])
 heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
@@ -125,3 +125,25 @@ def test_nobody_reading_on_is_no_traceback(made: Make, row: Make, run_file: Make
     done = pytester.run("bash", "-c", f"({show}; echo $? > code) | head -1")
     assert (len(done.outlines), done.errlines) == (1, [])
     assert (pytester.path / "code").read_text(encoding="utf-8").strip() == "1"
+
+
+def leaves(parser: Any) -> Iterator[Any]:
+    """The parsers of verbs and their actions."""
+    inner = [
+        one for action in parser._actions if action.dest in ("command", "action") for one in action.choices.values()
+    ]
+    for one in inner:
+        yield from leaves(one)
+    if not inner:
+        yield parser
+
+
+def test_every_verb_takes_the_arguments_of_its_parser() -> None:
+    found = list(leaves(_parser()))
+    assert len(found) == 17
+    for one in found:
+        module, _, name = one.get_default("verb").partition(".")
+        verb = inspect.signature(getattr(import_module(f"robustest.cli.{module}"), name))
+        given = {action.dest for action in one._actions} - {"help"}
+        given |= {"rest"} if one.get_default("rest") is not None else set()
+        assert given == set(verb.parameters), one.prog

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from robustest import Settings
 from robustest.account import Ending
-from robustest.cli.commands.compare import by_claim
+from robustest.cli.compare import by_claim
 from robustest.results import NOT_PAIRED, Fact, Pairing, Verdict
 
 Make = Callable[..., Any]

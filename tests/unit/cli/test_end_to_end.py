@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from robustest.cli.commands.suggest import fewest
+from robustest.cli.suggest import fewest
 from robustest.reports.json_file import SCHEMA
 
 MODEL = """

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from robustest import Settings, devices
-from robustest.cli.commands.estimate import words
+from robustest.cli.estimate import words
 from robustest.reports import json_file
 from robustest.results import Cost
 
@@ -33,7 +33,7 @@ def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[
                 json_file.write(path, account(rows[device], lost=lost), Settings())
             return code
 
-        monkeypatch.setattr("robustest.cli.commands.estimate.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.estimate.run_pytest", run)
         return calls
 
     return of

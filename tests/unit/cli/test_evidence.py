@@ -256,7 +256,7 @@ def test_another_model_is_noticed(evidence: Callable[..., Any], robustest: Calla
 def test_a_statement_from_elsewhere_runs_nothing_else(
     evidence: Callable[..., Any], robustest: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, test: str
 ) -> None:
-    from robustest.cli.commands import evidence as verb
+    from robustest.cli import evidence as verb
     from robustest.reports.evidence import documents
 
     monkeypatch.setattr(verb, "run_pytest", lambda _: pytest.fail("it ran"))
@@ -293,7 +293,7 @@ def test_a_new_measurement_is_compared(
     changes: dict[str, Any],
     told: str,
 ) -> None:
-    from robustest.cli.commands import evidence as verb
+    from robustest.cli import evidence as verb
 
     row, made = prepared.row, prepared.made
 
@@ -325,7 +325,7 @@ def test_a_claim_more_or_less_is_noticed(
     missing: bool,
     told: str,
 ) -> None:
-    from robustest.cli.commands import evidence as verb
+    from robustest.cli import evidence as verb
 
     two = [prepared.row("test_a.py::test_x", prepared.made([True, True])) for _ in range(2)]
     again = prepared.run_file("again.json", two[: 1 if missing else 2])
@@ -348,7 +348,7 @@ def test_a_run_that_writes_no_results_is_a_difference(
     robustest: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from robustest.cli.commands import evidence as verb
+    from robustest.cli import evidence as verb
 
     monkeypatch.setattr(verb, "run_pytest", lambda _: 3)
     evidence(row("test_a.py::test_x", made([True, True])))

@@ -204,7 +204,7 @@ def test_two_hundred_claims_and_a_thousand_runs_of_as_many_models_stay_small(rob
 def test_shards_of_one_commit_are_a_run_of_it_and_of_several_of_none() -> None:
     from types import SimpleNamespace
 
-    from robustest.cli.commands.merge import origin_of
+    from robustest.cli.runs import origin_of
 
     def of(*origins: Origin | None) -> Origin | None:
         return origin_of([SimpleNamespace(origin=origin) for origin in origins])  # type: ignore[misc]

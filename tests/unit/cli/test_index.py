@@ -12,8 +12,8 @@ from accounts import account_of
 from robustest.settings import Settings
 
 pytest.importorskip("jinja2", reason="the HTML report is an extra")
-from robustest.reports.html.index import write as write_index
 from robustest.reports.html.page import write
+from robustest.reports.html.several import write_index
 
 Make = Callable[..., Any]
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from robustest.cli import main
-from robustest.cli.commands.example import FILES as EXAMPLE
-from robustest.cli.commands.init import ACTIONS, TESTS
+from robustest.cli.init import ACTIONS, EXAMPLE, TESTS
 from robustest.cli.project import Fixtures, fixtures_of, look_at
 
 Make = Callable[..., Any]
@@ -140,7 +139,7 @@ def test_places_of_model_and_samples_need_no_edit(robustest: Make) -> None:
 def test_a_project_that_cannot_be_looked_at_says_why_and_gets_no_test(
     robustest: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustest.cli.commands.init.look_at", lambda *_: "OSError: no weights\nat a line")
+    monkeypatch.setattr("robustest.cli.init.look_at", lambda *_: "OSError: no weights\nat a line")
     Path("my_project.py").write_text("def load_model(): ...\n\ndata = 3\n", encoding="utf-8")
     done = robustest("init", "--model", "my_project:load_model", "--data", "my_project:data")
     assert "return load_model()\n" in Path("conftest.py").read_text(encoding="utf-8")

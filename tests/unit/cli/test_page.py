@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from robustest import Settings
-from robustest.cli.command import _COMMANDS
+from robustest.cli.command import VERBS
 from robustest.cli.screen import Exit
 from robustest.reports import json_file
 
@@ -24,7 +24,7 @@ def section(command: str) -> str:
     return PAGE.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
 
 
-@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize("command", VERBS)
 def test_every_option_is_on_the_page_and_no_other(robustest: Make, command: str) -> None:
     nested = {
         "baseline": ("show", "update"),
@@ -60,5 +60,5 @@ def test_the_suggestion_is_what_is_printed(
         json_file.write(output, account(rows), Settings())
         return 0
 
-    monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)
+    monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
     assert "\n".join(robustest("suggest").lines[1:5]) + "\n" in BLOCKS

@@ -12,7 +12,7 @@ import pytest
 from accounts import account_of
 
 from robustest.cli import main
-from robustest.cli.commands.show import show
+from robustest.cli.runs import show
 from robustest.reports import github
 from robustest.reports.terminal import summary
 from robustest.results import Result
@@ -193,7 +193,7 @@ def test_a_hostile_test_id_steers_no_terminal(made: Make, row: Make, run_file: M
 
 def test_it_can_be_called_without_the_command(made: Make, row: Make, run_file: Make) -> None:
     path = run_file("a.json", [row("t::a", made([True]))])
-    assert show(str(path), details=False) == 0
+    assert show(str(path), details=False, markdown=False) == 0
 
 
 def test_on_a_terminal_the_verdict_comes_first_and_lines_are_folded(

@@ -12,7 +12,7 @@ import pytest
 
 from robustest import Settings
 from robustest.cli import main
-from robustest.cli.commands.suggest import QUIET, fewest
+from robustest.cli.suggest import QUIET, fewest
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -41,7 +41,7 @@ def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[
                 json_file.write(path, account(rows, lost=more.get("lost", [])), more.get("settings", Settings()))
             return code
 
-        monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
         return calls
 
     return of
@@ -72,7 +72,7 @@ def test_an_interruption_says_that_what_was_measured_is_kept(
     def interrupted(arguments: Sequence[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", interrupted)
+    monkeypatch.setattr("robustest.cli.suggest.run_pytest", interrupted)
     assert main(["suggest"]) == 130
     assert "the same command goes on with it" in capsys.readouterr().err
 

@@ -66,12 +66,6 @@ def test_what_finds_no_room_fills_the_other_domain() -> None:
     assert (split.source, split.target) == (((0, 1, 2),), ((5, 3, 4),))
 
 
-def test_unbalanced_superclasses_keep_all_they_can_halve(tree: ClassTree) -> None:
-    split = breeds_split(tree, level=2, split="rand", balanced=False)
-    assert [len(under) for under in split.source] == [3, 2, 1, 2]
-    assert [len(under) for under in split.target] == [3, 2, 1, 2]
-
-
 def test_seeds_draw_differently_and_only_where_there_is_a_draw(tree: ClassTree) -> None:
     splits = {seed: breeds_split(tree, level=2, subclasses=4, split="rand", seed=seed) for seed in range(8)}
     assert len({split.source for split in splits.values()}) > 1
@@ -82,26 +76,21 @@ def test_seeds_draw_differently_and_only_where_there_is_a_draw(tree: ClassTree) 
 branches = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=4)
 
 
-@given(branches, st.sampled_from(["good", "bad", "rand"]), st.booleans(), st.integers(0, 2**32 - 1))
-def test_domains_are_disjoint_even_and_of_the_superclass(
-    shape: list[list[int]], kind: Any, balanced: bool, seed: int
-) -> None:
+@given(branches, st.sampled_from(["good", "bad", "rand"]), st.integers(0, 2**32 - 1))
+def test_domains_are_disjoint_even_and_of_the_superclass(shape: list[list[int]], kind: Any, seed: int) -> None:
     nested = {
         f"s{i}": {f"s{i}b{j}": [f"s{i}b{j}-{k}" for k in range(n)] for j, n in enumerate(sizes)}
         for i, sizes in enumerate(shape)
     }
     assume(any(sum(sizes) >= 2 for sizes in shape))
     tree = ClassTree.from_dict(nested)
-    split = breeds_split(tree, level=1, split=kind, balanced=balanced, seed=seed)
+    split = breeds_split(tree, level=1, split=kind, seed=seed)
     for node, source, target in zip(split.superclasses, split.source, split.target, strict=True):
         inside = {tree.classes[leaf] for leaf in tree.leaves(node)}
         assert len(source) == len(target) >= 1
         assert {*source, *target} <= inside
         assert len({*source, *target}) == 2 * len(source)
-        if not balanced:
-            assert 2 * len(source) == len(inside) - len(inside) % 2
-    sizes = {len(source) for source in split.source}
-    assert not balanced or len(sizes) == 1
+    assert len({len(source) for source in split.source}) == 1
 
 
 def write_wordnet(folder: Path, *, groups: dict[str, tuple[int, int, int]]) -> None:

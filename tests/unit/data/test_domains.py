@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from robustest import DataError
 from robustest.data import as_samples
-from robustest.data.hierarchies import BreedsSplit, domain, domains
+from robustest.data.hierarchies import BreedsSplit, domains
 
 SPLIT = BreedsSplit(
     superclasses=("cat", "dog"), source=((4,), (0, 1)), target=((2,), (5, 6)), names={"cat": "cat", 4: "tabby"}
@@ -47,7 +47,7 @@ def test_a_domain_has_its_subclasses_under_their_superclasses() -> None:
 
 
 def test_samples_items_arrays_and_loaders_agree() -> None:
-    source = domain((X, Y), SPLIT, "source")
+    source = domains((X, Y), SPLIT)[0]
     x, y = source.arrays()
     assert x[:, 0, 0, 0].tolist() == [0, 1, 4, 7, 8]
     assert y.tolist() == [1, 1, 0, 1, 0]
@@ -65,14 +65,14 @@ def test_samples_items_arrays_and_loaders_agree() -> None:
 @pytest.mark.parametrize("targets", [Y.tolist(), Y, Y.numpy()])
 def test_labels_are_read_without_images_where_the_data_set_has_them(targets: Any) -> None:
     items = Items(targets)
-    assert domain(items, SPLIT, "source").ids.tolist() == [0, 1, 4, 7, 8]
+    assert domains(items, SPLIT)[0].ids.tolist() == [0, 1, 4, 7, 8]
     assert items.reads == 0
 
 
 @pytest.mark.parametrize("items", [Items(), Items([9] * 10, transform=int), Items([9] * 3)])
 def test_labels_are_read_item_by_item_where_it_has_not(items: Items) -> None:
     """A target transform makes other labels of them; targets of another length belong to something else."""
-    assert domain(items, SPLIT, "source").ids.tolist() == [0, 1, 4, 7, 8]
+    assert domains(items, SPLIT)[0].ids.tolist() == [0, 1, 4, 7, 8]
     assert items.reads == len(X)
 
 
@@ -85,4 +85,3 @@ def test_a_split_of_one_domain_has_no_two() -> None:
     whole = BreedsSplit(superclasses=("cat",), source=((4, 2),), names={})
     with pytest.raises(DataError, match='Pass split="rand"'):
         domains((X, Y), whole)
-    assert domain((X, Y), whole, "source").ids.tolist() == [2, 4, 8, 9]

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustest.data import outcome_files
-from robustest.data.outcome_files import READERS, read_file
-from robustest.data.outcomes import Outcomes
+from robustest.data import outcomes
+from robustest.data.outcomes import READERS, Outcomes, read_file
 from robustest.errors import ConfigError, DataError, UnknownNameError
 
 FILES = Path(__file__).with_name("outcomes")
@@ -484,9 +483,9 @@ def test_lines_and_fields_that_are_wrong_are_named_by_number(tmp_path: Path) -> 
 
 def test_a_larger_file_is_split_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, "a.csv", b"item,score\na,1\n")
-    monkeypatch.setattr(outcome_files, "LARGEST", path.stat().st_size)
+    monkeypatch.setattr(outcomes, "LARGEST", path.stat().st_size)
     assert Outcomes.read(path).score.tolist() == [1]
-    monkeypatch.setattr(outcome_files, "LARGEST", path.stat().st_size - 1)
+    monkeypatch.setattr(outcomes, "LARGEST", path.stat().st_size - 1)
     with pytest.raises(DataError, match="Split it"):
         Outcomes.read(path)
 

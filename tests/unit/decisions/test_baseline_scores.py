@@ -24,7 +24,7 @@ SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
 def claim_on(before: Scores | None, *, threshold: float | None = None, tolerance: float = 0.0) -> ScoreBaselineRule:
     return ScoreBaselineRule(
         other=ScoreRule(threshold=threshold, terms=SET),
-        asked=threshold is not None,
+        has_threshold=threshold is not None,
         before=before,
         tolerance=tolerance,
         terms=SET,

@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, Verdict, scores_model
+from robustest import Linf, ModelError, Verdict, as_classifier, rng, scores_model
 from robustest.attacks import RandomDraws
-from robustest.bounds import NoBound
+from robustest.bounds.operations import NoBound
 from robustest.engine import proving
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.proving import Proof
 from robustest.measure import measure_certified_accuracy
 
 N = 12
@@ -161,3 +164,98 @@ def test_what_cannot_be_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(net())
     assert found.details["proven"] == 0
     assert "no bound: its graph cannot be run" in found.notes
+
+
+def evaluator_and_chunk(n: int) -> tuple[Evaluator, Chunk, Tensor]:
+    """A network, n samples with ids from 100 on, and their margins; the last samples have the largest."""
+    evaluator = Evaluator(as_classifier(net()), torch.device("cpu"), batch_size=None, suppress=(), notes=[])
+    x = torch.rand(n, 4, generator=torch.Generator().manual_seed(1))
+    logits = evaluator.logits(x)
+    ids = 100 + torch.arange(n)
+    return evaluator, Chunk(ids, x, logits.argmax(1), rng.keys(0, ids), (0.0, 1.0)), torch.arange(n) / n
+
+
+def proving_all_but(
+    monkeypatch: pytest.MonkeyPatch, *unproven: int, margin: float = 1.0
+) -> tuple[list[list[int]], Chunk, Evaluator, Tensor]:
+    """Bounds that prove all rows but some; the rows that are asked for, in order."""
+    evaluator, chunk, margins = evaluator_and_chunk(50)
+    asked: list[list[int]] = []
+    where = {tuple(row.tolist()): at for at, row in enumerate(chunk.x)}
+
+    def bounds(network: Any, ball: Any, y: Tensor, classes: int) -> Proof:
+        rows = [where[tuple(row.tolist())] for row in ball.x]
+        asked.append(rows)
+        proven = torch.tensor([row not in unproven for row in rows])
+        return Proof(proven=proven, margin=torch.where(proven, margin, -margin))
+
+    monkeypatch.setattr(proving, "prove", bounds)
+    return asked, chunk, evaluator, margins
+
+
+def test_the_clearest_samples_are_bounded_first_and_the_others_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, chunk, evaluator, margins = proving_all_but(monkeypatch, 3, 44)
+    held = torch.arange(50) > 2
+    with pytest.raises(ModelError, match="Expected no sample both proven and broken but sample 102 is"):
+        proving.prove_rows(evaluator, chunk, THREAT, held, margins)
+    assert asked[:4] == [[49], list(range(48, 41, -1)), list(range(41, 9, -1)), list(range(9, 2, -1))]
+    assert asked[4] == [2, 1, 0], "and those that the attack broke"
+
+
+def test_four_broken_samples_are_bounded_at_most_and_the_first_that_is_proven_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, chunk, evaluator, margins = proving_all_but(monkeypatch, 49, 48)
+    with pytest.raises(ModelError, match="sample 147 is"):
+        proving.prove_rows(evaluator, chunk, THREAT, torch.arange(50) < 40, margins)
+    assert asked[-1] == [49, 48, 47, 46]
+    sound, chunk, evaluator, margins = proving_all_but(monkeypatch, 49, 48, 47, 46)
+    found = proving.prove_rows(evaluator, chunk, THREAT, torch.arange(50) < 40, margins)
+    assert found.rows.tolist() == [True] * 40 + [False] * 10
+    assert sound[-1] == [49, 48, 47, 46]
+
+
+def test_what_is_proven_is_returned_by_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, chunk, evaluator, margins = proving_all_but(monkeypatch, 0, 7, 20, 49)
+    found = proving.prove_rows(evaluator, chunk, THREAT, torch.ones(50, dtype=torch.bool), margins)
+    assert [at for at, proven in enumerate(found.rows.tolist()) if not proven] == [0, 7, 20, 49]
+    assert found.note == ""
+    nothing = proving.prove_rows(evaluator, chunk, THREAT, torch.arange(50) < 1, margins)
+    assert not nothing.rows.any()
+
+
+@pytest.mark.parametrize(("held", "tried"), [(50, 8), (8, 8), (5, 5)])
+def test_a_chunk_is_given_up_where_none_of_its_pilot_is_proven(
+    held: int, tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, chunk, evaluator, margins = proving_all_but(monkeypatch, *range(50))
+    found = proving.prove_rows(evaluator, chunk, THREAT, torch.arange(50) < held, margins)
+    assert found.note == f"no bound: given up where none of a chunk's {tried} clearest samples was proven"
+    assert [len(rows) for rows in asked] == [1, tried - 1]
+    assert not found.rows.any()
+    none = proving.prove_rows(evaluator, chunk, THREAT, torch.zeros(50, dtype=torch.bool), margins)
+    assert none.note == ""
+
+
+def test_a_graph_that_raises_or_gives_another_shape_is_not_the_models() -> None:
+    evaluator, chunk, _ = evaluator_and_chunk(12)
+
+    def raises(x: Tensor) -> Tensor:
+        raise RuntimeError("y" * 200 + "\nsecond line")
+
+    with pytest.raises(NoBound, match=r"cannot be run \(y{120}\)"):
+        proving._agrees(raises, evaluator, chunk)  # type: ignore[arg-type]
+    model = evaluator.model
+    for other in (lambda x: model(x)[:, :2], lambda x: model(x)[:5], lambda x: model(x) + 1e-6):
+        assert not proving._agrees(other, evaluator, chunk)  # type: ignore[arg-type]
+    assert proving._agrees(model, evaluator, chunk)  # type: ignore[arg-type]
+
+
+def test_a_task_of_other_outputs_has_no_bound() -> None:
+    from robustest import Regression
+
+    evaluator, chunk, margins = evaluator_and_chunk(12)
+    evaluator.task = Regression(0.1)
+    found = proving.prove_rows(evaluator, chunk, THREAT, torch.ones(12, dtype=torch.bool), margins)
+    assert found.note == "no bound: regression is another task than classification"
+    assert not found.rows.any()

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import robustest
-from robustest.identity import keys
+from robustest.identity.dependencies import Dependencies
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.settings import Settings
 
@@ -24,7 +24,7 @@ HOME = Path(robustest.__file__).parent
 
 def test_no_key_is_made_but_by_key_of() -> None:
     with pytest.raises(TypeError, match="key_of"):
-        Key("ab" * 32, keys._Shared(), asked=True, maker=object())
+        Key("ab" * 32, Dependencies(), recheck=True, maker=object())
     with pytest.raises(TypeError):
         type("Mine", (Key,), {})  # else a class of one's own would pass for a key
 
@@ -58,8 +58,8 @@ def test_the_places_that_store_take_a_key() -> None:
         assert function.__annotations__["key"] == "Key"
 
 
-def name(*, asked: bool, **about: object) -> str:
-    return key_of("test", about, Settings(), asked=asked).name
+def name(*, recheck: bool, **about: object) -> str:
+    return key_of("test", about, Settings(), recheck=recheck).name
 
 
 CHANGES = {
@@ -80,25 +80,25 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_surrounds_counts_where_nothing_is_asked(change: str) -> None:
     there, back = CHANGES[change]
-    before = name(asked=False), name(asked=True)
+    before = name(recheck=False), name(recheck=True)
     try:
         there()
-        after = name(asked=False), name(asked=True)
+        after = name(recheck=False), name(recheck=True)
     finally:
         back()
     assert after[0] != before[0]
     assert after[1] == before[1]
-    assert name(asked=False) == before[0]
+    assert name(recheck=False) == before[0]
 
 
 @pytest.mark.parametrize("place", ["torch.nn.functional.gelu", "torch.optim.SGD.step", "numpy.var", "random.gauss"])
 def test_a_function_that_was_replaced_in_a_package_counts(place: str) -> None:
-    before = name(asked=False)
+    before = name(recheck=False)
     with patch(place, lambda *args, **kwargs: None):  # noqa: ARG005 - whatever it is called with
-        assert name(asked=False) != before
+        assert name(recheck=False) != before
     with patch(place), suppress(Unhashable):  # a mock: nobody can read what it will do
-        assert name(asked=False) != before
-    assert name(asked=False) == before
+        assert name(recheck=False) != before
+    assert name(recheck=False) == before
 
 
 def test_a_cache_that_holds_answers_has_no_identity_where_nothing_is_asked(tmp_path: Path) -> None:
@@ -109,13 +109,13 @@ def test_a_cache_that_holds_answers_has_no_identity_where_nothing_is_asked(tmp_p
     def train() -> str:
         return read()
 
-    assert name(asked=False, train=train)
+    assert name(recheck=False, train=train)
     read()
     with pytest.raises(Unhashable, match="a cache that holds answers already"):
-        name(asked=False, train=train)
-    assert name(asked=True, train=train)
+        name(recheck=False, train=train)
+    assert name(recheck=True, train=train)
     read.cache_clear()
-    assert name(asked=False, train=train)
+    assert name(recheck=False, train=train)
 
 
 @pytest.mark.parametrize("held", [stat, access, listed], ids=["stat", "access", "stat in a list"])
@@ -126,14 +126,14 @@ def test_a_function_that_is_not_seen_to_ask_has_no_identity_where_nothing_is_ask
     def by_itself() -> object:
         return held
 
-    assert name(asked=False, train=through_os)
-    assert name(asked=True, train=by_itself)
+    assert name(recheck=False, train=through_os)
+    assert name(recheck=True, train=by_itself)
     with pytest.raises(Unhashable, match=r"taken out of os, so that its calls are not seen"):
-        name(asked=False, train=by_itself)
+        name(recheck=False, train=by_itself)
 
 
 def test_parts_are_told_from_each_other_and_share_what_was_read(tmp_path: Path) -> None:
-    whole, path = key_of("test", {}, None, asked=False), tmp_path / "read"
+    whole, path = key_of("test", {}, None, recheck=False), tmp_path / "read"
     path.touch()
     one, two = whole.part(1), whole.part(2)
     assert len({whole.name, one.name, two.name, whole.part(1, 2).name}) == 4
@@ -145,5 +145,5 @@ def test_parts_are_told_from_each_other_and_share_what_was_read(tmp_path: Path) 
 
 @pytest.mark.parametrize("setting", [{"seed": 3}, {"precision": "bf16"}, {"suppress": ("random_forward",)}])
 def test_settings_that_outcomes_depend_on_count(setting: dict[str, object]) -> None:
-    one, other = (key_of("test", {}, used, asked=True).name for used in (Settings(), Settings(**setting)))  # type: ignore[arg-type]
+    one, other = (key_of("test", {}, used, recheck=True).name for used in (Settings(), Settings(**setting)))  # type: ignore[arg-type]
     assert one != other

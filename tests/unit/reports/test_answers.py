@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from robustest.reports.answers import drawn_answers
-from robustest.reports.pictures import save_exhibit
+from robustest.reports.pictures import drawn_answers, save_exhibit
 
 GREY = np.full((40, 60, 3), 128, dtype=np.uint8)
 

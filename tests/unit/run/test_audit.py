@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from robustest import Linf, Verdict
 from robustest.account import Row
 from robustest.attacks import PGD, Cascade, RandomDraws, Stage
-from robustest.cli.commands.suggest import suggestion
+from robustest.cli.suggest import suggestion
 from robustest.context import Context, running
 from robustest.health import HEALTH_CHECKS
 from robustest.measure import measure_robust_accuracy, measure_robust_score
 from robustest.pytest_plugin.reports import update_baselines
-from robustest.run.audit import FEW
+from robustest.run.driver import FEW
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
 

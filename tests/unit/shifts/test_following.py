@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustest import Classification, ConfigError, MultiLabel, Regression, Segmentation, Shift, rng
 from robustest.shifts import as_shift, follow_targets
-from robustest.shifts.following import MOVING
+from robustest.shifts.registry import MOVING
 
 TASK = Segmentation(3, ignore=255)
 KEY = rng.keys(0, torch.arange(6))

@@ -145,11 +145,9 @@ def on_grid(count: int, *, bounds: tuple[float, float] = (0.0, 1.0), shape: tupl
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0), (-2.1, 2.7)])
-@pytest.mark.parametrize("mask", [False, True])
-def test_inputs_on_levels_take_one_byte_an_element(tmp_path: Path, bounds: tuple[float, float], mask: bool) -> None:
+def test_inputs_on_levels_take_one_byte_an_element(tmp_path: Path, bounds: tuple[float, float]) -> None:
     found = on_grid(20, bounds=bounds)
-    exact8 = torch.ones(20, dtype=torch.bool) if mask else None
-    assert Corpus(tmp_path, 1).add("a", found, bounds=bounds, exact8=exact8)
+    assert Corpus(tmp_path, 1).add("a", found, bounds=bounds)
     assert files(tmp_path)[0].stat().st_size < 20 * 3 * 16 * 16 + 3000
     back = Corpus(tmp_path, 1).load("a")
     assert back is not None
@@ -164,19 +162,14 @@ def test_bounds_are_zero_and_one_unless_they_are_given(tmp_path: Path) -> None:
     assert not bool(on_levels(found.x, (-1.0, 1.0)).any())
 
 
-def test_inputs_between_levels_stay_floats_whatever_the_mask_says(tmp_path: Path) -> None:
+def test_inputs_between_levels_stay_floats(tmp_path: Path) -> None:
     found = on_grid(20)
     found.x[::2] += 1e-4
-    assert Corpus(tmp_path, 1).add("a", found, exact8=torch.ones(20, dtype=torch.bool))
+    assert Corpus(tmp_path, 1).add("a", found)
     back = Corpus(tmp_path, 1).load("a")
     assert back is not None
     assert torch.equal(back.x, found.x)
     assert files(tmp_path)[0].stat().st_size > 10 * 5 * 3 * 16 * 16
-
-
-def test_rows_that_the_mask_leaves_out_stay_floats(tmp_path: Path) -> None:
-    Corpus(tmp_path, 1).add("a", on_grid(20), exact8=torch.zeros(20, dtype=torch.bool))
-    assert files(tmp_path)[0].stat().st_size > 20 * 4 * 3 * 16 * 16
 
 
 def test_names_that_look_alike_are_apart(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from robustest.store.files import Damaged, tidy
 
 def made(name: str) -> Key:
     """A key under which something was computed."""
-    key = key_of(name, {}, None, asked=True)
+    key = key_of(name, {}, None, recheck=True)
     with key.watching():
         return key
 
@@ -294,7 +294,7 @@ from robustest.identity.keys import key_of
 from robustest.store.entries import Entry, Store
 from robustest.store.files import save_record
 folder = Path(".")
-key = key_of("one", {}, None, asked=True)
+key = key_of("one", {}, None, recheck=True)
 with key.watching():
     pass
 others = [key.part(number) for number in range(5000)]
@@ -333,7 +333,7 @@ from pathlib import Path
 import torch
 from robustest.identity.keys import key_of
 from robustest.store.entries import Entry, Store
-folder, key = Path(sys.argv[1]), key_of("one", {}, None, asked=True)
+folder, key = Path(sys.argv[1]), key_of("one", {}, None, recheck=True)
 with key.watching():
     pass
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
@@ -377,7 +377,7 @@ def test_nothing_is_stored_or_recalled_but_under_a_key_that_covers_all(tmp_path:
 
 
 def test_what_was_not_watched_as_it_was_computed_is_not_stored(tmp_path: Path, entry: Entry) -> None:
-    key = key_of("unwatched", {}, None, asked=False)
+    key = key_of("unwatched", {}, None, recheck=False)
     with pytest.raises(StoreError, match="watching"):
         Store(tmp_path).save(key, entry)
     with pytest.raises(ZeroDivisionError), key.watching():
@@ -389,21 +389,21 @@ def test_what_was_not_watched_as_it_was_computed_is_not_stored(tmp_path: Path, e
     assert Store(tmp_path).save(key.part(1), entry)
 
 
-@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("recheck", [False, True])
 def test_what_opened_a_connection_is_stored_only_where_it_is_asked_again(
-    tmp_path: Path, entry: Entry, asked: bool
+    tmp_path: Path, entry: Entry, recheck: bool
 ) -> None:
-    key, store = key_of("outward", {}, None, asked=asked), Store(tmp_path)
+    key, store = key_of("outward", {}, None, recheck=recheck), Store(tmp_path)
     with key.watching(), socket.socket() as one:
         one.settimeout(0.01)
         with suppress(OSError):
             one.connect(("127.0.0.1", 9))
-    assert store.save(key, entry) is asked
-    assert store.unknowable == ("" if asked else "opens a connection")
+    assert store.save(key, entry) is recheck
+    assert store.unknowable == ("" if recheck else "opens a connection")
 
 
 def test_an_entry_is_loaded_only_while_all_that_was_read_is_what_it_was(tmp_path: Path, entry: Entry) -> None:
-    key, read, store = key_of("reader", {}, None, asked=False), tmp_path / "read", Store(tmp_path / "store")
+    key, read, store = key_of("reader", {}, None, recheck=False), tmp_path / "read", Store(tmp_path / "store")
     read.write_text("1")
     with key.watching(), read.open() as file:
         file.read()

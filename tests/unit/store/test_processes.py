@@ -25,7 +25,7 @@ warnings.filterwarnings("ignore", "This process .* is multi-threaded", Deprecati
 folder = Path(sys.argv[1])
 
 def made(n):
-    found = key_of(str(n), {}, None, asked=True)
+    found = key_of(str(n), {}, None, recheck=True)
     with found.watching():
         return found
 

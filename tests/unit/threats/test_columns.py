@@ -31,6 +31,7 @@ from robustest.threats import (
     Within,
     rendered,
 )
+from robustest.threats.columns import _GRID, _below
 
 BOUNDS = (0.0, 10.0)
 RULES: dict[Any, Any] = {
@@ -411,3 +412,331 @@ def test_rules_that_allow_no_change_claim_nothing(rule: Any) -> None:
     x = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(6, 1)
     with pytest.raises(ConfigError, match="a column that may change"):
         measure_robust_accuracy(lambda z: z, (x, x.argmax(1)), Columns({0: rule}), at_least=0.5)
+
+
+# One column at a time
+
+
+def grid(low: float, high: float) -> list[float]:
+    return torch.linspace(low, high, _GRID).tolist()
+
+
+ONE_COLUMN: list[tuple[Any, tuple[float, float], float, list[float]]] = [
+    (Within(-1.5, 0.7), BOUNDS, 5.0, grid(3.5, 5.7)),
+    (Within(-1.5, 0.7), BOUNDS, 0.5, grid(0.0, 1.2)),
+    (Within(-1.5, 0.7), BOUNDS, 9.5, grid(8.0, 10.0)),
+    (Within(-1.5, 0.7), BOUNDS, 12.0, grid(10.5, 12.0)),  # outside of its range: no farther
+    (Within(-1.5, 0.7), BOUNDS, -1.0, grid(-1.0, -0.3)),
+    (Relative(0.1), BOUNDS, 5.0, grid(4.5, 5.5)),
+    (Relative(0.1), (-10.0, 10.0), -5.0, grid(-5.5, -4.5)),
+    (Relative(0.1), BOUNDS, 0.0, []),
+    (Increase(2), BOUNDS, 5.0, grid(5.0, 7.0)),
+    (Increase(2), BOUNDS, 10.0, []),
+    (Decrease(0.25), BOUNDS, 5.0, grid(4.75, 5.0)),
+    (Decrease(0.25), BOUNDS, 0.0, []),
+    (Whole(2), BOUNDS, 4.0, [2, 3, 5, 6]),
+    (Whole(2), BOUNDS, 9.0, [7, 8, 10]),
+    (Whole(2), BOUNDS, 0.0, [1, 2]),
+    (Whole(-1, 3), BOUNDS, 4.0, [3, 5, 6, 7]),
+    (Whole(0, 1), BOUNDS, 10.0, []),
+    (Whole(2), (0.5, 5.5), 4.0, [2, 3, 5]),
+    (AnyOf(0, 3, 7), BOUNDS, 3.0, [0, 7]),
+    (AnyOf(7, 0, 3), BOUNDS, 5.0, [0, 3, 7]),
+    (AnyOf(3), BOUNDS, 3.0, []),
+]
+
+
+@pytest.mark.parametrize(("rule", "bounds", "value", "want"), ONE_COLUMN, ids=str)
+def test_a_column_has_these_values_and_its_own_again(
+    rule: Any, bounds: tuple[float, float], value: float, want: list[float]
+) -> None:
+    threat = Columns({0: rule}).resolved(1, bounds)
+    x = torch.tensor([[value]])
+    region, place = threat.region(x, bounds), torch.tensor([0])
+    assert int(threat.places(x, region)) == 1
+    assert int(threat.choices(x, place, region)) == len(want)
+    made = [float(threat.moved(x, place, torch.tensor([at]), region)) for at in range(len(want))]
+    assert made == pytest.approx(want, rel=1e-6)
+    assert made == sorted(made)
+    shown = [rendered(threat, torch.tensor([[one]]), region) for one in made]
+    assert [float(one) for one in shown] == made, "each is shown as it is"
+    other = next((one for one in made if one != value), None)
+    if other is not None:
+        z = torch.tensor([[other]])
+        assert float(threat.size(z, region)) == 1
+        assert int(threat.choices(z, place, region)) == len(want) + 1, "it can be put back"
+        assert float(threat.moved(z, place, torch.tensor([len(want)]), region)) == value
+    for far in (-1e6, 1e6):
+        z = threat.render(threat.project(torch.tensor([[far]]), region), region)
+        ends = [*want, value]
+        assert float(z) == pytest.approx(min(ends) if far < 0 else max(ends), rel=1e-6)
+    finite = isinstance(rule, (Whole, AnyOf)) or not want
+    assert float(threat.points(region)) == (1 + len(want) if finite else float("inf"))
+    starts = threat.start(
+        {name: one.repeat_interleave(200, 0) for name, one in region.items()}, rng.keys(0, torch.arange(200))
+    )
+    if want:
+        assert min(ends) <= float(starts.min()) <= float(starts.max()) <= max(ends)
+        assert bool((starts != value).float().mean() > 0.9)
+        if finite:
+            assert {float(one) for one in starts} == set(want)
+        else:
+            assert float(starts.max() - starts.min()) > 0.9 * (max(want) - min(want))
+    else:
+        assert bool((starts == value).all())
+
+
+@pytest.mark.parametrize(
+    ("rule", "own", "shown"),
+    [
+        (Whole(2), 4.0, {4.4: 4, 4.6: 5, 2.6: 3, 1.0: 2, 9.0: 6}),
+        (AnyOf(0, 3, 7), 3.0, {1.4: 0, 1.6: 3, 4.9: 3, 5.1: 7, -9.0: 0, 99.0: 7}),
+        (AnyOf(0, 3, 7), 5.0, {3.9: 3, 4.0: 5, 4.2: 5, 6.0: 5, 6.1: 7, 1.4: 0, 1.6: 3}),
+        (Within(-1, 1), 5.0, {4.2: 4.2, 3.9: 4.0, 6.5: 6.0}),
+    ],
+    ids=str,
+)
+def test_a_proposal_is_shown_at_the_nearest_value(rule: Any, own: float, shown: dict[float, float]) -> None:
+    threat = Columns({0: rule}).resolved(1, BOUNDS)
+    x = torch.full((len(shown), 1), own)
+    found = threat.render(torch.tensor([[one] for one in shown]), threat.region(x, BOUNDS))
+    assert found.flatten().tolist() == pytest.approx(list(shown.values()))
+
+
+def test_the_heaviest_allowed_place_of_a_block_is_shown_and_of_equal_ones_its_own() -> None:
+    threat = Columns({(1, 2, 3): AnyOf(0, 2)}).resolved(5, BOUNDS)
+    x = torch.tensor([[9.0, 0.0, 1.0, 0.0, 9.0]]).repeat(5, 1)  # its own place is none of those allowed
+    weights = torch.tensor([[0.9, 0.1, 0.2], [0.2, 0.1, 0.9], [0.2, 0.9, 0.2], [0.5, 0.5, 0.5], [0.3, 0.3, 0.31]])
+    region = threat.region(x, BOUNDS)
+    z = torch.cat([x[:, :1], weights, x[:, 4:]], 1)
+    assert threat.render(z, region)[:, 1:4].argmax(1).tolist() == [0, 2, 1, 1, 2]
+    assert bool((threat.render(z, region)[:, [0, 4]] == 9).all())
+    assert threat.size(z, region).tolist() == [1, 1, 0, 0, 1]
+    assert int(threat.choices(x, torch.zeros(5, dtype=torch.int64), region)[0]) == 2
+    assert region["high"][0].tolist() == [9, 1, 1, 1, 9]
+    assert region["low"][0].tolist() == [9, 0, 0, 0, 9]
+    two = Columns({(0, 1): AnyOf(), (2, 3, 4): AnyOf()}).resolved(5, BOUNDS)  # of different sizes
+    own = torch.tensor([[0.0, 1.0, 0.0, 0.0, 1.0]])
+    region = two.region(own, BOUNDS)
+    assert two.points(region).tolist() == [6]
+    every = two.point(torch.arange(6).view(1, -1), region)[0]
+    assert bool((every[:, :2].sum(1) == 1).all())
+    assert bool((every[:, 2:].sum(1) == 1).all())
+    assert len(every.unique(dim=0)) == 6
+
+
+def test_the_fields_that_moved_farthest_are_kept() -> None:
+    rules: dict[Any, Any] = {0: Within(-1, 1), 1: Within(-4, 4), (2, 3): AnyOf()}
+    x = torch.tensor([[5.0, 5.0, 1.0, 0.0]])
+    z = torch.tensor([[5.9, 6.0, 0.4, 0.6]])  # .45 of the range, .125, and .2
+    for most, want in ((1, [5.9, 5, 1, 0]), (2, [5.9, 5, 0, 1]), (3, [5.9, 6, 0, 1]), (None, [5.9, 6, 0, 1])):
+        threat = Columns(rules, max_changed=most).resolved(4, BOUNDS)
+        region = threat.region(x, BOUNDS)
+        assert threat.render(z, region)[0].tolist() == pytest.approx(want)
+        assert float(threat.size(z, region)) == min(most or 3, 3)
+        assert threat.radius == min(most or 3, 3)
+
+
+def test_one_change_too_many_puts_another_one_back_by_turns() -> None:
+    threat = Columns({at: Whole(3) for at in range(4)}, max_changed=2).resolved(4, BOUNDS)
+    x = torch.full((1, 4), 5.0)
+    region, z = threat.region(x, BOUNDS), torch.tensor([[6.0, 5.0, 5.0, 6.0]])
+    made = {c: threat.moved(z, torch.tensor([1]), torch.tensor([c]), region)[0].tolist() for c in range(4)}
+    assert made == {0: [6, 2, 5, 5], 1: [5, 3, 5, 6], 2: [6, 4, 5, 5], 3: [5, 6, 5, 6]}
+    again = threat.moved(z, torch.tensor([0]), torch.tensor([0]), region)[0].tolist()
+    assert again == [2, 5, 5, 6], "a changed field changes once more"
+
+
+# Relations
+
+
+@pytest.mark.parametrize(
+    ("relation", "own", "z", "want"),
+    [
+        (Linear({0: 1, 1: 1}, at_most=10), (4, 4), (8, 8), (5, 5)),
+        (Linear({0: 1, 1: 1}, at_most=10), (4, 4), (8, 4), (6, 4)),
+        (Linear({0: 1, 1: 1}, at_most=10), (4, 4), (5, 4), (5, 4)),
+        (Linear({0: 1, 1: 1}, at_least=10), (6, 6), (2, 6), (4, 6)),
+        (Linear({0: 1, 1: 1}, at_least=10), (6, 6), (2, 2), (5, 5)),
+        (Linear({0: 1, 1: 1}, equals=10), (4, 6), (8, 6), (6, 4)),
+        (Linear({0: 1, 1: 1}, equals=10), (4, 6), (2, 6), (3, 7)),
+        (Linear({0: 2, 1: -1}, at_most=4), (4, 4), (6, 4), (4, 4)),
+        (Linear({0: 1, 2: 1}, at_most=10), (4, 4), (8, 4), (7, 4)),  # a column that no rule changes counts
+    ],
+    ids=str,
+)
+def test_the_nearest_row_that_a_relation_allows_is_shown(relation: Linear, own: Any, z: Any, want: Any) -> None:
+    threat = Columns({0: Within(-5, 5), 1: Within(-5, 5)}, where=[relation]).resolved(3, BOUNDS)
+    x, proposal = (torch.tensor([[*map(float, one), 3.0]]) for one in (own, z))
+    region = threat.region(x, BOUNDS)
+    found = rendered(threat, proposal, region)
+    assert found[0].tolist() == pytest.approx([*want, 3], abs=1e-3)
+    assert bool(threat.feasible(found, region).all())
+
+
+def test_whole_numbers_are_rounded_into_what_a_relation_allows() -> None:
+    for sign, relation in ((1, Linear({0: 1, 1: 1}, at_most=10.5)), (-1, Linear({0: 1, 1: 1}, at_least=5.5))):
+        threat = Columns({0: Whole(5), 1: Within(-5, 5)}, where=[relation]).resolved(2, BOUNDS)
+        x = torch.tensor([[4.0, 4.0]])
+        found = rendered(threat, x + sign * torch.tensor([[4.0, 0.0]]), threat.region(x, BOUNDS))
+        assert found[0].tolist() == ([6, 4] if sign > 0 else [2, 4])
+
+
+def test_a_row_that_a_rule_or_a_relation_denies_is_not_feasible() -> None:
+    rules: dict[Any, Any] = {0: Within(-1, 1), 1: Whole(2), (2, 3): AnyOf(), 4: AnyOf(1, 2)}
+    where = [Linear({0: 1, 1: 1}, at_most=10), lambda t: t[:, 0] < 5.9]
+    threat = Columns(rules, max_changed=2, where=where).resolved(6, BOUNDS)
+    own = torch.tensor([5.0, 4.0, 1.0, 0.0, 1.0, 9.0])
+    rows = {
+        (5.0, 4.0, 1.0, 0.0, 1.0, 9.0): True,
+        (5.5, 4.0, 1.0, 0.0, 1.0, 9.0): True,
+        (4.0, 4.0, 0.0, 1.0, 1.0, 9.0): True,
+        (5.0, 2.0, 1.0, 0.0, 2.0, 9.0): True,
+        (5.5, 3.0, 1.0, 0.0, 2.0, 9.0): False,  # three fields
+        (3.9, 4.0, 1.0, 0.0, 1.0, 9.0): False,
+        (5.0, 4.5, 1.0, 0.0, 1.0, 9.0): False,
+        (5.0, 7.0, 1.0, 0.0, 1.0, 9.0): False,
+        (5.0, 4.0, 0.5, 0.5, 1.0, 9.0): False,
+        (5.0, 4.0, 1.0, 1.0, 1.0, 9.0): False,
+        (5.0, 4.0, 1.0, 0.0, 3.0, 9.0): False,
+        (5.0, 4.0, 1.0, 0.0, 1.0, 8.0): False,  # a column without a rule
+        (5.0, 6.0, 1.0, 0.0, 1.0, 9.0): False,  # 11 in all
+        (5.95, 4.0, 1.0, 0.0, 1.0, 9.0): False,
+    }
+    x = torch.tensor(list(rows))
+    assert threat.feasible(x, threat.region(own.expand(len(rows), -1), BOUNDS)).tolist() == list(rows.values())
+
+
+@pytest.mark.parametrize("answer", [lambda t: t, lambda t: (t[:, 0] > 0).float(), lambda t: [True] * (len(t) + 1)])
+def test_a_relation_answers_with_a_bool_for_each_row(answer: Any) -> None:
+    threat = Columns({0: Within(-1, 1)}, where=[answer]).resolved(2, BOUNDS)
+    x = torch.rand(4, 2)
+    with pytest.raises(ConfigError, match="4 bools of a relation"):
+        rendered(threat, x + 0.1, threat.region(x, BOUNDS))
+    held = Columns({0: Within(-1, 1)}, where=lambda t: [True] * len(t)).resolved(2, BOUNDS)  # type: ignore[arg-type]
+    assert bool((rendered(held, x + 0.1, held.region(x, BOUNDS)) != x).any())
+
+
+def test_steps_are_as_long_as_each_column_has_room() -> None:
+    rules: dict[Any, Any] = {0: Within(-1, 3), 1: Relative(0.1), 2: AnyOf(0, 3, 7), (3, 4): AnyOf(), 5: Within(-50, 50)}
+    gradient = torch.tensor([[1.0, -2.0, 0.5, 1.0, -1.0, 0.1, 7.0]])
+    room = torch.tensor([4.0, 1.0, 10.0, 1.0, 1.0, 10.0, 0.0])
+    plain = Columns(rules).resolved(7, BOUNDS)
+    assert torch.allclose(plain.ascent(gradient), gradient.sign() * room)
+    few = Columns(rules, max_changed=2).resolved(7, BOUNDS)
+    pull = gradient * room
+    assert torch.allclose(few.ascent(gradient), room * pull / pull.abs().amax())
+    assert torch.equal(Columns(rules).ascent(gradient), gradient.sign()), "before the table is known"
+    x = torch.tensor([[1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0]]).repeat(3, 1)
+    assert few.stride(few.region(x, BOUNDS)).tolist() == [1, 1, 1]
+
+
+def test_numbers_and_their_ranges_are_named() -> None:
+    rules: dict[Any, Any] = {0: Within(-1, 3), "b": Whole(1), (3, 4): AnyOf(), 2: AnyOf(1, 2), 5: Fixed()}
+    threat = Columns(rules, ranges={0: (-2.0, 8.0)})
+    assert threat.spans == {}
+    assert threat.numbers() == []
+    known = threat.resolved(6, BOUNDS, names=["a", "b", "c", "d", "e", "f"])
+    assert known.numbers() == [(0, -2.0, 8.0), (1, 0.0, 10.0)]
+    assert known.spans == {"0": "-2 to 8", "b": "0 to 10"}
+    for name in (-1, 6, "z"):
+        with pytest.raises(ConfigError, match="columns among a, b, c, d, e, f"):
+            Columns({name: Whole(1)}).resolved(6, BOUNDS, names=list("abcdef"))
+
+
+def test_rows_of_very_many_fields_are_not_counted() -> None:
+    for fields, most, counted in ((17, None, True), (18, None, False), (18, 17, True), (18, 3, True)):
+        threat = Columns({at: Whole(0, 1) for at in range(fields)}, max_changed=most).resolved(fields, BOUNDS)
+        points = threat.points(threat.region(torch.zeros(1, fields), BOUNDS))
+        assert bool(points.isfinite()) is counted
+        if counted and most is None:
+            assert float(points) == 2.0**fields
+    wide = Columns({at: Whole(0, 10**6) for at in range(3)}).resolved(3, (0.0, 2.0**24))
+    assert not bool(wide.points(wide.region(torch.zeros(1, 3), (0.0, 2.0**24))).isfinite())
+    related = Columns({0: Within(-2, 2)}, where=[small]).resolved(2, BOUNDS, cells=[[1.0], []])
+    assert not bool(related.points(related.region(torch.ones(1, 2), BOUNDS)).isfinite())
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.1, 1 / 3, -0.1, 1e-3, 16777217.0])
+def test_a_threshold_is_the_largest_stored_number_that_is_not_above_it(threshold: float) -> None:
+    found = _below(threshold)
+    assert found == float(np.float32(found))
+    assert found <= threshold < float(np.nextafter(np.float32(found), np.float32(np.inf)))
+
+
+class Check:
+    def __init__(self, **statistics: float) -> None:
+        self.statistics = statistics
+
+
+class Schema:
+    """As pandera's: columns by name, with checks."""
+
+    def __init__(self, **columns: list[Any]) -> None:
+        self.columns = {name: type("Column", (), {"checks": checks})() for name, checks in columns.items()}
+
+
+def test_ranges_come_from_the_checks_of_a_schema() -> None:
+    schema = Schema(
+        a=[Check(min_value=0), Check(min_value=1, max_value=9), Check(max_value=8)],
+        b=[Check(min_value=0)],
+        c=[type("Check", (), {"statistics": None})(), object()],
+    )
+    assert Columns({"a": Within(-1, 1)}, ranges=schema).ranges == (("a", (1.0, 8.0)),)
+    model = type("Model", (), {"to_schema": staticmethod(lambda: schema)})
+    assert Columns({"a": Within(-1, 1)}, ranges=model).ranges == (("a", (1.0, 8.0)),)
+    for wrong in (3, object(), "a"):
+        with pytest.raises(ConfigError, match="ranges by column, or a schema of pandera"):
+            Columns({"a": Within(-1, 1)}, ranges=wrong)
+    for ends in ((1, 1), (2, 1)):
+        with pytest.raises(ConfigError, match="least < largest"):
+            Columns({"a": Within(-1, 1)}, ranges={"a": ends})
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (Within(-1.5, 0), "-1.5..+0"),
+        (Relative(0.05), "±5 %"),
+        (Whole(-1, 3), "-1..+3 whole"),
+        (AnyOf(), "any"),
+        (AnyOf(1, 2, 3, 4), "1|2|3|4"),
+        (AnyOf(1, 2, 3, 4, 5), "1|2|3|4|..."),
+        (Increase(2), "0..+2"),
+        (Decrease(0.5), "-0.5..0"),
+        (Fixed(), "fixed"),
+        (Linear({"a": 1, "b": -0.5}, at_most=0), "1 a - 0.5 b <= 0"),
+        (Linear({"a": 1}, at_least=2), "1 a >= 2"),
+        (Linear({"a": 1}, equals=0), "1 a = 0"),
+    ],
+    ids=str,
+)
+def test_rules_and_relations_in_words(rule: Any, words: str) -> None:
+    assert str(rule) == words
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Within(-1, -0.5), "below <= 0 <= above"),
+        (lambda: Within(True, 1), "below"),
+        (lambda: Relative(-0.1), "share >= 0"),
+        (lambda: Increase(-1), "below <= 0 <= above"),
+        (lambda: Decrease(-1), "below <= 0 <= above"),
+        (lambda: Whole(-2), "below <= 0 <= above"),
+        (lambda: Whole(-1, 2.5), "whole numbers"),
+        (lambda: Linear({0: 1}, at_most=1, at_least=0), "one of at_most"),
+        (lambda: Linear({}, at_most=1), "weights"),
+        (lambda: Linear({0: "1"}, at_most=1), "weight of 0"),
+        (lambda: Columns({0: Within}), "a rule such as"),
+        (lambda: Columns({0: Whole(1)}, where=[3]), "relations to be"),
+        (lambda: Columns({0: Whole(1)}, max_changed=1.5), "max_changed"),
+        (lambda: Columns({(0, 0): AnyOf()}).resolved(3, BOUNDS), "each column in one rule"),
+        (lambda: Columns({(0, 1): AnyOf(2)}).resolved(3, BOUNDS), "places 0 to 1"),
+        (lambda: Columns({(0, 1): AnyOf(-1)}).resolved(3, BOUNDS), "places 0 to 1"),
+        (lambda: Columns({0: Whole(1)}).region(torch.zeros(2, 3, 1), BOUNDS), r"rows \(N, D\)"),
+    ],
+)
+def test_more_mistakes_are_named(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -15,7 +15,7 @@ from torch import Tensor
 from robustest import ConfigError, rng
 from robustest.data.strings import Strings
 from robustest.threats import Append, Discrete, Edits, Insert
-from robustest.threats.edits import KINDS, _distance, characters
+from robustest.threats.edits import KINDS, PADDING, _distance, characters
 
 BOUNDS = (-(2.0**24), 2.0**24)
 TEXT = Strings("str")
@@ -46,10 +46,10 @@ def by_table(a: str, b: str, kinds: Sequence[str], letters: str) -> float:
     return table[len(a), len(b)]
 
 
-def edited(text: str, edits: int, draw: random.Random) -> str:
+def edited(text: str, edits: int, draw: random.Random, kinds: Sequence[str] = KINDS) -> str:
     made = list(text)
     for _ in range(edits):
-        kind, i = draw.choice(KINDS), draw.randint(0, len(made))
+        kind, i = draw.choice(kinds), draw.randint(0, len(made))
         if kind == "insert":
             made.insert(i, draw.choice("abc"))
         elif kind == "swap" and i + 1 < len(made):
@@ -217,6 +217,301 @@ def test_bytes_are_edited_as_texts_are() -> None:
     assert 4 < len(made) <= 7
 
 
+# Each move, by its number
+
+
+def moves_by_hand(text: str, threat: Edits) -> list[list[str]]:
+    """Texts by place and choice: a letter inserted, one substituted, the character deleted or swapped, a word replaced.
+
+    Words of these tests are single letters, so that each begins at its character.
+    """
+    parts, letters = characters(text), list(dict.fromkeys(str(threat.alphabet)))
+    words = threat.words or {}
+    around = [None, *parts, None]
+    alone = [not any(one is not None and one.isalnum() for one in around[i : i + 3 : 2]) for i in range(len(parts))]
+    if not threat.kinds:
+        at = [i for i, part in enumerate(parts) if part in words and alone[i]]
+        return [["".join([*parts[:i], one, *parts[i + 1 :]]) for one in words[parts[i]]] for i in at]
+    every = []
+    for i in range(len(parts) + 1):
+        before, here, after = parts[:i], parts[i : i + 1], parts[i + 1 :]
+        made = [[*before, c, *here, *after] for c in letters] if "insert" in threat.kinds else []
+        if here:
+            made += [[*before, c, *after] for c in letters] if "substitute" in threat.kinds else []
+            made += [[*before, *after]] if "delete" in threat.kinds else []
+            made += [[*before, after[0], *here, *after[1:]]] if "swap" in threat.kinds and after else []
+        made += [[*before, one, *after] for one in words.get("".join(here), ()) if alone[i]]
+        every.append(["".join(one) for one in made])
+    return every
+
+
+ONE_BY_ONE = [
+    Edits(9, alphabet="xyx"),
+    Edits(9, kinds=("insert",), alphabet="x"),
+    Edits(9, kinds=("delete", "swap")),
+    Edits(9, kinds=("substitute", "swap"), alphabet="xy"),
+    Edits(9, kinds=("insert", "delete"), alphabet="xyz"),
+    Edits(9, kinds=("swap",), words={"a": ("b", "cde"), "d": ("",)}),
+    Edits(9, alphabet="x", words={"a": ("bb",)}),
+    Edits(9, kinds=(), words={"a": ("b", "cde"), "d": ("efg",)}),
+]
+
+
+@pytest.mark.parametrize("threat", ONE_BY_ONE, ids=str)
+@pytest.mark.parametrize("text", ["a b d a", "ab", "a", "", "\U0001f469\u200d\U0001f680 a e\u0301\u0323 d"], ids=ascii)
+def test_each_choice_at_each_place_is_the_edit_of_its_number(threat: Edits, text: str) -> None:
+    want = moves_by_hand(text, threat)
+    own = region(threat, [text])
+    z = own["x"]
+    assert int(threat.places(z, own)) == max(1, len(want))
+    pairs = [(place, choice) for place, made in enumerate(want) for choice in range(len(made))]
+    assert [int(threat.choices(z, torch.tensor([at]), own)) for at in range(len(want))] == [len(one) for one in want]
+    if pairs:
+        many = {name: value.repeat_interleave(len(pairs), 0) for name, value in own.items()}
+        place, choice = (torch.tensor(one) for one in zip(*pairs, strict=True))
+        made = TEXT.decode(threat.moved(many["x"], place, choice, many))
+        normal = [unicodedata.normalize("NFC", one) for one in made]
+        assert normal == [unicodedata.normalize("NFC", want[at][number]) for at, number in pairs]
+
+
+def test_there_is_no_move_beyond_the_last_place_or_without_room() -> None:
+    threat = Edits(1, alphabet="x")
+    own = threat.region(TEXT.encode(["abc", "\U0001f1e9\U0001f1eaa"]).float(), BOUNDS)  # no column is left
+    for place, choice in ((0, 0), (3, 0), (4, 0), (3, 1), (3, 2), (2, 3)):
+        moved = threat.moved(own["x"], torch.tensor([place] * 2), torch.tensor([choice] * 2), own)
+        assert torch.equal(moved, own["x"])
+    assert TEXT.decode(threat.moved(own["x"], torch.tensor([1, 0]), torch.tensor([3, 2]), own)) == ["acb", "a"]
+
+
+def test_at_the_border_the_first_or_the_last_edit_is_put_back_by_turns() -> None:
+    threat = Edits(2, kinds=("substitute",), alphabet="x")
+    own = region(threat, ["abcdef"])
+    z = rows(["xbcdex"], own["x"])
+    made = [TEXT.decode(threat.moved(z, torch.tensor([at]), torch.tensor([0]), own))[0] for at in range(1, 5)]
+    assert made == ["xxcdef", "abxdex", "xbcxef", "abcdxx"]
+
+
+def test_a_start_takes_one_edit_to_k() -> None:
+    threat = Edits(3, kinds=("substitute",), alphabet="x")
+    own, key = region(threat, ["a" * 40] * 600), rng.keys(0, torch.arange(600))
+    size = threat.size(threat.start(own, key), own)
+    counts = [int((size == edits).sum()) for edits in range(4)]
+    assert counts[0] < 20, "behind the end there is nothing to substitute"
+    assert min(counts[1:]) > 130
+    at = (threat.start(own, key) != own["x"]).float().mean(0)[:40]
+    assert 0.02 < float(at.min()) <= float(at.max()) < 0.1, "at every place"
+    none = Edits(0)
+    assert torch.equal(none.start(region(none, ["ab"] * 3), key[:3]), region(none, ["ab"] * 3)["x"])
+
+
+@pytest.mark.parametrize("kinds", SETS, ids="-".join)
+@pytest.mark.parametrize("first", [True, False])
+def test_one_of_the_milder_texts_has_an_edit_less_from_either_end(kinds: tuple[str, ...], first: bool) -> None:
+    draw = random.Random(5)  # noqa: S311 - no secrets here
+    threat = Edits(3, kinds=kinds, alphabet="abc")
+    before = ["".join(draw.choices("abcd", k=draw.randint(3, 8))) for _ in range(60)]
+    after = [edited(text, draw.randint(1, 3), draw, kinds) for text in before]
+    own = region(threat, before)
+    z = rows(after, own["x"])
+    size = threat.size(z, own)
+    milder = list(threat.milder(z, own))
+    assert len(milder) == 8
+    least = torch.stack([threat.size(one, own) for one in (milder[:4] if first else milder[4:])]).amin(0)
+    moved = size.isfinite() & (size > 0)
+    assert int(moved.sum()) > 4
+    assert bool((least[moved] <= size[moved] - 1).all())
+    for one in milder:
+        assert bool(((one >= 0).long().diff(dim=1) <= 0).all()), "padding is on the right alone"
+
+
+# Something put in, by its number
+
+
+def block_by_hand(text: str, start: int, block: str, threat: Any) -> dict[tuple[int, int], str]:
+    """Texts by place and choice, for a block put in before a character."""
+    letters, n = str(threat.alphabet), threat.n
+    first = 0 if threat.anywhere else len(text)
+    found = {}
+    for place in range(len(text) + len(block) + 1 - first):
+        at = first + place
+        if not block or at == start + len(block):
+            begin, here = (at, 0) if not block else (start, len(block))
+            for choice, letter in enumerate(letters):
+                found[place, choice] = text[:begin] + (block + letter if here < n else block) + text[begin:]
+                found[place, len(letters) + choice] = text[:begin] + block + letter * (n - here) + text[begin:]
+        elif start <= at < start + len(block):
+            here = at - start
+            for choice, letter in enumerate(letters):
+                found[place, choice] = text[:start] + block[:here] + letter + block[here + 1 :] + text[start:]
+            found[place, len(letters)] = text[:start] + block[:here] + text[start:]
+        else:
+            to = at if at < start else at - len(block)
+            found[place, 0] = text[:to] + block + text[to:]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "block"),
+    [("abcd", 2, "xy"), ("abcd", 4, "x"), ("abcd", 0, "xyz"), ("abcd", 3, ""), ("", 0, "xy")],
+)
+@pytest.mark.parametrize("kind", [Append, Insert])
+def test_each_choice_at_each_place_changes_the_block_as_its_number_says(
+    kind: Any, text: str, start: int, block: str
+) -> None:
+    threat = kind(3, "xyz")
+    if kind is Append:
+        start = len(text)
+    own = region(threat, [text])
+    z = rows([text[:start] + block + text[start:]], own["x"])
+    assert float(threat.size(z, own)) == len(block)
+    want = block_by_hand(text, start, block, threat)
+    places = int(threat.places(z, own))
+    assert places == 1 + max(place for place, _ in want)
+    counts = [int(threat.choices(z, torch.tensor([at]), own)) for at in range(places)]
+    assert counts == [1 + max(choice for place, choice in want if place == at) for at in range(places)]
+    for (place, choice), made in want.items():
+        found = threat.moved(z, torch.tensor([place]), torch.tensor([choice]), own)
+        assert TEXT.decode(found) == [made], (place, choice)
+
+
+def test_only_one_row_put_in_has_a_size() -> None:
+    of_both = {"abc", "abcx", "abcyy"}
+    for threat, inside in ((Insert(2, "xy"), of_both | {"xabc", "axybc"}), (Append(2, "xy"), of_both)):
+        texts = ["abc", "xabc", "axybc", "abcyy", "abcx", "ab", "abd", "xabcx", "axbxc", "abxyxc", "abcd" * 2]
+        own = region(threat, ["abc"] * len(texts) + ["w" * 8])
+        z = rows([*texts, "w" * 8], own["x"])
+        want = [float(len(text) - 3) if text in inside else float("inf") for text in texts]
+        assert threat.size(z, own).tolist() == [*want, 0.0]
+        assert TEXT.decode(threat.project(z, own))[:-1] == [text if text in inside else "abc" for text in texts]
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 5])
+def test_milder_blocks_are_a_half_all_but_one_and_the_other_half(length: int) -> None:
+    threat, block = Insert(5, "uvwxyz"), "vwxyz"[:length]
+    own = region(threat, ["ab"])
+    made = [TEXT.decode(one)[0] for one in threat.milder(rows([f"a{block}b"], own["x"]), own)]
+    half = length // 2
+    assert made == [f"a{block[:half]}b", f"a{block[: max(0, length - 1)]}b", f"a{block[half:]}b"]
+
+
+def test_a_block_is_drawn_of_any_length_anywhere_of_one_letter_or_of_many() -> None:
+    for threat in (Append(4, "xyz"), Insert(4, "xyz")):
+        own = region(threat, ["a" * 20] * 900)
+        made = TEXT.decode(threat.start(own, rng.keys(0, torch.arange(900))))
+        blocks = [text.replace("a", "") for text in made]
+        lengths = [sum(len(one) == length for one in blocks) for length in range(5)]
+        assert lengths[0] == 0
+        assert all(60 < count < 180 for count in lengths[1:4])
+        assert 400 < lengths[4] < 600, "more than half of them are as long as can be"
+        same = [len(set(one)) == 1 for one in blocks if len(one) == 4]
+        assert 0.42 < sum(same) / len(same) < 0.62
+        assert {c for one in blocks for c in one} == set("xyz")
+        starts = [text.index(one) for text, one in zip(made, blocks, strict=True)]
+        if isinstance(threat, Append):
+            assert set(starts) == {20}
+        else:
+            assert set(starts) == set(range(21))
+    nothing = Append(0)
+    own = region(nothing, ["ab"] * 2)
+    assert torch.equal(nothing.start(own, rng.keys(0, torch.arange(2))), own["x"])
+
+
+def test_regions_are_counted_exactly_while_they_are_small() -> None:
+    texts = ["abc", ""]
+    assert Append(2, "ab").points(region(Append(2, "ab"), texts)).tolist() == [7, 7]
+    assert Insert(2, "ab").points(region(Insert(2, "ab"), texts)).tolist() == [25, 7]
+    assert Append(0).points(region(Append(0), texts)).tolist() == [1, 1]
+    most = Edits(1, alphabet="ab")  # two letters inserted or substituted, a deletion, a swap
+    assert most.points(region(most, texts)).tolist() == [1 + 4 * 6, 1 + 6]
+    two = Edits(2, kinds=("delete",))
+    assert two.points(region(two, texts)).tolist() == [(1 + 4) * (1 + 5), (1 + 1) * (1 + 2)]
+    words = Edits(1, kinds=(), words={"a": ("b", "c d e")})
+    assert words.points(region(words, ["a a", ""])).tolist() == [1 + 2 * 2, 1 + 2]
+    assert Append(8, "abcdefgh" * 9).points(region(Append(8, "abcdefgh"), texts)).isfinite().all()
+    assert Append(40).points(region(Append(40), texts)).tolist() == [float("inf")] * 2
+    assert Edits(9).points(region(Edits(9), texts)).tolist() == [float("inf")] * 2
+
+
+@pytest.mark.parametrize(
+    ("threat", "room", "fits", "words"),
+    [
+        (Edits(3), 3, True, "Edits(k=3)"),
+        (Edits(0, kinds=("delete",)), 0, True, "Edits(k=0, kinds=(delete))"),
+        (Edits(2, kinds=("swap", "delete"), alphabet=""), 2, True, "Edits(k=2, kinds=(swap, delete))"),
+        (Edits(2, alphabet="\xff"), 2, True, "Edits(k=2)"),
+        (Edits(2, alphabet="\u0100"), 2, False, "Edits(k=2)"),
+        (Edits(2, words={"a": ("abcdef",), "b": ("",)}), 10, False, "Edits(k=2, 2 words)"),
+        (Edits(2, words={"abc": ("a",)}), 2, False, "Edits(k=2, 1 words)"),
+        (Append(4), 4, True, "Append(n=4)"),
+        (Insert(0, "\u0100"), 0, False, "Insert(n=0)"),
+        (Insert(1, "\xff"), 1, True, "Insert(n=1)"),
+    ],
+    ids=str,
+)
+def test_what_a_threat_needs_and_is_called(threat: Any, room: int, fits: bool, words: str) -> None:
+    assert (threat.room, threat.fits_bytes, str(threat)) == (room, fits, words)
+    own = region(threat, ["abc", "de"])
+    assert torch.equal(threat.stride(own), torch.zeros(2))
+    assert torch.equal(threat.ascent(torch.ones(2, 3)), torch.zeros(2, 3))
+    assert threat.radius == (threat.n if isinstance(threat, (Append, Insert)) else threat.k)
+
+
+def test_equal_settings_are_one_threat_whatever_their_order() -> None:
+    one, other = (
+        Edits(1, kinds=("swap", "delete"), words={"a": ["b"]}),
+        Edits(1, kinds=("delete", "swap"), words={"a": ("a", "b")}),
+    )
+    assert one == other
+    assert hash(one) == hash(other)
+    assert len({hash(Edits(1)), hash(Edits(2)), hash(Edits(1, alphabet="x")), hash(Edits(1, keep="x")), hash(one)}) == 5
+
+
+CHARACTERS = {
+    "plain": ("ab\xff\u0100\u4e00", 5),
+    "a mark": ("e\u0323\u0301", 1),
+    "a mark at the start": ("\u0301a", 2),
+    "a spacing mark": ("\u0915\u093f", 1),
+    "an enclosing mark": ("a\u20dd", 1),
+    "two flags and a half": ("\U0001f1e6\U0001f1ff\U0001f1e9\U0001f1ea\U0001f1eb", 3),
+    "not quite flags": ("\U0001f1e5\U0001f200", 2),
+    "the lightest skin": ("\U0001f44d\U0001f3fb", 1),
+    "the darkest skin": ("\U0001f44d\U0001f3ff", 1),
+    "beside the skins": ("\U0001f44d\U0001f3fa\U0001f400", 3),
+    "joined": ("\U0001f469\u200d\U0001f680\u200d\U0001f467", 1),
+    "a joiner between letters": ("a\u200db", 1),
+    "a syllable of old letters": ("\u1112\u119e\u11ab", 1),
+    "the first and the last letters": ("\u1100\u11ff", 1),
+    "two leading consonants": ("\u1112\u1112", 2),
+    "no letters of Hangul": ("\u10ff\u1160\u1200", 3),
+    "composed": ("\u1112\u1161\u11ab", 1),
+}
+
+
+@pytest.mark.parametrize("name", CHARACTERS)
+def test_characters_are_as_a_reader_counts_them(name: str) -> None:
+    text, count = CHARACTERS[name]
+    assert len(characters(text)) == count
+    assert "".join(characters(text)) == unicodedata.normalize("NFC", text)
+    # One character beside any other, so that rows of code points are measured at once.
+    threat = Edits(1, kinds=("delete",))
+    own = region(threat, [text])
+    nfc = unicodedata.normalize("NFC", text)
+    if bool(own["plain"][0]):
+        assert count == len(nfc) == len(text)
+        assert nfc == text
+    (found,) = points(threat, [text])
+    parts = characters(text)
+    assert {unicodedata.normalize("NFC", one) for one in found} >= {
+        unicodedata.normalize("NFC", "".join(parts[:i] + parts[i + 1 :])) for i in range(count)
+    }
+
+
+def test_rows_are_padded_behind_their_text() -> None:
+    assert PADDING < 0
+    own = region(Edits(2), ["ab", "a"])
+    assert own["x"].tolist() == [[97, 98, PADDING, PADDING], [97, PADDING, PADDING, PADDING]]
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -227,6 +522,13 @@ def test_bytes_are_edited_as_texts_are() -> None:
         (lambda: Edits(1, alphabet=""), "alphabet"),
         (lambda: Edits(1, alphabet=5), "alphabet"),  # type: ignore[arg-type]
         (lambda: Edits(1, words={"a": "b"}), "replacements"),
+        (lambda: Edits(1, words={"": ["b"]}), "replacements"),
+        (lambda: Edits(1, words={1: ["b"]}), "replacements"),  # type: ignore[dict-item]
+        (lambda: Edits(1, words={"a": [1]}), "replacements"),  # type: ignore[list-item]
+        (lambda: Edits(1, words=["a"]), "replacements"),  # type: ignore[arg-type]
+        (lambda: Edits(1, kinds=("insert",), alphabet=""), "alphabet"),
+        (lambda: Edits(1, kinds=(), words={}), "words"),
+        (lambda: Edits(True), "k"),
         (lambda: Edits(1, keep="("), "regular expression"),
         (lambda: Append(-1), "n"),
         (lambda: Insert(1, alphabet=b""), "alphabet"),

@@ -564,7 +564,7 @@ def _key(trainer: Trainer, samples: Samples, method: Method) -> Key:
         "samples": [digest(samples.take(ids)) for ids in torch.split(torch.arange(len(samples)), _READ)],
     }
     try:
-        return key_of("checkpoint", about, None, asked=True)
+        return key_of("checkpoint", about, None, recheck=True)
     except Unhashable as error:
         raise ConfigError(
             f"Expected a training that can be identified, to keep a checkpoint, but got {error}. "

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest import ConfigError, Shift, Verdict, context
 from robustest.account import Row
-from robustest.cli.commands.suggest import suggestion
+from robustest.cli.suggest import suggestion
 from robustest.decisions import mcnemar
 from robustest.measure import measure_shift_accuracy
 from robustest.pytest_plugin.reports import update_baselines

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from robustest import ConfigError, DataError, UnknownNameError, benchmark
 from robustest.data import as_samples
+from robustest.data import benchmarks as known
 from robustest.data.benchmarks import BENCHMARKS, Benchmark, ClassMap, CorruptedBenchmark, SequenceBenchmark
-from robustest.data.benchmarks import names as known
 from robustest.data.benchmarks.corrupted import mapped
 from robustest.data.benchmarks.images import Centre, as_it_is
 from robustest.measure import measure_transfer_accuracy

@@ -1,0 +1,236 @@
+"""`robustest init`: fixtures, first tests and a workflow for a project, or a small example; nothing is overwritten.
+
+The example's model is a small network that learns four shapes in seconds, from images that a seeded script draws. It
+keeps its answers under noise. Nothing in its training prepared it for an attack, so the claim about attacks is red.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import webbrowser
+from importlib.resources import files
+from pathlib import Path
+
+from robustest.cli.project import DATA, MODEL, UNFILLED, Fixtures, Reference, conftests, fixtures_of, look_at
+from robustest.cli.questions import battery
+from robustest.cli.screen import Exit, Screen, exit_of_pytest, write_new, wrong
+
+TESTS = "tests/test_robustness.py"
+_TEMPLATES = files("robustest.cli").joinpath("templates")
+
+
+def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> int:
+    """Write the files that are absent into the root of a project; print them and the next steps.
+
+    Args:
+        model, data: places of the model and of the samples, as `module:name`, for a new conftest.py; "" asks on a
+            terminal, if no conftest.py has them.
+    """
+    if scan:
+        from robustest.cli.scan import write_scan  # loads scipy
+
+        return write_scan(folder)
+    if example:
+        return write_example(folder)
+    root = Path(folder)
+    if not root.is_dir():
+        raise wrong(f"Expected the folder of a project but there is none at {root}. Create it, or name another.")
+    if bool(model) != bool(data):
+        raise wrong("Expected --model and --data together but got one of them. Name both, as module:name.")
+    screen = Screen()
+    fixtures = fixtures_of(root)
+    if fixtures is None and not model and sys.stdin.isatty() and sys.stdout.isatty():
+        screen.write(
+            "Model and samples, as two places such as my_project:load_model my_project:test_set (Enter: later): "
+        )
+        sys.stdout.flush()
+        answer = sys.stdin.readline().split()
+        model, data = answer if len(answer) == 2 else ("", "")
+    steps = [_write_fixtures(screen, root, fixtures, [Reference.of(one) for one in (model, data) if one])]
+    steps += _write_tests(screen, root, fixtures_of(root))
+    install = "'robustest[html]'"  # and the project's own requirements
+    project = root / "pyproject.toml"
+    if (root / "requirements.txt").is_file():
+        install += " -r requirements.txt"
+    elif project.is_file() and re.search(r"^\[project\]", project.read_text(encoding="utf-8", errors="replace"), re.M):
+        install += " ."
+    _write(screen, root, ".github/workflows/robustness.yml", workflow(install))
+    _write(screen, root, ".robustest/.gitignore", IGNORED)
+    screen.write_line()
+    screen.write_line("Next:", bold=True)
+    steps += [
+        "Run the tests: pytest --robust -m robust",
+        "Set their thresholds to values that the model keeps: robustest suggest -m robust",
+        f"Or have tests with such thresholds written: robustest init --scan {folder}",
+        "Commit, and make the job a required check of your main branch",
+    ]
+    for number, step in enumerate(filter(None, steps), 1):
+        screen.write_line(f"  {number}. {step}")
+    return Exit.OK
+
+
+def _write(screen: Screen, root: Path, name: str, text: str) -> None:
+    path = root / name
+    try:
+        write_new(path, text)
+    except FileExistsError:
+        screen.write_line(f"kept    {path}: it exists already", yellow=True)
+        return
+    screen.write_line(f"wrote   {path}", green=True)
+
+
+def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, places: list[Reference]) -> str:
+    there = conftests(root)
+    if fixtures is not None:
+        screen.write_line(f"kept    {there[0]}: model and samples are its {fixtures.model} and {fixtures.data}")
+        return "" if not _unfilled(root) else f"Fill in {fixtures.model} and {fixtures.data} in {there[0]}"
+    imports, functions = _fixtures(root, places)
+    if not there:
+        # In the root, whose modules pytest then finds, and not only those of the folder of tests.
+        text = "\n\n\n".join(
+            ["\n".join(['"""The model and the samples of the robustness tests."""', "", *imports]), *functions]
+        )
+        _write(screen, root, "conftest.py", text)
+        return "" if places else f"Fill in robust_model and robust_data in {root / 'conftest.py'}"
+    text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in there)
+    lacking = [name for name in (MODEL, DATA) if not re.search(rf"\b{name}\b", text)]
+    screen.write_line(f"kept    {there[0]}: it exists already; add to it:", yellow=True)
+    for line in [one for one in imports if one not in text.splitlines()]:
+        screen.write_line(line)
+    for name, function in zip((MODEL, DATA), functions, strict=True):
+        if name in lacking:
+            screen.write_line()
+            for line in function.splitlines():
+                screen.write_line(line)
+    filled = "" if places else ", and fill in their return values"
+    return f"Add {' and '.join(lacking)} to {there[0]}, as shown above{filled}"
+
+
+def _fixtures(root: Path, places: list[Reference]) -> tuple[list[str], list[str]]:
+    bodies, imports = [_MODEL, _DATA], {"import pytest"}
+    for number, place in enumerate(places):
+        if place.module:
+            imports.add(f"from {place.module} import {place.name}")
+            bodies[number] = f"    return {place.name}{place.call(root)}\n"
+        else:
+            imports.add("from robustest_onnx import onnx_model")
+            bodies[number] = f"    return onnx_model({place.name!r})\n"
+    names = zip((MODEL, DATA), bodies, strict=True)
+    functions = [f'@pytest.fixture(scope="session")\ndef {name}():\n{body}' for name, body in names]
+    merged: dict[str, set[str]] = {}
+    for line in imports - {"import pytest"}:
+        module, _, name = line.removeprefix("from ").partition(" import ")
+        merged.setdefault(module, set()).add(name)
+    return [
+        "import pytest",
+        *(f"from {one} import {', '.join(sorted(merged[one]))}" for one in sorted(merged)),
+    ], functions
+
+
+def _unfilled(root: Path) -> bool:
+    return any(UNFILLED in path.read_text(encoding="utf-8", errors="replace") for path in conftests(root))
+
+
+def _write_tests(screen: Screen, root: Path, fixtures: Fixtures | None) -> list[str]:
+    again = f"Run robustest init {root} again: it then looks at both, and writes the tests that fit"
+    path = root / TESTS
+    if path.exists():
+        screen.write_line(f"kept    {path}: it exists already", yellow=True)
+        return []
+    if fixtures is None or _unfilled(root):
+        return [again]
+    screen.write_line("looking at model and samples")
+    facts = look_at(root, fixtures)
+    if isinstance(facts, str):
+        screen.write_line(f"could not look at them: {facts.splitlines()[0]}", yellow=True)
+        for line in facts.splitlines()[1:]:
+            screen.write_line(f"    {line}")
+        return [f"Mend what is above. {again}"]
+    questions = battery(facts)
+    thresholds = {probe.name: probe.weak for probe in questions.probes if probe.first}
+    screen.write_line(f"samples are {facts.kind}, {facts.n} of them")
+    _write(screen, root, TESTS, questions.source(thresholds))
+    return []
+
+
+_MODEL = f"""\
+    # A torch module, a fitted classifier of scikit-learn or LightGBM, or a function from a batch to logits.
+    raise pytest.UsageError("Expected {MODEL} in conftest.py to return your model: {UNFILLED}.")
+"""
+
+_DATA = f"""\
+    # Samples that the model was not trained on: (x, y), (frame, labels), a data set or a loader; images in [0, 1].
+    raise pytest.UsageError("Expected {DATA} in conftest.py to return your samples: {UNFILLED}.")
+"""
+
+IGNORED = """\
+# What robustest remembers, and its pictures; only counterexamples may be committed.
+*
+!.gitignore
+!corpus/
+!corpus/**
+"""
+"""Content of `.robustest/.gitignore`."""
+
+
+def workflow(install: str) -> str:
+    """Return the workflow for GitHub; `install` are arguments of "python -m pip install"."""
+    text = _TEMPLATES.joinpath("workflow.yml").read_text(encoding="utf-8").replace("@install@", install)
+    for name, action in ACTIONS.items():
+        text = text.replace(f"@{name}@", action)
+    return text
+
+
+ACTIONS = {
+    "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
+    "setup-python": "actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
+    "restore": "actions/cache/restore@55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
+    "save": "actions/cache/save@55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
+    "upload": "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1",
+}
+"""Actions of the workflow, pinned to commits."""
+
+
+# Without settings of its own the project would run with those of a project around it.
+EXAMPLE = ("pytest.ini", "shapes.py", "conftest.py", "test_shapes.py")
+"""Files of the example."""
+
+
+def write_example(folder: str) -> int:
+    """Write the project, run its tests, and open the page on a screen.
+
+    Returns:
+        0 if the tests ran and ended as the example says: one green, one red.
+    """
+    root = Path("robustest-example" if folder == "." else folder)
+    screen = Screen()
+    templates = {path.name.removesuffix(".txt"): path for path in _TEMPLATES.joinpath("example").iterdir()}
+    for name in EXAMPLE:
+        if (root / name).exists():
+            raise wrong(f"Expected no {root / name} but it exists already. Name another folder.")
+    for name in EXAMPLE:
+        write_new(root / name, templates[name].read_text(encoding="utf-8"))
+        screen.write_line(f"wrote   {root / name}", green=True)
+    has_page = importlib.util.find_spec("jinja2") is not None
+    command = "python -m pytest --robust" + (" --robust-html=report" if has_page else "")
+    screen.write_line(f"run     cd {root} && {command}")
+    sys.stdout.flush()
+    done = subprocess.run(  # noqa: S603 - the example's own tests, and no shell
+        [sys.executable, *command.split()[1:]], cwd=root, check=False
+    )
+    if done.returncode != 1:
+        return Exit.NOT_PASSED if done.returncode == 0 else exit_of_pytest(done.returncode)
+    screen.write_line()
+    screen.write_line("One claim holds and one fails, as it should: see the samples that it fails on.", bold=True)
+    has_screen = sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    page = root / "report" / "index.html"
+    if not page.is_file():
+        screen.write_line("The page of a run needs jinja2: pip install 'robustest[html]'", yellow=True)
+    elif not (sys.stdout.isatty() and has_screen and webbrowser.open(page.resolve().as_uri())):
+        screen.write_line(f"page    {page}")
+    screen.write_line(f"Your own model: see {root / 'conftest.py'}, or run robustest init in your project.")
+    return Exit.OK

@@ -1,0 +1,130 @@
+"""`robustest init --scan`: put questions to a model, explain the answers, and write tests for those that hold.
+
+1. Look at the model and the samples (`robustest.cli.project`), and choose the questions (`robustest.cli.questions`).
+2. Measure them from a temporary file, under two seeds or more, with thresholds that require almost nothing.
+3. Write the tests whose thresholds neither another sample of the same size nor a guess would keep by chance: one file,
+   put in its place whole.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scipy.stats import binom
+
+from robustest import extensions
+from robustest.account import Row
+from robustest.advice import HINT
+from robustest.cli.compare import by_claim
+from robustest.cli.project import Fixtures, fixtures_of, look_at, plan_of
+from robustest.cli.questions import Battery, Facts, Probe, battery
+from robustest.cli.results_file import ResultsFile
+from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
+from robustest.cli.suggest import QUIET, measure_under_seeds, suggestion
+from robustest.reports.text import measured
+
+FILE = "tests/test_robustness_scan.py"
+
+
+def write_scan(folder: str) -> int:
+    """Measure all questions, print the answers, and write tests for those that the model holds.
+
+    Returns:
+        0 if at least one test was written and no result was lost; the exit code for pytest's if it could not run.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise wrong(f"Expected the folder of a project but there is none at {root}. Create it, or name another.")
+    path = root / FILE
+    if path.exists():
+        raise wrong(f"Expected no {path} but it exists already. Move or delete it to scan again.")
+    screen = Screen()
+    screen.write_line("looking at model and samples")
+    facts = look_at(root, fixtures_of(root) or Fixtures())
+    if isinstance(facts, str):
+        raise missing(f"Expected a model and samples from fixtures in a conftest.py in {root} but got: {facts}")
+    questions = questions_for(facts)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / Path(FILE).name
+        file.write_text(questions.source({probe.name: probe.loosest for probe in questions.probes}), encoding="utf-8")
+        # These tests require almost nothing, so their outcomes say nothing of the model and are not printed.
+        plan = {**plan_of(root, file, FILE), "quiet": True}
+        first, others, code = measure_under_seeds([*QUIET, str(root)], plan)
+    if code not in (0, 1):
+        return exit_of_pytest(code)
+    screen.write_sep("=", "claims that the model holds")
+    rows, elsewhere = _by_test(first), [_by_test(run) for run in others]
+    held: dict[str, float] = {}
+    for probe in questions.probes:
+        there = [found.get(probe.name) for found in elsewhere]
+        alpha = float(first.settings["alpha"])
+        threshold = _print_answer(screen, probe, rows.get(probe.name), there, alpha=alpha, guess=facts.guess)
+        if threshold is not None:
+            held[probe.name] = threshold
+    if not held:
+        raise missing(
+            "Expected a question that the model answers well enough for a test but there was none, so no test was "
+            "written. Fix the causes above, and scan again."
+        )
+    write_new(path, questions.source(held))
+    screen.write_line()
+    screen.write_line(f"wrote   {path}: {len(held)} of {len(questions.probes)} questions as tests", green=True)
+    return Exit.MISSING if any(run.account.lost for run in (first, *others)) else Exit.OK
+
+
+def questions_for(facts: Facts) -> Battery:
+    """Return the questions for these facts, with those of packs.
+
+    Raises:
+        PackError: a pack is broken, or asks a question that is there.
+    """
+    questions = battery(facts)
+    taken = {probe.name: "" for probe in questions.probes}
+    for pack, probe in extensions.all_of("robustest_probes", Probe, facts=facts):
+        extensions.check_new("question", probe.name, pack, taken)
+        taken[probe.name] = pack
+        questions = questions.with_probe(probe)
+    return questions
+
+
+def _by_test(run: ResultsFile) -> Mapping[str, Row]:
+    found: dict[str, Row] = {}
+    for row in by_claim(run.account.results).values():
+        found.setdefault(row.test.rpartition("::")[2], row)
+    return found
+
+
+def _print_answer(
+    screen: Screen, probe: Probe, row: Row | None, others: Sequence[Row | None], *, alpha: float, guess: float
+) -> float | None:
+    if row is None or row.result is None:
+        why = "its test did not run" if row is None else row.problem.splitlines()[0]
+        screen.write_line(f"{probe.name}  could not measure: {why}", red=True)
+        return None
+    result = row.result
+    screen.write_line(f"{probe.name}  {result.statement}")
+    screen.write_line(f"    measured  {measured(replace(result, threshold=None))}")
+    for note in result.notes:
+        screen.write_line(f"    {'hint' if note.startswith(HINT) else 'note'}      {note.removeprefix(HINT)}")
+    results = [other.result for other in others if other is not None and other.result is not None]
+    found = suggestion(result, alpha, results)
+    threshold, why_not = found.threshold, found.why_not
+    if len(results) < len(others):
+        threshold, why_not = None, "it was not measured under another seed"
+    # An untrained model is right about as often as a guess; by chance more often, on few samples.
+    guessed = float(binom.ppf(1 - alpha, result.n_total, guess)) / result.n_total
+    if threshold is not None and result.comparison == ">=" and threshold <= guessed:
+        why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {result.n_total}"
+        threshold = None
+    if threshold is None:
+        screen.write_line(f"    holds     no threshold: {why_not}", yellow=True)
+    else:
+        screen.write_line(f"    holds     {result.comparison} {threshold:g}")
+    value = result.estimate if found.threshold is None else found.threshold
+    if value is not None and (value < probe.weak if result.comparison == ">=" else value > probe.weak):
+        screen.write_line(f"    cause     {probe.cause}", yellow=True)
+        screen.write_line(f"    next      {probe.step}")
+    return threshold
