@@ -49,7 +49,7 @@ class Enumeration(BestOfRounds):
     """Every point of a region, those of few changes first; complete where the region has at most `queries` points.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round is left out.
+        queries: model passes per sample, >= 1.
         at_once: proposals of a sample in one round, in 1..queries.
         part: passes of a sample whose region has more than `queries` points, >= 1.
     """
@@ -72,11 +72,9 @@ class Enumeration(BestOfRounds):
         """Return None: it counts for the samples that it decides."""
 
     def decides(self, problem: Problem) -> Tensor:
-        """Return (B,) bool: samples of which every point is evaluated."""
         return _points(problem) <= self.at_once * (self.steps + 1)
 
     def rounds(self, problem: Problem) -> Tensor:
-        """Return (B,) int64: the rounds that each sample takes, at most `steps`."""
         points = torch.where(self.decides(problem), _points(problem), float(self.part))
         return ((points / self.at_once).ceil().long() - 1).clamp(0, self.steps)
 
@@ -208,7 +206,7 @@ class RandomMoves(BestOfRounds):
     """Random moves of a point that is kept unless it gets worse.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round is left out.
+        queries: model passes per sample, >= 1.
         at_once: proposals tried on the same point, in 1..queries.
     """
 

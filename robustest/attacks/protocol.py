@@ -268,7 +268,6 @@ class Cascade:
     otherwise: tuple[Stage, ...] = ()
 
     def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
-        """Return the stages that serve; see `Stage.serves`."""
         serving = []
         for stage in self.stages:
             if stage.serves(threat, gives, elements, task):

@@ -62,11 +62,7 @@ class ResultsFile:
 
 
 def read_written(file: Path, code: int) -> ResultsFile:
-    """Return the results of a run of pytest that ended with this exit code.
-
-    Raises:
-        Refused: it wrote none.
-    """
+    """Return the results of a run of pytest that ended with this exit code."""
     if not file.is_file():
         raise Refused(
             f"Expected results but pytest ended with exit code {code} before it wrote any. See its output above.",
@@ -76,11 +72,7 @@ def read_written(file: Path, code: int) -> ResultsFile:
 
 
 def read_results(path: Path) -> ResultsFile:
-    """Read a file of results.
-
-    Raises:
-        Refused: the file is absent, or is no whole file of results of this version.
-    """
+    """Read a file of results."""
     data = read_json(path, f"results at {path}", f"Write them: pytest --robust --robust-json={path}")
     try:
         data = _object(data)
@@ -131,9 +123,6 @@ def read_json(path: Path, what: str, remedy: str) -> object:
         path: the file.
         what: the expected content, for messages.
         remedy: a way to make the file, for messages.
-
-    Raises:
-        Refused: the file is absent or damaged.
     """
     try:
         return parse_json(read_regular(path, most=LARGEST))

@@ -79,9 +79,6 @@ def measure_under_seeds(
 
     Returns:
         The first run, the other runs, and pytest's exit code: the first that is neither 0 nor 1, else the last.
-
-    Raises:
-        Refused: pytest wrote no results.
     """
     began = time.time()
     plan = {"parent": os.getpid(), **(plan or {}), "started": began}

@@ -113,7 +113,6 @@ class FrameColumn:
         return value, missing
 
     def shown(self, code: float) -> str:
-        """Return a code in words."""
         value, missing = self.decode(np.array([code], dtype=np.float32))
         if missing[0]:
             return "missing"
@@ -251,7 +250,6 @@ class Frames:
         return one.kind == "whole" or (one.kind == "date" and not len(one.codes[one.codes % 1 != 0]))
 
     def shown(self, column: int, code: float) -> str:
-        """Return a code of a column in words."""
         return self.columns[column].shown(code)
 
 
