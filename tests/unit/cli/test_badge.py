@@ -1,4 +1,4 @@
-"""`robustest badge`: the same as a run writes, from its file."""
+"""`robustest badge`: the badge that a run writes, from its file."""
 
 from __future__ import annotations
 

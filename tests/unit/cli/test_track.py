@@ -1,4 +1,4 @@
-"""`robustest track`: the same as a run sends, from its file."""
+"""`robustest track`: a run's file is sent as the run itself would be, and no failure looks like a success."""
 
 from __future__ import annotations
 
